@@ -1,0 +1,7 @@
+"""`python -m medsweep`."""
+
+import sys
+
+from medsweep.cli import main
+
+sys.exit(main())

@@ -1,0 +1,80 @@
+"""The command line: one module for each verb, loaded only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from medsweep import __version__
+from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
+
+VERBS = {
+    "validate": "check a sweep file; list every fault",
+    "plan": "show what would run, and what cannot and why",
+    "run": "run a sweep here, resumable",
+    "report": "write report.html and figures of a finished sweep again",
+    "models": "list the model catalogue",
+    "hardware": "list the hardware profiles and this machine",
+    "datasets": "list the datasets; read one and count what is dropped",
+}
+
+EXIT_CODES = """exit codes:
+  0  done
+  1  some cells failed; their reasons are in the results, and the next run tries them again
+  2  wrong input; nothing was started
+  3  interrupted; the same command goes on from there
+  4  the machine will not do it: disk full, port in use, another run at work"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: the arguments; None takes the program's.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(next((word for word in arguments if word in VERBS), None))
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except KeyboardInterrupt:
+        stopped = Interrupted("interrupted: what was measured stays; run the same command to go on")
+        print(f"medsweep: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+    except MedSweepError as error:
+        print(f"medsweep: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever reads (`| head`) has enough; a second failure at shutdown would print a traceback.
+        sys.stderr.close()
+        return EXIT_DONE
+    return code
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    """Return the parser, with the options of the one verb that is called."""
+    parser = argparse.ArgumentParser(
+        prog="medsweep",
+        description="Fine-tune medical language models, serve the adapters, and measure every model "
+        "on every hardware configuration.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"medsweep {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, help_ in VERBS.items():
+        child = verbs.add_parser(
+            name,
+            help=help_,
+            description=help_[0].upper() + help_[1:] + ".",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == verb:
+            importlib.import_module(f"medsweep.cli.{name}").configure(child)
+    return parser

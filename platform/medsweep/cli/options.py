@@ -1,0 +1,61 @@
+"""What several verbs share: their arguments, and how they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medsweep.sweep.spec import SweepSpec
+
+
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    """Add the sweep file and its overrides."""
+    parser.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's YAML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="overrides",
+        help="override a field, such as dataset.path=my.csv; may be repeated",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def load_sweep(options: argparse.Namespace) -> SweepSpec:
+    """Return the sweep that the arguments name; raise ConfigError with all its faults."""
+    from medsweep.config import load_config
+    from medsweep.sweep.spec import SweepSpec
+
+    return load_config(SweepSpec, options.sweep, options.overrides)
+
+
+def show(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, headings: Mapping[str, str] | None = None
+) -> None:
+    """Print rows as JSON, or as a table.
+
+    Args:
+        rows: what to print; all have the same keys.
+        as_json: print JSON.
+        headings: column by heading, for the table; None shows every key.
+    """
+    if as_json:
+        print(json.dumps([dict(row) for row in rows], indent=2))
+        return
+    columns = headings or {key: key for key in (rows[0] if rows else {})}
+    table = [list(columns.values())]
+    table += [["-" if row[key] is None else str(row[key]) for key in columns] for row in rows]
+    widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
+    for line in table:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )

@@ -1,0 +1,41 @@
+"""The one clock that everything is timed with, and one that tests move by hand."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A monotonic clock; the zero is arbitrary, only differences mean anything."""
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        ...
+
+
+class MonotonicClock:
+    """The machine's monotonic clock (`time.perf_counter`)."""
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        return time.perf_counter()
+
+
+class FakeClock:
+    """A clock that stands still until it is moved.
+
+    Args:
+        start: first reading, in seconds.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on by `seconds`."""
+        self._now += seconds

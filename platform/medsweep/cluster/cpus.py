@@ -1,0 +1,47 @@
+"""Give a process the CPUs of its hardware profile, as far as this machine has them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class GrantedCpus:
+    """What a process was really given.
+
+    Attributes:
+        asked: CPUs of the hardware profile.
+        cores: the cores that its threads may run on; empty where the system cannot pin.
+        threads: threads that torch computes with.
+    """
+
+    asked: int
+    cores: tuple[int, ...]
+    threads: int
+
+
+def take_cpus(asked: int) -> GrantedCpus:
+    """Pin this process to `asked` cores, or to all there are if there are fewer; set torch's threads.
+
+    Args:
+        asked: CPUs of the hardware profile.
+    """
+    import torch
+
+    available = sorted(_available())
+    cores = tuple(available[:asked])
+    if hasattr(os, "sched_setaffinity"):
+        # The call pins one thread; Ray has started others before this runs.
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
+    threads = min(asked, len(available))
+    torch.set_num_threads(threads)
+    return GrantedCpus(asked, cores if hasattr(os, "sched_setaffinity") else (), threads)
+
+
+def _available() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(os.getpid())
+    return set(range(os.cpu_count() or 1))

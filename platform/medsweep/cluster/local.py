@@ -1,0 +1,125 @@
+"""A Ray cluster on this machine: a head without CPUs, and a node for each hardware profile in use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from medsweep.errors import EnvironmentFault
+from medsweep.hardware.profile import HardwareProfile
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Nothing large goes through the object store; Ray's default would take a third of memory."""
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers would run at niceness 15, and lose every core to whatever else the machine does.
+    "RAY_worker_niceness": "0",
+    # A node would start one idle worker a CPU; each stage here starts the one process it needs.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class LocalCluster:
+    """A context manager around one private Ray cluster.
+
+    Its folder is its own (`RAY_TMPDIR`), so that other Ray sessions of the machine are not touched.
+    Nodes end with this process, also when it is killed.
+
+    Attributes:
+        port: TCP port on the loopback address for Ray Serve's proxy.
+    """
+
+    def __enter__(self) -> Self:
+        # Short, because a Unix socket's path below it may have 107 characters at most.
+        self._folder = tempfile.mkdtemp(prefix="ms-", dir="/tmp")
+        os.environ |= {"RAY_TMPDIR": self._folder, **ENVIRONMENT}
+        import ray
+        from ray.cluster_utils import Cluster
+
+        self.port = free_port()
+        try:
+            self._cluster = Cluster(
+                initialize_head=True,
+                head_node_args={
+                    "num_cpus": 0,
+                    "include_dashboard": False,
+                    "object_store_memory": OBJECT_STORE_BYTES,
+                },
+            )
+            ray.init(
+                address=self._cluster.address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                namespace="medsweep",
+            )
+        except Exception as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
+        self._serving = False
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        import ray
+
+        with contextlib.suppress(Exception):  # the cluster goes, whatever Serve says
+            if self._serving:
+                from ray import serve
+
+                serve.shutdown()
+        ray.shutdown()
+        self._cluster.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def nodes(self, profiles: Sequence[HardwareProfile]) -> Iterator[None]:
+        """Run one node for each profile, with its labels, CPUs and (as a number) GPUs."""
+        distinct = list({profile.name: profile for profile in profiles}.values())
+        nodes = []
+        try:
+            for profile in distinct:
+                nodes.append(self._add(profile))
+            self._cluster.wait_for_nodes()
+            yield
+        finally:
+            for node in nodes:
+                self._cluster.remove_node(node, allow_graceful=True)
+
+    def serve(self) -> str:
+        """Start Ray Serve and the HTTP ingress, once; return the URL below which cells are served."""
+        from medsweep.serving.ray_serve import start_ingress
+
+        if not self._serving:
+            start_ingress(self.port)
+            self._serving = True
+        return f"http://127.0.0.1:{self.port}"
+
+    def _add(self, profile: HardwareProfile) -> Any:
+        return self._cluster.add_node(
+            num_cpus=profile.cpus,
+            num_gpus=profile.gpus,
+            labels=profile.labels,
+            wait=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

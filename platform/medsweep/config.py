@@ -1,0 +1,168 @@
+"""Closed, frozen configuration: YAML in, a validated model out, all faults at once with their lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medsweep.errors import ConfigError, Fault, InputError, did_you_mean
+
+Location = tuple[str | int, ...]
+
+
+class Closed(BaseModel):
+    """Base of every configuration model: unknown keys are faults, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Model = TypeVar("Model", bound=Closed)
+
+
+def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -> Model:
+    """Read a YAML file into a configuration model.
+
+    Args:
+        model: the class to validate against.
+        path: the YAML file.
+        overrides: `dotted.field=value` assignments; the value is read as YAML.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        InputError: the file cannot be read, or an override is not `field=value`.
+        ConfigError: the file has faults; every one of them is listed with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from None
+    data, lines, faults = _parse(text)
+    for override in overrides:
+        _assign(data, lines, override)
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        faults += [_fault(model, problem, lines) for problem in error.errors()]
+    if faults:
+        raise ConfigError(str(path), faults)
+    return config
+
+
+def _parse(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
+    """Return the plain data of a YAML text, the line of each field, and the faults of the syntax."""
+    lines: dict[Location, int] = {}
+    faults: list[Fault] = []
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        return {}, {}, [Fault("(file)", f"not YAML: {error.problem}", line)]
+    if not isinstance(data, dict):
+        faults.append(Fault("(file)", "must be a mapping of fields to values", 1))
+        return {}, {}, faults
+    for location, line, duplicate in _walk(root, ()):
+        if duplicate:
+            faults.append(Fault(dotted(location), "given twice; keep one", line))
+        lines[location] = line
+    return data, lines, faults
+
+
+def _walk(node: yaml.Node | None, at: Location) -> Iterator[tuple[Location, int, bool]]:
+    """Yield each field's location and line, and whether its key stands twice in its mapping."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            yield (*at, key.value), key.start_mark.line + 1, key.value in seen
+            seen.add(key.value)
+            yield from _walk(value, (*at, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*at, index), value.start_mark.line + 1, False
+            yield from _walk(value, (*at, index))
+
+
+def _assign(data: dict[str, Any], lines: dict[Location, int], override: str) -> None:
+    """Apply one `dotted.field=value`; what it sets has no line any more."""
+    field, equals, value = override.partition("=")
+    *parents, last = field.split(".")
+    if not equals or not last:
+        raise InputError(
+            f"--set {override}: expected field=value, such as --set dataset.path=my.csv"
+        )
+    target = data
+    for parent in parents:
+        child = target.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {override}: {parent!r} is not a mapping of fields")
+        target = child
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override}: the value is not YAML: {error}") from None
+    lines.pop((*parents, last), None)
+
+
+def _fault(model: type[Closed], problem: Any, lines: dict[Location, int]) -> Fault:
+    """Put one of pydantic's errors into our words."""
+    # Unions add the name of the member that was tried to the location; the file knows only fields.
+    location: Location = tuple(part for part in problem["loc"] if (part in _parts(lines)))
+    given = problem.get("input")
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        location = problem["loc"]
+        known = _known_fields(model, location[:-1])
+        text = f"unknown field{did_you_mean(str(location[-1]), known)}; known: {', '.join(known)}"
+    elif kind == "missing":
+        location = problem["loc"]
+        text = "is required and was not given"
+    elif kind == "value_error":
+        text = str(problem["ctx"]["error"])
+    elif kind == "literal_error":
+        allowed = problem["ctx"]["expected"]
+        known = [choice.strip("'") for choice in allowed.replace(" or ", ", ").split(", ")]
+        text = f"{given!r} is not allowed{did_you_mean(str(given), known)}; allowed: {', '.join(known)}"
+    else:
+        text = f"{problem['msg'][0].lower()}{problem['msg'][1:]}; given: {given!r}"
+    line = lines.get(location) or lines.get(location[:-1])
+    return Fault(dotted(location) or "(file)", text, line)
+
+
+def _parts(lines: dict[Location, int]) -> set[str | int]:
+    return {part for location in lines for part in location}
+
+
+def _known_fields(model: type[BaseModel], location: Location) -> list[str]:
+    """Return the fields of the model that stands at `location` below `model`."""
+    current: type[BaseModel] = model
+    for part in location:
+        field = current.model_fields.get(str(part))
+        if field is not None:
+            current = next(_models_in(field.annotation), current)
+    return sorted(current.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the configuration models that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (list, tuple, dict, Union, UnionType):
+        for argument in get_args(annotation):
+            yield from _models_in(argument)
+
+
+def dotted(location: Location) -> str:
+    """Return a location as a person writes it: `load.points[0].rate`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

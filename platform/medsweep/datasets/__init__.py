@@ -1,0 +1,1 @@
+"""Question-answer datasets: read, cleaned, sampled and split."""

@@ -1,0 +1,45 @@
+"""Put LoRA layers on a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from medsweep.errors import StageError
+
+
+def add_lora(base: Any, *, rank: int, alpha: int, dropout: float, targets: Sequence[str]) -> Any:
+    """Return the base model with trainable LoRA layers (Hu et al., 2021) on the target modules.
+
+    Args:
+        base: a causal language model of transformers; its own weights are frozen.
+        rank: rank of the update.
+        alpha: the update is scaled by alpha / rank.
+        dropout: share of the layer's input dropped in training.
+        targets: last part of the names of the modules to adapt.
+
+    Raises:
+        StageError: a target matches no module; the message lists the names there are.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in base.named_modules()
+        if type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
+    }
+    unknown = sorted(set(targets) - linear)
+    if unknown:
+        raise StageError(
+            f"finetune.targets: no module is called {', '.join(unknown)}; "
+            f"this model has {', '.join(sorted(linear - {'lm_head'}))}"
+        )
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(targets),
+        fan_in_fan_out=type(base).__name__.startswith("GPT2"),  # GPT-2's Conv1D is transposed
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(base, config)

@@ -1,0 +1,1 @@
+"""The hardware: accelerators, the nine hardware profiles, and what this machine is."""

@@ -1,0 +1,92 @@
+"""What a hardware profile and its accelerator are: plain figures, no table and no observation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GIB = 2**30
+
+# bfloat16 units came with Ampere. `torch.cuda.is_bf16_supported()` also counts emulation, so it
+# answers True on a V100; the compute capability is what decides.
+FIRST_NATIVE_BF16 = (8, 0)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One type of GPU.
+
+    Attributes:
+        name: what people call it ("V100").
+        product: one variant of it, as the driver (NVML, nvidia-smi) names it.
+        memory_bytes: memory of one GPU, in bytes.
+        compute_capability: major and minor, as (7, 0).
+        memory_bandwidth_bytes_per_s: peak, in bytes per second; None where not known.
+        peak_flops: peak dense operations per second by dtype; a dtype that is not native is absent.
+    """
+
+    name: str
+    product: str
+    memory_bytes: int
+    compute_capability: tuple[int, int]
+    memory_bandwidth_bytes_per_s: float | None
+    peak_flops: Mapping[str, float] = field(hash=False)
+
+    @property
+    def native_bf16(self) -> bool:
+        """Whether bfloat16 runs in hardware."""
+        return self.compute_capability >= FIRST_NATIVE_BF16
+
+    @property
+    def slug(self) -> str:
+        """The name as it appears in profile names and node labels ("rtx8000")."""
+        return re.sub(r"[^a-z0-9.]", "", self.name.lower())
+
+
+@dataclass(frozen=True)
+class HardwareProfile:
+    """One VM configuration.
+
+    Attributes:
+        name: `<gpus>x<gpu>-<cpus>cpu`, or `host`.
+        cpus: CPUs that the work may use.
+        gpus: GPUs, all of one type.
+        accelerator: their type; None without a GPU.
+        host_memory_bytes: main memory, in bytes.
+        usd_per_hour: price in US dollars per hour; None where there is no public price.
+        price_source: whose price it is and what it is made of.
+        price_date: the day that the price was listed, as YYYY-MM-DD.
+    """
+
+    name: str
+    cpus: int
+    gpus: int
+    accelerator: Accelerator | None
+    host_memory_bytes: int
+    usd_per_hour: float | None = None
+    price_source: str | None = None
+    price_date: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The node labels that select a machine of this profile."""
+        gpu = self.accelerator.slug if self.accelerator else "none"
+        return {"medsweep.io/profile": self.name, "medsweep.io/gpu": gpu}
+
+    @property
+    def gpu_memory_bytes(self) -> int:
+        """Memory of all GPUs together, in bytes; 0 without a GPU."""
+        return self.gpus * self.accelerator.memory_bytes if self.accelerator else 0
+
+    @property
+    def title(self) -> str:
+        """The profile in words, as the paper writes it: "4 CPUs, 2 V100s"."""
+        cpus = f"{self.cpus} CPU{_plural(self.cpus)}"
+        if self.accelerator is None:
+            return f"{cpus}, no GPU"
+        return f"{cpus}, {self.gpus} {self.accelerator.name}{_plural(self.gpus)}"
+
+
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"

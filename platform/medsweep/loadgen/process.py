@@ -1,0 +1,127 @@
+"""The load generator seen from the driver: a process that takes jobs and gives records."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from medsweep.errors import StageError
+from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.spec import LoadJob
+from medsweep.metrics.definitions import RequestRecord
+
+_GRACE_S = 5.0
+_STDERR_LINES = 10
+
+
+class LoadProcess:
+    """A context manager around one `python -m medsweep.loadgen`, kept for a whole sweep.
+
+    It is a process of its own so that nothing the driver does (garbage collection, Parquet, plots)
+    can hold up the clock that requests are timed with.
+    """
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def _start(self) -> None:
+        # A file and not a pipe: a pipe that nobody reads fills up and stops the writer.
+        self._stderr = tempfile.TemporaryFile()  # closed in `close`
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "medsweep.loadgen"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id, for whoever measures what the load generator itself costs."""
+        return self._process.pid
+
+    def run(
+        self, job: LoadJob, on_record: Callable[[RequestRecord], None] | None = None
+    ) -> list[RequestRecord]:
+        """Run one load point.
+
+        Args:
+            job: what to send.
+            on_record: called with each record as it comes in.
+
+        Returns:
+            The records of all phases, in order of ending.
+
+        Raises:
+            LoadAborted: too many requests failed.
+            StageError: the load generator died; says what it wrote last.
+        """
+        records: list[RequestRecord] = []
+        if self._stderr.closed:
+            self._start()  # the one before died in its job, which failed; this job need not
+        try:
+            self._send(job)
+            while "record" in (message := self._receive()):
+                records.append(RequestRecord.from_json(message["record"]))
+                if on_record is not None:
+                    on_record(records[-1])
+        except BaseException:
+            # Half a load is still to come on the pipe: the next job would be given its records.
+            self.close()
+            raise
+        if "aborted" in message:
+            raise LoadAborted(message["aborted"])
+        return records
+
+    def close(self) -> None:
+        """End the process, by force if it will not go; may be called twice."""
+        process = self._process
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None and not pipe.closed:
+                # Bytes that were never sent, to a process that has already gone.
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._stderr.close()
+
+    def _send(self, job: LoadJob) -> None:
+        stdin = self._process.stdin
+        try:
+            if stdin is None or stdin.closed:
+                raise BrokenPipeError
+            stdin.write(json.dumps(job.to_json()).encode() + b"\n")
+            stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def _receive(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else b""
+        if not line:
+            raise self._died()
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def _died(self) -> StageError:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").splitlines()[-_STDERR_LINES:]
+        said = "\n".join(lines) or "it wrote nothing on stderr"
+        return StageError(f"the load generator ended with exit code {code}:\n{said}")

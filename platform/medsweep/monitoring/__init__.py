@@ -1,0 +1,1 @@
+"""Monitoring: Prometheus metrics while a sweep runs and after it."""

@@ -1,0 +1,142 @@
+"""Prometheus: live metrics while a sweep runs, and a textfile of the final figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from medsweep.errors import EnvironmentFault
+from medsweep.metrics.definitions import RequestRecord
+from medsweep.results.schema import BENCHMARK
+
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+
+LABELS = ("sweep", "model", "profile", "load_point", "variant", "basis")
+
+LIVE_GAUGES = ("requests_per_s", "output_tokens_per_s", "ttft_mean_s", "e2e_mean_s", "token_f1")
+
+NUMBERS = tuple(
+    column
+    for column in BENCHMARK
+    if column.kind in ("number", "integer") and column.name not in ("repeat",)
+)
+
+
+class LiveMetrics:
+    """The `/metrics` endpoint of a run, on the loopback address.
+
+    Args:
+        port: TCP port; 0 takes a free one.
+
+    Raises:
+        EnvironmentFault: the port is in use.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        from prometheus_client import (
+            CollectorRegistry,
+            Counter,
+            Gauge,
+            Histogram,
+            start_http_server,
+        )
+
+        registry = CollectorRegistry()
+        self._histograms = {
+            name: Histogram(
+                f"medsweep_{name}_seconds", meaning, LABELS, registry=registry, buckets=BUCKETS_S
+            )
+            for name, meaning in (
+                ("ttft", "Time to the first chunk that carries text"),
+                ("inter_token", "Gap between output tokens"),
+                ("e2e", "Time to the end of the answer"),
+            )
+        }
+        self._requests = Counter(
+            "medsweep_requests", "Measured requests", (*LABELS, "status"), registry=registry
+        )
+        self._gauges = {
+            column.name: Gauge(f"medsweep_{column.name}", column.meaning, LABELS, registry=registry)
+            for column in BENCHMARK
+            if column.name in LIVE_GAUGES
+        }
+        self._cells = Gauge(
+            "medsweep_cells", "Cells by state", ("sweep", "state"), registry=registry
+        )
+        try:
+            self._server, self._thread = start_http_server(port, "127.0.0.1", registry)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"--metrics-port {port}: {error.strerror}; give another, or 0 for a free one"
+            ) from None
+        self.url = f"http://127.0.0.1:{self._server.server_port}/metrics"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def request(self, labels: Mapping[str, str], record: RequestRecord) -> None:
+        """Count one finished request; only measured ones are.
+
+        Args:
+            labels: a value for each of LABELS.
+            record: what the load generator noted.
+        """
+        if record.phase != "measure":
+            return
+        self._requests.labels(**labels, status=record.status).inc()
+        if record.status != "ok":
+            return
+        self._histograms["e2e"].labels(**labels).observe(record.e2e_s)
+        if record.ttft_s is not None:
+            self._histograms["ttft"].labels(**labels).observe(record.ttft_s)
+        for gap in record.itl_s:
+            self._histograms["inter_token"].labels(**labels).observe(gap)
+
+    def figures(self, labels: Mapping[str, str], row: Mapping[str, Any]) -> None:
+        """Set the gauges from the row of one repeat; what is null is not set."""
+        for name, gauge in self._gauges.items():
+            if row.get(name) is not None:
+                gauge.labels(**labels).set(row[name])
+
+    def cells(self, sweep: str, states: Mapping[str, int]) -> None:
+        """Set how many cells are in each state."""
+        for state, count in states.items():
+            self._cells.labels(sweep=sweep, state=state).set(count)
+
+
+def textfile(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the final figures in Prometheus' text format, for the node exporter's textfile collector.
+
+    Args:
+        rows: rows of `benchmark.parquet`; each repeat is a series of its own.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
+    labels = (*LABELS, "repeat")
+    gauges = {
+        column.name: Gauge(f"medsweep_{column.name}", column.meaning, labels, registry=registry)
+        for column in NUMBERS
+    }
+    status = Gauge(
+        "medsweep_cell_status",
+        "1 for the state of a row's cell",
+        ("sweep", "model", "profile", "basis", "status"),
+        registry=registry,
+    )
+    for row in rows:
+        status.labels(
+            **{name: row[name] or "" for name in ("sweep", "model", "profile", "basis", "status")}
+        ).set(1)
+        if row["status"] != "ok":
+            continue
+        values = {name: str(row[name]) for name in labels}
+        for name, gauge in gauges.items():
+            if row.get(name) is not None:
+                gauge.labels(**values).set(row[name])
+    return generate_latest(registry).decode()

@@ -1,0 +1,8 @@
+"""Figures of the report. The basis of what they show is in the picture itself."""
+
+from medsweep.report.figures.grid import matrix_figure
+from medsweep.report.figures.latency import latency_by_configuration
+from medsweep.report.figures.style import save
+from medsweep.report.figures.training import Training, quality_by_epoch
+
+__all__ = ["Training", "latency_by_configuration", "matrix_figure", "quality_by_epoch", "save"]

@@ -1,0 +1,112 @@
+"""The matrix as a picture: state and token rate of every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from medsweep.report.figures.style import INK, MUTED, WARNING, new_figure, style, with_basis
+from medsweep.report.numbers import significant
+from medsweep.report.tables.grid import NOT_IN_SWEEP, Matrix, MatrixCell, matrix
+from medsweep.report.tables.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+_COLUMNS_UPRIGHT = 5
+
+
+def matrix_figure(rows: Sequence[Row]) -> Figure:
+    """Draw hardware profiles × models, coloured by output tokens per second.
+
+    Args:
+        rows: of `benchmark.parquet`.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+
+    table = matrix(rows)
+    rates = [cell.output_tokens_per_s for cell in table.cells if cell.output_tokens_per_s]
+    with style():
+        figure = new_figure(
+            "State and token rate of every cell",
+            [cell.basis for cell in table.cells],
+            0.9 + 0.5 * max(1, len(table.profiles)),
+        )
+        axes = figure.subplots()
+        scale = LogNorm(min(rates) / 1.2, max(rates) * 1.2) if rates else None
+        for cell in table.cells:
+            _draw(axes, cell, table, scale)
+        _label(axes, table)
+        if scale is not None:
+            bar = figure.colorbar(ScalarMappable(scale, "cividis"), ax=axes, pad=0.02, shrink=0.9)
+            bar.set_label("output tokens per second (1/s), log scale")
+            bar.ax.minorticks_off()
+            ticks = sorted({min(rates), max(rates)})
+            bar.set_ticks(ticks, labels=[significant(tick) for tick in ticks])
+    return figure
+
+
+def _label(axes: Axes, table: Matrix) -> None:
+    axes.set_xlim(0, max(1, len(table.models)))
+    axes.set_ylim(max(1, len(table.profiles)), 0)
+    axes.grid(visible=False)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    upright = len(table.models) <= _COLUMNS_UPRIGHT
+    axes.set_xticks(
+        [place + 0.5 for place in range(len(table.models))],
+        [name.replace("standin-", "standin-\n") for name in table.models],
+        rotation=0 if upright else 35,
+        ha="center" if upright else "left",
+    )
+    axes.set_yticks(
+        [place + 0.5 for place in range(len(table.profiles))],
+        [with_basis(name, table.profile_bases(name)) for name in table.profiles],
+    )
+
+
+def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) -> None:
+    import matplotlib as mpl
+    from matplotlib.patches import Rectangle
+
+    left, top = table.models.index(cell.model), table.profiles.index(cell.profile)
+    face, edge, hatch, ink = "white", "#b8c0c8", None, MUTED
+    text = cell.state
+    if cell.state == "ok":
+        text = "ok" if cell.output_tokens_per_s is None else _rate(cell.output_tokens_per_s)
+        if cell.output_tokens_per_s and scale is not None:
+            red, green, blue, _ = mpl.colormaps["cividis"](scale(cell.output_tokens_per_s))
+            face = mpl.colors.to_hex((red, green, blue))
+            # Rec. 709 luma decides between dark and light letters.
+            ink = INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
+        else:
+            ink = INK
+    elif cell.state == "failed":
+        edge, hatch, ink = WARNING, "xx", WARNING
+    elif cell.state == "refused":
+        face, hatch, ink = "#eceff2", "//", INK
+    axes.add_patch(
+        Rectangle(
+            (left + 0.03, top + 0.05), 0.94, 0.9, facecolor=face, edgecolor=edge, hatch=hatch
+        )
+    )
+    # A plain ground keeps the word legible on hatching.
+    ground = {"facecolor": face, "edgecolor": "none", "pad": 2.0} if hatch else None
+    axes.text(
+        left + 0.5,
+        top + 0.5,
+        text,
+        ha="center",
+        va="center",
+        color=ink,
+        size=8 if cell.state == NOT_IN_SWEEP else 9,
+        bbox=ground,
+    )
+
+
+def _rate(tokens_per_s: float) -> str:
+    return f"{significant(tokens_per_s)} tokens/s"

@@ -1,0 +1,109 @@
+"""The paper's figure 3 with intervals: quality and loss after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medsweep.report.figures.style import MARKERS, PALETTE, new_figure, style, with_basis
+from medsweep.report.tables.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANELS = {
+    "corpus_bleu": "BLEU over all answers",
+    "rouge_l": "ROUGE-L",
+    "ngram_match": "n-gram match",
+    "token_f1": "Token F1",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """The record of one fine-tune.
+
+    Attributes:
+        model: name, with the adapter's key where a model has several.
+        bases: of the benchmark rows in which the adapter answered.
+        rows: of `training.parquet`; epoch 0 is the base model.
+    """
+
+    model: str
+    bases: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def quality_by_epoch(training: Sequence[Training]) -> Figure:
+    """Draw BLEU, ROUGE-L, n-gram match, token F1 and loss against the epoch.
+
+    Args:
+        training: one record a model.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with style():
+        figure = new_figure(
+            "Quality by epoch (epoch 0 is the base model)",
+            [basis for record in training for basis in record.bases],
+            5.4,
+        )
+        panels = list(figure.subplots(2, 3).flat)
+        for panel, (name, title) in zip(panels, _PANELS.items(), strict=False):
+            for place, record in enumerate(training):
+                _line(panel, place, record, name)
+            panel.set_title(title)
+            panel.set_ylim(bottom=0)
+        for place, record in enumerate(training):
+            _line(panels[4], place, record, "eval_loss")
+            _line(panels[4], place, record, "loss", dashed=True)
+        panels[4].set_title("Loss (nats per answer token)")
+        panels[4].set_ylim(bottom=0)
+        for panel in panels[:5]:
+            panel.set_xlabel("epoch")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend(panels[5], panels[4], training)
+    return figure
+
+
+def _line(axes: Axes, place: int, record: Training, name: str, *, dashed: bool = False) -> None:
+    rows = [row for row in record.rows if row.get(name) is not None]
+    epochs, colour = [row["epoch"] for row in rows], PALETTE[place % len(PALETTE)]
+    axes.plot(
+        epochs,
+        [row[name] for row in rows],
+        color=colour,
+        marker=MARKERS[place % len(MARKERS)],
+        markersize=4,
+        linewidth=1.6,
+        linestyle="--" if dashed else "-",
+        markerfacecolor="white" if dashed else colour,
+        label=with_basis(record.model, record.bases),
+    )
+    bounds = [row for row in rows if row.get(f"{name}_low") is not None]
+    if bounds:
+        axes.fill_between(
+            [row["epoch"] for row in bounds],
+            [row[f"{name}_low"] for row in bounds],
+            [row[f"{name}_high"] for row in bounds],
+            color=colour,
+            alpha=0.13,
+            linewidth=0,
+        )
+
+
+def _legend(axes: Axes, drawn: Axes, training: Sequence[Training]) -> None:
+    from matplotlib.lines import Line2D
+
+    axes.set_axis_off()
+    handles, labels = drawn.get_legend_handles_labels()
+    # Each model was drawn twice in the panel of losses: held-out, then training.
+    models = dict(zip(labels, handles, strict=True))
+    styles = {
+        "loss: held-out (solid)": Line2D([], [], color="black"),
+        "loss: training (dashed)": Line2D([], [], color="black", linestyle="--"),
+    }
+    entries = {**models, **(styles if training else {})}
+    axes.legend(entries.values(), entries.keys(), loc="upper left", fontsize=9)

@@ -1,0 +1,54 @@
+"""Numbers as people read them: three significant digits, SI units, a dash for what is missing."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "–"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return a number with so many significant digits, without an exponent.
+
+    Args:
+        value: the number.
+        digits: significant digits; a whole number is not cut below its units.
+    """
+    rounded = float(f"{value:.{digits - 1}e}")
+    if not math.isfinite(rounded):
+        return str(value)
+    if rounded == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{value:,.{decimals}f}" if decimals == 0 else f"{rounded:.{decimals}f}"
+
+
+def share(value: float | None) -> str:
+    """Return a figure between 0 and 1 with three decimals."""
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a time with its unit."""
+    return MISSING if value is None else f"{significant(value)} s"
+
+
+def signed(value: float) -> str:
+    """Return a difference with three decimals and its sign."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def bounds(low: float | None, high: float | None, decimals: int | None = None) -> str:
+    """Return an interval such as "0.110 to 0.136", or an empty text without one.
+
+    Args:
+        low: lower end.
+        high: upper end.
+        decimals: digits after the point; None takes three significant digits.
+    """
+    if low is None or high is None:
+        return ""
+    ends = [
+        significant(end) if decimals is None else f"{end:.{decimals}f}" for end in (low, high)
+    ]
+    return " to ".join(end.replace("-", "\N{MINUS SIGN}") for end in ends)

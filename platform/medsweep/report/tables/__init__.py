@@ -1,0 +1,31 @@
+"""Small tables made from the rows of `benchmark.parquet`, without any formatting."""
+
+from medsweep.report.tables.comparison import PairedRow, base_against_tuned
+from medsweep.report.tables.grid import Matrix, MatrixCell, matrix
+from medsweep.report.tables.latency import LatencyRow, latency_table
+from medsweep.report.tables.outcome import Failure, failures
+from medsweep.report.tables.paper_table import PaperComparison, PaperRow, paper_table_4
+from medsweep.report.tables.provenance import CpuRow, Host, Method, method
+from medsweep.report.tables.quality import QualityFigure, QualityRow, quality_table
+
+__all__ = [
+    "CpuRow",
+    "Failure",
+    "Host",
+    "LatencyRow",
+    "Matrix",
+    "MatrixCell",
+    "Method",
+    "PairedRow",
+    "PaperComparison",
+    "PaperRow",
+    "QualityFigure",
+    "QualityRow",
+    "base_against_tuned",
+    "failures",
+    "latency_table",
+    "matrix",
+    "method",
+    "paper_table_4",
+    "quality_table",
+]

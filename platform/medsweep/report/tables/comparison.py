@@ -1,0 +1,116 @@
+"""Base model against fine-tuned model, in pairs over the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medsweep.metrics.statistics import PairedDifference, paired_bootstrap
+from medsweep.report.tables.rows import (
+    Row,
+    basis_order,
+    distinct,
+    group_by,
+    model_order,
+    ok_rows,
+)
+from medsweep.results.schema import QUALITIES
+
+SEED = 0
+"""Of the bootstrap: a report made twice says the same."""
+
+
+@dataclass(frozen=True)
+class PairedRow:
+    """One quality figure of one model, without and with its adapter.
+
+    Attributes:
+        model: name.
+        basis: observed, emulated or predicted.
+        cells: cells whose answers are compared.
+        figure: name in `schema.QUALITIES`.
+        base: mean over questions of the base model.
+        tuned: mean over the same questions of the fine-tuned model.
+        difference: tuned minus base, over questions.
+    """
+
+    model: str
+    basis: str
+    cells: int
+    figure: str
+    base: float
+    tuned: float
+    difference: PairedDifference
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to be said: higher, lower or "no clear difference"."""
+        low, high = self.difference.low, self.difference.high
+        if low is not None and low > 0:
+            return "higher"
+        if high is not None and high < 0:
+            return "lower"
+        return "no clear difference"
+
+
+def base_against_tuned(
+    rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]
+) -> list[PairedRow]:
+    """Compare each model with and without its adapter.
+
+    A question is one pair: its answers (of several repeats and cells) are averaged first, because
+    they are not independent. Only cells and load points at which both variants were asked count.
+
+    Args:
+        rows: of `benchmark.parquet`.
+        responses: rows of `responses.parquet` by cell key.
+
+    Returns:
+        Rows by model, basis and figure; none for a model that lacks either variant.
+    """
+    table: list[PairedRow] = []
+    groups = group_by(ok_rows(rows), lambda row: (str(row["model"]), str(row["basis"])))
+    order = sorted(groups, key=lambda group: (model_order(group[0]), basis_order(group[1])))
+    for model, basis in order:
+        answers = [
+            found
+            for key in distinct(groups[model, basis], "key")
+            if (found := _comparable(responses.get(key, ())))
+        ]
+        pooled = [answer for found in answers for answer in found]
+        for figure in QUALITIES:
+            base, tuned = (_by_question(pooled, variant, figure) for variant in ("base", "adapter"))
+            shared = [question for question in base if question in tuned]
+            if not shared:
+                continue
+            before = [base[question] for question in shared]
+            after = [tuned[question] for question in shared]
+            table.append(
+                PairedRow(
+                    model=model,
+                    basis=basis,
+                    cells=len(answers),
+                    figure=figure,
+                    base=sum(before) / len(before),
+                    tuned=sum(after) / len(after),
+                    difference=paired_bootstrap(before, after, seed=SEED),
+                )
+            )
+    return table
+
+
+def _comparable(answers: Sequence[Row]) -> list[Row]:
+    """Return one cell's answers at the load points where both variants were asked."""
+    points = [
+        {answer["load_point"] for answer in answers if answer["variant"] == variant}
+        for variant in ("base", "adapter")
+    ]
+    return [answer for answer in answers if answer["load_point"] in points[0] & points[1]]
+
+
+def _by_question(answers: Sequence[Row], variant: str, figure: str) -> dict[str, float]:
+    scores: dict[str, list[float]] = {}
+    for answer in answers:
+        if answer["variant"] == variant and answer[figure] is not None:
+            scores.setdefault(answer["question_id"], []).append(answer[figure])
+    return {question: sum(found) / len(found) for question, found in scores.items()}

@@ -1,0 +1,125 @@
+"""The matrix: which model ran on which hardware profile, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medsweep.report.tables.rows import (
+    Row,
+    basis_order,
+    distinct,
+    first,
+    group_by,
+    headline_rows,
+    load_points,
+    mean,
+    model_order,
+    profile_order,
+)
+
+NOT_IN_SWEEP = "not in sweep"
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """One model on one hardware profile.
+
+    Attributes:
+        model: name.
+        profile: hardware profile.
+        state: ok, failed, refused or "not in sweep"; failed where any load point failed.
+        basis: observed, emulated or predicted; None where nothing ran.
+        token_f1: mean over questions; None where not graded.
+        ttft_s: mean over repeats at `load_point`, in seconds.
+        load_point: the lightest load point of the cell.
+        output_tokens_per_s: highest mean of a load point.
+        reason: why not ok.
+    """
+
+    model: str
+    profile: str
+    state: str
+    basis: str | None = None
+    token_f1: float | None = None
+    ttft_s: float | None = None
+    load_point: str | None = None
+    output_tokens_per_s: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Hardware profiles × models.
+
+    Attributes:
+        models: columns, in the catalogue's order.
+        profiles: rows, in the catalogue's order.
+        cells: every pair of the two.
+    """
+
+    models: tuple[str, ...]
+    profiles: tuple[str, ...]
+    cells: tuple[MatrixCell, ...]
+
+    def at(self, profile: str, model: str) -> MatrixCell:
+        """Return one cell.
+
+        Raises:
+            KeyError: no such profile or model in the matrix.
+        """
+        for cell in self.cells:
+            if (cell.profile, cell.model) == (profile, model):
+                return cell
+        raise KeyError((profile, model))
+
+    def profile_bases(self, profile: str) -> tuple[str, ...]:
+        """Return every basis found on a profile, observed first."""
+        found = {cell.basis for cell in self.cells if cell.profile == profile and cell.basis}
+        return tuple(sorted(found, key=basis_order))
+
+    def count(self, state: str) -> int:
+        """Return how many cells are in a state."""
+        return sum(cell.state == state for cell in self.cells)
+
+
+def matrix(rows: Sequence[Row]) -> Matrix:
+    """Return the matrix of hardware profiles × models.
+
+    Args:
+        rows: of `benchmark.parquet`.
+    """
+    by_cell = group_by(rows, lambda row: (str(row["profile"]), str(row["model"])))
+    profiles = sorted({profile for profile, _ in by_cell}, key=profile_order)
+    models = sorted({model for _, model in by_cell}, key=model_order)
+    return Matrix(
+        tuple(models),
+        tuple(profiles),
+        tuple(
+            _cell(model, profile, by_cell[profile, model])
+            if (profile, model) in by_cell
+            else MatrixCell(model, profile, NOT_IN_SWEEP)
+            for profile in profiles
+            for model in models
+        ),
+    )
+
+
+def _cell(model: str, profile: str, rows: Sequence[Row]) -> MatrixCell:
+    statuses = distinct(rows, "status")
+    state = next((name for name in ("failed", "ok", "refused") if name in statuses), "failed")
+    measured = headline_rows(rows)
+    by_point = group_by(measured, lambda row: str(row["load_point"]))
+    points = load_points(measured)
+    rates = [mean(group, "output_tokens_per_s") for group in by_point.values()]
+    return MatrixCell(
+        model=model,
+        profile=profile,
+        state=state,
+        basis=first(measured or rows, "basis") if state != "refused" else None,
+        token_f1=first(measured, "token_f1"),
+        ttft_s=mean(by_point[points[0]], "ttft_mean_s") if points else None,
+        load_point=points[0] if points else None,
+        output_tokens_per_s=max((rate for rate in rates if rate is not None), default=None),
+        reason=first([row for row in rows if row["status"] == state], "reason"),
+    )

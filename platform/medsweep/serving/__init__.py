@@ -1,0 +1,1 @@
+"""Serving: OpenAI's API on Ray Serve in front of an engine."""

@@ -1,0 +1,9 @@
+"""Engines turn prompts into tokens. The table names them; importing one costs only what it needs."""
+
+from __future__ import annotations
+
+ENGINES = {
+    "generate": "medsweep.serving.engines.generate:GenerateEngine",
+    "null": "medsweep.serving.engines.null:NullEngine",
+}
+"""Engine by name: `module:class`, imported where it is used, because an engine imports torch."""

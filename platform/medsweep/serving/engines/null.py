@@ -1,0 +1,23 @@
+"""The null engine: answers at once without a model, so that the server's own share can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from medsweep.serving.protocol import Delta, Generation
+
+NULL_MODEL = "null"
+
+
+class NullEngine:
+    """Answers every request with `max_tokens` one-word tokens, as fast as they can be sent."""
+
+    def models(self) -> list[str]:
+        """Return the one name it answers to."""
+        return [NULL_MODEL]
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        """Yield one piece a token."""
+        for number in range(1, request.max_tokens + 1):
+            last = number == request.max_tokens
+            yield Delta("null ", number, 1, "length" if last else None)

@@ -1,0 +1,61 @@
+"""Tokens to text, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+class TextStream:
+    """Decodes one answer as its tokens come, never giving out half a character.
+
+    Args:
+        tokenizer: decodes token ids.
+        stop: texts that end the answer.
+    """
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
+        self._tokenizer, self._stop = tokenizer, stop
+        self._ids: list[int] = []
+        self._given = 0
+        self.stopped = False
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens taken so far."""
+        return len(self._ids)
+
+    def push(self, token: int, *, last: bool = False) -> str:
+        """Take one token and return the new text.
+
+        Args:
+            token: its id.
+            last: give out everything, finished or not.
+        """
+        self._ids.append(token)
+        return self._flush(last)
+
+    def _flush(self, last: bool) -> str:
+        text = self._tokenizer.decode(self._ids, skip_special_tokens=True).lstrip()
+        for stop in self._stop:
+            at = text.find(stop)
+            if at >= 0:
+                text, self.stopped, last = text[:at], True, True
+        if not last:
+            held = max((_overlap(text, stop) for stop in self._stop), default=0)
+            if text.endswith(UNFINISHED):
+                held = max(held, 1)
+            text = text[: len(text) - held]
+        new = text[self._given :]
+        self._given = max(self._given, len(text))
+        return new
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return how many last characters of `text` could be the beginning of `stop`."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

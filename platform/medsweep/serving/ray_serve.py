@@ -1,0 +1,227 @@
+"""The Ray Serve applications: one thin HTTP ingress, and an engine for each served cell behind it."""
+
+from __future__ import annotations
+
+import pkgutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medsweep.cluster.causes import root_cause
+from medsweep.cluster.cpus import take_cpus
+from medsweep.errors import StageError, UnknownName
+from medsweep.finetune.adapter import read_adapter
+from medsweep.hardware.observe import observe_host
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.catalog import MODELS
+from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines.null import NULL_MODEL, NullEngine
+from medsweep.serving.protocol import Delta, Engine, Generation
+
+INGRESS = "ingress"
+MAX_ONGOING = 512
+MAX_QUEUED = 1024
+START_TIMEOUT_S = 600.0
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What one cell needs to be served.
+
+    Attributes:
+        name: of the application; the first part of the URL's path.
+        model: base model, by its name in the catalogue.
+        adapters: folder by the name that requests use.
+        profile: selects the node by its labels; its CPUs are what the engine is given.
+        engine: name of the engine.
+        dtype: compute dtype.
+        max_batch_size: requests a forward pass.
+    """
+
+    name: str
+    model: str
+    adapters: dict[str, Path]
+    profile: HardwareProfile
+    engine: str
+    dtype: str
+    max_batch_size: int
+
+
+class EngineReplica:
+    """One engine in a process of its own, with the CPUs of its profile; `null` answers beside it."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        engine_class = pkgutil.resolve_name(ENGINES[deployed.engine])
+        self._engine: Engine = engine_class(
+            MODELS[deployed.model],
+            {name: read_adapter(folder) for name, folder in deployed.adapters.items()},
+            dtype=deployed.dtype,
+            max_batch_size=deployed.max_batch_size,
+        )
+        self._null = NullEngine()
+        self._dtype = deployed.dtype
+        # After loading, which may use the whole machine: only what is measured must keep to the profile.
+        self._granted = take_cpus(deployed.profile.cpus)
+
+    def models(self) -> list[str]:
+        """Return every name that requests may use."""
+        return [*self._engine.models(), NULL_MODEL]
+
+    def observed(self) -> dict[str, Any]:
+        """Return what this replica really runs on."""
+        return {**asdict(observe_host()), **asdict(self._granted), "dtype": self._dtype}
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        """Yield the pieces of an answer."""
+        engine: Engine = self._null if request.model == NULL_MODEL else self._engine
+        async for delta in engine.stream(request):
+            yield delta
+
+
+class RemoteEngine:
+    """An engine in another process, seen as an engine.
+
+    Args:
+        handle: Ray Serve's handle of the engine's deployment.
+        models: the names that it answers to.
+    """
+
+    def __init__(self, handle: Any, models: list[str]) -> None:
+        self._handle, self._models = handle, models
+
+    def models(self) -> list[str]:
+        """Return every name that requests may use."""
+        return self._models
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        """Yield the pieces of an answer; cancel it if nobody takes them any more."""
+        from ray.exceptions import RayTaskError
+
+        response = self._handle.options(stream=True).stream.remote(request)
+        try:
+            async for delta in response:
+                yield delta
+        except RayTaskError as error:
+            raise error.cause or error from None
+        finally:
+            response.cancel()
+
+
+class _Engines:
+    """Finds the engine of a served cell, and remembers its handle."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, RemoteEngine] = {}
+
+    async def __call__(self, served: str) -> Engine:
+        if served not in self._known:
+            from ray import serve
+            from ray.serve.exceptions import RayServeException
+
+            try:
+                handle = serve.get_app_handle(served)
+                names = await handle.models.remote()
+            except RayServeException:
+                raise UnknownName("served cell", served, self._known) from None
+            self._known[served] = RemoteEngine(handle, names)
+        return self._known[served]
+
+
+def start_ingress(port: int) -> None:
+    """Start Ray Serve's proxy on the loopback address and the ingress behind it.
+
+    Args:
+        port: TCP port of the proxy.
+    """
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+
+    from medsweep.serving.app import build_app
+
+    serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
+
+    @serve.deployment(
+        name="Ingress",
+        max_ongoing_requests=MAX_ONGOING,
+        max_queued_requests=MAX_QUEUED,
+        ray_actor_options={"num_cpus": 0},
+    )
+    @serve.ingress(build_app(_Engines()))
+    class Ingress:
+        """OpenAI's routes on the head node; holds no model."""
+
+    serve.run(Ingress.bind(), name=INGRESS, route_prefix="/", logging_config=_quiet())
+
+
+def deploy(deployments: Sequence[Deployed]) -> dict[str, dict[str, Any] | StageError]:
+    """Start an engine for each of several cells at one time, and wait for them.
+
+    Returns:
+        By name, what each engine really runs on; or, for one that did not start, why.
+    """
+    from ray import serve
+    from ray.serve import RunTarget
+
+    targets = [
+        RunTarget(target=_engine(deployed), name=deployed.name, route_prefix=None)
+        for deployed in deployments
+    ]
+    serve.run_many(
+        targets,
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+    return {deployed.name: _wait_for(deployed.name) for deployed in deployments}
+
+
+def undeploy(names: Sequence[str]) -> None:
+    """Stop the engines of several cells."""
+    from ray import serve
+
+    for name in names:
+        serve.delete(name, _blocking=False)
+    while set(names) & set(serve.status().applications):
+        time.sleep(POLL_S)
+
+
+def _engine(deployed: Deployed) -> Any:
+    """Return the Ray Serve application of one cell's engine."""
+    from ray import serve
+
+    return serve.deployment(
+        name="Engine",
+        max_ongoing_requests=MAX_ONGOING,
+        max_queued_requests=MAX_QUEUED,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=5,
+        logging_config=_quiet(),
+        ray_actor_options={
+            "num_cpus": deployed.profile.cpus,
+            "label_selector": deployed.profile.labels,
+        },
+    )(EngineReplica).bind(deployed)
+
+
+def _wait_for(name: str) -> dict[str, Any] | StageError:
+    from ray import serve
+
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        application = serve.status().applications[name]
+        if application.status == "RUNNING":
+            observed: dict[str, Any] = serve.get_app_handle(name).observed.remote().result()
+            return observed
+        if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            why = [status.message for status in application.deployments.values()]
+            return StageError(f"serving did not start: {root_cause(' '.join(why))}")
+        time.sleep(POLL_S)
+    return StageError(f"serving did not start within {START_TIMEOUT_S:.0f} s")
+
+
+def _quiet() -> Any:
+    from ray.serve.schema import LoggingConfig
+
+    return LoggingConfig(log_level="WARNING", enable_access_log=False)

@@ -1,0 +1,1 @@
+"""A sweep: its specification, its plan, and the run that walks the plan."""

@@ -1,0 +1,91 @@
+"""What a row says of its cell: what was asked for, what was observed, and on what basis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medsweep.finetune.adapter import Adapter
+from medsweep.hardware.observe import ObservedHardware, matches
+from medsweep.results.provenance import provenance
+from medsweep.sweep.plan import QUANTIZATION, Cell
+from medsweep.sweep.spec import SweepSpec
+
+
+def cell_columns(
+    spec: SweepSpec, cell: Cell, dataset_sha256: str, revisions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the columns that are known before anything runs.
+
+    Args:
+        spec: the sweep.
+        cell: the cell.
+        dataset_sha256: identity of the dataset.
+        revisions: identity of the weights, by model.
+    """
+    profile = cell.profile
+    return {
+        "sweep": spec.name,
+        "cell": cell.name,
+        "key": cell.key,
+        "model": cell.model.name,
+        "stands_in_for": cell.model.stands_in_for,
+        "revision": revisions[cell.model.name],
+        "profile": profile.name,
+        "dataset_sha256": dataset_sha256,
+        "cpus": profile.cpus,
+        "gpus": profile.gpus,
+        "accelerator": profile.accelerator.name if profile.accelerator else None,
+        "engine": spec.serve.engine,
+        "dtype": cell.dtype,
+        "quantization": QUANTIZATION,
+        "max_tokens": spec.load.max_tokens,
+        "usd_per_hour": profile.usd_per_hour,
+        **provenance(),
+    }
+
+
+def observed_columns(cell: Cell, replica: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that the engine's own process reported.
+
+    Args:
+        cell: what was asked for.
+        replica: what `EngineReplica.observed` returned.
+    """
+    hardware = ObservedHardware(
+        **{name: replica[name] for name in ObservedHardware.__dataclass_fields__}
+    )
+    mismatch = matches(cell.profile, hardware)
+    return {
+        "basis": "observed" if mismatch is None else "emulated",
+        "basis_reason": mismatch,
+        "dtype_given": replica["dtype"],
+        "cpus_given": len(replica["cores"]) or None,
+        "threads": replica["threads"],
+        "hostname": hardware.hostname,
+        "cpu_model": hardware.cpu_model,
+        "cpu_quota": hardware.cpu_quota,
+        "governor": hardware.governor,
+        "device": ", ".join(hardware.gpus) or hardware.cpu_model,
+        "driver": hardware.driver,
+        "cuda": hardware.cuda,
+    }
+
+
+def finished_row(row: dict[str, Any], adapter: Adapter) -> dict[str, Any]:
+    """Return a row with the columns that follow from the others: adapter and cost.
+
+    Cost is null unless the hardware is the one that the price is for.
+
+    Args:
+        row: everything else of the row.
+        adapter: what the cell served.
+    """
+    if row["variant"] == "adapter":
+        row["adapter_sha256"] = adapter.sha256
+    price, rate = row["usd_per_hour"], row["requests_per_s"]
+    if row["basis"] == "observed" and price is not None and rate:
+        row["usd_per_answer"] = price / 3600 / rate
+        if row.get("exact_match"):
+            row["usd_per_correct_answer"] = row["usd_per_answer"] / row["exact_match"]
+    return row

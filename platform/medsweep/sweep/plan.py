@@ -1,0 +1,174 @@
+"""Plan: specification in, list of cells with content-addressed keys out. Nothing is started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medsweep import __version__
+from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.catalog import MODELS, PAPER_CELLS
+from medsweep.models.precision import choose_dtype, unsupported_reason
+from medsweep.models.spec import ModelSpec
+from medsweep.sweep.spec import SweepSpec
+
+PAPER_MODELS = ("distilgpt2", "gemma-1.1-7b", "llama-3-8b", "llama-2-7b", "mistral-7b")
+QUANTIZATION = "none"
+"""Of the base weights; engines take no other yet."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one hardware profile.
+
+    Attributes:
+        model: what runs; a stand-in where the sweep asks for stand-ins.
+        profile: the hardware.
+        dtype: compute dtype that the profile calls for.
+        adapter: key of the adapter that it serves.
+        key: content-addressed; everything that a result depends on.
+        refused: why it cannot run, or None.
+    """
+
+    model: ModelSpec
+    profile: HardwareProfile
+    dtype: str
+    adapter: str
+    key: str
+    refused: str | None
+
+    @property
+    def name(self) -> str:
+        """`model@profile`."""
+        return f"{self.model.name}@{self.profile.name}"
+
+
+@dataclass(frozen=True)
+class AdapterPlan:
+    """One fine-tune.
+
+    Attributes:
+        model: what is fine-tuned.
+        profile: where.
+        key: content-addressed; everything that the adapter depends on.
+    """
+
+    model: ModelSpec
+    profile: HardwareProfile
+    key: str
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the adapter's folder, and of the adapter on the server."""
+        return f"{self.model.name}-{self.key}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep comes to.
+
+    Attributes:
+        cells: in the order of the run, shuffled by seed.
+        adapters: by key; one for each model of a cell that can run.
+    """
+
+    cells: tuple[Cell, ...]
+    adapters: Mapping[str, AdapterPlan]
+
+    @property
+    def runnable(self) -> tuple[Cell, ...]:
+        """The cells that can run."""
+        return tuple(cell for cell in self.cells if cell.refused is None)
+
+
+def model_names(spec: SweepSpec) -> list[str]:
+    """Return the models that a sweep's cells name, stand-ins where it asks for them."""
+    return list(dict.fromkeys(model for model, _ in _pairs(spec)))
+
+
+def make_plan(
+    spec: SweepSpec, dataset_sha256: str, revisions: Mapping[str, str], host: HardwareProfile
+) -> Plan:
+    """Plan a sweep.
+
+    Args:
+        spec: the sweep.
+        dataset_sha256: identity of the split dataset.
+        revisions: identity of the weights, by model.
+        host: what the profile `host` is on this machine.
+    """
+    pairs = [
+        (MODELS[model], host if profile == "host" else PROFILES[profile])
+        for model, profile in dict.fromkeys(_pairs(spec))
+    ]
+    recipe = spec.finetune.model_dump(exclude={"profile"})
+    common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
+    cells, adapters = [], {}
+    for model, profile in pairs:
+        base = {"model": model.name, "revision": revisions[model.name], **common}
+        adapter = _key({**base, "recipe": recipe, "max_tokens": spec.load.max_tokens})
+        dtype: str = spec.serve.dtype
+        if dtype == "auto":
+            dtype = choose_dtype(model, profile.accelerator)
+        # A stand-in is checked as what it is: that is what runs.
+        refused = unsupported_reason(
+            model, profile, dtype=dtype, quantization=QUANTIZATION, engine=spec.serve.engine
+        )
+        key = _key(
+            {
+                **base,
+                "adapter": adapter,
+                "profile": repr(profile),
+                "dtype": dtype,
+                "serve": spec.serve.model_dump(),
+                "load": spec.load.model_dump(),
+                "keep_text": spec.texts_kept,
+            }
+        )
+        cells.append(Cell(model, profile, dtype, adapter, key, refused))
+        if refused is None and adapter not in adapters:
+            where = _finetune_profile(spec, model, pairs)
+            adapters[adapter] = AdapterPlan(model, where, adapter)
+    random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
+    return Plan(tuple(cells), adapters)
+
+
+def waves(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """Return the cells in groups that are deployed together, in order, at most `size` a group."""
+    return [list(cells[start : start + size]) for start in range(0, len(cells), size)]
+
+
+def _pairs(spec: SweepSpec) -> Iterator[tuple[str, str]]:
+    """Yield (model, profile) of each cell that the sweep names."""
+    prefix = "standin-" if spec.stand_ins else ""
+    for cell in spec.cells:
+        if cell == "paper":
+            pairs = list(PAPER_CELLS)
+        elif cell == "all":
+            models = spec.models or PAPER_MODELS
+            pairs = [(model, profile) for model in models for profile in PROFILES]
+        else:
+            model, _, profile = cell.partition("@")
+            pairs = [(model, profile)]
+        for model, profile in pairs:
+            yield (prefix + model if prefix + model in MODELS else model), profile
+
+
+def _finetune_profile(
+    spec: SweepSpec, model: ModelSpec, pairs: Sequence[tuple[ModelSpec, HardwareProfile]]
+) -> HardwareProfile:
+    if spec.finetune.profile is not None and spec.finetune.profile != "host":
+        return PROFILES[spec.finetune.profile]
+    own = [profile for member, profile in pairs if member is model]
+    if spec.finetune.profile == "host":
+        return next((profile for profile in own if profile.name == "host"), own[0])
+    return max(own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
+
+
+def _key(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""Progress of a run: one line that is rewritten on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+class Progress:
+    """Counts steps by kind and estimates the time left from how long each kind took so far.
+
+    Args:
+        out: where to write; None is standard error.
+    """
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._left: dict[str, int] = {}
+        self._total = 0
+        self._took: dict[str, list[float]] = defaultdict(list)
+        self._out = out or sys.stderr
+        self._live = self._out.isatty()
+
+    def expect(self, steps: dict[str, int]) -> None:
+        """Set the number of steps to come, by kind ("fine-tune", "deploy", "load")."""
+        self._left = dict(steps)
+        self._total = sum(steps.values())
+
+    @contextmanager
+    def step(self, kind: str, what: str, count: int = 1) -> Iterator[None]:
+        """Show that `count` steps of one kind begin, and count them when they end."""
+        self._show(f"{kind}: {what}", done=False)
+        started = time.monotonic()
+        yield
+        took = time.monotonic() - started
+        self._took[kind] += [took / count] * count
+        self._left[kind] -= count
+        self._show(f"{kind}: {what} ({took:.1f} s)", done=True)
+
+    def note(self, text: str) -> None:
+        """Write a line that stays."""
+        if self._live:
+            self._out.write("\r\x1b[K")
+        self._out.write(f"{text}\n")
+        self._out.flush()
+
+    def skip(self, kind: str, count: int) -> None:
+        """Take steps off that will not be made."""
+        self._left[kind] -= count
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left, or None before one step of every kind that is left has been seen."""
+        total = 0.0
+        for kind, left in self._left.items():
+            if left > 0:
+                took = self._took[kind]
+                if not took:
+                    return None
+                total += left * sum(took) / len(took)
+        return total
+
+    def _show(self, text: str, *, done: bool) -> None:
+        count = self._total - sum(self._left.values())
+        eta = self.eta_s
+        left = f", about {duration(eta)} left" if eta is not None and count < self._total else ""
+        line = f"[{count}/{self._total}{left}] {text}"
+        if self._live:
+            self._out.write(f"\r\x1b[K{line}")
+            if done and count == self._total:
+                self._out.write("\n")
+        elif done:
+            self._out.write(f"{line}\n")
+        self._out.flush()
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: `45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,251 @@
+"""Run a sweep: resolve, plan, fine-tune, serve, load, score, store, report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsweep.cluster.local import LocalCluster
+from medsweep.datasets.split import Split, load_split
+from medsweep.errors import MedSweepError, StageError
+from medsweep.finetune.adapter import read_adapter
+from medsweep.finetune.job import FineTuneJob
+from medsweep.hardware.observe import HOST, host_profile
+from medsweep.loadgen.calibrate import Calibration, calibrate
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import Weights, identify
+from medsweep.monitoring.prometheus import LiveMetrics, textfile
+from medsweep.results.provenance import provenance
+from medsweep.results.schema import BENCHMARK
+from medsweep.results.store import exclusive, write_rows, write_text
+from medsweep.sweep.measure import Ground, concurrency_of, give_up, measure_wave
+from medsweep.sweep.plan import AdapterPlan, Plan, make_plan, model_names, waves
+from medsweep.sweep.progress import Progress
+from medsweep.sweep.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A sweep with everything that its plan depends on.
+
+    Attributes:
+        spec: the sweep.
+        split: its dataset.
+        weights: by model.
+        plan: its cells.
+    """
+
+    spec: SweepSpec
+    split: Split
+    weights: Mapping[str, Weights]
+    plan: Plan
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """Identity of the weights, by model."""
+        return {name: weights.revision for name, weights in self.weights.items()}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        folder: of the results.
+        measured: cells that this run measured.
+        states: number of cells by state, over all runs.
+        failures: reason by cell that failed.
+    """
+
+    folder: Path
+    measured: int
+    states: Mapping[str, int]
+    failures: Mapping[str, str]
+
+
+def resolve(spec: SweepSpec) -> Resolved:
+    """Read the dataset, identify the weights and plan; nothing is fetched or started.
+
+    Raises:
+        InputError: the dataset cannot be used.
+    """
+    split = load_split(spec.dataset, spec.seed)
+    texts = [pair.answer for pair in split.train]
+    weights = {name: identify(MODELS[name], texts) for name in model_names(spec)}
+    revisions = {name: found.revision for name, found in weights.items()}
+    plan = make_plan(spec, split.sha256, revisions, host_profile())
+    return Resolved(spec, split, weights, plan)
+
+
+def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> Summary:
+    """Run what is not done yet, and write the results of all.
+
+    Args:
+        resolved: the sweep.
+        out: parent of the sweep's folder.
+        metrics_port: TCP port of the live metrics; 0 takes a free one.
+
+    Raises:
+        EnvironmentFault: another run is at work there, a port is in use, no space is left.
+    """
+    folder = out / resolved.spec.name
+    with exclusive(folder):
+        _write_spec(resolved.spec, folder)
+        measured = _run_missing(resolved, folder, metrics_port)
+        return _write_results(resolved, folder, measured)
+
+
+def _run_missing(resolved: Resolved, folder: Path, metrics_port: int) -> int:
+    """Measure the cells that have no result; return how many were."""
+    spec, plan = resolved.spec, resolved.plan
+    progress = Progress()
+    with LiveMetrics(metrics_port) as metrics:
+        ground = Ground(
+            spec,
+            folder,
+            {pair.question_id: pair for pair in resolved.split.evaluation},
+            resolved.split.sha256,
+            resolved.revisions,
+            {},
+            metrics,
+            progress,
+        )
+        missing = [cell for cell in plan.runnable if not ground.cell_folder(cell).done]
+        _record_refused(ground, plan)
+        done = len(plan.runnable) - len(missing)
+        progress.note(
+            f"{spec.name}: {len(plan.cells)} cells: {done} done earlier, "
+            f"{len(missing)} to measure, {len(plan.cells) - len(plan.runnable)} refused"
+        )
+        if not missing:
+            return 0
+        progress.note(f"live metrics: {metrics.url}")
+        wanted = [plan.adapters[key] for key in dict.fromkeys(cell.adapter for cell in missing)]
+        absent = [each for each in wanted if not adapter_folder(folder, each).is_dir()]
+        left = sum(
+            not ground.cell_folder(cell).has_visit(visit.name)
+            for cell in missing
+            for visit in ground.visits()
+        )
+        progress.expect({"fine-tune": len(absent), "deploy": len(missing), "load": left})
+        ground.calibrations = _calibrations(spec)
+        with LocalCluster() as cluster:
+            failures = _finetune_all(ground, resolved, cluster, absent)
+            for cell in [cell for cell in missing if cell.adapter in failures]:
+                progress.skip("deploy", 1)
+                give_up(ground, cell, failures[cell.adapter])
+            ready = [cell for cell in missing if cell.adapter not in failures]
+            adapters = {
+                each.key: read_adapter(adapter_folder(folder, each))
+                for each in wanted
+                if each.key not in failures
+            }
+            for wave in waves(ready, spec.cells_together):
+                measure_wave(ground, cluster, wave, adapters)
+        return sum(ground.cell_folder(cell).done for cell in missing)
+
+
+def adapter_folder(folder: Path, adapter: AdapterPlan) -> Path:
+    """Return where an adapter of a sweep is kept."""
+    return folder / "adapters" / adapter.folder_name
+
+
+def _record_refused(ground: Ground, plan: Plan) -> None:
+    for cell in plan.cells:
+        if cell.refused is not None:
+            row = {
+                **ground.columns(cell),
+                "basis": "predicted",
+                "status": "refused",
+                "reason": cell.refused,
+            }
+            ground.cell_folder(cell).finish("refused", cell.refused, [row])
+
+
+def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
+    concurrencies = sorted({concurrency_of(point.point()) for point in spec.load.points})
+    return {found.concurrency: found for found in calibrate(concurrencies)}
+
+
+def _finetune_all(
+    ground: Ground, resolved: Resolved, cluster: LocalCluster, absent: Sequence[AdapterPlan]
+) -> dict[str, str]:
+    """Fine-tune what is absent; return the reason by key of an adapter that failed.
+
+    Fine-tunes on emulated hardware run side by side, as they would on node pools of their own; this
+    machine itself is observed, and does one thing at a time.
+    """
+    from medsweep.finetune.ray_train import finetune_on
+
+    def one(adapter: AdapterPlan) -> str | None:
+        job = _job(ground, resolved, adapter)
+        run_name = f"{ground.spec.name}-{adapter.folder_name}"
+        try:
+            finetune_on(adapter.profile, job, run_name=run_name, storage=ground.folder / ".ray")
+        except MedSweepError as error:
+            return str(error)
+        return None
+
+    failures: dict[str, str] = {}
+    alone = [[adapter] for adapter in absent if adapter.profile.name == HOST]
+    together = [adapter for adapter in absent if adapter.profile.name != HOST]
+    for batch in [*alone, *([together] if together else [])]:
+        names = ", ".join(f"{adapter.model.name}@{adapter.profile.name}" for adapter in batch)
+        with (
+            cluster.nodes([adapter.profile for adapter in batch]),
+            ground.progress.step("fine-tune", names, len(batch)),
+            ThreadPoolExecutor(len(batch)) as pool,
+        ):
+            for adapter, failure in zip(batch, pool.map(one, batch), strict=True):
+                if failure is not None:
+                    failures[adapter.key] = failure
+    return failures
+
+
+def _job(ground: Ground, resolved: Resolved, adapter: AdapterPlan) -> FineTuneJob:
+    recipe = resolved.spec.finetune
+    return FineTuneJob(
+        weights=resolved.weights[adapter.model.name],
+        split=resolved.split,
+        folder=adapter_folder(ground.folder, adapter).resolve(),
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        dropout=recipe.dropout,
+        targets=tuple(recipe.targets or adapter.model.lora_targets),
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        max_seq_length=recipe.max_seq_length,
+        max_tokens=resolved.spec.load.max_tokens,
+        seed=resolved.spec.seed,
+        provenance={**provenance(), "profile": adapter.profile.name, "sweep": resolved.spec.name},
+    )
+
+
+def _write_spec(spec: SweepSpec, folder: Path) -> None:
+    import yaml
+
+    write_text(folder / "sweep.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
+
+
+def _write_results(resolved: Resolved, folder: Path, measured: int) -> Summary:
+    """Gather the cells into the sweep's files."""
+    from medsweep.report.page import write_report
+    from medsweep.results.cells import CellFolder
+
+    rows, states, failures = [], Counter[str](), {}
+    for cell in sorted(resolved.plan.cells, key=lambda cell: cell.name):
+        record = CellFolder(folder / "cells" / cell.key).record()
+        if record is None:
+            raise StageError(f"{cell.name}: no result was recorded")
+        rows += record["rows"]
+        states[record["status"]] += 1
+        if record["status"] == "failed":
+            failures[cell.name] = record["reason"]
+    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
+    write_text(folder / "metrics.prom", textfile(rows))
+    write_report(folder)
+    return Summary(folder, measured, dict(states), failures)

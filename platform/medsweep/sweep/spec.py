@@ -1,0 +1,212 @@
+"""The sweep file: which models on which hardware, how they are fine-tuned, served and loaded."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from medsweep.config import Closed
+from medsweep.datasets.spec import DatasetSpec
+from medsweep.errors import UnknownName
+from medsweep.hardware.catalog import PROFILES
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.models.catalog import MODELS
+from medsweep.serving.engines import ENGINES
+
+
+class FineTuneSpec(Closed):
+    """The LoRA recipe; the defaults are the highlighted values of the paper's Table 1.
+
+    Attributes:
+        rank: LoRA rank.
+        alpha: LoRA scaling.
+        dropout: LoRA dropout.
+        targets: modules to adapt; None takes the model's own from the catalogue.
+        epochs: passes over the training side.
+        learning_rate: peak of AdamW's rate, after a warm-up over 3 % of the steps.
+        batch_size: sequences a step.
+        max_seq_length: tokens; longer sequences are cut at the end, and counted.
+        profile: hardware profile to fine-tune on; None takes the model's cell with most GPU memory.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=16, ge=1)
+    dropout: float = Field(default=0.25, ge=0, lt=1)
+    targets: list[str] | None = None
+    epochs: int = Field(default=3, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+    max_seq_length: int = Field(default=2048, ge=16)
+    profile: str | None = None
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, name: str | None) -> str | None:
+        return name if name is None else known_profile(name)
+
+
+class ServeSpec(Closed):
+    """How adapters are served.
+
+    Attributes:
+        engine: what turns prompts into tokens.
+        dtype: of the weights; `auto` decides from the profile's compute capability.
+        max_batch_size: requests that one forward pass may hold.
+    """
+
+    engine: str = "generate"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    max_batch_size: int = Field(default=16, ge=1)
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, name: str) -> str:
+        if name not in ENGINES:
+            raise ValueError(str(UnknownName("engine", name, ENGINES)))
+        return name
+
+
+class LoadPointSpec(Closed):
+    """One load shape: a closed loop at a concurrency, or an arrival rate.
+
+    Attributes:
+        concurrency: requests in flight, for a closed loop.
+        rate: requests a second, for an open loop.
+        arrivals: spacing of an open loop's requests.
+        requests: measured requests a repeat.
+    """
+
+    concurrency: int | None = Field(default=None, ge=1)
+    rate: float | None = Field(default=None, gt=0)
+    arrivals: Literal["constant", "poisson"] = "constant"
+    requests: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> LoadPointSpec:
+        if (self.concurrency is None) == (self.rate is None):
+            raise ValueError("give either `concurrency` (closed loop) or `rate` (open loop)")
+        return self
+
+    def point(self) -> LoadPoint:
+        """Return the load generator's own form of it."""
+        return LoadPoint(
+            concurrency=self.concurrency,
+            rate=self.rate,
+            arrivals=self.arrivals,
+            requests=self.requests,
+        )
+
+
+class ObjectivesSpec(Closed):
+    """What an answer must meet to count as goodput.
+
+    Attributes:
+        ttft_s: longest time to first token, in seconds.
+        e2e_s: longest end-to-end time, in seconds.
+    """
+
+    ttft_s: float | None = Field(default=None, gt=0)
+    e2e_s: float | None = Field(default=None, gt=0)
+
+
+class LoadSpec(Closed):
+    """What is asked of every served adapter.
+
+    Attributes:
+        points: load shapes; each is measured in every repeat.
+        repeats: independent measurements of every load point, interleaved.
+        max_tokens: longest answer, in tokens.
+        timeout_s: a request that takes longer is a failure.
+        compare_base: also ask the base model, without the adapter, once a cell at the first point.
+        objectives: limits for goodput; None leaves it null.
+        max_error_rate: a load point with a greater share of failures fails its cell.
+    """
+
+    points: list[LoadPointSpec] = Field(min_length=1)
+    repeats: int = Field(default=3, ge=1)
+    max_tokens: int = Field(default=128, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    compare_base: bool = False
+    objectives: ObjectivesSpec | None = None
+    max_error_rate: float = Field(default=0.1, ge=0, le=1)
+
+    @field_validator("points")
+    @classmethod
+    def _distinct(cls, points: list[LoadPointSpec]) -> list[LoadPointSpec]:
+        names = [spec.point().name for spec in points]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two load points have the same shape: {', '.join(names)}")
+        return points
+
+
+class SweepSpec(Closed):
+    """One sweep.
+
+    Attributes:
+        name: folder of the results below `--out`.
+        seed: of the split, of training, of arrivals, of the order of cells.
+        stand_ins: run each model's tiny stand-in in its place (named `standin-...` everywhere).
+        cells: `paper` (Table 3's twelve), `all` (the full product), or a list that may mix these
+            with `model@profile`; `model@host` is this machine, observed.
+        models: models of `cells: all`; None takes the paper's five.
+        dataset: what is learnt and asked.
+        finetune: the recipe.
+        serve: the server.
+        load: the load.
+        cells_together: cells that are deployed at one time and whose repeats are interleaved.
+        keep_text: store prompts and answers even of a dataset that is not public.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=40)
+    seed: int = 0
+    stand_ins: bool = False
+    cells: list[str] = Field(min_length=1)
+    models: list[str] | None = None
+    dataset: DatasetSpec = DatasetSpec()
+    finetune: FineTuneSpec = FineTuneSpec()
+    serve: ServeSpec = ServeSpec()
+    load: LoadSpec
+    cells_together: int = Field(default=4, ge=1)
+    keep_text: bool = False
+
+    @field_validator("cells", mode="before")
+    @classmethod
+    def _one_or_many(cls, cells: object) -> object:
+        return [cells] if isinstance(cells, str) else cells
+
+    @field_validator("cells")
+    @classmethod
+    def _known_cells(cls, cells: list[str]) -> list[str]:
+        for cell in cells:
+            if cell not in ("paper", "all"):
+                model, at, profile = cell.partition("@")
+                if not at:
+                    raise ValueError(f"{cell!r}: expected `paper`, `all` or `model@profile`")
+                known_model(model)
+                known_profile(profile)
+        return cells
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, models: list[str] | None) -> list[str] | None:
+        return models if models is None else [known_model(name) for name in models]
+
+    @property
+    def texts_kept(self) -> bool:
+        """Whether prompts and answers may be stored."""
+        return self.keep_text or self.dataset.is_public
+
+
+def known_model(name: str) -> str:
+    """Return `name` if the catalogue has it; raise ValueError (which pydantic collects) if not."""
+    if name not in MODELS:
+        raise ValueError(str(UnknownName("model", name, MODELS)))
+    return name
+
+
+def known_profile(name: str) -> str:
+    """Return `name` if it is `host` or in the catalogue; raise ValueError if not."""
+    if name != "host" and name not in PROFILES:
+        raise ValueError(str(UnknownName("hardware profile", name, [*PROFILES, "host"])))
+    return name

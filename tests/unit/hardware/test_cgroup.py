@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from medsweep.hardware.cgroup import cpu_quota, cpu_throttled_periods, memory_limit
+
+
+def lay_out(root: Path, group: str, files: dict[str, str]) -> None:
+    """Write cgroup files below a root; the keys are paths below sys/fs/cgroup."""
+    (root / "proc/self").mkdir(parents=True)
+    # A version 1 line beside the version 2 line, as hybrid systems have.
+    (root / "proc/self/cgroup").write_text(f"1:cpu:/elsewhere\n0::{group}\n")
+    for path, text in files.items():
+        file = root / "sys/fs/cgroup" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+
+
+QUOTAS = [
+    ({"cpu.max": "200000 100000"}, "/", 2.0),
+    ({"cpu.max": "max 100000"}, "/", None),
+    ({"pod/cpu.max": "50000 100000", "pod/box/cpu.max": "max 100000"}, "/pod/box", 0.5),
+    ({"pod/cpu.max": "400000 100000", "pod/box/cpu.max": "150000 100000"}, "/pod/box", 1.5),
+    ({}, "/pod/box", None),
+]
+
+
+@pytest.mark.parametrize(("files", "group", "cores"), QUOTAS)
+def test_the_tightest_quota_on_the_way_up_counts(
+    tmp_path: Path, files: dict[str, str], group: str, cores: float | None
+) -> None:
+    lay_out(tmp_path, group, files)
+    assert cpu_quota(tmp_path) == cores
+
+
+def test_memory_limit(tmp_path: Path) -> None:
+    lay_out(tmp_path, "/pod/box", {"pod/memory.max": "4096", "pod/box/memory.max": "max"})
+    assert memory_limit(tmp_path) == 4096
+
+
+def test_throttled_periods_add_up_on_the_way_up(tmp_path: Path) -> None:
+    stat = "usage_usec 5\nnr_periods 9\nnr_throttled {}\nthrottled_usec 7"
+    lay_out(
+        tmp_path,
+        "/pod/box",
+        {
+            "cpu.stat": "usage_usec 5",
+            "pod/cpu.stat": stat.format(3),
+            "pod/box/cpu.stat": stat.format(4),
+        },
+    )
+    assert cpu_throttled_periods(tmp_path) == 7
+
+
+def test_without_cgroup_2_nothing_is_known(tmp_path: Path) -> None:
+    assert cpu_quota(tmp_path) is None
+    assert memory_limit(tmp_path) is None
+    assert cpu_throttled_periods(tmp_path) is None

@@ -1,0 +1,91 @@
+import json
+
+import pytest
+
+from medsweep.loadgen.answer import Answer
+from medsweep.loadgen.failures import RequestError
+
+
+def chunk(text: str | None, total: int | None = None, **choice: object) -> bytes:
+    usage = None if total is None else {"prompt_tokens": 5, "completion_tokens": total}
+    delta = {"delta": {"content": text}, **choice}
+    return json.dumps({"choices": [delta], "usage": usage}).encode()
+
+
+def test_text_times_and_tokens() -> None:
+    answer = Answer()
+    for at_s, event in [
+        (0.1, b'{"choices": [{"delta": {"role": "assistant", "content": ""}}]}'),
+        (1.0, chunk("Hel", 2)),
+        (1.5, chunk("lo", 3)),
+        (1.7, chunk("", 4, finish_reason="stop")),
+        (1.8, b'{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 4}}'),
+        (1.9, b"[DONE]"),
+    ]:
+        answer.take(event, at_s)
+    assert (answer.text, answer.finish_reason, answer.done_s) == ("Hello", "stop", 1.9)
+    assert (answer.first_text_s, answer.chunk_gaps_s, answer.chunk_tokens) == (1.0, (0.5,), (2, 1))
+    assert (answer.prompt_tokens, answer.output_tokens) == (5, 4)
+
+
+def test_one_uncounted_chunk_makes_all_unknown() -> None:
+    answer = Answer()
+    answer.take(chunk("a", 1), 0.0)
+    answer.take(chunk("b"), 0.1)
+    assert answer.chunk_tokens is None
+    assert answer.output_tokens == 1
+
+
+def test_no_text_at_all() -> None:
+    answer = Answer()
+    answer.take(chunk(None, finish_reason="stop"), 0.0)
+    assert answer.complete
+    assert (answer.text, answer.first_text_s, answer.chunk_gaps_s) == ("", None, ())
+    assert answer.chunk_tokens is None
+
+
+def test_completion_chunks() -> None:
+    answer = Answer()
+    answer.take(b'{"choices": [{"text": "a", "finish_reason": null}]}', 0.0)
+    assert (answer.text, answer.complete) == ("a", False)
+
+
+def test_surrogate_pair_over_two_chunks() -> None:
+    answer = Answer()
+    answer.take(b'{"choices": [{"text": "\\ud83d"}]}', 0.0)
+    assert answer.text == "�"
+    answer.take(b'{"choices": [{"text": "\\ude00"}]}', 0.0)
+    assert answer.text == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"{not json",
+        b"\xff",
+        b"7",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"choices": [3]}',
+        b'{"choices": 3}',
+        b'{"choices": [], "usage": 3}',
+    ],
+)
+def test_what_is_not_a_chunk(event: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 -- the words are json's or ours
+        Answer().take(event, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ({"message": "secret prompt", "type": "overloaded"}, "overloaded"),
+        ({"message": "secret prompt", "code": 503}, "503"),
+        ("secret prompt", "no type given"),
+    ],
+)
+def test_error_object_without_its_message(error: object, words: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        Answer().take(json.dumps({"error": error}).encode(), 0.0)
+    assert (caught.value.kind, caught.value.words) == ("server_error", words)

@@ -1,0 +1,25 @@
+import pytest
+
+from medsweep.loadgen.failures import LoadAborted, RequestError, Tally
+
+
+def test_tally_waits_for_ten_and_names_the_kinds() -> None:
+    tally = Tally(max_error_rate=0.5)
+    for status in ["timeout", "timeout", "timeout", "connect", "connect", "connect", "connect"]:
+        tally.count(status)
+    for _ in range(2):
+        tally.count("ok")
+    with pytest.raises(LoadAborted, match="7 of 10 requests failed: connect 4, timeout 3"):
+        tally.count("ok")
+
+
+def test_tally_lets_the_limit_itself_pass() -> None:
+    tally = Tally(max_error_rate=0.5)
+    for status in ["ok", "timeout"] * 20:
+        tally.count(status)
+    with pytest.raises(LoadAborted):
+        tally.count("timeout")
+
+
+def test_words_are_short() -> None:
+    assert len(RequestError("http_500", "x" * 10_000).words) == 120

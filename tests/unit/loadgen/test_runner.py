@@ -1,0 +1,121 @@
+from collections import Counter
+
+import pytest
+
+from medsweep.clock import MonotonicClock
+from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.mock_answer import MockTiming
+from medsweep.loadgen.mock_server import running_mock
+from medsweep.loadgen.runner import run_load
+from medsweep.loadgen.spec import LoadJob, LoadPoint
+from medsweep.metrics.definitions import RequestRecord
+
+
+async def load(job: LoadJob) -> list[RequestRecord]:
+    records: list[RequestRecord] = []
+    await run_load(job, records.append, MonotonicClock())
+    return records
+
+
+def of_phase(records: list[RequestRecord], phase: str) -> list[RequestRecord]:
+    return sorted((r for r in records if r.phase == phase), key=lambda r: r.index)
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+async def test_closed_loop_phases(make_job) -> None:
+    point = LoadPoint(concurrency=5, requests=16)
+    async with running_mock(MockTiming(ttft_s=0.02, gap_s=0.005, tokens=4)) as server:
+        records = await load(make_job(server.base_url, point))
+        assert server.in_flight == 0
+        assert server.peak == 5
+        assert len(server.requests) == len(records)
+    warmup, measured = of_phase(records, "warmup"), of_phase(records, "measure")
+    cooldown = of_phase(records, "cooldown")
+    assert (len(warmup), len(measured)) == (5, 16)
+    assert 1 <= len(cooldown) <= 2 * 5
+    assert sorted(r.index for r in records) == list(range(len(records)))
+    assert all(r.status == "ok" and r.due_s is None for r in records)
+    # Four prompts, sixteen measured requests: each exactly four times.
+    assert set(Counter(r.question_id for r in measured).values()) == {4}
+
+
+async def test_measured_requests_always_have_full_company(make_job) -> None:
+    point = LoadPoint(concurrency=4, requests=12)
+    # One slot, so that requests end one by one and not in waves.
+    async with running_mock(MockTiming(ttft_s=0.02, tokens=1, slots=1)) as server:
+        records = await load(make_job(server.base_url, point))
+    measured = of_phase(records, "measure")
+    for one in measured:
+        # Not half-way: with four equal shares that is just when another one ends.
+        at_s = one.sent_s + one.e2e_s * 3 / 8
+        assert sum(r.sent_s <= at_s <= r.end_s for r in records) == 4
+    # Measuring begins without draining the warm-up.
+    assert measured[0].sent_s < max(r.end_s for r in of_phase(records, "warmup")) - 0.03
+
+
+async def test_many_in_flight_are_not_capped(make_job) -> None:
+    point = LoadPoint(concurrency=150, requests=1, warmup=149)
+    async with running_mock(MockTiming(ttft_s=0.4, tokens=1)) as server:
+        await load(make_job(server.base_url, point))
+        assert server.peak > 100  # the limit of a connector left as it is
+
+
+async def test_open_loop_measures_from_when_it_was_due(make_job) -> None:
+    """The case of vllm#54101: 20 requests per second for a server that manages 10."""
+    point = LoadPoint(rate=20.0, requests=6, warmup=1)
+    async with running_mock(MockTiming(ttft_s=0.1, tokens=1, slots=1)) as server:
+        records = await load(make_job(server.base_url, point))
+        assert server.peak > 3
+    measured = of_phase(records, "measure")
+    assert (len(of_phase(records, "warmup")), len(measured)) == (1, 6)
+    assert of_phase(records, "cooldown")
+    assert [r.due_s - measured[0].due_s for r in measured] == pytest.approx(
+        [k / 20 for k in range(6)]
+    )
+    # Request k is due at k / 20 and, one after the other, served by (k + 1) / 10.
+    true_e2e_s = mean([(k + 1) / 10 - k / 20 for k in range(1, 7)])
+    assert mean([r.e2e_s for r in measured]) == pytest.approx(true_e2e_s, abs=0.1)
+    # Nothing waits in the client, so that time from sending differs by the dispatch delay alone...
+    assert all(0 <= r.dispatch_delay_s < 0.1 for r in measured)
+    assert all(r.service_s <= r.e2e_s for r in measured)
+    # ...and growing queues show, which a client that waits for its turn would report as 100 ms.
+    assert measured[-1].e2e_s - measured[0].e2e_s == pytest.approx(5 / 20, abs=0.1)
+
+
+async def test_open_loop_keeps_sending_until_the_last_measured_one_has_ended(make_job) -> None:
+    point = LoadPoint(rate=50.0, arrivals="poisson", requests=5, warmup=0)
+    async with running_mock(MockTiming(ttft_s=0.15, tokens=1)) as server:
+        records = await load(make_job(server.base_url, point))
+    last_end_s = max(r.end_s for r in of_phase(records, "measure"))
+    cooldown = of_phase(records, "cooldown")
+    assert len(cooldown) >= 3
+    assert all(r.due_s <= last_end_s + 0.05 for r in cooldown)
+
+
+async def test_open_loop_ends_without_waiting_for_the_next_arrival(make_job) -> None:
+    point = LoadPoint(rate=0.05, requests=1, warmup=0)
+    async with running_mock(MockTiming(ttft_s=0.0, tokens=1)) as server:
+        [record] = await load(make_job(server.base_url, point))
+    assert record.phase == "measure"
+
+
+@pytest.mark.parametrize(
+    "point", [LoadPoint(concurrency=3, requests=50), LoadPoint(rate=500.0, requests=50)]
+)
+async def test_aborts_when_too_much_fails(make_job, point: LoadPoint) -> None:
+    records: list[RequestRecord] = []
+    async with running_mock(MockTiming(fail="http_429")) as server:
+        with pytest.raises(LoadAborted, match="10 of 10 requests failed: http_429 10"):
+            await run_load(make_job(server.base_url, point), records.append, MonotonicClock())
+    # Requests that ended in the same turn of the loop are still recorded.
+    assert 10 <= len(records) < 50
+
+
+async def test_failures_below_the_limit_are_only_counted(make_job) -> None:
+    point = LoadPoint(concurrency=2, requests=12)
+    async with running_mock(MockTiming(fail="http_500")) as server:
+        records = await load(make_job(server.base_url, point, max_error_rate=1.0))
+    assert Counter(r.status for r in of_phase(records, "measure")) == {"http_500": 12}

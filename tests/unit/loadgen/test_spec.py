@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from medsweep.errors import InputError
+from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+
+
+@pytest.mark.parametrize(
+    ("point", "name", "warmup"),
+    [
+        (LoadPoint(concurrency=4), "c4", 4),
+        (LoadPoint(concurrency=4, warmup=9), "c4", 9),
+        (LoadPoint(concurrency=4, warmup=0), "c4", 0),
+        (LoadPoint(rate=2.5, arrivals="poisson"), "r2.5-poisson", 3),
+        (LoadPoint(rate=20), "r20-constant", 20),
+    ],
+)
+def test_name_and_warmup(point: LoadPoint, name: str, warmup: int) -> None:
+    assert (point.name, point.warmup_requests) == (name, warmup)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({}, "exactly one"),
+        ({"concurrency": 1, "rate": 1.0}, "exactly one"),
+        ({"concurrency": 0}, "at least 1"),
+        ({"rate": 0.0}, "above 0"),
+        ({"rate": float("inf")}, "above 0"),
+        ({"rate": float("nan")}, "above 0"),
+        ({"rate": 1.0, "arrivals": "gamma"}, "poisson"),
+        ({"concurrency": 1, "requests": 0}, "requests"),
+        ({"concurrency": 1, "warmup": -1}, "warmup"),
+    ],
+)
+def test_point_that_makes_no_sense(fields: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        LoadPoint(**fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"prompts": ()}, "prompt"),
+        ({"base_url": "127.0.0.1:8000"}, "http://"),
+        ({"endpoint": "embeddings"}, "embeddings"),
+        ({"timeout_s": 0.0}, "timeout_s"),
+        ({"max_tokens": 0}, "max_tokens"),
+    ],
+)
+def test_job_that_makes_no_sense(make_job, changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        make_job(**({"base_url": "http://x/v1"} | changes))
+
+
+def test_url_of_each_endpoint(make_job) -> None:
+    assert make_job("http://x/v1/").url == "http://x/v1/chat/completions"
+    assert make_job("http://x/v1", endpoint="completions").url == "http://x/v1/completions"
+
+
+def test_job_survives_json() -> None:
+    job = LoadJob(
+        base_url="http://127.0.0.1:8000/v1",
+        model="m",
+        prompts=(Prompt("a", "Ä?"), Prompt("b", "two\nlines")),
+        point=LoadPoint(rate=2.5, arrivals="poisson", requests=5, warmup=0),
+        seed=3,
+        max_tokens=16,
+        temperature=0.7,
+        endpoint="completions",
+        timeout_s=9.5,
+        api_key_env="KEY",
+        max_error_rate=0.1,
+    )
+    assert LoadJob.from_json(json.loads(json.dumps(job.to_json()))) == job

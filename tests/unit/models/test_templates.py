@@ -1,0 +1,140 @@
+import pytest
+
+from medsweep.errors import InputError, UnknownName
+from medsweep.models.templates import TEMPLATES, Message
+
+
+def system(text: str) -> Message:
+    return {"role": "system", "content": text}
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+ONE = [user("What is anaemia?")]
+MANY = [system(" Be brief. "), *ONE, assistant("Low haemoglobin."), user("And why?")]
+
+# Llama 3: output of the chat template that its tokenizer carries, for the same messages. SmolLM2:
+# output of the chat template in its GGUF file. Gemma, Llama 2, Mistral v0.3: read off their
+# published chat templates. Alpaca: its section headings, with the paper's instruction.
+EXPECTED = [
+    (
+        "alpaca",
+        ONE,
+        "### Instruction:\nAnswer the question truthfully, you are a medical professional.\n\n"
+        "### Input:\nWhat is anaemia?\n\n### Response:\n",
+    ),
+    (
+        "alpaca",
+        MANY,
+        "### Instruction:\nBe brief.\n\n"
+        "### Input:\nWhat is anaemia?\n\n### Response:\nLow haemoglobin.<|endoftext|>\n\n"
+        "### Input:\nAnd why?\n\n### Response:\n",
+    ),
+    (
+        "gemma",
+        ONE,
+        "<bos><start_of_turn>user\nWhat is anaemia?<end_of_turn>\n<start_of_turn>model\n",
+    ),
+    (
+        "gemma",
+        MANY,
+        "<bos><start_of_turn>user\nBe brief.\n\nWhat is anaemia?<end_of_turn>\n"
+        "<start_of_turn>model\nLow haemoglobin.<end_of_turn>\n"
+        "<start_of_turn>user\nAnd why?<end_of_turn>\n<start_of_turn>model\n",
+    ),
+    (
+        "llama-3",
+        ONE,
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is anaemia?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
+    (
+        "llama-3",
+        MANY,
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nWhat is anaemia?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nLow haemoglobin.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nAnd why?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
+    ("llama-2", ONE, "<s>[INST] What is anaemia? [/INST]"),
+    (
+        "llama-2",
+        MANY,
+        "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWhat is anaemia? [/INST] Low haemoglobin. </s>"
+        "<s>[INST] And why? [/INST]",
+    ),
+    ("mistral", ONE, "<s>[INST] What is anaemia?[/INST]"),
+    (
+        "mistral",
+        MANY,
+        "<s>[INST] What is anaemia?[/INST] Low haemoglobin.</s>[INST] Be brief.\n\nAnd why?[/INST]",
+    ),
+    (
+        "chatml",
+        ONE,
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        "<|im_end|>\n<|im_start|>user\nWhat is anaemia?<|im_end|>\n<|im_start|>assistant\n",
+    ),
+    (
+        "chatml",
+        MANY,
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is anaemia?<|im_end|>\n"
+        "<|im_start|>assistant\nLow haemoglobin.<|im_end|>\n<|im_start|>user\nAnd why?<|im_end|>\n"
+        "<|im_start|>assistant\n",
+    ),
+]
+
+
+def test_every_template_is_tried_with_and_without_a_system_message() -> None:
+    assert len(TEMPLATES) == 6
+    assert [name for name, _, _ in EXPECTED] == [name for name in TEMPLATES for _ in range(2)]
+
+
+@pytest.mark.parametrize(("name", "messages", "prompt"), EXPECTED)
+def test_render(name: str, messages: list[Message], prompt: str) -> None:
+    assert TEMPLATES[name].render(messages) == prompt
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_trained_answer_is_what_the_history_holds(name: str) -> None:
+    template = TEMPLATES[name]
+    if name == "mistral":  # whose system message stands before the last question only
+        first, later = template.render(ONE), template.render(MANY[1:])
+    else:
+        first, later = template.render(MANY[:2]), template.render(MANY)
+    assert later.startswith(first + template.answer("  Low haemoglobin. "))
+
+
+BAD_ORDERS = [
+    [],
+    [system("s")],
+    [user("a"), user("b")],
+    [user("a"), assistant("b")],
+    [assistant("a"), user("b")],
+    [user("a"), system("s"), user("b")],
+]
+
+
+@pytest.mark.parametrize("messages", BAD_ORDERS)
+def test_messages_out_of_order_are_refused(messages: list[Message]) -> None:
+    with pytest.raises(InputError, match="by turns"):
+        TEMPLATES["chatml"].render(messages)
+
+
+def test_the_refusal_does_not_repeat_what_was_said() -> None:
+    with pytest.raises(InputError) as caught:
+        TEMPLATES["gemma"].render([user("a secret"), user("b")])
+    assert "secret" not in str(caught.value)
+    assert "user, user" in str(caught.value)
+
+
+def test_a_miss_lists_the_known_templates() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'llama-3'"):
+        TEMPLATES["llama3"]

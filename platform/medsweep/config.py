@@ -1,4 +1,4 @@
-"""Closed, frozen configuration: YAML in, a validated model out, all faults at once with their lines."""
+"""Closed, frozen configuration: YAML in, a validated model out, all faults at once by line."""
 
 from __future__ import annotations
 
@@ -45,20 +45,31 @@ def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
-    data, lines, faults = _parse(text)
+    try:
+        data, lines, faults = _parse(text)
+    except _NotYaml as error:
+        raise ConfigError(str(path), [error.fault]) from None
     for override in overrides:
         _assign(data, lines, override)
     try:
         config = model.model_validate(data)
     except ValidationError as error:
-        faults += [_fault(model, problem, lines) for problem in error.errors()]
+        faults += [_fault(model, problem, data, lines) for problem in error.errors()]
     if faults:
         raise ConfigError(str(path), faults)
     return config
 
 
+class _NotYaml(Exception):
+    """There are no fields in the file to check."""
+
+    def __init__(self, problem: str, line: int | None) -> None:
+        self.fault = Fault("(file)", problem, line)
+        super().__init__(problem)
+
+
 def _parse(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
-    """Return the plain data of a YAML text, the line of each field, and the faults of the syntax."""
+    """Return the plain data of a YAML text, the line of each field, and the keys given twice."""
     lines: dict[Location, int] = {}
     faults: list[Fault] = []
     try:
@@ -66,10 +77,11 @@ def _parse(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        return {}, {}, [Fault("(file)", f"not YAML: {error.problem}", line)]
+        raise _NotYaml(f"not YAML: {error.problem}", line) from None
+    except (yaml.YAMLError, ValueError) as error:  # a control character; a date such as 2026-13-01
+        raise _NotYaml(f"not YAML: {' '.join(str(error).split())}", None) from None
     if not isinstance(data, dict):
-        faults.append(Fault("(file)", "must be a mapping of fields to values", 1))
-        return {}, {}, faults
+        raise _NotYaml("must be a mapping of fields to values", 1)
     for location, line, duplicate in _walk(root, ()):
         if duplicate:
             faults.append(Fault(dotted(location), "given twice; keep one", line))
@@ -95,7 +107,7 @@ def _assign(data: dict[str, Any], lines: dict[Location, int], override: str) -> 
     """Apply one `dotted.field=value`; what it sets has no line any more."""
     field, equals, value = override.partition("=")
     *parents, last = field.split(".")
-    if not equals or not last:
+    if not equals or not all((*parents, last)):
         raise InputError(
             f"--set {override}: expected field=value, such as --set dataset.path=my.csv"
         )
@@ -109,36 +121,46 @@ def _assign(data: dict[str, Any], lines: dict[Location, int], override: str) -> 
         target[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override}: the value is not YAML: {error}") from None
-    lines.pop((*parents, last), None)
+    for location in [at for at in lines if at[: len(parents) + 1] == (*parents, last)]:
+        del lines[location]
 
 
-def _fault(model: type[Closed], problem: Any, lines: dict[Location, int]) -> Fault:
+def _fault(
+    model: type[Closed], problem: Any, data: dict[str, Any], lines: dict[Location, int]
+) -> Fault:
     """Put one of pydantic's errors into our words."""
     # Unions add the name of the member that was tried to the location; the file knows only fields.
-    location: Location = tuple(part for part in problem["loc"] if (part in _parts(lines)))
+    location = _within(data, problem["loc"])
+    line = lines.get(location)
     given = problem.get("input")
     kind = problem["type"]
     if kind == "extra_forbidden":
-        location = problem["loc"]
         known = _known_fields(model, location[:-1])
         text = f"unknown field{did_you_mean(str(location[-1]), known)}; known: {', '.join(known)}"
     elif kind == "missing":
-        location = problem["loc"]
+        location = (*location, problem["loc"][-1])
         text = "is required and was not given"
     elif kind == "value_error":
         text = str(problem["ctx"]["error"])
     elif kind == "literal_error":
         allowed = problem["ctx"]["expected"]
         known = [choice.strip("'") for choice in allowed.replace(" or ", ", ").split(", ")]
-        text = f"{given!r} is not allowed{did_you_mean(str(given), known)}; allowed: {', '.join(known)}"
+        text = f"{given!r} is not allowed{did_you_mean(str(given), known)}"
+        text += f"; allowed: {', '.join(known)}"
     else:
         text = f"{problem['msg'][0].lower()}{problem['msg'][1:]}; given: {given!r}"
-    line = lines.get(location) or lines.get(location[:-1])
     return Fault(dotted(location) or "(file)", text, line)
 
 
-def _parts(lines: dict[Location, int]) -> set[str | int]:
-    return {part for location in lines for part in location}
+def _within(data: Any, location: Location) -> Location:
+    """Return the parts of a location that are keys and indices of the data."""
+    found: list[str | int] = []
+    for part in location:
+        fields = dict(enumerate(data)) if isinstance(data, list) else data
+        if isinstance(fields, dict) and part in fields:
+            found.append(part)
+            data = fields[part]
+    return tuple(found)
 
 
 def _known_fields(model: type[BaseModel], location: Location) -> list[str]:

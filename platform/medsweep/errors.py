@@ -43,8 +43,13 @@ class UnknownName(InputError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         super().__init__(
-            f"unknown {kind} {name!r}{did_you_mean(name, self.known)}; known: {', '.join(self.known)}"
+            f"unknown {kind} {name!r}{did_you_mean(name, self.known)}; "
+            f"known: {', '.join(self.known)}"
         )
+
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str]]]:
+        """Let Ray carry it to another process."""
+        return type(self), (self.kind, self.name, self.known)
 
 
 class DatasetError(InputError):
@@ -101,6 +106,10 @@ class ConfigError(InputError):
         super().__init__(
             "\n".join([f"{source}: {count}", *(f"  {fault}" for fault in self.faults)])
         )
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, list[Fault]]]:
+        """Let Ray carry it to another process."""
+        return type(self), (self.source, self.faults)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -60,8 +60,8 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     """Return the parser, with the options of the one verb that is called."""
     parser = argparse.ArgumentParser(
         prog="medsweep",
-        description="Fine-tune medical language models, serve the adapters, and measure every model "
-        "on every hardware configuration.",
+        description="Fine-tune medical language models, serve the adapters, and measure every "
+        "model on every hardware configuration.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class GrantedCpus:
 
 
 def take_cpus(asked: int) -> GrantedCpus:
-    """Pin this process to `asked` cores, or to all there are if there are fewer; set torch's threads.
+    """Pin this process to `asked` cores, or to all there are; set torch's threads.
 
     Args:
         asked: CPUs of the hardware profile.
@@ -35,7 +36,8 @@ def take_cpus(asked: int) -> GrantedCpus:
     if hasattr(os, "sched_setaffinity"):
         # The call pins one thread; Ray has started others before this runs.
         for thread in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+                os.sched_setaffinity(int(thread.name), cores)
     threads = min(asked, len(available))
     torch.set_num_threads(threads)
     return GrantedCpus(asked, cores if hasattr(os, "sched_setaffinity") else (), threads)

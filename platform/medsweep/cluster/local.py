@@ -1,18 +1,25 @@
-"""A Ray cluster on this machine: a head without CPUs, and a node for each hardware profile in use."""
+"""A Ray cluster on this machine: a head without CPUs, and a node for each profile in use."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
+
+ROOT = Path("/tmp")  # noqa: S108 the folders made below it are private
+PREFIX = "medsweep-"
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing large goes through the object store; Ray's default would take a third of memory."""
@@ -25,6 +32,10 @@ ENVIRONMENT = {
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "TOKENIZERS_PARALLELISM": "false",
+    # Each node's agent would look at every process every 5 s.
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+    # Threads that wait sleep: spinning ones take the cores from whoever has work.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
@@ -55,6 +66,8 @@ class LocalCluster:
                     "object_store_memory": OBJECT_STORE_BYTES,
                 },
             )
+            # Serve's progress is shown by the run itself.
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
             ray.init(
                 address=self._cluster.address,
                 log_to_driver=False,
@@ -75,11 +88,6 @@ class LocalCluster:
     ) -> None:
         import ray
 
-        with contextlib.suppress(Exception):  # the cluster goes, whatever Serve says
-            if self._serving:
-                from ray import serve
-
-                serve.shutdown()
         ray.shutdown()
         self._cluster.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -91,7 +99,7 @@ class LocalCluster:
         nodes = []
         try:
             for profile in distinct:
-                nodes.append(self._add(profile))
+                nodes.append(self._add(profile))  # noqa: PERF401 those begun go, should one fail
             self._cluster.wait_for_nodes()
             yield
         finally:
@@ -99,7 +107,7 @@ class LocalCluster:
                 self._cluster.remove_node(node, allow_graceful=True)
 
     def serve(self) -> str:
-        """Start Ray Serve and the HTTP ingress, once; return the URL below which cells are served."""
+        """Start Ray Serve and the HTTP ingress, once; return the cells' base URL."""
         from medsweep.serving.ray_serve import start_ingress
 
         if not self._serving:
@@ -115,6 +123,14 @@ class LocalCluster:
             wait=False,
             object_store_memory=OBJECT_STORE_BYTES,
         )
+
+
+def _remove_left_behind() -> None:
+    """Remove the folders of clusters whose process was killed before it could."""
+    for folder in ROOT.glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -86,5 +86,5 @@ def normalise_question(question: str) -> str:
 
 
 def _rank(text: str, seed: int) -> str:
-    """Return a hash to order by: stable under changes elsewhere in the dataset, unlike a shuffle."""
+    """Return a hash to order by: unlike a shuffle, stable under changes elsewhere in the data."""
     return hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest()

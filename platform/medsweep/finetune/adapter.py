@@ -72,7 +72,7 @@ def read_adapter(folder: Path) -> Adapter:
     """Read an adapter folder.
 
     Raises:
-        StageError: the folder is not a whole adapter, or its weights are not those it was saved with.
+        StageError: the folder is not a whole adapter, or its weights are not those that were saved.
     """
     try:
         card = json.loads((folder / "adapter.json").read_text())
@@ -85,14 +85,15 @@ def read_adapter(folder: Path) -> Adapter:
             sha256=card["sha256"],
         )
         actual = file_sha256(folder / WEIGHTS_FILE)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise StageError(
             f"{folder}: not a whole adapter ({error}); delete the folder and run again"
         ) from None
     if actual != adapter.sha256:
         raise StageError(
             f"{folder / WEIGHTS_FILE}: the weights are not those that were saved "
-            f"(sha256 {actual[:12]}, expected {adapter.sha256[:12]}); delete the folder and run again"
+            f"(sha256 {actual[:12]}, expected {adapter.sha256[:12]}); "
+            "delete the folder and run again"
         )
     return adapter
 

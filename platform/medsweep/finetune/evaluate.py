@@ -81,6 +81,8 @@ def answer_loss(
     with torch.inference_mode():
         for batch in batches(examples, batch_size, pad_id, seed=None):
             labelled = int((batch["labels"][:, 1:] >= 0).sum())
+            if not labelled:
+                continue  # its mean would be 0 / 0
             loss = model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss
             nats += float(loss) * labelled
             tokens += labelled

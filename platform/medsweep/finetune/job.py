@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.datasets.split import Split
+from medsweep.errors import StageError
 from medsweep.finetune.adapter import epoch_row, save_adapter
 from medsweep.finetune.data import batches, encode
 from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
@@ -58,7 +59,8 @@ def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) ->
         on_epoch: called with each row of `training.parquet`; the base model's is epoch 0.
 
     Raises:
-        StageError: no module for a LoRA target, or a loss that is not a number.
+        StageError: no module for a LoRA target, no room for an answer, or a loss that is not a
+            number.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -75,7 +77,13 @@ def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) ->
         loaded, rank=job.rank, alpha=job.alpha, dropout=job.dropout, targets=job.targets
     )
     length = min(job.max_seq_length, spec.context_length)
-    learnt = [encode(pair, template, tokenizer, length) for pair in job.split.train]
+    encoded = [encode(pair, template, tokenizer, length) for pair in job.split.train]
+    learnt = [example for example in encoded if example.prompt_tokens < len(example.input_ids)]
+    if not learnt:
+        raise StageError(
+            f"finetune.max_seq_length: {length} tokens hold no prompt of {spec.name} with any of "
+            "its answer; raise it"
+        )
     asked = [encode(pair, template, tokenizer, length) for pair in job.split.evaluation]
     stop_ids = tokenizer.convert_tokens_to_ids(list(spec.stop_tokens))
     rows: list[dict[str, Any]] = []
@@ -126,6 +134,7 @@ def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) ->
             "evaluation_pairs": len(job.split.evaluation),
             "max_seq_length_used": length,
             "truncated_pairs": sum(len(example.input_ids) == length for example in learnt),
+            "pairs_without_room": len(encoded) - len(learnt),
             "recipe": {
                 name: getattr(job, name)
                 for name in (

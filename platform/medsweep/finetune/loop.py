@@ -25,7 +25,7 @@ class EpochStats:
 
     Attributes:
         epoch: counted from 1.
-        loss: mean negative log-likelihood of an answer token while training, in nats; None before it.
+        loss: mean nats (negative log-likelihood) of an answer token in training; None before it.
         steps: optimizer steps so far.
         tokens: tokens that went through the model in this epoch, padding not counted.
         seconds: time of this epoch, evaluation not counted.
@@ -84,8 +84,8 @@ def train(
             step += 1
             if not math.isfinite(value):
                 raise StageError(
-                    f"fine-tuning: the loss became {value} at step {step} of {steps} (epoch {epoch}); "
-                    "lower finetune.learning_rate or use serve.dtype float32"
+                    f"fine-tuning: the loss became {value} at step {step} of {steps} "
+                    f"(epoch {epoch}); lower finetune.learning_rate or use serve.dtype float32"
                 )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trainable, MAX_GRADIENT_NORM)

@@ -19,8 +19,6 @@ _MEMORY_PER_GPU_BYTES = 32 * GIB
 # On-demand list prices of Google Cloud, us-central1, USD per hour, rounded to a cent, as listed on
 # this day. They are defaults to compare profiles with; a sweep gives its own where it pays others.
 _PRICE_DATE = "2025-03-06"
-# V100 2.48 each + N1 vCPU 0.0316 each + N1 memory 0.00424 per GiB.
-_V100_PRICE = "Google Cloud on-demand list, us-central1: V100 + N1 vCPUs + N1 memory"
 # An A100 is let only inside a whole A2 machine (12 vCPUs and 85 GB for each GPU): using fewer of
 # its CPUs costs the same.
 _A100_PRICE = "Google Cloud on-demand list, us-central1: whole a2-highgpu-1g or -2g machine"
@@ -63,9 +61,10 @@ def _add(
     )
 
 
-_add(1, V100, 1, 2.65, _V100_PRICE)
-_add(1, V100, 2, 2.68, _V100_PRICE)
-_add(2, V100, 4, 5.36, _V100_PRICE)
+# No dated list price of the V100 was at hand: no price rather than a guess.
+_add(1, V100, 1, None, None)
+_add(1, V100, 2, None, None)
+_add(2, V100, 4, None, None)
 _add(1, A100, 1, 3.67, _A100_PRICE)
 _add(1, A100, 2, 3.67, _A100_PRICE)
 _add(2, A100, 4, 7.35, _A100_PRICE)

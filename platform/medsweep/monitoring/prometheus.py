@@ -110,7 +110,7 @@ class LiveMetrics:
 
 
 def textfile(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the final figures in Prometheus' text format, for the node exporter's textfile collector.
+    """Return the final figures in Prometheus' text format, for node exporter's textfile collector.
 
     Args:
         rows: rows of `benchmark.parquet`; each repeat is a series of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-MISSING = "–"
+MISSING = "\N{EN DASH}"
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -48,7 +48,5 @@ def bounds(low: float | None, high: float | None, decimals: int | None = None) -
     """
     if low is None or high is None:
         return ""
-    ends = [
-        significant(end) if decimals is None else f"{end:.{decimals}f}" for end in (low, high)
-    ]
+    ends = [significant(end) if decimals is None else f"{end:.{decimals}f}" for end in (low, high)]
     return " to ".join(end.replace("-", "\N{MINUS SIGN}") for end in ends)

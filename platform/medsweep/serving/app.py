@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -78,10 +79,16 @@ async def _answer(
     deltas = engine.stream(request.generation())
     answers = Answers(request)
     # Waiting for the first piece here lets a refused request still be answered with its status.
-    first = await anext(deltas)
-    if request.stream:
-        return StreamingResponse(_events(answers, first, deltas), media_type="text/event-stream")
-    whole = [first, *[delta async for delta in deltas]] if not first.finish_reason else [first]
+    try:
+        first = await anext(deltas)
+        if request.stream:
+            events = _events(answers, first, deltas)
+            return StreamingResponse(events, media_type="text/event-stream")
+        whole = [first, *[delta async for delta in deltas]] if not first.finish_reason else [first]
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 the server would log its text, which can be a prompt
+        return JSONResponse(_failure(error), 500)
     return JSONResponse(answers.whole(whole))
 
 
@@ -96,12 +103,16 @@ async def _events(answers: Answers, first: Delta, rest: AsyncIterator[Delta]) ->
             async for last in rest:
                 yield _event(answers.event(last))
     except Exception as error:  # noqa: BLE001 the status is sent; the stream must say what happened
-        yield _event(error_body(f"generation failed: {type(error).__name__}", "server_error"))
+        yield _event(_failure(error))
         return
     usage = answers.last_event(last)
     if usage is not None:
         yield _event(usage)
     yield "data: [DONE]\n\n"
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    return error_body(f"generation failed: {type(error).__name__}", "server_error")
 
 
 def _event(body: object) -> str:

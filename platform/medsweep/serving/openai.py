@@ -48,7 +48,7 @@ class _Sampling(_Request):
     top_p: float = Field(default=1.0, gt=0, le=1)
     n: Literal[1] = 1
     stop: str | list[str] | None = None
-    seed: int | None = Field(default=None, ge=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None

@@ -1,4 +1,4 @@
-"""The Ray Serve applications: one thin HTTP ingress, and an engine for each served cell behind it."""
+"""The Ray Serve applications: one thin HTTP ingress, and behind it an engine for each cell."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Deployed:
 
 
 class EngineReplica:
-    """One engine in a process of its own, with the CPUs of its profile; `null` answers beside it."""
+    """One engine in a process of its own, with its profile's CPUs; `null` answers beside it."""
 
     def __init__(self, deployed: Deployed) -> None:
         engine_class = pkgutil.resolve_name(ENGINES[deployed.engine])
@@ -63,7 +63,7 @@ class EngineReplica:
         )
         self._null = NullEngine()
         self._dtype = deployed.dtype
-        # After loading, which may use the whole machine: only what is measured must keep to the profile.
+        # After loading, which may use the whole machine: what is measured keeps to the profile.
         self._granted = take_cpus(deployed.profile.cpus)
 
     def models(self) -> list[str]:
@@ -153,7 +153,8 @@ def start_ingress(port: int) -> None:
     class Ingress:
         """OpenAI's routes on the head node; holds no model."""
 
-    serve.run(Ingress.bind(), name=INGRESS, route_prefix="/", logging_config=_quiet())
+    application: Any = Ingress
+    serve.run(application.bind(), name=INGRESS, route_prefix="/", logging_config=_quiet())
 
 
 def deploy(deployments: Sequence[Deployed]) -> dict[str, dict[str, Any] | StageError]:

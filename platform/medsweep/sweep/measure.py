@@ -260,8 +260,8 @@ def _job(ground: Ground, up: _Running, model: str, point: LoadPoint, seed: int =
 def concurrency_of(point: LoadPoint) -> int:
     """Return the concurrency that a load point is calibrated at.
 
-    An open loop has none; the calibration server takes 0.36 s a request, so its rate needs that many
-    at a time (Little's law).
+    An open loop has none; the calibration server takes 0.36 s a request, so its rate needs that
+    many at a time (Little's law).
     """
     return point.concurrency or math.ceil((point.rate or 1) * 0.36)
 

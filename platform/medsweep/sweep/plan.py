@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from medsweep import __version__
 from medsweep.hardware.catalog import PROFILES
@@ -132,15 +132,35 @@ def make_plan(
         )
         cells.append(Cell(model, profile, dtype, adapter, key, refused))
         if refused is None and adapter not in adapters:
-            where = _finetune_profile(spec, model, pairs)
+            taken = {planned.profile.name for planned in adapters.values()}
+            where = _finetune_profile(spec, model, pairs, taken)
             adapters[adapter] = AdapterPlan(model, where, adapter)
     random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
     return Plan(tuple(cells), adapters)
 
 
-def waves(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
-    """Return the cells in groups that are deployed together, in order, at most `size` a group."""
-    return [list(cells[start : start + size]) for start in range(0, len(cells), size)]
+Placed = TypeVar("Placed", Cell, AdapterPlan)
+
+
+def waves(members: Sequence[Placed], size: int) -> list[list[Placed]]:
+    """Return cells, or fine-tunes, in groups that are up at one time.
+
+    A profile is one node, which holds one of them at a time: no two of a group share it.
+
+    Args:
+        members: in order; each goes into the first group that has room for it.
+        size: most members a group.
+    """
+    groups: list[list[Placed]] = []
+    for member in members:
+        for group in groups:
+            taken = {other.profile.name for other in group}
+            if len(group) < size and member.profile.name not in taken:
+                group.append(member)
+                break
+        else:
+            groups.append([member])
+    return groups
 
 
 def _pairs(spec: SweepSpec) -> Iterator[tuple[str, str]]:
@@ -160,14 +180,19 @@ def _pairs(spec: SweepSpec) -> Iterator[tuple[str, str]]:
 
 
 def _finetune_profile(
-    spec: SweepSpec, model: ModelSpec, pairs: Sequence[tuple[ModelSpec, HardwareProfile]]
+    spec: SweepSpec,
+    model: ModelSpec,
+    pairs: Sequence[tuple[ModelSpec, HardwareProfile]],
+    taken: Collection[str],
 ) -> HardwareProfile:
+    """Return where to fine-tune: on most GPU memory, beside the other models, not after them."""
     if spec.finetune.profile is not None and spec.finetune.profile != "host":
         return PROFILES[spec.finetune.profile]
     own = [profile for member, profile in pairs if member is model]
     if spec.finetune.profile == "host":
         return next((profile for profile in own if profile.name == "host"), own[0])
-    return max(own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
+    free = [profile for profile in own if profile.name not in taken]
+    return max(free or own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
 
 
 def _key(parts: Mapping[str, Any]) -> str:

@@ -173,16 +173,16 @@ def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
 def _finetune_all(
     ground: Ground, resolved: Resolved, cluster: LocalCluster, absent: Sequence[AdapterPlan]
 ) -> dict[str, str]:
-    """Fine-tune what is absent; return the reason by key of an adapter that failed.
+    """Fine-tune what is absent; return the reason by key of each that failed.
 
     Fine-tunes on emulated hardware run side by side, as they would on node pools of their own; this
     machine itself is observed, and does one thing at a time.
     """
     from medsweep.finetune.ray_train import finetune_on
 
-    def one(adapter: AdapterPlan) -> str | None:
-        job = _job(ground, resolved, adapter)
+    def attempt(adapter: AdapterPlan) -> str | None:
         run_name = f"{ground.spec.name}-{adapter.folder_name}"
+        job = _job(ground, resolved, adapter)
         try:
             finetune_on(adapter.profile, job, run_name=run_name, storage=ground.folder / ".ray")
         except MedSweepError as error:
@@ -191,17 +191,16 @@ def _finetune_all(
 
     failures: dict[str, str] = {}
     alone = [[adapter] for adapter in absent if adapter.profile.name == HOST]
-    together = [adapter for adapter in absent if adapter.profile.name != HOST]
-    for batch in [*alone, *([together] if together else [])]:
+    elsewhere = [adapter for adapter in absent if adapter.profile.name != HOST]
+    for batch in [*alone, *waves(elsewhere, ground.spec.cells_together)]:
         names = ", ".join(f"{adapter.model.name}@{adapter.profile.name}" for adapter in batch)
         with (
             cluster.nodes([adapter.profile for adapter in batch]),
             ground.progress.step("fine-tune", names, len(batch)),
             ThreadPoolExecutor(len(batch)) as pool,
         ):
-            for adapter, failure in zip(batch, pool.map(one, batch), strict=True):
-                if failure is not None:
-                    failures[adapter.key] = failure
+            reasons = dict(zip(batch, pool.map(attempt, batch), strict=True))
+        failures |= {adapter.key: reason for adapter, reason in reasons.items() if reason}
     return failures
 
 

@@ -1,4 +1,4 @@
-"""The corpus that ships: written for this project, public, for testing software; not medical advice."""
+"""The corpus that ships: written for this project, for testing software; not medical advice."""
 
 from __future__ import annotations
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medsweep.report.figures.style import INK, MUTED, WARNING, new_figure, style, with_basis
+from medsweep.report.figures.style import (
+    INK,
+    MUTED,
+    WARNING,
+    add_panels,
+    label_width_in,
+    new_figure,
+    style,
+    with_basis,
+)
 from medsweep.report.numbers import significant
 from medsweep.report.tables.grid import NOT_IN_SWEEP, Matrix, MatrixCell, matrix
 from medsweep.report.tables.rows import Row
@@ -15,37 +24,32 @@ if TYPE_CHECKING:
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-_COLUMNS_UPRIGHT = 5
+_COLUMNS_UPRIGHT = 8
 
 
 def matrix_figure(rows: Sequence[Row]) -> Figure:
-    """Draw hardware profiles × models, coloured by output tokens per second.
+    """Draw hardware profiles by models, coloured by output tokens per second.
 
     Args:
         rows: of `benchmark.parquet`.
     """
-    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
     table = matrix(rows)
     rates = [cell.output_tokens_per_s for cell in table.cells if cell.output_tokens_per_s]
+    above = 0.5 if len(table.models) <= _COLUMNS_UPRIGHT else 1.2
     with style():
         figure = new_figure(
-            "State and token rate of every cell",
+            "State and token rate of every cell: lighter is faster",
             [cell.basis for cell in table.cells],
-            0.9 + 0.5 * max(1, len(table.profiles)),
+            above + 0.1 + 0.5 * max(1, len(table.profiles)),
         )
-        axes = figure.subplots()
+        room = label_width_in(_profile_labels(table))
+        axes = add_panels(figure, 1, 1, left_in=room, above_in=above, below_in=0.1)[0]
         scale = LogNorm(min(rates) / 1.2, max(rates) * 1.2) if rates else None
         for cell in table.cells:
             _draw(axes, cell, table, scale)
         _label(axes, table)
-        if scale is not None:
-            bar = figure.colorbar(ScalarMappable(scale, "cividis"), ax=axes, pad=0.02, shrink=0.9)
-            bar.set_label("output tokens per second (1/s), log scale")
-            bar.ax.minorticks_off()
-            ticks = sorted({min(rates), max(rates)})
-            bar.set_ticks(ticks, labels=[significant(tick) for tick in ticks])
     return figure
 
 
@@ -65,8 +69,12 @@ def _label(axes: Axes, table: Matrix) -> None:
     )
     axes.set_yticks(
         [place + 0.5 for place in range(len(table.profiles))],
-        [with_basis(name, table.profile_bases(name)) for name in table.profiles],
+        _profile_labels(table),
     )
+
+
+def _profile_labels(table: Matrix) -> list[str]:
+    return [with_basis(name, table.profile_bases(name)) for name in table.profiles]
 
 
 def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) -> None:
@@ -90,9 +98,7 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
     elif cell.state == "refused":
         face, hatch, ink = "#eceff2", "//", INK
     axes.add_patch(
-        Rectangle(
-            (left + 0.03, top + 0.05), 0.94, 0.9, facecolor=face, edgecolor=edge, hatch=hatch
-        )
+        Rectangle((left + 0.03, top + 0.05), 0.94, 0.9, facecolor=face, edgecolor=edge, hatch=hatch)
     )
     # A plain ground keeps the word legible on hatching.
     ground = {"facecolor": face, "edgecolor": "none", "pad": 2.0} if hatch else None

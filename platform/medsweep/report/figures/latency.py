@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medsweep.report.figures.style import INK, MUTED, PALETTE, new_figure, style, with_basis
-from medsweep.report.numbers import significant
+from medsweep.metrics.statistics import Interval
+from medsweep.report.figures.style import (
+    INK,
+    MUTED,
+    PALETTE,
+    add_panels,
+    label_width_in,
+    new_figure,
+    style,
+    with_basis,
+)
+from medsweep.report.numbers import MISSING, significant
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.rows import Row, headline_rows, load_points
 
@@ -17,6 +28,15 @@ if TYPE_CHECKING:
 
 _ROW_IN = 0.27
 _PANELS_ACROSS = 3
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of the figure: a profile of a model, or the model's name above them."""
+
+    model: str
+    profile: str | None
+    label: str
 
 
 def latency_by_configuration(rows: Sequence[Row]) -> Figure:
@@ -37,21 +57,26 @@ def latency_by_configuration(rows: Sequence[Row]) -> Figure:
             [row.basis for row in table],
             down * (len(lines) * _ROW_IN + 0.9),
         )
-        panels = figure.subplots(down, across, squeeze=False, sharey=True).flat
-        for panel in panels:
-            panel.set_visible(False)
-        for panel, point in zip(figure.axes, points, strict=False):
-            panel.set_visible(True)
+        room = label_width_in(line.label for line in lines)
+        panels = add_panels(figure, down, across, left_in=room)
+        for panel in panels[len(points) :]:
+            panel.remove()
+        for place, (panel, point) in enumerate(zip(panels, points, strict=False)):
             _panel(panel, point, [row for row in table if row.load_point == point], lines, models)
+            _label(panel, lines, named=place % across == 0)
     return figure
 
 
-def _lines(table: Sequence[LatencyRow], models: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Return the lines from top to bottom: a model's name, then its profiles."""
-    lines: list[tuple[str, str | None]] = []
+def _lines(table: Sequence[LatencyRow], models: Sequence[str]) -> list[_Line]:
+    """Return the lines from top to bottom: a model's name, then its profiles with their basis."""
+    lines: list[_Line] = []
     for model in models:
-        lines.append((model, None))
-        lines += dict.fromkeys((model, row.profile) for row in table if row.model == model)
+        bases: dict[str, list[str]] = {}
+        for row in table:
+            if row.model == model:
+                bases.setdefault(row.profile, []).append(row.basis)
+        lines.append(_Line(model, None, model))
+        lines += [_Line(model, name, with_basis(name, found)) for name, found in bases.items()]
     return lines
 
 
@@ -59,50 +84,51 @@ def _panel(
     axes: Axes,
     point: str,
     table: Sequence[LatencyRow],
-    lines: Sequence[tuple[str, str | None]],
+    lines: Sequence[_Line],
     models: Sequence[str],
 ) -> None:
     found = {(row.model, row.profile): row for row in table}
-    labels, reach = [], 0.0
-    for height, (model, profile) in enumerate(lines):
-        if profile is None:
-            labels.append(model)
+    reach = 0.0
+    for height, line in enumerate(lines):
+        if line.profile is None:
             continue
-        row = found.get((model, profile))
-        labels.append(with_basis(profile, [row.basis if row else None]))
+        row = found.get((line.model, line.profile))
         if row is None or row.e2e is None:
-            axes.annotate("–", (0, height), (4, 0), textcoords="offset points", va="center")
+            axes.annotate(MISSING, (0, height), (4, 0), textcoords="offset points", va="center")
             continue
-        reach = max(reach, _bar(axes, height, row, PALETTE[models.index(model) % len(PALETTE)]))
+        colour = PALETTE[models.index(line.model) % len(PALETTE)]
+        reach = max(reach, _bar(axes, height, row.e2e, colour, solid=row.basis == "observed"))
     axes.set_title(f"Load point {point}")
     axes.set_xlabel("end-to-end time, mean over repeats (s)")
     axes.set_xlim(0, 1.28 * reach or 1)
+
+
+def _label(axes: Axes, lines: Sequence[_Line], *, named: bool) -> None:
+    """Name the lines of a panel; those to the right of another have the same lines."""
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.set_yticks(range(len(lines)), labels)
-    for label, (_, profile) in zip(axes.get_yticklabels(), lines, strict=True):
-        if profile is None:
+    axes.tick_params(axis="y", length=0, labelleft=named)
+    axes.set_yticks(range(len(lines)), [line.label for line in lines])
+    for label, line in zip(axes.get_yticklabels() if named else (), lines, strict=False):
+        if line.profile is None:
             label.set_fontweight("bold")
 
 
-def _bar(axes: Axes, height: int, row: LatencyRow, colour: str) -> float:
+def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool) -> float:
     """Draw one bar with its interval and figure; return how far it reaches, in seconds."""
-    assert row.e2e is not None  # noqa: S101 - the caller looked
-    mean, low, high = row.e2e.mean, row.e2e.low, row.e2e.high
-    real = row.basis == "observed"
+    mean, low, high = time.mean, time.low, time.high
     axes.barh(
         height,
         mean,
         height=0.66,
-        color=colour if real else "white",
+        color=colour if solid else "white",
         edgecolor=colour,
-        hatch=None if real else "/////",
+        hatch=None if solid else "/////",
     )
     end = mean
     if low is not None and high is not None:
-        ends = [[mean - max(0.0, low)], [high - mean]]
-        axes.errorbar(mean, height, xerr=ends, color=INK, capsize=2.5, elinewidth=1.2)
+        ends = [max(0.0, low), high]
+        axes.plot(ends, [height, height], color=INK, marker="|", markersize=6, linewidth=1.2)
         end = max(mean, high)
     axes.annotate(
         f"{significant(mean)} s",

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medsweep.report.figures.style import MARKERS, PALETTE, new_figure, style, with_basis
+from medsweep.report.figures.style import (
+    MARKERS,
+    PALETTE,
+    add_panels,
+    new_figure,
+    style,
+    with_basis,
+)
 from medsweep.report.tables.rows import Row
 
 if TYPE_CHECKING:
@@ -50,7 +57,7 @@ def quality_by_epoch(training: Sequence[Training]) -> Figure:
             [basis for record in training for basis in record.bases],
             5.4,
         )
-        panels = list(figure.subplots(2, 3).flat)
+        panels = add_panels(figure, 2, 3, left_in=0.5, gap_in=0.55)
         for panel, (name, title) in zip(panels, _PANELS.items(), strict=False):
             for place, record in enumerate(training):
                 _line(panel, place, record, name)
@@ -99,8 +106,9 @@ def _legend(axes: Axes, drawn: Axes, training: Sequence[Training]) -> None:
 
     axes.set_axis_off()
     handles, labels = drawn.get_legend_handles_labels()
-    # Each model was drawn twice in the panel of losses: held-out, then training.
-    models = dict(zip(labels, handles, strict=True))
+    # Each model was drawn twice in the panel of losses, held-out first: that line is the one named.
+    models = dict(zip(reversed(labels), reversed(handles), strict=True))
+    models = {label: models[label] for label in dict.fromkeys(labels)}
     styles = {
         "loss: held-out (solid)": Line2D([], [], color="black"),
         "loss: training (dashed)": Line2D([], [], color="black", linestyle="--"),

@@ -50,7 +50,7 @@ class MatrixCell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Hardware profiles × models.
+    """Hardware profiles by models.
 
     Attributes:
         models: columns, in the catalogue's order.
@@ -84,7 +84,7 @@ class Matrix:
 
 
 def matrix(rows: Sequence[Row]) -> Matrix:
-    """Return the matrix of hardware profiles × models.
+    """Return the matrix of hardware profiles by models.
 
     Args:
         rows: of `benchmark.parquet`.

@@ -155,7 +155,7 @@ def _cpus(profile: str, rows: Sequence[Row]) -> CpuRow:
         cpus_asked=first(rows, "cpus"),
         cpus_given=distinct(measured, "cpus_given"),
         threads=distinct(measured, "threads"),
-        accelerator_asked=f"{gpus} × {accelerator}" if gpus and accelerator else None,
+        accelerator_asked=f"{gpus} of {accelerator}" if gpus and accelerator else None,
         device_given=distinct(measured, "device"),
         dtype_asked=distinct(rows, "dtype"),
         dtype_given=distinct(measured, "dtype_given"),

@@ -35,12 +35,16 @@ def ok_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def headline_rows(rows: Iterable[Row]) -> list[Row]:
-    """Return the measured rows of the adapter, or of the base model where there is no adapter."""
-    by_variant = group_by(ok_rows(rows), lambda row: str(row["variant"]))
-    for variant in VARIANTS:
-        if variant in by_variant:
-            return by_variant[variant]
-    return []
+    """Return each cell's measured rows of the adapter, or of the base model where that is all.
+
+    Args:
+        rows: of any number of cells.
+    """
+    chosen: list[Row] = []
+    for cell in group_by(ok_rows(rows), lambda row: (row["model"], row["profile"])).values():
+        by_variant = group_by(cell, lambda row: str(row["variant"]))
+        chosen += next((by_variant[name] for name in VARIANTS if name in by_variant), [])
+    return chosen
 
 
 def is_emulated(rows: Iterable[Row]) -> bool:

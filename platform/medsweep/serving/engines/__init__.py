@@ -1,4 +1,4 @@
-"""Engines turn prompts into tokens. The table names them; importing one costs only what it needs."""
+"""Engines turn prompts into tokens. The table names them; importing one costs what it needs."""
 
 from __future__ import annotations
 

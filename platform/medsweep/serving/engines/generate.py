@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from medsweep.errors import InputError
 from medsweep.finetune.adapter import Adapter
@@ -16,6 +17,10 @@ from medsweep.models.spec import ModelSpec
 from medsweep.models.templates import TEMPLATES
 from medsweep.serving.engines.text import TextStream
 from medsweep.serving.protocol import Delta, Generation
+
+EVENT_S = 0.02
+"""Least time between two events of an answer. Each event costs the way through Ray Serve some
+milliseconds of CPU, and nobody reads faster; slower models still send every token by itself."""
 
 GATHER_S = 0.003
 """How long the first request of a batch waits for others that are on their way."""
@@ -29,11 +34,36 @@ class _Row:
     prompt_ids: list[int]
     text: TextStream
     loop: asyncio.AbstractEventLoop
-    deltas: asyncio.Queue[Delta | Exception] = field(default_factory=asyncio.Queue)
+    deltas: list[Delta | Exception] = field(default_factory=list)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     done: bool = False
 
     def give(self, delta: Delta | Exception) -> None:
-        self.loop.call_soon_threadsafe(self.deltas.put_nowait, delta)
+        """Pass on a piece of the answer, from the batch thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.loop.call_soon_threadsafe(self._put, delta)
+
+    async def take(self, gather_s: float) -> Delta:
+        """Return what came, joined, after `gather_s` seconds at least or at the answer's end."""
+        if gather_s > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), gather_s)
+        await self.came.wait()
+        taken, self.deltas = self.deltas, []
+        self.came.clear()
+        joined = Delta("", 0, 0)
+        for delta in taken:
+            if isinstance(delta, Exception):
+                raise delta
+            joined = replace(delta, text=joined.text + delta.text)
+        return joined
+
+    def _put(self, delta: Delta | Exception) -> None:
+        self.deltas.append(delta)
+        self.came.set()
+        if isinstance(delta, Exception) or delta.finish_reason is not None:
+            self.ended.set()
 
 
 class GenerateEngine:
@@ -63,14 +93,16 @@ class GenerateEngine:
         self._stop_ids = frozenset(self._tokenizer.convert_tokens_to_ids(list(first.stop_tokens)))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         base = AutoModelForCausalLM.from_pretrained(first.base, dtype=getattr(torch, dtype))
-        self._model = None
+        self._model: Any = None
+        # PEFT makes modules of these names, which may hold no dot; an adapter's own name may.
+        self._adapters = {name: f"adapter{number}" for number, name in enumerate(adapters)}
         for name, adapter in adapters.items():
+            inner = self._adapters[name]
             if self._model is None:
-                self._model = PeftModel.from_pretrained(base, adapter.folder, adapter_name=name)
+                self._model = PeftModel.from_pretrained(base, adapter.folder, adapter_name=inner)
             else:
-                self._model.load_adapter(adapter.folder, adapter_name=name)
+                self._model.load_adapter(adapter.folder, adapter_name=inner)
         self._model.to(device).eval()
-        self._adapters = list(adapters)
         self._waiting: queue.Queue[_Row | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
         self._thread.start()
@@ -93,13 +125,11 @@ class GenerateEngine:
         )
         self._waiting.put(row)
         try:
-            while True:
-                delta = await row.deltas.get()
-                if isinstance(delta, Exception):
-                    raise delta
+            delta = await row.take(0.0)
+            yield delta
+            while delta.finish_reason is None:
+                delta = await row.take(EVENT_S)
                 yield delta
-                if delta.finish_reason is not None:
-                    return
         finally:
             row.done = True  # a client that has gone frees its place in the batch
 
@@ -192,7 +222,7 @@ class GenerateEngine:
                 with self._model.disable_adapter():
                     generate()
             else:
-                self._model.set_adapter(request.model)
+                self._model.set_adapter(self._adapters[request.model])
                 generate()
 
 
@@ -215,14 +245,14 @@ def _take_token(row: _Row, token: int, *, ended: bool) -> None:
     at_limit = row.text.tokens + 1 >= row.request.max_tokens
     text = row.text.push(token, last=ended or at_limit)
     row.done = ended or at_limit or row.text.stopped
-    reason = None
+    reason: Literal["stop", "length"] | None = None
     if row.done:
         reason = "stop" if ended or row.text.stopped else "length"
     row.give(Delta(text, row.text.tokens, len(row.prompt_ids), reason))
 
 
 def _batch_key(row: _Row) -> tuple[Any, ...]:
-    """Return what requests must share to be answered together; one with a seed is answered alone."""
+    """Return what requests must share to be answered together; one with a seed is alone."""
     request = row.request
     if request.temperature == 0:
         return (request.model,)

@@ -38,15 +38,14 @@ class TextStream:
         return self._flush(last)
 
     def _flush(self, last: bool) -> str:
-        text = self._tokenizer.decode(self._ids, skip_special_tokens=True).lstrip()
-        for stop in self._stop:
-            at = text.find(stop)
-            if at >= 0:
-                text, self.stopped, last = text[:at], True, True
+        text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True).lstrip()
+        found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        if found:
+            text, self.stopped, last = text[: min(found)], True, True
         if not last:
+            # With byte fallback each byte of an unfinished character is a mark of its own.
+            text = text.rstrip(UNFINISHED)
             held = max((_overlap(text, stop) for stop in self._stop), default=0)
-            if text.endswith(UNFINISHED):
-                held = max(held, 1)
             text = text[: len(text) - held]
         new = text[self._given :]
         self._given = max(self._given, len(text))

@@ -1,0 +1,58 @@
+# The only entry points: people and CI call the same targets.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= results
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo smollm2 test test-fast check format bench docs clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/installed ## Make the environment with what running needs
+
+demo: $(VENV)/installed ## Run the demo sweep to a report: no GPU, no hub, no account
+	$(BIN)/medsweep run jobs/sweeps/demo.yaml --out $(OUT)
+
+smollm2: $(VENV)/installed ## Run real weights on real data; give MEDQUAD=FILE where there is no hub
+	$(BIN)/medsweep run jobs/sweeps/smollm2-medquad.yaml --out $(OUT) \
+		$(if $(MEDQUAD),--set dataset.path=$(MEDQUAD))
+
+test: $(VENV)/installed-dev ## Run all tests
+	$(BIN)/pytest
+
+test-fast: $(VENV)/installed-dev ## Run the tests that take under a minute in all
+	$(BIN)/pytest -m "not slow" -q
+
+check: $(VENV)/installed-dev ## Lint, format check, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python docs/reference.py --check
+
+format: $(VENV)/installed-dev ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/installed-dev ## Run the benchmarks; they print ratios and assert nothing
+	$(BIN)/python -m pytest tests/benchmarks --override-ini python_files='bench_*.py' -q -s
+
+docs: $(VENV)/installed-dev ## Write the generated reference pages
+	$(BIN)/python docs/reference.py
+
+clean: ## Remove the environment and build leavings, not the results
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache platform/*.egg-info
+
+# torch first and pinned: left to itself pip may take another build of several gigabytes.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[gguf]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[gguf,dev]'
+	@touch $@

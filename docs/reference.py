@@ -1,0 +1,150 @@
+"""Write the reference pages from their sources, or check that they are up to date (`--check`)."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
+
+from medsweep.cli import VERBS, _parser
+from medsweep.config import Closed
+from medsweep.datasets.spec import DatasetSpec
+from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
+from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
+from medsweep.sweep.spec import (
+    FineTuneSpec,
+    LoadPointSpec,
+    LoadSpec,
+    ObjectivesSpec,
+    ServeSpec,
+    SweepSpec,
+)
+
+FOLDER = Path(__file__).parent / "reference"
+
+
+def cli_page() -> str:
+    """Return the page of the command line: every verb's help."""
+    parts = ["# Command line\n", f"```\n{_parser(None).format_help().strip()}\n```\n"]
+    for verb in VERBS:
+        subparsers = _parser(verb)._subparsers
+        assert subparsers is not None
+        choices = subparsers._group_actions[0].choices
+        assert isinstance(choices, dict)
+        text = choices[verb].format_help().split("exit codes:")[0].strip()
+        parts.append(f"## medsweep {verb}\n\n```\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def config_page() -> str:
+    """Return the page of the sweep file: every field with its default and meaning."""
+    sections: list[tuple[str, type[Closed]]] = [
+        ("The sweep", SweepSpec),
+        ("dataset", DatasetSpec),
+        ("finetune", FineTuneSpec),
+        ("serve", ServeSpec),
+        ("load", LoadSpec),
+        ("load.points[]", LoadPointSpec),
+        ("load.objectives", ObjectivesSpec),
+    ]
+    parts = ["# Sweep file\n", "Unknown fields are faults; all faults are listed at once.\n"]
+    for title, model in sections:
+        meanings = _attributes(model)
+        parts.append(
+            f"## {title}\n\n| field | type | default | meaning |\n| --- | --- | --- | --- |"
+        )
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else _default(field.default)
+            kind = re.sub(r"medsweep\.[\w.]*\.", "", inspect.formatannotation(field.annotation))
+            meaning = meanings[name]
+            parts.append(f"| `{name}` | {_cell(kind)} | {default} | {_cell(meaning)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def results_page() -> str:
+    """Return the page of the result files: every column with its unit and meaning."""
+    parts = ["# Result files\n", "Missing is null, never 0. Units are SI and in the name.\n"]
+    for title, columns in (
+        ("benchmark.parquet: one row a cell, load point and repeat", BENCHMARK),
+        ("cells/KEY/requests.parquet: one row a request", REQUESTS),
+        ("cells/KEY/responses.parquet: one row a graded answer", RESPONSES),
+    ):
+        parts.append(f"## {title}\n\n{_columns(columns)}\n")
+    return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Return the page of the Prometheus metrics."""
+    labels = ", ".join(f"`{name}`" for name in LABELS)
+    parts = [
+        "# Prometheus metrics\n",
+        f"Labels: {labels}; the textfile has `repeat` too.\n",
+        "While a sweep runs: histograms `medsweep_ttft_seconds`, `medsweep_inter_token_seconds` and",
+        "`medsweep_e2e_seconds`; counter `medsweep_requests_total` with `status`; gauge",
+        "`medsweep_cells` by `state`; gauges of the last repeat: "
+        + ", ".join(f"`medsweep_{name}`" for name in LIVE_GAUGES)
+        + ".\n",
+        "In `metrics.prom`, at the end, one gauge for each number of `benchmark.parquet`:\n",
+        "| metric | unit | meaning |\n| --- | --- | --- |",
+    ]
+    parts += [
+        f"| `medsweep_{column.name}` | {column.unit} | {column.meaning} |" for column in NUMBERS
+    ]
+    return "\n".join(parts) + "\n"
+
+
+PAGES = {"cli": cli_page, "config": config_page, "results": results_page, "metrics": metrics_page}
+
+
+def _columns(columns: Iterable[Column]) -> str:
+    head = "| column | type | unit | meaning |\n| --- | --- | --- | --- |\n"
+    return head + "\n".join(
+        f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |"
+        for column in columns
+    )
+
+
+def _attributes(model: type[Closed]) -> dict[str, str]:
+    """Return the meaning of each field, from the `Attributes` of the class's docstring."""
+    text = inspect.getdoc(model) or ""
+    body = text.partition("Attributes:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", body, flags=re.M | re.S)
+    return {name: " ".join(meaning.split()) for name, meaning in entries}
+
+
+def _default(value: object) -> str:
+    return "see below" if isinstance(value, Closed) else f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> int:
+    """Write the pages, or say which are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for name, page in PAGES.items():
+        path, text = FOLDER / f"{name}.md", page()
+        if check:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                stale.append(str(path))
+        else:
+            FOLDER.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        print(f"out of date: {', '.join(stale)}; run `make docs`", file=sys.stderr)
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

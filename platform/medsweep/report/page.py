@@ -1,0 +1,128 @@
+"""The page: one self-contained HTML file with everything that a sweep found."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medsweep.report import method_views, views
+from medsweep.report.figures import latency_by_configuration, matrix_figure, quality_by_epoch, save
+from medsweep.report.numbers import share
+from medsweep.report.samples import samples
+from medsweep.report.source import Source, read_source
+from medsweep.report.tables import (
+    base_against_tuned,
+    failures,
+    latency_table,
+    matrix,
+    method,
+    paper_table_4,
+    quality_table,
+)
+from medsweep.report.tables.rows import is_emulated
+from medsweep.report.takeaways import take_away
+from medsweep.results.store import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+REPORT = "report.html"
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` and `figures/` of a result folder.
+
+    Args:
+        folder: `<out>/<sweep>` with its `benchmark.parquet`; answers and training records are
+            shown where they are there.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: there is no `benchmark.parquet`.
+        EnvironmentFault: no space, or no permission.
+    """
+    source = read_source(folder)
+    pictures = _pictures(source, folder / "figures")
+    page = folder / REPORT
+    write_text(page, _render(source, pictures))
+    return page
+
+
+def _pictures(source: Source, folder: Path) -> dict[str, str]:
+    """Write the figures and return them as inline SVG, by name."""
+    figures = {
+        "matrix": matrix_figure(source.rows),
+        "latency": latency_by_configuration(source.rows),
+    }
+    if source.training:
+        figures["training"] = quality_by_epoch(source.training)
+    names = {
+        "matrix": "matrix",
+        "latency": "latency-by-configuration",
+        "training": "quality-by-epoch",
+    }
+    return {
+        key: _inline(save(figure, folder, names[key]), names[key])
+        for key, figure in figures.items()
+    }
+
+
+def _inline(svg: str, name: str) -> str:
+    """Return an SVG document as an element whose ids and styles do not reach beyond it."""
+    element = svg[svg.index("<svg") :]
+    # Its style is in report.css: a style element would hold for the whole page.
+    element = re.sub(r"<style.*?</style>", "", element, flags=re.DOTALL)
+    element = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', element)
+    element = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', element)
+    element = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", element)
+    return element.replace("<svg ", f'<svg role="img" aria-labelledby="{name}" ', 1)
+
+
+def _render(source: Source, pictures: dict[str, str]) -> str:
+    rows = source.rows
+    table, found = matrix(rows), method(rows)
+    paired = base_against_tuned(rows, source.responses)
+    paper, failed = paper_table_4(rows), failures(rows)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            css=resources.files("medsweep.report").joinpath("report.css").read_text("utf-8"),
+            sweep=source.sweep,
+            counts={state: table.count(state) for state in ("ok", "failed", "refused")},
+            emulated=is_emulated(rows),
+            emulated_rows=sum(row["basis"] == "emulated" for row in rows),
+            all_rows=len(rows),
+            stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
+            take_away=take_away(rows, paired),
+            pictures=pictures,
+            matrix=views.matrix_view(table),
+            latency=views.latency_view(latency_table(rows)),
+            quality=views.quality_view(quality_table(rows)),
+            paired=views.paired_view(paired),
+            paper=views.paper_view(paper),
+            inconsistencies=paper.inconsistencies,
+            samples=samples(rows, source.responses),
+            failures=method_views.failures_view(failed),
+            facts=method_views.facts(found),
+            cpus=method_views.cpus_view(found),
+            hosts=method_views.hosts_view(found),
+            share=share,
+        )
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("medsweep", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

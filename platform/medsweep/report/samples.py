@@ -1,0 +1,86 @@
+"""A few answers beside their references, from cells whose texts were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medsweep.report.tables.rows import (
+    VARIANTS,
+    Row,
+    basis_order,
+    distinct,
+    group_by,
+    model_order,
+)
+
+QUESTIONS = 3
+
+
+@dataclass(frozen=True)
+class SampleAnswer:
+    """One answer.
+
+    Attributes:
+        model: name.
+        variant: adapter or base.
+        basis: observed, emulated or predicted.
+        text: the answer.
+        token_f1: its score against the reference; None where it was not graded.
+    """
+
+    model: str
+    variant: str
+    basis: str
+    text: str
+    token_f1: float | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question with its reference and an answer of each model and variant."""
+
+    question: str
+    reference: str
+    answers: tuple[SampleAnswer, ...]
+
+
+def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list[Sample]:
+    """Return the first questions, each with the first answer of every model and variant.
+
+    Args:
+        rows: of `benchmark.parquet`.
+        responses: rows of `responses.parquet` by cell key.
+
+    Returns:
+        At most three; none where no text was kept.
+    """
+    cells = [group[0] for group in group_by(rows, lambda row: str(row["key"])).values()]
+    cells.sort(key=lambda row: (model_order(row["model"]), basis_order(row["basis"])))
+    kept = [
+        {**answer, "model": cell["model"], "basis": cell["basis"]}
+        for cell in cells
+        for answer in responses.get(cell["key"], ())
+        if None not in (answer["question"], answer["reference"], answer["answer"])
+    ]
+    by_question = group_by(kept, lambda answer: str(answer["question_id"]))
+    return [
+        Sample(found[0]["question"], found[0]["reference"], _answers(found))
+        for found in (by_question[name] for name in distinct(kept, "question_id")[:QUESTIONS])
+    ]
+
+
+def _answers(found: Sequence[Row]) -> tuple[SampleAnswer, ...]:
+    groups = group_by(found, lambda answer: (answer["model"], answer["variant"], answer["basis"]))
+    first = [group[0] for group in groups.values()]
+    first.sort(key=lambda answer: (model_order(answer["model"]), VARIANTS.index(answer["variant"])))
+    return tuple(
+        SampleAnswer(
+            answer["model"],
+            answer["variant"],
+            answer["basis"],
+            answer["answer"],
+            answer["token_f1"],
+        )
+        for answer in first
+    )

@@ -1,0 +1,88 @@
+"""What a report is made from, read out of a result folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import InputError
+from medsweep.report.figures import Training
+from medsweep.report.tables.rows import Row, distinct, group_by, model_order
+from medsweep.results.store import read_json, read_rows
+
+BENCHMARK = "benchmark.parquet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The contents of one result folder.
+
+    Attributes:
+        sweep: its name.
+        rows: of `benchmark.parquet`.
+        responses: rows of `responses.parquet` by cell key; a cell without any is absent.
+        training: one record for each adapter that answered.
+    """
+
+    sweep: str
+    rows: list[dict[str, Any]]
+    responses: dict[str, list[dict[str, Any]]]
+    training: list[Training]
+
+
+def read_source(folder: Path) -> Source:
+    """Read a result folder.
+
+    Args:
+        folder: `<out>/<sweep>`.
+
+    Raises:
+        InputError: it has no `benchmark.parquet`.
+    """
+    path = folder / BENCHMARK
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no {BENCHMARK} there; give the folder of a sweep, such as "
+            "results/medlm-paper, after `medsweep run` or `medsweep k8s fetch`"
+        )
+    rows = read_rows(path)
+    sweeps = distinct(rows, "sweep")
+    responses = {
+        key: read_rows(found)
+        for key in distinct(rows, "key")
+        if (found := folder / "cells" / key / "responses.parquet").is_file()
+    }
+    return Source(
+        sweep=sweeps[0] if sweeps else folder.resolve().name,
+        rows=rows,
+        responses=responses,
+        training=_training(folder / "adapters", rows),
+    )
+
+
+def _training(folder: Path, rows: Sequence[Row]) -> list[Training]:
+    """Return the records of the adapters that the rows name, or of all of a model they do not."""
+    found: list[dict[str, Any]] = []
+    for adapter in sorted(folder.iterdir()) if folder.is_dir() else ():
+        card, record = read_json(adapter / "adapter.json"), adapter / "training.parquet"
+        if adapter.name.startswith(".") or card is None or not record.is_file():
+            continue
+        found.append({**card, "path": record, "name": adapter.name})
+    used = set(distinct(rows, "adapter_sha256"))
+    records: list[Training] = []
+    by_model = group_by(found, lambda card: str(card["model"]))
+    for model in sorted(by_model, key=model_order):
+        cards = [card for card in by_model[model] if card.get("sha256") in used]
+        cards = cards or by_model[model]
+        bases = distinct([row for row in rows if row["model"] == model], "basis")
+        records += [
+            Training(
+                model=model if len(cards) == 1 else str(card["name"]),
+                bases=bases,
+                rows=tuple(read_rows(card["path"])),
+            )
+            for card in cards
+        ]
+    return records

@@ -1,0 +1,104 @@
+"""What to take away: a few sentences computed from the tables, each saying its basis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medsweep.metrics.statistics import Interval
+from medsweep.report.numbers import bounds, seconds, share, signed
+from medsweep.report.tables import PairedRow, latency_table, quality_table
+from medsweep.report.tables.rows import BASES, Row, headline_rows, load_points
+
+HEADLINE_FIGURE = "token_f1"
+
+
+def take_away(rows: Sequence[Row], paired: Sequence[PairedRow]) -> list[str]:
+    """Return the sentences, observed ones first.
+
+    Args:
+        rows: of `benchmark.parquet`.
+        paired: of `base_against_tuned`.
+    """
+    sentences: list[str] = []
+    for basis in BASES:
+        of_basis = [row for row in rows if row["basis"] == basis]
+        sentences += _best_quality(of_basis, basis)
+        sentences += _fastest(of_basis, basis)
+        sentences += [
+            _effect(row) for row in paired if row.basis == basis and row.figure == HEADLINE_FIGURE
+        ]
+    return sentences or ["Nothing was measured, so there is nothing to take away."]
+
+
+def _best_quality(rows: Sequence[Row], basis: str) -> list[str]:
+    table = [
+        (row.figures[HEADLINE_FIGURE], f"{row.model} ({row.variant})")
+        for row in quality_table(rows)
+        if HEADLINE_FIGURE in row.figures
+    ]
+    if not table:
+        return []
+    table.sort(key=lambda entry: -entry[0].mean)
+    best, name = table[0]
+    close = [other for figure, other in table[1:] if _overlap(best.low, figure.high, higher=True)]
+    return [
+        f"Best token F1 ({basis}): {name}, {share(best.mean)}"
+        f"{_interval(bounds(best.low, best.high, 3))}.{_overlapping(close)}"
+    ]
+
+
+def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
+    measured = headline_rows(rows)
+    points = load_points(measured)
+    table: list[tuple[Interval, str]] = [
+        (row.e2e, f"{row.model} on {row.profile}")
+        for row in latency_table(measured)
+        if points and row.load_point == points[0] and row.e2e is not None
+    ]
+    if not table:
+        return []
+    table.sort(key=lambda entry: entry[0].mean)
+    best, name = table[0]
+    close = [other for time, other in table[1:] if _overlap(best.high, time.low, higher=False)]
+    doubt = (
+        " This is the time of the machine that stood in, not of the hardware the profile names."
+        if basis == "emulated"
+        else ""
+    )
+    return [
+        f"Shortest mean end-to-end time at {points[0]} ({basis}): {name}, {seconds(best.mean)}"
+        f"{_interval(bounds(best.low, best.high))}.{_overlapping(close)}{doubt}"
+    ]
+
+
+def _effect(row: PairedRow) -> str:
+    found = row.difference
+    what = {
+        "higher": "is higher after fine-tuning",
+        "lower": "is lower after fine-tuning",
+        "no clear difference": "shows no difference after fine-tuning that can be told from chance",
+    }[row.verdict]
+    return (
+        f"{row.model} ({row.basis}): token F1 {what}: {share(row.base)} to {share(row.tuned)}, "
+        f"{signed(found.mean)}{_interval(bounds(found.low, found.high, 3))} "
+        f"over {found.pairs} questions."
+    )
+
+
+def _overlap(edge: float | None, other: float | None, *, higher: bool) -> bool:
+    """Return whether an interval reaches the best one's edge; unknown intervals may."""
+    if edge is None or other is None:
+        return True
+    return other >= edge if higher else other <= edge
+
+
+def _overlapping(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f" The interval of {names[0]} reaches into it: the order of the two is not settled."
+    return f" The intervals of {len(names)} others reach into it: their order is not settled."
+
+
+def _interval(text: str) -> str:
+    return f" [{text}]" if text else ""

@@ -1,0 +1,210 @@
+"""A whole sweep with real Ray, as a user runs it: results, resumption, metrics, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, arrow_schema
+from medsweep.results.store import read_rows
+from support import Runner, Story, tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_the_run_that_was_killed_is_finished_by_the_next(story: Story) -> None:
+    assert len(story.killed_after) == 1
+    assert story.finished.returncode == 0, story.finished.stderr
+    assert "1 done earlier, 1 to measure" in story.finished.stderr
+    assert len(story.files_between) == 2
+    (key, changed) = next(iter(story.killed_after.items()))
+    assert story.files_between[key] == changed  # what was done was not measured again
+
+
+def test_a_finished_sweep_is_not_measured_again(story: Story) -> None:
+    assert story.again.returncode == 0
+    assert "2 done earlier, 0 to measure" in story.again.stderr
+    assert story.runner.cell_files() == story.files_between
+
+
+def test_every_cell_load_point_and_repeat_has_one_row(story: Story) -> None:
+    rows = read_rows(story.runner.results / "benchmark.parquet")
+    identities = {
+        (row["profile"], row["variant"], row["load_point"], row["repeat"]) for row in rows
+    }
+    expected = {
+        (profile, "adapter", point, repeat)
+        for profile in ("1xv100-1cpu", "host")
+        for point in ("c2", "r8-poisson")
+        for repeat in (1, 2)
+    } | {(profile, "base", "r8-poisson", 1) for profile in ("1xv100-1cpu", "host")}
+    assert identities == expected
+    assert len(rows) == len(expected)
+
+
+def test_rows_say_what_was_observed_and_what_was_emulated(story: Story) -> None:
+    for row in read_rows(story.runner.results / "benchmark.parquet"):
+        assert row["status"] == "ok"
+        assert row["model"] == "standin-distilgpt2"
+        if row["profile"] == "host":
+            assert (row["basis"], row["basis_reason"]) == ("observed", None)
+        else:
+            assert row["basis"] == "emulated"
+            assert "V100" in row["basis_reason"]
+            assert row["usd_per_answer"] is None
+            assert (row["cpus"], row["cpus_given"], row["threads"]) == (1, 1, 1)
+        assert row["dtype_given"] == "float32"
+
+
+def test_figures_are_those_of_the_requests(story: Story) -> None:
+    rows = read_rows(story.runner.results / "benchmark.parquet")
+    for row in rows:
+        requests = [
+            request
+            for request in read_rows(
+                story.runner.results / "cells" / row["key"] / "requests.parquet"
+            )
+            if (request["load_point"], request["repeat"], request["variant"])
+            == (row["load_point"], row["repeat"], row["variant"])
+        ]
+        measured = [request for request in requests if request["phase"] == "measure"]
+        assert row["sent"] == row["ok"] == len(measured)
+        ttft = [
+            request["first_text_s"] - (request["due_s"] or request["sent_s"])
+            for request in measured
+        ]
+        assert row["ttft_mean_s"] == pytest.approx(sum(ttft) / len(ttft))
+        assert row["ttft_p90_s"] is None  # 12 requests are too few for it
+        assert row["ttft_p50_s"] is not None or row["sent"] < 11
+        open_loop = row["rate_rps"] is not None
+        assert (row["dispatch_delay_mean_s"] is not None) == open_loop
+        assert {request["phase"] for request in requests} >= {"warmup", "measure"}
+        assert (
+            all(request["output_tokens"] == 8 for request in measured)
+            or min(request["output_tokens"] for request in measured) >= 1
+        )
+
+
+def test_answers_that_were_timed_are_graded(story: Story) -> None:
+    for row in read_rows(story.runner.results / "benchmark.parquet"):
+        responses = [
+            response
+            for response in read_rows(
+                story.runner.results / "cells" / row["key"] / "responses.parquet"
+            )
+            if (response["load_point"], response["repeat"], response["variant"])
+            == (row["load_point"], row["repeat"], row["variant"])
+        ]
+        assert len(responses) == row["ok"]
+        assert all(response["answer"] is not None for response in responses)  # public corpus
+        by_question: dict[str, list[float]] = {}
+        for response in responses:
+            by_question.setdefault(response["question_id"], []).append(response["rouge1"])
+        means = [sum(values) / len(values) for values in by_question.values()]
+        assert row["rouge1"] == pytest.approx(sum(means) / len(means))
+        assert row["questions"] == len(by_question)
+
+
+def test_the_adapter_is_the_same_on_every_profile(story: Story) -> None:
+    rows = read_rows(story.runner.results / "benchmark.parquet")
+    assert len({row["adapter_sha256"] for row in rows if row["variant"] == "adapter"}) == 1
+    assert {row["adapter_sha256"] for row in rows if row["variant"] == "base"} == {None}
+
+
+def test_files_have_the_schema(story: Story) -> None:
+    results = story.runner.results
+    key = next(iter(story.files_between))
+    for path, columns in (
+        (results / "benchmark.parquet", BENCHMARK),
+        (results / "cells" / key / "requests.parquet", REQUESTS),
+        (results / "cells" / key / "responses.parquet", RESPONSES),
+    ):
+        assert pq.read_schema(path).equals(arrow_schema(columns), check_metadata=False)
+        assert pq.read_schema(path).field(0).metadata[b"meaning"]
+
+
+def test_training_is_recorded_epoch_by_epoch(story: Story) -> None:
+    (folder,) = (story.runner.results / "adapters").glob("standin-distilgpt2-*")
+    rows = pq.read_table(folder / "training.parquet").to_pylist()
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert rows[1]["eval_loss"] < rows[0]["eval_loss"]
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["train_pairs"] > 600
+    assert provenance["recipe"]["rank"] == 16
+
+
+def test_live_metrics_were_served_while_it_ran(story: Story) -> None:
+    for name in ("ttft", "inter_token", "e2e"):
+        assert f"medsweep_{name}_seconds_bucket{{" in story.scraped
+    assert 'basis="emulated"' in story.scraped or 'basis="observed"' in story.scraped
+    assert 'model="standin-distilgpt2"' in story.scraped
+
+
+def test_textfile_is_valid_for_prometheus(story: Story) -> None:
+    text = (story.runner.results / "metrics.prom").read_text()
+    assert text.count("medsweep_ttft_mean_s{") == 10
+    checked = subprocess.run(
+        [tool("promtool"), "check", "metrics"], input=text, capture_output=True, text=True
+    )
+    # promtool exits 3 for advice on style (names without a base unit), 1 for what it cannot read.
+    assert checked.returncode in (0, 3), checked.stdout + checked.stderr
+
+
+def test_nothing_is_left_running_after_a_run(story: Story) -> None:
+    cache = story.runner.environment["MEDSWEEP_CACHE"]
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if environment.get("MEDSWEEP_CACHE") == cache and process.pid != os.getpid():
+            assert process.name() not in ("raylet", "gcs_server"), process
+
+
+def test_an_engine_that_dies_fails_its_cell_alone(
+    tmp_path_factory: pytest.TempPathFactory, story: Story
+) -> None:
+    folder = tmp_path_factory.mktemp("killed")
+    sweep = (story.runner.folder / "small.yaml").read_text()
+    (folder / "small.yaml").write_text(sweep.replace("cells_together: 1", "cells_together: 2"))
+    # The adapter is taken over: only serving is to fail here.
+    (folder / "out" / "small").mkdir(parents=True)
+    (folder / "out" / "small" / "adapters").symlink_to(story.runner.results / "adapters")
+    runner = Runner(folder, story.runner.environment)
+    process = runner.start()
+    assert process.stderr is not None
+    driver = psutil.Process(process.pid)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "load:" in line and "1xv100-1cpu" in line:
+            _kill_engine_with_cpus(driver, 1)
+            break
+    out, rest = process.communicate(timeout=280)
+    lines += rest.splitlines()
+    assert process.returncode == 1, lines
+    records = [json.loads(path.read_text()) for path in runner.results.glob("cells/*/cell.json")]
+    by_status = {record["status"]: record for record in records}
+    assert set(by_status) == {"ok", "failed"}
+    assert by_status["failed"]["reason"]
+    assert by_status["failed"]["rows"][0]["profile"] == "1xv100-1cpu"
+    assert "failed: standin-distilgpt2@1xv100-1cpu" in out
+
+
+def _kill_engine_with_cpus(driver: psutil.Process, cpus: int) -> None:
+    """Kill the serving engine that is pinned to so many cores, and keep it from coming back."""
+    for child in driver.children(recursive=True):
+        if "Engine" in " ".join(child.cmdline()) and len(child.cpu_affinity() or []) == cpus:
+            # Its node goes with it, or Ray Serve would start the engine again.
+            parent = child.parent()
+            child.send_signal(signal.SIGKILL)
+            if parent is not None and parent.name() == "raylet":
+                parent.send_signal(signal.SIGKILL)
+            return
+    raise AssertionError("no engine found")

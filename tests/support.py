@@ -1,0 +1,85 @@
+"""What several kinds of test share: tools of the machine, and `medsweep` run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SWEEP = """\
+name: small
+seed: 3
+stand_ins: true
+cells: [distilgpt2@1xv100-1cpu, distilgpt2@host]
+finetune: {epochs: 1, batch_size: 32, learning_rate: 1.5e-2, max_seq_length: 256, dropout: 0.0}
+load:
+  points:
+    - {concurrency: 2, requests: 12}
+    - {rate: 8, arrivals: poisson, requests: 12}
+  repeats: 2
+  max_tokens: 8
+  compare_base: true
+cells_together: 1
+"""
+
+
+def tool(name: str) -> str:
+    """Return the path of a program; without it skip, saying so, or fail in CI."""
+    path = shutil.which(name)
+    if path is None:
+        message = f"{name} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{message}; CI must install it")
+        pytest.skip(message)
+    return path
+
+
+@dataclass
+class Runner:
+    """Runs `medsweep` as a user does, in a process of its own."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def results(self) -> Path:
+        """Folder of the sweep's results."""
+        return self.folder / "out" / "small"
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of one verb."""
+        return [sys.executable, "-m", "medsweep", *arguments]
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the sweep; its standard error can be read line by line."""
+        return subprocess.Popen(
+            self.command("run", str(self.folder / "small.yaml"), "--out", str(self.folder / "out")),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def cell_files(self) -> dict[str, int]:
+        """Return the time of last change of each cell.json, by key."""
+        return {
+            path.parent.name: path.stat().st_mtime_ns
+            for path in self.results.glob("cells/*/cell.json")
+        }
+
+
+@dataclass
+class Story:
+    """What happened: a run that was killed, one that finished it, and one with nothing to do."""
+
+    runner: Runner
+    scraped: str
+    killed_after: dict[str, int]
+    finished: subprocess.CompletedProcess[str]
+    again: subprocess.CompletedProcess[str]
+    files_between: dict[str, int]

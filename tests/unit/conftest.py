@@ -1,0 +1,73 @@
+"""One stand-in, fine-tuned once a session, for every test that needs a real model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.datasets.load import load_pairs
+from medsweep.datasets.spec import DatasetSpec
+from medsweep.datasets.split import Split
+from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.models import standin
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import identify
+
+STANDIN = "standin-llama-3-8b"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A finished fine-tune.
+
+    Attributes:
+        job: what was done.
+        rows: what it reported, by epoch.
+    """
+
+    job: FineTuneJob
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def corpus() -> tuple[str, ...]:
+    """The answers of the embedded corpus."""
+    return tuple(pair.answer for pair in load_pairs(DatasetSpec()).pairs)
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the session's weights are; stand-ins learn for a fifth of the usual time."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSWEEP_CACHE", str(folder))
+        patch.setitem(standin.RECIPE, "steps", 40)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def fine_tuned(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
+    """A stand-in for Llama 3, fine-tuned on 32 pairs."""
+    pairs = load_pairs(DatasetSpec()).pairs
+    split = Split(tuple(pairs[:32]), tuple(pairs[300:306]), "hash-of-the-data", "32 of 600 pairs")
+    job = FineTuneJob(
+        weights=identify(MODELS[STANDIN], [pair.answer for pair in pairs[:100]]),
+        split=split,
+        folder=tmp_path_factory.mktemp("adapters") / "one",
+        rank=8,
+        alpha=16,
+        dropout=0.05,
+        targets=MODELS[STANDIN].lora_targets,
+        epochs=3,
+        learning_rate=1e-2,
+        batch_size=4,
+        max_seq_length=2048,
+        max_tokens=12,
+        seed=7,
+        provenance={"cpus": {"asked": 2}},
+    )
+    rows: list[dict[str, Any]] = []
+    finetune(job, lambda row: rows.append(dict(row)))
+    return FineTuned(job, rows)

@@ -1,0 +1,163 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from medsweep.errors import StageError
+from medsweep.finetune.adapter import WEIGHTS_FILE, read_adapter
+from medsweep.finetune.data import encode
+from medsweep.finetune.evaluate import answer_loss, grade
+from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.models.templates import TEMPLATES
+from medsweep.models.weights import materialise
+
+pytestmark = pytest.mark.slow
+
+
+def ignore(_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def again(fine_tuned: Any, tmp_path: Path) -> Callable[..., FineTuneJob]:
+    """The job of the session with changes, for another folder."""
+
+    def change(**changes: Any) -> FineTuneJob:
+        job: FineTuneJob = replace(fine_tuned.job, folder=tmp_path / "again", **changes)
+        return job
+
+    return change
+
+
+def test_fine_tuning_lowers_the_loss_on_what_it_has_not_seen(fine_tuned: Any) -> None:
+    losses = [row["eval_loss"] for row in fine_tuned.rows]
+    assert losses[0] - 0.2 > losses[-1] > 0
+
+
+def test_the_rows_begin_with_the_base_model(fine_tuned: Any) -> None:
+    base, *epochs = fine_tuned.rows
+    assert [row["epoch"] for row in fine_tuned.rows] == [0, 1, 2, 3]
+    assert (base["loss"], base["steps"], base["tokens"], base["seconds"]) == (None, 0, 0, 0.0)
+    assert [row["steps"] for row in epochs] == [8, 16, 24]
+    assert epochs[0]["tokens"] == epochs[1]["tokens"] > 32 * 20
+    assert all(row["loss"] > 0 and row["seconds"] > 0 for row in epochs)
+    assert all(0 <= row["token_f1"] <= 1 for row in fine_tuned.rows)
+
+
+def test_the_folder_holds_what_was_reported(fine_tuned: Any) -> None:
+    folder = fine_tuned.job.folder
+    assert pq.read_table(folder / "training.parquet").to_pylist() == fine_tuned.rows
+    adapter = read_adapter(folder)
+    assert adapter.model == "standin-llama-3-8b"
+    assert adapter.base == materialise(fine_tuned.job.weights)
+    assert (adapter.template, adapter.stop_tokens) == (
+        "llama-3",
+        ("<|end_of_text|>", "<|eot_id|>"),
+    )
+    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+    assert not [path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_provenance_says_what_it_was_made_of(fine_tuned: Any) -> None:
+    said = json.loads((fine_tuned.job.folder / "provenance.json").read_text())
+    assert said["cpus"] == {"asked": 2}
+    assert said["revision"] == fine_tuned.job.weights.revision
+    assert (said["dataset_sha256"], said["train_pairs"]) == ("hash-of-the-data", 32)
+    assert said["evaluation_pairs"] == 6
+    assert said["recipe"]["rank"] == 8
+    assert said["recipe"]["max_seq_length"] == 2048
+    # Clamped to what the model has been built for.
+    assert said["max_seq_length_used"] == 512
+    assert (said["truncated_pairs"], said["pairs_without_room"]) == (0, 0)
+
+
+def test_the_same_job_gives_the_same_adapter(
+    fine_tuned: Any, again: Callable[..., FineTuneJob]
+) -> None:
+    same = again()
+    finetune(same, ignore)
+    assert read_adapter(same.folder).sha256 == read_adapter(fine_tuned.job.folder).sha256
+
+
+def test_another_seed_gives_another_adapter(
+    fine_tuned: Any, again: Callable[..., FineTuneJob]
+) -> None:
+    other = again(seed=8, epochs=1)
+    finetune(other, ignore)
+    assert read_adapter(other.folder).sha256 != read_adapter(fine_tuned.job.folder).sha256
+
+
+def test_no_room_for_an_answer_is_said_before_training(again: Callable[..., FineTuneJob]) -> None:
+    job = again(max_seq_length=16)
+    with pytest.raises(StageError, match=r"finetune\.max_seq_length: 16 tokens hold no prompt"):
+        finetune(job, ignore)
+    assert not job.folder.exists()
+
+
+def test_pairs_without_room_are_left_out_and_counted(
+    fine_tuned: Any, again: Callable[..., FineTuneJob]
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(materialise(fine_tuned.job.weights))
+    train = fine_tuned.job.split.train
+    prompts = [
+        encode(pair, TEMPLATES["llama-3"], tokenizer, 512).prompt_tokens for pair in train
+    ]
+    length = sorted(prompts)[len(prompts) // 2]
+    job = again(max_seq_length=length, epochs=1)
+    finetune(job, ignore)
+    said = json.loads((job.folder / "provenance.json").read_text())
+    left_out = sum(tokens >= length for tokens in prompts)
+    assert 0 < left_out < len(train)
+    assert said["pairs_without_room"] == left_out
+    assert said["truncated_pairs"] == len(train) - left_out
+
+
+def test_a_wrong_target_stops(again: Callable[..., FineTuneJob]) -> None:
+    job = again(targets=("c_attn",))
+    with pytest.raises(StageError, match="no module is called c_attn"):
+        finetune(job, ignore)
+    assert not job.folder.exists()
+
+
+def test_the_loss_does_not_depend_on_the_batches(fine_tuned: Any) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = materialise(fine_tuned.job.weights)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    template = TEMPLATES["llama-3"]
+    asked = [encode(pair, template, tokenizer, 512) for pair in fine_tuned.job.split.evaluation]
+    together = answer_loss(model, asked, tokenizer.pad_token_id, batch_size=6)
+    one_by_one = answer_loss(model, asked, tokenizer.pad_token_id, batch_size=1)
+    assert together == pytest.approx(one_by_one, rel=1e-4)
+    assert together == pytest.approx(fine_tuned.rows[0]["eval_loss"], rel=1e-4)
+    # A pair cut before its answer adds nothing.
+    no_room = encode(fine_tuned.job.split.evaluation[0], template, tokenizer, 5)
+    with_it = answer_loss(model, [*asked, no_room], tokenizer.pad_token_id, batch_size=1)
+    assert with_it == pytest.approx(one_by_one)
+
+
+def test_grade_is_one_for_the_references(fine_tuned: Any) -> None:
+    pairs = fine_tuned.job.split.evaluation
+    perfect = grade(pairs, [pair.answer for pair in pairs], seed=1)
+    assert {name: perfect[name].mean for name in ("exact_match", "token_f1")} == {
+        "exact_match": 1.0,
+        "token_f1": 1.0,
+    }
+    assert perfect["corpus_bleu"].mean == pytest.approx(1.0)
+
+
+def test_weights_are_safetensors(fine_tuned: Any) -> None:
+    from safetensors import safe_open
+
+    with safe_open(fine_tuned.job.folder / WEIGHTS_FILE, "pt") as weights:
+        shapes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118
+    assert len(shapes) == 2 * 7 * 2
+    assert {min(shape) for shape in shapes} == {8}

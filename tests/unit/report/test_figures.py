@@ -1,0 +1,87 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.report.figures import (
+    Training,
+    latency_by_configuration,
+    matrix_figure,
+    quality_by_epoch,
+    save,
+)
+from medsweep.report.figures.style import EMULATED, PREDICTED
+from medsweep.results.store import read_rows
+
+Rows = list[dict[str, Any]]
+
+
+def texts(svg: str) -> list[str]:
+    """The texts of an SVG file: they are text, not outlines."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_the_latency_figure_names_bases_times_and_load_points(
+    rows: Rows, tmp_path: Path, small: Any
+) -> None:
+    found = texts(save(latency_by_configuration(rows), tmp_path, "latency"))
+    assert any(text.startswith(EMULATED) for text in found)
+    assert {"1xv100-1cpu (emulated)", "host (observed)", small.llama} <= set(found)
+    assert {"Load point c1", "Load point c4"} <= set(found)
+    assert {"0.500 s", "0.800 s", "0.200 s", "0.100 s"} <= set(found)
+    assert "llama-3-8b" not in found
+
+
+def test_the_matrix_figure_shows_states_and_rates(rows: Rows, tmp_path: Path) -> None:
+    found = texts(save(matrix_figure(rows), tmp_path, "matrix"))
+    assert any(text.startswith(EMULATED) for text in found)
+    assert {"refused", "failed", "not in sweep", "100 tokens/s", "200 tokens/s"} <= set(found)
+    assert {"1xa100-1cpu (emulated)", "host (observed)"} <= set(found)
+    assert "llama-3-8b" in found  # the second line of its heading
+    assert found.index("standin-") < found.index("llama-3-8b")
+
+
+def test_quality_by_epoch_has_every_panel_and_the_basis(folder: Path, small: Any) -> None:
+    record = tuple(read_rows(folder / "adapters" / f"{small.llama}-k" / "training.parquet"))
+    figure = quality_by_epoch([Training(small.llama, ("emulated",), record)])
+    found = texts(save(figure, folder, "epochs"))
+    assert EMULATED in found
+    assert {"BLEU over all answers", "ROUGE-L", "n-gram match", "Token F1"} <= set(found)
+    assert f"{small.llama} (emulated)" in found
+    f1 = next(axes for axes in figure.axes if axes.get_title(loc="left") == "Token F1").lines[0]
+    assert list(f1.get_ydata()) == pytest.approx([0.1, 0.15, 0.2])
+    loss = next(axes for axes in figure.axes if "Loss" in axes.get_title(loc="left"))
+    held_out, training = loss.lines
+    assert list(held_out.get_xdata()) == [0, 1, 2]
+    assert list(training.get_xdata()) == [1, 2]  # nothing was learnt before the first epoch
+
+
+def test_observed_rows_alone_carry_no_warning(rows: Rows, tmp_path: Path) -> None:
+    observed = [row for row in rows if row["basis"] == "observed"]
+    found = " ".join(texts(save(latency_by_configuration(observed), tmp_path, "latency")))
+    assert "EMULATED" not in found
+    assert "Observed: measured on the named hardware" in found
+
+
+def test_predicted_rows_are_called_so(rows: Rows, tmp_path: Path) -> None:
+    rows[5]["basis"] = "predicted"
+    found = " ".join(texts(save(matrix_figure(rows), tmp_path, "matrix")))
+    assert EMULATED in found
+    assert PREDICTED in found
+
+
+@pytest.mark.parametrize("draw", [latency_by_configuration, matrix_figure, quality_by_epoch])
+def test_nothing_measured_still_makes_a_picture(draw: Any, tmp_path: Path) -> None:
+    assert "Nothing was measured" in texts(save(draw([]), tmp_path, "empty"))
+
+
+def test_files_are_the_same_every_time_and_load_nothing(rows: Rows, tmp_path: Path) -> None:
+    first = save(latency_by_configuration(rows), tmp_path / "a", "latency")
+    second = save(latency_by_configuration(rows), tmp_path / "b", "latency")
+    assert first == second == (tmp_path / "a" / "latency.svg").read_text()
+    pictures = [(tmp_path / name / "latency.png").read_bytes() for name in "ab"]
+    assert pictures[0] == pictures[1]
+    assert pictures[0].startswith(b"\x89PNG")
+    assert set(re.findall(r"font-family: ([^;\"]+)", first)) == {"sans-serif"}
+    assert "<metadata>" not in first

@@ -1,0 +1,222 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.errors import InputError
+from medsweep.report.page import write_report
+from medsweep.results.schema import BENCHMARK
+from medsweep.results.store import write_rows
+
+Rows = list[dict[str, Any]]
+VOID = {"meta", "link", "br", "hr", "img", "input", "col"}
+
+
+class Page(HTMLParser):
+    """A page's tags, ids, addresses and the texts of its table rows; tags must balance."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.headings: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.attributes.append((tag, found))
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.addresses += [
+            found[name] or "" for name in ("src", "href", "xlink:href") if name in found
+        ]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag in ("h1", "h2"):
+            self.headings.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+        if {"h1", "h2"} & set(self.open):
+            self.headings[-1] += data
+
+
+@pytest.fixture
+def html(reported: Path) -> str:
+    return (reported / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_sections_come_in_order(html: str) -> None:
+    assert Page(html).headings == [
+        "small",
+        "What to take away",
+        "Matrix",
+        "Latency by configuration",
+        "Quality",
+        "Base against fine-tuned",
+        "Quality by epoch",
+        "The paper's table 4 beside ours",
+        "Sample answers",
+        "Failed and refused",
+        "How it was measured",
+    ]
+
+
+def test_nothing_is_loaded_from_elsewhere(html: str) -> None:
+    page = Page(html)
+    assert page.addresses
+    assert all(address.startswith(("#", "data:,")) for address in page.addresses)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
+    assert "@import" not in html
+    assert "script" not in page.tags
+    addresses = set(re.findall(r"https?://[^\"' <]+", html))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_ids_are_unique_and_every_link_has_its_target(html: str) -> None:
+    page = Page(html)
+    assert len(set(page.ids)) == len(page.ids)
+    inside = [address[1:] for address in page.addresses if address.startswith("#")]
+    inside += re.findall(r"url\(#([^)]*)\)", html)
+    inside += [
+        found["aria-labelledby"] or "" for _, found in page.attributes if "aria-labelledby" in found
+    ]
+    assert set(inside) <= set(page.ids)
+
+
+def test_tables_have_captions_and_scopes(html: str) -> None:
+    page = Page(html)
+    assert page.tags.count("table") == page.tags.count("caption") == 8
+    headings = [found for tag, found in page.attributes if tag == "th"]
+    assert headings
+    assert {found.get("scope") for found in headings} == {"col", "row"}
+
+
+def test_the_banner_and_the_pictures_say_emulated(html: str) -> None:
+    page = Page(html)
+    assert "<b>3</b> cells ok, <b>1</b> failed, <b>1</b> refused" in html
+    assert "Emulated: not measured on the named hardware." in html
+    assert page.tags.count("svg") == 3
+    assert len(re.findall(r"<text[^>]*>EMULATED: not measured", html)) == 3
+
+
+def test_texts_are_escaped(html: str, small: Any) -> None:
+    assert small.answer not in html
+    assert "&lt;script&gt;alert(" in html
+    assert "Rest &amp; water" in html
+    assert "<did>" not in html
+
+
+def test_three_questions_are_shown_with_reference_and_both_variants(html: str, small: Any) -> None:
+    samples = html.partition('<section id="samples"')[2].partition("</section>")[0]
+    shown = re.findall(r"What helps against illness (\d)\?", samples)
+    assert shown == ["0", "1", "2"]
+    assert samples.count("Rest and water.") == 3
+    for who in (f"{small.llama}, base", f"{small.llama}, adapter", f"{small.distil}, adapter"):
+        assert samples.count(who) == 3
+
+
+def test_failed_and_refused_are_shown_with_their_reason(html: str, small: Any) -> None:
+    rows = [row for row in Page(html).rows if len(row) == 6]
+    failed = next(row for row in rows if row[2] == "failed")
+    assert failed[4] == small.failure
+    assert failed[5] == "timeout: 3"
+    assert next(row for row in rows if row[2] == "refused")[4] == small.refusal
+
+
+def test_a_stand_in_is_never_labelled_as_the_model(html: str) -> None:
+    rows = Page(html).rows
+    for row in rows:
+        if row and row[0] in {"llama-3-8b", "distilgpt2"}:
+            assert row[1] == "paper"
+    ours = [row for row in rows if row[0].startswith("standin-llama-3-8btiny stand-in")]
+    assert [row[1] for row in ours] == ["emulated"]
+    takeaways = html.partition('<section id="take-away"')[2].partition("</section>")[0]
+    assert not re.search(r"(?<!standin-)(llama-3-8b|distilgpt2)", takeaways)
+
+
+def test_the_paper_s_figures_stand_as_it_prints_them(html: str) -> None:
+    papers = {row[0]: row for row in Page(html).rows if row[1:2] == ["paper"]}
+    missing = "\N{EN DASH}"
+    assert papers["mistral-7b"][2:] == ["1", missing, "0.069", "1.00", "0.28", "9.72"]
+    assert papers["gemma-1.1-7b"][2:] == ["76.45", missing, "0.53", "0.50", "0.71", "44.32"]
+
+
+def test_the_sentences_to_take_away_carry_figures_and_basis(html: str, small: Any) -> None:
+    found = html.partition('<section id="take-away"')[2].partition("</section>")[0]
+    sentences = re.findall(r"<li>(.*?)</li>", found)
+    assert sentences[0].startswith(f"Best token F1 (observed): {small.distil} (adapter), 0.300")
+    assert f"Shortest mean end-to-end time at c1 (emulated): {small.distil} on 1xv100-1cpu" in found
+    assert "This is the time of the machine that stood in" in found
+    assert "token F1 is higher after fine-tuning: 0.217 to 0.350, +0.133 [" in sentences[-1]
+    assert sentences[-1].startswith(f"{small.llama} (emulated)")
+
+
+def test_missing_values_are_dashes_that_explain_themselves(html: str) -> None:
+    assert '<span title="not measured, or too few samples">\N{EN DASH}</span>' in html
+    assert "None" not in re.sub(r"None of these answers", "", html)
+    assert ">nan<" not in html
+
+
+def test_figures_are_written_and_a_second_report_is_the_same(reported: Path, html: str) -> None:
+    names = {path.name for path in (reported / "figures").iterdir()}
+    figures = ("matrix", "latency-by-configuration", "quality-by-epoch")
+    assert names == {f"{name}.{ending}" for name in figures for ending in ("svg", "png")}
+    assert write_report(reported).read_text(encoding="utf-8") == html
+
+
+def test_a_folder_with_nothing_but_refusals_has_a_page(tmp_path: Path, rows: Rows) -> None:
+    refused = [row for row in rows if row["status"] == "refused"]
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, refused)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    page = Page(html)
+    assert "Nothing was measured, so there is nothing to take away." in html
+    assert "No texts of answers are kept" in html
+    assert "No training records" in html
+    assert 'class="banner"' not in html
+    assert page.tags.count("svg") == 2
+
+
+def test_a_folder_without_rows_has_a_page(tmp_path: Path) -> None:
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, [])
+    assert "<b>0</b> cells ok" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_answers_whose_texts_are_not_kept_are_not_shown(
+    folder: Path, responses: dict[str, Rows]
+) -> None:
+    from medsweep.results.schema import RESPONSES
+
+    nothing = dict.fromkeys(("question", "reference", "answer"))
+    for key, found in responses.items():
+        path = folder / "cells" / key / "responses.parquet"
+        write_rows(path, RESPONSES, [answer | nothing for answer in found])
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert "No texts of answers are kept" in html
+    assert "token F1 is higher after fine-tuning" in html
+
+
+def test_a_folder_without_a_benchmark_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no benchmark\.parquet there; give the folder"):
+        write_report(tmp_path)

@@ -1,0 +1,185 @@
+from typing import Any
+
+import pytest
+
+from medsweep.metrics.statistics import Interval, paired_bootstrap
+from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4
+from medsweep.report.tables import (
+    base_against_tuned,
+    failures,
+    latency_table,
+    matrix,
+    method,
+    paper_table_4,
+    quality_table,
+)
+from medsweep.report.tables.comparison import SEED
+from medsweep.results.schema import QUALITIES
+
+Rows = list[dict[str, Any]]
+
+
+def test_the_matrix_has_every_state_and_the_lightest_load_point(rows: Rows, small: Any) -> None:
+    table = matrix(rows)
+    assert table.profiles == ("1xv100-1cpu", "1xa100-1cpu", "host")
+    assert table.models == (small.distil, small.llama)
+    ran = table.at("1xa100-1cpu", small.llama)
+    assert (ran.state, ran.basis, ran.load_point) == ("ok", "emulated", "c1")
+    assert ran.ttft_s == pytest.approx((0.04 + 0.06) / 2)  # c1 alone, without the base model
+    assert ran.token_f1 == pytest.approx(0.4)
+    assert ran.output_tokens_per_s == pytest.approx(80 / 0.8)  # c4 is the faster point
+    refused = table.at("1xv100-1cpu", small.llama)
+    assert (refused.state, refused.basis, refused.reason) == ("refused", None, small.refusal)
+    assert table.at("1xa100-1cpu", small.distil).state == "failed"
+    assert table.at("host", small.llama).state == "not in sweep"
+    assert [table.count(state) for state in ("ok", "failed", "refused")] == [3, 1, 1]
+
+
+def test_one_failed_load_point_makes_a_failed_cell(rows: Rows, small: Any) -> None:
+    rows[2] |= {"status": "failed", "reason": "too many timeouts"}
+    cell = matrix(rows).at("1xa100-1cpu", small.llama)
+    assert (cell.state, cell.reason) == ("failed", "too many timeouts")
+
+
+def test_a_name_that_the_matrix_lacks_is_an_error(rows: Rows) -> None:
+    with pytest.raises(KeyError):
+        matrix(rows).at("1xv100-1cpu", "llama-3-8b")
+
+
+def test_latency_is_the_mean_over_repeats_with_their_interval(rows: Rows, small: Any) -> None:
+    table = latency_table(rows)
+    found = [(row.model, row.profile, row.load_point, row.variant) for row in table]
+    assert found == [
+        (small.distil, "1xv100-1cpu", "c1", "adapter"),
+        (small.distil, "host", "c1", "adapter"),
+        (small.llama, "1xa100-1cpu", "c1", "adapter"),
+        (small.llama, "1xa100-1cpu", "c1", "base"),
+        (small.llama, "1xa100-1cpu", "c4", "adapter"),
+    ]
+    row = table[2]
+    assert row.repeats == 2
+    assert row.ttft is not None
+    assert (row.ttft.low, row.ttft.high) == (0.01, 0.09)
+    assert row.ttft.mean == pytest.approx(0.05)
+    assert row.e2e is not None
+    assert row.e2e.mean == pytest.approx(0.5)
+    assert row.requests_per_s == pytest.approx((1 / 0.4 + 1 / 0.6) / 2)
+    assert (row.sent, row.failed) == (128, 2)
+    assert (row.client_ttft_bias_s, row.overhead_ttft_s) == (0.0004, 0.003)
+    assert row.ttft_p90_s is None  # missing is not 0
+    assert table[4].ttft_p90_s == 0.123
+
+
+def test_tpot_has_no_interval_where_the_rows_have_none(rows: Rows) -> None:
+    assert latency_table(rows)[2].tpot == Interval(pytest.approx(0.005), None, None)
+
+
+def test_quality_counts_each_cell_once_and_never_mixes_bases(rows: Rows, small: Any) -> None:
+    second = dict(rows[0], profile="2xa100-4cpu", key="another", token_f1=0.5, token_f1_max=0.95)
+    table = quality_table([*rows, second])
+    assert [(row.model, row.variant, row.basis, row.cells) for row in table] == [
+        (small.distil, "adapter", "observed", 1),
+        (small.distil, "adapter", "emulated", 1),
+        (small.llama, "adapter", "emulated", 2),
+        (small.llama, "base", "emulated", 1),
+    ]
+    figure = table[2].figures["token_f1"]
+    assert figure.mean == pytest.approx((0.4 + 0.5) / 2)
+    assert (figure.low, figure.high) == (pytest.approx(0.38), pytest.approx(0.42))
+    assert figure.max == 0.95
+    assert table[2].questions == 6
+
+
+def test_an_ungraded_figure_is_absent(rows: Rows) -> None:
+    for row in rows:
+        row["bleu"] = None
+    assert all("bleu" not in row.figures for row in quality_table(rows))
+
+
+def test_base_against_tuned_is_the_paired_bootstrap_over_questions(
+    rows: Rows, responses: dict[str, Rows], small: Any
+) -> None:
+    table = base_against_tuned(rows, responses)
+    assert [(row.model, row.figure) for row in table] == [(small.llama, name) for name in QUALITIES]
+    row = next(row for row in table if row.figure == "token_f1")
+    # The two answers to a question lie 0.05 above and below.
+    tuned = [((score + 0.05) + (score - 0.05)) / 2 for score in small.tuned_f1]
+    assert row.difference == paired_bootstrap(small.base_f1, tuned, seed=SEED)
+    assert row.base == pytest.approx(1.3 / 6)
+    assert row.tuned == pytest.approx(2.1 / 6)
+    assert (row.difference.changed, row.difference.pairs, row.verdict) == (5, 6, "higher")
+    same = next(row for row in table if row.figure == "bleu")
+    assert (same.difference.mean, same.difference.changed) == (0, 0)
+    assert same.verdict == "no clear difference"
+
+
+def test_load_points_that_only_one_variant_was_asked_at_do_not_count(
+    rows: Rows, responses: dict[str, Rows], small: Any
+) -> None:
+    before = base_against_tuned(rows, responses)
+    answers = responses[small.llama_key]
+    for answer in [dict(each) for each in answers if each["variant"] == "adapter"]:
+        answers.append(answer | {"load_point": "c4", "token_f1": 1.0})
+    assert base_against_tuned(rows, responses) == before
+
+
+def test_a_lower_figure_is_called_lower(rows: Rows, responses: dict[str, Rows], small: Any) -> None:
+    for answer in responses[small.llama_key]:
+        if answer["variant"] == "adapter":
+            answer["rouge_l"] = 0.1
+    table = base_against_tuned(rows, responses)
+    assert next(row.verdict for row in table if row.figure == "rouge_l") == "lower"
+
+
+def test_the_paper_s_table_keeps_its_figures_and_ours_keep_their_names(
+    rows: Rows, small: Any
+) -> None:
+    table = paper_table_4(rows)
+    papers = [row for row in table.rows if row.source == "paper"]
+    ours = [row for row in table.rows if row.source != "paper"]
+    assert [row.model for row in papers] == [result.model for result in TABLE_4]
+    assert [row.model for row in ours] == [small.llama, small.distil, small.distil]
+    assert all(row.stands_in_for == row.model.removeprefix("standin-") for row in ours)
+    place = table.rows.index(ours[0])
+    assert table.rows[place - 1].model == "llama-3-8b"
+    assert ours[0].exact_match_percent == pytest.approx(10)
+    assert ours[0].ngram_match_percent == pytest.approx(15)
+    assert ours[0].f1_max == pytest.approx(0.7)
+    assert (ours[0].response_low_s, ours[0].response_high_s) == (pytest.approx(0.5), 0.8)
+    assert table.inconsistencies == KNOWN_INCONSISTENCIES
+
+
+def test_failures_come_with_their_reason_and_kinds(rows: Rows, small: Any) -> None:
+    again = dict(rows[-1], repeat=2, failed_by_kind={"timeout": 1, "http": 2})
+    failed, refused = failures([*rows, again])
+    assert (failed.model, failed.reason, failed.rows) == (small.distil, small.failure, 2)
+    assert failed.failed_by_kind == {"timeout": 4, "http": 2}
+    assert (refused.profile, refused.status, refused.reason) == (
+        "1xv100-1cpu",
+        "refused",
+        small.refusal,
+    )
+
+
+def test_the_method_says_what_was_asked_and_what_was_given(rows: Rows) -> None:
+    rows[0]["versions"] = '{"torch": "2.12"}'
+    found = method(rows)
+    assert found.versions == {"medsweep": "0.1", "torch": "2.12 and 2.11"}
+    assert (found.repeats, found.dataset_sha256, found.git_commits) == (2, ("d" * 64,), ("abc123",))
+    assert found.client_ttft_bias_s == (0.0004, 0.0004)
+    assert found.client_itl_bias_s is None
+    assert [(host.name, host.cpu_model, host.rows) for host in found.hosts] == [
+        ("laptop", "A CPU", 6)
+    ]
+    cpus = found.cpus[0]
+    assert (cpus.profile, cpus.cpus_asked, cpus.cpus_given) == ("1xv100-1cpu", 1, (1,))
+    assert (cpus.accelerator_asked, cpus.device_given) == ("1 of V100", ("A CPU",))
+    assert (cpus.dtype_asked, cpus.dtype_given) == (("float16",), ("float32",))
+
+
+def test_no_rows_make_empty_tables() -> None:
+    assert matrix([]).cells == ()
+    assert (
+        latency_table([]) == quality_table([]) == failures([]) == base_against_tuned([], {}) == []
+    )
+    assert method([]).repeats == 0

@@ -56,9 +56,8 @@ def config_page() -> str:
     parts = ["# Sweep file\n", "Unknown fields are faults; all faults are listed at once.\n"]
     for title, model in sections:
         meanings = _attributes(model)
-        parts.append(
-            f"## {title}\n\n| field | type | default | meaning |\n| --- | --- | --- | --- |"
-        )
+        parts += [f"## {title}\n", "| field | type | default | meaning |"]
+        parts.append("| --- | --- | --- | --- |")
         for name, field in model.model_fields.items():
             default = "required" if field.is_required() else _default(field.default)
             kind = re.sub(r"medsweep\.[\w.]*\.", "", inspect.formatannotation(field.annotation))

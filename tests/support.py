@@ -8,8 +8,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from medsweep.sweep.spec import SweepSpec
 
 SWEEP = """\
 name: small
@@ -83,3 +86,14 @@ class Story:
     finished: subprocess.CompletedProcess[str]
     again: subprocess.CompletedProcess[str]
     files_between: dict[str, int]
+
+
+def make_spec(**changes: Any) -> SweepSpec:
+    """Return a sweep of stand-ins with some fields changed."""
+    values: dict[str, Any] = {
+        "name": "small",
+        "stand_ins": True,
+        "cells": "paper",
+        "load": {"points": [{"concurrency": 2}], "repeats": 2},
+    }
+    return SweepSpec.model_validate({**values, **changes})

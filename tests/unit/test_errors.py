@@ -61,7 +61,9 @@ def test_nothing_near_suggests_nothing() -> None:
 
 
 def test_faults_stand_in_the_order_of_the_file() -> None:
-    error = ConfigError("a.yaml", [Fault("b", "late", 9), Fault("set", "x"), Fault("a", "early", 2)])
+    error = ConfigError(
+        "a.yaml", [Fault("b", "late", 9), Fault("set", "x"), Fault("a", "early", 2)]
+    )
     assert str(error).splitlines() == [
         "a.yaml: 3 faults",
         "  set: x",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import socket
@@ -66,8 +65,6 @@ class LocalCluster:
                     "object_store_memory": OBJECT_STORE_BYTES,
                 },
             )
-            # Serve's progress is shown by the run itself.
-            logging.getLogger("ray.serve").setLevel(logging.ERROR)
             ray.init(
                 address=self._cluster.address,
                 log_to_driver=False,

@@ -33,17 +33,16 @@ STAND_IN_LAYERS = 2
 STAND_IN_HIDDEN = 64
 STAND_IN_HEADS = 4
 STAND_IN_GROUPED_KV_HEADS = 2
-STAND_IN_INTERMEDIATE = 128
 STAND_IN_VOCAB = 1024
 STAND_IN_CONTEXT = 512
 
 # Input and output embedding tied, vocabulary full.
 _STAND_IN_PARAMETERS = {
-    "distilgpt2": 724_480,
-    "gemma-1.1-7b": 590_464,
-    "llama-3-8b": 557_696,
-    "llama-2-7b": 590_464,
-    "mistral-7b": 557_696,
+    "distilgpt2": 198_400,
+    "gemma-1.1-7b": 147_776,
+    "llama-3-8b": 139_584,
+    "llama-2-7b": 147_776,
+    "mistral-7b": 139_584,
 }
 
 _LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

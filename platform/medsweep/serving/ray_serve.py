@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -142,6 +143,9 @@ def start_ingress(port: int) -> None:
     from medsweep.serving.app import build_app
 
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
+
+    # Starting Serve sets its logger's level; what it would say is shown by the run itself.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
 
     @serve.deployment(
         name="Ingress",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from medsweep import __version__
 from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import choose_dtype, unsupported_reason
@@ -103,7 +104,7 @@ def make_plan(
         host: what the profile `host` is on this machine.
     """
     pairs = [
-        (MODELS[model], host if profile == "host" else PROFILES[profile])
+        (MODELS[model], host if profile == HOST else PROFILES[profile])
         for model, profile in dict.fromkeys(_pairs(spec))
     ]
     recipe = spec.finetune.model_dump(exclude={"profile"})
@@ -132,34 +133,30 @@ def make_plan(
         )
         cells.append(Cell(model, profile, dtype, adapter, key, refused))
         if refused is None and adapter not in adapters:
-            taken = {planned.profile.name for planned in adapters.values()}
-            where = _finetune_profile(spec, model, pairs, taken)
+            where = _finetune_profile(spec, model, pairs, host)
             adapters[adapter] = AdapterPlan(model, where, adapter)
     random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
     return Plan(tuple(cells), adapters)
 
 
-Placed = TypeVar("Placed", Cell, AdapterPlan)
+def waves(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """Return the cells in groups that are deployed together.
 
-
-def waves(members: Sequence[Placed], size: int) -> list[list[Placed]]:
-    """Return cells, or fine-tunes, in groups that are up at one time.
-
-    A profile is one node, which holds one of them at a time: no two of a group share it.
+    A profile is one node, which holds one cell at a time: no two cells of a group share it.
 
     Args:
-        members: in order; each goes into the first group that has room for it.
-        size: most members a group.
+        cells: in order; each goes into the first group that has room for it.
+        size: most cells a group.
     """
-    groups: list[list[Placed]] = []
-    for member in members:
+    groups: list[list[Cell]] = []
+    for cell in cells:
         for group in groups:
-            taken = {other.profile.name for other in group}
-            if len(group) < size and member.profile.name not in taken:
-                group.append(member)
+            taken = {member.profile.name for member in group}
+            if len(group) < size and cell.profile.name not in taken:
+                group.append(cell)
                 break
         else:
-            groups.append([member])
+            groups.append([cell])
     return groups
 
 
@@ -183,16 +180,15 @@ def _finetune_profile(
     spec: SweepSpec,
     model: ModelSpec,
     pairs: Sequence[tuple[ModelSpec, HardwareProfile]],
-    taken: Collection[str],
+    host: HardwareProfile,
 ) -> HardwareProfile:
-    """Return where to fine-tune: on most GPU memory, beside the other models, not after them."""
-    if spec.finetune.profile is not None and spec.finetune.profile != "host":
+    """Return the profile that the sweep names, or of the model's own the one with most memory."""
+    if spec.finetune.profile == HOST:
+        return host
+    if spec.finetune.profile is not None:
         return PROFILES[spec.finetune.profile]
     own = [profile for member, profile in pairs if member is model]
-    if spec.finetune.profile == "host":
-        return next((profile for profile in own if profile.name == "host"), own[0])
-    free = [profile for profile in own if profile.name not in taken]
-    return max(free or own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
+    return max(own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
 
 
 def _key(parts: Mapping[str, Any]) -> str:

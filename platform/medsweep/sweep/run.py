@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from medsweep.datasets.split import Split, load_split
 from medsweep.errors import MedSweepError, StageError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.job import FineTuneJob
-from medsweep.hardware.observe import HOST, host_profile
+from medsweep.hardware.observe import host_profile
 from medsweep.loadgen.calibrate import Calibration, calibrate
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import Weights, identify
@@ -91,7 +90,8 @@ def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> Summar
     Raises:
         EnvironmentFault: another run is at work there, a port is in use, no space is left.
     """
-    folder = out / resolved.spec.name
+    # Absolute, because Ray's workers run in folders of their own.
+    folder = (out / resolved.spec.name).resolve()
     with exclusive(folder):
         _write_spec(resolved.spec, folder)
         measured = _run_missing(resolved, folder, metrics_port)
@@ -173,34 +173,21 @@ def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
 def _finetune_all(
     ground: Ground, resolved: Resolved, cluster: LocalCluster, absent: Sequence[AdapterPlan]
 ) -> dict[str, str]:
-    """Fine-tune what is absent; return the reason by key of each that failed.
-
-    Fine-tunes on emulated hardware run side by side, as they would on node pools of their own; this
-    machine itself is observed, and does one thing at a time.
-    """
+    """Fine-tune what is absent, one at a time; return the reason by key of each that failed."""
     from medsweep.finetune.ray_train import finetune_on
 
-    def attempt(adapter: AdapterPlan) -> str | None:
-        run_name = f"{ground.spec.name}-{adapter.folder_name}"
-        job = _job(ground, resolved, adapter)
-        try:
-            finetune_on(adapter.profile, job, run_name=run_name, storage=ground.folder / ".ray")
-        except MedSweepError as error:
-            return str(error)
-        return None
-
     failures: dict[str, str] = {}
-    alone = [[adapter] for adapter in absent if adapter.profile.name == HOST]
-    elsewhere = [adapter for adapter in absent if adapter.profile.name != HOST]
-    for batch in [*alone, *waves(elsewhere, ground.spec.cells_together)]:
-        names = ", ".join(f"{adapter.model.name}@{adapter.profile.name}" for adapter in batch)
+    for adapter in absent:
+        profile, storage = adapter.profile, ground.folder / ".ray"
+        job = _job(ground, resolved, adapter)
         with (
-            cluster.nodes([adapter.profile for adapter in batch]),
-            ground.progress.step("fine-tune", names, len(batch)),
-            ThreadPoolExecutor(len(batch)) as pool,
+            cluster.nodes([profile]),
+            ground.progress.step("fine-tune", f"{adapter.model.name}@{profile.name}"),
         ):
-            reasons = dict(zip(batch, pool.map(attempt, batch), strict=True))
-        failures |= {adapter.key: reason for adapter, reason in reasons.items() if reason}
+            try:
+                finetune_on(profile, job, run_name=adapter.folder_name, storage=storage)
+            except MedSweepError as error:
+                failures[adapter.key] = str(error)
     return failures
 
 

@@ -171,7 +171,9 @@ def test_answers_that_medquad_withholds_are_no_dirt(monkeypatch: pytest.MonkeyPa
 
 def test_no_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DatasetError, match=r"pip install medsweep\[hub\].*--set dataset\.path=FILE"):
+    with pytest.raises(
+        DatasetError, match=r"pip install medsweep\[hub\].*--set dataset\.path=FILE"
+    ):
         load_pairs(DatasetSpec(name="medquad"))
 
 

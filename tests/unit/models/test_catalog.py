@@ -20,11 +20,11 @@ FEED_FORWARD = {
     "llama-2-7b": (11_008, False),
     "mistral-7b": (14_336, False),
     "smollm2-135m": (1536, True),
-    "standin-distilgpt2": (512, True),
-    "standin-gemma-1.1-7b": (256, True),
-    "standin-llama-3-8b": (256, True),
-    "standin-llama-2-7b": (256, True),
-    "standin-mistral-7b": (256, True),
+    "standin-distilgpt2": (256, True),
+    "standin-gemma-1.1-7b": (128, True),
+    "standin-llama-3-8b": (128, True),
+    "standin-llama-2-7b": (128, True),
+    "standin-mistral-7b": (128, True),
 }
 
 QUERY_WIDTH = {"gemma-1.1-7b": 4096}

@@ -15,7 +15,7 @@ SMALL = MODELS["standin-distilgpt2"]
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(standin.RECIPE, "steps", 5)
 
 

@@ -7,7 +7,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from medsweep.serving.engines.text import UNFINISHED, TextStream
 
-TEXT = "Dose: 5 \u00b5g \u2265 1 \u20ac, \u4e2d\u6587, \U0001f9ec\U0001f48a.\n\nEnd \U0001f469\u200d\u2695\ufe0f"
+TEXT = (
+    "Dose: 5 \u00b5g \u2265 1 \u20ac, \u4e2d\u6587, \U0001f9ec\U0001f48a.\n\n"
+    "End \U0001f469\u200d\u2695\ufe0f"
+)
 
 
 class Plain:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from support import make_spec
+
+from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.catalog import MODELS, PAPER_CELLS
+from medsweep.sweep.plan import Plan, make_plan, waves
+from medsweep.sweep.spec import SweepSpec
+
+HOST = HardwareProfile("host", 2, 0, None, 16 * 2**30)
+REVISIONS = dict.fromkeys(MODELS, "r1")
+
+
+def plan(spec: SweepSpec, dataset: str = "data") -> Plan:
+    return make_plan(spec, dataset, REVISIONS, HOST)
+
+
+def test_paper_cells_are_the_twelve_of_table_3_as_stand_ins() -> None:
+    cells = plan(make_spec()).cells
+    assert len(cells) == 12
+    assert {(cell.model.stands_in_for, cell.profile.name) for cell in cells} == set(PAPER_CELLS)
+    assert all(cell.model.name.startswith("standin-") for cell in cells)
+
+
+def test_all_cells_are_the_full_product() -> None:
+    cells = plan(make_spec(cells="all", stand_ins=False)).cells
+    assert len(cells) == 5 * 9
+    refused = {cell.name: cell.refused for cell in cells if cell.refused}
+    # Seven billion float32 weights and more do not fit one V100 of 16 GiB.
+    assert "GiB" in refused["gemma-1.1-7b@1xv100-1cpu"]
+    assert "distilgpt2@1xv100-1cpu" not in refused
+
+
+def test_a_dtype_that_the_gpu_lacks_is_refused_with_the_reason() -> None:
+    spec = make_spec(cells=["distilgpt2@1xv100-1cpu"], serve={"dtype": "bfloat16"})
+    (cell,) = plan(spec).cells
+    assert cell.refused is not None
+    assert "bfloat16" in cell.refused
+    assert plan(spec).adapters == {}
+
+
+def test_cells_named_twice_are_planned_once() -> None:
+    cells = plan(make_spec(cells=["paper", "distilgpt2@1xv100-1cpu", "distilgpt2@host"])).cells
+    assert len(cells) == 13
+    assert [cell.name for cell in cells if cell.profile.name == "host"] == ["standin-distilgpt2@host"]
+
+
+def test_keys_are_stable_and_differ_between_cells() -> None:
+    first, second = plan(make_spec()), plan(make_spec())
+    keys = [cell.key for cell in first.cells]
+    assert keys == [cell.key for cell in second.cells]
+    assert len(set(keys)) == 12
+
+
+def test_a_key_changes_with_everything_that_the_result_depends_on() -> None:
+    base = {cell.name: cell.key for cell in plan(make_spec()).cells}
+    changed = [
+        plan(make_spec(seed=1)),
+        plan(make_spec(finetune={"rank": 8})),
+        plan(make_spec(serve={"max_batch_size": 2})),
+        plan(make_spec(load={"points": [{"concurrency": 2}], "repeats": 3})),
+        plan(make_spec(), dataset="other"),
+        make_plan(make_spec(), "data", {name: "new" for name in REVISIONS}, HOST),
+    ]
+    for other in changed:
+        assert all(base[cell.name] != cell.key for cell in other.cells)
+
+
+def test_the_same_adapter_goes_to_every_profile_and_load_does_not_change_it() -> None:
+    adapters = plan(make_spec()).adapters
+    assert len(adapters) == 3
+    longer = plan(make_spec(load={"points": [{"concurrency": 9}], "repeats": 5}))
+    assert set(longer.adapters) == set(adapters)
+
+
+def test_order_is_shuffled_by_seed() -> None:
+    orders = [[cell.name for cell in plan(make_spec(seed=seed)).cells] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_fine_tuning_takes_the_profile_with_most_memory_or_the_one_given() -> None:
+    where = {each.model.name: each.profile.name for each in plan(make_spec()).adapters.values()}
+    assert where["standin-llama-3-8b"] == "2xa100-4cpu"
+    given = plan(make_spec(finetune={"profile": "1xv100-1cpu"}))
+    assert {each.profile.name for each in given.adapters.values()} == {"1xv100-1cpu"}
+    host = plan(make_spec(finetune={"profile": "host"}))
+    assert {each.profile for each in host.adapters.values()} == {HOST}
+
+
+def test_a_wave_holds_each_profile_once() -> None:
+    cells = plan(make_spec(cells=["all"])).cells
+    groups = waves(cells, 4)
+    assert sorted(cell.key for group in groups for cell in group) == sorted(
+        cell.key for cell in cells
+    )
+    for group in groups:
+        assert len(group) <= 4
+        assert len({cell.profile.name for cell in group}) == len(group)
+
+
+def test_host_is_what_it_is_given() -> None:
+    other = replace(HOST, cpus=64)
+    (cell,) = make_plan(make_spec(cells=["distilgpt2@host"]), "data", REVISIONS, other).cells
+    assert cell.profile.cpus == 64
+    assert "host" not in PROFILES

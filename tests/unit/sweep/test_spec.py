@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medsweep.config import load_config
+from medsweep.errors import ConfigError
+from medsweep.sweep.spec import SweepSpec
+
+SWEEPS = Path(__file__).parents[3] / "jobs" / "sweeps"
+
+WRONG = """\
+name: Not Allowed
+cells: [paper, distilgpt3@host, distilgpt2@1xv100-3cpu]
+finetune:
+  rnk: 16
+serve:
+  engine: genrate
+load:
+  points:
+    - {concurrency: 1, rate: 2}
+  repeats: 0
+"""
+
+
+def test_every_sweep_that_ships_is_valid() -> None:
+    files = sorted(SWEEPS.glob("*.yaml"))
+    assert [file.stem for file in files] == ["demo", "smollm2-medquad"]
+    for file in files:
+        assert load_config(SweepSpec, file).name == file.stem
+
+
+def test_smollm2_uses_the_papers_lora_parameters() -> None:
+    recipe = load_config(SweepSpec, SWEEPS / "smollm2-medquad.yaml").finetune
+    assert (recipe.rank, recipe.alpha, recipe.dropout) == (16, 16, 0.25)
+
+
+def test_all_faults_are_listed_with_line_and_nearest_name(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(WRONG)
+    with pytest.raises(ConfigError) as caught:
+        load_config(SweepSpec, file)
+    lines = {fault.field: fault for fault in caught.value.faults}
+    assert lines["name"].line == 1
+    assert "did you mean 'distilgpt2'" in lines["cells"].problem
+    assert (lines["finetune.rnk"].line, lines["serve.engine"].line) == (4, 6)
+    assert "did you mean 'rank'" in lines["finetune.rnk"].problem
+    assert "did you mean 'generate'" in lines["serve.engine"].problem
+    assert "either `concurrency`" in lines["load.points[0]"].problem
+    assert lines["load.repeats"].line == 10
+
+
+def test_two_load_points_of_one_shape_are_a_fault(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text(
+        "name: a\ncells: paper\nload: {points: [{concurrency: 2}, {concurrency: 2, requests: 9}]}\n"
+    )
+    with pytest.raises(ConfigError, match="same shape: c2, c2"):
+        load_config(SweepSpec, file)

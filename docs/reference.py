@@ -85,8 +85,8 @@ def metrics_page() -> str:
     parts = [
         "# Prometheus metrics\n",
         f"Labels: {labels}; the textfile has `repeat` too.\n",
-        "While a sweep runs: histograms `medsweep_ttft_seconds`, `medsweep_inter_token_seconds` and",
-        "`medsweep_e2e_seconds`; counter `medsweep_requests_total` with `status`; gauge",
+        "While a sweep runs: histograms `medsweep_ttft_seconds`, `medsweep_inter_token_seconds`",
+        "and `medsweep_e2e_seconds`; counter `medsweep_requests_total` with `status`; gauge",
         "`medsweep_cells` by `state`; gauges of the last repeat: "
         + ", ".join(f"`medsweep_{name}`" for name in LIVE_GAUGES)
         + ".\n",

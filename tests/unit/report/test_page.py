@@ -10,6 +10,8 @@ from medsweep.report.page import write_report
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import write_rows
 
+pytestmark = pytest.mark.slow  # draws every figure: twenty seconds
+
 Rows = list[dict[str, Any]]
 VOID = {"meta", "link", "br", "hr", "img", "input", "col"}
 

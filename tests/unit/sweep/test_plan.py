@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support import make_spec
-
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.sweep.plan import Plan, make_plan, waves
 from medsweep.sweep.spec import SweepSpec
+from support import make_spec
 
 HOST = HardwareProfile("host", 2, 0, None, 16 * 2**30)
 REVISIONS = dict.fromkeys(MODELS, "r1")
@@ -45,7 +44,9 @@ def test_a_dtype_that_the_gpu_lacks_is_refused_with_the_reason() -> None:
 def test_cells_named_twice_are_planned_once() -> None:
     cells = plan(make_spec(cells=["paper", "distilgpt2@1xv100-1cpu", "distilgpt2@host"])).cells
     assert len(cells) == 13
-    assert [cell.name for cell in cells if cell.profile.name == "host"] == ["standin-distilgpt2@host"]
+    assert [cell.name for cell in cells if cell.profile.name == "host"] == [
+        "standin-distilgpt2@host"
+    ]
 
 
 def test_keys_are_stable_and_differ_between_cells() -> None:
@@ -63,7 +64,7 @@ def test_a_key_changes_with_everything_that_the_result_depends_on() -> None:
         plan(make_spec(serve={"max_batch_size": 2})),
         plan(make_spec(load={"points": [{"concurrency": 2}], "repeats": 3})),
         plan(make_spec(), dataset="other"),
-        make_plan(make_spec(), "data", {name: "new" for name in REVISIONS}, HOST),
+        make_plan(make_spec(), "data", dict.fromkeys(REVISIONS, "new"), HOST),
     ]
     for other in changed:
         assert all(base[cell.name] != cell.key for cell in other.cells)

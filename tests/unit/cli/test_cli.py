@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medsweep import cli
+from medsweep.cli import VERBS, main
+from medsweep.errors import EnvironmentFault
+
+DEMO = Path(__file__).parents[3] / "jobs" / "sweeps" / "demo.yaml"
+
+
+def test_help_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    for word in (*VERBS, "  0  done", "  1  ", "  2  ", "  3  ", "  4  "):
+        assert word in text
+
+
+def test_help_loads_none_of_the_heavy_libraries() -> None:
+    code = (
+        "import sys\nfrom medsweep.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'transformers', 'pandas', 'matplotlib', 'numpy', 'pydantic'}\n"
+        "print(heavy & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_models_hardware_and_datasets_print_tables_and_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for verb, key, count in (
+        ("models", "name", 11),
+        ("hardware", "profile", 10),
+        ("datasets", "dataset", 3),
+    ):
+        assert main([verb]) == 0
+        table = capsys.readouterr().out
+        assert main([verb, "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert len(rows) == count
+        assert all(str(row[key]) in table for row in rows)
+
+
+def test_reading_a_dataset_counts_what_is_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.jsonl"
+    lines = [json.dumps({"question": f"Q{n}?", "answer": f"A{n}."}) for n in range(9)]
+    file.write_text("\n".join([*lines, '{"question": "Q", "answer": ""}']))
+    assert main(["datasets", "--name", "local", "--path", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"pairs": 9, "rows": 10, "dropped": {"empty": 1}}
+    assert main(["datasets", "--name", "local"]) == 2
+    assert "needs `path`" in capsys.readouterr().err
+
+
+def test_plan_shows_every_cell_without_starting_anything(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", str(DEMO), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 13
+    assert [row["cell"] for row in rows if row["basis"] == "observed"] == [
+        "standin-distilgpt2@host"
+    ]
+    assert main(["plan", str(DEMO), "--set", "serve.dtype=bfloat16"]) == 0
+    text = capsys.readouterr().out
+    assert "has no native bfloat16" in text
+    assert "13 cells, 8 refused" in text
+
+
+def test_faults_go_to_standard_error_with_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("name: a\ncels: paper\nload: {points: [{concurrency: 1}]}\n")
+    for verb in ("validate", "plan", "run"):
+        assert main([verb, str(file)]) == 2
+        text = capsys.readouterr().err
+        assert "line 2: cels: unknown field (did you mean 'cells'?)" in text
+        assert "cells: is required" in text
+        assert "Traceback" not in text
+    assert main(["validate", str(file), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert [fault["field"] for fault in found["faults"]] == ["cells", "cels"]
+    assert main(["validate", str(tmp_path / "absent.yaml")]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_a_missing_data_file_is_said_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--set", "dataset.name=local", "--set", "dataset.path=absent.csv"]
+    assert main(["run", str(DEMO), "--out", str(tmp_path), *options]) == 2
+    assert "absent.csv: no such file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_needs_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no benchmark.parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(KeyboardInterrupt(), 3), (EnvironmentFault("disk full"), 4)]
+)
+def test_interruption_and_the_machines_faults_have_their_codes(
+    raised: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object, **__: object) -> int:
+        raise raised
+
+    monkeypatch.setattr("medsweep.cli.models.show", stop)
+    assert cli.main(["models"]) == code
+    assert capsys.readouterr().err.startswith("medsweep: ")

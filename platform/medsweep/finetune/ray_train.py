@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -51,12 +52,21 @@ def finetune_on(
             failure_config=FailureConfig(max_failures=1),
         ),
     )
-    try:
-        trainer.fit()
-    except Exception as error:  # noqa: BLE001 Ray Train wraps whatever the worker raised
-        raise StageError(
-            f"fine-tune of {job.weights.spec.name}: {root_cause(str(error))}"
-        ) from None
+    failures: list[str] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # noqa: BLE001 Ray Train wraps whatever the worker raised
+            failures.append(root_cause(str(error)))
+
+    # In the main thread Ray Train would take Ctrl-C for itself and end the program as if all were
+    # well. Here the main thread only waits, and can be interrupted.
+    thread = threading.Thread(target=fit, name="fit", daemon=True)
+    thread.start()
+    thread.join()
+    if failures:
+        raise StageError(f"fine-tune of {job.weights.spec.name}: {failures[0]}")
     read_adapter(job.folder)
 
 

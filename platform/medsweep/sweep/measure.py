@@ -124,7 +124,7 @@ def measure_wave(
         deployments = [_deployment(ground, cell, adapters[cell.adapter]) for cell in cells]
         names = ", ".join(cell.name for cell in cells)
         asked_at = time.monotonic()
-        with ground.progress.step("deploy", names, len(cells)):
+        with ground.progress.step("deploy", names, len(cells), announce=True):
             started = deploy(deployments)
         running = []
         for cell, deployed in zip(cells, deployments, strict=True):

@@ -30,15 +30,24 @@ class Progress:
         self._total = sum(steps.values())
 
     @contextmanager
-    def step(self, kind: str, what: str, count: int = 1) -> Iterator[None]:
-        """Show that `count` steps of one kind begin, and count them when they end."""
-        self._show(f"{kind}: {what}", done=False)
+    def step(
+        self, kind: str, what: str, count: int = 1, *, announce: bool = False
+    ) -> Iterator[None]:
+        """Show that steps begin, and count them when they end.
+
+        Args:
+            kind: of the steps.
+            what: what they are made with.
+            count: how many at once.
+            announce: without a terminal too, say when they begin; for steps of minutes.
+        """
+        self._show(f"{kind}: {what}", stays=announce)
         started = time.monotonic()
         yield
         took = time.monotonic() - started
         self._took[kind] += [took / count] * count
         self._left[kind] -= count
-        self._show(f"{kind}: {what} ({took:.1f} s)", done=True)
+        self._show(f"{kind}: {what} ({took:.1f} s)", stays=True)
 
     def note(self, text: str) -> None:
         """Write a line that stays."""
@@ -63,16 +72,16 @@ class Progress:
                 total += left * sum(took) / len(took)
         return total
 
-    def _show(self, text: str, *, done: bool) -> None:
+    def _show(self, text: str, *, stays: bool) -> None:
         count = self._total - sum(self._left.values())
         eta = self.eta_s
         left = f", about {duration(eta)} left" if eta is not None and count < self._total else ""
         line = f"[{count}/{self._total}{left}] {text}"
         if self._live:
             self._out.write(f"\r\x1b[K{line}")
-            if done and count == self._total:
+            if count == self._total:
                 self._out.write("\n")
-        elif done:
+        elif stays:
             self._out.write(f"{line}\n")
         self._out.flush()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medsweep.cluster.local import LocalCluster
 from medsweep.datasets.split import Split, load_split
-from medsweep.errors import MedSweepError, StageError
+from medsweep.errors import MedSweepError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.job import FineTuneJob
 from medsweep.hardware.observe import host_profile
@@ -118,7 +118,8 @@ def _run_missing(resolved: Resolved, folder: Path, metrics_port: int) -> int:
         done = len(plan.runnable) - len(missing)
         progress.note(
             f"{spec.name}: {len(plan.cells)} cells: {done} done earlier, "
-            f"{len(missing)} to measure, {len(plan.cells) - len(plan.runnable)} refused"
+            f"{len(missing)} to measure, {len(plan.cells) - len(plan.runnable)} refused; "
+            f"dataset: {resolved.split.summary}"
         )
         if not missing:
             return 0
@@ -192,7 +193,9 @@ def _finetune_all(
         job = _job(ground, resolved, adapter)
         with (
             cluster.nodes([profile]),
-            ground.progress.step("fine-tune", f"{adapter.model.name}@{profile.name}"),
+            ground.progress.step(
+                "fine-tune", f"{adapter.model.name}@{profile.name}", announce=True
+            ),
         ):
             try:
                 finetune_on(profile, job, run_name=adapter.folder_name, storage=storage)
@@ -236,7 +239,9 @@ def _write_results(resolved: Resolved, folder: Path, measured: int) -> Summary:
     for cell in sorted(resolved.plan.cells, key=lambda cell: cell.name):
         record = CellFolder(folder / "cells" / cell.key).record()
         if record is None:
-            raise StageError(f"{cell.name}: no result was recorded")
+            states["failed"] += 1
+            failures[cell.name] = "no result could be written"
+            continue
         rows += record["rows"]
         states[record["status"]] += 1
         if record["status"] == "failed":

@@ -88,14 +88,12 @@ def metrics_page() -> str:
         "While a sweep runs: histograms `medsweep_ttft_seconds`, `medsweep_inter_token_seconds`",
         "and `medsweep_e2e_seconds`; counter `medsweep_requests_total` with `status`; gauge",
         "`medsweep_cells` by `state`; gauges of the last repeat: "
-        + ", ".join(f"`medsweep_{name}`" for name in LIVE_GAUGES)
+        + ", ".join(f"`{column.metric}`" for column in LIVE_GAUGES)
         + ".\n",
         "In `metrics.prom`, at the end, one gauge for each number of `benchmark.parquet`:\n",
         "| metric | unit | meaning |\n| --- | --- | --- |",
     ]
-    parts += [
-        f"| `medsweep_{column.name}` | {column.unit} | {column.meaning} |" for column in NUMBERS
-    ]
+    parts += [f"| `{column.metric}` | {column.unit} | {column.meaning} |" for column in NUMBERS]
     return "\n".join(parts) + "\n"
 
 

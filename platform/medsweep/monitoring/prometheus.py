@@ -13,7 +13,9 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 
 
 LABELS = ("sweep", "model", "profile", "load_point", "variant", "basis")
 
-LIVE_GAUGES = ("requests_per_s", "output_tokens_per_s", "ttft_mean_s", "e2e_mean_s", "token_f1")
+LIVE = ("requests_per_s", "output_tokens_per_s", "ttft_mean_s", "e2e_mean_s", "token_f1")
+
+LIVE_GAUGES = tuple(column for column in BENCHMARK if column.name in LIVE)
 
 NUMBERS = tuple(
     column
@@ -56,9 +58,8 @@ class LiveMetrics:
             "medsweep_requests", "Measured requests", (*LABELS, "status"), registry=registry
         )
         self._gauges = {
-            column.name: Gauge(f"medsweep_{column.name}", column.meaning, LABELS, registry=registry)
-            for column in BENCHMARK
-            if column.name in LIVE_GAUGES
+            column.name: Gauge(column.metric, column.meaning, LABELS, registry=registry)
+            for column in LIVE_GAUGES
         }
         self._cells = Gauge(
             "medsweep_cells", "Cells by state", ("sweep", "state"), registry=registry
@@ -120,7 +121,7 @@ def textfile(rows: Iterable[Mapping[str, Any]]) -> str:
     registry = CollectorRegistry()
     labels = (*LABELS, "repeat")
     gauges = {
-        column.name: Gauge(f"medsweep_{column.name}", column.meaning, labels, registry=registry)
+        column.name: Gauge(column.metric, column.meaning, labels, registry=registry)
         for column in NUMBERS
     }
     status = Gauge(

@@ -76,7 +76,7 @@ def test_gauges_show_the_last_repeat_and_missing_is_not_zero() -> None:
         metrics.figures(VALUES, {"ttft_mean_s": 0.25, "token_f1": None})
         metrics.cells("s", {"ok": 2})
         found = scrape(metrics)
-    assert found[f"medsweep_ttft_mean_s{{{labels()}}}"] == 0.25
+    assert found[f"medsweep_ttft_mean_seconds{{{labels()}}}"] == 0.25
     assert f"medsweep_token_f1{{{labels()}}}" not in found
     assert found['medsweep_cells{state="ok",sweep="s"}'] == 2
 
@@ -95,7 +95,7 @@ def test_textfile_leaves_out_what_is_null_and_shows_failed_cells() -> None:
     row = {**VALUES, "repeat": 1, "status": "ok", "ttft_mean_s": 0.5, "ttft_p90_s": None}
     failed = {**row, "profile": "q", "status": "failed", "ttft_mean_s": None}
     text = textfile([row, failed])
-    assert "medsweep_ttft_mean_s{" in text
-    assert "medsweep_ttft_p90_s{" not in text
+    assert "medsweep_ttft_mean_seconds{" in text
+    assert "medsweep_ttft_p90_seconds{" not in text
     assert 'profile="q",status="failed"' in text
     assert text.count("} 0.5") == 1

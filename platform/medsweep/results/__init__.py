@@ -1,0 +1,1 @@
+"""Results: one schema, an atomic store, and where every figure comes from."""

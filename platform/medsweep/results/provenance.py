@@ -1,0 +1,59 @@
+"""What measured: versions, commit and image."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from medsweep import __version__
+
+PACKAGES = ("torch", "transformers", "peft", "ray", "tokenizers", "aiohttp")
+
+
+@functools.cache
+def provenance() -> dict[str, str | None]:
+    """Return the columns `versions` (JSON), `git_commit` and `image_digest`."""
+    versions = {"medsweep": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": json.dumps(versions, sort_keys=True),
+        "git_commit": _git_commit(),
+        "image_digest": os.environ.get("MEDSWEEP_IMAGE_DIGEST"),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, or None."""
+    here = Path(__file__).resolve().parent
+    if not any((parent / ".git").exists() for parent in here.parents):
+        return None
+    try:
+        done = subprocess.run(
+            # Without tags: they would stand in the commit's place.
+            [
+                "git",
+                "-C",
+                str(here),
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=40",
+                "--exclude=*",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,261 @@
+"""Every column of the result files, once: name, type, unit and meaning.
+
+Parquet field metadata, Prometheus metrics, axis labels and the reference page are made from it.
+Missing is null, never 0. Units are SI and in the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["text", "integer", "number", "flag", "counts", "numbers", "integers"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: of the column; see `metric` for its name in Prometheus.
+        kind: type; `counts` is a map from text to integer.
+        unit: SI unit, "1" for a share or a count, "" for text.
+        meaning: one sentence.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+
+    @property
+    def metric(self) -> str:
+        """Name of the Prometheus metric; there units are written out."""
+        if self.unit == "s":
+            return f"medsweep_{self.name.removesuffix('_s')}_seconds"
+        if self.unit == "1/s":
+            return f"medsweep_{self.name.removesuffix('_per_s').removesuffix('_rps')}_per_second"
+        return f"medsweep_{self.name}"
+
+    @property
+    def label(self) -> str:
+        """Axis label: the name in words with its unit."""
+        name = self.name.removesuffix("_s") if self.unit == "s" else self.name
+        words = name.replace("_", " ")
+        return f"{words} ({self.unit})" if self.unit not in ("", "1") else words
+
+
+STATISTICS = {
+    "mean": "mean",
+    "p50": "median; null under 11 requests",
+    "p90": "90th percentile; null under 64 requests",
+    "p95": "95th percentile; null under 130 requests",
+    "p99": "99th percentile; null under 662 requests",
+    "max": "greatest",
+}
+"""Percentiles with too few requests behind them are null (metrics.statistics.percentile_floor)."""
+
+LATENCIES = {
+    "ttft": "time to the first chunk that carries text, from the due time in an open loop",
+    "tpot": "(end-to-end - TTFT) / (output tokens - 1)",
+    "itl": "gap between output tokens",
+    "e2e": "time to the end of the answer, from the due time in an open loop",
+    "dispatch_delay": "how late the client sent a request that was due; null in a closed loop",
+}
+
+QUALITIES = {
+    "exact_match": "share of answers equal to the reference after SQuAD's normalisation",
+    "ngram_match": "share of the reference's n-grams, n = 1..4, found in the answer",
+    "bleu": "sentence BLEU (sacrebleu), 0 to 1",
+    "rouge1": "ROUGE-1 F-measure",
+    "rouge2": "ROUGE-2 F-measure",
+    "rouge_l": "ROUGE-L F-measure",
+    "token_f1": "token F1 after SQuAD's normalisation",
+}
+
+
+def _latency_columns() -> Iterator[Column]:
+    for latency, meaning in LATENCIES.items():
+        for statistic, words in STATISTICS.items():
+            yield Column(f"{latency}_{statistic}_s", "number", "s", f"{meaning}: {words}")
+        for bound in ("low", "high"):
+            yield Column(
+                f"{latency}_mean_{bound}_s",
+                "number",
+                "s",
+                f"{latency} mean: {bound} end of the 95 % t interval over the load point's repeats",
+            )
+
+
+def _quality_columns() -> Iterator[Column]:
+    for quality, meaning in QUALITIES.items():
+        yield Column(quality, "number", "1", f"{meaning}: mean over questions")
+        for bound in ("low", "high"):
+            yield Column(
+                f"{quality}_{bound}",
+                "number",
+                "1",
+                f"{quality}: {bound} end of the 95 % bootstrap interval over questions",
+            )
+        yield Column(f"{quality}_max", "number", "1", f"{quality}: best single answer")
+
+
+IDENTITY = (
+    Column("sweep", "text", "", "name of the sweep"),
+    Column("cell", "text", "", "model@profile"),
+    Column("key", "text", "", "content-addressed key of the cell"),
+    Column("model", "text", "", "name in the model catalogue; stand-ins begin with standin-"),
+    Column("stands_in_for", "text", "", "model whose architecture a stand-in has"),
+    Column("revision", "text", "", "identity of the base weights"),
+    Column("adapter_sha256", "text", "", "hash of the LoRA weights; null for the base model"),
+    Column("variant", "text", "", "what answered: adapter or base"),
+    Column("profile", "text", "", "hardware profile"),
+    Column("load_point", "text", "", "load shape: c<concurrency> or r<rate>-<arrivals>"),
+    Column("repeat", "integer", "1", "which measurement of the load point, from 1"),
+    Column("dataset_sha256", "text", "", "hash of both sides of the dataset"),
+)
+
+ASKED = (
+    Column("cpus", "integer", "1", "CPUs of the hardware profile"),
+    Column("gpus", "integer", "1", "GPUs of the hardware profile"),
+    Column("accelerator", "text", "", "accelerator type of the hardware profile"),
+    Column("engine", "text", "", "what turns prompts into tokens"),
+    Column("dtype", "text", "", "compute dtype that the profile calls for"),
+    Column("quantization", "text", "", "of the base weights"),
+    Column("concurrency", "integer", "1", "requests in flight; null in an open loop"),
+    Column("rate_rps", "number", "1/s", "arrival rate; null in a closed loop"),
+    Column("max_tokens", "integer", "1", "longest answer, in tokens"),
+)
+
+OBSERVED = (
+    Column("basis", "text", "", "observed, emulated or predicted"),
+    Column("basis_reason", "text", "", "why the basis is not observed"),
+    Column("dtype_given", "text", "", "compute dtype that was used"),
+    Column("cpus_given", "integer", "1", "cores that the engine was pinned to"),
+    Column("threads", "integer", "1", "threads that the engine computed with"),
+    Column("hostname", "text", "", "machine"),
+    Column("cpu_model", "text", "", "processor"),
+    Column("cpu_quota", "number", "1", "cgroup limit, in cores"),
+    Column("cpu_throttled_periods", "integer", "1", "cgroup periods throttled during the cell"),
+    Column("governor", "text", "", "frequency governor"),
+    Column("device", "text", "", "GPUs found, or the processor"),
+    Column("driver", "text", "", "GPU driver"),
+    Column("cuda", "text", "", "CUDA version of the driver"),
+    Column("versions", "text", "", "versions of the software that measured, as JSON"),
+    Column("git_commit", "text", "", "commit of MedSweep, where it ran from a checkout"),
+    Column("image_digest", "text", "", "container image, from MEDSWEEP_IMAGE_DIGEST"),
+    Column("measured_at", "text", "", "UTC time at the end of the repeat"),
+)
+
+OUTCOME = (
+    Column("status", "text", "", "ok, failed or refused"),
+    Column("reason", "text", "", "why not ok"),
+    Column("sent", "integer", "1", "measured requests"),
+    Column("ok", "integer", "1", "answered requests"),
+    Column("failed", "integer", "1", "requests without a whole answer"),
+    Column("failed_by_kind", "counts", "1", "failed requests by kind"),
+    Column("window_s", "number", "s", "first measured send to last measured end"),
+    Column("requests_per_s", "number", "1/s", "answers that ended in the window"),
+    Column("output_tokens_per_s", "number", "1/s", "tokens that came in the window"),
+    Column("goodput_rps", "number", "1/s", "answers within the sweep's objectives; null without"),
+    Column("prompt_tokens_mean", "number", "1", "tokens of a prompt"),
+    Column("output_tokens_mean", "number", "1", "tokens of an answer"),
+    Column("cold_start_s", "number", "s", "from asking for the engine to the first answer"),
+)
+
+CLIENT = (
+    Column("client_ttft_bias_s", "number", "s", "what the client adds to TTFT, from calibration"),
+    Column("client_itl_bias_s", "number", "s", "what the client adds to a gap, from calibration"),
+    Column("client_limited", "flag", "", "the client could not send at this rate honestly"),
+    Column("overhead_ttft_s", "number", "s", "mean TTFT of a null model behind the same server"),
+    Column("overhead_tpot_s", "number", "s", "mean TPOT of a null model behind the same server"),
+)
+
+COST = (
+    Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
+    Column("usd_per_answer", "number", "USD", "price / throughput; null unless observed"),
+    Column("usd_per_correct_answer", "number", "USD", "the same by exact match; null at 0"),
+    Column("energy_j_per_answer", "number", "J", "null where there is no energy sensor"),
+)
+
+BENCHMARK: tuple[Column, ...] = (
+    *IDENTITY,
+    *ASKED,
+    *OBSERVED,
+    *OUTCOME,
+    *_latency_columns(),
+    Column("questions", "integer", "1", "distinct questions graded"),
+    *_quality_columns(),
+    Column("corpus_bleu", "number", "1", "BLEU over all answers (sacrebleu), 0 to 1"),
+    *CLIENT,
+    *COST,
+)
+"""`benchmark.parquet`: one row a cell, load point and repeat; one for a cell without any."""
+
+VISIT = (
+    Column("load_point", "text", "", "load shape"),
+    Column("repeat", "integer", "1", "which measurement of the load point, from 1"),
+    Column("variant", "text", "", "what answered: adapter or base"),
+    Column("index", "integer", "1", "order of sending"),
+    Column("question_id", "text", "", "question asked"),
+)
+
+REQUESTS: tuple[Column, ...] = (
+    *VISIT,
+    Column("phase", "text", "", "warmup, measure or cooldown"),
+    Column("status", "text", "", "ok, or the kind of failure"),
+    Column("error", "text", "", "what failed, without any text of prompt or answer"),
+    Column("due_s", "number", "s", "when it was due; null in a closed loop"),
+    Column("sent_s", "number", "s", "when it was sent, on the client's monotonic clock"),
+    Column("first_text_s", "number", "s", "when the first text came, same clock"),
+    Column("end_s", "number", "s", "when it ended, same clock"),
+    Column("ttft_s", "number", "s", LATENCIES["ttft"]),
+    Column("tpot_s", "number", "s", LATENCIES["tpot"]),
+    Column("e2e_s", "number", "s", LATENCIES["e2e"]),
+    Column("dispatch_delay_s", "number", "s", LATENCIES["dispatch_delay"]),
+    Column("chunk_gaps_s", "numbers", "s", "gaps between chunks that carry text"),
+    Column("chunk_tokens", "integers", "1", "tokens in each of those chunks"),
+    Column("prompt_tokens", "integer", "1", "tokens of the prompt"),
+    Column("output_tokens", "integer", "1", "tokens of the answer"),
+    Column("token_source", "text", "", "who counted: usage (the server) or tokenizer"),
+    Column("finish_reason", "text", "", "stop or length"),
+)
+"""`requests.parquet`: one row a request, warm-up and cool-down included."""
+
+RESPONSES: tuple[Column, ...] = (
+    *VISIT,
+    Column("question", "text", "", "text of the question; null unless texts are kept"),
+    Column("reference", "text", "", "reference answer; null unless texts are kept"),
+    Column("answer", "text", "", "text of the answer; null unless texts are kept"),
+    *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
+)
+"""`responses.parquet`: one row a measured answer, with its scores."""
+
+
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """Return the Parquet schema of a table, with unit and meaning as field metadata."""
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "flag": pa.bool_(),
+        "counts": pa.map_(pa.string(), pa.int64()),
+        "numbers": pa.list_(pa.float64()),
+        "integers": pa.list_(pa.int64()),
+    }
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                types[column.kind],
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in columns
+        ]
+    )

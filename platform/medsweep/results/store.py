@@ -1,0 +1,122 @@
+"""Files that are whole or not there: Parquet and JSON, written aside and renamed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import EnvironmentFault
+from medsweep.results.schema import Column, arrow_schema
+
+
+def write_rows(path: Path, columns: Iterable[Column], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a Parquet file.
+
+    Args:
+        path: the file.
+        columns: its schema; a row's missing columns are null.
+        rows: what to write.
+
+    Raises:
+        ValueError: a row has a column that the schema does not know.
+        EnvironmentFault: no space, or no permission.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = arrow_schema(columns)
+    plain = []
+    for row in rows:
+        unknown = set(row) - set(schema.names)
+        if unknown:
+            raise ValueError(f"{path.name}: no such column: {', '.join(sorted(unknown))}")
+        # pyarrow takes a map as a list of pairs.
+        plain.append({k: list(v.items()) if isinstance(v, dict) else v for k, v in row.items()})
+    table = pa.Table.from_pylist(plain, schema=schema)
+    _replace(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file; a map comes back as a dictionary."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist(maps_as_pydicts="strict")
+    return rows
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file.
+
+    Raises:
+        EnvironmentFault: no space, or no permission.
+    """
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file.
+
+    Raises:
+        EnvironmentFault: no space, or no permission.
+    """
+    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file, or None if there is no whole one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder for one run; the kernel lets go of it if the process is killed.
+
+    Raises:
+        EnvironmentFault: another run holds it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise _fault(folder, error) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise EnvironmentFault(
+                f"{folder}: another run of this sweep is at work; wait for it, or set --out"
+            ) from None
+        yield
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _fault(path, error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _fault(path: Path, error: OSError) -> EnvironmentFault:
+    advice = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "; make room and run the same command again: what was measured stays"
+    return EnvironmentFault(f"{path}: cannot be written: {error.strerror or error}{advice}")

@@ -26,6 +26,7 @@ load:
     - {rate: 8, arrivals: poisson, requests: 12}
   repeats: 2
   max_tokens: 8
+  timeout_s: 5
   compare_base: true
 cells_together: 1
 """

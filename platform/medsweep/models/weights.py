@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 from medsweep.errors import EnvironmentFault
 from medsweep.models import standin
@@ -108,7 +109,6 @@ def _lock(path: Path) -> Iterator[None]:
 
 def _hub_has(spec: ModelSpec) -> bool:
     """Whether the hub or its local cache has the model's configuration file."""
-    import httpx
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     hub_id = _hub_id(spec)
@@ -118,7 +118,7 @@ def _hub_has(spec: ModelSpec) -> bool:
         return False
     try:
         # The hub's own client would try for half a minute before it gives up.
-        httpx.head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+        urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT_S).close()  # noqa: S310 the user's own hub
         hf_hub_download(hub_id, "config.json", revision=spec.revision, etag_timeout=HUB_TIMEOUT_S)
     except Exception:  # noqa: BLE001 whatever keeps the hub from answering, the wheel is there
         return False

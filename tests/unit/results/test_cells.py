@@ -17,7 +17,8 @@ def test_a_visit_counts_once_it_is_written_and_a_cell_once_it_is_finished(tmp_pa
     assert not folder.done
     for repeat in (1, 2):
         visit = {**VISIT, "repeat": repeat}
-        folder.save_visit(f"c1-{repeat}", visit, [{**visit, "index": 7}], [{**visit, "token_f1": 0.5}])
+        answer = {**visit, "token_f1": 0.5}
+        folder.save_visit(f"c1-{repeat}", visit, [{**visit, "index": 7}], [answer])
     assert folder.has_visit("c1-1")
     assert not folder.has_visit("c1-3")
     assert not folder.done

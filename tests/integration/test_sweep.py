@@ -182,7 +182,7 @@ def test_an_engine_that_dies_fails_its_cell_alone(
         if "load:" in line and "1xv100-1cpu" in line:
             _kill_engine_with_cpus(driver, 1)
             break
-    _, rest = process.communicate(timeout=280)
+    out, rest = process.communicate(timeout=280)
     lines += rest.splitlines()
     assert process.returncode == 1, lines
     records = [json.loads(path.read_text()) for path in runner.results.glob("cells/*/cell.json")]
@@ -190,7 +190,9 @@ def test_an_engine_that_dies_fails_its_cell_alone(
     assert set(by_status) == {"ok", "failed"}
     assert by_status["failed"]["reason"]
     assert by_status["failed"]["rows"][0]["profile"] == "1xv100-1cpu"
-    assert any("failed: standin-distilgpt2@1xv100-1cpu" in line for line in lines), lines
+    assert "failed: standin-distilgpt2@1xv100-1cpu" in out
+    assert (runner.results / "report.html").is_file()
+    assert 'status="failed"' in (runner.results / "metrics.prom").read_text()
 
 
 def _kill_engine_with_cpus(driver: psutil.Process, cpus: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.observe import ObservedHardware, matches
+from medsweep.hardware.profile import HardwareProfile
 from medsweep.results.provenance import provenance
 from medsweep.sweep.plan import QUANTIZATION, Cell
 from medsweep.sweep.spec import SweepSpec
@@ -55,10 +56,8 @@ def observed_columns(cell: Cell, replica: Mapping[str, Any]) -> dict[str, Any]:
     hardware = ObservedHardware(
         **{name: replica[name] for name in ObservedHardware.__dataclass_fields__}
     )
-    mismatch = matches(cell.profile, hardware)
     return {
-        "basis": "observed" if mismatch is None else "emulated",
-        "basis_reason": mismatch,
+        **basis_columns(cell.profile, hardware),
         "dtype_given": replica["dtype"],
         "cpus_given": len(replica["cores"]) or None,
         "threads": replica["threads"],
@@ -69,6 +68,20 @@ def observed_columns(cell: Cell, replica: Mapping[str, Any]) -> dict[str, Any]:
         "device": ", ".join(hardware.gpus) or hardware.cpu_model,
         "driver": hardware.driver,
         "cuda": hardware.cuda,
+    }
+
+
+def basis_columns(profile: HardwareProfile, hardware: ObservedHardware) -> dict[str, str | None]:
+    """Return the columns that say whether the hardware is the profile's, and if not, why.
+
+    Args:
+        profile: what was asked for.
+        hardware: what was found.
+    """
+    mismatch = matches(profile, hardware)
+    return {
+        "basis": "observed" if mismatch is None else "emulated",
+        "basis_reason": mismatch,
     }
 
 

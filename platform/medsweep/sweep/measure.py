@@ -17,6 +17,7 @@ from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.cgroup import cpu_throttled_periods
 from medsweep.hardware.nvidia import observe_gpus
+from medsweep.hardware.observe import observe_host
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -25,7 +26,12 @@ from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
 from medsweep.serving.ray_serve import Deployed, deploy, undeploy
-from medsweep.sweep.identity import cell_columns, finished_row, observed_columns
+from medsweep.sweep.identity import (
+    basis_columns,
+    cell_columns,
+    finished_row,
+    observed_columns,
+)
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.progress import Progress
 from medsweep.sweep.rows import (
@@ -155,7 +161,8 @@ def give_up(ground: Ground, cell: Cell, reason: str) -> None:
     folder = ground.cell_folder(cell)
     left = [visit for visit in ground.visits() if not folder.has_visit(visit.name)]
     ground.progress.skip("load", len(left))
-    row = {**ground.columns(cell), "status": "failed", "reason": reason}
+    basis = basis_columns(cell.profile, observe_host())
+    row = {**ground.columns(cell), **basis, "status": "failed", "reason": reason}
     try:
         folder.finish("failed", reason, [row])
     except EnvironmentFault as fault:

@@ -19,7 +19,7 @@ from medsweep.models.weights import Weights, identify
 from medsweep.monitoring.prometheus import LiveMetrics, textfile
 from medsweep.results.provenance import provenance
 from medsweep.results.schema import BENCHMARK
-from medsweep.results.store import exclusive, write_rows, write_text
+from medsweep.results.store import exclusive, read_rows, write_rows, write_text
 from medsweep.sweep.measure import Ground, concurrency_of, give_up, measure_wave
 from medsweep.sweep.plan import AdapterPlan, Plan, make_plan, model_names, waves
 from medsweep.sweep.progress import Progress
@@ -247,6 +247,7 @@ def _write_results(resolved: Resolved, folder: Path, measured: int) -> Summary:
         if record["status"] == "failed":
             failures[cell.name] = record["reason"]
     write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
-    write_text(folder / "metrics.prom", textfile(rows))
+    # Read back, so that every row has every column.
+    write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
     write_report(folder)
     return Summary(folder, measured, dict(states), failures)

@@ -118,7 +118,8 @@ class LoadSpec(Closed):
         repeats: independent measurements of every load point, interleaved.
         max_tokens: longest answer, in tokens.
         timeout_s: a request that takes longer is a failure.
-        compare_base: also ask the base model, without the adapter, once a cell at the first point.
+        compare_base: also ask the base model, without the adapter, every question
+            once a cell, at the last point.
         objectives: limits for goodput; None leaves it null.
         max_error_rate: a load point with a greater share of failures fails its cell.
     """

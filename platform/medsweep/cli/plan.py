@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the cells in the order of the run."""
     spec = load_sweep(options)
     from medsweep.hardware.observe import matches, observe_host
-    from medsweep.sweep.run import resolve
+    from medsweep.sweep.resolve import resolve
 
     resolved = resolve(spec)
     host = observe_host()

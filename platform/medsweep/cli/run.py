@@ -31,7 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run what is not done yet; say where the results are."""
     spec = load_sweep(options)
-    from medsweep.sweep.run import resolve, run_sweep
+    from medsweep.sweep.resolve import resolve
+    from medsweep.sweep.run import run_sweep
 
     summary = run_sweep(resolve(spec), options.out, metrics_port=options.metrics_port)
     if options.json:

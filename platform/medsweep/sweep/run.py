@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.cluster.local import LocalCluster
-from medsweep.datasets.split import Split, load_split
-from medsweep.errors import MedSweepError
 from medsweep.finetune.adapter import read_adapter
-from medsweep.finetune.job import FineTuneJob
-from medsweep.hardware.observe import host_profile
 from medsweep.loadgen.calibrate import Calibration, calibrate
-from medsweep.models.catalog import MODELS
-from medsweep.models.weights import Weights, identify
 from medsweep.monitoring.prometheus import LiveMetrics, textfile
-from medsweep.results.provenance import provenance
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows, write_rows, write_text
+from medsweep.sweep.finetune import adapter_folder, finetune_all
 from medsweep.sweep.measure import Ground, concurrency_of, give_up, measure_wave
-from medsweep.sweep.plan import AdapterPlan, Plan, make_plan, model_names, waves
+from medsweep.sweep.plan import Plan, waves
 from medsweep.sweep.progress import Progress
+from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A sweep with everything that its plan depends on.
-
-    Attributes:
-        spec: the sweep.
-        split: its dataset.
-        weights: by model.
-        plan: its cells.
-    """
-
-    spec: SweepSpec
-    split: Split
-    weights: Mapping[str, Weights]
-    plan: Plan
-
-    @property
-    def revisions(self) -> dict[str, str]:
-        """Identity of the weights, by model."""
-        return {name: weights.revision for name, weights in self.weights.items()}
 
 
 @dataclass(frozen=True)
@@ -63,20 +36,6 @@ class Summary:
     measured: int
     states: Mapping[str, int]
     failures: Mapping[str, str]
-
-
-def resolve(spec: SweepSpec) -> Resolved:
-    """Read the dataset, identify the weights and plan; nothing is fetched or started.
-
-    Raises:
-        InputError: the dataset cannot be used.
-    """
-    split = load_split(spec.dataset, spec.seed)
-    texts = [pair.answer for pair in split.train]
-    weights = {name: identify(MODELS[name], texts) for name in model_names(spec)}
-    revisions = {name: found.revision for name, found in weights.items()}
-    plan = make_plan(spec, split.sha256, revisions, host_profile())
-    return Resolved(spec, split, weights, plan)
 
 
 def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> Summary:
@@ -134,7 +93,7 @@ def _run_missing(resolved: Resolved, folder: Path, metrics_port: int) -> int:
         progress.expect({"fine-tune": len(absent), "deploy": len(missing), "load": left})
         ground.calibrations = _calibrations(spec)
         with LocalCluster() as cluster:
-            failures = _finetune_all(ground, resolved, cluster, absent)
+            failures = finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
             for cell in [cell for cell in missing if cell.adapter in failures]:
                 progress.skip("deploy", 1)
                 give_up(ground, cell, failures[cell.adapter])
@@ -159,11 +118,6 @@ def _states(ground: Ground, plan: Plan) -> dict[str, int]:
     return states
 
 
-def adapter_folder(folder: Path, adapter: AdapterPlan) -> Path:
-    """Return where an adapter of a sweep is kept."""
-    return folder / "adapters" / adapter.folder_name
-
-
 def _record_refused(ground: Ground, plan: Plan) -> None:
     for cell in plan.cells:
         if cell.refused is not None:
@@ -179,49 +133,6 @@ def _record_refused(ground: Ground, plan: Plan) -> None:
 def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
     concurrencies = sorted({concurrency_of(point.point()) for point in spec.load.points})
     return {found.concurrency: found for found in calibrate(concurrencies)}
-
-
-def _finetune_all(
-    ground: Ground, resolved: Resolved, cluster: LocalCluster, absent: Sequence[AdapterPlan]
-) -> dict[str, str]:
-    """Fine-tune what is absent, one at a time; return the reason by key of each that failed."""
-    from medsweep.finetune.ray_train import finetune_on
-
-    failures: dict[str, str] = {}
-    for adapter in absent:
-        profile, storage = adapter.profile, ground.folder / ".ray"
-        job = _job(ground, resolved, adapter)
-        with (
-            cluster.nodes([profile]),
-            ground.progress.step(
-                "fine-tune", f"{adapter.model.name}@{profile.name}", announce=True
-            ),
-        ):
-            try:
-                finetune_on(profile, job, run_name=adapter.folder_name, storage=storage)
-            except MedSweepError as error:
-                failures[adapter.key] = str(error)
-    return failures
-
-
-def _job(ground: Ground, resolved: Resolved, adapter: AdapterPlan) -> FineTuneJob:
-    recipe = resolved.spec.finetune
-    return FineTuneJob(
-        weights=resolved.weights[adapter.model.name],
-        split=resolved.split,
-        folder=adapter_folder(ground.folder, adapter).resolve(),
-        rank=recipe.rank,
-        alpha=recipe.alpha,
-        dropout=recipe.dropout,
-        targets=tuple(recipe.targets or adapter.model.lora_targets),
-        epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        batch_size=recipe.batch_size,
-        max_seq_length=recipe.max_seq_length,
-        max_tokens=resolved.spec.load.max_tokens,
-        seed=resolved.spec.seed,
-        provenance={**provenance(), "profile": adapter.profile.name, "sweep": resolved.spec.name},
-    )
 
 
 def _write_spec(spec: SweepSpec, folder: Path) -> None:

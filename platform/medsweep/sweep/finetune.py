@@ -1,0 +1,77 @@
+"""The fine-tune stage of a sweep: from its recipe to adapters in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medsweep.cluster.local import LocalCluster
+from medsweep.errors import MedSweepError
+from medsweep.finetune.job import FineTuneJob
+from medsweep.results.provenance import provenance
+from medsweep.sweep.plan import AdapterPlan
+from medsweep.sweep.progress import Progress
+from medsweep.sweep.resolve import Resolved
+
+
+def adapter_folder(folder: Path, adapter: AdapterPlan) -> Path:
+    """Return where an adapter of a sweep is kept."""
+    return folder / "adapters" / adapter.folder_name
+
+
+def finetune_all(
+    resolved: Resolved,
+    folder: Path,
+    absent: Sequence[AdapterPlan],
+    *,
+    cluster: LocalCluster,
+    progress: Progress,
+) -> dict[str, str]:
+    """Fine-tune what is absent, one at a time, each on a node of its hardware profile.
+
+    Args:
+        resolved: the sweep.
+        folder: of its results.
+        absent: the adapters to make.
+        cluster: where nodes are started.
+        progress: told of each step, kind "fine-tune".
+
+    Returns:
+        The reason by key of each that failed.
+    """
+    from medsweep.finetune.ray_train import finetune_on
+
+    failures: dict[str, str] = {}
+    for adapter in absent:
+        profile, storage = adapter.profile, folder / ".ray"
+        job = finetune_job(resolved, folder, adapter)
+        with (
+            cluster.nodes([profile]),
+            progress.step("fine-tune", f"{adapter.model.name}@{profile.name}", announce=True),
+        ):
+            try:
+                finetune_on(profile, job, run_name=adapter.folder_name, storage=storage)
+            except MedSweepError as error:
+                failures[adapter.key] = str(error)
+    return failures
+
+
+def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> FineTuneJob:
+    """Return what one adapter's fine-tune is to do, from the sweep's recipe."""
+    recipe = resolved.spec.finetune
+    return FineTuneJob(
+        weights=resolved.weights[adapter.model.name],
+        split=resolved.split,
+        folder=adapter_folder(folder, adapter).resolve(),
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        dropout=recipe.dropout,
+        targets=tuple(recipe.targets or adapter.model.lora_targets),
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        max_seq_length=recipe.max_seq_length,
+        max_tokens=resolved.spec.load.max_tokens,
+        seed=resolved.spec.seed,
+        provenance={**provenance(), "profile": adapter.profile.name, "sweep": resolved.spec.name},
+    )

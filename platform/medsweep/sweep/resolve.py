@@ -1,0 +1,49 @@
+"""A sweep with everything that its plan depends on, before anything is fetched or started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medsweep.datasets.split import Split, load_split
+from medsweep.hardware.observe import host_profile
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import Weights, identify
+from medsweep.sweep.plan import Plan, make_plan, model_names
+from medsweep.sweep.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A sweep with everything that its plan depends on.
+
+    Attributes:
+        spec: the sweep.
+        split: its dataset.
+        weights: by model.
+        plan: its cells.
+    """
+
+    spec: SweepSpec
+    split: Split
+    weights: Mapping[str, Weights]
+    plan: Plan
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """Identity of the weights, by model."""
+        return {name: weights.revision for name, weights in self.weights.items()}
+
+
+def resolve(spec: SweepSpec) -> Resolved:
+    """Read the dataset, identify the weights and plan; nothing is fetched or started.
+
+    Raises:
+        InputError: the dataset cannot be used.
+    """
+    split = load_split(spec.dataset, spec.seed)
+    texts = [pair.answer for pair in split.train]
+    weights = {name: identify(MODELS[name], texts) for name in model_names(spec)}
+    revisions = {name: found.revision for name, found in weights.items()}
+    plan = make_plan(spec, split.sha256, revisions, host_profile())
+    return Resolved(spec, split, weights, plan)

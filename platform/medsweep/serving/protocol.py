@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from medsweep.finetune.adapter import Adapter
 from medsweep.models.templates import Message
 
 
@@ -35,6 +36,21 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Start:
+    """How an answer began.
+
+    Attributes:
+        queue_s: from the request to the beginning of its prefill, in seconds.
+        prefill_s: from there to its first token, in seconds.
+        batch_size: requests that were being answered together then, this one among them.
+    """
+
+    queue_s: float
+    prefill_s: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class Delta:
     """A piece of an answer.
 
@@ -43,12 +59,14 @@ class Delta:
         output_tokens: tokens so far.
         prompt_tokens: tokens of the prompt.
         finish_reason: set on the last piece.
+        start: how the answer began, on the first piece of an engine that knows it.
     """
 
     text: str
     output_tokens: int
     prompt_tokens: int
     finish_reason: Literal["stop", "length"] | None = None
+    start: Start | None = None
 
 
 class Engine(Protocol):
@@ -59,5 +77,42 @@ class Engine(Protocol):
         ...
 
     def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer; stop computing it when the iterator is closed."""
+        """Yield the pieces of an answer; stop computing it when the iterator is closed.
+
+        Raises:
+            InputError: the prompt and `max_tokens` do not fit the model's context.
+            UnknownName: no adapter of that name is loaded.
+        """
+        ...
+
+    async def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """Load an adapter; other answers wait for it no longer than they must.
+
+        Args:
+            name: what requests will call it; one that is loaded under it already is replaced.
+            adapter: of the same base model.
+
+        Raises:
+            InputError: it is an adapter of another base model, or the name is the base's.
+        """
+        ...
+
+    async def remove_adapter(self, name: str) -> None:
+        """Forget an adapter; answers that use it are finished first.
+
+        Raises:
+            UnknownName: no adapter of that name is loaded.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Generate one token.
+
+        Raises:
+            StageError: it cannot.
+        """
+        ...
+
+    def close(self) -> None:
+        """End; answers that are not finished fail."""
         ...

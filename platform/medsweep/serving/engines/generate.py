@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from medsweep.errors import InputError
@@ -77,7 +78,15 @@ class GenerateEngine:
     """
 
     def __init__(
-        self, spec: ModelSpec, adapters: dict[str, Adapter], *, dtype: str, max_batch_size: int
+        self,
+        spec: ModelSpec,
+        adapters: dict[str, Adapter],
+        *,
+        base: Path | None = None,
+        dtype: str,
+        quantization: str = "none",
+        max_batch_size: int,
+        cpus: int | None = None,
     ) -> None:
         import torch
         from peft import PeftModel

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from medsweep.errors import InputError, UnknownName
+from medsweep.finetune.adapter import Adapter
 from medsweep.serving.protocol import Delta, Generation
 
 NULL_MODEL = "null"
@@ -23,3 +25,17 @@ class NullEngine:
             last = number == request.max_tokens
             yield Delta("null ", number, 1, "length" if last else None)
             await asyncio.sleep(0)  # other requests are not to wait for this one to end
+
+    async def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """Refuse: there is no model to adapt."""
+        raise InputError(f"the null engine takes no adapter: {name}")
+
+    async def remove_adapter(self, name: str) -> None:
+        """Refuse: there is no adapter."""
+        raise UnknownName("adapter", name, [])
+
+    async def check(self) -> None:
+        """Do nothing: it cannot fail."""
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""

@@ -41,13 +41,14 @@ def story(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
     process.send_signal(signal.SIGKILL)
     process.communicate()
     killed_after = runner.cell_files()
-    finished = _finish(runner)
+    finishing = runner.start()
+    finished = _finish(finishing)
     files_between = runner.cell_files()
-    again = _finish(runner)
-    return Story(runner, scraped, killed_after, finished, again, files_between)
+    again = _finish(runner.start())
+    pids = (process.pid, finishing.pid)
+    return Story(runner, scraped, killed_after, finished, again, files_between, pids)
 
 
-def _finish(runner: Runner) -> subprocess.CompletedProcess[str]:
-    process = runner.start()
+def _finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     out, err = process.communicate(timeout=280)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -87,6 +87,7 @@ class Story:
     finished: subprocess.CompletedProcess[str]
     again: subprocess.CompletedProcess[str]
     files_between: dict[str, int]
+    pids: tuple[int, int]
 
 
 def make_spec(**changes: Any) -> SweepSpec:

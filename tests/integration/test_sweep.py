@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
+from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
@@ -153,14 +153,13 @@ def test_textfile_is_valid_for_prometheus(story: Story) -> None:
 
 
 def test_nothing_is_left_running_after_a_run(story: Story) -> None:
-    cache = story.runner.environment["MEDSWEEP_CACHE"]
-    for process in psutil.process_iter():
-        try:
-            environment = process.environ()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if environment.get("MEDSWEEP_CACHE") == cache and process.pid != os.getpid():
-            assert process.name() not in ("raylet", "gcs_server"), process
+    for pid in story.pids:  # one was killed, one ended by itself
+        assert list(Path("/tmp").glob(f"ms-{pid}-*")) == []
+        assert [
+            process.info["pid"]
+            for process in psutil.process_iter(["pid", "cmdline"])
+            if any(f"/tmp/ms-{pid}-" in argument for argument in process.info["cmdline"] or [])
+        ] == []
 
 
 def test_an_engine_that_dies_fails_its_cell_alone(

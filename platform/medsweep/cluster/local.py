@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,13 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-
+from medsweep.cluster.cleanup import watch
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
-
-ROOT = Path("/tmp")  # noqa: S108 the folders made below it are private
-PREFIX = "medsweep-"
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing large goes through the object store; Ray's default would take a third of memory."""
@@ -42,7 +37,7 @@ class LocalCluster:
     """A context manager around one private Ray cluster.
 
     Its folder is its own (`RAY_TMPDIR`), so that other Ray sessions of the machine are not touched.
-    Nodes end with this process, also when it is killed.
+    Everything in it ends with this process, also when this one is killed.
 
     Attributes:
         port: TCP port on the loopback address for Ray Serve's proxy.
@@ -50,8 +45,9 @@ class LocalCluster:
 
     def __enter__(self) -> Self:
         # Short, because a Unix socket's path below it may have 107 characters at most.
-        self._folder = tempfile.mkdtemp(prefix="ms-", dir="/tmp")
-        os.environ |= {"RAY_TMPDIR": self._folder, **ENVIRONMENT}
+        self._folder = Path(tempfile.mkdtemp(prefix=f"ms-{os.getpid()}-", dir="/tmp"))
+        self._cleanup = watch(self._folder)
+        os.environ |= {"RAY_TMPDIR": str(self._folder), **ENVIRONMENT}
         import ray
         from ray.cluster_utils import Cluster
 
@@ -72,7 +68,7 @@ class LocalCluster:
                 namespace="medsweep",
             )
         except Exception as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._cleanup.communicate()
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
         self._serving = False
         return self
@@ -87,7 +83,7 @@ class LocalCluster:
 
         ray.shutdown()
         self._cluster.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._cleanup.communicate()
 
     @contextlib.contextmanager
     def nodes(self, profiles: Sequence[HardwareProfile]) -> Iterator[None]:
@@ -120,14 +116,6 @@ class LocalCluster:
             wait=False,
             object_store_memory=OBJECT_STORE_BYTES,
         )
-
-
-def _remove_left_behind() -> None:
-    """Remove the folders of clusters whose process was killed before it could."""
-    for folder in ROOT.glob(f"{PREFIX}*-*"):
-        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -1,0 +1,65 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from medsweep.cluster.cleanup import clean_up, members, watch
+
+# Nothing in its arguments or environment says where it belongs: only the file that it writes.
+DAEMON = """
+import os, sys
+log = open(sys.stdin.readline().strip(), "w")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def start_daemon(log: Path) -> subprocess.Popen[str]:
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", DAEMON], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert daemon.stdin is not None
+    assert daemon.stdout is not None
+    daemon.stdin.write(f"{log}\n")
+    daemon.stdin.flush()
+    assert daemon.stdout.readline() == "open\n"
+    return daemon
+
+
+def end(daemon: subprocess.Popen[str]) -> None:
+    daemon.kill()
+    daemon.communicate()
+
+
+def test_members_are_known_by_the_files_they_have_open(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine-too").mkdir()  # another cluster's, whose name begins alike
+    mine, other = start_daemon(tmp_path / "mine/log"), start_daemon(tmp_path / "mine-too/log")
+    try:
+        assert [process.pid for process in members(tmp_path / "mine")] == [mine.pid]
+    finally:
+        end(mine)
+        end(other)
+
+
+def test_members_end_and_the_folder_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    daemon = start_daemon(folder / "log")
+    clean_up(folder)
+    daemon.wait(timeout=10)
+    daemon.communicate()
+    assert not folder.exists()
+
+
+def test_watching_cleans_up_when_the_watched_process_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    daemon = start_daemon(folder / "log")
+    watcher = watch(folder)
+    assert psutil.pid_exists(daemon.pid)
+    watcher.communicate(timeout=30)  # closes the pipe, as the kernel does for a killed process
+    daemon.wait(timeout=10)
+    daemon.communicate()
+    assert not folder.exists()

@@ -92,6 +92,7 @@ _PAPER_MODELS = (
         stop_tokens=("<|endoftext|>",),
         licence="Apache-2.0",
         source="hub",
+        matrices_per_layer=4,
     ),
     ModelSpec(
         name="gemma-1.1-7b",

@@ -30,6 +30,7 @@ class ModelSpec:
         licence: SPDX identifier, or the licence's own name.
         source: where the weights come from.
         stands_in_for: the model whose architecture a stand-in has; None for a real model.
+        matrices_per_layer: weight matrices of a block; each takes a kernel of its own.
         float16_overflows: whether activations leave float16's range and become NaN.
     """
 
@@ -50,6 +51,7 @@ class ModelSpec:
     licence: str
     source: Source
     stands_in_for: str | None = None
+    matrices_per_layer: int = 7
     float16_overflows: bool = False
 
     def kv_bytes_per_token(self, bytes_per_value: int) -> int:

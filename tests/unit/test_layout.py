@@ -31,6 +31,7 @@ LAYERS = (
     ("medsweep.cluster",),
     ("medsweep.monitoring", "medsweep.report"),
     ("medsweep.sweep",),
+    ("medsweep.cluster.kubernetes",),
     ("medsweep.cli", "medsweep.__main__"),
 )
 

@@ -1,0 +1,1 @@
+"""Kubernetes: manifests for KubeRay out of a plan, and the client that submits them."""

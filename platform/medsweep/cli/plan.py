@@ -1,20 +1,31 @@
-"""`medsweep plan`: show what would run."""
+"""`medsweep plan`: show what would run, and predict what it takes."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE
 
+if TYPE_CHECKING:
+    from medsweep.sweep.predict import CellPrediction
+    from medsweep.sweep.resolve import Resolved
+
 HEADINGS = {
     "cell": "cell",
     "key": "key",
-    "cpus": "CPUs",
-    "gpus": "GPUs",
     "dtype": "dtype",
     "basis": "basis here",
     "finetuned_on": "fine-tuned on",
+    "memory": "memory",
+    "ttft": "TTFT",
+    "tpot": "TPOT",
+    "tokens_per_s": "tokens/s",
+    "bound": "bound by",
+    "load": "load time",
+    "usd": "USD",
     "refused": "refused",
 }
 
@@ -22,41 +33,120 @@ HEADINGS = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_sweep(parser)
+    parser.add_argument(
+        "--parquet",
+        type=Path,
+        metavar="FILE",
+        help="write the predictions as rows of benchmark.parquet, basis = predicted",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the cells in the order of the run."""
+    """Print the cells in the order of the run, with the roofline's prediction of each."""
     spec = load_sweep(options)
-    from medsweep.hardware.observe import matches, observe_host
+    from medsweep.sweep.predict import lengths_of, predict_cell, predicted_rows
     from medsweep.sweep.resolve import resolve
 
     resolved = resolve(spec)
-    host = observe_host()
-    plan = resolved.plan
-    rows = [
-        {
-            "cell": cell.name,
-            "key": cell.key,
-            "cpus": cell.profile.cpus,
-            "gpus": cell.profile.gpus,
-            "dtype": cell.dtype,
-            "basis": "observed" if matches(cell.profile, host) is None else "emulated",
-            "finetuned_on": plan.adapters[cell.adapter].profile.name
-            if cell.refused is None
-            else None,
+    lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
+    predictions = [predict_cell(spec, cell, lengths) for cell in resolved.plan.cells]
+    rows = [_row(resolved, prediction, as_json=options.json) for prediction in predictions]
+    show(rows, as_json=options.json, headings=HEADINGS)
+    if options.parquet is not None:
+        from medsweep.results.schema import BENCHMARK
+        from medsweep.results.store import write_rows
+
+        found = [row for each in predictions for row in predicted_rows(resolved, each)]
+        write_rows(options.parquet, BENCHMARK, found)
+    if not options.json:
+        print(f"\n{_summary(resolved, predictions)}")
+    return EXIT_DONE
+
+
+def _row(resolved: Resolved, prediction: CellPrediction, *, as_json: bool) -> dict[str, Any]:
+    """Return one cell's line; programs are given plain SI figures of every load point."""
+    from medsweep.hardware.observe import matches, observe_host
+
+    cell = prediction.cell
+    row = {
+        "cell": cell.name,
+        "key": cell.key,
+        "cpus": cell.profile.cpus,
+        "gpus": cell.profile.gpus,
+        "dtype": cell.dtype,
+        "basis": "observed" if matches(cell.profile, observe_host()) is None else "emulated",
+        "finetuned_on": resolved.plan.adapters[cell.adapter].profile.name
+        if cell.refused is None
+        else None,
+    }
+    if as_json:
+        return row | {
+            "memory_bytes": prediction.memory_bytes,
+            "load_s": prediction.load_s,
+            "usd": prediction.usd,
+            "points": [
+                {
+                    "load_point": point.point.point().name,
+                    "ttft_s": point.ttft_s,
+                    "tpot_s": point.tpot_s,
+                    "e2e_s": point.e2e_s,
+                    "requests_per_s": point.requests_per_s,
+                    "bound": point.bound,
+                }
+                for point in prediction.points
+            ],
             "refused": cell.refused,
         }
-        for cell in plan.cells
+    return row | _words(resolved, prediction) | {"refused": cell.refused}
+
+
+def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | None]:
+    """Return a prediction for people: of the last load point, the heaviest as a rule."""
+    from medsweep.sweep.progress import duration
+
+    words: dict[str, str | None] = dict.fromkeys(
+        ("ttft", "tpot", "tokens_per_s", "bound", "load", "usd")
+    )
+    words["memory"] = f"{prediction.memory_bytes / 2**30:.1f} GiB"
+    if prediction.points:
+        last = prediction.points[-1]
+        rate = last.requests_per_s * resolved.spec.load.max_tokens
+        words["ttft"] = f"{last.ttft_s * 1000:.3g} ms"
+        words["tpot"] = f"{last.tpot_s * 1000:.3g} ms"
+        words["tokens_per_s"] = f"{rate:.3g}"
+        words["bound"] = last.bound
+    if prediction.load_s is not None:
+        words["load"] = duration(prediction.load_s)
+    if prediction.usd is not None:
+        words["usd"] = f"{prediction.usd:.2f}"
+    return words
+
+
+def _summary(resolved: Resolved, predictions: list[CellPrediction]) -> str:
+    from medsweep.sweep.predict import lengths_of, predict_finetune_s
+    from medsweep.sweep.progress import duration
+
+    spec, plan = resolved.spec, resolved.plan
+    lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
+    training_s, unknown = 0.0, 0
+    for adapter in plan.adapters.values():
+        took = predict_finetune_s(spec, adapter.model, adapter.profile, lengths)
+        training_s += took or 0.0
+        unknown += took is None
+    load_s = sum(each.load_s or 0.0 for each in predictions)
+    usd = [each.usd for each in predictions if each.usd is not None]
+    visits = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
+    last = spec.load.points[-1].point().name
+    lines = [
+        f"{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
+        f"{len(plan.adapters)} fine-tunes on {lengths.pairs} pairs; "
+        f"{visits} measurements a cell with {lengths.questions} questions; "
+        f"dataset: {resolved.split.summary}",
+        f"predicted from datasheets (load point {last}), not measured: fine-tuning "
+        f"{duration(training_s)}" + (f" ({unknown} not predicted)" if unknown else "") + ", "
+        f"under load {duration(load_s)}, "
+        + (f"USD {sum(usd):.2f} for the {len(usd)} cells with a price" if usd else "no prices"),
     ]
-    show(rows, as_json=options.json, headings=HEADINGS)
-    if not options.json:
-        visits = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
-        print(
-            f"\n{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
-            f"{len(plan.adapters)} fine-tunes on {len(resolved.split.train)} pairs; "
-            f"{visits} measurements a cell with {len(resolved.split.evaluation)} questions; "
-            f"dataset: {resolved.split.summary}"
-        )
-    return EXIT_DONE
+    return "\n".join(lines)

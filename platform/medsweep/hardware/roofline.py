@@ -1,0 +1,168 @@
+"""The roofline of a model on a machine: what its bytes, operations and kernel launches take.
+
+A step takes as long as the slowest of three (Williams, Waterman, Patterson: "Roofline", CACM 2009,
+and Pope et al.: "Efficiently Scaling Transformer Inference", 2022, for the counts): reading the
+weights and the cache, computing, and, in eager PyTorch, the one CPU thread that starts the kernels.
+The last is what makes a faster GPU no faster on a small batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.precision import DTYPE_BYTES, QUANTIZED_BYTES
+from medsweep.models.spec import ModelSpec
+
+# Assumptions, not measurements: what eager kernels usually sustain of the datasheet's peaks.
+_OF_PEAK_BANDWIDTH = 0.8
+_OF_PEAK_FLOPS = 0.5
+
+LAUNCH_S = 8e-6
+"""CPU time to start one kernel from eager PyTorch, in seconds: an assumption of the right order,
+until it is measured on the machine in question."""
+
+# Counted with a TorchDispatchMode over one decoding step (torch 2.13, transformers 5.23, PEFT
+# 0.21): 40 kernels in a Llama block with 7 matrices, 44 in Gemma's, 21 in GPT-2's with 4.
+_KERNELS_PER_MATRIX = 5.7
+_KERNELS_PER_LORA_MATRIX = 5
+_KERNELS_OUTSIDE_BLOCKS = 23
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a roofline needs to know of a machine.
+
+    Attributes:
+        bytes_per_s: sustained memory bandwidth, in bytes per second.
+        flops: sustained operations per second in the dtype in question.
+        launch_s: CPU time to start one kernel, in seconds.
+        overlaps: whether kernels run while the next ones are started, as on a GPU.
+    """
+
+    bytes_per_s: float
+    flops: float
+    launch_s: float
+    overlaps: bool
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """What one step takes, and the largest part of it.
+
+    Attributes:
+        seconds: of the step.
+        bound: what takes longest: `bandwidth`, `compute` or `launches`.
+    """
+
+    seconds: float
+    bound: str
+
+
+def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
+    """Return the machine that a profile's datasheet promises; None where it does not say enough.
+
+    One GPU counts: a model that is spread over two is computed on one after the other.
+
+    Args:
+        profile: the hardware profile.
+        dtype: compute dtype.
+    """
+    gpu = profile.accelerator
+    if gpu is None or gpu.memory_bandwidth_bytes_per_s is None or dtype not in gpu.peak_flops:
+        return None
+    return Machine(
+        bytes_per_s=gpu.memory_bandwidth_bytes_per_s * _OF_PEAK_BANDWIDTH,
+        flops=gpu.peak_flops[dtype] * _OF_PEAK_FLOPS,
+        launch_s=LAUNCH_S,
+        overlaps=True,
+    )
+
+
+def weight_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> float:
+    """Return the bytes of the weights."""
+    return model.parameters * (QUANTIZED_BYTES[quantization] or DTYPE_BYTES[dtype])
+
+
+def decode_step(
+    model: ModelSpec, machine: Machine, *, dtype: str, quantization: str, batch: int, context: int
+) -> StepTime:
+    """Return the time of one decoding step: one token for each sequence of a batch.
+
+    Every weight is read once, every cache once a sequence; a weight makes two operations a token.
+
+    Args:
+        model: with a LoRA adapter that is not merged.
+        machine: what runs it.
+        dtype: of computing, and of the cache.
+        quantization: of the weights.
+        batch: sequences.
+        context: tokens in each so far.
+    """
+    cache = batch * context * model.kv_bytes_per_token(DTYPE_BYTES[dtype])
+    return _slowest(
+        machine,
+        bytes_=weight_bytes(model, dtype=dtype, quantization=quantization) + cache,
+        operations=2.0 * model.parameters * batch,
+        kernels=_kernels(model),
+    )
+
+
+def prefill(
+    model: ModelSpec, machine: Machine, *, dtype: str, quantization: str, tokens: int
+) -> StepTime:
+    """Return the time of computing a prompt, all its tokens in one step.
+
+    Args:
+        model: with a LoRA adapter that is not merged.
+        machine: what runs it.
+        dtype: of computing.
+        quantization: of the weights.
+        tokens: of the prompts that are computed together.
+    """
+    return _slowest(
+        machine,
+        bytes_=weight_bytes(model, dtype=dtype, quantization=quantization),
+        operations=2.0 * model.parameters * tokens,
+        kernels=_kernels(model),
+    )
+
+
+def lora_step(
+    model: ModelSpec, machine: Machine, *, dtype: str, quantization: str, tokens: int
+) -> StepTime:
+    """Return the time of one LoRA training step.
+
+    Forward takes 2 operations a weight and token, backward through the activations 2 more (Kaplan
+    et al. 2020 count 2 and 4; the frozen weights need no gradient of their own).
+
+    Args:
+        model: with a LoRA adapter that is not merged.
+        machine: what runs it.
+        dtype: of computing.
+        quantization: of the weights.
+        tokens: of the step's sequences.
+    """
+    return _slowest(
+        machine,
+        bytes_=2 * weight_bytes(model, dtype=dtype, quantization=quantization),
+        operations=4.0 * model.parameters * tokens,
+        kernels=3 * _kernels(model),
+    )
+
+
+def _kernels(model: ModelSpec) -> float:
+    matrices = model.layers * model.matrices_per_layer
+    return matrices * (_KERNELS_PER_MATRIX + _KERNELS_PER_LORA_MATRIX) + _KERNELS_OUTSIDE_BLOCKS
+
+
+def _slowest(machine: Machine, *, bytes_: float, operations: float, kernels: float) -> StepTime:
+    parts = {
+        "bandwidth": bytes_ / machine.bytes_per_s,
+        "compute": operations / machine.flops,
+        "launches": kernels * machine.launch_s,
+    }
+    bound = max(parts, key=lambda name: parts[name])
+    if machine.overlaps:
+        return StepTime(parts[bound], bound)
+    return StepTime(max(parts["bandwidth"], parts["compute"]) + parts["launches"], bound)

@@ -1,0 +1,208 @@
+"""Predict a cell from its hardware's datasheet, before anything is rented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medsweep.datasets.spec import Pair
+from medsweep.hardware.bandwidth import measured_machine
+from medsweep.hardware.observe import HOST
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.hardware.roofline import Machine, datasheet_machine, decode_step, lora_step, prefill
+from medsweep.models.precision import choose_dtype, memory_needed_bytes
+from medsweep.models.spec import ModelSpec
+from medsweep.sweep.identity import cell_columns
+from medsweep.sweep.plan import QUANTIZATION, Cell
+from medsweep.sweep.resolve import Resolved
+from medsweep.sweep.spec import LoadPointSpec, SweepSpec
+
+TOKENS_PER_WORD = 1.33
+"""Of English with a byte-pair vocabulary: OpenAI's rule of thumb, 100 tokens for 75 words."""
+
+TEMPLATE_TOKENS = 40
+"""Of the instruction and the template around a question."""
+
+EVALUATION_BATCH = 16
+"""Questions that are answered together after each epoch."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long a dataset's texts are, in tokens.
+
+    Attributes:
+        prompt: mean of a prompt.
+        sequence: mean of a prompt with its reference answer.
+        pairs: pairs to learn.
+        questions: questions to ask.
+    """
+
+    prompt: int
+    sequence: int
+    pairs: int
+    questions: int
+
+
+@dataclass(frozen=True)
+class PointPrediction:
+    """One load point of one cell.
+
+    Attributes:
+        point: the load.
+        ttft_s, tpot_s: in seconds.
+        e2e_s: of the longest answer that is allowed, in seconds.
+        requests_per_s: that the engine can answer; in an open loop at most what arrives.
+        bound: what takes longest in a decoding step.
+    """
+
+    point: LoadPointSpec
+    ttft_s: float
+    tpot_s: float
+    e2e_s: float
+    requests_per_s: float
+    bound: str
+
+
+@dataclass(frozen=True)
+class CellPrediction:
+    """What one cell would come to.
+
+    Attributes:
+        cell: the cell.
+        memory_bytes: weights and one sequence.
+        points: by load point; empty where the datasheet does not say enough.
+        load_s: time under load, all repeats together; None like `points`.
+        usd: price of that time; None without a price.
+    """
+
+    cell: Cell
+    memory_bytes: int
+    points: tuple[PointPrediction, ...]
+    load_s: float | None
+    usd: float | None
+
+
+def lengths_of(train: Sequence[Pair], evaluation: Sequence[Pair]) -> Lengths:
+    """Return mean lengths, from words; no tokenizer is loaded."""
+    prompt = _mean_words([pair.question for pair in evaluation])
+    sequence = _mean_words([f"{pair.question} {pair.answer}" for pair in train])
+    return Lengths(
+        prompt=round(prompt * TOKENS_PER_WORD) + TEMPLATE_TOKENS,
+        sequence=round(sequence * TOKENS_PER_WORD) + TEMPLATE_TOKENS,
+        pairs=len(train),
+        questions=len(evaluation),
+    )
+
+
+def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPrediction:
+    """Predict a cell's latency, throughput, memory and cost.
+
+    Args:
+        spec: the sweep.
+        cell: one of its plan's.
+        lengths: of its dataset.
+    """
+    memory = memory_needed_bytes(cell.model, dtype=cell.dtype, quantization=QUANTIZATION)
+    machine = machine_of(cell.profile, cell.dtype)
+    if machine is None or cell.refused is not None:
+        return CellPrediction(cell, memory, (), None, None)
+    points = tuple(_predict_point(spec, cell, machine, lengths, each) for each in spec.load.points)
+    once_s = sum(each.point.requests / each.requests_per_s for each in points)
+    load_s = once_s * spec.load.repeats
+    if spec.load.compare_base:
+        load_s += lengths.questions / points[-1].requests_per_s
+    price = cell.profile.usd_per_hour
+    return CellPrediction(
+        cell, memory, points, load_s, None if price is None else price * load_s / 3600
+    )
+
+
+def predict_finetune_s(
+    spec: SweepSpec, model: ModelSpec, profile: HardwareProfile, lengths: Lengths
+) -> float | None:
+    """Return the seconds of one fine-tune, with its questions; None without the datasheet.
+
+    Args:
+        spec: the sweep.
+        model: what is fine-tuned.
+        profile: where.
+        lengths: of the dataset.
+    """
+    dtype = choose_dtype(model, profile.accelerator)
+    machine = machine_of(profile, dtype)
+    if machine is None:
+        return None
+    how: dict[str, Any] = {"dtype": dtype, "quantization": QUANTIZATION}
+    recipe = spec.finetune
+    tokens = recipe.batch_size * min(lengths.sequence, recipe.max_seq_length)
+    steps = recipe.epochs * -(-lengths.pairs // recipe.batch_size)
+    asked = decode_step(
+        model, machine, batch=EVALUATION_BATCH, context=lengths.prompt, **how
+    ).seconds
+    batches = -(-lengths.questions // EVALUATION_BATCH) * (recipe.epochs + 1)
+    training_s = steps * lora_step(model, machine, tokens=tokens, **how).seconds
+    return training_s + batches * spec.load.max_tokens * asked
+
+
+def machine_of(profile: HardwareProfile, dtype: str) -> Machine | None:
+    """Return a profile's machine for the roofline; this machine's processor is measured.
+
+    Args:
+        profile: the hardware profile.
+        dtype: compute dtype.
+    """
+    if profile.name == HOST and profile.accelerator is None:
+        return measured_machine()
+    return datasheet_machine(profile, dtype)
+
+
+def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[str, Any]]:
+    """Return a prediction as rows of `benchmark.parquet`, with `basis` = predicted."""
+    cell = prediction.cell
+    columns = cell_columns(resolved.spec, cell, resolved.split.sha256, resolved.revisions)
+    columns |= {"basis": "predicted", "variant": "adapter"}
+    if cell.refused is not None:
+        return [{**columns, "status": "refused", "reason": cell.refused}]
+    return [{**columns, **_point_columns(resolved, each)} for each in prediction.points]
+
+
+def _predict_point(
+    spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPointSpec
+) -> PointPrediction:
+    how: dict[str, Any] = {"dtype": cell.dtype, "quantization": QUANTIZATION}
+    answer = spec.load.max_tokens
+    together = min(point.concurrency or spec.serve.max_batch_size, spec.serve.max_batch_size)
+    context = lengths.prompt + answer // 2
+    prompts = prefill(cell.model, machine, tokens=together * lengths.prompt, **how)
+    step = decode_step(cell.model, machine, batch=together, context=context, **how)
+    e2e_s = prompts.seconds + (answer - 1) * step.seconds
+    capacity = together / e2e_s
+    return PointPrediction(
+        point=point,
+        ttft_s=prompts.seconds,
+        tpot_s=step.seconds,
+        e2e_s=e2e_s,
+        requests_per_s=min(capacity, point.rate or capacity),
+        bound=step.bound,
+    )
+
+
+def _point_columns(resolved: Resolved, prediction: PointPrediction) -> Mapping[str, Any]:
+    point = prediction.point.point()
+    return {
+        "status": "ok",
+        "load_point": point.name,
+        "concurrency": point.concurrency,
+        "rate_rps": point.rate,
+        "ttft_mean_s": prediction.ttft_s,
+        "tpot_mean_s": prediction.tpot_s,
+        "e2e_mean_s": prediction.e2e_s,
+        "requests_per_s": prediction.requests_per_s,
+        "output_tokens_per_s": prediction.requests_per_s * resolved.spec.load.max_tokens,
+    }
+
+
+def _mean_words(texts: Sequence[str]) -> float:
+    return sum(len(text.split()) for text in texts) / max(len(texts), 1)

@@ -1,0 +1,108 @@
+import pytest
+
+from medsweep.datasets.spec import Pair
+from medsweep.hardware.bandwidth import measured_machine
+from medsweep.hardware.observe import host_profile
+from medsweep.results.schema import BENCHMARK
+from medsweep.sweep.plan import Cell, make_plan, model_names
+from medsweep.sweep.predict import (
+    Lengths,
+    lengths_of,
+    machine_of,
+    predict_cell,
+    predict_finetune_s,
+    predicted_rows,
+)
+from medsweep.sweep.resolve import resolve
+from medsweep.sweep.spec import SweepSpec
+from support import make_spec
+
+LENGTHS = Lengths(prompt=60, sequence=160, pairs=190, questions=10)
+
+
+def sweep(**changes: object) -> SweepSpec:
+    load = {
+        "points": [{"concurrency": 1, "requests": 10}, {"rate": 0.5, "requests": 10}],
+        "repeats": 3,
+        "max_tokens": 100,
+    }
+    return make_spec(stand_ins=False, load=load, **changes)
+
+
+def cell(spec: SweepSpec, name: str) -> Cell:
+    plan = make_plan(spec, "data", dict.fromkeys(model_names(spec), "r"), host_profile())
+    return next(each for each in plan.cells if each.name == name)
+
+
+def test_an_answer_takes_its_prompt_and_a_step_for_each_further_token() -> None:
+    spec = sweep()
+    closed, _ = predict_cell(spec, cell(spec, "llama-3-8b@1xa100-1cpu"), LENGTHS).points
+    assert closed.e2e_s == pytest.approx(closed.ttft_s + 99 * closed.tpot_s)
+    assert closed.requests_per_s == pytest.approx(1 / closed.e2e_s)
+
+
+def test_an_open_loop_answers_no_more_than_arrives() -> None:
+    spec = sweep()
+    _, opened = predict_cell(spec, cell(spec, "distilgpt2@1xv100-1cpu"), LENGTHS).points
+    assert opened.requests_per_s == 0.5
+
+
+def test_cost_is_the_time_under_load_at_the_list_price() -> None:
+    spec = sweep()
+    found = predict_cell(spec, cell(spec, "llama-3-8b@1xa100-1cpu"), LENGTHS)
+    closed, opened = found.points
+    assert found.load_s == pytest.approx(3 * (10 * closed.e2e_s + 10 / opened.requests_per_s))
+    assert found.usd == pytest.approx(3.67 * found.load_s / 3600)
+    unpriced = predict_cell(spec, cell(spec, "distilgpt2@1xv100-1cpu"), LENGTHS)
+    assert unpriced.load_s is not None
+    assert unpriced.usd is None
+
+
+def test_a_refused_cell_is_not_predicted_but_its_memory_is() -> None:
+    spec = sweep()
+    found = predict_cell(spec, cell(spec, "gemma-1.1-7b@1xv100-2cpu"), LENGTHS)
+    assert found.points == ()
+    assert found.load_s is None
+    assert found.memory_bytes > 16 * 2**30
+
+
+def test_fine_tuning_takes_longer_for_more_epochs() -> None:
+    chosen = cell(sweep(), "llama-3-8b@1xa100-1cpu")
+    once, twice = (
+        predict_finetune_s(
+            sweep(finetune={"epochs": epochs}), chosen.model, chosen.profile, LENGTHS
+        )
+        for epochs in (1, 2)
+    )
+    assert once is not None
+    assert twice is not None
+    assert once < twice < 2 * once  # the questions before the first epoch are asked once
+
+
+def test_this_machine_is_measured_and_no_faster_than_memory_can_be() -> None:
+    machine = machine_of(host_profile(), "float32")
+    assert machine is not None
+    if host_profile().accelerator is None:
+        assert machine is measured_machine()
+        # From an old laptop to the largest servers there are.
+        assert 1e9 < machine.bytes_per_s < 2e12
+        assert 1e9 < machine.flops < 1e14
+
+
+def test_lengths_are_counted_in_words() -> None:
+    pairs = [Pair("q1", "what is it", "a thing of a kind")] * 2
+    found = lengths_of(pairs, pairs[:1])
+    assert found == Lengths(prompt=40 + 4, sequence=40 + 11, pairs=2, questions=1)
+
+
+def test_predictions_are_rows_of_the_same_schema_with_their_basis() -> None:
+    resolved = resolve(make_spec(load={"points": [{"concurrency": 2}], "repeats": 2}))
+    lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
+    rows = [
+        row
+        for each in resolved.plan.cells
+        for row in predicted_rows(resolved, predict_cell(resolved.spec, each, lengths))
+    ]
+    assert len(rows) == 12
+    assert {row["basis"] for row in rows} == {"predicted"}
+    assert set().union(*rows) <= {column.name for column in BENCHMARK}

@@ -71,6 +71,7 @@ def stand_in(spec: ModelSpec) -> ModelSpec:
         licence="Apache-2.0",
         source="standin",
         stands_in_for=spec.name,
+        tied_embeddings=True,
     )
 
 
@@ -93,6 +94,7 @@ _PAPER_MODELS = (
         licence="Apache-2.0",
         source="hub",
         matrices_per_layer=4,
+        tied_embeddings=True,
     ),
     ModelSpec(
         name="gemma-1.1-7b",
@@ -112,6 +114,7 @@ _PAPER_MODELS = (
         licence="gemma",
         source="hub",
         float16_overflows=True,
+        tied_embeddings=True,
     ),
     ModelSpec(
         name="llama-3-8b",
@@ -186,6 +189,7 @@ _SMOLLM2 = ModelSpec(
     stop_tokens=("<|im_end|>", "<|endoftext|>"),
     licence="Apache-2.0",
     source="hub",
+    tied_embeddings=True,
 )
 
 for _spec in (*_PAPER_MODELS, _SMOLLM2, *(stand_in(spec) for spec in _PAPER_MODELS)):

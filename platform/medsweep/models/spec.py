@@ -32,6 +32,7 @@ class ModelSpec:
         stands_in_for: the model whose architecture a stand-in has; None for a real model.
         matrices_per_layer: weight matrices of a block; each takes a kernel of its own.
         float16_overflows: whether activations leave float16's range and become NaN.
+        tied_embeddings: whether the output layer is the embedding.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelSpec:
     stands_in_for: str | None = None
     matrices_per_layer: int = 7
     float16_overflows: bool = False
+    tied_embeddings: bool = False
 
     def kv_bytes_per_token(self, bytes_per_value: int) -> int:
         """Return the KV cache of one token, in bytes: a key and a value per layer and KV head."""

@@ -127,8 +127,8 @@ class _Stage:
     ) -> None:
         if profile.name == HOST:
             raise InputError(
-                f"{model.name}@{HOST}: `{HOST}` is the machine that MedSweep runs on, not a pool of "
-                f"a cluster; give one of {', '.join(PROFILES)}"
+                f"{model.name}@{HOST}: `{HOST}` is the machine that MedSweep runs on, not a pool "
+                f"of a cluster; give one of {', '.join(PROFILES)}"
             )
         self.sweep, self.model, self.profile, self.settings = sweep, model, profile, settings
         self.name = object_name(stage, sweep.name, model.name, profile.name, key)

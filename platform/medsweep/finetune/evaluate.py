@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from medsweep.datasets.spec import Pair
-from medsweep.finetune.data import Example, batches, conversation
-from medsweep.metrics.quality import (
-    QualitySummary,
-    corpus_bleu,
-    score_answer,
-    summarise_quality,
-)
+from medsweep.finetune.data import Example, collate, conversation
+from medsweep.finetune.loss import answer_nats
+from medsweep.finetune.team import Team
+from medsweep.metrics.quality import QualitySummary
+from medsweep.metrics.tally import AnswerTally
 from medsweep.models.templates import Template
 
 
@@ -25,6 +23,7 @@ def answer_questions(
     stop_ids: Sequence[int],
     max_tokens: int,
     batch_size: int = 16,
+    team: Team = Team(),
 ) -> list[str]:
     """Return the model's greedy answers, in the order of the questions.
 
@@ -36,11 +35,12 @@ def answer_questions(
         stop_ids: tokens that end an answer.
         max_tokens: longest answer.
         batch_size: questions a forward pass.
+        team: the workers, who share the questions; each gets all answers.
     """
     import torch
 
     answers: list[str] = []
-    prompts = [template.render(conversation(question)) for question in questions]
+    prompts = [template.render(conversation(question)) for question in team.share(questions)]
     for start in range(0, len(prompts), batch_size):
         inputs = tokenizer(
             prompts[start : start + batch_size],
@@ -49,8 +49,8 @@ def answer_questions(
             padding_side="left",
             return_tensors="pt",
             return_token_type_ids=False,
-        ).to(model.device)
-        with torch.inference_mode():
+        ).to(team.device)
+        with torch.no_grad():
             output = model.generate(
                 **inputs,
                 do_sample=False,
@@ -61,11 +61,15 @@ def answer_questions(
         answers += tokenizer.batch_decode(
             output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-    return [answer.strip() for answer in answers]
+    return team.gather([answer.strip() for answer in answers], len(questions))
 
 
 def answer_loss(
-    model: Any, examples: Sequence[Example], pad_id: int, batch_size: int = 16
+    model: Any,
+    examples: Sequence[Example],
+    pad_id: int,
+    batch_size: int = 16,
+    team: Team = Team(),
 ) -> float:
     """Return the mean negative log-likelihood of an answer token, in nats.
 
@@ -74,19 +78,21 @@ def answer_loss(
         examples: tokenised pairs.
         pad_id: token to pad with.
         batch_size: sequences a forward pass.
+        team: the workers, who share the batches; each gets the mean of all.
     """
     import torch
 
-    nats, tokens = 0.0, 0
-    with torch.inference_mode():
-        for batch in batches(examples, batch_size, pad_id, seed=None):
-            labelled = int((batch["labels"][:, 1:] >= 0).sum())
-            if not labelled:
-                continue  # its mean would be 0 / 0
-            loss = model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss
-            nats += float(loss) * labelled
-            tokens += labelled
-    return nats / max(1, tokens)
+    nats = 0.0
+    groups = [examples[first : first + batch_size] for first in range(0, len(examples), batch_size)]
+    # Every worker makes as many passes as the others; what comes a second time is not counted.
+    for turn, group in enumerate(team.share(groups)):
+        counts = team.rank + turn * team.size < len(groups)
+        batch = collate([(example,) for example in group], pad_id, learn=counts)
+        placed = {name: tensor.to(team.device) for name, tensor in batch.items()}
+        with torch.no_grad():
+            nats += float(answer_nats(model, placed))
+    [total] = team.total(nats)
+    return total / max(1, sum(example.answer_tokens for example in examples))
 
 
 def grade(pairs: Sequence[Pair], answers: Sequence[str], seed: int) -> dict[str, QualitySummary]:
@@ -97,9 +103,9 @@ def grade(pairs: Sequence[Pair], answers: Sequence[str], seed: int) -> dict[str,
         answers: one answer a pair.
         seed: of the bootstrap.
     """
-    scores = [
-        score_answer(answer, pair.answer) for answer, pair in zip(answers, pairs, strict=True)
-    ]
-    figures = summarise_quality(scores, [pair.question_id for pair in pairs], seed=seed)
-    corpus = corpus_bleu(list(answers), [pair.answer for pair in pairs])
-    return {**figures, "corpus_bleu": QualitySummary(corpus, None, None, None)}
+    tally = AnswerTally()
+    for pair, answer in zip(pairs, answers, strict=True):
+        tally.add(answer, pair.answer, pair.question_id)
+    corpus = tally.corpus_bleu
+    whole = {} if corpus is None else {"corpus_bleu": QualitySummary(corpus, None, None, None)}
+    return {**tally.figures(seed), **whole}

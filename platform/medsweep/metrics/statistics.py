@@ -113,44 +113,35 @@ def repeat_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
     return Interval(mean, mean - margin, mean + margin)
 
 
-def bootstrap_interval(
-    values: Sequence[float],
-    *,
-    seed: int,
-    groups: Sequence[str] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-    """Return the mean of the values with a percentile bootstrap interval, in their unit.
+def bootstrap_intervals(
+    values: NDArray[np.float64], *, seed: int, confidence: float = 0.95, resamples: int = 2000
+) -> list[Interval]:
+    """Return the means of several figures with percentile bootstrap intervals, in their units.
+
+    Answers to one question are not independent: average them first, and let a row be a question.
 
     Args:
-        values: the samples.
+        values: shape (questions, figures); the figures of a question are drawn together.
         seed: seed of the resampling.
-        groups: for each value the group (question) it belongs to; whole groups are then drawn,
-            because answers to one question are not independent. None draws single values.
         confidence: share of such intervals that would cover the true mean.
         resamples: how many times to draw.
 
     Returns:
-        The mean and its interval (Efron & Tibshirani 1993, chapter 13); no bounds for a single
-        value or group.
+        One interval a figure (Efron & Tibshirani 1993, chapter 13); no bounds for one question.
 
     Raises:
-        ValueError: there are no values, or not one group for each.
+        ValueError: there are no values.
     """
-    sample = _sample(values)
-    mean = float(sample.mean())
-    if groups is None:
-        totals, sizes = sample, np.ones_like(sample)
-    else:
-        _same_length("values", sample, "groups", groups)
-        _, member = np.unique(np.asarray(groups), return_inverse=True)
-        totals = np.bincount(member, weights=sample).astype(np.float64)
-        sizes = np.bincount(member).astype(np.float64)
-    if len(totals) < 2:
-        return Interval(mean, None, None)
-    low, high = _bounds(_resampled_means(totals, sizes, seed, resamples), confidence)
-    return Interval(mean, low, high)
+    if len(values) == 0:
+        raise ValueError("there are no values to take a mean of")
+    means = values.mean(axis=0)
+    if len(values) < 2:
+        return [Interval(float(mean), None, None) for mean in means]
+    low, high = _bounds(_resampled_means(values, seed, resamples), confidence)
+    return [
+        Interval(float(mean), float(lower), float(upper))
+        for mean, lower, upper in zip(means, low, high, strict=True)
+    ]
 
 
 def paired_bootstrap(
@@ -185,30 +176,42 @@ def paired_bootstrap(
     changed = int(np.count_nonzero(difference))
     if pairs < 2:
         return PairedDifference(mean, None, None, None, changed, pairs)
-    means = _resampled_means(difference, np.ones(pairs), seed, resamples)
-    low, high = _bounds(means, confidence)
+    means = _resampled_means(difference[:, None], seed, resamples)[:, 0]
+    low, high = (float(bound) for bound in _bounds(means, confidence))
     # The tolerance keeps draws that equal the observed difference up to rounding.
     extreme = int(np.count_nonzero(np.abs(means - mean) >= abs(mean) - 1e-12))
     return PairedDifference(mean, low, high, (extreme + 1) / (resamples + 1), changed, pairs)
 
 
-def _resampled_means(
-    totals: NDArray[np.float64], sizes: NDArray[np.float64], seed: int, resamples: int
-) -> NDArray[np.float64]:
-    """Draw as many groups as there are, `resamples` times, and return the mean of each draw."""
+def _resampled_means(values: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
+    """Draw as many rows as there are, `resamples` times, and return the mean of each draw.
+
+    Args:
+        values: shape (rows, figures).
+        seed: of the draws.
+        resamples: how many draws.
+
+    Returns:
+        Shape (resamples, figures).
+    """
     rng = np.random.default_rng(seed)
-    count = len(totals)
+    count = len(values)
     block = max(1, _DRAWS_AT_ONCE // count)
     means = []
     for done in range(0, resamples, block):
-        drawn = rng.integers(count, size=(min(block, resamples - done), count))
-        means.append(totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+        draws = min(block, resamples - done)
+        drawn = rng.integers(count, size=(draws, count)) + np.arange(draws)[:, None] * count
+        # How often each row was drawn: the means of all figures are then one matrix product.
+        weights = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
+        means.append(weights @ values / count)
     return np.concatenate(means)
 
 
-def _bounds(means: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def _bounds(
+    means: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high
 
 
 def _sample(values: Sequence[float]) -> NDArray[np.float64]:

@@ -167,6 +167,15 @@ OUTCOME = (
     Column("cold_start_s", "number", "s", "from asking for the engine to the first answer"),
 )
 
+ANSWERS = (
+    Column("length_ratio", "number", "1", "words of all answers over words of their references"),
+    Column("answer_words_mean", "number", "1", "words of an answer"),
+    Column("empty_answers", "integer", "1", "answers without text"),
+    Column("refusals", "integer", "1", "answers that open by declining to answer (English phrases)"),
+    Column("truncated_answers", "integer", "1", "answers cut off at max_tokens"),
+    Column("finish_reasons", "counts", "1", "answers by the server's word for why they ended"),
+)
+
 CLIENT = (
     Column("client_ttft_bias_s", "number", "s", "what the client adds to TTFT, from calibration"),
     Column("client_itl_bias_s", "number", "s", "what the client adds to a gap, from calibration"),
@@ -191,6 +200,7 @@ BENCHMARK: tuple[Column, ...] = (
     Column("questions", "integer", "1", "distinct questions graded"),
     *_quality_columns(),
     Column("corpus_bleu", "number", "1", "BLEU over all answers (sacrebleu), 0 to 1"),
+    *ANSWERS,
     *CLIENT,
     *COST,
 )
@@ -231,6 +241,10 @@ RESPONSES: tuple[Column, ...] = (
     Column("question", "text", "", "text of the question; null unless texts are kept"),
     Column("reference", "text", "", "reference answer; null unless texts are kept"),
     Column("answer", "text", "", "text of the answer; null unless texts are kept"),
+    Column("answer_words", "integer", "1", "words of the answer"),
+    Column("reference_words", "integer", "1", "words of the reference answer"),
+    Column("finish_reason", "text", "", "stop or length"),
+    Column("refusal", "flag", "", "the answer opens by declining to answer (English phrases)"),
     *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
 )
 """`responses.parquet`: one row a measured answer, with its scores."""

@@ -11,6 +11,7 @@ from medsweep.datasets.spec import Pair
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.faults import is_refusal
 from medsweep.metrics.latency import (
     count_by_kind,
     goodput_rps,
@@ -19,8 +20,9 @@ from medsweep.metrics.latency import (
     summarise,
     window_s,
 )
-from medsweep.metrics.quality import AnswerScore, corpus_bleu, score_answer, summarise_quality
+from medsweep.metrics.quality import score_answer
 from medsweep.metrics.statistics import repeat_interval
+from medsweep.metrics.tally import AnswerTally
 from medsweep.results.schema import LATENCIES, STATISTICS
 from medsweep.sweep.spec import ObjectivesSpec
 
@@ -86,6 +88,10 @@ def response_rows(
             **visit.columns,
             "index": record.index,
             "question_id": record.question_id,
+            "answer_words": len(record.text.split()),
+            "reference_words": len(pair.answer.split()),
+            "finish_reason": record.finish_reason,
+            "refusal": is_refusal(record.text),
             **asdict(score_answer(record.text, pair.answer)),
         }
         if keep_text:
@@ -176,17 +182,21 @@ def _quality(
 ) -> dict[str, Any]:
     if not answered:
         return {}
-    references = [pairs[record.question_id].answer for record in answered]
-    scores: list[AnswerScore] = [
-        score_answer(record.text, reference)
-        for record, reference in zip(answered, references, strict=True)
-    ]
-    questions = [record.question_id for record in answered]
+    tally = AnswerTally()
+    for record in answered:
+        reference = pairs[record.question_id].answer
+        tally.add(record.text, reference, record.question_id, record.finish_reason)
     row: dict[str, Any] = {
-        "questions": len(set(questions)),
-        "corpus_bleu": corpus_bleu([record.text for record in answered], references),
+        "questions": tally.questions,
+        "corpus_bleu": tally.corpus_bleu,
+        "length_ratio": tally.length_ratio,
+        "answer_words_mean": tally.answer_words_mean,
+        "empty_answers": tally.empty,
+        "refusals": tally.refusals,
+        "truncated_answers": tally.truncated,
+        "finish_reasons": dict(tally.finish_reasons),
     }
-    for name, summary in summarise_quality(scores, questions, seed=seed).items():
+    for name, summary in tally.figures(seed).items():
         row |= {name: summary.mean, f"{name}_low": summary.low}
         row |= {f"{name}_high": summary.high, f"{name}_max": summary.max}
     return row

@@ -1,40 +1,58 @@
+import gzip
+import json
+import os
+import random
 import re
 import string
-from dataclasses import astuple, replace
+from dataclasses import astuple
+from pathlib import Path
 
 import pytest
-import sacrebleu
-from rouge_score import rouge_scorer
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU
 
-from medsweep.metrics.quality import (
-    QUALITY_METRICS,
-    AnswerScore,
-    corpus_bleu,
-    exact_match,
-    ngram_match,
-    normalise,
-    score_answer,
-    summarise_quality,
-    token_f1,
+from medsweep.metrics.quality import QUALITY_METRICS, AnswerScore, score_answer
+
+MEDQUAD = Path(
+    os.environ.get("MEDSWEEP_MEDQUAD", Path(__file__).parents[4] / "shared/data/medquad.jsonl.gz")
 )
 
+# What the rules of the three programs treat in a special way, in every position they look at.
 PAIRS = [
     ("Rest and drink water.", "Rest and drink water."),
     ("The flu is a viral infection of the lungs.", "Flu is an infection of the airways (viral)."),
     ("Take aspirin, aspirin, aspirin!", "Aspirin is taken daily; aspirin thins the blood."),
-    ("Symptoms include fever, cough and fatigue.", "Fevers, coughing and being tired."),
-    ("Il faut consulter un médecin.", "See a doctor at once."),
-    ("drink water", "Please drink water"),
+    ("Il faut consulter un médecin.", "Il faut consulter un medecin."),
     ("insulin", "Insulin lowers blood sugar."),
+    ("a b c d e f g", "b a c d x e g f"),
+    ("a a a a a", "a a a"),
     ("", "No treatment is known."),
     ("No treatment is known.", ""),
+    ("  \n\t ", "..."),
+    ("the", "..."),
+    ("1.5 mg, 3,000 IU; 10-20 days.", "1.5mg ,3,000IU; 10-20days . 5- 6,- 7.,8"),
+    (".,5 x.,y ,.-", "x.,5 .,5 -,. 5-.,"),
+    ("<skipped>one-\ntwo &amp;lt; &quot;three&quot; &#39;", 'onetwo < "three" &#39; &gt;&lt;'),
+    ("x{y|z}~[\\]^_`", "x { y | z } ~ [ \\ ] ^ _ `"),
+    ("5% of 7$ @ 8# (9) 1/2 don't", "5 % of 7 $ @ 8 # ( 9 ) 1 / 2 don ' t"),
+    # Lower case that depends on the neighbour or has more letters: sigma, dotted I, sharp s.
+    ("\u0391\u03a3 \u03b2\u03a3. \u03a3 \u0130s", "\u03b1\u03c2 \u03b2\u03c3 \u03c3 i\u0307s"),
+    # Digits and letters beyond ASCII, dashes and quotes beyond ASCII, spaces beyond ASCII.
+    (
+        "co\u2082 10\u00b3 \u00bd the\u2013a\u2026 \u201can\u201d a\u00a0b",
+        "CO2 10 3 the a an \u2028 a b",
+    ),
+    ("a\x1cb\x85c\u3000d\x0b.\x0c,", "a b c d . ,"),
+    ("end.\r\n- item-\n  two\n", "end. - itemtwo"),
+    ("the the-a the_a a's an.d", "thea as and the_a"),
+    ("٣.٤ ५,६ 7.٨", "٣ . ٤ 7 . ٨"),
 ]
-PERFECT = AnswerScore(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def squad_tokens(text: str) -> list[str]:
-    kept = "".join(c for c in text.lower() if c not in set(string.punctuation))
-    return [word for word in re.split(r"\s+", kept) if word not in {"", "a", "an", "the"}]
+    """As SQuAD's own script does it, step by step."""
+    kept = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split()).split()
 
 
 def squad_f1(prediction: str, reference: str) -> float:
@@ -52,56 +70,103 @@ def squad_f1(prediction: str, reference: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-@pytest.mark.parametrize(("prediction", "reference"), PAIRS)
-def test_figures_equal_their_libraries(prediction: str, reference: str) -> None:
-    score = score_answer(prediction, reference)
-    bleu = sacrebleu.sentence_bleu(prediction, [reference], use_effective_order=True).score
+def by_their_programs(prediction: str, reference: str) -> tuple[float, ...]:
+    """Exact match, BLEU, ROUGE-1, -2, -L and F1."""
     kinds = ["rouge1", "rouge2", "rougeL"]
-    rouge = rouge_scorer.RougeScorer(kinds, use_stemmer=False).score(reference, prediction)
-    assert score.bleu == pytest.approx(bleu / 100, abs=1e-6)
-    assert (score.rouge1, score.rouge2, score.rouge_l) == pytest.approx(
-        tuple(rouge[kind].fmeasure for kind in kinds), abs=1e-6
+    rouge = RougeScorer(kinds).score(reference, prediction)
+    bleu = BLEU(effective_order=True).sentence_score(prediction, [reference]).score
+    return (
+        float(squad_tokens(prediction) == squad_tokens(reference)),
+        bleu / 100,
+        *(rouge[kind].fmeasure for kind in kinds),
+        squad_f1(prediction, reference),
     )
-    assert score.token_f1 == pytest.approx(squad_f1(prediction, reference), abs=1e-6)
-    assert score.exact_match == float(squad_tokens(prediction) == squad_tokens(reference))
-    assert all(0 <= figure <= 1 for figure in astuple(score))
 
 
-def test_corpus_bleu_equals_sacrebleu_and_is_not_the_mean_of_sentences() -> None:
-    predictions, references = [list(side) for side in zip(*PAIRS, strict=True)]
-    direct = sacrebleu.corpus_bleu(predictions, [references]).score / 100
-    sentences = [score_answer(*pair).bleu for pair in PAIRS]
-    assert corpus_bleu(predictions, references) == pytest.approx(direct, abs=1e-6)
-    assert abs(direct - sum(sentences) / len(sentences)) > 0.01
+def by_us(prediction: str, reference: str) -> tuple[float, ...]:
+    score = score_answer(prediction, reference)
+    return (
+        score.exact_match,
+        score.bleu,
+        score.rouge1,
+        score.rouge2,
+        score.rouge_l,
+        score.token_f1,
+    )
+
+
+@pytest.mark.parametrize(("prediction", "reference"), PAIRS)
+def test_figures_equal_their_programs(prediction: str, reference: str) -> None:
+    for pair in ((prediction, reference), (reference, prediction)):
+        assert by_us(*pair) == pytest.approx(by_their_programs(*pair), abs=1e-6)
+        assert all(0 <= figure <= 1 for figure in astuple(score_answer(*pair)))
+
+
+def test_figures_equal_their_programs_on_random_texts() -> None:
+    rng = random.Random(5)
+    letters = [
+        "a",
+        "an",
+        "the",
+        "b",
+        "B.",
+        "5",
+        "5.",
+        ",5",
+        "5-",
+        "-",
+        ".",
+        ",",
+        "&",
+        "'",
+        "é",
+        "x\n",
+    ]
+    for _ in range(300):
+        one, two = ["".join(rng.choices(letters, k=rng.randrange(40))) for _ in "ab"]
+        assert by_us(one, two) == pytest.approx(by_their_programs(one, two), abs=1e-6)
+
+
+def test_figures_equal_their_programs_on_medquad() -> None:
+    if not MEDQUAD.is_file():
+        pytest.skip(f"{MEDQUAD}: no such file; set MEDSWEEP_MEDQUAD")
+    with gzip.open(MEDQUAD, "rt", encoding="utf-8") as lines:
+        answers = [answer for line in lines if (answer := json.loads(line)["answer"])]
+    assert len(answers) > 14_000
+    rng = random.Random(3)
+    for _ in range(40):
+        # One answer against another, and against itself with words lost and out of order.
+        one, two = rng.sample([answer for answer in answers if len(answer) < 1500], 2)
+        words = [word for word in re.split(r"( )", two) if rng.random() < 0.8]
+        for pair in ((one, two), ("".join(words), two)):
+            assert by_us(*pair) == pytest.approx(by_their_programs(*pair), abs=1e-6)
 
 
 def test_a_perfect_answer_scores_1_and_not_more() -> None:
     text = "Aspirin lowers fever and thins blood."
-    assert score_answer(text, text) == PERFECT
-    assert corpus_bleu([text] * 150, [text] * 150) == 1.0
-
-
-def test_normalise_by_hand() -> None:
-    assert normalise("  The  heart's\tan 'organ' — a PUMP. ") == "hearts organ — pump"
-    assert normalise("theatre analysis") == "theatre analysis"  # an article is a whole word
+    assert score_answer(text, text) == AnswerScore(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def test_exact_match_and_token_f1_by_hand() -> None:
-    assert exact_match("The flu.", "flu") == 1.0
-    assert exact_match("flu shot", "flu") == 0.0
-    assert token_f1("flu flu shot", "flu vaccine") == pytest.approx(2 / 5)  # one flu in common
+    assert score_answer("The flu.", "flu").exact_match == 1.0
+    assert score_answer("flu shot", "flu").exact_match == 0.0
+    # one flu in common
+    assert score_answer("flu flu shot", "flu vaccine").token_f1 == pytest.approx(2 / 5)
 
 
-def test_ngram_match_by_hand() -> None:
-    # reference: 3 + 2 + 1 n-grams; the answer has x, y, z and "x y"
-    assert ngram_match("z x y", "x y z") == pytest.approx(4 / 6)
-    # of the reference's x, x, "x x" the one x covers one
-    assert ngram_match("x", "x x") == pytest.approx(1 / 3)
-    # and three of them cover no more than the one x there is
-    assert ngram_match("x x x", "x y") == pytest.approx(1 / 3)
-    # words beyond the reference cost nothing, and 5-grams do not count
-    assert ngram_match("v w x y z and more", "v w x y z") == 1.0
-    assert ngram_match("v w x y other z", "v w x y z") == pytest.approx(11 / 14)
+@pytest.mark.parametrize(
+    ("prediction", "reference", "share"),
+    [
+        ("z x y", "x y z", 4 / 6),  # 3 + 2 + 1 n-grams; the answer has x, y, z and "x y"
+        ("x", "x x", 1 / 3),  # of the reference's x, x, "x x" the one x covers one
+        ("x x x", "x y", 1 / 3),  # and three of them cover no more than the one x there is
+        ("v w x y z and more", "v w x y z", 1.0),  # words beyond the reference cost nothing
+        ("v w x y other z", "v w x y z", 11 / 14),  # 5-grams do not count
+        ("x y", "y x", 2 / 3),  # the end of one text and the start of the other are no bigram
+    ],
+)
+def test_ngram_match_by_hand(prediction: str, reference: str, share: float) -> None:
+    assert score_answer(prediction, reference).ngram_match == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -116,28 +181,3 @@ def test_empty_texts_have_defined_figures(prediction: str, reference: str, squad
 def test_metric_names_are_fixed() -> None:
     names = ("exact_match", "ngram_match", "bleu", "rouge1", "rouge2", "rouge_l", "token_f1")
     assert names == QUALITY_METRICS
-
-
-def test_summary_averages_answers_to_one_question_first() -> None:
-    scores = [replace(PERFECT, bleu=bleu) for bleu in (0.0, 0.0, 0.6, 0.5)]
-    summary = summarise_quality(scores, ["a", "a", "a", "b"], seed=1)
-    assert tuple(summary) == QUALITY_METRICS
-    bleu = summary["bleu"]
-    assert bleu.mean == pytest.approx(0.35)  # questions 0.2 and 0.5
-    assert (bleu.low, bleu.high) == pytest.approx((0.2, 0.5))
-    assert bleu.max == 0.6
-    assert astuple(summary["token_f1"]) == (1.0, 1.0, 1.0, 1.0)
-
-
-def test_one_question_has_no_bounds() -> None:
-    only = summarise_quality([PERFECT, PERFECT], ["a", "a"], seed=1)["rouge_l"]
-    assert (only.mean, only.low, only.high) == (1.0, None, None)
-
-
-def test_nothing_is_dropped_silently() -> None:
-    with pytest.raises(ValueError, match="there are 2 and 1"):
-        corpus_bleu(["x", "y"], ["x"])
-    with pytest.raises(ValueError, match="there are 1 and 2"):
-        summarise_quality([PERFECT], ["a", "b"], seed=1)
-    with pytest.raises(ValueError, match="at least one"):
-        summarise_quality([], [], seed=1)

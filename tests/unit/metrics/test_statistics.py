@@ -1,4 +1,7 @@
 import math
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from scipy import stats
 from medsweep.metrics import statistics
 from medsweep.metrics.statistics import (
     Interval,
-    bootstrap_interval,
+    bootstrap_intervals,
     paired_bootstrap,
     percentile,
     percentile_floor,
@@ -44,10 +47,14 @@ def test_repeat_interval_by_hand() -> None:
 
 def test_one_sample_has_a_mean_and_no_bounds() -> None:
     assert repeat_interval([4.0]) == Interval(4.0, None, None)
-    assert bootstrap_interval([4.0], seed=1) == Interval(4.0, None, None)
-    assert bootstrap_interval([3.0, 5.0], seed=1, groups=["q", "q"]) == Interval(4.0, None, None)
+    assert one_interval([4.0], seed=1) == Interval(4.0, None, None)
     single = paired_bootstrap([1.0], [3.0], seed=1)
     assert (single.mean, single.low, single.high, single.p_value) == (2.0, None, None, None)
+
+
+def one_interval(values: Sequence[float], *, seed: int, **options: Any) -> Interval:
+    (interval,) = bootstrap_intervals(np.array(values)[:, None], seed=seed, **options)
+    return interval
 
 
 def covers(interval: Interval, truth: float) -> bool:
@@ -61,42 +68,38 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     repeats = [covers(repeat_interval(rng.normal(5, 2, 3).tolist()), 5) for _ in range(600)]
     assert 0.93 <= np.mean(repeats) <= 0.97
     samples = [
-        covers(bootstrap_interval(rng.normal(5, 2, 60).tolist(), seed=n, resamples=500), 5)
+        covers(one_interval(rng.normal(5, 2, 60).tolist(), seed=n, resamples=500), 5)
         for n in range(600)
     ]
     assert 0.92 <= np.mean(samples) <= 0.97
     half = [
-        covers(bootstrap_interval(rng.normal(5, 2, 60).tolist(), seed=n, confidence=0.5), 5)
+        covers(one_interval(rng.normal(5, 2, 60).tolist(), seed=n, confidence=0.5), 5)
         for n in range(300)
     ]
     assert 0.42 <= np.mean(half) <= 0.58
 
 
-def test_answers_to_one_question_are_drawn_together() -> None:
-    rng = np.random.default_rng(3)
-    hits = {"grouped": 0, "single": 0}
-    questions = [f"q{n}" for n in range(30) for _ in range(5)]
-    for seed in range(200):
-        values = np.repeat(rng.normal(0, 1, 30), 5).tolist()
-        grouped = bootstrap_interval(values, seed=seed, groups=questions, resamples=400)
-        hits["grouped"] += covers(grouped, 0)
-        hits["single"] += covers(bootstrap_interval(values, seed=seed, resamples=400), 0)
-    assert hits["grouped"] >= 180
-    assert hits["single"] <= 140  # five copies of a value are not five samples
+def test_figures_that_are_drawn_together_have_their_own_intervals() -> None:
+    values = np.random.default_rng(2).normal(size=(40, 2))
+    together = bootstrap_intervals(values, seed=1)
+    for place in (0, 1):
+        alone = one_interval(values[:, place].tolist(), seed=1)
+        assert astuple(together[place]) == pytest.approx(astuple(alone))
+    assert together[0] != together[1]
 
 
 def test_bootstrap_follows_its_seed() -> None:
     values = [0.1, 0.9, 0.4, 0.3, 0.7]
-    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
-    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+    assert one_interval(values, seed=1) == one_interval(values, seed=1)
+    assert one_interval(values, seed=1) != one_interval(values, seed=2)
 
 
 def test_a_large_sample_is_drawn_in_blocks_to_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = bootstrap_interval(list(range(50)), seed=5)
+    whole = one_interval(list(range(50)), seed=5)
     monkeypatch.setattr(statistics, "_DRAWS_AT_ONCE", 333)
-    assert bootstrap_interval(list(range(50)), seed=5) == whole
+    assert one_interval(list(range(50)), seed=5) == whole
 
 
 def test_paired_bootstrap_sees_what_an_unpaired_look_would_not() -> None:
@@ -134,10 +137,8 @@ def test_p_value_without_a_difference_is_small_only_as_often_as_it_says() -> Non
 def test_nothing_is_dropped_silently() -> None:
     with pytest.raises(ValueError, match="there are 2 and 1 of them"):
         paired_bootstrap([1.0, 2.0], [1.0], seed=1)
-    with pytest.raises(ValueError, match="values and groups belong together"):
-        bootstrap_interval([1.0, 2.0], seed=1, groups=["q"])
     with pytest.raises(ValueError, match="no values"):
-        bootstrap_interval([], seed=1)
+        one_interval([], seed=1)
     with pytest.raises(ValueError, match="no values"):
         repeat_interval([])
     with pytest.raises(ValueError, match="no values"):

@@ -1,0 +1,174 @@
+"""Grade answers one by one and keep only their figures, so that texts need not fit in memory."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from medsweep.metrics.bleu import BleuCounts, bleu
+from medsweep.metrics.faults import TRUNCATED, is_empty, is_refusal
+from medsweep.metrics.quality import (
+    QUALITY_METRICS,
+    AnswerScore,
+    QualitySummary,
+    score_and_count,
+)
+from medsweep.metrics.statistics import bootstrap_intervals
+
+STRATA = (50, 150, 400)
+"""First words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Answers whose references are of like length; short ones flatter some figures.
+
+    Attributes:
+        words_from: words of the shortest reference that belongs here.
+        words_below: words of the shortest one that no longer does; None without a limit.
+        answers: answers in it.
+        means: mean over answers by name of the figure; empty without answers.
+        length_ratio: words of the answers over those of the references; None without words.
+    """
+
+    words_from: int
+    words_below: int | None
+    answers: int
+    means: dict[str, float]
+    length_ratio: float | None
+
+
+class AnswerTally:
+    """Takes answers with their references, and keeps 80 bytes of figures of each.
+
+    Attributes:
+        empty: answers without text.
+        refusals: answers that open by declining to answer.
+        finish_reasons: answers by the server's word for why they ended.
+    """
+
+    def __init__(self) -> None:
+        self.empty = 0
+        self.refusals = 0
+        self.finish_reasons = Counter[str]()
+        self._figures = {name: array("d") for name in QUALITY_METRICS}
+        self._questions = array("q")
+        self._numbers: dict[str, int] = {}
+        self._next = 0
+        self._answer_words, self._reference_words = array("q"), array("q")
+        self._bleu = BleuCounts()
+
+    def __len__(self) -> int:
+        """Return how many answers were added."""
+        return len(self._questions)
+
+    def add(
+        self,
+        answer: str,
+        reference: str,
+        question_id: str | None = None,
+        finish_reason: str | None = None,
+    ) -> AnswerScore:
+        """Grade an answer and add it.
+
+        Args:
+            answer: what was generated.
+            reference: what it is held against.
+            question_id: answers with one id are one question; None is a question of its own.
+            finish_reason: why it ended; None is not counted.
+        """
+        score, counts = score_and_count(answer, reference)
+        for name, values in self._figures.items():
+            values.append(getattr(score, name))
+        self._questions.append(self._number(question_id))
+        self._answer_words.append(len(answer.split()))
+        self._reference_words.append(len(reference.split()))
+        self._bleu += counts
+        self.empty += is_empty(answer)
+        self.refusals += is_refusal(answer)
+        if finish_reason is not None:
+            self.finish_reasons[finish_reason] += 1
+        return score
+
+    @property
+    def truncated(self) -> int | None:
+        """Answers that were cut off at the longest allowed; None where no reason was given."""
+        return self.finish_reasons[TRUNCATED] if self.finish_reasons else None
+
+    @property
+    def questions(self) -> int:
+        """Distinct questions."""
+        return self._next
+
+    @property
+    def corpus_bleu(self) -> float | None:
+        """Sacrebleu's corpus BLEU with its default settings, 0 to 1; None without answers."""
+        return bleu(self._bleu, sentence=False) if len(self) else None
+
+    @property
+    def length_ratio(self) -> float | None:
+        """Words of all answers over words of all references; None without reference words."""
+        return _ratio(sum(self._answer_words), sum(self._reference_words))
+
+    @property
+    def answer_words_mean(self) -> float | None:
+        """Words of an answer; None without answers."""
+        return _ratio(sum(self._answer_words), len(self))
+
+    def figures(self, seed: int) -> dict[str, QualitySummary]:
+        """Return each quality figure by its name in `QUALITY_METRICS`; empty without answers.
+
+        Args:
+            seed: of the bootstrap over questions.
+        """
+        if not len(self):
+            return {}
+        member = np.asarray(self._questions)
+        answers = np.bincount(member)
+        by_question = np.column_stack(
+            [np.bincount(member, weights=values) / answers for values in self._figures.values()]
+        )
+        intervals = bootstrap_intervals(by_question, seed=seed)
+        return {
+            name: QualitySummary(interval.mean, interval.low, interval.high, max(values))
+            for (name, values), interval in zip(self._figures.items(), intervals, strict=True)
+        }
+
+    def strata(self) -> list[Stratum]:
+        """Return the figures by length of the reference, in words."""
+        words = np.asarray(self._reference_words)
+        place = np.searchsorted(STRATA, words, side="right")
+        table = []
+        for number, start in enumerate((0, *STRATA)):
+            inside = place == number
+            count = int(inside.sum())
+            table.append(
+                Stratum(
+                    words_from=start,
+                    words_below=STRATA[number] if number < len(STRATA) else None,
+                    answers=count,
+                    means={
+                        name: float(np.asarray(values)[inside].mean())
+                        for name, values in self._figures.items()
+                        if count
+                    },
+                    length_ratio=_ratio(
+                        int(np.asarray(self._answer_words)[inside].sum()), int(words[inside].sum())
+                    ),
+                )
+            )
+        return table
+
+    def _number(self, question_id: str | None) -> int:
+        number = self._next
+        if question_id is not None:
+            number = self._numbers.setdefault(question_id, number)
+        self._next = max(self._next, number + 1)
+        return number
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,119 @@
+"""What grading costs: 10,000 pairs of MedQuAD's lengths, by us and by the programs that we equal.
+
+The `evaluate` package downloads a script for each of its metrics. Where there is no hub its metrics
+cannot be loaded, so the peer here is what those scripts call, in the way they call it: rouge-score's
+`RougeScorer.score` a pair, `sacrebleu.corpus_bleu`, and SQuAD's script. BLEU of each answer, which
+`evaluate` has no metric for, is timed apart.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import resource
+import string
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from medsweep.datasets.load import load_pairs
+from medsweep.datasets.spec import DatasetSpec
+from medsweep.metrics.tally import AnswerTally
+
+PAIRS = 10_000
+MEDIAN_WORDS, SPREAD = 138, 0.9
+"""Of MedQuAD's answers: median, and standard deviation of the logarithm."""
+
+
+def texts(count: int) -> list[tuple[str, str]]:
+    """Answers and references with MedQuAD's lengths, made of the embedded corpus's words.
+
+    Half of an answer's words are its reference's, in runs, as a fine-tuned model's are.
+    """
+    rng = random.Random(1)
+    words = " ".join(pair.answer for pair in load_pairs(DatasetSpec()).pairs).split()
+    pairs = []
+    for _ in range(count):
+        length = min(max(int(rng.lognormvariate(0, SPREAD) * MEDIAN_WORDS), 1), 4281)
+        start = rng.randrange(len(words))
+        reference = (words * 2)[start : start + length]
+        answer: list[str] = []
+        while len(answer) < length:
+            source = reference if rng.random() < 0.5 else words
+            place = rng.randrange(len(source))
+            answer += source[place : place + rng.randrange(1, 8)]
+        pairs.append((" ".join(answer), " ".join(reference)))
+    return pairs
+
+
+@pytest.mark.timeout(1800)
+def test_grading_against_the_programs_it_equals() -> None:
+    pairs = texts(PAIRS)
+    lengths = sorted(len(reference.split()) for _, reference in pairs)
+    print(f"\n{PAIRS} pairs, median {lengths[PAIRS // 2]} words, CPU seconds on one core")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ours = timed(lambda: ours_all(pairs))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(
+        f"{ours:7.1f} s  all seven figures, corpus BLEU and intervals; {grown:.0f} MiB more memory"
+    )
+    rouge = timed(lambda: rouge_score(pairs))
+    corpus = timed(lambda: corpus_bleu(pairs))
+    squad = timed(lambda: [squad_script(*pair) for pair in pairs])
+    sentence = timed(lambda: sentence_bleu(pairs))
+    print(f"{rouge:7.1f} s  rouge-score, 1, 2 and L")
+    print(f"{corpus:7.1f} s  sacrebleu, corpus")
+    print(f"{squad:7.1f} s  SQuAD's script")
+    print(f"{sentence:7.1f} s  sacrebleu, every answer")
+    print(f"as evaluate has it: {(rouge + corpus + squad) / ours:.1f} times our time;", end=" ")
+    print(f"with BLEU of every answer: {(rouge + corpus + squad + sentence) / ours:.1f} times")
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def ours_all(pairs: list[tuple[str, str]]) -> None:
+    tally = AnswerTally()
+    for answer, reference in pairs:
+        tally.add(answer, reference)
+    assert tally.figures(seed=1)
+    assert tally.corpus_bleu
+
+
+def rouge_score(pairs: list[tuple[str, str]]) -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
+    for answer, reference in pairs:
+        scorer.score(reference, answer)
+
+
+def corpus_bleu(pairs: list[tuple[str, str]]) -> None:
+    import sacrebleu
+
+    sacrebleu.corpus_bleu([answer for answer, _ in pairs], [[truth for _, truth in pairs]])
+
+
+def sentence_bleu(pairs: list[tuple[str, str]]) -> None:
+    from sacrebleu.metrics import BLEU
+
+    scorer = BLEU(effective_order=True)
+    for answer, reference in pairs:
+        scorer.sentence_score(answer, [reference])
+
+
+def squad_script(answer: str, reference: str) -> tuple[bool, float]:
+    """Exact match and F1 in the steps of SQuAD's script, each of which normalises anew."""
+
+    def normalise(text: str) -> str:
+        bare = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+        return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+    said, wanted = normalise(answer).split(), normalise(reference).split()
+    common = (Counter(said) & Counter(wanted)).total()
+    return normalise(answer) == normalise(reference), 2 * common / (len(said) + len(wanted))

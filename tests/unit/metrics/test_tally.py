@@ -1,0 +1,110 @@
+import tracemalloc
+from dataclasses import astuple
+
+import pytest
+import sacrebleu
+
+from medsweep.metrics.quality import QUALITY_METRICS
+from medsweep.metrics.tally import AnswerTally
+
+PERFECT = "Aspirin lowers fever and thins blood."
+
+
+def tally_of(*answers: tuple[str, ...]) -> AnswerTally:
+    tally = AnswerTally()
+    for answer in answers:
+        tally.add(*answer)
+    return tally
+
+
+def test_corpus_bleu_equals_sacrebleu_and_is_not_the_mean_of_sentences() -> None:
+    pairs = [
+        (
+            "Symptoms include fever, cough and fatigue.",
+            "Symptoms are fever, cough and being tired.",
+        ),
+        ("", "No treatment is known."),
+        ("The flu is a viral infection of the lungs.", "Flu is an infection of the airways."),
+    ]
+    tally = tally_of(*pairs)
+    predictions, references = [list(side) for side in zip(*pairs, strict=True)]
+    direct = sacrebleu.corpus_bleu(predictions, [references]).score / 100
+    assert tally.corpus_bleu == pytest.approx(direct, abs=1e-6)
+    assert abs(direct - tally.figures(seed=1)["bleu"].mean) > 0.01
+    assert tally_of(*[(PERFECT, PERFECT)] * 150).corpus_bleu == 1.0
+
+
+def test_answers_to_one_question_are_averaged_first() -> None:
+    half = "flu other"  # F1 against "flu shot" is 1/2
+    tally = tally_of(
+        ("flu shot", "flu shot", "a"), (half, "flu shot", "a"), ("no", "flu shot", "b")
+    )
+    assert tally.questions == 2
+    figures = tally.figures(seed=1)
+    assert tuple(figures) == QUALITY_METRICS
+    found = figures["token_f1"]
+    assert found.mean == pytest.approx(0.375)  # questions 0.75 and 0
+    assert (found.low, found.high) == pytest.approx((0.0, 0.75))
+    assert found.max == 1.0
+
+
+def test_one_question_has_no_bounds_and_none_has_no_figures() -> None:
+    only = tally_of((PERFECT, PERFECT, "a"), (PERFECT, PERFECT, "a")).figures(seed=1)["rouge_l"]
+    assert astuple(only) == (1.0, None, None, 1.0)
+    empty = AnswerTally()
+    assert (empty.figures(seed=1), empty.corpus_bleu, empty.length_ratio) == ({}, None, None)
+    assert (empty.truncated, empty.answer_words_mean) == (None, None)
+    assert [stratum.answers for stratum in empty.strata()] == [0, 0, 0, 0]
+
+
+def test_without_ids_every_answer_is_a_question() -> None:
+    tally = tally_of((PERFECT, PERFECT), ("no", PERFECT), ("no", PERFECT, "named"))
+    assert tally.questions == 3
+
+
+def test_what_is_wrong_with_answers_is_counted() -> None:
+    tally = AnswerTally()
+    for answer, reason in (
+        ("one two", "stop"),
+        (" ", "stop"),
+        ("I cannot answer this.", "length"),
+        ("one", None),
+    ):
+        tally.add(answer, "one two three four", None, reason)
+    assert (tally.empty, tally.refusals, tally.truncated) == (1, 1, 1)
+    assert tally.finish_reasons == {"stop": 2, "length": 1}
+    assert tally.length_ratio == pytest.approx(7 / 16)
+    assert tally.answer_words_mean == pytest.approx(7 / 4)
+
+
+def test_strata_part_short_references_from_long_ones() -> None:
+    short, long = "one " * 49, "one " * 400
+    tally = tally_of((short, short), ("one", long), ("", "one " * 50))
+    strata = tally.strata()
+    assert [(each.words_from, each.words_below) for each in strata] == [
+        (0, 50),
+        (50, 150),
+        (150, 400),
+        (400, None),
+    ]
+    assert [each.answers for each in strata] == [1, 1, 0, 1]
+    assert strata[0].means["rouge1"] == 1.0
+    assert strata[0].length_ratio == 1.0
+    assert strata[2].means == {}
+    assert strata[3].means["rouge1"] == pytest.approx(2 / 401)
+    assert strata[3].length_ratio == pytest.approx(1 / 400)
+
+
+def test_texts_are_not_kept() -> None:
+    tally = AnswerTally()
+    tally.add("word", "word")  # imports, and what is remembered of words
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(50):
+        text = "word " * (800 + number)  # four kilobytes
+        tally.add(text, text)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert len(tally) == 51
+    # The interpreter keeps some freed tuples for later use; one kept text would weigh more.
+    assert grown < 50 * 1000

@@ -14,6 +14,7 @@ VERBS = {
     "validate": "check a sweep file; list every fault",
     "plan": "show what would run, and what cannot and why",
     "run": "run a sweep here, resumable",
+    "recommend": "say which configuration meets given limits, and with what chance",
     "report": "write report.html and figures of a finished sweep again",
     "models": "list the model catalogue",
     "hardware": "list the hardware profiles and this machine",

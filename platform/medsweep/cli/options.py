@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """Add the sweep file and its overrides."""
     parser.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's YAML file")
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add `--set`."""
     parser.add_argument(
         "--set",
         action="append",
@@ -59,3 +64,11 @@ def show(
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         )
+
+
+def seconds(text: str) -> float:
+    """Return a time such as `0.5s`, `500ms` or `0.5` in seconds, for argparse."""
+    for unit, factor in (("ms", 1e-3), ("s", 1.0)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    return float(text)

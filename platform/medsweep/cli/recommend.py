@@ -1,0 +1,174 @@
+"""`medsweep recommend`: which configuration to take, given limits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsweep.cli.options import add_json, seconds, show
+from medsweep.decide.limits import limit_options, make_limits
+from medsweep.errors import EXIT_DONE
+
+if TYPE_CHECKING:
+    from medsweep.decide.recommend import Verdict
+
+SHOWN = ("max-p95-ttft", "max-mean-e2e", "min-token-f1", "min-rouge-l", "max-usd-per-1k")
+LIMITS = """Any latency (ttft, tpot, itl, e2e, dispatch-delay) and statistic (mean, p50, p90, p95,
+p99) can be limited as --max-STATISTIC-LATENCY, any quality figure as --min-FIGURE."""
+
+EXAMPLE = """example:
+  medsweep recommend results/medlm-paper --max-p95-ttft 0.5s --min-token-f1 0.25 --rate 3"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a sweep's results")
+    limits = parser.add_argument_group("limits", LIMITS)
+    for option, column in limit_options().items():
+        is_time = column.endswith("_s")
+        limits.add_argument(
+            f"--{option}",
+            type=seconds if is_time else float,
+            metavar="TIME" if is_time else "VALUE",
+            help=f"bound of {column}" if option in SHOWN else argparse.SUPPRESS,
+        )
+    parser.add_argument(
+        "--rate", type=float, metavar="R", help="requests a second that must be answered"
+    )
+    add_json(parser)
+    parser.epilog = f"{EXAMPLE}\n\n{parser.epilog}"
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the ranking of each basis, what to take, and what to measure next."""
+    from medsweep.decide.candidates import candidates
+    from medsweep.decide.recommend import recommend
+    from medsweep.report.source import read_source
+
+    given = {
+        option: bound
+        for option in limit_options()
+        if (bound := getattr(options, option.replace("-", "_"))) is not None
+    }
+    found = candidates(read_source(options.folder).rows)
+    by_basis = {
+        basis: recommend(
+            [each for each in found if each.basis == basis], make_limits(given), options.rate
+        )
+        for basis in ("observed", "emulated", "predicted")
+        if any(each.basis == basis for each in found)
+    }
+    if options.json:
+        print(json.dumps({basis: _plain(ranked) for basis, ranked in by_basis.items()}, indent=2))
+        return EXIT_DONE
+    if not by_basis:
+        print("nothing was measured, so nothing can be recommended")
+    for basis, ranked in by_basis.items():
+        _print(basis, ranked)
+    return EXIT_DONE
+
+
+def _plain(ranked: Sequence[Verdict]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": verdict.candidate.model,
+            "variant": verdict.candidate.variant,
+            "profile": verdict.candidate.profile,
+            "load_point": verdict.candidate.load_point,
+            "probability": verdict.probability,
+            "met": verdict.is_met,
+            "missed": verdict.is_missed,
+            "replicas": verdict.replicas,
+            "usd_per_hour": verdict.usd_per_hour,
+            "checks": [
+                {
+                    "column": check.limit.column,
+                    "bound": check.limit.bound,
+                    "value": check.value,
+                    "probability": check.probability,
+                }
+                for check in verdict.checks
+            ],
+            "doubts": verdict.doubts,
+        }
+        for verdict in ranked
+    ]
+
+
+def _print(basis: str, ranked: Sequence[Verdict]) -> None:
+    from medsweep.decide.candidates import pareto_front
+
+    note = {
+        "observed": "",
+        "emulated": ": figures of the machine that stood in, not of the hardware that is named",
+        "predicted": ": computed from datasheets, not measured",
+    }[basis]
+    print(f"{basis}{note}")
+    show([_row(verdict) for verdict in ranked], as_json=False)
+    for sentence in _sentences(basis, ranked):
+        print(sentence)
+    front = pareto_front(
+        [verdict.candidate for verdict in ranked], higher=["token_f1"], lower=["e2e_mean_s"]
+    )
+    if front:
+        print(f"best trade-offs of token F1 and latency: {', '.join(each.name for each in front)}")
+    print()
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    chance = verdict.probability
+    price = verdict.usd_per_hour
+    return {
+        "configuration": verdict.candidate.name,
+        "load point": verdict.candidate.load_point,
+        "limits met": "unknown" if chance is None else f"{chance:.0%}",
+        **{
+            check.limit.column: None if check.value is None else f"{check.value:.3g}"
+            for check in verdict.checks
+        },
+        "replicas": verdict.replicas,
+        "USD/h": None if price is None else f"{price:.2f}",
+    }
+
+
+def _sentences(basis: str, ranked: Sequence[Verdict]) -> list[str]:
+    """Say what to take, what the next choices would give up, and what to measure next."""
+    from medsweep.decide.recommend import better, cheaper
+
+    first = ranked[0]
+    said = []
+    if first.is_met:
+        word = "take" if basis == "observed" else "first"
+        said.append(f"{word}: {first.candidate.name} at {first.candidate.load_point}")
+        less, more = cheaper(ranked, first), better(ranked, first)
+        if less is not None:
+            said.append(f"cheaper: {less.candidate.name}, {_gives_up(less)}")
+        if more is not None:
+            gain = (more.candidate.mean("token_f1") or 0) - (first.candidate.mean("token_f1") or 0)
+            said.append(f"better: {more.candidate.name}, token F1 {gain:+.3f}, {_gives_up(more)}")
+    else:
+        said.append("no configuration meets all limits beyond doubt")
+    thin = [verdict for verdict in ranked if not verdict.is_missed and verdict.doubts]
+    said += [
+        f"thin evidence, measure next: {verdict.candidate.name}: {'; '.join(verdict.doubts)}"
+        for verdict in thin[:3]
+    ]
+    if len(thin) > 3:
+        said.append(f"and {len(thin) - 3} more with thin evidence (--json lists all)")
+    return said
+
+
+def _gives_up(verdict: Verdict) -> str:
+    missed = [
+        f"{check.limit.column} {check.value:.3g} instead of {check.limit.bound:g}"
+        for check in verdict.checks
+        if check.value is not None and (check.probability or 0.0) < 0.5
+    ]
+    if missed:
+        return "which misses " + ", ".join(missed)
+    price = verdict.usd_per_hour
+    return "which meets the limits too" + (f", USD {price:.2f} an hour" if price else "")

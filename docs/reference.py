@@ -14,7 +14,7 @@ os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
 
 from medsweep.cli import VERBS, _parser
 from medsweep.config import Closed
-from medsweep.datasets.spec import DatasetSpec
+from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
 from medsweep.sweep.spec import (
@@ -47,6 +47,8 @@ def config_page() -> str:
     sections: list[tuple[str, type[Closed]]] = [
         ("The sweep", SweepSpec),
         ("dataset", DatasetSpec),
+        ("dataset.mix[]", MixSpec),
+        ("dataset.columns", ColumnsSpec),
         ("finetune", FineTuneSpec),
         ("serve", ServeSpec),
         ("load", LoadSpec),
@@ -109,10 +111,11 @@ def _columns(columns: Iterable[Column]) -> str:
 
 
 def _attributes(model: type[Closed]) -> dict[str, str]:
-    """Return the meaning of each field, from the `Attributes` of the class's docstring."""
-    text = inspect.getdoc(model) or ""
-    body = text.partition("Attributes:\n")[2]
-    entries = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", body, flags=re.M | re.S)
+    """Return the meaning of each field, from the `Attributes` of the classes' docstrings."""
+    entries: list[tuple[str, str]] = []
+    for ancestor in reversed(model.__mro__):
+        body = inspect.cleandoc(ancestor.__doc__ or "").partition("Attributes:\n")[2]
+        entries += re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", body, flags=re.M | re.S)
     return {name: " ".join(meaning.split()) for name, meaning in entries}
 
 

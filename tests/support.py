@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -41,6 +42,17 @@ def tool(name: str) -> str:
             pytest.fail(f"{message}; CI must install it")
         pytest.skip(message)
     return path
+
+
+def package(name: str) -> Any:
+    """Import a package of an extra; without it skip, saying so, or fail in CI."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        message = f"the package {name} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{message}; CI must install it")
+        pytest.skip(message)
 
 
 @dataclass

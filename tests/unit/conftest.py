@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.datasets.load import load_pairs
+from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.datasets.split import Split
 from medsweep.finetune.job import FineTuneJob, finetune
@@ -34,7 +34,7 @@ class FineTuned:
 @pytest.fixture(scope="session")
 def corpus() -> tuple[str, ...]:
     """The answers of the embedded corpus."""
-    return tuple(pair.answer for pair in load_pairs(DatasetSpec()).pairs)
+    return tuple(pair.answer for pair in load_sources(DatasetSpec())[0].pairs)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def session_cache(one_thread: None, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def fine_tuned(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
     """A stand-in for Llama 3, fine-tuned on 64 pairs."""
-    pairs = load_pairs(DatasetSpec()).pairs
+    pairs = load_sources(DatasetSpec())[0].pairs
     split = Split(tuple(pairs[:64]), tuple(pairs[300:306]), "hash-of-the-data", "70 of 600 pairs")
     job = FineTuneJob(
         weights=identify(MODELS[STANDIN], [pair.answer for pair in pairs[:100]]),

@@ -1,60 +1,142 @@
-"""`medsweep datasets`: list the datasets, or read one and count what is dropped."""
+"""`medsweep datasets`: list the datasets; read one, count what is cleaned, show or export it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.options import add_json, show
-from medsweep.errors import EXIT_DONE
+from medsweep.cli.options import add_json, add_overrides, load_sweep, show
+from medsweep.datasets.catalog import DATASETS
+from medsweep.errors import EXIT_DONE, InputError
 
-DATASETS = (
-    {
-        "dataset": "embedded",
-        "public": True,
-        "what": "question-answer pairs written for MedSweep; not medical advice",
-    },
-    {
-        "dataset": "medquad",
-        "public": True,
-        "what": "MedQuAD (CC BY 4.0), from dataset.path or from the hub (lavita/MedQuAD)",
-    },
-    {
-        "dataset": "local",
-        "public": False,
-        "what": "a .jsonl, .jsonl.gz, .csv or .parquet file given by dataset.path",
-    },
-)
+if TYPE_CHECKING:
+    from medsweep.datasets.spec import Pair
+
+HEADINGS = {
+    "name": "dataset",
+    "public": "public",
+    "licence": "licence",
+    "hub_id": "hub",
+    "what": "what",
+}
+TEMPLATE = "alpaca"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("--name", choices=[str(entry["dataset"]) for entry in DATASETS])
-    parser.add_argument("--path", help="the file of `local` or `medquad`")
+    parser.add_argument(
+        "dataset",
+        nargs="?",
+        metavar="NAME|SWEEP",
+        help="a dataset's name, or a sweep's YAML file: its dataset is sampled and split",
+    )
+    parser.add_argument("--path", help="file to read in place of the hub, or the file of `local`")
+    add_overrides(parser)
+    parser.add_argument(
+        "--show",
+        type=int,
+        default=0,
+        metavar="N",
+        help="show the first N rows as a model sees them",
+    )
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help="write all rows to a .parquet or .jsonl(.gz) file",
+    )
+    parser.add_argument(
+        "--template",
+        default=TEMPLATE,
+        help=f"prompt template of the column `prompt`; default: {TEMPLATE}",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, or what reading one dataset gives."""
-    if options.name is None:
-        show(DATASETS, as_json=options.json)
+    if options.dataset is None:
+        show(
+            [asdict(entry) for entry in DATASETS.values()], as_json=options.json, headings=HEADINGS
+        )
         return EXIT_DONE
-    from medsweep.datasets.load import load_pairs
+    if options.dataset.endswith((".yaml", ".yml")):
+        found, sides = _of_sweep(options)
+    else:
+        found, sides = _of_name(options)
+    rows = _rows(sides, options.template) if options.show or options.export else []
+    if options.export:
+        from medsweep.datasets.export import write_prompt_rows
+
+        write_prompt_rows(rows, options.export)
+    if options.json:
+        print(json.dumps({**found, "rows": rows[: options.show]}, indent=2))
+        return EXIT_DONE
+    for source in found["sources"]:
+        _print_source(source)
+    if "train" in found:
+        print(
+            f"{found['train']} to learn, {found['evaluation']} to ask; hash {found['sha256'][:16]}"
+        )
+    for row in rows[: options.show]:
+        print("\n" + "\n".join(f"{name}: {text}" for name, text in row.items()))
+    if options.export:
+        print(f"{len(rows)} rows in {options.export}")
+    return EXIT_DONE
+
+
+def _of_name(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Pair]]]:
+    from pydantic import ValidationError
+
+    from medsweep.datasets.load import load_sources
     from medsweep.datasets.spec import DatasetSpec
-    from medsweep.errors import InputError
 
     try:
-        spec = DatasetSpec(name=options.name, path=options.path)
-    except ValueError as error:
-        raise InputError(f"datasets: {error}") from None
-    loaded = load_pairs(spec)
-    if options.json:
-        print(
-            json.dumps(
-                {"pairs": len(loaded.pairs), "rows": loaded.rows, "dropped": dict(loaded.dropped)}
-            )
-        )
-    else:
-        print(loaded.summary())
-    return EXIT_DONE
+        spec = DatasetSpec(name=options.dataset, path=options.path)
+    except ValidationError as error:
+        raise InputError(f"datasets: {error.errors()[0]['ctx']['error']}") from None
+    [loaded] = load_sources(spec)
+    return {"sources": [loaded.record()]}, {"all": loaded.pairs}
+
+
+def _of_sweep(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Pair]]]:
+    from medsweep.datasets.split import load_split
+
+    options.sweep = Path(options.dataset)
+    if options.path:
+        options.overrides.append(f"dataset.path={options.path}")
+    spec = load_sweep(options)
+    split = load_split(spec.dataset, spec.seed)
+    found = {
+        "sources": [dict(source) for source in split.sources],
+        "train": len(split.train),
+        "evaluation": len(split.evaluation),
+        "sha256": split.sha256,
+    }
+    return found, {"train": list(split.train), "evaluation": list(split.evaluation)}
+
+
+def _rows(sides: dict[str, list[Pair]], template: str) -> list[dict[str, str]]:
+    from medsweep.datasets.export import prompt_rows
+    from medsweep.models.templates import TEMPLATES
+
+    return [
+        {**row, "side": side}
+        for side, pairs in sides.items()
+        for row in prompt_rows(pairs, TEMPLATES[template])
+    ]
+
+
+def _print_source(source: dict[str, Any]) -> None:
+    revision = f"@{source['revision']}" if source["revision"] else ""
+    print(
+        f"{source['name']}: {source['pairs']} pairs of {source['rows']} rows"
+        f" of {source['from']}{revision}"
+    )
+    for kind in ("dropped", "mended"):
+        for rule, count in source[kind].items():
+            print(f"  {kind} {count} by {rule}")

@@ -1,40 +1,39 @@
-"""Read question-answer pairs from the embedded corpus, a local file or the hub, and clean them."""
+"""Read question-answer pairs and clean them, counting what became of every row."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import json
-import re
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from medsweep.datasets import embedded
-from medsweep.datasets.spec import DatasetSpec, Pair
-from medsweep.errors import DatasetError
-
-MEDQUAD_HUB_ID = "lavita/MedQuAD"
+from medsweep.datasets.read import open_source
+from medsweep.datasets.rules import Draft, Rule, fold, rules
+from medsweep.datasets.spec import DatasetSpec, MixSpec, Pair
+from medsweep.errors import DatasetError, did_you_mean
 
 
 @dataclass
 class Loaded:
-    """Pairs that can be used, and what became of the other rows.
+    """The pairs of one source that can be used, and what became of the other rows.
 
     Attributes:
+        source: where they come from.
+        revision: the hub's commit; None for what is not on the hub.
         pairs: in the order of the source.
         rows: rows that the source held.
-        dropped: number of rows dropped, by reason.
-        examples: for each reason, where the first such row stands ("line 17").
+        dropped: number of rows dropped, by rule.
+        mended: number of rows kept but changed, by rule.
+        examples: for each reason to drop, where the first such row stands ("line 17").
     """
 
+    source: MixSpec
+    revision: str | None = None
     pairs: list[Pair] = field(default_factory=list)
     rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
     def drop(self, reason: str, where: str) -> None:
@@ -44,155 +43,106 @@ class Loaded:
 
     def summary(self) -> str:
         """Return one line: how many pairs, and what was dropped with the place of the first."""
-        reasons = ", ".join(
+        dropped = [
             f"{count} {reason} (first: {self.examples[reason]})"
             for reason, count in sorted(self.dropped.items())
-        )
-        return f"{len(self.pairs)} pairs of {self.rows} rows" + (
-            f"; dropped {reasons}" if reasons else ""
-        )
+        ]
+        mended = [f"{count} {rule}" for rule, count in sorted(self.mended.items())]
+        parts = [f"{len(self.pairs)} pairs of {self.rows} rows"]
+        parts += [f"dropped {', '.join(dropped)}"] if dropped else []
+        parts += [f"mended {', '.join(mended)}"] if mended else []
+        return "; ".join(parts)
+
+    def record(self) -> dict[str, Any]:
+        """Return what the provenance keeps of it; of a local file, the name without its folders."""
+        return {
+            "name": self.source.name,
+            "from": self.source.where.rpartition("/")[2] if self.source.path else self.source.where,
+            "revision": self.revision,
+            "licence": self.source.entry.licence,
+            "weight": self.source.weight,
+            "rows": self.rows,
+            "pairs": len(self.pairs),
+            "dropped": dict(sorted(self.dropped.items())),
+            "mended": dict(sorted(self.mended.items())),
+        }
 
 
-def load_pairs(spec: DatasetSpec) -> Loaded:
-    """Read and clean the pairs of a dataset.
+def load_sources(spec: DatasetSpec) -> list[Loaded]:
+    """Read and clean the pairs of each source of a dataset.
 
     Args:
-        spec: which dataset, and the rules.
+        spec: which sources, and the rules.
 
     Returns:
-        The usable pairs and the counts of dropped rows.
+        The usable pairs of each source and the counts of the other rows. A pair that two sources
+        have is the first one's.
 
     Raises:
-        DatasetError: the source is missing or unreadable, has no such column, leaves no pair, or
-            more than `max_unusable_fraction` of its rows are unreadable or empty.
+        DatasetError: a source is missing or unreadable, has no such column, leaves no pair, or more
+            than `max_unusable_fraction` of its rows are unreadable or empty.
     """
-    loaded = Loaded()
-    seen: set[str] = set()
+    # One set of rules for all sources: `duplicate` remembers what it saw.
+    active = rules(list(spec.rules), spec.max_answer_words)
+    return [
+        _load(
+            source,
+            active,
+            spec.max_unusable_fraction,
+            "dataset" if spec.mix is None else f"dataset.mix[{index}]",
+        )
+        for index, source in enumerate(spec.sources)
+    ]
+
+
+def _load(source: MixSpec, active: Sequence[Rule], limit: float, field_name: str) -> Loaded:
+    opened = open_source(source)
+    loaded = Loaded(source, opened.revision)
     columns: dict[str, None] = {}
-    for where, row in _rows(spec):
+    for where, row in opened.rows:
         loaded.rows += 1
-        columns |= dict.fromkeys(row if isinstance(row, dict) else ())
-        pair = _pair(spec, row, where, loaded)
-        if pair is None:
+        if not isinstance(row, dict):
+            loaded.drop("unreadable", where)
             continue
-        if pair.question_id in seen:
-            loaded.drop("duplicate", where)
-            continue
-        seen.add(pair.question_id)
-        loaded.pairs.append(pair)
-    source = spec.path or spec.name
-    for column in (spec.question_column, spec.answer_column):
+        columns |= dict.fromkeys(map(str, row))
+        pair = _pair(row, where, active, loaded)
+        if pair is not None:
+            loaded.pairs.append(pair)
+    for kind, column in zip(("question", "answer"), source.column_names, strict=False):
         # A column that no row has is a wrong column name; one that some row lacks is a dirty row.
         if columns and column not in columns:
+            nearest = did_you_mean(str(column), columns)
             raise DatasetError(
-                f"{source}: no row has a column {column!r}; the columns are "
-                f"{', '.join(map(str, columns))}; "
-                "set dataset.question_column and dataset.answer_column"
+                f"{source.where}: no row has a column {column!r}{nearest}; "
+                f"the columns are {', '.join(columns)}; set {field_name}.columns.{kind}"
             )
     unusable = loaded.dropped["unreadable"] + loaded.dropped["empty"]
-    if loaded.rows and unusable / loaded.rows > spec.max_unusable_fraction:
+    if loaded.rows and unusable / loaded.rows > limit:
         raise DatasetError(
-            f"{source}: {unusable} of {loaded.rows} rows are unreadable or empty, more than "
-            f"dataset.max_unusable_fraction = {spec.max_unusable_fraction}: {loaded.summary()}"
+            f"{source.where}: {unusable} of {loaded.rows} rows are unreadable or empty, more than "
+            f"dataset.max_unusable_fraction = {limit}: {loaded.summary()}"
         )
     if not loaded.pairs:
-        raise DatasetError(f"{source}: no usable pair: {loaded.summary()}")
+        raise DatasetError(f"{source.where}: no usable pair: {loaded.summary()}")
     return loaded
 
 
-def _pair(spec: DatasetSpec, row: Any, where: str, loaded: Loaded) -> Pair | None:
+def _pair(row: dict[str, Any], where: str, active: Sequence[Rule], loaded: Loaded) -> Pair | None:
     """Return one cleaned pair, or count why the row cannot be one."""
-    if not isinstance(row, dict):
-        loaded.drop("unreadable", where)
-        return None
-    question = clean(row.get(spec.question_column))
-    answer = clean(row.get(spec.answer_column))
-    if not question or not answer:
-        # Two thirds of MedQuAD's answers were withdrawn by their publisher; that is not dirt.
-        withheld = spec.name == "medquad" and question
-        loaded.drop("withheld" if withheld else "empty", where)
-        return None
-    if spec.max_answer_words is not None and len(answer.split()) > spec.max_answer_words:
-        loaded.drop("over-long", where)
-        return None
-    digest = hashlib.sha256(f"{question}\0{answer}".encode()).hexdigest()[:16]
-    kind = row.get("question_type")
-    return Pair(digest, question, answer, str(kind) if kind else None)
-
-
-def clean(value: object) -> str:
-    """Return text with white space folded and MedQuAD's doubled question marks ("X ? ?") mended."""
-    if not isinstance(value, str):
-        return ""
-    text = " ".join(value.split())
-    return re.sub(r"\s*\?(\s*\?)*$", "?", text)
-
-
-def _rows(spec: DatasetSpec) -> Iterator[tuple[str, Any]]:
-    """Yield (where it stands, row) of the source."""
-    if spec.name == "embedded":
-        yield from embedded.rows()
-    elif spec.path is None:
-        yield from _hub_rows(MEDQUAD_HUB_ID)
-    else:
-        path = Path(spec.path).expanduser()
-        if not path.is_file():
-            raise DatasetError(f"dataset.path: {path}: no such file")
-        try:
-            yield from _file_rows(path)
-        except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
-            raise DatasetError(f"dataset.path: {path}: cannot be read: {error}") from None
-
-
-def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    name = path.name
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        opened: TextIO
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if name.endswith(".gz")
-            else path.open(encoding="utf-8-sig") as opened
-        ):
-            yield from _json_rows(opened)
-    elif name.endswith(".csv"):
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            for row in reader:
-                yield f"line {reader.line_num}", row
-    elif name.endswith(".parquet"):
-        import pyarrow.parquet as pq
-
-        for number, row in enumerate(pq.read_table(path).to_pylist(), start=1):
-            yield f"row {number}", row
-    else:
-        raise DatasetError(
-            f"dataset.path: {path}: unknown kind of file; give .jsonl, .jsonl.gz, .csv or .parquet"
-        )
-
-
-def _json_rows(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield f"line {number}", json.loads(line)
-            except json.JSONDecodeError:
-                yield f"line {number}", None
-
-
-def _hub_rows(hub_id: str) -> Iterator[tuple[str, Any]]:
-    try:
-        import datasets
-    except ImportError:
-        raise DatasetError(
-            f"dataset {hub_id} comes from the hub, which needs `pip install medsweep[hub]`; "
-            "or give a local copy with --set dataset.path=FILE"
-        ) from None
-    try:
-        table = datasets.load_dataset(hub_id, split="train")
-    except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
-        raise DatasetError(
-            f"dataset {hub_id} cannot be had from the hub ({type(error).__name__}); "
-            "give a local copy with --set dataset.path=FILE"
-        ) from None
-    for number, row in enumerate(table, start=1):
-        yield f"row {number}", row
+    question, answer, question_type = loaded.source.column_names
+    draft = Draft(fold(row.get(question)), fold(row.get(answer)))
+    mended = []
+    for rule in active:
+        cleaned = rule.apply(draft)
+        if cleaned is None:
+            # Answers that the publisher withdrew are not dirt.
+            withheld = rule.name == "empty" and draft.question and loaded.source.entry.withholds
+            loaded.drop("withheld" if withheld else rule.name, where)
+            return None
+        if cleaned != draft:
+            mended.append(rule.name)
+        draft = cleaned
+    loaded.mended.update(mended)
+    digest = hashlib.sha256(f"{draft.question}\0{draft.answer}".encode()).hexdigest()[:16]
+    kind = row.get(question_type) if question_type else None
+    return Pair(digest, draft.question, draft.answer, str(kind) if kind else None)

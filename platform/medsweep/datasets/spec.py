@@ -1,13 +1,17 @@
-"""What a dataset is: question-answer pairs, and where they come from."""
+"""What a dataset is: question-answer pairs, where they come from, and how they are cleaned."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medsweep.config import Closed
+from medsweep.datasets.catalog import DATASETS, DatasetEntry
+from medsweep.errors import UnknownName
+
+RuleName = Literal["question-marks", "frequency-tables", "empty", "over-long", "duplicate"]
 
 
 @dataclass(frozen=True)
@@ -27,43 +31,130 @@ class Pair:
     question_type: str | None = None
 
 
-class DatasetSpec(Closed):
-    """The dataset of a sweep.
+class ColumnsSpec(Closed):
+    """What the columns of a source are called; None takes the dataset's own from the catalogue.
 
     Attributes:
-        name: `embedded` (the corpus that ships), `medquad` (from `path`, or from the hub), or
-            `local` (any JSONL, CSV or Parquet file with a question and an answer column).
-        path: local file; JSONL may be gzipped.
-        question_column: column of the question in a local file.
-        answer_column: column of the answer in a local file.
-        public: whether prompts and answers may be stored; the sweep's `keep_text` overrides.
-        sample: number of pairs drawn by seed; None takes all.
-        eval_fraction: share of pairs held out, split by normalised question.
-        max_answer_words: pairs with longer answers are dropped (and counted); None keeps all.
-        max_unusable_fraction: above this share of unreadable or empty rows the run stops.
+        question: column of the question.
+        answer: column of the answer.
+        question_type: column of the question's type; rows may lack it.
     """
 
-    name: Literal["embedded", "medquad", "local"] = "embedded"
+    question: str | None = None
+    answer: str | None = None
+    question_type: str | None = None
+
+
+class SourceSpec(Closed):
+    """One source of pairs.
+
+    Attributes:
+        name: a dataset of `medsweep datasets`; `embedded` ships, `local` is a file of your own.
+        path: a file to read in place of the hub: .jsonl, .jsonl.gz, .csv or .parquet.
+        revision: commit, tag or branch on the hub; None takes the newest, and its commit is
+            recorded.
+        columns: what its columns are called, where not as in the catalogue.
+    """
+
+    name: str = "embedded"
     path: str | None = None
-    question_column: str = "question"
-    answer_column: str = "answer"
-    public: bool = False
-    sample: int | None = Field(default=None, ge=10)
-    eval_fraction: float = Field(default=0.05, gt=0, lt=1)
-    max_answer_words: int | None = Field(default=None, ge=1)
-    max_unusable_fraction: float = Field(default=0.2, ge=0, le=1)
+    revision: str | None = None
+    columns: ColumnsSpec = ColumnsSpec()
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATASETS:
+            raise ValueError(str(UnknownName("dataset", name, DATASETS)))
+        return name
 
     @model_validator(mode="after")
-    def _path_fits_name(self) -> DatasetSpec:
+    def _path_fits_name(self) -> SourceSpec:
         if self.name == "local" and self.path is None:
             raise ValueError(
                 "dataset `local` needs `path`: a .jsonl, .jsonl.gz, .csv or .parquet file"
             )
         if self.name == "embedded" and self.path is not None:
             raise ValueError("dataset `embedded` takes no `path`; name it `local` or `medquad`")
+        if self.revision is not None and (self.path or self.entry.hub_id is None):
+            raise ValueError("`revision` is for a dataset that is read from the hub")
         return self
+
+    @property
+    def entry(self) -> DatasetEntry:
+        """Its entry in the catalogue."""
+        return DATASETS[self.name]
+
+    @property
+    def where(self) -> str:
+        """Where its rows are: the file, the hub's repository, or `embedded`."""
+        return self.path or self.entry.hub_id or self.name
+
+    @property
+    def column_names(self) -> tuple[str, str, str | None]:
+        """Columns of question, answer and type."""
+        given, own = self.columns, self.entry
+        return (
+            given.question or own.question,
+            given.answer or own.answer,
+            given.question_type or own.question_type,
+        )
+
+
+class MixSpec(SourceSpec):
+    """One source of a mixture.
+
+    Attributes:
+        weight: its share of the sample, relative to the other sources' weights.
+    """
+
+    weight: float = Field(default=1.0, gt=0)
+
+
+class DatasetSpec(SourceSpec):
+    """The dataset of a sweep.
+
+    Attributes:
+        mix: several sources in place of the one above, mixed by weight.
+        public: whether prompts and answers may be stored; the sweep's `keep_text` overrides.
+        sample: number of pairs drawn by seed; None takes all.
+        eval_fraction: share of pairs held out, split by normalised question.
+        rules: the cleaning rules that are applied; each one's count is in the provenance.
+        max_answer_words: what the rule `over-long` drops; None keeps all.
+        max_unusable_fraction: above this share of unreadable or empty rows the run stops.
+    """
+
+    mix: list[MixSpec] | None = Field(default=None, min_length=2)
+    public: bool = False
+    sample: int | None = Field(default=None, ge=10)
+    eval_fraction: float = Field(default=0.05, gt=0, lt=1)
+    rules: list[RuleName] = Field(
+        default=["question-marks", "frequency-tables", "empty", "over-long", "duplicate"]
+    )
+    max_answer_words: int | None = Field(default=None, ge=1)
+    max_unusable_fraction: float = Field(default=0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_source_or_several(self) -> DatasetSpec:
+        single = {"name", "path", "revision", "columns"} & self.model_fields_set
+        if self.mix is not None and single:
+            raise ValueError(f"`mix` takes the place of {', '.join(sorted(single))}; give one")
+        if self.max_answer_words is not None and "over-long" not in self.rules:
+            raise ValueError(
+                "`max_answer_words` is for the rule `over-long`, which is not in `rules`"
+            )
+        return self
+
+    @property
+    def sources(self) -> tuple[MixSpec, ...]:
+        """The sources that are read, each with its weight."""
+        if self.mix is not None:
+            return tuple(self.mix)
+        return (
+            MixSpec(name=self.name, path=self.path, revision=self.revision, columns=self.columns),
+        )
 
     @property
     def is_public(self) -> bool:
         """Whether the text of prompts and answers is known not to be patient data."""
-        return self.public or self.name in ("embedded", "medquad")
+        return self.public or all(source.entry.public for source in self.sources)

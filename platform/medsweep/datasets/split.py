@@ -1,13 +1,14 @@
-"""Sample pairs by seed and split them so that no question stands on both sides."""
+"""Sample pairs by seed, mix sources by weight, and split so that no question is on both sides."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from medsweep.datasets.load import Loaded, load_pairs
+from medsweep.datasets.load import Loaded, load_sources
 from medsweep.datasets.spec import DatasetSpec, Pair
 from medsweep.errors import DatasetError
 
@@ -21,12 +22,14 @@ class Split:
         evaluation: pairs to ask and to grade; one pair a question.
         sha256: hash of both sides, in order; the identity of the dataset.
         summary: one line on what was read and dropped.
+        sources: what the provenance keeps of each source: counts by rule, revision, licence.
     """
 
     train: tuple[Pair, ...]
     evaluation: tuple[Pair, ...]
     sha256: str
     summary: str
+    sources: tuple[Mapping[str, Any], ...] = ()
 
 
 def load_split(spec: DatasetSpec, seed: int) -> Split:
@@ -40,49 +43,85 @@ def load_split(spec: DatasetSpec, seed: int) -> Split:
         Both sides, disjoint in their normalised questions.
 
     Raises:
-        DatasetError: the dataset cannot be read, or is too small for the split.
+        DatasetError: the dataset cannot be read, or is too small for the mixture or the split.
     """
-    loaded: Loaded = load_pairs(spec)
-    pairs = sorted(loaded.pairs, key=lambda pair: _rank(pair.question_id, seed))[: spec.sample]
-    train, evaluation = split_pairs(pairs, spec.eval_fraction, seed)
+    loaded = load_sources(spec)
+    order = interleave(
+        [sorted(one.pairs, key=lambda pair: _rank(pair.question_id, seed)) for one in loaded],
+        [one.source.weight for one in loaded],
+    )
+    if spec.mix is not None and spec.sample is not None and len(order) < spec.sample:
+        short = min(loaded, key=lambda one: len(one.pairs) / one.source.weight)
+        raise DatasetError(
+            f"dataset.mix: {short.source.where} has {len(short.pairs)} usable pairs, by these "
+            f"weights enough for {len(order)} in all; lower dataset.sample or its weight"
+        )
+    total = min(spec.sample or len(order), len(order))
+    train, evaluation = split_pairs(order, total, round(total * spec.eval_fraction))
     if not train or not evaluation:
         raise DatasetError(
-            f"dataset {spec.name}: {len(pairs)} pairs are too few to hold out a share of "
+            f"dataset {spec.name}: {total} pairs are too few to hold out a share of "
             f"{spec.eval_fraction}; raise dataset.eval_fraction or dataset.sample"
         )
     digest = hashlib.sha256()
     for side, members in (("train", train), ("eval", evaluation)):
         for pair in members:
             digest.update(f"{side}\0{pair.question}\0{pair.answer}\0".encode())
-    return Split(tuple(train), tuple(evaluation), digest.hexdigest(), loaded.summary())
+    return Split(
+        tuple(train),
+        tuple(evaluation),
+        digest.hexdigest(),
+        _summary(loaded),
+        tuple(one.record() for one in loaded),
+    )
 
 
-def split_pairs(
-    pairs: Sequence[Pair], eval_fraction: float, seed: int
-) -> tuple[list[Pair], list[Pair]]:
+def interleave(parts: Sequence[Sequence[Pair]], weights: Sequence[float]) -> list[Pair]:
+    """Return one order in which every beginning holds the parts by weight, to within one pair.
+
+    Args:
+        parts: each in its own order; the result ends where one of them is used up.
+        weights: one a part.
+    """
+    order: list[Pair] = []
+    taken = [0] * len(parts)
+    while True:
+        turn = min(range(len(parts)), key=lambda part: (taken[part] + 1) / weights[part])
+        if taken[turn] == len(parts[turn]):
+            return order
+        order.append(parts[turn][taken[turn]])
+        taken[turn] += 1
+
+
+def split_pairs(order: Sequence[Pair], total: int, held_out: int) -> tuple[list[Pair], list[Pair]]:
     """Return (train, evaluation), split by normalised question.
 
     All answers to a held-out question leave the training side; the first of them is the reference,
     so that each evaluation question is asked once.
 
     Args:
-        pairs: the whole dataset.
-        eval_fraction: share of `pairs` to hold out, between 0 and 1.
-        seed: which questions are held out.
+        order: the pairs in the order in which they are taken.
+        total: most pairs of both sides together.
+        held_out: questions of the evaluation side, the first that come.
     """
-    by_question: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_question.setdefault(normalise_question(pair.question), []).append(pair)
-    wanted = round(len(pairs) * eval_fraction)
-    held_out = set(sorted(by_question, key=lambda question: _rank(question, seed))[:wanted])
-    train = [pair for pair in pairs if normalise_question(pair.question) not in held_out]
-    evaluation = [group[0] for question, group in by_question.items() if question in held_out]
-    return train, evaluation
+    first: dict[str, Pair] = {}
+    for pair in order:
+        first.setdefault(normalise_question(pair.question), pair)
+        if len(first) == held_out:
+            break
+    train = [pair for pair in order if normalise_question(pair.question) not in first]
+    return train[: total - held_out], list(first.values())
 
 
 def normalise_question(question: str) -> str:
     """Return a question in lower case without punctuation and with single spaces."""
     return " ".join(re.sub(r"[^\w\s]", " ", question.lower()).split())
+
+
+def _summary(loaded: Sequence[Loaded]) -> str:
+    if len(loaded) == 1:
+        return loaded[0].summary()
+    return "; ".join(f"{one.source.name}: {one.summary()}" for one in loaded)
 
 
 def _rank(text: str, seed: int) -> str:

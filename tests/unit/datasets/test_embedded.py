@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from medsweep.datasets import embedded
-from medsweep.datasets.load import load_pairs
+from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.datasets.split import normalise_question
 
@@ -45,6 +45,6 @@ def test_every_row_says_where_it_stands() -> None:
 
 
 def test_the_loader_drops_none_of_it(rows: list[dict[str, Any]]) -> None:
-    loaded = load_pairs(DatasetSpec())
+    [loaded] = load_sources(DatasetSpec())
     assert len(loaded.pairs) == loaded.rows == len(rows)
     assert loaded.summary() == f"{len(rows)} pairs of {len(rows)} rows"

@@ -1,74 +1,135 @@
 import os
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from medsweep.datasets.load import load_pairs
+from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec, Pair
-from medsweep.datasets.split import load_split, normalise_question, split_pairs
+from medsweep.datasets.split import (
+    interleave,
+    load_split,
+    normalise_question,
+    split_pairs,
+)
 from medsweep.errors import DatasetError
 
 SHARED = Path(os.environ.get("MEDSWEEP_SHARED", Path(__file__).parents[4] / "shared"))
 MEDQUAD = SHARED / "data" / "medquad.jsonl.gz"
 
 
-def pairs(count: int) -> list[Pair]:
-    """Every third question is asked again in other capitals and punctuation."""
-    asked = [Pair(f"id{n}", f"What is condition {n}?", f"Answer {n}.") for n in range(count)]
-    again = [
-        Pair(f"id{n}b", f"what is CONDITION {n} ??", f"Another {n}.") for n in range(0, count, 3)
-    ]
-    return asked + again
+def pairs(seed: int, count: int = 80) -> list[Pair]:
+    """Some questions are asked up to four times, in other capitals and punctuation."""
+    chosen = random.Random(seed)
+    made = []
+    for number in range(count):
+        question = f"What is condition {chosen.randrange(count // 2)}?"
+        if chosen.random() < 0.5:
+            question = question.upper().replace("?", " ??")
+        made.append(Pair(f"id{number}", question, f"Answer {number}."))
+    return made
 
 
 def questions(side: list[Pair] | tuple[Pair, ...]) -> set[str]:
     return {normalise_question(pair.question) for pair in side}
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(100))
 def test_no_question_stands_on_both_sides(seed: int) -> None:
-    train, evaluation = split_pairs(pairs(60), 0.2, seed)
+    order = pairs(seed)
+    chosen = random.Random(seed)
+    held_out = chosen.randrange(1, 15)
+    total = chosen.randrange(20, 80)
+    train, evaluation = split_pairs(order, total, held_out)
     assert questions(train) & questions(evaluation) == set()
-    assert questions(train) | questions(evaluation) == questions(pairs(60))
-    # 80 pairs, a fifth of them held out, each question once.
-    assert len(evaluation) == len(questions(evaluation)) == 16
+    assert len(evaluation) == len(questions(evaluation)) == held_out
+    free = [
+        pair for pair in order if normalise_question(pair.question) not in questions(evaluation)
+    ]
+    assert train == free[: total - held_out]
+
+
+def test_the_sizes_are_exact_where_there_are_enough_pairs() -> None:
+    # 30 pairs whose first question has three answers: one is the reference, two are in no side.
+    order = [Pair(f"id{n}", f"Q {0 if n in (0, 5, 6) else n}?", "A") for n in range(30)]
+    train, evaluation = split_pairs(order, 20, 4)
+    assert [pair.question_id for pair in evaluation] == ["id0", "id1", "id2", "id3"]
+    assert [pair.question_id for pair in train] == [f"id{n}" for n in (4, *range(7, 22))]
+
+
+def test_the_paper_s_sizes() -> None:
+    split = load_split(DatasetSpec(sample=400, eval_fraction=0.05), 1)
+    assert (len(split.train), len(split.evaluation)) == (380, 20)
+    # The same share of the paper's 2,000.
+    assert round(2000 * DatasetSpec(sample=2000).eval_fraction) == 100
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (3.0, 1.0), (0.2, 0.5)])
+def test_every_beginning_of_a_mixture_has_its_shares(weights: tuple[float, float]) -> None:
+    parts = [[Pair(f"{name}{n}", "Q", "A") for n in range(60)] for name in "ab"]
+    order = interleave(parts, weights)
+    for length in range(1, len(order) + 1):
+        of_a = sum(pair.question_id.startswith("a") for pair in order[:length])
+        assert abs(of_a - length * weights[0] / sum(weights)) <= 1
+    # It ends where one part is used up, not after it.
+    assert 60 in {sum(pair.question_id.startswith(name) for pair in order) for name in "ab"}
+
+
+def write(path: Path, name: str, count: int) -> dict[str, Any]:
+    lines = [f"What is {name} {n}?,It is {n}." for n in range(count)]
+    path.write_text("\n".join(["question,answer", *lines]))
+    return {"name": "local", "path": str(path)}
+
+
+def test_a_mixture_holds_its_weights_on_both_sides_and_says_so(tmp_path: Path) -> None:
+    mix = [
+        {**write(tmp_path / "a.csv", "alpha", 300), "weight": 3.0},
+        {**write(tmp_path / "b.csv", "beta", 300), "weight": 1.0},
+    ]
+    spec = DatasetSpec.model_validate({"mix": mix, "sample": 200, "eval_fraction": 0.1})
+    split = load_split(spec, 5)
+    assert sum("alpha" in pair.question for pair in split.train) == 135
+    assert sum("alpha" in pair.question for pair in split.evaluation) == 15
+    assert (len(split.train), len(split.evaluation)) == (180, 20)
+    assert [(source["from"], source["weight"]) for source in split.sources] == [
+        ("a.csv", 3.0),
+        ("b.csv", 1.0),
+    ]
+    assert split.summary == "local: 300 pairs of 300 rows; local: 300 pairs of 300 rows"
+
+
+def test_a_source_that_is_too_small_for_its_weight_is_named(tmp_path: Path) -> None:
+    mix = [write(tmp_path / "a.csv", "alpha", 300), write(tmp_path / "b.csv", "beta", 40)]
+    with pytest.raises(DatasetError, match=r"b\.csv has 40 usable pairs.* enough for 8[01] in all"):
+        load_split(DatasetSpec.model_validate({"mix": mix, "sample": 200}), 5)
 
 
 def test_the_seed_decides() -> None:
-    assert split_pairs(pairs(60), 0.2, seed=1) == split_pairs(pairs(60), 0.2, seed=1)
-    assert questions(split_pairs(pairs(60), 0.2, seed=1)[1]) != questions(
-        split_pairs(pairs(60), 0.2, seed=2)[1]
-    )
+    spec = DatasetSpec(sample=100, eval_fraction=0.1)
+    one, same, other = load_split(spec, 1), load_split(spec, 1), load_split(spec, 2)
+    assert one == same
+    assert questions(one.evaluation) != questions(other.evaluation)
+    assert one.sha256 != other.sha256
+    assert one.summary == load_sources(spec)[0].summary()
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_another_pair_moves_one_question_at_most(seed: int) -> None:
-    before = questions(split_pairs(pairs(60), 0.1, seed)[1])
-    more = [*pairs(60), Pair("new", "What is something else?", "That.")]
-    after = questions(split_pairs(more, 0.1, seed)[1])
-    assert len(before - after) <= 1
-    assert len(after - before) <= 1
-
-
-def test_the_order_of_the_file_does_not_decide() -> None:
-    forwards, backwards = split_pairs(pairs(60), 0.2, 3), split_pairs(pairs(60)[::-1], 0.2, 3)
-    assert questions(forwards[1]) == questions(backwards[1])
+def test_the_order_of_the_file_does_not_decide(tmp_path: Path) -> None:
+    lines = [f"What is {n}?,It is {n}." for n in range(60)]
+    found = []
+    for name, some in (("a.csv", lines), ("b.csv", lines[::-1]), ("c.csv", [*lines, "New?,Yes."])):
+        (tmp_path / name).write_text("\n".join(["question,answer", *some]))
+        spec = DatasetSpec(name="local", path=str(tmp_path / name), eval_fraction=0.2)
+        found.append(load_split(spec, 3))
+    assert found[0].sha256 == found[1].sha256
+    # Another pair moves one question at most.
+    assert len(questions(found[0].evaluation) ^ questions(found[2].evaluation)) <= 2
 
 
 def test_normalise_question() -> None:
     assert normalise_question("  What IS (are)  X-linked\tdisease ? ?") == (
         "what is are x linked disease"
     )
-
-
-def test_load_split_is_identified_by_its_hash() -> None:
-    spec = DatasetSpec(sample=100, eval_fraction=0.1)
-    one, same, other = load_split(spec, 1), load_split(spec, 1), load_split(spec, 2)
-    assert one == same
-    assert len(one.train) + len(one.evaluation) == 100
-    assert len(one.evaluation) == 10
-    assert len({one.sha256, other.sha256}) == 2
-    assert one.summary == load_pairs(spec).summary()
 
 
 def test_the_hash_tells_the_sides_apart() -> None:
@@ -88,14 +149,15 @@ def test_too_small_to_split(tmp_path: Path) -> None:
     not MEDQUAD.is_file(), reason="MedQuAD is not here: set MEDSWEEP_SHARED to the folder of data/"
 )
 def test_real_medquad() -> None:
-    spec = DatasetSpec(name="medquad", path=str(MEDQUAD))
-    loaded = load_pairs(spec)
-    assert loaded.rows == 14_739
-    assert set(loaded.dropped) <= {"duplicate", "withheld"}
-    assert len(loaded.pairs) + sum(loaded.dropped.values()) == loaded.rows
-    assert not any(pair.question.endswith("? ?") for pair in loaded.pairs)
-    train, evaluation = split_pairs(loaded.pairs, spec.eval_fraction, seed=0)
-    assert questions(train) & questions(evaluation) == set()
-    assert len(evaluation) == round(len(loaded.pairs) * spec.eval_fraction)
-    # Answers to a held-out question that are not its reference are in neither side.
-    assert len(loaded.pairs) - len(train) - len(evaluation) > 0
+    spec = DatasetSpec(name="medquad", path=str(MEDQUAD), sample=2000)
+    split = load_split(spec, seed=0)
+    assert (len(split.train), len(split.evaluation)) == (1900, 100)
+    assert questions(split.train) & questions(split.evaluation) == set()
+    assert not any("??" in pair.question for pair in split.train)
+    assert not any("number of patients (when" in pair.answer for pair in split.train)
+    [source] = split.sources
+    assert source["rows"] == 14_739
+    # Counted by hand in the file: 289 doubled question marks, 1,987 tables of frequencies.
+    assert source["dropped"]["frequency-tables"] + source["mended"]["frequency-tables"] == 1987
+    assert source["pairs"] + sum(source["dropped"].values()) == source["rows"]
+    assert source["mended"]["question-marks"] == 289

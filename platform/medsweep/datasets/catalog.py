@@ -1,0 +1,96 @@
+"""The datasets: the corpus that ships, three of the Hugging Face hub, and the user's own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medsweep.registry import Registry
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One dataset.
+
+    Attributes:
+        name: its name in MedSweep.
+        hub_id: repository on the Hugging Face hub; None where there is none.
+        public: whether its text is known not to be patient data.
+        question, answer, question_type: its columns; no type where it is None.
+        withholds: whether rows without an answer are meant so by its publisher.
+        licence: SPDX identifier, or the licence's own name; None where the user knows it.
+        what: one line for people.
+    """
+
+    name: str
+    hub_id: str | None
+    public: bool
+    question: str
+    answer: str
+    question_type: str | None
+    withholds: bool
+    licence: str | None
+    what: str
+
+
+DATASETS: Registry[DatasetEntry] = Registry("dataset")
+
+# Columns as on the hub's dataset pages. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its
+# publisher withdrew the answers that come from MedlinePlus, two thirds of the rows.
+for _entry in (
+    DatasetEntry(
+        name="embedded",
+        hub_id=None,
+        public=True,
+        question="question",
+        answer="answer",
+        question_type="question_type",
+        withholds=False,
+        licence="Apache-2.0",
+        what="question-answer pairs written for MedSweep; not medical advice",
+    ),
+    DatasetEntry(
+        name="medquad",
+        hub_id="lavita/MedQuAD",
+        public=True,
+        question="question",
+        answer="answer",
+        question_type="question_type",
+        withholds=True,
+        licence="CC-BY-4.0",
+        what="MedQuAD: questions and answers from NIH sites",
+    ),
+    DatasetEntry(
+        name="medquad-qna",
+        hub_id="keivalya/MedQuad-MedicalQnADataset",
+        public=True,
+        question="Question",
+        answer="Answer",
+        question_type="qtype",
+        withholds=False,
+        licence="CC-BY-4.0",
+        what="MedQuAD without the rows that have no answer",
+    ),
+    DatasetEntry(
+        name="wikidoc",
+        hub_id="medalpaca/medical_meadow_wikidoc",
+        public=True,
+        question="input",
+        answer="output",
+        question_type=None,
+        withholds=False,
+        licence="cc",
+        what="Medical Meadow WikiDoc: rephrased paragraphs of WikiDoc",
+    ),
+    DatasetEntry(
+        name="local",
+        hub_id=None,
+        public=False,
+        question="question",
+        answer="answer",
+        question_type="question_type",
+        withholds=False,
+        licence=None,
+        what="your own .jsonl, .jsonl.gz, .csv or .parquet file, given by `path`",
+    ),
+):
+    DATASETS.register(_entry.name)(_entry)

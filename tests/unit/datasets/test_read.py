@@ -1,0 +1,155 @@
+import csv
+import gzip
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from medsweep.datasets.load import load_sources
+from medsweep.datasets.read import open_source
+from medsweep.datasets.spec import DatasetSpec, SourceSpec
+from medsweep.errors import DatasetError
+from support import package
+
+ROWS = [{"question": f"Is it {n}?", "answer": f"It is {n}, \u03b2 kind."} for n in range(5)]
+
+# One row of each repository on the hub, with all of its columns (its dataset page).
+HUB_ROWS: dict[str, dict[str, Any]] = {
+    "lavita/MedQuAD": {
+        "document_id": "0000559",
+        "document_source": "GHR",
+        "document_url": "https://ghr.nlm.nih.gov/condition/keratoderma",
+        "category": None,
+        "umls_cui": "C0022596",
+        "umls_semantic_types": "T047",
+        "umls_semantic_group": "Disorders",
+        "synonyms": "PPK",
+        "question_id": "0000559-1",
+        "question_focus": "keratoderma",
+        "question_type": "information",
+        "question": "What is (are) keratoderma ?",
+        "answer": "A disorder of the skin.",
+    },
+    "keivalya/MedQuad-MedicalQnADataset": {
+        "qtype": "information",
+        "Question": "What is (are) keratoderma ?",
+        "Answer": "A disorder of the skin.",
+    },
+    "medalpaca/medical_meadow_wikidoc": {
+        "instruction": "Answer this question truthfully",
+        "input": "What is (are) keratoderma ?",
+        "output": "A disorder of the skin.",
+    },
+}
+
+
+def rows(path: Path) -> list[Any]:
+    return list(open_source(SourceSpec(name="local", path=str(path))).rows)
+
+
+def test_every_kind_of_file_reads_the_same(tmp_path: Path) -> None:
+    plain = tmp_path / "data.jsonl"
+    plain.write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
+    with gzip.open(tmp_path / "data.jsonl.gz", "wb") as packed:
+        packed.write(plain.read_bytes())
+    with (tmp_path / "data.csv").open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, ["question", "answer"])
+        writer.writeheader()
+        writer.writerows(ROWS)
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "data.parquet")
+    for name in ("data.jsonl", "data.jsonl.gz", "data.csv", "data.parquet"):
+        assert [row for _, row in rows(tmp_path / name)] == ROWS, name
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str) -> None:
+    texts = {"data.csv": "question,answer\nWhy?,So.\n", "data.jsonl": json.dumps(ROWS[0])}
+    (tmp_path / name).write_text(texts[name], encoding="utf-8-sig")
+    assert list(rows(tmp_path / name)[0][1]) == ["question", "answer"]
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"dataset\.path: .*none\.jsonl: no such file"):
+        rows(tmp_path / "none.jsonl")
+
+
+def test_unknown_kind_of_file(tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("x")
+    with pytest.raises(DatasetError, match=r"give \.jsonl, \.jsonl\.gz, \.csv or \.parquet"):
+        rows(tmp_path / "data.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cut-short.jsonl.gz", gzip.compress(json.dumps(ROWS).encode() * 50)[:-20]),
+        ("no-gzip.jsonl.gz", b"plain text"),
+        ("damaged.jsonl.gz", gzip.compress(b"x" * 90)[:10] + b"\xff" * 30),
+        ("no-table.parquet", b"plain text"),
+        ("latin.jsonl", b'{"question": "caf\xe9?", "answer": "yes"}\n'),
+        ("nul.csv", b'question,answer\n"' + b"x" * 200_000 + b'","y"\n'),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=f"{name}: cannot be read: "):
+        rows(tmp_path / name)
+
+
+def test_no_hub_package_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(
+        DatasetError, match=r"pip install medsweep\[hub\].*--set dataset\.path=FILE"
+    ):
+        open_source(SourceSpec(name="medquad"))
+
+
+@pytest.mark.parametrize("name", ["medquad", "medquad-qna", "wikidoc"])
+def test_the_hub_s_rows_through_the_hub_s_own_library(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = package("datasets")
+    import huggingface_hub
+
+    # The library takes a folder of that name for the repository: all of it runs but the download.
+    hub_id = SourceSpec(name=name).entry.hub_id or ""
+    (tmp_path / hub_id).mkdir(parents=True)
+    row = HUB_ROWS[hub_id]
+    table = pa.Table.from_pylist([row, {**row, "document_id": "2"} if len(row) > 3 else row])
+    pq.write_table(table, tmp_path / hub_id / "train-00000-of-00001.parquet")
+    asked: list[tuple[str, Any]] = []
+
+    def info(_: object, repository: str, *, revision: str | None) -> SimpleNamespace:
+        asked.append((repository, revision))
+        return SimpleNamespace(sha="0123abcd")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    datasets.disable_progress_bars()
+    [loaded] = load_sources(DatasetSpec(name=name, revision="main"))
+    assert asked == [(hub_id, "main")]
+    assert [(pair.question, pair.answer) for pair in loaded.pairs] == [
+        ("What is (are) keratoderma?", "A disorder of the skin.")
+    ]
+    assert loaded.pairs[0].question_type == (None if name == "wikidoc" else "information")
+    assert loaded.dropped == {"duplicate": 1}
+    assert (loaded.record()["revision"], loaded.record()["from"]) == ("0123abcd", hub_id)
+
+
+def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    package("datasets")
+    import huggingface_hub
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("token=secret")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
+    with pytest.raises(DatasetError, match=r"lavita/MedQuAD cannot be had.*ConnectionError") as no:
+        open_source(SourceSpec(name="medquad"))
+    assert "secret" not in str(no.value)

@@ -1,7 +1,7 @@
 """What grading costs: 10,000 pairs of MedQuAD's lengths, by us and by the programs that we equal.
 
-The `evaluate` package downloads a script for each of its metrics. Where there is no hub its metrics
-cannot be loaded, so the peer here is what those scripts call, in the way they call it: rouge-score's
+The `evaluate` package downloads a script for each of its metrics. Without a hub these cannot be
+had, so the peer here is what the scripts call, in the way they call it: rouge-score's
 `RougeScorer.score` a pair, `sacrebleu.corpus_bleu`, and SQuAD's script. BLEU of each answer, which
 `evaluate` has no metric for, is timed apart.
 """
@@ -15,11 +15,10 @@ import string
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib import resources
 
 import pytest
 
-from medsweep.datasets.load import load_pairs
-from medsweep.datasets.spec import DatasetSpec
 from medsweep.metrics.tally import AnswerTally
 
 PAIRS = 10_000
@@ -33,7 +32,10 @@ def texts(count: int) -> list[tuple[str, str]]:
     Half of an answer's words are its reference's, in runs, as a fine-tuned model's are.
     """
     rng = random.Random(1)
-    words = " ".join(pair.answer for pair in load_pairs(DatasetSpec()).pairs).split()
+    folder = resources.files("medsweep.datasets.embedded")
+    files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
+    ordered = sorted(files, key=lambda file: file.name)
+    words = [word for file in ordered for word in file.read_text("utf-8").split()]
     pairs = []
     for _ in range(count):
         length = min(max(int(rng.lognormvariate(0, SPREAD) * MEDIAN_WORDS), 1), 4281)

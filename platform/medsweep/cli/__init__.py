@@ -15,6 +15,7 @@ VERBS = {
     "plan": "show what would run, and what cannot and why",
     "run": "run a sweep here, resumable",
     "recommend": "say which configuration meets given limits, and with what chance",
+    "score": "grade predictions in a JSONL file against their references",
     "report": "write report.html and figures of a finished sweep again",
     "models": "list the model catalogue",
     "hardware": "list the hardware profiles and this machine",

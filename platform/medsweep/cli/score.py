@@ -1,0 +1,120 @@
+"""`medsweep score`: grade predictions that were made anywhere."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsweep.cli.options import add_json, show
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+
+if TYPE_CHECKING:
+    from medsweep.metrics.scored_lines import BadLine
+    from medsweep.metrics.tally import AnswerTally
+
+SHOWN_BAD_LINES = 10
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="a line for each answer, with `prediction` and `reference`, and where known `id` "
+        "(answers with one id are one question) and `finish_reason`; may be gzipped (.gz)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print every figure of quality; exit 1 if there were lines that could not be graded."""
+    from medsweep.metrics.scored_lines import grade_lines
+
+    opener: Any = gzip.open if options.file.suffix == ".gz" else open
+    try:
+        with opener(options.file, "rb") as lines:
+            tally, bad = grade_lines(lines)
+    except FileNotFoundError:
+        raise InputError(f"{options.file}: no such file") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"{options.file}: cannot be read: {error}") from None
+    _complain(options.file, bad)
+    if not len(tally):
+        raise InputError(f"{options.file}: no line with `prediction` and `reference`")
+    found = _report(tally, bad, options.seed)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(found)
+    return MedSweepError.exit_code if bad else EXIT_DONE
+
+
+def _report(tally: AnswerTally, bad: Sequence[BadLine], seed: int) -> dict[str, Any]:
+    return {
+        "answers": len(tally),
+        "questions": tally.questions,
+        "bad_lines": [asdict(line) for line in bad],
+        "figures": {name: asdict(found) for name, found in tally.figures(seed).items()},
+        "corpus_bleu": tally.corpus_bleu,
+        "length_ratio": tally.length_ratio,
+        "empty_answers": tally.empty,
+        "refusals": tally.refusals,
+        "truncated_answers": tally.truncated,
+        "finish_reasons": dict(tally.finish_reasons),
+        "by_reference_words": [asdict(stratum) for stratum in tally.strata()],
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    rows = [
+        {"figure": name, **{key: _number(value) for key, value in figure.items()}}
+        for name, figure in found["figures"].items()
+    ]
+    rows.append(
+        {"figure": "corpus_bleu", "mean": _number(found["corpus_bleu"])}
+        | dict.fromkeys(("low", "high", "max"))
+    )
+    show(rows, as_json=False)
+    print()
+    strata = [
+        {
+            "reference words": f"{each['words_from']}-{each['words_below'] - 1}"
+            if each["words_below"]
+            else f"{each['words_from']}+",
+            "answers": each["answers"],
+            **{name: _number(each["means"].get(name)) for name in found["figures"]},
+            "length ratio": _number(each["length_ratio"]),
+        }
+        for each in found["by_reference_words"]
+    ]
+    show(strata, as_json=False)
+    print()
+    truncated = found["truncated_answers"]
+    print(
+        f"{found['answers']} answers to {found['questions']} questions: "
+        f"{found['empty_answers']} empty, {found['refusals']} refusals, "
+        f"{'unknown how many' if truncated is None else truncated} truncated; "
+        f"length ratio {_number(found['length_ratio']) or 'unknown'}; "
+        f"{len(found['bad_lines'])} bad lines"
+    )
+
+
+def _complain(file: Path, bad: Sequence[BadLine]) -> None:
+    for line in bad[:SHOWN_BAD_LINES]:
+        print(f"medsweep: {file}: line {line.number} {line.problem}", file=sys.stderr)
+    if len(bad) > SHOWN_BAD_LINES:
+        more = len(bad) - SHOWN_BAD_LINES
+        print(f"medsweep: {file}: and {more} more lines that are left out", file=sys.stderr)
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from medsweep.cli import main
+
+ROWS = [
+    {"id": "a", "prediction": "Rest and drink water.", "reference": "Rest and drink water."},
+    {"id": "b", "prediction": "", "reference": "insulin " * 60},
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "answers.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in ROWS))
+    return path
+
+
+def test_figures_are_printed_as_a_table_and_as_json(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answers"], found["questions"], found["empty_answers"]) == (2, 2, 1)
+    assert found["figures"]["token_f1"]["mean"] == pytest.approx(0.5)
+    assert found["figures"]["token_f1"]["max"] == 1.0
+    assert found["by_reference_words"][0]["means"]["token_f1"] == 1.0
+    assert found["truncated_answers"] is None
+    assert main(["score", str(file)]) == 0
+    table = capsys.readouterr().out
+    for word in ("token_f1", "0.5000", "50-149", "400+", "1 empty", "unknown how many truncated"):
+        assert word in table
+
+
+def test_bad_lines_are_named_counted_and_change_the_exit_code(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with file.open("a") as more:
+        more.write("\n{}" * 12)
+    assert main(["score", str(file), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert [bad["number"] for bad in json.loads(out)["bad_lines"]] == list(range(3, 15))
+    assert f"{file}: line 3 has no field `prediction`" in err
+    assert "and 2 more lines that are left out" in err
+
+
+def test_gzip_is_read(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = file.with_suffix(".jsonl.gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    assert main(["score", str(packed), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("absent.jsonl", None, "no such file"),
+        ("empty.jsonl", b"", "no line with `prediction`"),
+        ("bad.jsonl.gz", b"no gzip", "cannot be read"),
+    ],
+)
+def test_nothing_to_grade_is_wrong_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert main(["score", str(tmp_path / name)]) == 2
+    assert says in capsys.readouterr().err

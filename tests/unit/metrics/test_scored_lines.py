@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from medsweep.metrics.scored_lines import BadLine, grade_lines
+
+GOOD = {"prediction": "rest", "reference": "rest"}
+
+BAD = [
+    (b"{", "is not JSON"),
+    (b'{"prediction": "\xff"}', "is not UTF-8"),
+    (b"[" * 100_000, "is not JSON"),
+    (b"[1]", "is a list, not an object"),
+    (b"{}", "has no field `prediction`"),
+    (json.dumps({"prediction": "x"}).encode(), "has no field `reference`"),
+    (json.dumps({**GOOD, "reference": None}).encode(), "`reference` is null, not a text"),
+    (json.dumps({**GOOD, "prediction": 3}).encode(), "`prediction` is a number, not a text"),
+    (json.dumps({**GOOD, "id": [1]}).encode(), "`id` is a list, not a text or a number"),
+    (json.dumps({**GOOD, "finish_reason": 1}).encode(), "`finish_reason` is a number, not a text"),
+]
+
+
+@pytest.mark.parametrize(("line", "problem"), BAD)
+def test_a_bad_line_is_named_and_the_rest_goes_on(line: bytes, problem: str) -> None:
+    good = json.dumps(GOOD).encode()
+    tally, bad = grade_lines([good, b"\n", line, good])
+    assert bad == [BadLine(3, problem)]
+    assert len(tally) == 2
+
+
+def test_ids_join_answers_to_questions() -> None:
+    rows = [{**GOOD, "id": 7}, {**GOOD, "id": "7"}, {**GOOD, "id": "8", "finish_reason": "length"}]
+    tally, bad = grade_lines(json.dumps(row).encode() for row in rows)
+    assert bad == []
+    assert (len(tally), tally.questions, tally.truncated) == (3, 2, 1)

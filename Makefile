@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast check format bench docs clean
+.PHONY: help install demo smollm2 test test-fast check format bench docs manifests clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ bench: $(VENV)/installed-dev ## Run the benchmarks; they print ratios and assert
 
 docs: $(VENV)/installed-dev ## Write the generated reference pages
 	$(BIN)/python docs/reference.py
+
+manifests: $(VENV)/installed-dev ## Write the generated samples, chart profiles, dashboards and rules
+	$(BIN)/python k8s/generate.py
 
 clean: ## Remove the environment and build leavings, not the results
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache platform/*.egg-info

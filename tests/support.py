@@ -34,8 +34,8 @@ cells_together: 1
 
 
 def tool(name: str) -> str:
-    """Return the path of a program; without it skip, saying so, or fail in CI."""
-    path = shutil.which(name)
+    """Return the path of a program, on PATH or in MEDSWEEP_TOOLS; without it skip, or fail in CI."""
+    path = shutil.which(name) or shutil.which(name, path=os.environ.get("MEDSWEEP_TOOLS", ""))
     if path is None:
         message = f"{name} is not installed"
         if os.environ.get("CI"):

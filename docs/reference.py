@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
 
 from medsweep.cli import VERBS, _parser
-from medsweep.config import Closed
+from medsweep.config import Closed, field_meanings
 from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
@@ -57,7 +57,7 @@ def config_page() -> str:
     ]
     parts = ["# Sweep file\n", "Unknown fields are faults; all faults are listed at once.\n"]
     for title, model in sections:
-        meanings = _attributes(model)
+        meanings = field_meanings(model)
         parts += [f"## {title}\n", "| field | type | default | meaning |"]
         parts.append("| --- | --- | --- | --- |")
         for name, field in model.model_fields.items():
@@ -108,15 +108,6 @@ def _columns(columns: Iterable[Column]) -> str:
         f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |"
         for column in columns
     )
-
-
-def _attributes(model: type[Closed]) -> dict[str, str]:
-    """Return the meaning of each field, from the `Attributes` of the classes' docstrings."""
-    entries: list[tuple[str, str]] = []
-    for ancestor in reversed(model.__mro__):
-        body = inspect.cleandoc(ancestor.__doc__ or "").partition("Attributes:\n")[2]
-        entries += re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", body, flags=re.M | re.S)
-    return {name: " ".join(meaning.split()) for name, meaning in entries}
 
 
 def _default(value: object) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from medsweep.errors import ConfigError, Fault, InputError, did_you_mean
 
@@ -20,8 +23,38 @@ class Closed(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, data: object) -> object:
+        """Take a section whose every line is a comment, which YAML reads as null, as not given."""
+        if not isinstance(data, dict):
+            return data
+        return {
+            name: value
+            for name, value in data.items()
+            if value is not None or not _is_section(cls.model_fields.get(name))
+        }
+
 
 Model = TypeVar("Model", bound=Closed)
+
+
+def _is_section(field: FieldInfo | None) -> bool:
+    kind = field.annotation if field else None
+    return isinstance(kind, type) and issubclass(kind, Closed)
+
+
+def field_meanings(model: type[Closed]) -> dict[str, str]:
+    """Return the meaning of each field, from the `Attributes` of the docstrings.
+
+    Args:
+        model: a configuration class; fields of its bases are described there.
+    """
+    entries: list[tuple[str, str]] = []
+    for ancestor in reversed(model.__mro__):
+        body = inspect.cleandoc(ancestor.__doc__ or "").partition("Attributes:\n")[2]
+        entries += re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", body, flags=re.M | re.S)
+    return {name: " ".join(meaning.split()) for name, meaning in entries}
 
 
 def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -> Model:

@@ -11,6 +11,7 @@ from medsweep import __version__
 from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
 
 VERBS = {
+    "init": "write a commented sweep file to start from",
     "validate": "check a sweep file; list every fault",
     "plan": "show what would run, and what cannot and why",
     "run": "run a sweep here, resumable",

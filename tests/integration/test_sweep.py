@@ -205,3 +205,22 @@ def _kill_engine_with_cpus(driver: psutil.Process, cpus: int) -> None:
                 parent.send_signal(signal.SIGKILL)
             return
     raise AssertionError("no engine found")
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing(
+    tmp_path_factory: pytest.TempPathFactory, story: Story, asked: signal.Signals
+) -> None:
+    folder = tmp_path_factory.mktemp("interrupted")
+    (folder / "small.yaml").write_text((story.runner.folder / "small.yaml").read_text())
+    process = Runner(folder, story.runner.environment).start()
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "fine-tune:" in line:
+            process.send_signal(asked)
+            break
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 3, rest
+    assert "run the same command to go on" in rest
+    assert "Traceback" not in rest
+    assert list(Path("/tmp").glob(f"ms-{process.pid}-*")) == []

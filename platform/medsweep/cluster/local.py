@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +72,10 @@ class LocalCluster:
         except Exception as error:
             self._cleanup.communicate()
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
+        if threading.current_thread() is threading.main_thread():
+            # Kubernetes stops a pod with SIGTERM: an interruption like Ctrl-C, not a failure. Ray
+            # has set a handler of its own by now.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._serving = False
         return self
 

@@ -7,6 +7,7 @@ closed, which the kernel does for a process that is killed, and then cleans up.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -52,9 +53,14 @@ def members(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def clean_up(folder: Path) -> None:
-    """End every process of a cluster and remove its folder."""
-    left = members(folder)
+def clean_up(folder: Path, spared: int) -> None:
+    """End the processes of a cluster and remove its folder.
+
+    Args:
+        folder: the cluster's own.
+        spared: id of the process that started it, which has logs open there too and goes on.
+    """
+    left = [process for process in members(folder) if process.pid != spared]
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.terminate()
@@ -65,5 +71,6 @@ def clean_up(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    starter = os.getppid()
     sys.stdin.read()
-    clean_up(Path(sys.argv[1]))
+    clean_up(Path(sys.argv[1]), spared=starter)

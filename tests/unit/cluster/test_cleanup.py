@@ -43,14 +43,18 @@ def test_members_are_known_by_the_files_they_have_open(tmp_path: Path) -> None:
         end(other)
 
 
-def test_members_end_and_the_folder_goes(tmp_path: Path) -> None:
+def test_members_end_and_the_folder_goes_but_the_one_who_started_it_stays(tmp_path: Path) -> None:
     folder = tmp_path / "cluster"
     folder.mkdir()
-    daemon = start_daemon(folder / "log")
-    clean_up(folder)
-    daemon.wait(timeout=10)
-    daemon.communicate()
-    assert not folder.exists()
+    daemon, starter = start_daemon(folder / "log"), start_daemon(folder / "driver.log")
+    try:
+        clean_up(folder, spared=starter.pid)
+        daemon.wait(timeout=10)
+        assert starter.poll() is None
+        assert not folder.exists()
+    finally:
+        end(daemon)
+        end(starter)
 
 
 def test_watching_cleans_up_when_the_watched_process_is_gone(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
 
-from medsweep.cli import VERBS, _parser
+from medsweep.cli import VERBS, parser_for
 from medsweep.config import Closed, field_meanings
 from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
+from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
 from medsweep.sweep.spec import (
@@ -31,9 +32,9 @@ FOLDER = Path(__file__).parent / "reference"
 
 def cli_page() -> str:
     """Return the page of the command line: every verb's help."""
-    parts = ["# Command line\n", f"```\n{_parser(None).format_help().strip()}\n```\n"]
+    parts = ["# Command line\n", f"```\n{parser_for().format_help().strip()}\n```\n"]
     for verb in VERBS:
-        subparsers = _parser(verb)._subparsers
+        subparsers = parser_for(verb)._subparsers
         assert subparsers is not None
         choices = subparsers._group_actions[0].choices
         assert isinstance(choices, dict)
@@ -46,6 +47,7 @@ def config_page() -> str:
     """Return the page of the sweep file: every field with its default and meaning."""
     sections: list[tuple[str, type[Closed]]] = [
         ("The sweep", SweepSpec),
+        ("own_models[]", OwnModelSpec),
         ("dataset", DatasetSpec),
         ("dataset.mix[]", MixSpec),
         ("dataset.columns", ColumnsSpec),

@@ -16,10 +16,12 @@ VERBS = {
     "plan": "show what would run, and what cannot and why",
     "run": "run a sweep here, resumable",
     "recommend": "say which configuration meets given limits, and with what chance",
+    "compare": "say what changed between two result sets beyond noise; a gate for CI",
     "score": "grade predictions in a JSONL file against their references",
     "report": "write report.html and figures of a finished sweep again",
     "models": "list the model catalogue",
     "hardware": "list the hardware profiles and this machine",
+    "completion": "print a script that completes verbs and options in a shell",
     "datasets": "list the datasets; read one and count what is dropped",
 }
 
@@ -28,7 +30,8 @@ EXIT_CODES = """exit codes:
   1  some cells failed; their reasons are in the results, and the next run tries them again
   2  wrong input; nothing was started
   3  interrupted; the same command goes on from there
-  4  the machine will not do it: disk full, port in use, another run at work"""
+  4  the machine will not do it: disk full, port in use, another run at work
+  5  compare found a regression beyond noise, or aa a difference where there is none"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(next((word for word in arguments if word in VERBS), None))
+    parser = parser_for(*[word for word in arguments if word in VERBS][:1])
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -59,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    """Return the parser, with the options of the one verb that is called."""
+def parser_for(*configured: str) -> argparse.ArgumentParser:
+    """Return the parser with all verbs.
+
+    Args:
+        configured: verbs that get their options too; each one's module is loaded for it.
+    """
     parser = argparse.ArgumentParser(
         prog="medsweep",
         description="Fine-tune medical language models, serve the adapters, and measure every "
@@ -78,6 +85,6 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
             epilog=EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name == verb:
+        if name in configured:
             importlib.import_module(f"medsweep.cli.{name}").configure(child)
     return parser

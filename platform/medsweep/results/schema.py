@@ -89,6 +89,12 @@ def _latency_columns() -> Iterator[Column]:
                 "s",
                 f"{latency} mean: {bound} end of the 95 % t interval over the load point's repeats",
             )
+        yield Column(
+            f"{latency}_mean_cv",
+            "number",
+            "1",
+            f"{latency} mean: standard deviation over mean of the load point's repeats",
+        )
 
 
 def _quality_columns() -> Iterator[Column]:
@@ -184,6 +190,12 @@ CLIENT = (
     Column("overhead_tpot_s", "number", "s", "mean TPOT of a null model behind the same server"),
 )
 
+ROOFLINE = (
+    Column("predicted_ttft_s", "number", "s", "TTFT by the roofline; null unless observed"),
+    Column("predicted_tpot_s", "number", "s", "TPOT by the roofline; null unless observed"),
+    Column("predicted_bound", "text", "", "what the roofline says takes longest in a step"),
+)
+
 COST = (
     Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
     Column("usd_per_answer", "number", "USD", "price / throughput; null unless observed"),
@@ -202,6 +214,7 @@ BENCHMARK: tuple[Column, ...] = (
     Column("corpus_bleu", "number", "1", "BLEU over all answers (sacrebleu), 0 to 1"),
     *ANSWERS,
     *CLIENT,
+    *ROOFLINE,
     *COST,
 )
 """`benchmark.parquet`: one row a cell, load point and repeat; one for a cell without any."""

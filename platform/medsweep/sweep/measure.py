@@ -33,6 +33,7 @@ from medsweep.sweep.identity import (
     observed_columns,
 )
 from medsweep.sweep.plan import Cell
+from medsweep.sweep.predict import Lengths, roofline_columns
 from medsweep.sweep.progress import Progress
 from medsweep.sweep.rows import (
     Visit,
@@ -55,6 +56,7 @@ class Ground:
         spec: the sweep.
         folder: of the sweep's results.
         pairs: the evaluation side, by question_id.
+        lengths: of the dataset's texts.
         dataset_sha256: identity of the dataset.
         revisions: identity of the weights, by model.
         calibrations: the client's own error, by concurrency.
@@ -65,6 +67,7 @@ class Ground:
     spec: SweepSpec
     folder: Path
     pairs: Mapping[str, Pair]
+    lengths: Lengths
     dataset_sha256: str
     revisions: Mapping[str, str]
     calibrations: Mapping[int, Calibration]
@@ -279,8 +282,20 @@ def _finish(ground: Ground, up: _Running) -> None:
     throttled = cpu_throttled_periods()
     if throttled is not None and up.throttled_before is not None:
         up.columns["cpu_throttled_periods"] = throttled - up.throttled_before
+    predicted = {}
+    if up.columns["basis"] == "observed":
+        predicted = roofline_columns(ground.spec, up.cell, ground.lengths)
     whole = [
-        finished_row({**ground.columns(up.cell), **up.columns, **row}, up.adapter) for row in rows
+        finished_row(
+            {
+                **ground.columns(up.cell),
+                **up.columns,
+                **predicted.get(row["load_point"], {}),
+                **row,
+            },
+            up.adapter,
+        )
+        for row in rows
     ]
     with _recorded(up):
         up.folder.finish("ok", None, whole)

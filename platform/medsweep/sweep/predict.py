@@ -158,6 +158,24 @@ def machine_of(profile: HardwareProfile, dtype: str) -> Machine | None:
     return datasheet_machine(profile, dtype)
 
 
+def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str, dict[str, Any]]:
+    """Return what stands beside a cell's measurements, by name of the load point.
+
+    Args:
+        spec: the sweep.
+        cell: one that was measured on the hardware that it names.
+        lengths: of the dataset.
+    """
+    return {
+        each.point.point().name: {
+            "predicted_ttft_s": each.ttft_s,
+            "predicted_tpot_s": each.tpot_s,
+            "predicted_bound": each.bound,
+        }
+        for each in predict_cell(spec, cell, lengths).points
+    }
+
+
 def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[str, Any]]:
     """Return a prediction as rows of `benchmark.parquet`, with `basis` = predicted."""
     cell = prediction.cell

@@ -16,6 +16,7 @@ from medsweep.results.store import exclusive, read_rows, write_rows, write_text
 from medsweep.sweep.finetune import adapter_folder, finetune_all
 from medsweep.sweep.measure import Ground, concurrency_of, give_up, measure_wave
 from medsweep.sweep.plan import Plan, waves
+from medsweep.sweep.predict import lengths_of
 from medsweep.sweep.progress import Progress
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
@@ -66,6 +67,7 @@ def _run_missing(resolved: Resolved, folder: Path, metrics_port: int) -> int:
             spec,
             folder,
             {pair.question_id: pair for pair in resolved.split.evaluation},
+            lengths_of(resolved.split.train, resolved.split.evaluation),
             resolved.split.sha256,
             resolved.revisions,
             {},

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 
 EXIT_DONE = 0
 
+EXIT_DIFFERENT = 5
+"""Nothing went wrong, and what was compared differs: a regression, or an A/A run that is not one."""
+
 
 class MedSweepError(Exception):
     """The root: one sentence that says what happened, where, and what to do."""

@@ -30,6 +30,7 @@ LAYERS = (
     ("medsweep.finetune",),
     ("medsweep.serving",),
     ("medsweep.cluster",),
+    ("medsweep.comparison",),
     ("medsweep.monitoring", "medsweep.report", "medsweep.decide"),
     ("medsweep.sweep",),
     ("medsweep.cluster.kubernetes",),

@@ -17,6 +17,7 @@ VERBS = {
     "run": "run a sweep here, resumable",
     "recommend": "say which configuration meets given limits, and with what chance",
     "compare": "say what changed between two result sets beyond noise; a gate for CI",
+    "aa": "measure one cell of a sweep under two names, which must show no difference",
     "score": "grade predictions in a JSONL file against their references",
     "report": "write report.html and figures of a finished sweep again",
     "models": "list the model catalogue",

@@ -177,7 +177,7 @@ ANSWERS = (
     Column("length_ratio", "number", "1", "words of all answers over words of their references"),
     Column("answer_words_mean", "number", "1", "words of an answer"),
     Column("empty_answers", "integer", "1", "answers without text"),
-    Column("refusals", "integer", "1", "answers that open by declining to answer (English phrases)"),
+    Column("refusals", "integer", "1", "answers that open by declining (English phrases)"),
     Column("truncated_answers", "integer", "1", "answers cut off at max_tokens"),
     Column("finish_reasons", "counts", "1", "answers by the server's word for why they ended"),
 )
@@ -257,7 +257,7 @@ RESPONSES: tuple[Column, ...] = (
     Column("answer_words", "integer", "1", "words of the answer"),
     Column("reference_words", "integer", "1", "words of the reference answer"),
     Column("finish_reason", "text", "", "stop or length"),
-    Column("refusal", "flag", "", "the answer opens by declining to answer (English phrases)"),
+    Column("refusal", "flag", "", "the answer opens by declining (English phrases)"),
     *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
 )
 """`responses.parquet`: one row a measured answer, with its scores."""

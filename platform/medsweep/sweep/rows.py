@@ -21,6 +21,7 @@ from medsweep.metrics.latency import (
     window_s,
 )
 from medsweep.metrics.quality import score_answer
+from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.metrics.tally import AnswerTally
 from medsweep.results.schema import LATENCIES, STATISTICS
@@ -164,7 +165,9 @@ def add_repeat_intervals(rows: Sequence[dict[str, Any]]) -> None:
             present = [mean for mean in means if mean is not None]
             if len(present) > 1:
                 interval = repeat_interval(present)
+                variation = coefficient_of_variation(present)
                 for row in members:
+                    row[f"{latency}_mean_cv"] = variation
                     row[f"{latency}_mean_low_s"] = interval.low
                     row[f"{latency}_mean_high_s"] = interval.high
 

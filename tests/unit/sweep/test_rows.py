@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -76,6 +77,9 @@ def test_quality_is_of_the_answers_that_were_timed() -> None:
     assert row["questions"] == 2
     assert row["exact_match"] == 0.5
     assert row["token_f1_max"] == 1.0
+    assert (row["empty_answers"], row["refusals"]) == (0, 0)
+    assert row["finish_reasons"] == {"stop": 2}
+    assert row["truncated_answers"] == 0
 
 
 def test_every_column_is_in_the_schema() -> None:
@@ -112,7 +116,9 @@ def test_intervals_are_over_the_repeats_of_one_load_point() -> None:
     # Student's t with one degree of freedom: 12.706 standard errors of 0.1.
     assert rows[0]["ttft_mean_low_s"] == pytest.approx(0.2 - 12.7062 * 0.1, rel=1e-4)
     assert rows[0]["ttft_mean_high_s"] == rows[1]["ttft_mean_high_s"]
+    assert rows[1]["ttft_mean_cv"] == pytest.approx(math.sqrt(0.02) / 0.2)
     assert "ttft_mean_low_s" not in rows[2]
+    assert "ttft_mean_cv" not in rows[2]
 
 
 NAMES = ("ttft", "tpot", "itl", "e2e", "dispatch_delay")

@@ -1,0 +1,1 @@
+"""Two result sets, or the cells of one, held against each other: what differs beyond noise."""

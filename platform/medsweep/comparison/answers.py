@@ -1,0 +1,125 @@
+"""Answers to the same questions, held against each other in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medsweep.comparison.finding import Finding
+from medsweep.comparison.results import Row
+from medsweep.metrics.significance import mcnemar
+from medsweep.metrics.statistics import paired_bootstrap
+from medsweep.results.schema import QUALITIES
+
+FIGURE = "token_f1"
+"""What is tested by bootstrap; the figures of quality move together, so one of them is enough."""
+
+RIGHT = "exact_match"
+"""What is tested by McNemar: an answer is right or not."""
+
+TESTS = 2
+"""Findings that one comparison gives."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The questions that both sides were asked, each with all its answers.
+
+    Attributes:
+        first: answers of the first side, by question.
+        second: of the second, in the same order of questions.
+    """
+
+    first: list[list[Row]]
+    second: list[list[Row]]
+
+    @property
+    def changed(self) -> int:
+        """Questions whose answers differ: by text where texts are kept, else by any figure."""
+        return sum(
+            _said(before) != _said(after)
+            for before, after in zip(self.first, self.second, strict=True)
+        )
+
+
+def pair_up(before: Sequence[Row], after: Sequence[Row]) -> Pairs:
+    """Return the questions that both have answers to.
+
+    Args:
+        before: rows of `responses.parquet`.
+        after: likewise.
+    """
+    sides: list[dict[str, list[Row]]] = [{}, {}]
+    for side, rows in zip(sides, (before, after), strict=True):
+        for row in rows:
+            side.setdefault(row["question_id"], []).append(row)
+    shared = [question for question in sides[0] if question in sides[1]]
+    return Pairs([sides[0][each] for each in shared], [sides[1][each] for each in shared])
+
+
+def compare_answers(
+    subject: str, before: Sequence[Row], after: Sequence[Row], *, resamples: int, seed: int = 0
+) -> list[Finding]:
+    """Compare answers by question: token F1 by paired bootstrap, exact matches by McNemar.
+
+    A question's answers (of several repeats and load points) are averaged first, since they are
+    not independent; for McNemar a question is right where most of its answers are.
+
+    Args:
+        subject: what is compared.
+        before: rows of `responses.parquet`.
+        after: likewise.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Two findings; none where no question is in both.
+    """
+    pairs = pair_up(before, after)
+    if not pairs.first:
+        return []
+    first, second = (_means(side, FIGURE) for side in (pairs.first, pairs.second))
+    found = paired_bootstrap(first, second, seed=seed, resamples=resamples)
+    count, changed = len(first), pairs.changed
+    was, is_ = (
+        [mean > 0.5 for mean in _means(side, RIGHT)] for side in (pairs.first, pairs.second)
+    )
+    return [
+        Finding(
+            subject=subject,
+            figure=FIGURE,
+            before=sum(first) / count,
+            after=sum(second) / count,
+            low=found.low,
+            high=found.high,
+            p_value=found.p_value,
+            better=1,
+            test="a single question" if found.p_value is None else "paired bootstrap",
+            changed=changed,
+            pairs=count,
+        ),
+        Finding(
+            subject=subject,
+            figure=RIGHT,
+            before=sum(was) / count,
+            after=sum(is_) / count,
+            low=None,
+            high=None,
+            p_value=mcnemar(was, is_),
+            better=1,
+            test="McNemar",
+            changed=sum(one != other for one, other in zip(was, is_, strict=True)),
+            pairs=count,
+        ),
+    ]
+
+
+def _means(questions: Sequence[Sequence[Row]], figure: str) -> list[float]:
+    return [sum(row[figure] for row in rows) / len(rows) for rows in questions]
+
+
+def _said(rows: Sequence[Row]) -> set[object]:
+    """Return the distinct answers to a question; greedy decoding gives one, however often asked."""
+    if all(row["answer"] is not None for row in rows):
+        return {row["answer"] for row in rows}
+    return {tuple(row[name] for name in QUALITIES) for row in rows}

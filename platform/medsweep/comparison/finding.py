@@ -1,0 +1,97 @@
+"""One figure of one thing, before and after, and what may be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from medsweep.metrics.significance import ALPHA, holm
+
+Verdict = Literal["better", "worse", "different", "no clear difference", "not tested"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison.
+
+    Attributes:
+        subject: what is compared, such as `llama-3-8b@host adapter c4`.
+        figure: column of `benchmark.parquet`.
+        before: of the first, in the column's unit.
+        after: of the second.
+        low: lower bound of the 95 % interval of the difference; None where not tested.
+        high: upper bound; None likewise.
+        p_value: of there being no difference; None likewise.
+        p_adjusted: the same after Holm's correction over the family; None likewise.
+        better: 1 if more is better, -1 if less is, 0 if neither.
+        test: what gave the p-value, or why there is none.
+        changed: answers or questions that are not the same; None for what has no pairs.
+        pairs: pairs compared; None likewise.
+    """
+
+    subject: str
+    figure: str
+    before: float
+    after: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    better: Literal[-1, 0, 1]
+    test: str
+    changed: int | None = None
+    pairs: int | None = None
+    p_adjusted: float | None = None
+
+    @property
+    def change(self) -> float | None:
+        """After over before, less 1; None where before is 0."""
+        return self.after / self.before - 1 if self.before else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said."""
+        if self.p_adjusted is None:
+            return "not tested"
+        if self.p_adjusted > ALPHA or self.after == self.before:
+            return "no clear difference"
+        if not self.better:
+            return "different"
+        return "better" if (self.after > self.before) == (self.better > 0) else "worse"
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether there is a difference beyond noise."""
+        return self.verdict in ("better", "worse", "different")
+
+    def is_regression(self, tolerance: float) -> bool:
+        """Return whether it is worse, beyond noise and by more than a share of what it was.
+
+        Args:
+            tolerance: such as 0.05; from 0 to anything is more than any share.
+        """
+        return self.verdict == "worse" and (self.change is None or abs(self.change) > tolerance)
+
+
+def corrected(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings with Holm's correction over all of them that were tested."""
+    found = list(findings)
+    tested = [place for place, each in enumerate(found) if each.p_value is not None]
+    adjusted = holm([found[place].p_value or 0.0 for place in tested])
+    for place, p_adjusted in zip(tested, adjusted, strict=True):
+        found[place] = replace(found[place], p_adjusted=p_adjusted)
+    return found
+
+
+def resamples_for(tests: int) -> int:
+    """Return how many bootstrap draws a family of tests needs.
+
+    A bootstrap's p-value cannot be below 1 / (draws + 1), and Holm multiplies the least by the
+    number of tests: with too few draws nothing could ever be called a difference.
+    """
+    return max(2000, round(2 * tests / ALPHA))
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings, those least likely to be noise first."""
+    return sorted(findings, key=lambda each: (each.p_adjusted is None, each.p_adjusted or 0.0))

@@ -1,0 +1,197 @@
+"""Two result sets, or the profiles and models of one: every finding, and what else is different."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from medsweep.comparison.answers import TESTS, compare_answers
+from medsweep.comparison.finding import Finding, corrected, resamples_for
+from medsweep.comparison.gate import Gate, gate
+from medsweep.comparison.results import ResultSet, Row
+from medsweep.comparison.speed import compare_speed
+from medsweep.comparison.trend import Trend, trend
+from medsweep.errors import InputError
+
+# What can make two sets differ without anybody's having meant it.
+CIRCUMSTANCES = (
+    "basis",
+    "hostname",
+    "cpu_model",
+    "device",
+    "driver",
+    "governor",
+    "cpus_given",
+    "threads",
+    "dtype_given",
+    "engine",
+    "max_tokens",
+    "dataset_sha256",
+    "adapter_sha256",
+    "revision",
+    "versions",
+    "git_commit",
+    "image_digest",
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        findings: corrected for their number.
+        gates: of each cell's answers.
+        lost: cells that were measured before and are not now, with why.
+        only_before: load points that only the first set has.
+        only_after: load points that only the second has.
+        circumstances: values that differ, by column: those of the first set, those of the second.
+        trends: drift over time, one a set.
+    """
+
+    findings: list[Finding]
+    gates: list[Gate]
+    lost: dict[str, str] = field(default_factory=dict)
+    only_before: list[str] = field(default_factory=list)
+    only_after: list[str] = field(default_factory=list)
+    circumstances: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    trends: list[Trend] = field(default_factory=list)
+
+    def regressions(self, tolerance: float) -> list[Finding]:
+        """Return the findings that are worse beyond noise and by more than a share."""
+        return [each for each in self.findings if each.is_regression(tolerance)]
+
+
+def compare_sets(before: ResultSet, after: ResultSet) -> Comparison:
+    """Hold the same models on the same profiles at the same load points against each other.
+
+    Args:
+        before: what was.
+        after: what is.
+
+    Raises:
+        InputError: they have no load point of any cell in common.
+    """
+    points, later = before.points(), after.points()
+    shared = [point for point in points if point in later]
+    lost = {
+        f"{model}@{profile}": why
+        for (model, profile), why in after.not_ok().items()
+        if any(point[:2] == (model, profile) for point in points)
+    }
+    if not shared and not lost:
+        raise InputError(
+            f"{before.name} and {after.name} have no load point of any model on any profile in "
+            f"common: the first has {_some(points)}, the second {_some(later)}"
+        )
+    graded, graded_later = before.graded(), after.graded()
+    cells = [cell for cell in graded if cell in graded_later]
+    draws = resamples_for(len(shared) * 5 + len(cells) * TESTS)
+    findings = [
+        finding
+        for point in shared
+        for finding in compare_speed(point_name(point), points[point], later[point])
+    ] + [
+        finding
+        for cell in cells
+        for finding in compare_answers(
+            cell_name(cell), graded[cell], graded_later[cell], resamples=draws
+        )
+    ]
+    gates = [gate(cell_name(cell), graded_later[cell], before.name, graded[cell]) for cell in cells]
+    return Comparison(
+        corrected(findings),
+        [each for each in gates if each is not None],
+        lost,
+        [point_name(point) for point in points if point not in later],
+        [point_name(point) for point in later if point not in points],
+        _circumstances(before.rows, after.rows),
+        [trend(each) for each in (before, after)],
+    )
+
+
+def compare_within(results: ResultSet, reference: str | None = None) -> Comparison:
+    """Hold the answers of one set against each other: profiles by model, and models by profile.
+
+    Speed is left out: between profiles it is meant to differ, and the report shows it.
+
+    Args:
+        results: the set.
+        reference: profile that the gate judges the others by; None takes each model's first.
+
+    Raises:
+        InputError: no cell has graded answers at hand, or none is on that profile.
+    """
+    graded = results.graded()
+    if not graded:
+        raise InputError(
+            f"{results.name}: no graded answers (cells/*/responses.parquet) beside it; give the "
+            "folder of a sweep"
+        )
+    if reference is not None and all(profile != reference for _, profile, _ in graded):
+        known = ", ".join(dict.fromkeys(profile for _, profile, _ in graded))
+        raise InputError(f"{results.name}: no answers of profile {reference!r}; it has {known}")
+    pairs = [
+        (first, second)
+        for first, second in combinations(graded, 2)
+        if first[2] == second[2] and (first[0] == second[0] or first[1] == second[1])
+    ]
+    draws = resamples_for(len(pairs) * TESTS)
+    findings = [
+        finding
+        for first, second in pairs
+        for finding in compare_answers(
+            f"{cell_name(second)} against {cell_name(first)}",
+            graded[first],
+            graded[second],
+            resamples=draws,
+        )
+    ]
+    return Comparison(corrected(findings), _gates(graded, reference), trends=[trend(results)])
+
+
+def point_name(point: tuple[str, str, str, str]) -> str:
+    """Return a load point in words."""
+    model, profile, variant, load = point
+    return f"{model}@{profile} {variant} {load}"
+
+
+def cell_name(cell: tuple[str, str, str]) -> str:
+    """Return a cell's variant in words."""
+    model, profile, variant = cell
+    return f"{model}@{profile} {variant}"
+
+
+def _gates(graded: dict[tuple[str, str, str], list[Row]], reference: str | None) -> list[Gate]:
+    found = []
+    by_model: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for (model, profile, variant), answers in graded.items():
+        by_model.setdefault((model, variant), {})[profile] = answers
+    for (model, variant), profiles in by_model.items():
+        chosen = reference or next(iter(profiles))
+        for profile, answers in profiles.items():
+            if chosen in profiles and profile != chosen:
+                name = cell_name((model, profile, variant))
+                found.append(gate(name, answers, chosen, profiles[chosen]))
+    return [each for each in found if each is not None]
+
+
+def _circumstances(
+    before: Sequence[Row], after: Sequence[Row]
+) -> dict[str, tuple[list[str], list[str]]]:
+    values: Callable[[Sequence[Row], str], list[str]] = lambda rows, column: sorted(  # noqa: E731
+        {str(row[column]) for row in rows if row.get(column) is not None}
+    )
+    return {
+        column: found
+        for column in CIRCUMSTANCES
+        if (found := (values(before, column), values(after, column)))[0] != found[1]
+    }
+
+
+def _some(points: dict[tuple[str, str, str, str], list[Row]]) -> str:
+    names = [point_name(point) for point in points]
+    return (
+        ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    )

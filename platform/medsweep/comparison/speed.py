@@ -1,0 +1,86 @@
+"""Latency, throughput and failures of one load point, held against another's by its repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from medsweep.comparison.finding import Finding
+from medsweep.comparison.results import Row
+from medsweep.metrics.significance import share_difference, unpaired_difference
+
+FIGURES: dict[str, Literal[-1, 1]] = {
+    "ttft_mean_s": -1,
+    "tpot_mean_s": -1,
+    "e2e_mean_s": -1,
+    "output_tokens_per_s": 1,
+}
+"""What is tested, and whether more or less is better. Few, since each test costs the others power;
+percentiles are left out because repeats mostly have too few requests for them."""
+
+
+def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> list[Finding]:
+    """Compare the repeats of one load point.
+
+    Args:
+        subject: what they are.
+        before: rows of `benchmark.parquet`, one a repeat.
+        after: likewise.
+
+    Returns:
+        One finding a figure that both sides have, and one for the share of failed requests.
+    """
+    bases = {str(row["basis"]) for row in (*before, *after)}
+    mixed = f"{' against '.join(sorted(bases))}" if len(bases) > 1 else None
+    findings = []
+    for figure, better in FIGURES.items():
+        first, second = _values(before, figure), _values(after, figure)
+        if not first or not second:
+            continue
+        found = unpaired_difference(first, second)
+        if mixed or found.p_value is None:
+            test, p_value = mixed or "a single repeat has no spread", None
+        else:
+            test, p_value = f"Welch, {len(first)} and {len(second)} repeats", found.p_value
+        middle = sum(first) / len(first)
+        findings.append(
+            Finding(
+                subject=subject,
+                figure=figure,
+                before=middle,
+                after=middle + found.mean,
+                low=found.low,
+                high=found.high,
+                p_value=p_value,
+                better=better,
+                test=test,
+            )
+        )
+    return [*findings, *_failures(subject, before, after)]
+
+
+def _failures(subject: str, before: Sequence[Row], after: Sequence[Row]) -> list[Finding]:
+    counts = [sum(row[name] or 0 for row in rows) for rows in (before, after) for name in _COUNTS]
+    bad_first, first, bad_second, second = counts
+    if not first or not second:
+        return []
+    return [
+        Finding(
+            subject=subject,
+            figure="failed",
+            before=bad_first / first,
+            after=bad_second / second,
+            low=None,
+            high=None,
+            p_value=share_difference(bad_first, first, bad_second, second),
+            better=-1,
+            test=f"Fisher, {first} and {second} requests",
+        )
+    ]
+
+
+_COUNTS = ("failed", "sent")
+
+
+def _values(rows: Sequence[Row], figure: str) -> list[float]:
+    return [row[figure] for row in rows if row[figure] is not None]

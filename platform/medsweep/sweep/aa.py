@@ -1,0 +1,70 @@
+"""An A/A run: one cell under two names, through the same machinery, must show no difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from medsweep.comparison.results import ResultSet
+from medsweep.comparison.sets import Comparison, compare_sets
+from medsweep.errors import InputError
+from medsweep.sweep.plan import Plan
+from medsweep.sweep.resolve import Resolved, resolve
+from medsweep.sweep.spec import SweepSpec
+
+TWIN = "-twin"
+
+
+def twin_sweep(spec: SweepSpec) -> Resolved:
+    """Return a sweep of one cell, and of the same cell under another name.
+
+    Both are deployed at one time, as two cells of a sweep are, and their repeats are interleaved
+    in shuffled order: what differs between them is what the machinery itself makes different.
+
+    Args:
+        spec: the sweep; its first cell that can run is taken.
+
+    Raises:
+        InputError: no cell can run, or there are too few repeats to tell noise from difference.
+    """
+    if spec.load.repeats < 2:
+        raise InputError(
+            f"load.repeats is {spec.load.repeats}: one repeat has no spread to compare with; "
+            "give 2 or more, such as --set load.repeats=3"
+        )
+    load = spec.load.model_copy(update={"compare_base": False})
+    name = f"{spec.name[: 40 - len('-aa')]}-aa"
+    resolved = resolve(spec.model_copy(update={"name": name, "load": load, "cells_together": 2}))
+    if not resolved.plan.runnable:
+        reasons = {cell.name: cell.refused for cell in resolved.plan.cells}
+        said = "; ".join(f"{cell}: {why}" for cell, why in reasons.items())
+        raise InputError(f"{spec.name}: no cell can run: {said}")
+    cell = resolved.plan.runnable[0]
+    # A node is found by its profile's name, so the second name is the profile's.
+    profile = replace(cell.profile, name=cell.profile.name + TWIN)
+    other = replace(cell, profile=profile, key=f"{cell.key[: -len(TWIN)]}{TWIN}")
+    adapters = {cell.adapter: resolved.plan.adapters[cell.adapter]}
+    return replace(resolved, plan=Plan((cell, other), adapters))
+
+
+def compare_twins(results: ResultSet) -> Comparison:
+    """Hold the two names of an A/A run against each other.
+
+    Args:
+        results: what `twin_sweep` came to.
+
+    Raises:
+        InputError: they have no load point in common, since one of them failed.
+    """
+    sides: tuple[list[dict[str, object]], list[dict[str, object]]] = ([], [])
+    for row in results.rows:
+        name = str(row["profile"])
+        sides[name.endswith(TWIN)].append({**row, "profile": name.removesuffix(TWIN)})
+    first, second = (_side(results, rows) for rows in sides)
+    return compare_sets(first, second)
+
+
+def _side(results: ResultSet, rows: Sequence[dict[str, object]]) -> ResultSet:
+    keys = {row["key"] for row in rows}
+    answers = {key: found for key, found in results.answers.items() if key in keys}
+    return ResultSet(results.name, rows, answers)

@@ -1,0 +1,61 @@
+"""Rows as a sweep writes them, small and made to order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from medsweep.comparison.results import ResultSet
+from medsweep.results.schema import BENCHMARK, QUALITIES, RESPONSES
+
+BLANK = {column.name: None for column in BENCHMARK}
+UNANSWERED = {column.name: None for column in RESPONSES}
+
+
+def row(**values: Any) -> dict[str, Any]:
+    """One row of benchmark.parquet."""
+    return {
+        **BLANK,
+        "key": "k",
+        "model": "m",
+        "profile": "p",
+        "variant": "adapter",
+        "load_point": "c2",
+        "repeat": 1,
+        "status": "ok",
+        "basis": "observed",
+        "sent": 100,
+        "failed": 0,
+        **values,
+    }
+
+
+def repeats(figure: str, values: Sequence[float], **more: Any) -> list[dict[str, Any]]:
+    """The repeats of one load point."""
+    return [
+        row(**{figure: value}, repeat=number, measured_at=f"2026-01-01T00:00:{number:02}", **more)
+        for number, value in enumerate(values, 1)
+    ]
+
+
+def answers(scores: Sequence[float], words: int = 100, **more: Any) -> list[dict[str, Any]]:
+    """One graded answer a question, with every figure of quality the same."""
+    return [
+        {
+            **UNANSWERED,
+            "variant": "adapter",
+            "load_point": "c2",
+            "question_id": f"q{number}",
+            **dict.fromkeys(QUALITIES, score),
+            "answer_words": words,
+            **more,
+        }
+        for number, score in enumerate(scores)
+    ]
+
+
+def result_set(
+    rows: list[dict[str, Any]], graded: dict[str, list[dict[str, Any]]] | None = None
+) -> ResultSet:
+    """A result set of rows, and of answers by cell key."""
+    return ResultSet("set", rows, graded or {})

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from made_rows import answers, repeats
+from medsweep.cli import main
+from medsweep.results.schema import BENCHMARK, RESPONSES
+from medsweep.results.store import write_rows
+
+
+def write(folder: Path, ttft_s: Sequence[float], scores: Sequence[float]) -> str:
+    rows = repeats("ttft_mean_s", ttft_s, key="one")
+    rows += repeats("ttft_mean_s", ttft_s, key="two", profile="q")
+    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
+    write_rows(folder / "cells/one/responses.parquet", RESPONSES, answers(scores))
+    write_rows(folder / "cells/two/responses.parquet", RESPONSES, answers([0.5] * len(scores)))
+    return str(folder)
+
+
+@pytest.fixture
+def usual(tmp_path: Path) -> str:
+    return write(tmp_path / "usual", [0.100, 0.101, 0.099], [0.5] * 12)
+
+
+def test_the_same_results_pass(usual: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", usual, usual, "--quality-gate"]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 8 figures differ beyond noise" in said
+    assert "0 of 24 paired answers changed; 2 of 2 pass the quality gate; 0 regressions" in said
+
+
+def test_a_regression_is_printed_and_exits_5(
+    usual: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = write(tmp_path / "slow", [0.150, 0.151, 0.149], [0.5] * 12)
+    assert main(["compare", usual, slow]) == 5
+    said = capsys.readouterr().out
+    assert "worse" in said
+    assert "+50.0%" in said
+    assert "2 regressions of more than 5%" in said
+    assert main(["compare", usual, slow, "--tolerance", "0.6"]) == 0
+    assert main(["compare", slow, usual]) == 0
+    capsys.readouterr()
+    assert main(["compare", usual, slow, "--json"]) == 5
+    found = json.loads(capsys.readouterr().out)
+    assert found["worse"] is True
+    assert {each["figure"] for each in found["regressions"]} == {"ttft_mean_s"}
+    assert {each["verdict"] for each in found["findings"]} == {"worse", "no clear difference"}
+
+
+def test_the_quality_gate_is_asked_for(
+    usual: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One answer of twelve: no test calls that a difference, and it is under 99 %.
+    worse = write(tmp_path / "worse", [0.100, 0.101, 0.099], [0.1] + [0.5] * 11)
+    assert main(["compare", usual, worse]) == 0
+    assert main(["compare", usual, worse, "--quality-gate"]) == 5
+    assert "gate: m@p adapter beside" in capsys.readouterr().out
+    assert main(["compare", worse]) == 0
+    assert main(["compare", worse, "--quality-gate", "--reference", "q"]) == 5
+    assert "token_f1 is 93.3% of the reference's" in capsys.readouterr().out
+
+
+def test_wrong_input(tmp_path: Path, usual: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", usual, str(tmp_path)]) == 2
+    assert "no benchmark.parquet there" in capsys.readouterr().err

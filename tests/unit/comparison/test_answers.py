@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from made_rows import answers
+from medsweep.comparison.answers import compare_answers, pair_up
+from medsweep.comparison.finding import corrected
+
+
+def test_answers_that_became_worse_are_found_in_pairs() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.uniform(0.1, 0.6, 60)
+    worse = scores - rng.uniform(0.0, 0.05, 60)
+    found = corrected(
+        compare_answers("x", answers(scores.tolist()), answers(worse.tolist()), resamples=2000)
+    )
+    f1, right = found
+    assert (f1.figure, f1.verdict, f1.changed, f1.pairs) == ("token_f1", "worse", 60, 60)
+    assert f1.change == pytest.approx(float(worse.mean() / scores.mean() - 1))
+    assert (right.figure, right.test, right.verdict) == (
+        "exact_match",
+        "McNemar",
+        "no clear difference",
+    )
+
+
+def test_right_answers_that_became_wrong_are_found() -> None:
+    right = answers([1.0] * 12)
+    wrong = answers([0.0] * 8 + [1.0] * 4)
+    found = corrected(compare_answers("x", right, wrong, resamples=2000))[1]
+    assert (found.before, found.after) == (1.0, pytest.approx(1 / 3))
+    assert (found.verdict, found.changed, found.pairs) == ("worse", 8, 12)
+
+
+def test_only_questions_that_both_were_asked_count() -> None:
+    more = answers([0.5, 0.5, 0.5])
+    pairs = pair_up(more, answers([0.5, 0.4]))
+    assert (len(pairs.first), pairs.changed) == (2, 1)
+    assert compare_answers("x", more, [{**more[0], "question_id": "other"}], resamples=10) == []
+    (single, _) = compare_answers("x", more[:1], more[:1], resamples=10)
+    assert (single.p_value, single.test) == (None, "a single question")
+
+
+def test_a_changed_text_with_the_same_score_is_a_change() -> None:
+    before = answers([0.5, 0.5], answer="rest")
+    after = [{**before[0]}, {**before[1], "answer": "sleep"}]
+    assert pair_up(before, after).changed == 1
+    # Asked twice, answered the same: no change.
+    assert pair_up(before, [*before, *before]).changed == 0

@@ -1,0 +1,41 @@
+import pytest
+
+from made_rows import repeats, row
+from medsweep.comparison.finding import corrected
+from medsweep.comparison.speed import compare_speed
+
+
+def test_a_clear_slowdown_is_found_with_its_size() -> None:
+    before = repeats("ttft_mean_s", [1.0, 1.01, 0.99])
+    after = repeats("ttft_mean_s", [1.30, 1.31, 1.29])
+    found = {each.figure: each for each in corrected(compare_speed("x", before, after))}
+    assert set(found) == {"ttft_mean_s", "failed"}
+    slower = found["ttft_mean_s"]
+    assert (slower.verdict, slower.test) == ("worse", "Welch, 3 and 3 repeats")
+    assert slower.change == pytest.approx(0.30)
+    assert slower.low is not None
+    assert 0.25 < slower.low < 0.30
+    assert found["failed"].verdict == "no clear difference"
+
+
+def test_more_tokens_a_second_are_better() -> None:
+    before = repeats("output_tokens_per_s", [100.0, 101.0, 99.0])
+    after = repeats("output_tokens_per_s", [150.0, 151.0, 149.0])
+    assert corrected(compare_speed("x", before, after))[0].verdict == "better"
+
+
+def test_what_cannot_be_tested_says_why() -> None:
+    one = repeats("ttft_mean_s", [1.0])
+    many = repeats("ttft_mean_s", [1.0, 1.1])
+    single = corrected(compare_speed("x", one, many))[0]
+    assert (single.verdict, single.test) == ("not tested", "a single repeat has no spread")
+    emulated = [{**each, "basis": "emulated"} for each in many]
+    mixed = corrected(compare_speed("x", many, emulated))[0]
+    assert (mixed.verdict, mixed.test) == ("not tested", "emulated against observed")
+
+
+def test_failures_that_became_more_are_found() -> None:
+    before, after = [row(failed=0, sent=200)], [row(failed=30, sent=200)]
+    (found,) = corrected(compare_speed("x", before, after))
+    assert (found.figure, found.verdict, found.after) == ("failed", "worse", 0.15)
+    assert compare_speed("x", [row(sent=0)], after) == []

@@ -1,15 +1,40 @@
-"""Limits that Linux control groups (version 2) put on this process: CPU time and memory.
+"""Limits that Linux control groups put on this process, and what they have taken from it.
 
-Every function takes the root of the file system, so that a test can lay out its own. Where there is
-no cgroup v2 (another system, or version 1) the answer is None: not known, not unlimited.
+Version 2 has one tree; version 1 has one for each controller, and is read where version 2 has no
+such file. Every function takes the root of the file system, so that a test can lay out its own.
+Where there is neither, the answer is None: not known, not unlimited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/")
+
+# Version 1 writes "no limit" as the largest multiple of the page size below 2^63.
+_NO_LIMIT_BYTES = 2**60
+
+
+@dataclass(frozen=True)
+class CpuUse:
+    """What the groups of this process have used and been refused since they were made.
+
+    Only differences of two readings mean anything.
+
+    Attributes:
+        used_s: CPU time of this process's group, in seconds.
+        periods: scheduling periods, of this group and those above.
+        throttled_periods: of these, the ones that a quota cut short: a group above holds this
+            process back just as well.
+        throttled_s: how long, in seconds.
+    """
+
+    used_s: float | None
+    periods: int | None
+    throttled_periods: int | None
+    throttled_s: float | None
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
@@ -19,49 +44,85 @@ def cpu_quota(root: Path = ROOT) -> float | None:
         limit, _, period = text.partition(" ")
         if limit.isdigit():
             quotas.append(int(limit) / int(period))
+    for limit, period in zip(
+        _texts(root, "cpu.cfs_quota_us", "cpu"),
+        _texts(root, "cpu.cfs_period_us", "cpu"),
+        strict=False,
+    ):
+        if limit.isdigit():  # -1 is none
+            quotas.append(int(limit) / int(period))
     return min(quotas, default=None)
 
 
 def memory_limit(root: Path = ROOT) -> int | None:
     """Return the memory limit in bytes (the tightest of this group and those above), or None."""
-    limits = [int(text) for text in _texts(root, "memory.max") if text.isdigit()]
-    return min(limits, default=None)
+    texts = [*_texts(root, "memory.max"), *_texts(root, "memory.limit_in_bytes", "memory")]
+    limits = [int(text) for text in texts if text.isdigit()]
+    return min((limit for limit in limits if limit < _NO_LIMIT_BYTES), default=None)
+
+
+def cpu_use(root: Path = ROOT) -> CpuUse:
+    """Return what was used and refused so far."""
+    stats = [_fields(text) for text in _texts(root, "cpu.stat")]
+    used_us = [stat["usage_usec"] for stat in stats if "usage_usec" in stat]
+    used_ns = [int(text) for text in _texts(root, "cpuacct.usage", "cpuacct")]
+    stats += [_fields(text) for text in _texts(root, "cpu.stat", "cpu")]
+    limited = [stat for stat in stats if "nr_throttled" in stat]
+    return CpuUse(
+        used_s=used_us[0] / 1e6 if used_us else used_ns[0] / 1e9 if used_ns else None,
+        periods=_sum(limited, "nr_periods"),
+        throttled_periods=_sum(limited, "nr_throttled"),
+        throttled_s=(
+            sum(stat.get("throttled_usec", 0) / 1e6 for stat in limited)
+            + sum(stat.get("throttled_time", 0) / 1e9 for stat in limited)
+            if limited
+            else None
+        ),
+    )
 
 
 def cpu_throttled_periods(root: Path = ROOT) -> int | None:
-    """Return how many scheduling periods were cut short by a CPU quota since the group was made.
+    """Return how many scheduling periods were cut short by a CPU quota since the group was made."""
+    return cpu_use(root).throttled_periods
 
-    Only a difference of two readings means anything. Groups above count too, since their
-    quota holds this process back just as well.
+
+def _sum(stats: list[dict[str, int]], name: str) -> int | None:
+    return sum(stat.get(name, 0) for stat in stats) if stats else None
+
+
+def _fields(text: str) -> dict[str, int]:
+    pairs = [line.split() for line in text.splitlines()]
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _texts(root: Path, file: str, controller: str = "") -> Iterator[str]:
+    """Yield the content of `file` in this process's group and in each group above it.
+
+    Args:
+        root: of the file system.
+        file: its name.
+        controller: of version 1; empty for version 2.
     """
-    counts = []
-    for text in _texts(root, "cpu.stat"):
-        fields = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-        if "nr_throttled" in fields:
-            counts.append(int(fields["nr_throttled"]))
-    return sum(counts) if counts else None
-
-
-def _texts(root: Path, file: str) -> Iterator[str]:
-    """Yield the content of `file` in this process's group and in each group above it."""
-    for group in _groups(root):
+    for group in _groups(root, controller):
         try:
             yield (group / file).read_text().strip()
         except OSError:
             continue
 
 
-def _groups(root: Path) -> Iterator[Path]:
-    mount = root / "sys/fs/cgroup"
+def _groups(root: Path, controller: str) -> Iterator[Path]:
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
-    # Version 2 is the line "0::<path>"; version 1 has one line for each controller beside it.
     for line in lines:
-        if line.startswith("0::"):
-            group = mount / line.removeprefix("0::").lstrip("/")
+        # Version 2 is "0::<path>", version 1 "<number>:<controllers>:<path>".
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controller not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / controllers
+        group = mount / path.lstrip("/")
+        yield group
+        while group != mount:
+            group = group.parent
             yield group
-            while group != mount:
-                group = group.parent
-                yield group

@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from medsweep.hardware.cgroup import cpu_quota, cpu_throttled_periods, memory_limit
+from medsweep.hardware.cgroup import (
+    CpuUse,
+    cpu_quota,
+    cpu_throttled_periods,
+    cpu_use,
+    memory_limit,
+)
 
 
 def lay_out(root: Path, group: str, files: dict[str, str]) -> None:
@@ -52,7 +58,38 @@ def test_throttled_periods_add_up_on_the_way_up(tmp_path: Path) -> None:
     assert cpu_throttled_periods(tmp_path) == 7
 
 
-def test_without_cgroup_2_nothing_is_known(tmp_path: Path) -> None:
+def test_use_is_the_group_s_own_and_refusals_are_of_all(tmp_path: Path) -> None:
+    stat = "usage_usec {}\nnr_periods 9\nnr_throttled 3\nthrottled_usec 500000"
+    files = {"pod/cpu.stat": stat.format(9_000_000), "pod/box/cpu.stat": stat.format(2_000_000)}
+    lay_out(tmp_path, "/pod/box", files)
+    assert cpu_use(tmp_path) == CpuUse(2.0, 18, 6, 1.0)
+
+
+def test_version_1(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/box\n2:cpu,cpuacct:/pod/box\n0::/\n")
+    for path, text in {
+        "cpu,cpuacct/pod/cpu.cfs_quota_us": "-1",
+        "cpu,cpuacct/pod/cpu.cfs_period_us": "100000",
+        "cpu,cpuacct/pod/box/cpu.cfs_quota_us": "150000",
+        "cpu,cpuacct/pod/box/cpu.cfs_period_us": "100000",
+        "cpu,cpuacct/pod/box/cpu.stat": "nr_periods 10\nnr_throttled 4\nthrottled_time 2000000000",
+        "cpu,cpuacct/pod/box/cpuacct.usage": "3500000000",
+        "memory/box/memory.limit_in_bytes": "4096",
+        "memory/memory.limit_in_bytes": "9223372036854771712",
+    }.items():
+        file = tmp_path / "sys/fs/cgroup" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    assert cpu_quota(tmp_path) == 1.5
+    assert memory_limit(tmp_path) == 4096
+    assert cpu_use(tmp_path) == CpuUse(3.5, 10, 4, 2.0)
+    (tmp_path / "sys/fs/cgroup/memory/box/memory.limit_in_bytes").unlink()
+    assert memory_limit(tmp_path) is None
+
+
+def test_without_control_groups_nothing_is_known(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path) is None
     assert memory_limit(tmp_path) is None
     assert cpu_throttled_periods(tmp_path) is None
+    assert cpu_use(tmp_path) == CpuUse(None, None, None, None)

@@ -7,21 +7,30 @@ dashboards and rules from `medsweep.monitoring`.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from medsweep.cluster.kubernetes.images import image_family
+from medsweep.cluster.kubernetes.names import GPU
 from medsweep.cluster.kubernetes.render import benchmark_job, finetune_job, serve_service
 from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.config import load_config
+from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.models.catalog import MODELS, PAPER_CELLS
+from medsweep.models.precision import choose_dtype, unsupported_reason
+from medsweep.models.spec import ModelSpec
 from medsweep.sweep.plan import Cell, Plan
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = "k8s/samples"
+CHART = "helm/medsweep"
 SWEEP = ROOT / "k8s" / "sweep.yaml"
 HEAD = "# Written by `make manifests`; change its source instead.\n"
 
@@ -81,9 +90,67 @@ def _benchmark_file(cell: Cell) -> str:
     return f"rayjob.benchmark-{cell.profile.name}-{cell.model.name}.yaml"
 
 
+def profiles() -> dict[str, str]:
+    """Return the chart's values of each hardware profile, by path."""
+    files = {}
+    for name, profile in PROFILES.items():
+        # What the paper ran there and still fits; DistilGPT2 where that is nothing.
+        models = [
+            model for model, where in PAPER_CELLS if where == name and _fits(MODELS[model], profile)
+        ]
+        values = {
+            "profile": {
+                "name": name,
+                "cpus": profile.cpus,
+                "gpus": profile.gpus,
+                "gpu": profile.labels[GPU],
+                "memoryGi": profile.host_memory_bytes // GIB,
+                "imageFamily": image_family(profile),
+            },
+            "model": models[0] if models else "distilgpt2",
+        }
+        text = yaml.safe_dump(values, sort_keys=False)
+        files[f"{CHART}/profiles/{name}.yaml"] = f"{HEAD}# {profile.title}\n{text}"
+    return files
+
+
+def _fits(model: ModelSpec, profile: HardwareProfile) -> bool:
+    dtype = choose_dtype(model, profile.accelerator)
+    reason = unsupported_reason(model, profile, dtype=dtype, quantization="none", engine="generate")
+    return reason is None
+
+
+def values_schema() -> dict[str, str]:
+    """Return the schema of the chart's values, with the sweep file's own in it, by path."""
+    path = f"{CHART}/values.schema.json"
+    schema = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    sweep = _without_prose(SweepSpec.model_json_schema())
+    schema["$defs"] = {**sweep.pop("$defs"), "Sweep": sweep}
+    # Model and profile give the one cell of a release.
+    fields = {
+        field: value
+        for field, value in sweep["properties"].items()
+        if field not in ("cells", "models")
+    }
+    schema["properties"]["sweep"] = {
+        **sweep,
+        "properties": fields,
+        "required": [field for field in sweep["required"] if field in fields],
+    }
+    schema["properties"]["controller"]["properties"]["sweep"] = {"$ref": "#/$defs/Sweep"}
+    return {path: json.dumps(schema, indent=2) + "\n"}
+
+
+def _without_prose(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        prose = ("title", "description") if "type" in schema or "$defs" in schema else ()
+        return {key: _without_prose(each) for key, each in schema.items() if key not in prose}
+    return [_without_prose(each) for each in schema] if isinstance(schema, list) else schema
+
+
 def generated() -> dict[str, str]:
     """Return the text of every generated file, by path from the root."""
-    return samples()
+    return {**samples(), **profiles(), **values_schema()}
 
 
 def stale(files: dict[str, str]) -> list[str]:
@@ -93,7 +160,7 @@ def stale(files: dict[str, str]) -> list[str]:
         for path, text in files.items()
         if not (ROOT / path).is_file() or (ROOT / path).read_text(encoding="utf-8") != text
     ]
-    folders = {str(Path(path).parent) for path in files}
+    folders = {str(Path(path).parent) for path in files} - {CHART}
     there = {
         str(path.relative_to(ROOT))
         for folder in folders

@@ -34,7 +34,7 @@ cells_together: 1
 
 
 def tool(name: str) -> str:
-    """Return the path of a program, on PATH or in MEDSWEEP_TOOLS; without it skip, or fail in CI."""
+    """Return a program's path, from PATH or MEDSWEEP_TOOLS; without it skip, or fail in CI."""
     path = shutil.which(name) or shutil.which(name, path=os.environ.get("MEDSWEEP_TOOLS", ""))
     if path is None:
         message = f"{name} is not installed"

@@ -40,6 +40,7 @@ def head_template(
         serves: whether clients reach a model through it.
     """
     ports = {"gcs-server": 6379, "client": 10001, "dashboard": 8265}
+    ports |= {"as-metrics": 44217, "dash-metrics": 44227}
     ports |= {"serve": SERVE_PORT} if serves else {"medsweep": METRICS_PORT}
     resources = {"cpu": str(settings.head_cpus), "memory": f"{settings.head_memory_gib}Gi"}
     container = _container(settings, "ray-head", "cpu", resources, environment)

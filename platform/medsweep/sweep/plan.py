@@ -93,7 +93,11 @@ def model_names(spec: SweepSpec) -> list[str]:
 
 
 def make_plan(
-    spec: SweepSpec, dataset_sha256: str, revisions: Mapping[str, str], host: HardwareProfile
+    spec: SweepSpec,
+    dataset_sha256: str,
+    revisions: Mapping[str, str],
+    host: HardwareProfile,
+    barred: Mapping[str, str] | None = None,
 ) -> Plan:
     """Plan a sweep.
 
@@ -102,6 +106,7 @@ def make_plan(
         dataset_sha256: identity of the split dataset.
         revisions: identity of the weights, by model.
         host: what the profile `host` is on this machine.
+        barred: why a model's weights cannot be had, by model.
     """
     pairs = [
         (MODELS[model], host if profile == HOST else PROFILES[profile])
@@ -111,13 +116,14 @@ def make_plan(
     common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
     cells, adapters = [], {}
     for model, profile in pairs:
-        base = {"model": model.name, "revision": revisions[model.name], **common}
+        base = {"model": repr(model), "revision": revisions[model.name], **common}
         adapter = _key({**base, "recipe": recipe, "max_tokens": spec.load.max_tokens})
         dtype: str = spec.serve.dtype
         if dtype == "auto":
             dtype = choose_dtype(model, profile.accelerator)
         # A stand-in is checked as what it is: that is what runs.
-        refused = unsupported_reason(
+        no_weights = (barred or {}).get(model.name)
+        refused = no_weights or unsupported_reason(
             model, profile, dtype=dtype, quantization=QUANTIZATION, engine=spec.serve.engine
         )
         key = _key(
@@ -129,6 +135,8 @@ def make_plan(
                 "serve": spec.serve.model_dump(),
                 "load": spec.load.model_dump(),
                 "keep_text": spec.texts_kept,
+                # Refused for this, a cell is another cell than when the weights can be had.
+                "no_weights": no_weights,
             }
         )
         cells.append(Cell(model, profile, dtype, adapter, key, refused))

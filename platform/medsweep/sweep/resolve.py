@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medsweep.datasets.split import Split, load_split
 from medsweep.hardware.observe import host_profile
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import Weights, identify
+from medsweep.models.weights import Weights, barred, identify
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 
@@ -45,5 +45,7 @@ def resolve(spec: SweepSpec) -> Resolved:
     texts = [pair.answer for pair in split.train]
     weights = {name: identify(MODELS[name], texts) for name in model_names(spec)}
     revisions = {name: found.revision for name, found in weights.items()}
-    plan = make_plan(spec, split.sha256, revisions, host_profile())
+    reasons = {name: barred(found) for name, found in weights.items()}
+    no_weights = {name: reason for name, reason in reasons.items() if reason is not None}
+    plan = make_plan(spec, split.sha256, revisions, host_profile(), no_weights)
     return Resolved(spec, split, weights, plan)

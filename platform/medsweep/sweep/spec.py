@@ -12,6 +12,7 @@ from medsweep.errors import UnknownName
 from medsweep.hardware.catalog import PROFILES
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
+from medsweep.models.own import OwnModelSpec
 from medsweep.serving.engines import ENGINES
 
 
@@ -147,6 +148,7 @@ class SweepSpec(Closed):
     Attributes:
         name: folder of the results below `--out`.
         seed: of the split, of training, of arrivals, of the order of cells.
+        own_models: models that the catalogue does not have; `cells` and `models` can name them.
         stand_ins: run each model's tiny stand-in in its place (named `standin-...` everywhere).
         cells: `paper` (Table 3's twelve), `all` (the full product), or a list that may mix these
             with `model@profile`; `model@host` is this machine, observed.
@@ -161,6 +163,7 @@ class SweepSpec(Closed):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=40)
     seed: int = 0
+    own_models: list[OwnModelSpec] = Field(default=[])
     stand_ins: bool = False
     cells: list[str] = Field(min_length=1)
     models: list[str] | None = None
@@ -170,6 +173,14 @@ class SweepSpec(Closed):
     load: LoadSpec
     cells_together: int = Field(default=4, ge=1)
     keep_text: bool = False
+
+    @field_validator("own_models")
+    @classmethod
+    def _file(cls, models: list[OwnModelSpec]) -> list[OwnModelSpec]:
+        # Before `cells` is checked, which names them: fields are validated in their order.
+        for model in models:
+            model.file()
+        return models
 
     @field_validator("cells", mode="before")
     @classmethod

@@ -1,7 +1,11 @@
+import itertools
+
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from medsweep.errors import InputError, UnknownName
-from medsweep.models.templates import TEMPLATES, Message
+from medsweep.models.chat_templates import CHAT_TEMPLATES
+from medsweep.models.templates import PAPER_INSTRUCTION, TEMPLATES, Message
 
 
 def system(text: str) -> Message:
@@ -138,3 +142,39 @@ def test_the_refusal_does_not_repeat_what_was_said() -> None:
 def test_a_miss_lists_the_known_templates() -> None:
     with pytest.raises(UnknownName, match="did you mean 'llama-3'"):
         TEMPLATES["llama3"]
+
+
+def conversations() -> list[list[Message]]:
+    """Up to three questions, with and without a system message."""
+    turns = [user(" Why? "), assistant("So.\n"), user("How?"), assistant("Thus."), user("When?")]
+    return [
+        [*([system(" Be brief. ")] if with_system else []), *turns[:length]]
+        for with_system, length in itertools.product((False, True), (1, 3, 5))
+    ]
+
+
+def jinja(name: str, messages: list[Message], *, asks: bool) -> str:
+    """Render as transformers does (transformers.utils.chat_template_utils)."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(CHAT_TEMPLATES[name])
+    return template.render(messages=messages, add_generation_prompt=asks)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_jinja_form_writes_the_same_prompts(name: str) -> None:
+    stripped = [
+        [{**message, "content": message["content"].strip()} for message in conversation]
+        for conversation in conversations()
+    ]
+    assert len(stripped) == 6
+    for messages in [*conversations(), *stripped]:
+        assert jinja(name, messages, asks=True) == TEMPLATES[name].render(messages)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_jinja_form_writes_the_same_training_text(name: str) -> None:
+    messages = [system(PAPER_INSTRUCTION), user("Why?")]
+    text = TEMPLATES[name].render(messages) + TEMPLATES[name].answer("So.")
+    written = jinja(name, [*messages, assistant("So.")], asks=False)
+    # Some formats close a turn with a line end, which a model never has to write.
+    assert written.rstrip("\n") == text

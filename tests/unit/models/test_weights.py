@@ -10,7 +10,14 @@ import pytest
 from medsweep.errors import EnvironmentFault
 from medsweep.models import standin, weights
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import Weights, cache_root, file_sha256, identify, materialise
+from medsweep.models.weights import (
+    Weights,
+    barred,
+    cache_root,
+    file_sha256,
+    identify,
+    materialise,
+)
 
 STANDIN = MODELS["standin-llama-3-8b"]
 
@@ -173,3 +180,41 @@ def test_only_weights_and_configuration_are_fetched(
 def test_file_sha256(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"weights" * 100_000)
     assert file_sha256(tmp_path / "f") == hashlib.sha256(b"weights" * 100_000).hexdigest()
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub's client, and no token."""
+    folder = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(huggingface_hub._snapshot_download.constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    return folder
+
+
+def test_a_gated_model_without_a_token_is_barred(hub_cache: Path) -> None:
+    reason = barred(identify(MODELS["llama-3-8b"], []))
+    assert reason is not None
+    assert "meta-llama/Meta-Llama-3-8B-Instruct is gated and there is no token" in reason
+    assert "set HF_TOKEN" in reason
+
+
+@pytest.mark.parametrize("name", ["distilgpt2", "standin-llama-3-8b"])
+def test_what_is_not_gated_needs_no_token(name: str, hub_cache: Path) -> None:
+    assert barred(identify(MODELS[name], [])) is None
+
+
+def test_a_token_opens_the_gate(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
+    assert barred(identify(MODELS["llama-3-8b"], [])) is None
+
+
+def test_weights_in_the_cache_need_no_token(hub_cache: Path) -> None:
+    spec = MODELS["llama-3-8b"]
+    repository = hub_cache / "models--meta-llama--Meta-Llama-3-8B-Instruct"
+    snapshot = repository / "snapshots" / str(spec.revision)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert barred(identify(spec, [])) is not None
+    (snapshot / "model-00001-of-00004.safetensors").write_bytes(b"weights")
+    assert barred(identify(spec, [])) is None

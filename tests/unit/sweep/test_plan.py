@@ -107,3 +107,16 @@ def test_host_is_what_it_is_given() -> None:
     (cell,) = make_plan(make_spec(cells=["distilgpt2@host"]), "data", REVISIONS, other).cells
     assert cell.profile.cpus == 64
     assert "host" not in PROFILES
+
+
+def test_a_model_whose_weights_cannot_be_had_is_refused_until_they_can() -> None:
+    spec = make_spec(cells=["gemma-1.1-7b@2xa100-4cpu", "distilgpt2@host"])
+    usable = make_plan(spec, "data", REVISIONS, HOST)
+    stuck = make_plan(spec, "data", REVISIONS, HOST, {"standin-gemma-1.1-7b": "set HF_TOKEN"})
+    before = {cell.name: cell for cell in usable.cells}
+    for cell in stuck.cells:
+        gated = cell.model.name == "standin-gemma-1.1-7b"
+        assert cell.refused == ("set HF_TOKEN" if gated else None)
+        # A refused cell is done: with the weights it has to be another one.
+        assert (cell.key != before[cell.name].key) == gated
+    assert len(stuck.adapters) == len(usable.adapters) - 1

@@ -7,19 +7,27 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medsweep.report import method_views, views
-from medsweep.report.figures import latency_by_configuration, matrix_figure, quality_by_epoch, save
+from medsweep.report import decision_views, method_views, views
+from medsweep.report.figures import (
+    latency_by_configuration,
+    matrix_figure,
+    quality_by_epoch,
+    save,
+    tradeoff,
+)
 from medsweep.report.numbers import share
 from medsweep.report.samples import samples
 from medsweep.report.source import Source, read_source
 from medsweep.report.tables import (
     base_against_tuned,
+    decision_table,
     failures,
     latency_table,
     matrix,
     method,
     paper_table_4,
     quality_table,
+    roofline_table,
 )
 from medsweep.report.tables.rows import is_emulated
 from medsweep.report.takeaways import take_away
@@ -55,12 +63,14 @@ def write_report(folder: Path) -> Path:
 def _pictures(source: Source, folder: Path) -> dict[str, str]:
     """Write the figures and return them as inline SVG, by name."""
     figures = {
+        "tradeoff": tradeoff(decision_table(source.rows)),
         "matrix": matrix_figure(source.rows),
         "latency": latency_by_configuration(source.rows),
     }
     if source.training:
         figures["training"] = quality_by_epoch(source.training)
     names = {
+        "tradeoff": "quality-against-latency",
         "matrix": "matrix",
         "latency": "latency-by-configuration",
         "training": "quality-by-epoch",
@@ -100,6 +110,8 @@ def _render(source: Source, pictures: dict[str, str]) -> str:
             stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
             take_away=take_away(rows, paired),
             pictures=pictures,
+            decision=decision_views.decision_view(decision_table(rows)),
+            roofline=decision_views.roofline_view(roofline_table(rows)),
             matrix=views.matrix_view(table),
             latency=views.latency_view(latency_table(rows)),
             quality=views.quality_view(quality_table(rows)),

@@ -3,6 +3,14 @@
 from medsweep.report.figures.grid import matrix_figure
 from medsweep.report.figures.latency import latency_by_configuration
 from medsweep.report.figures.style import save
+from medsweep.report.figures.tradeoff import tradeoff
 from medsweep.report.figures.training import Training, quality_by_epoch
 
-__all__ = ["Training", "latency_by_configuration", "matrix_figure", "quality_by_epoch", "save"]
+__all__ = [
+    "Training",
+    "latency_by_configuration",
+    "matrix_figure",
+    "quality_by_epoch",
+    "save",
+    "tradeoff",
+]

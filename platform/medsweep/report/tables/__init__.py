@@ -1,15 +1,18 @@
 """Small tables made from the rows of `benchmark.parquet`, without any formatting."""
 
 from medsweep.report.tables.comparison import PairedRow, base_against_tuned
+from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.grid import Matrix, MatrixCell, matrix
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.outcome import Failure, failures
 from medsweep.report.tables.paper_table import PaperComparison, PaperRow, paper_table_4
 from medsweep.report.tables.provenance import CpuRow, Host, Method, method
 from medsweep.report.tables.quality import QualityFigure, QualityRow, quality_table
+from medsweep.report.tables.roofline import RooflineRow, roofline_table
 
 __all__ = [
     "CpuRow",
+    "DecisionRow",
     "Failure",
     "Host",
     "LatencyRow",
@@ -21,11 +24,14 @@ __all__ = [
     "PaperRow",
     "QualityFigure",
     "QualityRow",
+    "RooflineRow",
     "base_against_tuned",
+    "decision_table",
     "failures",
     "latency_table",
     "matrix",
     "method",
     "paper_table_4",
     "quality_table",
+    "roofline_table",
 ]

@@ -1,0 +1,78 @@
+"""The tables that a decision is made from, from their figures to their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medsweep.report.tables import DecisionRow, RooflineRow
+from medsweep.report.view import Cell, View, headings, interval, number, quality, text
+
+NO_PRICE = "no price for this profile, or not the hardware that it is for"
+
+
+def decision_view(table: Sequence[DecisionRow]) -> View:
+    """Return what there is to choose between, the best trade-offs marked."""
+    return View(
+        "Every configuration: quality, end-to-end time at the lightest load point, throughput and "
+        "price at the busiest. A trade-off is best when nothing of its basis is both better and "
+        "faster",
+        headings(
+            "Model",
+            "Profile",
+            "Basis",
+            "Best trade-off",
+            "Token F1",
+            "E2E mean (s)",
+            "Requests (1/s)",
+            "USD per 1,000 answers",
+        ),
+        tuple(
+            (
+                text(row.model),
+                text(row.profile),
+                text(row.basis),
+                Cell("yes" if row.on_front else ""),
+                quality(row.token_f1),
+                interval(row.e2e),
+                Cell(
+                    number(row.requests_per_s).text,
+                    note=f"at {row.busiest}" if row.busiest else "",
+                    kind="number",
+                ),
+                number(row.usd_per_1k, NO_PRICE),
+            )
+            for row in table
+        ),
+        labels=2,
+    )
+
+
+def roofline_view(table: Sequence[RooflineRow]) -> View:
+    """Return measured times beside those that the hardware allows."""
+    return View(
+        "Time per output token, measured and as the roofline of the hardware allows at best",
+        headings(
+            "Model",
+            "Profile",
+            "Load point",
+            "TPOT measured (s)",
+            "TPOT of the roofline (s)",
+            "Factor",
+            "Bound by, at best",
+            "Server without a model (s)",
+        ),
+        tuple(
+            (
+                text(row.model),
+                text(row.profile),
+                text(row.load_point),
+                number(row.tpot_s),
+                number(row.predicted_tpot_s),
+                number(row.factor),
+                text(row.bound),
+                number(row.overhead_tpot_s),
+            )
+            for row in table
+        ),
+        labels=3,
+    )

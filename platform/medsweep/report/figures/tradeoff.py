@@ -1,0 +1,77 @@
+"""What there is to choose between: quality against latency, with the best trade-offs joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from medsweep.report.figures.style import (
+    INK,
+    MARKERS,
+    MUTED,
+    PALETTE,
+    add_panels,
+    new_figure,
+    style,
+)
+from medsweep.report.tables.decision import DecisionRow
+from medsweep.report.tables.rows import BASES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_HEIGHT_IN = 4.2
+
+
+def tradeoff(table: Sequence[DecisionRow]) -> Figure:
+    """Draw token F1 by mean end-to-end time of every configuration; one panel a basis.
+
+    Args:
+        table: of `decision_table`.
+    """
+    shown = [row for row in table if row.token_f1 is not None and row.e2e is not None]
+    bases = [basis for basis in BASES if any(row.basis == basis for row in shown)]
+    models = list(dict.fromkeys(row.model for row in shown))
+    with style():
+        figure = new_figure(
+            "Token F1 against end-to-end time: up and to the left is better",
+            [row.basis for row in shown],
+            _HEIGHT_IN,
+        )
+        panels = add_panels(figure, 1, max(1, len(bases)), left_in=0.7, gap_in=0.8, below_in=0.85)
+        for axes, basis in zip(panels, bases, strict=False):
+            _panel(axes, [row for row in shown if row.basis == basis], models)
+            axes.set_title(basis)
+    return figure
+
+
+def _panel(axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str]) -> None:
+    for place, model in enumerate(models):
+        points = [
+            (row.e2e.mean, row.token_f1.mean)
+            for row in rows
+            if row.model == model and row.e2e and row.token_f1
+        ]
+        if points:
+            axes.scatter(
+                [x for x, _ in points],
+                [y for _, y in points],
+                color=PALETTE[place % len(PALETTE)],
+                marker=MARKERS[place % len(MARKERS)],
+                s=46,
+                label=model,
+            )
+    front = sorted(
+        (row.e2e.mean, row.token_f1.mean, row.profile)
+        for row in rows
+        if row.on_front and row.e2e and row.token_f1
+    )
+    axes.plot([x for x, _, _ in front], [y for _, y, _ in front], color=MUTED, linewidth=1)
+    for x, y, profile in front:
+        axes.annotate(profile, (x, y), (5, 6), textcoords="offset points", size=8, color=INK)
+    axes.set_xlabel("mean end-to-end time at the lightest load point (s)")
+    axes.set_ylabel("token F1, mean")
+    axes.set_xlim(left=0)
+    axes.margins(x=0.2, y=0.25)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=8)

@@ -1,0 +1,106 @@
+"""What there is to choose between: quality, latency, throughput and cost of each configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medsweep.decide.candidates import Candidate, candidates, pareto_front
+from medsweep.metrics.statistics import Interval
+from medsweep.report.tables.quality import QualityFigure
+from medsweep.report.tables.rows import (
+    Row,
+    basis_order,
+    first,
+    group_by,
+    headline_rows,
+    load_points,
+    mean,
+    mean_interval,
+)
+
+HIGHER, LOWER = ("token_f1",), ("e2e_mean_s",)
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """One configuration.
+
+    Attributes:
+        model, profile, basis: which.
+        token_f1: mean with its interval; None where nothing was graded.
+        e2e: mean end-to-end time at the lightest load point, in seconds.
+        requests_per_s: most over its load points.
+        busiest: load point of that.
+        usd_per_1k: of 1,000 answers there; None without a price for observed hardware.
+        on_front: whether no other configuration of its basis is both better and faster.
+    """
+
+    model: str
+    profile: str
+    basis: str
+    token_f1: QualityFigure | None
+    e2e: Interval | None
+    requests_per_s: float | None
+    busiest: str | None
+    usd_per_1k: float | None
+    on_front: bool
+
+
+def decision_table(rows: Sequence[Row]) -> list[DecisionRow]:
+    """Return one row a configuration: observed first, then by quality and by latency.
+
+    Args:
+        rows: of `benchmark.parquet`.
+    """
+    measured = headline_rows(rows)
+    lightest = next(iter(load_points(measured)), None)
+    found = [each for each in candidates(measured) if each.load_point == lightest]
+    front: list[Candidate] = []
+    for of_basis in group_by_basis(found):
+        front += pareto_front(of_basis, higher=HIGHER, lower=LOWER)
+    best = {(each.model, each.profile, each.basis) for each in front}
+    table = [
+        _row(group, on_front=key in best)
+        for key, group in group_by(
+            measured, lambda row: (row["model"], row["profile"], row["basis"])
+        ).items()
+    ]
+    return sorted(table, key=_order)
+
+
+def group_by_basis(found: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return the candidates of each basis: what is emulated is held against its like."""
+    bases = dict.fromkeys(each.basis for each in found)
+    return [[each for each in found if each.basis == basis] for basis in bases]
+
+
+def _row(rows: Sequence[Row], *, on_front: bool) -> DecisionRow:
+    light = [row for row in rows if row["load_point"] == load_points(rows)[0]]
+    rates = {
+        point: rate
+        for point in load_points(rows)
+        if (rate := mean([row for row in rows if row["load_point"] == point], "requests_per_s"))
+        is not None
+    }
+    busiest = max(rates, key=lambda point: rates[point], default=None)
+    price = mean([row for row in rows if row["load_point"] == busiest], "usd_per_answer")
+    quality = mean(rows, "token_f1")
+    return DecisionRow(
+        model=first(rows, "model"),
+        profile=first(rows, "profile"),
+        basis=first(rows, "basis"),
+        token_f1=None
+        if quality is None
+        else QualityFigure(quality, mean(rows, "token_f1_low"), mean(rows, "token_f1_high"), None),
+        e2e=mean_interval(light, "e2e"),
+        requests_per_s=None if busiest is None else rates[busiest],
+        busiest=busiest,
+        usd_per_1k=None if price is None else 1000 * price,
+        on_front=on_front,
+    )
+
+
+def _order(row: DecisionRow) -> tuple[int, float, float]:
+    quality = row.token_f1.mean if row.token_f1 else 0.0
+    return basis_order(row.basis), -quality, row.e2e.mean if row.e2e else float("inf")

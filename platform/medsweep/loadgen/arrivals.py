@@ -1,6 +1,9 @@
-"""When an open loop sends: evenly, or as a Poisson process."""
+"""When an open loop sends: evenly, at random, in bursts, or when it happened before."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -8,25 +11,50 @@ import numpy.typing as npt
 from medsweep.errors import InputError
 from medsweep.loadgen.spec import LoadPoint
 
+GAMMA_SHAPE = 0.5
+BURST_REQUESTS = 10
+_BLOCK = 1024
 
-def due_times(point: LoadPoint, count: int, seed: int) -> npt.NDArray[np.float64]:
-    """Return when each request is due.
+Gaps = Callable[[np.random.Generator], npt.NDArray[np.float64]]
+
+
+def due_times(point: LoadPoint, seed: int) -> Iterator[float]:
+    """Yield when each request is due, without end unless it is a replay.
 
     Args:
         point: an open-loop load point.
-        count: how many requests.
-        seed: of the Poisson gaps; evenly spaced arrivals do not use it.
+        seed: of the random gaps; the other arrivals do not use it.
 
-    Returns:
-        `count` ascending times in seconds from the start. Constant arrivals are `k / rate` from
-        k = 0; Poisson arrivals have independent exponential gaps of mean `1 / rate`. A longer
-        series begins with the shorter one of the same seed.
+    Yields:
+        Ascending times in seconds from the start. Constant arrivals are `k / rate` from k = 0,
+        computed and not added up, so that they do not drift. Poisson arrivals have independent
+        exponential gaps of mean `1 / rate`, gamma arrivals gamma-distributed ones of the same
+        mean. Of bursts, the first is due at 0 and each brings `shape` requests.
 
     Raises:
         InputError: the point is a closed loop, where nothing is due.
     """
+    if point.due_s is not None:
+        yield from point.due_s
+        return
     if point.rate is None:
         raise InputError(f"load point {point.name} is a closed loop and has no due times")
+    rate = point.rate
     if point.arrivals == "constant":
-        return np.arange(count, dtype=np.float64) / point.rate
-    return np.cumsum(np.random.default_rng(seed).exponential(1 / point.rate, count))
+        yield from (k / rate for k in itertools.count())
+    elif point.arrivals == "burst":
+        together = max(1, round(point.shape or BURST_REQUESTS))
+        yield from (k // together * together / rate for k in itertools.count())
+    elif point.arrivals == "gamma":
+        shape = point.shape or GAMMA_SHAPE
+        yield from _summed(lambda rng: rng.gamma(shape, 1 / (rate * shape), _BLOCK), seed)
+    else:
+        yield from _summed(lambda rng: rng.exponential(1 / rate, _BLOCK), seed)
+
+
+def _summed(gaps: Gaps, seed: int) -> Iterator[float]:
+    rng, at_s = np.random.default_rng(seed), 0.0
+    while True:
+        times = at_s + np.cumsum(gaps(rng))
+        yield from times.tolist()
+        at_s = float(times[-1])

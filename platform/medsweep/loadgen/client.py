@@ -1,122 +1,114 @@
-"""One streaming request over HTTP, and the record of it."""
+"""Sends requests to one server, as HTTP messages that are made once for every prompt."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
-from typing import Any, Literal
-
-import aiohttp
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
 
 from medsweep.clock import Clock
 from medsweep.errors import StageError
-from medsweep.loadgen.answer import Answer
 from medsweep.loadgen.failures import TRANSPORT_ERRORS, RequestError, as_failure
+from medsweep.loadgen.pool import Pool
 from medsweep.loadgen.spec import LoadJob, Prompt
-from medsweep.loadgen.sse import SseParser
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.loadgen.stream import Stream
+
+# Messages are kept for so many prompts.
+_KEPT_MESSAGES = 4096
 
 
-def open_session(job: LoadJob) -> aiohttp.ClientSession:
-    """Return a session for all requests of one job; it is the caller's to close.
+class Session:
+    """All requests of one job; a context manager that closes its connections.
+
+    Args:
+        job: server, model and limits.
+        clock: what everything is timed with.
 
     Raises:
         StageError: the environment variable for the API key is not set.
     """
-    # Compressed answers come in lumps, which would show as gaps that the model did not make.
-    headers = {"Accept-Encoding": "identity"}
+
+    def __init__(self, job: LoadJob, clock: Clock) -> None:
+        self._job, self._clock = job, clock
+        self._head = _head(job)
+        self._pool = Pool(job.url, clock.now)
+        self._messages: dict[str, bytes] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.close()
+
+    async def send(self, prompt: Prompt, stream: Stream) -> tuple[RequestError | None, float]:
+        """Send one prompt and wait for the end of its answer.
+
+        Args:
+            prompt: what to ask.
+            stream: takes the answer. It is not parsed here: that takes time, in which the next
+                request could leave.
+
+        Returns:
+            How the connection failed, or None, and when it was over, in seconds.
+        """
+        failure = None
+        try:
+            async with asyncio.timeout(self._job.timeout_s):
+                await self._pool.exchange(self.message(prompt), stream)
+        except RequestError as error:
+            failure = error
+        except TRANSPORT_ERRORS as error:
+            failure = as_failure(error, connected=stream.ended.done())
+        return failure, self._clock.now()
+
+    def message(self, prompt: Prompt) -> bytes:
+        """Return the HTTP message that asks a prompt."""
+        known = self._messages.get(prompt.text)
+        if known is not None:
+            return known
+        body = _body(self._job, prompt)
+        message = b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
+        if len(self._messages) < _KEPT_MESSAGES:
+            self._messages[prompt.text] = message
+        return message
+
+
+def _head(job: LoadJob) -> bytes:
+    parts = urlsplit(job.url)
+    headers = {
+        "host": parts.netloc.rpartition("@")[2],
+        "user-agent": "medsweep",
+        "accept": "text/event-stream",
+        # Compressed answers come in lumps, which would show as gaps that the model did not make.
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+    }
     if job.api_key_env is not None:
         if job.api_key_env not in os.environ:
             raise StageError(f"environment variable {job.api_key_env} (API key) is not set")
-        headers["Authorization"] = f"Bearer {os.environ[job.api_key_env]}"
-    return aiohttp.ClientSession(
-        # The default of 100 connections would cap concurrency without a word. aiohttp sets
-        # TCP_NODELAY itself and keeps connections alive.
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=job.timeout_s),
-        headers=headers,
-    )
+        headers["authorization"] = f"Bearer {os.environ[job.api_key_env]}"
+    headers |= {name.lower(): value for name, value in job.headers}
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
 
-async def send(
-    session: aiohttp.ClientSession,
-    job: LoadJob,
-    prompt: Prompt,
-    *,
-    index: int,
-    phase: Literal["warmup", "measure", "cooldown"],
-    due_s: float | None,
-    clock: Clock,
-) -> RequestRecord:
-    """Send one prompt and read its answer to the end.
-
-    Args:
-        session: from `open_session`.
-        job: server, model and limits.
-        prompt: what to ask.
-        index: place of the request in the load, from 0.
-        phase: what the request is sent for.
-        due_s: when it was meant to leave, in seconds on `clock`; None in closed loop.
-        clock: what everything is timed with.
-
-    Returns:
-        The record of the request. A failure is a record too, with its kind as `status`.
-    """
-    body = _body(job, prompt)
-    answer = Answer()
-    failure: RequestError | None = None
-    sent_s = clock.now()
-    try:
-        await _stream(session, job.url, body, answer, clock)
-    except RequestError as error:
-        failure = error
-    except TRANSPORT_ERRORS as error:
-        # A connection that breaks after [DONE] took nothing away.
-        failure = as_failure(error) if answer.done_s is None else None
-    return RequestRecord(
-        index=index,
-        phase=phase,
-        question_id=prompt.question_id,
-        due_s=due_s,
-        sent_s=sent_s,
-        first_text_s=answer.first_text_s,
-        end_s=clock.now() if answer.done_s is None else answer.done_s,
-        chunk_gaps_s=answer.chunk_gaps_s,
-        chunk_tokens=answer.chunk_tokens,
-        prompt_tokens=answer.prompt_tokens,
-        output_tokens=answer.output_tokens,
-        token_source=None if answer.output_tokens is None else "usage",
-        finish_reason=answer.finish_reason,
-        status=failure.kind if failure else "ok",
-        error=failure.words if failure else None,
-        text=answer.text,
-    )
-
-
-async def _stream(
-    session: aiohttp.ClientSession, url: str, body: dict[str, Any], answer: Answer, clock: Clock
-) -> None:
-    async with session.post(url, json=body, allow_redirects=False) as response:
-        if response.status != 200:
-            await response.read()  # an unread answer would cost the connection
-            raise RequestError(f"http_{response.status}", response.reason or "no reason given")
-        if response.content_type != "text/event-stream":
-            raise RequestError("garbage", f"{response.content_type}, not an event stream")
-        parser = SseParser()
-        # Read on after [DONE] to the end of the response, so that the connection can be used again.
-        async for data in response.content.iter_any():
-            received_s = clock.now()
-            for event in parser.feed(data):
-                answer.take(event, received_s)
-    if not answer.complete:
-        raise RequestError("closed_early", "the stream ended without [DONE] or a finish reason")
-
-
-def _body(job: LoadJob, prompt: Prompt) -> dict[str, Any]:
+def _body(job: LoadJob, prompt: Prompt) -> bytes:
     chat = job.endpoint == "chat"
-    asked = {"messages": [{"role": "user", "content": prompt.text}]} if chat else None
-    return {
+    asked: dict[str, object] = {"prompt": prompt.text}
+    if chat:
+        asked = {"messages": [{"role": "user", "content": prompt.text}]}
+    body = {
         "model": job.model,
-        **(asked or {"prompt": prompt.text}),
+        **asked,
         "max_tokens": job.max_tokens,
         "temperature": job.temperature,
         "stream": True,
@@ -124,3 +116,4 @@ def _body(job: LoadJob, prompt: Prompt) -> dict[str, Any]:
         # only way to tell a chunk from a token.
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
+    return json.dumps(body).encode()

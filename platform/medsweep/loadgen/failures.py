@@ -1,20 +1,42 @@
 """How one request can fail, and when there are too many that did.
 
-connect        no connection to the server
+connect        no connection to the server: refused, no such host, no route
+tls            the server's certificate is not trusted, or it does not speak TLS
 timeout        no complete answer in time
 http_<code>    the server answered with that status instead of 200
+model_refused  the server does not know the model that was asked for
+html           a web page instead of an answer: the address is not that of the API
 server_error   an error object in the middle of the stream
 closed_early   the stream ended with neither `[DONE]` nor a finish reason
+too_long       the answer went on past any length that an answer has
 garbage        an answer that is not a stream of JSON events
 """
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections import Counter
-
-import aiohttp
+from collections.abc import Mapping
 
 from medsweep.errors import StageError
+
+ADVICE = {
+    "connect": "is the server up, and are host and port those of the URL?",
+    "tls": "for a certificate of your own set SSL_CERT_FILE to its authority; "
+    "for a server without TLS write http://",
+    "timeout": "the server is overloaded or never ends an answer: lower the load, "
+    "or allow more with --timeout",
+    "model_refused": "give the name that the server knows the model by with --model",
+    "html": "the URL must be the API's root with its version, such as http://host:8000/v1",
+    "http_401": "give the variable that holds the API key with --api-key-env",
+    "http_403": "give the variable that holds the API key with --api-key-env",
+    "http_404": "the URL must be the API's root with its version, such as http://host:8000/v1; "
+    "--endpoint completions or chat must be one that the server has",
+    "http_429": "the server limits the rate: lower the load, or lift the limit",
+    "garbage": "is this an OpenAI-compatible server that streams?",
+}
+"""What a person can do about a kind of failure."""
 
 
 class RequestError(Exception):
@@ -30,21 +52,32 @@ class RequestError(Exception):
         super().__init__(f"{kind}: {self.words}")
 
 
-# All that aiohttp and the reading of a stream raise for reasons outside this program.
-TRANSPORT_ERRORS = (aiohttp.ClientError, OSError, ValueError)
+# All that connecting and the reading of a stream raise for reasons outside this program.
+TRANSPORT_ERRORS = (OSError, ValueError)
 
 
-def as_failure(error: Exception) -> RequestError:
-    """Return the failure that one of `TRANSPORT_ERRORS` stands for."""
+def as_failure(error: Exception, *, connected: bool) -> RequestError:
+    """Return the failure that one of `TRANSPORT_ERRORS` stands for.
+
+    Args:
+        error: what was raised.
+        connected: whether there was a connection when it was.
+    """
     name = type(error).__name__
-    # The order matters: aiohttp's time-outs and connection errors are OSErrors too.
+    # The order matters: time-outs, TLS and address errors are OSErrors too.
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "verify_message", None) or error.reason or "no reason given"
+        return RequestError("tls", f"{name}: {reason}")
     if isinstance(error, TimeoutError):
         return RequestError("timeout", "no complete answer in time")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return RequestError("connect", f"{name}: {error.os_error.strerror or 'no reason given'}")
-    if isinstance(error, (aiohttp.ClientResponseError, ValueError)):
+    if isinstance(error, ValueError):
         return RequestError("garbage", f"{name}: not a stream of JSON events")
-    return RequestError("closed_early", f"{name}: the connection broke")
+    if connected:
+        return RequestError("closed_early", f"{name}: the connection broke")
+    if isinstance(error, socket.gaierror):
+        return RequestError("connect", f"{name}: no such host")
+    reason = getattr(error, "strerror", None) or "no reason given"
+    return RequestError("connect", f"{name}: {reason}")
 
 
 class LoadAborted(StageError):
@@ -63,7 +96,7 @@ class Tally:
 
     def __init__(self, max_error_rate: float) -> None:
         self._max_error_rate = max_error_rate
-        self._by_status: Counter[str] = Counter()
+        self.by_status: Counter[str] = Counter()
 
     def count(self, status: str) -> None:
         """Count one more request.
@@ -71,9 +104,14 @@ class Tally:
         Raises:
             LoadAborted: at least 10 requests have ended and too large a share of them failed.
         """
-        self._by_status[status] += 1
-        total = self._by_status.total()
-        failed = total - self._by_status["ok"]
+        self.by_status[status] += 1
+        total = self.by_status.total()
+        failed = total - self.by_status["ok"]
         if total >= self._ENOUGH and failed > self._max_error_rate * total:
-            kinds = [f"{kind} {n}" for kind, n in self._by_status.most_common() if kind != "ok"]
-            raise LoadAborted(f"{failed} of {total} requests failed: {', '.join(kinds)}")
+            raise LoadAborted(f"{failed} of {total} requests failed: {kinds_of(self.by_status)}")
+
+
+def kinds_of(by_status: Mapping[str, int]) -> str:
+    """Return failures by kind, most frequent first: `timeout 3, connect 1`."""
+    kinds = Counter({kind: n for kind, n in by_status.items() if kind != "ok"})
+    return ", ".join(f"{kind} {n}" for kind, n in kinds.most_common())

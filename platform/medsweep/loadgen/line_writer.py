@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from queue import SimpleQueue
+import time
+from queue import Empty, SimpleQueue
 from typing import Any
+
+# Lines are written together this often: every write wakes a thread, which then competes with the
+# event loop for the interpreter.
+_EVERY_S = 0.02
 
 
 class LineWriter:
@@ -19,18 +24,27 @@ class LineWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._messages: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._lines: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=self._write, daemon=True).start()
 
     def put(self, message: dict[str, Any]) -> None:
         """Queue one message; returns at once."""
-        self._messages.put(message)
+        self._lines.put(json.dumps(message).encode() + b"\n")
 
     def _write(self) -> None:
         while True:
-            line = memoryview(json.dumps(self._messages.get()).encode() + b"\n")
-            while line:
+            rest = memoryview(self._take_all())
+            while rest:
                 try:
-                    line = line[os.write(self._descriptor, line) :]
+                    rest = rest[os.write(self._descriptor, rest) :]
                 except BrokenPipeError:
                     return  # the reader is gone, and with it our stdin: the program is ending
+            time.sleep(_EVERY_S)
+
+    def _take_all(self) -> bytes:
+        lines = [self._lines.get()]
+        try:
+            while True:
+                lines.append(self._lines.get_nowait())
+        except Empty:
+            return b"".join(lines)

@@ -9,105 +9,107 @@ import argparse
 import asyncio
 import contextlib
 import json
+import ssl
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import fields
-from typing import Any
-
-from aiohttp import web
+from typing import Any, get_args
 
 from medsweep.clock import MonotonicClock
-from medsweep.loadgen.eventloop import open_stdin, run
-from medsweep.loadgen.mock_answer import MockTiming, answer_events
+from medsweep.loadgen.eventloop import allow_many_connections, open_stdin, run
+from medsweep.loadgen.mock_answer import Fail, MockTiming
+from medsweep.loadgen.mock_connection import MockConnection
+from medsweep.loadgen.mock_pacer import Pacer
+from medsweep.loadgen.mock_script import Script, script_of
+
+_REMEMBERED = 4096
 
 
 class MockServer:
     """The server's state, for tests to look at.
 
     Attributes:
+        base_url: what a `LoadJob` takes as `base_url`.
         port: TCP port on 127.0.0.1.
+        clock: what answers are timed with.
+        pacer: what answers are played by.
         in_flight: requests that are being served or wait for a slot.
         peak: the most that ever were.
-        requests: bodies of all requests so far, in order of arrival.
+        received: requests so far.
+        requests: bodies of the last of them, in order of arrival.
+        connections: those that are open.
+        accepted: connections so far.
     """
 
     def __init__(self, timing: MockTiming) -> None:
+        self.base_url = ""
         self.port = 0
+        self.timing = timing
+        self.clock = MonotonicClock()
+        self.pacer = Pacer(self.clock)
         self.in_flight = 0
         self.peak = 0
-        self.requests: list[dict[str, Any]] = []
-        self._timing = timing
-        self._clock = MonotonicClock()
-        self._slots = asyncio.Semaphore(timing.slots) if timing.slots else contextlib.nullcontext()
+        self.received = 0
+        self.requests: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
+        self.connections: set[MockConnection] = set()
+        self.accepted = 0
+        self._serving = 0
+        self._waiting: deque[tuple[MockConnection, Script]] = deque()
 
-    @property
-    def base_url(self) -> str:
-        """What a `LoadJob` takes as `base_url`."""
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Serve one request of either endpoint."""
+    def take(self, connection: MockConnection, body: dict[str, Any]) -> None:
+        """Answer a request now, or when a slot is free."""
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
-        try:
-            async with self._slots:
-                started_s = self._clock.now()
-                body = await request.json()
-                self.requests.append(body)
-                if self._timing.fail in ("http_500", "http_429"):
-                    return web.Response(status=int(self._timing.fail.removeprefix("http_")))
-                if self._timing.fail == "html":
-                    return web.Response(text="<html></html>", content_type="text/html")
-                return await self._stream(request, body, started_s)
-        finally:
-            self.in_flight -= 1
+        self.requests.append(body)
+        script = script_of(self.timing, body, self.received)
+        self.received += 1
+        if self.timing.slots is not None and self._serving >= self.timing.slots:
+            self._waiting.append((connection, script))
+        else:
+            self._serving += 1
+            connection.play(script)
 
-    async def _stream(
-        self, request: web.Request, body: dict[str, Any], started_s: float
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        options = body.get("stream_options") or {}
-        events = answer_events(
-            self._timing,
-            chat="messages" in body,
-            usage=bool(options.get("include_usage")),
-            continuous_usage=bool(options.get("continuous_usage_stats")),
-        )
-        for offset_s, data in events:
-            # Each wait is for a moment counted from the start, so that errors do not add up. One
-            # sleep has to do: spinning through the rest of a millisecond, as `sleep_until` does,
-            # would take the processor from the client under test.
-            await asyncio.sleep(max(0.0, started_s + offset_s - self._clock.now()))
-            await response.write(data)
-        if self._timing.fail == "cut" and request.transport is not None:
-            request.transport.abort()
-        return response
+    def leave(self, connection: MockConnection, *, served: bool) -> None:
+        """Let go of a request that has ended, or whose client hung up; its slot is free at once."""
+        self.in_flight -= 1
+        if not served:
+            self._waiting = deque(each for each in self._waiting if each[0] is not connection)
+            return
+        if self._waiting:
+            other, script = self._waiting.popleft()
+            other.play(script)
+        else:
+            self._serving -= 1
 
 
 @contextlib.asynccontextmanager
-async def running_mock(timing: MockTiming, port: int = 0) -> AsyncIterator[MockServer]:
+async def running_mock(
+    timing: MockTiming, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[MockServer]:
     """Run a mock server in this event loop.
 
     Args:
         timing: how it answers.
         port: TCP port on 127.0.0.1; 0 takes any that is free.
+        tls: certificate and key; None serves plain HTTP.
 
     Yields:
         The server, ready for requests.
     """
-    server = MockServer(timing)
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", server.answer)
-    app.router.add_post("/v1/completions", server.answer)
-    # A client that hangs up frees its slot at once, as it does in a real server.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
-    await runner.setup()
+    state = MockServer(timing)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: MockConnection(state), "127.0.0.1", port, backlog=4096, ssl=tls
+    )
+    state.port = server.sockets[0].getsockname()[1]
+    state.base_url = f"http{'s' if tls else ''}://127.0.0.1:{state.port}/v1"
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
-        server.port = runner.addresses[0][1]
-        yield server
+        yield state
     finally:
-        await runner.cleanup()
+        server.close()
+        for connection in tuple(state.connections):
+            connection.abort()
+        await server.wait_closed()
 
 
 def main() -> None:
@@ -115,16 +117,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--die-with-stdin", action="store_true")
-    # Flags of MockTiming that are neither yes or no nor seconds.
+    # Flags of MockTiming that are neither yes or no nor numbers with a fraction.
     kinds = {"tokens": int, "slots": int, "tokens_per_chunk": int, "fail": str}
     for field in fields(MockTiming):
         flag = "--" + field.name.replace("_", "-")
         if isinstance(field.default, bool):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
         else:
+            choices = get_args(Fail) if field.name == "fail" else None
             kind = kinds.get(field.name, float)
-            parser.add_argument(flag, type=kind, default=field.default)
+            parser.add_argument(flag, type=kind, default=field.default, choices=choices)
     flags = vars(parser.parse_args())
+    allow_many_connections()
     run(_serve(flags.pop("port"), flags.pop("die_with_stdin"), MockTiming(**flags)))
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +18,8 @@ from medsweep.metrics.definitions import RequestRecord
 
 _GRACE_S = 5.0
 _STDERR_LINES = 10
+# How the last line of a job begins.
+_LAST = (b'{"done"', b'{"aborted"')
 
 
 class LoadProcess:
@@ -33,6 +35,7 @@ class LoadProcess:
 
     def _start(self) -> None:
         # A file and not a pipe: a pipe that nobody reads fills up and stops the writer.
+        self._ready = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed in `close`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "medsweep.loadgen"],
@@ -71,21 +74,47 @@ class LoadProcess:
             StageError: the load generator died; says what it wrote last.
         """
         records: list[RequestRecord] = []
-        if self._stderr.closed:
-            self._start()  # the one before died in its job, which failed; this job need not
-        try:
-            self._send(job)
-            while "record" in (message := self._receive()):
+        for line in self.lines(job):
+            message = json.loads(line)
+            if "record" in message:
                 records.append(RequestRecord.from_json(message["record"]))
                 if on_record is not None:
                     on_record(records[-1])
-        except BaseException:
-            # Half a load is still to come on the pipe: the next job would be given its records.
-            self.close()
-            raise
-        if "aborted" in message:
-            raise LoadAborted(message["aborted"])
+            elif "aborted" in message:
+                raise LoadAborted(message["aborted"])
         return records
+
+    def lines(self, job: LoadJob) -> Iterator[bytes]:
+        """Start one load point and yield what the process writes, up to its last line.
+
+        Raises:
+            StageError: the load generator died; says what it wrote last.
+        """
+        if self._stderr.closed:
+            self._start()  # the one before died in its job, which failed; this job need not
+        whole = False
+        try:
+            self.wait_ready()
+            self._send(job.to_json())
+            while not whole:
+                line = self._receive()
+                whole = line.startswith(_LAST)
+                yield line
+        finally:
+            # Half a load is still to come on the pipe: the next job would be given its records.
+            if not whole:
+                self.close()
+
+    def wait_ready(self) -> None:
+        """Wait until the process can begin a job at once."""
+        if not self._ready:
+            self._receive()
+            self._ready = True
+
+    def stop(self, *, drop: bool) -> None:
+        """Have the running job send nothing more; with `drop` give up what is in flight too."""
+        with contextlib.suppress(StageError):  # it has died, which `lines` says better
+            self._send({"stop": "drop" if drop else "drain"})
 
     def close(self) -> None:
         """End the process, by force if it will not go; may be called twice."""
@@ -102,22 +131,21 @@ class LoadProcess:
             process.wait()
         self._stderr.close()
 
-    def _send(self, job: LoadJob) -> None:
+    def _send(self, message: Mapping[str, Any]) -> None:
         stdin = self._process.stdin
         try:
             if stdin is None or stdin.closed:
                 raise BrokenPipeError
-            stdin.write(json.dumps(job.to_json()).encode() + b"\n")
+            stdin.write(json.dumps(message).encode() + b"\n")
             stdin.flush()
         except BrokenPipeError:
             raise self._died() from None
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> bytes:
         line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:
             raise self._died()
-        message: dict[str, Any] = json.loads(line)
-        return message
+        return line
 
     def _died(self) -> StageError:
         code = self._process.wait()

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
-from collections.abc import Callable
-from typing import Literal
-
-import aiohttp
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 from medsweep.clock import Clock
 from medsweep.loadgen.arrivals import due_times
-from medsweep.loadgen.client import open_session, send
-from medsweep.loadgen.failures import Tally
+from medsweep.loadgen.client import Session
+from medsweep.loadgen.failures import LoadAborted, RequestError, Tally
 from medsweep.loadgen.order import prompt_order
 from medsweep.loadgen.pacing import sleep_until
-from medsweep.loadgen.spec import LoadJob
+from medsweep.loadgen.spec import Limit, LoadJob, Prompt
+from medsweep.loadgen.stream import Stream
 from medsweep.metrics.definitions import RequestRecord
 
+Phase = Literal["warmup", "measure", "cooldown"]
+Ended = tuple[Stream, RequestError | None, float]
 
-async def run_load(job: LoadJob, emit: Callable[[RequestRecord], None], clock: Clock) -> None:
+
+async def run_load(
+    job: LoadJob, emit: Callable[[RequestRecord], None], clock: Clock, load: Load | None = None
+) -> None:
     """Run one load point to its end.
 
     Warm-up, measured and cool-down requests follow each other without a pause: the server is
@@ -29,86 +33,205 @@ async def run_load(job: LoadJob, emit: Callable[[RequestRecord], None], clock: C
 
     Args:
         job: what to send, where, and how hard to push.
-        emit: called with each record as its request ends, in order of ending.
+        emit: called with each record soon after its request ends, in order of ending.
         clock: what everything is timed with.
+        load: made from the same job, emit and clock, for whoever wants to watch or stop it.
 
     Raises:
         LoadAborted: too many requests failed; those in flight were dropped.
         StageError: the API key is not to be had.
     """
-    async with open_session(job) as session:
-        load = _Load(job, session, emit, clock)
+    load = load or Load(job, emit, clock)
+    async with Session(job, clock) as session:
         try:
             async with asyncio.TaskGroup() as group:
-                if job.point.concurrency is not None:
-                    load.start_workers(group, job.point.concurrency)
-                else:
-                    await load.dispatch_until_measured(group)
+                await load.run(session, group)
         except ExceptionGroup as errors:
             # The first error ended the load and the others followed from it.
             raise errors.exceptions[0] from None
+        finally:
+            load.take_rest()
 
 
-class _Load:
-    def __init__(
-        self,
-        job: LoadJob,
-        session: aiohttp.ClientSession,
-        emit: Callable[[RequestRecord], None],
-        clock: Clock,
-    ) -> None:
-        self._job, self._session, self._emit, self._clock = job, session, emit, clock
-        self._prompts = prompt_order(job.prompts, job.point.warmup_requests, job.seed)
-        self._indices = itertools.count()
-        self._tally = Tally(job.max_error_rate)
-        self._unmeasured = job.point.requests
-        self._measured = asyncio.Event()
+class Load:
+    """One load point while it runs.
 
-    def start_workers(self, group: asyncio.TaskGroup, concurrency: int) -> None:
-        for _ in range(concurrency):
-            group.create_task(self._work())
+    Args:
+        job: what to send.
+        emit: called with each record.
+        clock: what everything is timed with.
 
-    async def _work(self) -> None:
-        while not self._measured.is_set():
-            await self._request(due_s=None)
+    Attributes:
+        measured: set when the last measured request has ended.
+    """
 
-    async def dispatch_until_measured(self, group: asyncio.TaskGroup) -> None:
-        dispatcher = group.create_task(self._dispatch(group))
-        await self._measured.wait()
-        dispatcher.cancel()
-
-    async def _dispatch(self, group: asyncio.TaskGroup) -> None:
-        point, start_s = self._job.point, self._clock.now()
-        # The last measured request ends within its time-out; arrivals for twice that time outlast
-        # it for Poisson gaps too.
-        cooldown = math.ceil(2 * (point.rate or 0) * self._job.timeout_s)
-        count = point.warmup_requests + point.requests + cooldown
-        for offset_s in due_times(point, count, self._job.seed).tolist():
-            await sleep_until(self._clock, start_s + offset_s)
-            group.create_task(self._request(due_s=start_s + offset_s))
-
-    async def _request(self, due_s: float | None) -> None:
-        index = next(self._indices)
-        phase = self._phase(index)
-        record = await send(
-            self._session,
-            self._job,
-            next(self._prompts),
-            index=index,
-            phase=phase,
-            due_s=due_s,
-            clock=self._clock,
+    def __init__(self, job: LoadJob, emit: Callable[[RequestRecord], None], clock: Clock) -> None:
+        self._job, self._emit, self._clock = job, emit, clock
+        point = job.point
+        self._indices = itertools.count(job.shard, job.shards)
+        self._prompts = _every(
+            prompt_order(job.prompts, point.warmup_requests, job.seed), job.shard, job.shards
         )
-        self._emit(record)
-        self._tally.count(record.status)
-        if phase == "measure":
-            self._unmeasured -= 1
-            if self._unmeasured == 0:
-                self._measured.set()
+        self._tally = Tally(job.max_error_rate)
+        count = point.measured_requests
+        self._unmeasured = None if count is None else len(_own(job, count))
+        self._until_s: float | None = None
+        self._in_flight: set[Stream] = set()
+        self._ended: deque[Ended] = deque()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._late = [0] * len(job.limits)
+        self.measured = asyncio.Event()
 
-    def _phase(self, index: int) -> Literal["warmup", "measure", "cooldown"]:
-        if index < self._job.point.warmup_requests:
+    def stop(self, *, drop: bool = False) -> None:
+        """Send nothing more.
+
+        Args:
+            drop: give up what is in flight too.
+        """
+        if self._over.done():
+            return
+        if drop:
+            self._over.set_exception(LoadAborted("stopped"))
+        else:
+            self._over.set_result(None)
+
+    async def run(self, session: Session, group: asyncio.TaskGroup) -> None:
+        """Send until the measured requests have ended, and in a split load until `stop`."""
+        point = self._job.point
+        start_s = self._clock.now() if self._job.start_s is None else self._job.start_s
+        senders = []
+        if self._unmeasured == 0:
+            self._all_measured()
+        if point.concurrency is not None:
+            await sleep_until(self._clock, start_s)
+            workers = len(range(self._job.shard, point.concurrency, self._job.shards))
+            for _ in range(workers):
+                group.create_task(self._work(session))
+        else:
+            senders.append(group.create_task(self._dispatch(session, group, start_s)))
+        await self._over
+        for sender in senders:
+            sender.cancel()
+
+    async def _work(self, session: Session) -> None:
+        while not self._over.done():
+            await self._request(session, next(self._indices), next(self._prompts), due_s=None)
+
+    async def _dispatch(self, session: Session, group: asyncio.TaskGroup, start_s: float) -> None:
+        for offset_s in _every(
+            due_times(self._job.point, self._job.seed), self._job.shard, self._job.shards
+        ):
+            due_s = start_s + offset_s
+            await sleep_until(self._clock, due_s)
+            index, prompt = next(self._indices), next(self._prompts)
+            group.create_task(self._request(session, index, prompt, due_s))
+
+    async def _request(
+        self, session: Session, index: int, prompt: Prompt, due_s: float | None
+    ) -> None:
+        sent_s = self._clock.now()
+        phase = self._phase(index, sent_s if due_s is None else due_s)
+        stream = Stream(index, phase, prompt.question_id, due_s, sent_s)
+        self._in_flight.add(stream)
+        failure, end_s = await session.send(prompt, stream)
+        # The next request of a closed loop leaves before this answer is parsed.
+        self._ended.append((stream, failure, end_s))
+        if len(self._ended) == 1:
+            asyncio.get_running_loop().call_soon(self._take_ended)
+
+    def _take_ended(self) -> None:
+        """Parse some of the answers that have ended, and leave the rest to the next turn."""
+        if not self._ended:
+            return
+        # At least one, and a share of the backlog, so that it cannot grow without end.
+        for _ in range(1 + len(self._ended) // 8):
+            self._take(*self._ended.popleft())
+        if self._ended:
+            asyncio.get_running_loop().call_soon(self._take_ended)
+
+    def take_rest(self) -> None:
+        """Parse and emit what has ended and was left for later."""
+        while self._ended:
+            self._take(*self._ended.popleft())
+
+    def _take(self, stream: Stream, failure: RequestError | None, end_s: float) -> None:
+        self._in_flight.discard(stream)
+        record = stream.record(failure, end_s, keep_text=self._job.keep_text)
+        self._emit(record)
+        try:
+            self._tally.count(record.status)
+        except LoadAborted as error:
+            if not self._over.done():
+                self._over.set_exception(error)
+        if stream.phase == "measure":
+            for place, limit in enumerate(self._job.limits):
+                self._late[place] += _is_late(record, limit)
+            if self._unmeasured is not None:
+                self._unmeasured -= 1
+            self._look_whether_measured()
+
+    def _look_whether_measured(self) -> None:
+        if self._unmeasured is None:
+            ended = self._until_s is not None and self._clock.now() >= self._until_s
+            over = ended and not any(each.phase == "measure" for each in self._in_flight)
+        else:
+            over = self._unmeasured == 0
+        if over:
+            self._all_measured()
+
+    def _all_measured(self) -> None:
+        self.measured.set()
+        if self._job.shards == 1:
+            self.stop()
+
+    def _phase(self, index: int, at_s: float) -> Phase:
+        point = self._job.point
+        if index < point.warmup_requests:
             return "warmup"
-        if index < self._job.point.warmup_requests + self._job.point.requests:
-            return "measure"
-        return "cooldown"
+        if point.duration_s is None:
+            count = point.measured_requests or 0
+            return "measure" if index < point.warmup_requests + count else "cooldown"
+        if self._until_s is None:
+            self._until_s = at_s + point.duration_s
+            # Nothing may be in flight by then whose end would be noticed.
+            asyncio.get_running_loop().call_later(
+                point.duration_s + 0.002, self._look_whether_measured
+            )
+        return "measure" if at_s < self._until_s else "cooldown"
+
+    def progress(self) -> dict[str, Any]:
+        """Return counts so far: of all phases by status, in flight, and late measured requests.
+
+        Late are those over a limit of the job, or failed; also those in flight that can only be.
+        """
+        now_s = self._clock.now()
+        late = [
+            count + sum(_must_be_late(stream, limit, now_s) for stream in self._in_flight)
+            for count, limit in zip(self._late, self._job.limits, strict=True)
+        ]
+        return {
+            "by_status": dict(self._tally.by_status),
+            "in_flight": len(self._in_flight),
+            "late": late,
+        }
+
+
+def _is_late(record: RequestRecord, limit: Limit) -> bool:
+    took_s = record.ttft_s if limit.latency == "ttft" else record.e2e_s
+    return record.status != "ok" or took_s is None or took_s > limit.limit_s
+
+
+def _must_be_late(stream: Stream, limit: Limit, now_s: float) -> bool:
+    if stream.phase != "measure" or now_s - stream.start_s <= limit.limit_s:
+        return False
+    return limit.latency == "e2e" or not stream.began()
+
+
+def _every(values: Iterator[Any], first: int, step: int) -> Iterator[Any]:
+    return itertools.islice(values, first, None, step)
+
+
+def _own(job: LoadJob, count: int) -> range:
+    """Return the places, among the measured requests, of those that are this shard's."""
+    first = (job.shard - job.point.warmup_requests) % job.shards
+    return range(first, count, job.shards)

@@ -1,4 +1,7 @@
+from itertools import islice
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from medsweep.errors import InputError
@@ -8,28 +11,52 @@ from medsweep.loadgen.spec import LoadPoint
 POISSON = LoadPoint(rate=20.0, arrivals="poisson")
 
 
+def take(point: LoadPoint, count: int, seed: int) -> npt.NDArray[np.float64]:
+    return np.asarray(list(islice(due_times(point, seed), count)))
+
+
 def test_constant_is_evenly_spaced_and_needs_no_seed() -> None:
-    times = due_times(LoadPoint(rate=4.0), 5, seed=1)
+    times = take(LoadPoint(rate=4.0), 5, seed=1)
     assert times.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert times.tolist() == due_times(LoadPoint(rate=4.0), 5, seed=2).tolist()
+    assert times.tolist() == take(LoadPoint(rate=4.0), 5, seed=2).tolist()
 
 
-def test_poisson_gaps_are_exponential() -> None:
-    gaps = np.diff(due_times(POISSON, 20_000, seed=7), prepend=0.0)
+def test_constant_does_not_drift() -> None:
+    assert take(LoadPoint(rate=3.0), 9001, seed=1)[-1] == 3000.0
+
+
+@pytest.mark.parametrize(
+    ("point", "deviation"),
+    [
+        # The standard deviation of an exponential equals its mean; of even spacing it is 0.
+        (POISSON, 1.0),
+        # Of a gamma distribution it is the mean over the root of the shape.
+        (LoadPoint(rate=20.0, arrivals="gamma"), 2**0.5),
+        (LoadPoint(rate=20.0, arrivals="gamma", shape=4.0), 0.5),
+    ],
+)
+def test_random_gaps_have_their_mean_and_deviation(point: LoadPoint, deviation: float) -> None:
+    gaps = np.diff(take(point, 20_000, seed=7), prepend=0.0)
     assert gaps.mean() == pytest.approx(1 / 20.0, rel=0.03)
-    # The standard deviation of an exponential equals its mean; of even spacing it is 0.
-    assert gaps.std() == pytest.approx(1 / 20.0, rel=0.03)
+    assert gaps.std() == pytest.approx(deviation / 20.0, rel=0.03)
+    assert gaps.min() >= 0
+
+
+def test_bursts_are_due_together_and_keep_the_rate() -> None:
+    point = LoadPoint(rate=6.0, arrivals="burst", shape=3)
+    assert take(point, 7, seed=1).tolist() == [0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 1.0]
+    assert len(set(take(LoadPoint(rate=5.0, arrivals="burst"), 20, seed=1))) == 2
+
+
+def test_replay_repeats_what_happened() -> None:
+    assert take(LoadPoint(due_s=(0.0, 0.3, 0.3, 2.0)), 9, seed=1).tolist() == [0.0, 0.3, 0.3, 2.0]
 
 
 def test_poisson_follows_the_seed() -> None:
-    assert due_times(POISSON, 50, seed=7).tolist() == due_times(POISSON, 50, seed=7).tolist()
-    assert due_times(POISSON, 50, seed=7).tolist() != due_times(POISSON, 50, seed=8).tolist()
-
-
-def test_longer_series_begins_with_the_shorter() -> None:
-    assert due_times(POISSON, 90, seed=7)[:50].tolist() == due_times(POISSON, 50, seed=7).tolist()
+    assert take(POISSON, 50, seed=7).tolist() == take(POISSON, 50, seed=7).tolist()
+    assert take(POISSON, 50, seed=7).tolist() != take(POISSON, 50, seed=8).tolist()
 
 
 def test_closed_loop_has_no_due_times() -> None:
     with pytest.raises(InputError, match="c4"):
-        due_times(LoadPoint(concurrency=4), 5, seed=1)
+        take(LoadPoint(concurrency=4), 5, seed=1)

@@ -3,26 +3,26 @@ import socket
 import pytest
 from aiohttp import web
 
-from medsweep.clock import MonotonicClock
+from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
-from medsweep.loadgen.client import open_session, send
+from medsweep.loadgen.client import Session
 from medsweep.loadgen.mock_answer import PROMPT_TOKENS, MockTiming
 from medsweep.loadgen.mock_server import running_mock
 from medsweep.loadgen.spec import LoadJob
+from medsweep.loadgen.stream import Stream
 from medsweep.metrics.definitions import RequestRecord
 
 
 async def ask(job: LoadJob) -> RequestRecord:
-    async with open_session(job) as session:
-        return await send(
-            session,
-            job,
-            job.prompts[0],
-            index=0,
-            phase="measure",
-            due_s=None,
-            clock=MonotonicClock(),
-        )
+    clock = MonotonicClock()
+    async with Session(job, clock) as session:
+        return await ask_again(session, job, clock)
+
+
+async def ask_again(session: Session, job: LoadJob, clock: Clock) -> RequestRecord:
+    prompt = job.prompts[0]
+    stream = Stream(0, "measure", prompt.question_id, None, clock.now())
+    return stream.record(*await session.send(prompt, stream), keep_text=job.keep_text)
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
@@ -100,9 +100,13 @@ async def test_what_is_asked(make_job) -> None:
     [
         ("http_500", "http_500"),
         ("http_429", "http_429"),
+        ("model_refused", "model_refused"),
         ("cut", "closed_early"),
+        ("drop", "closed_early"),
+        ("error_event", "server_error"),
         ("garbage", "garbage"),
-        ("html", "garbage"),
+        ("not_http", "garbage"),
+        ("html", "html"),
     ],
 )
 async def test_failures_by_kind(make_job, fail: str, status: str) -> None:
@@ -163,10 +167,16 @@ async def test_streams_that_end_in_their_own_way(make_job, body: bytes, status: 
     assert "question" not in (record.error or "")
 
 
-async def test_api_key_comes_from_the_environment(make_job, monkeypatch) -> None:
-    job = make_job("http://x/v1", api_key_env="MEDSWEEP_TEST_KEY")
+async def test_api_key_and_headers(make_job, monkeypatch) -> None:
+    job = make_job(
+        "http://x:80/v1?a=b",
+        api_key_env="MEDSWEEP_TEST_KEY",
+        headers=(("X-Team", "a b"), ("Host", "y")),
+    )
     with pytest.raises(StageError, match="MEDSWEEP_TEST_KEY"):
-        open_session(job)
+        Session(job, MonotonicClock())
     monkeypatch.setenv("MEDSWEEP_TEST_KEY", "k")
-    async with open_session(job) as session:
-        assert session.headers["Authorization"] == "Bearer k"
+    head, _, body = Session(job, MonotonicClock()).message(job.prompts[0]).partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert {"authorization: Bearer k", "x-team: a b", "host: y"} <= set(lines)
+    assert f"content-length: {len(body)}" in lines

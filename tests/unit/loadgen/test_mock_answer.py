@@ -4,7 +4,7 @@ from medsweep.loadgen.mock_answer import KEEP_ALIVE, MockTiming, answer_events
 
 
 def moments(timing: MockTiming) -> list[float]:
-    events = answer_events(timing, chat=True, usage=True, continuous_usage=True)
+    events = answer_events(timing, chat=True, usage=True, continuous_usage=True, max_tokens=99)
     return [at_s for at_s, _ in events]
 
 
@@ -21,12 +21,14 @@ def test_moments_of_chunks_with_several_tokens() -> None:
 
 def test_keep_alives_go_half_way_before_every_chunk() -> None:
     timing = MockTiming(tokens=2, keep_alive_comments=True, role_only_first=False)
-    events = answer_events(timing, chat=True, usage=True, continuous_usage=True)
+    events = answer_events(timing, chat=True, usage=True, continuous_usage=True, max_tokens=99)
     comments = [at_s for at_s, data in events if data == KEEP_ALIVE]
     assert comments == pytest.approx([0.025, 0.055])
 
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_usage_only_where_it_is_asked_for(asked: bool) -> None:
-    events = answer_events(MockTiming(), chat=True, usage=asked, continuous_usage=True)
+    events = answer_events(
+        MockTiming(), chat=True, usage=asked, continuous_usage=True, max_tokens=99
+    )
     assert any(b"usage" in data for _, data in events) == asked

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from medsweep.errors import InputError
-from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint, Prompt
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,7 @@ from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
         (LoadPoint(concurrency=4, warmup=0), "c4", 0),
         (LoadPoint(rate=2.5, arrivals="poisson"), "r2.5-poisson", 3),
         (LoadPoint(rate=20), "r20-constant", 20),
+        (LoadPoint(due_s=(0.0, 0.5)), "replay", 0),
     ],
 )
 def test_name_and_warmup(point: LoadPoint, name: str, warmup: int) -> None:
@@ -29,7 +31,11 @@ def test_name_and_warmup(point: LoadPoint, name: str, warmup: int) -> None:
         ({"rate": 0.0}, "above 0"),
         ({"rate": float("inf")}, "above 0"),
         ({"rate": float("nan")}, "above 0"),
-        ({"rate": 1.0, "arrivals": "gamma"}, "poisson"),
+        ({"rate": 1.0, "arrivals": "uniform"}, "poisson"),
+        ({"rate": 1.0, "arrivals": "gamma", "shape": 0.0}, "shape"),
+        ({"concurrency": 1, "duration_s": 0.0}, "duration"),
+        ({"due_s": (0.0, 1.0), "warmup": 2}, "nothing to measure"),
+        ({"due_s": (0.0,), "rate": 1.0}, "exactly one"),
         ({"concurrency": 1, "requests": 0}, "requests"),
         ({"concurrency": 1, "warmup": -1}, "warmup"),
     ],
@@ -47,6 +53,7 @@ def test_point_that_makes_no_sense(fields: dict[str, object], complaint: str) ->
         ({"endpoint": "embeddings"}, "embeddings"),
         ({"timeout_s": 0.0}, "timeout_s"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"headers": (("X-A", "b\r\nX-C: d"),)}, "one line"),
     ],
 )
 def test_job_that_makes_no_sense(make_job, changes: dict[str, object], complaint: str) -> None:
@@ -72,5 +79,13 @@ def test_job_survives_json() -> None:
         timeout_s=9.5,
         api_key_env="KEY",
         max_error_rate=0.1,
+        headers=(("X-A", "b"),),
+        keep_text=False,
+        shard=1,
+        shards=2,
+        start_s=1.5,
+        limits=(Limit("ttft", 0.5),),
     )
+    replay = replace(job, point=LoadPoint(due_s=(0.0, 0.5)), limits=())
+    assert LoadJob.from_json(json.loads(json.dumps(replay.to_json()))) == replay
     assert LoadJob.from_json(json.loads(json.dumps(job.to_json()))) == job

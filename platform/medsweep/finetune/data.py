@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medsweep.datasets.spec import Pair
+from medsweep.datasets.split import Split
+from medsweep.errors import StageError
 from medsweep.models.templates import PAPER_INSTRUCTION, Message, Template
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 IGNORED = -100
 """Label of a token without loss (PyTorch's default `ignore_index`)."""
 
-BUCKET_BATCHES = 8
-"""Batches that are sorted by length together: little padding, and still a shuffled order."""
+Row = tuple["Example", ...]
+"""Examples that stand in one row of a batch; more than one is packing."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,29 @@ class Example:
     Attributes:
         input_ids: prompt, answer and end-of-answer tokens.
         prompt_tokens: how many of them are the prompt.
+        question_id: names the pair where something is wrong with it.
+        cut: whether the end of the answer did not fit.
     """
 
     input_ids: tuple[int, ...]
     prompt_tokens: int
+    question_id: str = ""
+    cut: bool = False
 
     @property
     def labels(self) -> list[int]:
-        """The tokens of the answer; IGNORED in place of the prompt's."""
-        return [IGNORED] * self.prompt_tokens + list(self.input_ids[self.prompt_tokens :])
+        """The tokens of the answer; IGNORED in place of the prompt's and of the first token.
+
+        Nothing stands before the first token, so nothing can predict it; in a packed row it must
+        not be predicted from the sequence before.
+        """
+        unlearnt = max(1, self.prompt_tokens)
+        return [IGNORED] * unlearnt + list(self.input_ids[unlearnt:])
+
+    @property
+    def answer_tokens(self) -> int:
+        """How many tokens have a label."""
+        return max(0, len(self.input_ids) - max(1, self.prompt_tokens))
 
 
 def conversation(question: str) -> list[Message]:
@@ -58,56 +73,94 @@ def encode(pair: Pair, template: Template, tokenizer: Any, max_seq_length: int) 
     prompt = tokenizer(template.render(conversation(pair.question)), add_special_tokens=False)
     answer = tokenizer(template.answer(pair.answer), add_special_tokens=False)
     prompt_ids = prompt["input_ids"][:max_seq_length]
-    ids = (*prompt_ids, *answer["input_ids"])[:max_seq_length]
-    return Example(ids, len(prompt_ids))
+    ids = (*prompt["input_ids"], *answer["input_ids"])
+    cut = len(ids) > max_seq_length
+    return Example(ids[:max_seq_length], len(prompt_ids), pair.question_id, cut)
 
 
-def batches(
-    examples: Sequence[Example], batch_size: int, pad_id: int, seed: int | None
-) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield right-padded batches of similar lengths.
+@dataclass(frozen=True)
+class Lessons:
+    """A tokenised dataset.
+
+    Attributes:
+        learnt: the training side, without the pairs whose prompt leaves no room for an answer.
+        asked: the evaluation side.
+        without_room: how many pairs were left out.
+    """
+
+    learnt: tuple[Example, ...]
+    asked: tuple[Example, ...]
+    without_room: int
+
+
+def tokenise(split: Split, template: Template, tokenizer: Any, max_seq_length: int) -> Lessons:
+    """Return the pairs of a dataset as tokens.
+
+    Raises:
+        StageError: no pair has room for any of its answer, or none for the end of one.
+    """
+    encoded = [encode(pair, template, tokenizer, max_seq_length) for pair in split.train]
+    learnt = tuple(example for example in encoded if example.answer_tokens)
+    if not learnt:
+        raise StageError(
+            f"finetune.max_seq_length: {max_seq_length} tokens hold no prompt with any of its "
+            "answer; raise it"
+        )
+    if all(example.cut for example in learnt):
+        raise StageError(
+            f"finetune.max_seq_length: {max_seq_length} tokens cut off the end of each of "
+            f"{len(learnt)} answers, so the model would not learn to end one; raise it"
+        )
+    asked = tuple(encode(pair, template, tokenizer, max_seq_length) for pair in split.evaluation)
+    return Lessons(learnt, asked, len(encoded) - len(learnt))
+
+
+def collate(
+    rows: Sequence[Row], pad_id: int, *, width: int | None = None, learn: bool = True
+) -> dict[str, torch.Tensor]:
+    """Return one right-padded batch.
+
+    Where a row holds several examples, each keeps positions of its own and attends to itself alone:
+    the mask is block-diagonal and causal.
 
     Args:
-        examples: the tokenised pairs.
-        batch_size: sequences a batch.
+        rows: the examples of each row.
         pad_id: token to pad with; padded places have neither attention nor loss.
-        seed: of the order; None keeps the order given.
+        width: tokens a row; None pads to the longest only.
+        learn: False leaves every token without a label.
 
     Returns:
-        Dictionaries of `input_ids`, `attention_mask` and `labels`, each (sequences, tokens).
+        `input_ids` and `labels` (rows, tokens); `attention_mask`, of the same shape or, packed,
+        (rows, 1, tokens, tokens) with True where a token sees another; packed, `position_ids` too.
     """
-    order = list(range(len(examples)))
-    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    if seed is not None:
-        shuffler = random.Random(seed)  # noqa: S311 an order, not a secret
-        shuffler.shuffle(order)
-        bucket = batch_size * BUCKET_BATCHES
-        groups = []
-        for start in range(0, len(order), bucket):
-            by_length = sorted(
-                order[start : start + bucket], key=lambda index: len(examples[index].input_ids)
-            )
-            groups += [
-                by_length[first : first + batch_size]
-                for first in range(0, len(by_length), batch_size)
-            ]
-        shuffler.shuffle(groups)
-    for group in groups:
-        yield _collate([examples[index] for index in group], pad_id)
-
-
-def _collate(members: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
     import torch
 
-    longest = max(len(member.input_ids) for member in members)
-    ids, masks, labels = [], [], []
-    for member in members:
-        padding = longest - len(member.input_ids)
-        ids.append([*member.input_ids, *[pad_id] * padding])
-        masks.append([1] * len(member.input_ids) + [0] * padding)
-        labels.append(member.labels + [IGNORED] * padding)
-    return {
-        "input_ids": torch.tensor(ids),
-        "attention_mask": torch.tensor(masks),
-        "labels": torch.tensor(labels),
+    lengths = [sum(len(example.input_ids) for example in row) for row in rows]
+    shape = (len(rows), width or max(lengths))
+    batch = {
+        "input_ids": torch.full(shape, pad_id),
+        "labels": torch.full(shape, IGNORED),
+        "attention_mask": torch.zeros(shape, dtype=torch.long),
     }
+    for place, row in enumerate(rows):
+        ids = [token for example in row for token in example.input_ids]
+        batch["input_ids"][place, : len(ids)] = torch.tensor(ids)
+        batch["attention_mask"][place, : len(ids)] = 1
+        if learn:
+            labels = [label for example in row for label in example.labels]
+            batch["labels"][place, : len(ids)] = torch.tensor(labels)
+    if all(len(row) == 1 for row in rows):
+        return batch
+    # Which sequence of its row a token belongs to; padding is one more, and sees itself: a token
+    # that sees nothing would be 0 / 0 in the softmax.
+    owner, positions = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
+    for place, row in enumerate(rows):
+        start = 0
+        for number, example in enumerate(row):
+            end = start + len(example.input_ids)
+            owner[place, start:end] = number
+            positions[place, start:end] = torch.arange(end - start)
+            start = end
+    together = owner[:, :, None] == owner[:, None, :]
+    batch["attention_mask"] = together.tril()[:, None]
+    return {**batch, "position_ids": positions}

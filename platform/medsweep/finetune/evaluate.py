@@ -8,7 +8,7 @@ from typing import Any
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.data import Example, collate, conversation
 from medsweep.finetune.loss import answer_nats
-from medsweep.finetune.team import Team
+from medsweep.finetune.team import ALONE, Team
 from medsweep.metrics.quality import QualitySummary
 from medsweep.metrics.tally import AnswerTally
 from medsweep.models.templates import Template
@@ -23,7 +23,7 @@ def answer_questions(
     stop_ids: Sequence[int],
     max_tokens: int,
     batch_size: int = 16,
-    team: Team = Team(),
+    team: Team = ALONE,
 ) -> list[str]:
     """Return the model's greedy answers, in the order of the questions.
 
@@ -69,7 +69,7 @@ def answer_loss(
     examples: Sequence[Example],
     pad_id: int,
     batch_size: int = 16,
-    team: Team = Team(),
+    team: Team = ALONE,
 ) -> float:
     """Return the mean negative log-likelihood of an answer token, in nats.
 

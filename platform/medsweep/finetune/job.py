@@ -1,22 +1,31 @@
-"""One fine-tune from weights and pairs to an adapter folder, without Ray."""
+"""One fine-tune: what is to be done, as plain data, and the function that does it."""
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from medsweep.datasets.split import Split
-from medsweep.errors import StageError
-from medsweep.finetune.adapter import epoch_row, save_adapter
-from medsweep.finetune.data import batches, encode
-from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
-from medsweep.finetune.loop import EpochStats, train
-from medsweep.finetune.lora import add_lora
-from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import Weights, materialise
+from medsweep.finetune.order import Packing
+from medsweep.finetune.schedule import Shape
+from medsweep.finetune.session import Session
+from medsweep.finetune.strategy import StrategyName
+from medsweep.models.weights import Weights
+
+NOT_RECIPE = ("weights", "split", "folder", "provenance", "checkpoints", "fresh")
+
+HOW_ALONE = (
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "strategy",
+    "workers",
+    "checkpoint_steps",
+)
+"""Part of the recipe that changes how it is computed, not what is learnt."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,25 @@ class FineTuneJob:
         split: what is learnt, and what is asked after each epoch.
         folder: where the adapter shall be.
         rank, alpha, dropout, targets: LoRA, as in `add_lora`.
-        epochs, learning_rate, batch_size: as in `train`.
+        epochs: passes over the training side.
+        learning_rate: peak of AdamW's rate.
+        batch_size: sequences an optimizer step, over all workers.
         max_seq_length: tokens; clamped to the model's context.
         max_tokens: longest answer when the model is asked.
         seed: of initial LoRA weights, dropout and order.
         provenance: what else to record beside the adapter.
+        schedule, warmup_share: as in `Schedule`.
+        micro_batch_size: rows of one worker's forward pass; None takes as many as fit.
+        packing: as in `Layout`.
+        quantization: of the base weights while the adapter is trained.
+        dtype: to compute in; `auto` goes by the compute capability.
+        gradient_checkpointing: compute activations twice instead of keeping them.
+        strategy: of several workers.
+        workers: how many `finetune_on` starts; None takes one for each GPU that is there, or one.
+        patience, min_delta: as in `on_plateau`.
+        checkpoint_steps: optimizer steps between checkpoints, besides one at each epoch's end.
+        checkpoints: folder for them, which all workers see; None writes none.
+        fresh: whether a checkpoint that is there already is an error, instead of being resumed.
     """
 
     weights: Weights
@@ -49,105 +72,57 @@ class FineTuneJob:
     max_tokens: int
     seed: int
     provenance: Mapping[str, Any]
+    schedule: Shape = "linear"
+    warmup_share: float = 0.03
+    micro_batch_size: int | None = None
+    packing: Packing = "bucketed"
+    quantization: str = "none"
+    dtype: str = "auto"
+    gradient_checkpointing: bool = False
+    strategy: StrategyName = "ddp"
+    workers: int | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+    checkpoint_steps: int = 50
+    checkpoints: Path | None = None
+    fresh: bool = False
+
+    @property
+    def width(self) -> int:
+        """Tokens that are kept of a sequence: no more than the model's context."""
+        return min(self.max_seq_length, self.weights.spec.context_length)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What was asked for, by field."""
+        names = [field.name for field in fields(self) if field.name not in NOT_RECIPE]
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that decides what is learnt."""
+        learnt = {name: value for name, value in self.recipe.items() if name not in HOW_ALONE}
+        parts = [self.weights.spec.name, self.weights.revision, self.split.sha256, learnt]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
     """Fine-tune, asking the held-out questions before the first epoch and after each.
 
+    It needs no Ray. Where torch.distributed knows of other workers, each calls it and they share
+    the work. Where there is a checkpoint of the job, it goes on from there.
+
     Args:
         job: what to do.
-        on_epoch: called with each row of `training.parquet`; the base model's is epoch 0.
+        on_epoch: called on every worker with each row of `training.parquet`; the base model's is
+            epoch 0. What it raises stops the run.
 
     Raises:
-        StageError: no module for a LoRA target, no room for an answer, or a loss that is not a
-            number.
+        StageError: no module for a LoRA target, no room for an answer, no memory, a loss that is
+            not a number, or checkpoints that are not this job's.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    spec = job.weights.spec
-    base = materialise(job.weights)
-    torch.manual_seed(job.seed)
-    template = TEMPLATES[spec.template]
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
-    model = add_lora(
-        loaded, rank=job.rank, alpha=job.alpha, dropout=job.dropout, targets=job.targets
-    )
-    length = min(job.max_seq_length, spec.context_length)
-    encoded = [encode(pair, template, tokenizer, length) for pair in job.split.train]
-    learnt = [example for example in encoded if example.prompt_tokens < len(example.input_ids)]
-    if not learnt:
-        raise StageError(
-            f"finetune.max_seq_length: {length} tokens hold no prompt of {spec.name} with any of "
-            "its answer; raise it"
-        )
-    asked = [encode(pair, template, tokenizer, length) for pair in job.split.evaluation]
-    stop_ids = tokenizer.convert_tokens_to_ids(list(spec.stop_tokens))
-    rows: list[dict[str, Any]] = []
-
-    def evaluate(stats: EpochStats) -> None:
-        answers = answer_questions(
-            model,
-            tokenizer,
-            template,
-            [pair.question for pair in job.split.evaluation],
-            stop_ids=stop_ids,
-            max_tokens=job.max_tokens,
-        )
-        quality = grade(job.split.evaluation, answers, job.seed)
-        loss = answer_loss(model, asked, tokenizer.pad_token_id)
-        rows.append(epoch_row(stats, loss, quality))
-        on_epoch(rows[-1])
-
-    model.eval()
-    evaluate(EpochStats(epoch=0, loss=None, steps=0, tokens=0, seconds=0.0))
-    train(
-        model,
-        lambda epoch: batches(
-            learnt, job.batch_size, tokenizer.pad_token_id, seed=job.seed * 1000 + epoch
-        ),
-        epochs=job.epochs,
-        steps=job.epochs * math.ceil(len(learnt) / job.batch_size),
-        learning_rate=job.learning_rate,
-        on_epoch=evaluate,
-    )
-    save_adapter(
-        job.folder,
-        model,
-        card={
-            "model": spec.name,
-            "base": str(base),
-            "template": spec.template,
-            "stop_tokens": spec.stop_tokens,
-        },
-        epochs=rows,
-        provenance={
-            **job.provenance,
-            "model": asdict(spec),
-            "revision": job.weights.revision,
-            "dataset_sha256": job.split.sha256,
-            "dataset": job.split.summary,
-            "train_pairs": len(job.split.train),
-            "evaluation_pairs": len(job.split.evaluation),
-            "max_seq_length_used": length,
-            "truncated_pairs": sum(len(example.input_ids) == length for example in learnt),
-            "pairs_without_room": len(encoded) - len(learnt),
-            "recipe": {
-                name: getattr(job, name)
-                for name in (
-                    "rank",
-                    "alpha",
-                    "dropout",
-                    "targets",
-                    "epochs",
-                    "learning_rate",
-                    "batch_size",
-                    "max_seq_length",
-                    "seed",
-                )
-            },
-        },
-    )
+    session = Session(job)
+    with session.naming_out_of_memory():
+        session.load()
+        session.train(on_epoch)
+        session.save()

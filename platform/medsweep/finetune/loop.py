@@ -1,22 +1,20 @@
-"""The training loop: a plain function over a model and batches."""
+"""The training loop: a plain class over a strategy and the steps of each epoch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
+from medsweep.finetune.data import collate
+from medsweep.finetune.order import MicroBatch, Step
+from medsweep.finetune.schedule import Schedule
+from medsweep.finetune.strategy import Strategy
+from medsweep.finetune.team import Team
 
-if TYPE_CHECKING:
-    import torch
-
-WARMUP_SHARE = 0.03
-"""Share of the steps over which the learning rate rises (Dettmers et al., 2023, QLoRA, app. B)."""
-
-MAX_GRADIENT_NORM = 1.0
+QUESTIONS_NAMED = 16
 
 
 @dataclass(frozen=True)
@@ -38,65 +36,131 @@ class EpochStats:
     seconds: float
 
 
-def train(
-    model: Any,
-    epoch_batches: Callable[[int], Iterable[dict[str, torch.Tensor]]],
-    *,
-    epochs: int,
-    steps: int,
-    learning_rate: float,
-    on_epoch: Callable[[EpochStats], None],
-    clock: Clock | None = None,
-) -> None:
-    """Train the parameters that require a gradient, in place.
+@dataclass(frozen=True)
+class Position:
+    """Where a run is. Data order, learning rate and random numbers all follow from the step.
 
-    Args:
-        model: takes `input_ids`, `attention_mask`, `labels`; gives `.loss`, the mean over the
-            labelled tokens.
-        epoch_batches: gives the batches of an epoch, counted from 1.
-        epochs: passes.
-        steps: optimizer steps of the whole run, for the schedule.
-        learning_rate: peak of AdamW's rate; warm-up, then linear decay to zero.
-        on_epoch: called after each epoch; may evaluate (its time does not count).
-        clock: times the epochs.
-
-    Raises:
-        StageError: the loss is not a number; the message names the step.
+    Attributes:
+        step: optimizer steps done.
+        nats, answer_tokens, tokens, seconds: of the epoch under way.
     """
-    import torch
 
-    clock = clock or MonotonicClock()
-    device = next(model.parameters()).device
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=0.0)
-    warmup = max(1, round(steps * WARMUP_SHARE))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup))),
-    )
-    step = 0
-    for epoch in range(1, epochs + 1):
-        model.train()
-        started, nats, answer_tokens, tokens = clock.now(), 0.0, 0, 0
-        for batch in epoch_batches(epoch):
-            loss = model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss
-            value = float(loss.detach())
-            step += 1
-            if not math.isfinite(value):
-                raise StageError(
-                    f"fine-tuning: the loss became {value} at step {step} of {steps} "
-                    f"(epoch {epoch}); lower finetune.learning_rate or use serve.dtype float32"
-                )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trainable, MAX_GRADIENT_NORM)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            # The first label of a sequence has nothing before it to be predicted from.
-            labelled = int((batch["labels"][:, 1:] >= 0).sum())
-            nats += value * labelled
-            answer_tokens += labelled
-            tokens += int(batch["attention_mask"].sum())
-        seconds = clock.now() - started
-        model.eval()
-        on_epoch(EpochStats(epoch, nats / max(1, answer_tokens), step, tokens, seconds))
+    step: int = 0
+    nats: float = 0.0
+    answer_tokens: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Loop:
+    """Makes the optimizer steps of a run, one after another.
+
+    Attributes:
+        strategy: holds the model and the optimizer.
+        schedule: gives each step its learning rate.
+        team: the workers.
+        seed: of dropout.
+        pad_id: token to pad with.
+        width: tokens that every row is padded to; None pads to the longest of a batch.
+        position: where the run is.
+        clock: times the steps.
+    """
+
+    strategy: Strategy
+    schedule: Schedule
+    team: Team
+    seed: int
+    pad_id: int
+    width: int | None = None
+    position: Position = Position()
+    clock: Clock = field(default_factory=MonotonicClock)
+
+    def epoch(
+        self, number: int, steps: Sequence[Step], after_step: Callable[[bool], None]
+    ) -> EpochStats:
+        """Make the steps of one epoch that are not done yet.
+
+        Args:
+            number: of the epoch, counted from 1.
+            steps: all its steps.
+            after_step: called after each with whether it was the epoch's last.
+
+        Raises:
+            StageError: a loss or gradients that are no numbers.
+        """
+        self.strategy.model.train()
+        done = self.position.step - (number - 1) * len(steps)
+        for place, step in enumerate(steps[done:], start=done + 1):
+            self.step(step)
+            after_step(place == len(steps))
+        self.strategy.model.eval()
+        past = self.position
+        self.position = Position(past.step)
+        loss = past.nats / past.answer_tokens
+        return EpochStats(number, loss, past.step, past.tokens, past.seconds)
+
+    def step(self, step: Step) -> None:
+        """Learn from one step's micro-batches and update the weights once."""
+        started = self.clock.now()
+        self._seed_dropout()
+        passes = len(step.micro_batches)
+        own = [
+            self._learn(micro, step, last=number == passes)
+            for number, micro in enumerate(step.micro_batches, start=1)
+        ]
+        [nats] = self.team.total(sum(own))
+        if not math.isfinite(nats):
+            self._stop("loss", nats, step, own)
+        norm = self.strategy.update(self.rate)
+        if norm is not None and not math.isfinite(norm):
+            self._stop("gradient norm", norm, step, [norm] * len(own))
+        past = self.position
+        self.position = Position(
+            past.step + 1,
+            past.nats + nats,
+            past.answer_tokens + step.answer_tokens,
+            past.tokens + step.tokens,
+            past.seconds + self.clock.now() - started,
+        )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step that comes next."""
+        return self.schedule.rate(self.position.step)
+
+    def _learn(self, micro: MicroBatch, step: Step, *, last: bool) -> float:
+        batch = collate(micro.rows, self.pad_id, width=self.width, learn=micro.learn)
+        placed = {name: tensor.to(self.team.device) for name, tensor in batch.items()}
+        # Gradients are averaged over the workers, and the loss is that of all of them together.
+        weight = self.team.size / step.answer_tokens
+        return self.strategy.learn(placed, weight, last=last)
+
+    def _seed_dropout(self) -> None:
+        """Draw anew for each step and worker: a resumed run draws what it would have drawn."""
+        import torch
+
+        torch.manual_seed((self.seed * 1_000_003 + self.position.step) * 1_009 + self.team.rank)
+
+    def _stop(self, what: str, value: float, step: Step, own: Sequence[float]) -> None:
+        """Say where a number was lost, and in which questions.
+
+        Raises:
+            StageError: always.
+        """
+        bad = [
+            example.question_id
+            for micro, number in zip(step.micro_batches, own, strict=True)
+            if micro.learn and not math.isfinite(number)
+            for row in micro.rows
+            for example in row
+        ]
+        every = [name for names in self.team.each(bad) for name in names]
+        named = ", ".join(every[:QUESTIONS_NAMED])
+        if len(every) > QUESTIONS_NAMED:
+            named += f" and {len(every) - QUESTIONS_NAMED} more"
+        raise StageError(
+            f"fine-tuning: the {what} became {value} at step {self.position.step + 1} of "
+            f"{self.schedule.steps}, at learning rate {self.rate:.2g}, on the questions {named}; "
+            "lower finetune.learning_rate or set finetune.dtype: float32"
+        )

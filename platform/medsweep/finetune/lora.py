@@ -24,22 +24,23 @@ def add_lora(base: Any, *, rank: int, alpha: int, dropout: float, targets: Seque
     from peft import LoraConfig, get_peft_model
 
     linear = {
-        name.rpartition(".")[2]
+        name.rpartition(".")[2]: type(module).__name__
         for name, module in base.named_modules()
         if type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
     }
-    unknown = sorted(set(targets) - linear)
+    unknown = sorted(set(targets) - set(linear))
     if unknown:
         raise StageError(
             f"finetune.targets: no module is called {', '.join(unknown)}; "
-            f"this model has {', '.join(sorted(linear - {'lm_head'}))}"
+            f"this model has {', '.join(sorted(set(linear) - {'lm_head'}))}"
         )
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=list(targets),
-        fan_in_fan_out=type(base).__name__.startswith("GPT2"),  # GPT-2's Conv1D is transposed
+        # GPT-2's Conv1D holds its weight transposed; quantized, it is a linear layer like others.
+        fan_in_fan_out=any(linear[target] == "Conv1D" for target in targets),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(base, config)

@@ -1,15 +1,17 @@
 """Which dtype a model computes in on an accelerator, and which cells cannot run at all.
 
 Sources: compute capabilities from NVIDIA's whitepapers; the lowest capability of bitsandbytes'
-LLM.int8 (7.5) and of current vLLM (7.5) from their documentation.
+LLM.int8 (7.5) and of current vLLM (7.5) from their documentation, and so the CUDA builds of
+bitsandbytes that still serve a V100.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from medsweep.errors import UnknownName
-from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
+from medsweep.hardware.profile import FIRST_NATIVE_BF16, GIB, Accelerator, HardwareProfile
 from medsweep.models.spec import ModelSpec
 
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -37,11 +39,98 @@ def choose_dtype(model: ModelSpec, accelerator: Accelerator | None) -> str:
         model: a model whose activations overflow float16 (Gemma) computes in float32 instead.
         accelerator: None without a GPU.
     """
-    if accelerator is None:
+    return _fastest_dtype(model, accelerator.compute_capability if accelerator else None)
+
+
+@dataclass(frozen=True)
+class TrainingPrecision:
+    """What a fine-tune computes in.
+
+    Attributes:
+        compute: dtype of the matrix products and of the base weights that are not quantized.
+        adapters: dtype of what is trained, whatever the rest is in.
+        grad_scaling: whether the loss is scaled up so that gradients do not vanish in float16.
+        attention: implementation in transformers. PyTorch's own takes the packed masks, picks a
+            fused kernel where there is one, and runs on every capability.
+        degraded: why the result may be worse than elsewhere, or None.
+        needs: what the software must be built for, or None.
+        refused: why it cannot run, or None.
+    """
+
+    compute: str
+    adapters: str = "float32"
+    grad_scaling: bool = False
+    attention: str = "sdpa"
+    degraded: str | None = None
+    needs: str | None = None
+    refused: str | None = None
+
+
+def training_precision(
+    model: ModelSpec,
+    capability: tuple[int, int] | None,
+    quantization: str,
+    dtype: str = "auto",
+) -> TrainingPrecision:
+    """Return what a fine-tune computes in. It is never asked of the driver.
+
+    `torch.cuda.is_bf16_supported()` counts emulation and answers True on a V100; transformers,
+    DeepSpeed and TRL go by it or assume bfloat16. The compute capability is what decides.
+
+    Args:
+        model: the base model.
+        capability: compute capability of the GPU; None without one.
+        quantization: of the base weights, one of QUANTIZED_BYTES.
+        dtype: compute dtype, one of DTYPE_BYTES, or `auto` for the fastest that is native and does
+            not overflow.
+
+    Raises:
+        UnknownName: no such dtype or quantization.
+    """
+    if dtype not in ("auto", *DTYPE_BYTES):
+        raise UnknownName("dtype", dtype, ["auto", *DTYPE_BYTES])
+    if quantization not in QUANTIZED_BYTES:
+        raise UnknownName("quantization", quantization, QUANTIZED_BYTES)
+    compute = _fastest_dtype(model, capability) if dtype == "auto" else dtype
+    refused = _refusal(capability, compute, quantization)
+    if refused:
+        return TrainingPrecision(compute, refused=refused)
+    degraded = None
+    if model.float16_overflows and compute == "float16":
+        degraded = f"activations of {model.name} leave the range of float16"
+    elif model.float16_overflows and quantization == "int8" and capability is not None:
+        degraded = f"int8 layers cast their input to float16, which {model.name} overflows"
+    return TrainingPrecision(
+        compute,
+        grad_scaling=compute == "float16",
+        degraded=degraded,
+        needs=_needed_build(capability, quantization),
+    )
+
+
+def _fastest_dtype(model: ModelSpec, capability: tuple[int, int] | None) -> str:
+    if capability is None:
         return "float32"
-    if accelerator.native_bf16:
+    if capability >= FIRST_NATIVE_BF16:
         return "bfloat16"
     return "float32" if model.float16_overflows else "float16"
+
+
+def _needed_build(capability: tuple[int, int] | None, quantization: str) -> str | None:
+    if quantization == "none" or capability is None or capability >= _FIRST_INT8:
+        return None
+    return "bitsandbytes for CUDA 11.8 to 12.8"
+
+
+def _refusal(capability: tuple[int, int] | None, compute: str, quantization: str) -> str | None:
+    if capability is None:
+        return "float16 needs a GPU" if compute == "float16" else None
+    has = f"this GPU has compute capability {capability[0]}.{capability[1]}"
+    if compute == "bfloat16" and capability < FIRST_NATIVE_BF16:
+        return f"bfloat16 needs compute capability 8.0; {has}"
+    if quantization == "int8" and capability < _FIRST_INT8:
+        return f"bitsandbytes int8 needs compute capability 7.5; {has}"
+    return None
 
 
 def unsupported_reason(

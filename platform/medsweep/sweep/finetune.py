@@ -59,19 +59,15 @@ def finetune_all(
 def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> FineTuneJob:
     """Return what one adapter's fine-tune is to do, from the sweep's recipe."""
     recipe = resolved.spec.finetune
+    knobs = recipe.model_dump(exclude={"profile", "targets"})
     return FineTuneJob(
         weights=resolved.weights[adapter.model.name],
         split=resolved.split,
         folder=adapter_folder(folder, adapter).resolve(),
-        rank=recipe.rank,
-        alpha=recipe.alpha,
-        dropout=recipe.dropout,
         targets=tuple(recipe.targets or adapter.model.lora_targets),
-        epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        batch_size=recipe.batch_size,
-        max_seq_length=recipe.max_seq_length,
         max_tokens=resolved.spec.load.max_tokens,
         seed=resolved.spec.seed,
         provenance={**provenance(), "profile": adapter.profile.name, "sweep": resolved.spec.name},
+        checkpoints=(folder / ".checkpoints" / adapter.folder_name).resolve(),
+        **knobs,
     )

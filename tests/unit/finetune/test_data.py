@@ -1,23 +1,16 @@
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from medsweep.datasets.spec import Pair
-from medsweep.finetune.data import IGNORED, Example, batches, conversation, encode
+from medsweep.datasets.split import Split
+from medsweep.errors import StageError
+from medsweep.finetune.data import IGNORED, Example, collate, conversation, encode, tokenise
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 
 PAIR = Pair("q", "What is asthma?", "Asthma is a disease of the airways. Caf\u00e9s?")
 PAPER_FIVE = ["distilgpt2", "gemma-1.1-7b", "llama-3-8b", "llama-2-7b", "mistral-7b"]
-
-
-def examples(*lengths: int) -> list[Example]:
-    """Examples of distinct tokens, each with a prompt of two."""
-    return [
-        Example(tuple(100 * number + place for place in range(length)), 2)
-        for number, length in enumerate(lengths, start=1)
-    ]
 
 
 @pytest.mark.parametrize("name", PAPER_FIVE)
@@ -51,7 +44,11 @@ def test_what_is_over_the_limit_is_cut_from_the_end(make_tokenizer: Any) -> None
     cut = encode(PAIR, template, tokenizer, whole.prompt_tokens + 3)
     assert cut.input_ids == whole.input_ids[: whole.prompt_tokens + 3]
     assert cut.labels[-4:] == [IGNORED, *whole.labels[whole.prompt_tokens :][:3]]
+    assert cut.cut
+    assert not whole.cut
+    assert not encode(PAIR, template, tokenizer, len(whole.input_ids)).cut
     no_room = encode(PAIR, template, tokenizer, 5)
+    assert no_room.answer_tokens == 0
     assert (len(no_room.input_ids), no_room.prompt_tokens) == (5, 5)
     assert set(no_room.labels) == {IGNORED}
 
@@ -60,44 +57,58 @@ def test_padding_has_neither_attention_nor_loss() -> None:
     # The padding token is also the end token, as with GPT-2: only its place tells them apart.
     end = 7
     short, long = Example((1, 2, 3, end), 2), Example((1, 2, 3, 4, 5, end), 3)
-    [batch] = batches([short, long], 2, pad_id=end, seed=None)
+    batch = collate([(short,), (long,)], pad_id=end)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 7, 7, 7], [1, 2, 3, 4, 5, 7]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
     x = IGNORED
     assert batch["labels"].tolist() == [[x, x, 3, 7, x, x], [x, x, x, 4, 5, 7]]
+    assert set(batch) == {"input_ids", "attention_mask", "labels"}
 
 
-def test_without_a_seed_the_order_is_kept() -> None:
-    found = [batch["input_ids"][:, 0].tolist() for batch in batches(examples(9, 3, 5), 2, 0, None)]
-    assert found == [[100, 200], [300]]
+def test_a_width_pads_further_and_a_filler_teaches_nothing() -> None:
+    batch = collate([(Example((1, 2, 3), 1),)], pad_id=0, width=5)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 0, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, 2, 3, IGNORED, IGNORED]]
+    filler = collate([(Example((1, 2, 3), 1),)], pad_id=0, learn=False)
+    assert filler["input_ids"].tolist() == [[1, 2, 3]]
+    assert set(filler["labels"].flatten().tolist()) == {IGNORED}
 
 
-def first_tokens(given: list[Example], seed: int) -> list[list[int]]:
-    return [batch["input_ids"][:, 0].tolist() for batch in batches(given, 4, 0, seed)]
+def test_a_packed_row_keeps_its_sequences_apart() -> None:
+    # The first token of the second sequence has no label: the first sequence would predict it.
+    first, second, alone = Example((1, 2, 3), 1), Example((4, 5), 0), Example((6, 7, 8, 9), 2)
+    batch = collate([(first, second), (alone,)], pad_id=0)
+    x = IGNORED
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]]
+    assert batch["labels"].tolist() == [[x, 2, 3, x, 5], [x, x, 8, 9, x]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 3, 0]]
+    sees = batch["attention_mask"][:, 0].int().tolist()
+    assert sees[0] == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [0, 0, 0, 1, 0],
+        [0, 0, 0, 1, 1],
+    ]
+    assert [row[:4] for row in sees[1][:4]] == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1] * 4]
+    assert sees[1][4] == [0, 0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("count", [1, 4, 31, 70])
-def test_an_epoch_holds_every_example_once(count: int, seed: int) -> None:
-    given = examples(*(3 + (n * 37) % 50 for n in range(count)))
-    found = first_tokens(given, seed)
-    assert Counter(token for batch in found for token in batch) == Counter(
-        example.input_ids[0] for example in given
-    )
-    assert len(found) == -(-count // 4)
-    assert all(1 <= len(batch) <= 4 for batch in found)
+def tokenised(make_tokenizer: Any, max_seq_length: int) -> Any:
+    split = Split((PAIR, PAIR), (PAIR,), "hash", "summary")
+    return tokenise(split, TEMPLATES["llama-3"], make_tokenizer("llama-3-8b"), max_seq_length)
 
 
-def test_the_seed_decides_the_order() -> None:
-    given = examples(*(3 + (n * 37) % 50 for n in range(70)))
-    assert first_tokens(given, 1) == first_tokens(given, 1)
-    assert first_tokens(given, 1) != first_tokens(given, 2)
+def test_pairs_without_room_for_an_answer_are_an_error_when_all_are(make_tokenizer: Any) -> None:
+    lessons = tokenised(make_tokenizer, 512)
+    assert (len(lessons.learnt), len(lessons.asked), lessons.without_room) == (2, 1, 0)
+    prompt = lessons.learnt[0].prompt_tokens
+    with pytest.raises(StageError, match=rf"max_seq_length: {prompt} tokens hold no prompt"):
+        tokenised(make_tokenizer, prompt)
 
 
-def test_sorting_by_length_saves_padding() -> None:
-    given = examples(*(3 + (n * 37) % 50 for n in range(64)))
-
-    def padding(seed: int | None) -> int:
-        return sum(int((1 - b["attention_mask"]).sum()) for b in batches(given, 4, 0, seed))
-
-    assert padding(1) < padding(None) / 2
+def test_answers_that_are_all_cut_are_an_error(make_tokenizer: Any) -> None:
+    whole = len(tokenised(make_tokenizer, 512).learnt[0].input_ids)
+    assert len(tokenised(make_tokenizer, whole).learnt) == 2
+    with pytest.raises(StageError, match="cut off the end of each of 2 answers"):
+        tokenised(make_tokenizer, whole - 1)

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from medsweep.datasets.spec import Pair
 from medsweep.errors import StageError
+from medsweep.finetune import session
 from medsweep.finetune.adapter import WEIGHTS_FILE, read_adapter
 from medsweep.finetune.data import encode
 from medsweep.finetune.evaluate import answer_loss, grade
 from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.strategy import Ddp
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import materialise
 
@@ -102,19 +106,88 @@ def test_no_room_for_an_answer_is_said_before_training(again: Callable[..., Fine
 def test_pairs_without_room_are_left_out_and_counted(
     fine_tuned: Any, again: Callable[..., FineTuneJob]
 ) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(materialise(fine_tuned.job.weights))
-    train = fine_tuned.job.split.train
-    prompts = [encode(pair, TEMPLATES["llama-3"], tokenizer, 512).prompt_tokens for pair in train]
-    length = sorted(prompts)[len(prompts) // 2]
-    job = again(max_seq_length=length, epochs=1)
+    whole = fine_tuned.job.split.train[:6]
+    no_room = Pair("no room", "What is asthma? " * 100, "A disease.")
+    cut = Pair("cut", "What is asthma?", "A disease of the airways. " * 100)
+    split = replace(fine_tuned.job.split, train=(*whole, no_room, cut))
+    job = again(split=split, max_seq_length=300, epochs=1)
     finetune(job, ignore)
     said = json.loads((job.folder / "provenance.json").read_text())
-    left_out = sum(tokens >= length for tokens in prompts)
-    assert 0 < left_out < len(train)
-    assert said["pairs_without_room"] == left_out
-    assert said["truncated_pairs"] == len(train) - left_out
+    assert (said["pairs_without_room"], said["truncated_pairs"]) == (1, 1)
+    assert said["train_pairs"] == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"micro_batch_size": 1},
+        {"packing": "packed"},
+        {"packing": "packed", "micro_batch_size": 1, "gradient_checkpointing": True},
+    ],
+    ids=str,
+)
+def test_how_it_is_computed_does_not_change_what_is_learnt(
+    again: Callable[..., FineTuneJob], changes: dict[str, Any]
+) -> None:
+    # The same examples a step: `packed` draws them as `padded` does.
+    same: dict[str, Any] = {"dropout": 0.0, "epochs": 1}
+    if "packing" in changes:
+        same["packing"] = "padded"
+    one = again(**same)
+    rows: dict[str, list[Any]] = {"one": [], "other": []}
+    finetune(one, rows["one"].append)
+    finetune(replace(one, folder=one.folder.with_name("other"), **changes), rows["other"].append)
+    for row, other in zip(rows["one"], rows["other"], strict=True):
+        assert other["eval_loss"] == pytest.approx(row["eval_loss"], abs=2e-3)
+        assert other["loss"] == (row["loss"] and pytest.approx(row["loss"], abs=2e-3))
+        assert (row["steps"], row["tokens"]) == (other["steps"], other["tokens"])
+
+
+def test_a_plateau_ends_it_where_that_is_asked(again: Callable[..., FineTuneJob]) -> None:
+    rows: list[Any] = []
+    finetune(again(patience=1, min_delta=100.0), rows.append)
+    assert [row["epoch"] for row in rows] == [0, 1]
+
+
+def test_what_on_epoch_raises_stops_it(again: Callable[..., FineTuneJob]) -> None:
+    def stop(row: Any) -> None:
+        if row["epoch"] == 1:
+            raise LookupError("hopeless")
+
+    job = again()
+    with pytest.raises(LookupError, match="hopeless"):
+        finetune(job, stop)
+    assert not job.folder.exists()
+
+
+def test_out_of_memory_says_what_would_fit(
+    again: Callable[..., FineTuneJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A machine with 1 GiB, and a batch that takes more: what the allocator then raises.
+    monkeypatch.setattr(session, "memory_here", lambda _: 2**30)
+
+    def learn(*_: Any, **__: Any) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Ddp, "learn", learn)
+    job = again(micro_batch_size=512, batch_size=512)
+    with pytest.raises(StageError) as stopped:
+        finetune(job, ignore)
+    text = str(stopped.value)
+    assert "out of memory in epoch 1 (rows of up to 512 tokens)" in text
+    fits = r"this would fit \(\d\.\d of 1\.0 GiB\): finetune\.micro_batch_size: \d+$"
+    assert re.search(fits, text)
+
+
+def test_other_faults_are_not_called_memory(
+    again: Callable[..., FineTuneJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(*_: Any, **__: Any) -> float:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Ddp, "learn", learn)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        finetune(again(), ignore)
 
 
 def test_a_wrong_target_stops(again: Callable[..., FineTuneJob]) -> None:

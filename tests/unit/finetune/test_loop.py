@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,145 +5,140 @@ import torch
 
 from medsweep.clock import FakeClock
 from medsweep.errors import StageError
-from medsweep.finetune.data import IGNORED
-from medsweep.finetune.loop import EpochStats, train
+from medsweep.finetune.data import Example
+from medsweep.finetune.loop import Loop, Position
+from medsweep.finetune.order import MicroBatch, Step
+from medsweep.finetune.schedule import Schedule
+from medsweep.finetune.team import ALONE
 
-Batch = dict[str, torch.Tensor]
 
+class FakeStrategy:
+    """Its nats are what a batch's first token says, in tenths, times the labelled tokens."""
 
-class HandModel(torch.nn.Module):
-    """Its loss is what the batch's first token says, in tenths, plus nothing times its weight."""
-
-    def __init__(self, clock: FakeClock | None = None) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(1.0))
+    def __init__(self, clock: FakeClock, norms: list[float | None] | None = None) -> None:
+        self.model = torch.nn.Linear(1, 1)
         self.clock = clock
+        self.norms = norms or []
+        self.passes: list[tuple[float, bool]] = []
+        self.rates: list[float] = []
+        self.draws: list[float] = []
         self.modes: list[bool] = []
 
-    def forward(self, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
-        self.modes.append(self.training)
-        if self.clock is not None:
-            self.clock.advance(2.0)
-        tenths = input_ids[0, 0] / 10
-        return SimpleNamespace(loss=tenths + 0.0 * self.weight)
+    def learn(self, batch: Any, weight: float, *, last: bool) -> float:
+        self.modes.append(self.model.training)
+        self.draws.append(float(torch.rand(1)))
+        self.clock.advance(2.0)
+        labelled = int((batch["labels"] >= 0).sum())
+        self.passes.append((weight * labelled, last))
+        first = int(batch["input_ids"][0, 0])
+        return {900: float("nan"), 901: float("inf")}.get(first, first / 10) * labelled
+
+    def update(self, rate: float) -> float | None:
+        self.rates.append(rate)
+        return self.norms.pop(0) if self.norms else 1.0
 
 
-class Parabola(torch.nn.Module):
-    """Least where its weight is 3."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(0.0))
-
-    def forward(self, **_: Any) -> Any:
-        return SimpleNamespace(loss=(self.weight - 3.0) ** 2)
+def step(*micros: tuple[int, int]) -> Step:
+    """One step of micro-batches with one example each: (its first token, its labelled tokens)."""
+    rows = [((Example((first, *[1] * (3 + answer)), 4, f"q{first}"),),) for first, answer in micros]
+    answers = sum(answer for _, answer in micros)
+    return Step(tuple(map(MicroBatch, rows)), answers, answers + 4 * len(micros))
 
 
-def batch(tenths: float, labelled: int, tokens: int = 6) -> Batch:
-    """One sequence of `tokens` tokens, the last `labelled` of which have a label, and padding."""
-    ids = torch.full((1, tokens + 2), tenths)
-    mask = torch.tensor([[1] * tokens + [0, 0]])
-    labels = [IGNORED] * (tokens - labelled) + [1] * labelled + [IGNORED] * 2
-    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([labels])}
+def loop(strategy: Any, steps: int = 10, **settings: Any) -> Loop:
+    defaults: dict[str, Any] = {"team": ALONE, "seed": 3, "pad_id": 0, "clock": strategy.clock}
+    return Loop(strategy, Schedule(1e-3, steps, "constant", 0.0), **(defaults | settings))
 
 
-def run(model: Any, epochs: list[list[Batch]], **settings: Any) -> list[EpochStats]:
-    seen: list[EpochStats] = []
-    defaults: dict[str, Any] = {
-        "epochs": len(epochs),
-        "steps": sum(len(epoch) for epoch in epochs),
-        "learning_rate": 0.1,
-        "on_epoch": seen.append,
-    }
-    train(model, lambda epoch: iter(epochs[epoch - 1]), **(defaults | settings))
-    return seen
+def ignore(_: bool) -> None:
+    pass
 
 
-def test_the_loss_of_an_epoch_is_per_answer_token() -> None:
+@pytest.fixture
+def strategy() -> FakeStrategy:
+    return FakeStrategy(FakeClock(100.0))
+
+
+def test_an_epoch_s_loss_is_per_answer_token(strategy: FakeStrategy) -> None:
     # 0.2 nats over 1 token and 0.6 nats over 3: not the mean of the batches, 0.4.
-    [stats] = run(HandModel(), [[batch(2.0, 1), batch(6.0, 3)]])
+    stats = loop(strategy).epoch(1, [step((2, 1)), step((6, 3))], ignore)
     assert stats.loss == pytest.approx((0.2 * 1 + 0.6 * 3) / 4)
     assert (stats.epoch, stats.steps, stats.tokens) == (1, 2, 12)
+    assert stats.seconds == 4.0
 
 
-def test_a_label_on_the_first_token_is_not_predicted() -> None:
-    # All 6 tokens have labels, but only 5 of them follow another.
-    [stats] = run(HandModel(), [[batch(2.0, 6), batch(6.0, 1)]])
-    assert stats.loss == pytest.approx((0.2 * 5 + 0.6 * 1) / 6)
+def test_micro_batches_weigh_by_their_answer_tokens(strategy: FakeStrategy) -> None:
+    loop(strategy).epoch(1, [step((2, 1), (6, 3))], ignore)
+    assert strategy.passes == [(0.25, False), (0.75, True)]
+    assert len(strategy.rates) == 1
 
 
-def test_steps_go_on_and_tokens_start_again_each_epoch() -> None:
-    stats = run(HandModel(), [[batch(2.0, 1)] * 3, [batch(4.0, 1)] * 3])
-    assert [(s.epoch, s.steps, s.tokens) for s in stats] == [(1, 3, 18), (2, 6, 18)]
-    assert [s.loss for s in stats] == pytest.approx([0.2, 0.4])
+def test_steps_go_on_and_sums_start_again_each_epoch(strategy: FakeStrategy) -> None:
+    running = loop(strategy)
+    seen = [running.epoch(n, [step((first, 1))] * 3, ignore) for n, first in ((1, 2), (2, 4))]
+    assert [(s.epoch, s.steps, s.tokens, s.seconds) for s in seen] == [(1, 3, 15, 6), (2, 6, 15, 6)]
+    assert [s.loss for s in seen] == pytest.approx([0.2, 0.4])
 
 
-def test_seconds_are_those_of_training_alone() -> None:
-    clock = FakeClock(100.0)
-    seconds: list[float] = []
-
-    def evaluate(stats: EpochStats) -> None:
-        seconds.append(stats.seconds)
-        clock.advance(50.0)
-
-    model = HandModel(clock)
-    run(model, [[batch(1.0, 1)] * 3, [batch(1.0, 1)] * 2], on_epoch=evaluate, clock=clock)
-    assert seconds == [6.0, 4.0]
+def test_training_mode_in_training_and_evaluation_mode_after(strategy: FakeStrategy) -> None:
+    strategy.model.eval()
+    loop(strategy).epoch(1, [step((2, 1))] * 2, ignore)
+    assert strategy.modes == [True, True]
+    assert not strategy.model.training
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_with_its_step(value: float) -> None:
-    good = batch(1.0, 1)
-    model, seen = HandModel(), []
+def test_a_resumed_epoch_ends_as_the_whole_one(strategy: FakeStrategy) -> None:
+    steps = [[step((first, 1)) for first in epoch] for epoch in ((1, 2, 3), (4, 5, 6))]
+    whole = loop(strategy)
+    positions: list[Position] = []
+
+    def note(_: bool) -> None:
+        positions.append(whole.position)
+
+    ends = [whole.epoch(number, steps[number - 1], note) for number in (1, 2)]
+    for cut in (3, 4, 5):
+        again = FakeStrategy(FakeClock(0.0))
+        resumed = loop(again, position=positions[cut])
+        assert resumed.epoch(2, steps[1], ignore) == ends[1]
+        assert len(again.passes) == 5 - cut
+        # The learning rates and the random numbers of dropout are those of the whole run.
+        assert again.rates == strategy.rates[cut + 1 :]
+        assert again.draws == strategy.draws[cut + 1 :]
+    assert len(set(strategy.draws)) == 6
+
+
+def test_after_step_is_told_of_the_last(strategy: FakeStrategy) -> None:
+    last: list[bool] = []
+    loop(strategy).epoch(1, [step((2, 1))] * 3, last.append)
+    assert last == [False, False, True]
+
+
+@pytest.mark.parametrize(("token", "said"), [(900, "nan"), (901, "inf")])
+def test_a_loss_that_is_no_number_stops_with_step_rate_and_questions(
+    strategy: FakeStrategy, token: int, said: str
+) -> None:
+    running = loop(strategy)
     with pytest.raises(StageError) as stopped:
-        run(model, [[good] * 3, [good, batch(value, 1), good]], on_epoch=seen.append)
-    assert f"the loss became {value} at step 5 of 6 (epoch 2)" in str(stopped.value)
-    assert "lower finetune.learning_rate or use serve.dtype float32" in str(stopped.value)
-    assert [stats.epoch for stats in seen] == [1]
-    assert len(model.modes) == 5
+        running.epoch(1, [step((1, 1)), step((2, 1), (token, 2), (3, 1)), step((4, 1))], ignore)
+    text = str(stopped.value)
+    assert f"the loss became {said} at step 2 of 10, at learning rate 0.001," in text
+    assert f"on the questions q{token};" in text
+    assert "finetune.dtype: float32" in text
+    assert running.position == Position(1, 0.1, 1, 5, 2.0)
+    assert len(strategy.rates) == 1
 
 
-def test_only_what_requires_a_gradient_is_trained() -> None:
-    model = Parabola()
-    model.other = torch.nn.Parameter(torch.tensor(5.0), requires_grad=False)
-    run(model, [[batch(0.0, 1)] * 100], learning_rate=0.2)
-    assert model.weight.item() == pytest.approx(3.0, abs=0.2)
-    assert model.other.item() == 5.0
+def test_gradients_that_are_no_numbers_stop_too(strategy: FakeStrategy) -> None:
+    strategy.norms = [1.0, float("nan")]
+    with pytest.raises(StageError, match=r"norm became nan at step 2 .* questions q5, q6;"):
+        loop(strategy).epoch(1, [step((4, 1)), step((5, 1), (6, 1))], ignore)
 
 
-def test_training_mode_in_training_and_evaluation_mode_after() -> None:
-    model = HandModel()
-    modes: list[bool] = []
-    run(model, [[batch(1.0, 1)]] * 2, on_epoch=lambda _: modes.append(model.training))
-    assert model.modes == [True, True]
-    assert modes == [False, False]
+def test_a_step_without_an_update_is_none_of_the_two(strategy: FakeStrategy) -> None:
+    strategy.norms = [None, 1.0]
+    assert loop(strategy).epoch(1, [step((4, 1))] * 2, ignore).steps == 2
 
 
-def test_the_rate_rises_then_falls_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates: list[float] = []
-    step = torch.optim.AdamW.step
-
-    def spy(optimizer: torch.optim.AdamW, *args: Any) -> Any:
-        rates.append(optimizer.param_groups[0]["lr"])
-        return step(optimizer, *args)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    run(HandModel(), [[batch(1.0, 1)] * 100], learning_rate=1.0)
-    # 3 of 100 steps of warm-up, then a straight line that would meet zero at step 100.
-    assert rates[:4] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
-    assert rates[-1] == pytest.approx(1 / 97)
-    assert rates[50] == pytest.approx(50 / 97)
-
-
-def test_batches_are_made_as_they_are_needed() -> None:
-    made: list[int] = []
-    model = HandModel()
-
-    def lazy(epoch: int) -> Iterator[Batch]:
-        for number in range(2):
-            made.append(10 * epoch + number)
-            assert len(model.modes) == len(made) - 1
-            yield batch(1.0, 1)
-
-    train(model, lazy, epochs=2, steps=4, learning_rate=0.1, on_epoch=lambda _: None)
-    assert made == [10, 11, 20, 21]
+def test_many_questions_are_counted(strategy: FakeStrategy) -> None:
+    with pytest.raises(StageError, match=r"q900 and 4 more;"):
+        loop(strategy).epoch(1, [step(*[(900, 1)] * 20)], ignore)

@@ -5,7 +5,12 @@ from medsweep.hardware.accelerators import A100, RTX_8000, V100
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
-from medsweep.models.precision import choose_dtype, memory_needed_bytes, unsupported_reason
+from medsweep.models.precision import (
+    choose_dtype,
+    memory_needed_bytes,
+    training_precision,
+    unsupported_reason,
+)
 
 LAPTOP = HardwareProfile("host", 2, 0, None, 8 * GIB)
 
@@ -97,3 +102,92 @@ def test_a_short_context_needs_a_short_cache() -> None:
 def test_unknown_names_are_errors(dtype: str, quantization: str) -> None:
     with pytest.raises(UnknownName, match=r"unknown (dtype|quantization)"):
         memory_needed_bytes(MODELS["distilgpt2"], dtype=dtype, quantization=quantization)
+
+
+# GPU, quantization, model: what a fine-tune computes in there, whether the loss is scaled, and a
+# word of what is said about it. Every model of the catalogue is like `llama-3-8b` or, where float16
+# overflows, like `gemma-1.1-7b`; a test below holds that to be so.
+TRAINING = [
+    (None, "none", "llama-3-8b", "float32", False, None),
+    (None, "int8", "llama-3-8b", "float32", False, None),
+    (None, "nf4", "llama-3-8b", "float32", False, None),
+    (None, "none", "gemma-1.1-7b", "float32", False, None),
+    (None, "int8", "gemma-1.1-7b", "float32", False, None),
+    (None, "nf4", "gemma-1.1-7b", "float32", False, None),
+    (V100, "none", "llama-3-8b", "float16", True, None),
+    (V100, "int8", "llama-3-8b", "float16", False, "refused: int8 needs compute capability 7.5"),
+    (V100, "nf4", "llama-3-8b", "float16", True, "needs: CUDA 11.8 to 12.8"),
+    (V100, "none", "gemma-1.1-7b", "float32", False, None),
+    (V100, "int8", "gemma-1.1-7b", "float32", False, "refused: int8 needs compute capability 7.5"),
+    (V100, "nf4", "gemma-1.1-7b", "float32", False, "needs: CUDA 11.8 to 12.8"),
+    (RTX_8000, "none", "llama-3-8b", "float16", True, None),
+    (RTX_8000, "int8", "llama-3-8b", "float16", True, None),
+    (RTX_8000, "nf4", "llama-3-8b", "float16", True, None),
+    (RTX_8000, "none", "gemma-1.1-7b", "float32", False, None),
+    (RTX_8000, "int8", "gemma-1.1-7b", "float32", False, "degraded: cast their input to float16"),
+    (RTX_8000, "nf4", "gemma-1.1-7b", "float32", False, None),
+    (A100, "none", "llama-3-8b", "bfloat16", False, None),
+    (A100, "int8", "llama-3-8b", "bfloat16", False, None),
+    (A100, "nf4", "llama-3-8b", "bfloat16", False, None),
+    (A100, "none", "gemma-1.1-7b", "bfloat16", False, None),
+    (A100, "int8", "gemma-1.1-7b", "bfloat16", False, "degraded: cast their input to float16"),
+    (A100, "nf4", "gemma-1.1-7b", "bfloat16", False, None),
+]
+
+
+@pytest.mark.parametrize(("gpu", "quantization", "like", "dtype", "scaled", "says"), TRAINING)
+def test_training_precision(
+    gpu: Accelerator | None,
+    quantization: str,
+    like: str,
+    dtype: str,
+    scaled: bool,
+    says: str | None,
+) -> None:
+    capability = gpu.compute_capability if gpu else None
+    alike = [m for m in MODELS.values() if m.float16_overflows == (like == "gemma-1.1-7b")]
+    assert MODELS[like] in alike
+    for model in alike:
+        found = training_precision(model, capability, quantization)
+        assert (found.compute, found.grad_scaling) == (dtype, scaled)
+        # The grad scaler crashes on float16 parameters, and adapters lose small updates in 16 bits.
+        assert found.adapters == "float32"
+        assert found.attention == "sdpa"
+        for field in ("degraded", "needs", "refused"):
+            said = getattr(found, field)
+            if says is not None and says.startswith(f"{field}: "):
+                assert says.removeprefix(f"{field}: ") in said
+            else:
+                assert said is None
+
+
+def test_the_table_holds_every_case() -> None:
+    cases = {(gpu and gpu.name, quantization, like) for gpu, quantization, like, *_ in TRAINING}
+    assert len(cases) == len(TRAINING) == 4 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "dtype", "field", "says"),
+    [
+        ("llama-3-8b", V100, "bfloat16", "refused", "bfloat16 needs compute capability 8.0"),
+        ("llama-3-8b", RTX_8000, "bfloat16", "refused", "this GPU has compute capability 7.5"),
+        ("llama-3-8b", None, "float16", "refused", "float16 needs a GPU"),
+        ("gemma-1.1-7b", A100, "float16", "degraded", "leave the range of float16"),
+        ("gemma-1.1-7b", V100, "float32", "degraded", None),
+        ("llama-3-8b", None, "bfloat16", "refused", None),
+    ],
+)
+def test_a_dtype_that_was_asked_for(
+    model: str, gpu: Accelerator | None, dtype: str, field: str, says: str | None
+) -> None:
+    capability = gpu.compute_capability if gpu else None
+    found = training_precision(MODELS[model], capability, "none", dtype)
+    assert found.compute == dtype
+    said = getattr(found, field)
+    assert said is None if says is None else says in said
+
+
+@pytest.mark.parametrize(("quantization", "dtype"), [("int4", "auto"), ("none", "float8")])
+def test_unknown_precisions_are_errors(quantization: str, dtype: str) -> None:
+    with pytest.raises(UnknownName, match=r"unknown (dtype|quantization)"):
+        training_precision(MODELS["distilgpt2"], None, quantization, dtype)

@@ -1,0 +1,107 @@
+"""Load the base model for a fine-tune: quantized or not, on this worker's device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import EnvironmentFault, StageError
+from medsweep.finetune.team import Team
+from medsweep.hardware.observe import host_profile
+from medsweep.models.precision import TrainingPrecision, training_precision
+from medsweep.models.spec import ModelSpec
+
+
+def precision_here(
+    spec: ModelSpec, device: str, quantization: str, dtype: str
+) -> TrainingPrecision:
+    """Return what a fine-tune computes in on a device of this machine.
+
+    Raises:
+        StageError: it cannot be done here; the message says why.
+    """
+    import torch
+
+    capability = None if device == "cpu" else torch.cuda.get_device_capability(device)
+    precision = training_precision(spec, capability, quantization, dtype)
+    if precision.refused:
+        raise StageError(f"fine-tuning {spec.name}: {precision.refused}")
+    return precision
+
+
+def memory_here(team: Team) -> int:
+    """Return the memory of one worker, in bytes: its GPU's, or its share of the main memory."""
+    import torch
+
+    if team.device_type == "cuda":
+        return int(torch.cuda.mem_get_info(team.device)[1])
+    return host_profile().host_memory_bytes // team.size
+
+
+def load_base(
+    folder: Path,
+    precision: TrainingPrecision,
+    *,
+    quantization: str,
+    team: Team,
+    spread: bool,
+    gradient_checkpointing: bool,
+) -> Any:
+    """Load a causal language model with frozen weights.
+
+    Weights that are not quantized are in the compute dtype; nothing is cast up to float32 as
+    `peft.prepare_model_for_kbit_training` does, which doubles the embeddings of a 16-bit model.
+
+    Args:
+        folder: of the weights.
+        precision: what to compute in.
+        quantization: `none`, `int8` or `nf4` (with double quantization).
+        team: the workers; each loads onto its own device.
+        spread: whether each of several workers keeps only its part of the weights (ZeRO-3).
+        gradient_checkpointing: whether activations are computed twice instead of kept.
+
+    Raises:
+        EnvironmentFault: bitsandbytes or DeepSpeed is not installed.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    compute = getattr(torch, precision.compute)
+    options: dict[str, Any] = {"dtype": compute, "attn_implementation": precision.attention}
+    if quantization != "none":
+        options["quantization_config"] = _quantization_config(quantization, compute)
+    spread = spread and team.size > 1
+    if spread:
+        from medsweep.finetune.zero import spread_while_loading
+
+        spreading = spread_while_loading(team, precision)
+    elif quantization != "none" or team.device_type == "cuda":
+        options["device_map"] = {"": team.device}
+    model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    if spread:
+        model.spreading = spreading  # in force for as long as it is referred to
+    model.requires_grad_(False)
+    if gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def _quantization_config(quantization: str, compute: Any) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401 transformers needs it, and says less when it is missing
+    except ImportError:
+        raise EnvironmentFault(
+            f"finetune.quantization: {quantization} needs `pip install medsweep[quant]`"
+        ) from None
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+        # ZeRO-3 spreads only tensors of a floating dtype.
+        bnb_4bit_quant_storage=compute,
+    )

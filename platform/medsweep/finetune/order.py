@@ -1,0 +1,142 @@
+"""The order of training: which examples each optimizer step learns from, on which worker, how.
+
+A step always learns from the same `batch_size` examples, however many workers there are, however
+they are split into micro-batches and however these are laid out: that makes runs comparable.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from medsweep.finetune.data import Example, Row
+
+Packing = Literal["bucketed", "packed", "padded"]
+
+BUCKET_STEPS = 8
+"""Steps whose examples are sorted by length together: little padding, still a shuffled order."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What goes through the model at once.
+
+    Attributes:
+        rows: examples by row.
+        learn: False for one that only keeps a worker in step with the others.
+    """
+
+    rows: tuple[Row, ...]
+    learn: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step of one worker.
+
+    Attributes:
+        micro_batches: this worker's; every worker has the same number.
+        answer_tokens: with a label, on all workers; what the loss is divided by.
+        tokens: on all workers, padding not counted.
+    """
+
+    micro_batches: tuple[MicroBatch, ...]
+    answer_tokens: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the examples of a step are laid out.
+
+    Attributes:
+        batch_size: examples an optimizer step, over all workers.
+        micro_batch_size: rows that one worker's forward pass may hold.
+        width: tokens of the longest row.
+        packing: `bucketed` puts examples of similar length into a step and pads to the longest;
+            `packed` puts several into a row; `padded` pads each to `width`.
+    """
+
+    batch_size: int
+    micro_batch_size: int
+    width: int
+    packing: Packing = "bucketed"
+
+    def steps(self, examples: int) -> int:
+        """Return the optimizer steps of an epoch."""
+        return math.ceil(examples / self.batch_size)
+
+
+def plan_epoch(
+    examples: Sequence[Example], layout: Layout, *, seed: int, worker: int = 0, workers: int = 1
+) -> list[Step]:
+    """Return the optimizer steps of one epoch, as one worker sees them.
+
+    Args:
+        examples: what is learnt; each comes once.
+        layout: how.
+        seed: of the order.
+        worker: which one this is, from 0.
+        workers: how many there are.
+    """
+    steps = []
+    for group in _groups(examples, layout, seed):
+        by_length = sorted(group, key=lambda example: len(example.input_ids))
+        # Dealt like cards, so that every worker has about as many tokens.
+        shares = [by_length[first::workers] for first in range(workers)]
+        micro_batches = [_micro_batches(share, layout) for share in shares]
+        most = max(len(own) for own in micro_batches)
+        own = micro_batches[worker]
+        # Workers meet in each pass, so all make the same number of them.
+        own += [MicroBatch(((by_length[0],),), learn=False)] * (most - len(own))
+        steps.append(
+            Step(
+                tuple(own),
+                sum(example.answer_tokens for example in group),
+                sum(len(example.input_ids) for example in group),
+            )
+        )
+    return steps
+
+
+def _groups(examples: Sequence[Example], layout: Layout, seed: int) -> list[list[Example]]:
+    """Return the examples of each step."""
+    shuffler = random.Random(seed)  # noqa: S311 an order, not a secret
+    order, size = list(examples), layout.batch_size
+    shuffler.shuffle(order)
+    if layout.packing != "bucketed":
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    groups = []
+    for start in range(0, len(order), size * BUCKET_STEPS):
+        bucket = order[start : start + size * BUCKET_STEPS]
+        bucket.sort(key=lambda example: len(example.input_ids))
+        groups += [bucket[first : first + size] for first in range(0, len(bucket), size)]
+    shuffler.shuffle(groups)
+    return groups
+
+
+def _micro_batches(share: Sequence[Example], layout: Layout) -> list[MicroBatch]:
+    rows = _packed(share, layout.width) if layout.packing == "packed" else [(one,) for one in share]
+    size = layout.micro_batch_size
+    return [MicroBatch(tuple(rows[first : first + size])) for first in range(0, len(rows), size)]
+
+
+def _packed(share: Sequence[Example], width: int) -> list[Row]:
+    """Return as few rows as the longest-first rule fits the examples into, evenly filled."""
+    if not share:
+        return []
+    longest_first = sorted(share, key=lambda example: -len(example.input_ids))
+    total = sum(len(example.input_ids) for example in share)
+    for count in range(math.ceil(total / width), len(share)):
+        rows: list[list[Example]] = [[] for _ in range(count)]
+        filled = [0] * count
+        for example in longest_first:
+            emptiest = filled.index(min(filled))
+            rows[emptiest].append(example)
+            filled[emptiest] += len(example.input_ids)
+        if max(filled) <= width:
+            return [tuple(row) for row in rows]
+    return [(example,) for example in share]

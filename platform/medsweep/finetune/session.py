@@ -1,0 +1,245 @@
+"""One worker's part of a fine-tune: load, train with evaluations and checkpoints, save."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from medsweep.errors import StageError
+from medsweep.finetune.adapter import epoch_row, save_adapter
+from medsweep.finetune.base import load_base, memory_here, precision_here
+from medsweep.finetune.checkpoint import Checkpoint, CheckpointFolder
+from medsweep.finetune.data import tokenise
+from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
+from medsweep.finetune.faults import naming_out_of_memory
+from medsweep.finetune.loop import EpochStats, Loop, Position
+from medsweep.finetune.lora import add_lora
+from medsweep.finetune.memory import Settings, advice, settings_that_fit
+from medsweep.finetune.order import Layout, plan_epoch
+from medsweep.finetune.schedule import Schedule, on_plateau
+from medsweep.finetune.strategy import make_strategy, trained
+from medsweep.finetune.team import Team
+from medsweep.models.templates import TEMPLATES
+from medsweep.models.weights import materialise
+
+if TYPE_CHECKING:
+    from medsweep.finetune.job import FineTuneJob
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """A fine-tune under way on one worker.
+
+    Args:
+        job: what to do.
+
+    Raises:
+        StageError: the data leaves nothing to learn, the hardware will not do it, or there are
+            checkpoints of another job.
+    """
+
+    def __init__(self, job: FineTuneJob) -> None:
+        from transformers import AutoTokenizer
+
+        spec = job.weights.spec
+        self.job, self.team = job, Team.current()
+        self.base = materialise(job.weights)
+        self.tokenizer = AutoTokenizer.from_pretrained(self.base)
+        self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
+        self.template = TEMPLATES[spec.template]
+        self.lessons = tokenise(job.split, self.template, self.tokenizer, job.width)
+        self.precision = precision_here(spec, self.team.device, job.quantization, job.dtype)
+        self.memory_bytes = memory_here(self.team)
+        self.settings = self._settings()
+        self.layout = Layout(job.batch_size, self.settings.rows, job.width, job.packing)
+        self.rows: list[Mapping[str, Any]] = []
+        self.resumed: list[str] = []
+        self.doing = "loading the weights"
+
+    def naming_out_of_memory(self) -> AbstractContextManager[None]:
+        """Say where memory ran out, and what would fit."""
+        spec, settings = self.job.weights.spec, self.settings
+        return naming_out_of_memory(
+            lambda: self.doing, lambda: advice(spec, settings, self.memory_bytes)
+        )
+
+    def load(self) -> None:
+        """Load the base model, put the adapter on it, and take up what a checkpoint holds."""
+        import torch
+
+        job, team = self.job, self.team
+        found = self._checkpoint()
+        torch.manual_seed(job.seed)
+        base = load_base(
+            self.base,
+            self.precision,
+            quantization=job.quantization,
+            team=team,
+            spread=job.strategy == "zero3",
+            gradient_checkpointing=job.gradient_checkpointing,
+        )
+        self.model = add_lora(
+            base, rank=job.rank, alpha=job.alpha, dropout=job.dropout, targets=job.targets
+        )
+        with torch.no_grad():
+            for name, parameter in trained(self.model).items() if found else ():
+                parameter.copy_(found.tensors[f"weight.{name}"])
+        self.strategy = make_strategy(job.strategy, self.model, team, self.precision)
+        if found:
+            self.rows = list(found.rows)
+            self.strategy.restore(found.tensors)
+        steps = job.epochs * self.layout.steps(len(self.lessons.learnt))
+        self.loop = Loop(
+            self.strategy,
+            Schedule(job.learning_rate, steps, job.schedule, job.warmup_share),
+            team,
+            seed=job.seed,
+            pad_id=self.tokenizer.pad_token_id,
+            width=job.width if job.packing == "padded" else None,
+            position=found.position if found else Position(),
+        )
+
+    def train(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
+        """Train to the last epoch or to a plateau, evaluating before the first and after each."""
+        job = self.job
+        if not self.rows:
+            self.model.eval()
+            on_epoch(self._evaluate(EpochStats(epoch=0, loss=None, steps=0, tokens=0, seconds=0.0)))
+        for epoch in range(len(self.rows), job.epochs + 1):
+            self.doing = f"in epoch {epoch} (rows of up to {job.width} tokens)"
+            on_epoch(self._evaluate(self.loop.epoch(epoch, self._steps(epoch), self._after_step)))
+            if on_plateau([row["eval_loss"] for row in self.rows], job.patience, job.min_delta):
+                break
+
+    def save(self) -> None:
+        """Write the adapter's folder; the checkpoints are not needed any more."""
+        with self.strategy.whole_weights():
+            if self.team.leads:
+                self._save()
+        self.team.wait()
+        if self.job.checkpoints and self.team.leads:
+            self._checkpoints(self.job.checkpoints).remove()
+
+    def _settings(self) -> Settings:
+        """Return what memory depends on, with as many rows at once as are asked for or fit."""
+        job, team = self.job, self.team
+        share = -(-job.batch_size // team.size)
+        asked = Settings(
+            self.precision.compute,
+            job.quantization,
+            job.rank,
+            job.targets,
+            job.dropout,
+            min(share, job.micro_batch_size or share),
+            job.width,
+            job.gradient_checkpointing,
+            job.strategy,
+            team.size,
+        )
+        if job.micro_batch_size:
+            return asked
+        fitting = settings_that_fit(job.weights.spec, asked, self.memory_bytes)
+        return replace(asked, rows=fitting.rows if fitting else 1)
+
+    def _steps(self, epoch: int) -> list[Any]:
+        return plan_epoch(
+            self.lessons.learnt,
+            self.layout,
+            seed=self.job.seed * 1000 + epoch,
+            worker=self.team.rank,
+            workers=self.team.size,
+        )
+
+    def _evaluate(self, stats: EpochStats) -> Mapping[str, Any]:
+        """Add a row: the epoch's statistics, its loss and quality on the evaluation side."""
+        pairs = self.job.split.evaluation
+        stop_ids = self.tokenizer.convert_tokens_to_ids(list(self.job.weights.spec.stop_tokens))
+        answers = answer_questions(
+            self.model,
+            self.tokenizer,
+            self.template,
+            [pair.question for pair in pairs],
+            stop_ids=stop_ids,
+            max_tokens=self.job.max_tokens,
+            team=self.team,
+        )
+        quality = grade(pairs, answers, self.job.seed)
+        asked, pad_id = self.lessons.asked, self.tokenizer.pad_token_id
+        loss = answer_loss(self.model, asked, pad_id, team=self.team)
+        self.rows.append(epoch_row(stats, loss, quality))
+        return self.rows[-1]
+
+    def _checkpoints(self, folder: Any) -> CheckpointFolder:
+        return CheckpointFolder(folder, self.job.identity)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """Return the checkpoint to go on from.
+
+        Raises:
+            StageError: there is one, and the run was to be a fresh one.
+        """
+        if self.job.checkpoints is None:
+            return None
+        self.team.wait()  # nobody reads while another's process still writes
+        found, said = self._checkpoints(self.job.checkpoints).read()
+        if (found or said) and self.job.fresh:
+            raise StageError(
+                f"{self.job.checkpoints}: a fresh fine-tune was asked for, and here are the "
+                "checkpoints of one that was cut short; resume it, or delete the folder"
+            )
+        if found:
+            said.append(f"resumed at step {found.position.step}")
+        for line in said if self.team.leads else ():
+            log.warning("fine-tune of %s: %s", self.job.weights.spec.name, line)
+        self.resumed = said
+        return found
+
+    def _after_step(self, last: bool) -> None:
+        """Write a checkpoint where one is due; all workers meet, the first writes."""
+        folder, position = self.job.checkpoints, self.loop.position
+        if folder is None or not (last or position.step % self.job.checkpoint_steps == 0):
+            return
+        tensors = self.strategy.moments()
+        with self.strategy.whole_weights():
+            if self.team.leads:
+                weights = {
+                    f"weight.{name}": one.detach() for name, one in trained(self.model).items()
+                }
+                checkpoint = Checkpoint(position, tuple(self.rows), {**tensors, **weights})
+                self._checkpoints(folder).write(checkpoint)
+        self.team.wait()
+
+    def _save(self) -> None:
+        job, spec = self.job, self.job.weights.spec
+        save_adapter(
+            job.folder,
+            self.model,
+            card={
+                "model": spec.name,
+                "base": str(self.base),
+                "template": spec.template,
+                "stop_tokens": spec.stop_tokens,
+            },
+            epochs=self.rows,
+            provenance={
+                **job.provenance,
+                "model": asdict(spec),
+                "revision": job.weights.revision,
+                "dataset_sha256": job.split.sha256,
+                "dataset": job.split.summary,
+                "train_pairs": len(job.split.train),
+                "evaluation_pairs": len(job.split.evaluation),
+                "max_seq_length_used": job.width,
+                "truncated_pairs": sum(example.cut for example in self.lessons.learnt),
+                "pairs_without_room": self.lessons.without_room,
+                "micro_batch_size_used": self.settings.rows,
+                "workers": self.team.size,
+                "precision": asdict(self.precision),
+                "resumed": self.resumed,
+                "recipe": job.recipe,
+            },
+        )

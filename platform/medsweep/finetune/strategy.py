@@ -1,0 +1,180 @@
+"""How weights are learnt on one worker or several: gradients, the optimizer and its state."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from medsweep.finetune.loss import answer_nats
+from medsweep.finetune.team import Team
+from medsweep.models.precision import TrainingPrecision
+
+if TYPE_CHECKING:
+    import torch
+
+StrategyName = Literal["ddp", "zero2", "zero3"]
+
+MAX_GRADIENT_NORM = 1.0
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's running means of a gradient and of its square, as PyTorch calls them."""
+
+
+class Strategy(Protocol):
+    """What the training loop asks of it. Every method is called on all workers at one time.
+
+    Attributes:
+        model: the PEFT model, to evaluate and to save.
+    """
+
+    model: Any
+
+    def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
+        """Add a micro-batch's gradients and return its nats.
+
+        Args:
+            batch: as from `collate`.
+            weight: what the nats are multiplied by before the backward pass.
+            last: whether the step's update follows.
+        """
+
+    def update(self, rate: float) -> float | None:
+        """Make one optimizer step; return the norm of the gradients before they were clipped.
+
+        Weights do not change where it is not finite. None: float16 gradients overflowed, which
+        lowers their scale and costs one step.
+
+        Args:
+            rate: the learning rate.
+        """
+
+    def moments(self) -> dict[str, torch.Tensor]:
+        """Return the optimizer's state by `<moment>.<parameter>`, and `updates`, a count."""
+
+    def restore(self, moments: Mapping[str, torch.Tensor]) -> None:
+        """Take up the optimizer's state that `moments` returned; the weights are there already."""
+
+    def whole_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Have all trained weights in place on every worker, to read and to save."""
+
+
+class Ddp:
+    """Every worker holds the whole model and gradients are averaged; one worker needs no others.
+
+    Args:
+        model: the PEFT model.
+        team: the workers.
+        precision: what to compute in.
+    """
+
+    def __init__(self, model: Any, team: Team, precision: TrainingPrecision) -> None:
+        import torch
+
+        self.model = model
+        self._named = trained(model)
+        self._shared = team.size > 1
+        self._run = model
+        if self._shared:
+            # All workers loaded the same weights and drew the same adapters by seed.
+            self._run = torch.nn.parallel.DistributedDataParallel(
+                model, init_sync=False, broadcast_buffers=False
+            )
+        self._optimizer = adamw(model)
+        self._cast = autocast(team, precision)
+        self._scaler = torch.amp.GradScaler(team.device_type, enabled=precision.grad_scaling)
+
+    def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
+        """Add a micro-batch's gradients; workers exchange them in the last one only."""
+        quietly = self._run.no_sync() if self._shared and not last else contextlib.nullcontext()
+        with quietly:
+            with self._cast:
+                nats = answer_nats(self._run, batch)
+            self._scaler.scale(nats * weight).backward()
+        return float(nats.detach())
+
+    def update(self, rate: float) -> float | None:
+        """Make one optimizer step."""
+        import torch
+
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._scaler.unscale_(self._optimizer)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), MAX_GRADIENT_NORM))
+        overflowed = self._scaler.is_enabled() and self._scaler.get_scale() > 1
+        if math.isfinite(norm) or overflowed:
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        return None if overflowed and not math.isfinite(norm) else norm
+
+    def moments(self) -> dict[str, torch.Tensor]:
+        """Return the optimizer's state."""
+        import torch
+
+        states = {name: self._optimizer.state[one] for name, one in self._named.items()}
+        found = {
+            f"{moment}.{name}": state[moment]
+            for name, state in states.items()
+            for moment in MOMENTS
+            if state
+        }
+        counts = [state["step"] for state in states.values() if state]
+        updates = torch.tensor(float(counts[0]) if counts else 0.0)
+        return {**found, "updates": updates, "scale": torch.tensor(self._scaler.get_scale())}
+
+    def restore(self, moments: Mapping[str, torch.Tensor]) -> None:
+        """Take up the optimizer's state."""
+        if self._scaler.is_enabled():
+            self._scaler.update(float(moments["scale"]))
+        if not float(moments["updates"]):
+            return
+        for name, parameter in self._named.items():
+            self._optimizer.state[parameter] = {
+                "step": moments["updates"].clone(),
+                **{one: moments[f"{one}.{name}"].to(parameter.device) for one in MOMENTS},
+            }
+
+    @contextlib.contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """Do nothing: they are."""
+        yield
+
+
+def make_strategy(
+    name: StrategyName, model: Any, team: Team, precision: TrainingPrecision
+) -> Strategy:
+    """Return the strategy of that name; a single worker has nothing to spread and needs none.
+
+    Args:
+        name: `ddp`, `zero2` (spreads gradients and optimizer state) or `zero3` (the weights too).
+        model: the PEFT model.
+        team: the workers.
+        precision: what to compute in.
+    """
+    if name == "ddp" or team.size == 1:
+        return Ddp(model, team, precision)
+    from medsweep.finetune.zero import Zero
+
+    return Zero(model, team, precision, stage=int(name[-1]))
+
+
+def trained(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that require a gradient, by name."""
+    return {name: one for name, one in model.named_parameters() if one.requires_grad}
+
+
+def adamw(model: Any) -> torch.optim.AdamW:
+    """Return the optimizer of every strategy: AdamW without weight decay, as in QLoRA's code."""
+    import torch
+
+    return torch.optim.AdamW(trained(model).values(), weight_decay=0.0)
+
+
+def autocast(team: Team, precision: TrainingPrecision) -> torch.autocast:
+    """Return the context in which the model computes."""
+    import torch
+
+    dtype = getattr(torch, precision.compute)
+    return torch.autocast(team.device_type, dtype, enabled=dtype != torch.float32)

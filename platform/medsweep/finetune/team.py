@@ -1,0 +1,92 @@
+"""The workers of one run: who this one is, and how they meet. One worker is a team of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Team:
+    """The workers of a run.
+
+    Attributes:
+        rank: of this worker, from 0.
+        size: how many there are.
+        device: that this worker computes on.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+    @classmethod
+    def current(cls) -> Self:
+        """Return the team that torch.distributed knows of; without one, a team of one."""
+        import os
+
+        import torch
+        from torch import distributed
+
+        gathered = distributed.is_available() and distributed.is_initialized()
+        rank = distributed.get_rank() if gathered else 0
+        size = distributed.get_world_size() if gathered else 1
+        # Ray Train shows each worker only its own GPUs; torchrun shows all, and says which.
+        shown = torch.cuda.device_count()
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        return cls(rank, size, f"cuda:{local % shown}" if shown else "cpu")
+
+    @property
+    def device_type(self) -> str:
+        """`cuda` or `cpu`."""
+        return self.device.partition(":")[0]
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker is the one that writes."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """Return this worker's items; every worker has the same number, so some come twice."""
+        most = -(-len(items) // self.size)
+        return [items[(self.rank + turn * self.size) % len(items)] for turn in range(most)]
+
+    def gather(self, own: Sequence[Item], count: int) -> list[Item]:
+        """Return the results of all workers for `count` items that were dealt with `share`."""
+        theirs = self.each(list(own))
+        return [theirs[number % self.size][number // self.size] for number in range(count)]
+
+    def each(self, own: Item) -> list[Item]:
+        """Return what every worker gave, by rank."""
+        if self.size == 1:
+            return [own]
+        from torch import distributed
+
+        given: list[Any] = [None] * self.size
+        distributed.all_gather_object(given, own)
+        return given
+
+    def total(self, *values: float) -> list[float]:
+        """Return the sum over all workers of each value."""
+        if self.size == 1:
+            return list(values)
+        import torch
+        from torch import distributed
+
+        summed = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(summed)
+        return [float(value) for value in summed]
+
+    def wait(self) -> None:
+        """Wait until every worker is here."""
+        if self.size > 1:
+            from torch import distributed
+
+            distributed.barrier()
+
+
+ALONE = Team()
+"""One worker, on the CPU."""

@@ -1,0 +1,146 @@
+"""DeepSpeed's ZeRO over the workers of a run (Rajbhandari et al., 2020)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from medsweep.errors import EnvironmentFault
+from medsweep.finetune.loss import answer_nats
+from medsweep.finetune.strategy import MAX_GRADIENT_NORM, MOMENTS, adamw, trained
+from medsweep.finetune.team import Team
+from medsweep.models.precision import TrainingPrecision
+
+if TYPE_CHECKING:
+    import torch
+
+
+def import_deepspeed(team: Team) -> Any:
+    """Return the module, told what to compute on.
+
+    Raises:
+        EnvironmentFault: it is not installed.
+    """
+    if team.device == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    try:
+        import deepspeed
+    except ImportError:
+        raise EnvironmentFault(
+            "finetune.strategy: zero2 and zero3 need `pip install medsweep[deepspeed]`"
+        ) from None
+    deepspeed.init_distributed(dist_backend=None, verbose=False)
+    return deepspeed
+
+
+def spread_while_loading(team: Team, precision: TrainingPrecision) -> Any:
+    """Make `from_pretrained` give each worker its part of the weights only, for ZeRO-3.
+
+    Returns:
+        An object that must be kept for as long as the model is to be loaded and used.
+    """
+    import_deepspeed(team)
+    from transformers.integrations import HfDeepSpeedConfig
+
+    return HfDeepSpeedConfig(_config(3, precision))
+
+
+class Zero:
+    """Gradients and optimizer state, and in stage 3 the weights, are spread over the workers.
+
+    Args:
+        model: the PEFT model.
+        team: the workers.
+        precision: what to compute in. DeepSpeed trains 16-bit copies of float32 adapters, which its
+            optimizer keeps.
+        stage: 2 or 3.
+    """
+
+    def __init__(self, model: Any, team: Team, precision: TrainingPrecision, *, stage: int) -> None:
+        self._deepspeed = import_deepspeed(team)
+        self.model = model
+        self._device = team.device
+        self._named = trained(model)
+        self._engine, *_ = self._deepspeed.initialize(
+            model=model, optimizer=adamw(model), config=_config(stage, precision)
+        )
+
+    def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
+        """Add a micro-batch's gradients."""
+        self._engine.set_gradient_accumulation_boundary(last)
+        nats = answer_nats(self._engine, batch)
+        self._engine.backward(nats * weight)
+        return float(nats.detach())
+
+    def update(self, rate: float) -> float | None:
+        """Make one optimizer step."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+        self._engine.step()
+        if getattr(self._engine.optimizer, "overflow", False):
+            return None
+        norm: float | None = self._engine.get_global_grad_norm()
+        return None if norm is None else float(norm)
+
+    def moments(self) -> dict[str, torch.Tensor]:
+        """Return the optimizer's state, gathered from all workers."""
+        import torch
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        found = {
+            f"{moment}.{name}": safe_get_full_optimizer_state(parameter, moment)
+            for name, parameter in self._named.items()
+            for moment in MOMENTS
+        }
+        counts = [state["step"] for state in self._states() if "step" in state]
+        return {
+            **found,
+            "updates": torch.tensor(float(counts[0])),
+            "scale": torch.tensor(float(self._engine.optimizer.loss_scale)),
+        }
+
+    def restore(self, moments: Mapping[str, torch.Tensor]) -> None:
+        """Take up the optimizer's state, each worker its part."""
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        self._make_states()
+        for name, parameter in self._named.items():
+            for moment in MOMENTS:
+                value = moments[f"{moment}.{name}"].to(self._device)
+                safe_set_full_optimizer_state(parameter, value, moment)
+        for state in self._states():
+            state["step"].fill_(float(moments["updates"]))
+
+    @contextlib.contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """Gather the parts of stage 3 for as long as it lasts."""
+        with self._deepspeed.zero.GatheredParameters(list(self._named.values())):
+            yield
+
+    def _states(self) -> list[dict[str, Any]]:
+        return [state for state in self._engine.optimizer.optimizer.state.values() if state]
+
+    def _make_states(self) -> None:
+        """Step once with gradients of nothing at rate 0: DeepSpeed makes its states in a step."""
+        import torch
+
+        ids = torch.zeros((1, 2), dtype=torch.long, device=self._device)
+        nothing = {"input_ids": ids, "labels": torch.full_like(ids, -100)}
+        self.learn(nothing, 0.0, last=True)
+        self.update(0.0)
+
+
+def _config(stage: int, precision: TrainingPrecision) -> dict[str, Any]:
+    """Return DeepSpeed's configuration; steps and batches are the training loop's own business."""
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": MAX_GRADIENT_NORM,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": precision.compute == "bfloat16"},
+        "fp16": {"enabled": precision.compute == "float16"},
+        "zero_optimization": {"stage": stage, "overlap_comm": False},
+    }

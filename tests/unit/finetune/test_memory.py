@@ -1,0 +1,155 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from medsweep.finetune.memory import (
+    Settings,
+    _mlp_size,
+    advice,
+    finetune_memory,
+    lora_weights,
+    settings_that_fit,
+)
+from medsweep.hardware.profile import GIB
+from medsweep.models.catalog import MODELS
+
+LLAMA = MODELS["llama-3-8b"]
+
+
+def settings(**changes: Any) -> Settings:
+    asked = Settings("bfloat16", "none", 16, LLAMA.lora_targets, 0.25, 8, 2048)
+    return replace(asked, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("distilgpt2", 3072),
+        ("gemma-1.1-7b", 24576),
+        ("llama-3-8b", 14336),
+        ("llama-2-7b", 11008),
+        ("mistral-7b", 14336),
+        ("smollm2-135m", 1536),
+    ],
+)
+def test_the_width_of_the_mlp_follows_from_the_weights(name: str, size: int) -> None:
+    # `intermediate_size` of each repository's config.json; GPT-2's is 4 times its width.
+    assert _mlp_size(MODELS[name]) == pytest.approx(size, rel=0.05)
+
+
+def test_lora_weights() -> None:
+    # 32 layers x 16 x (q and o 8192 each, k and v 5120 each, gate, up and down 18432 each)
+    expected = 32 * 16 * (2 * 8192 + 2 * 5120 + 3 * 18432)
+    assert lora_weights(LLAMA, 16, LLAMA.lora_targets) == pytest.approx(expected, rel=0.001)
+    assert lora_weights(LLAMA, 32, ("q_proj",)) == 32 * 32 * 8192
+
+
+def test_quantized_weights_are_those_of_the_blocks() -> None:
+    # Llama 3: two tables of 128,256 x 4,096 stay in 16 bits.
+    tables = 2 * 128_256 * 4096
+    need = finetune_memory(LLAMA, settings(quantization="nf4"))
+    assert need.weights == pytest.approx((LLAMA.parameters - tables) * 0.55 + tables * 2)
+    assert finetune_memory(LLAMA, settings()).weights == LLAMA.parameters * 2
+
+
+def test_each_knob_saves_what_it_says() -> None:
+    need = finetune_memory(LLAMA, settings())
+    halved = finetune_memory(LLAMA, settings(rows=4))
+    assert halved.activations == need.activations / 2
+    assert halved.logits == need.logits / 2
+    again = finetune_memory(LLAMA, settings(gradient_checkpointing=True))
+    assert again.activations < need.activations / 10
+    assert (again.weights, again.logits) == (need.weights, need.logits)
+    two, three = (
+        finetune_memory(LLAMA, settings(strategy=name, workers=2)) for name in ("zero2", "zero3")
+    )
+    # Of 16 bytes a trained weight, 12 are spread.
+    assert two.adapters / need.adapters == pytest.approx(10 / 16)
+    assert two.weights == need.weights
+    assert three.weights == need.weights / 2
+
+
+def test_the_paper_s_recipe_fits_where_the_paper_ran_it() -> None:
+    # Llama 3 on 4 bits on one A100 with 40 GB; distilgpt2 on a V100 with 16.
+    nf4 = settings(quantization="nf4", rows=1)
+    assert settings_that_fit(LLAMA, nf4, 40 * GIB) == nf4
+    small = MODELS["distilgpt2"]
+    one = Settings("float16", "none", 16, small.lora_targets, 0.25, 1, 1024)
+    assert settings_that_fit(small, one, 16 * GIB) == one
+
+
+def test_the_cheapest_change_comes_first() -> None:
+    asked = settings()
+    total = finetune_memory(LLAMA, asked).total
+    assert settings_that_fit(LLAMA, asked, total) == asked
+    assert settings_that_fit(LLAMA, asked, total - 1) == replace(asked, rows=4)
+    fitting = settings_that_fit(LLAMA, asked, 12 * GIB)
+    assert fitting is not None
+    assert (fitting.rows, fitting.gradient_checkpointing, fitting.quantization) == (1, True, "nf4")
+    assert finetune_memory(LLAMA, fitting).total <= 12 * GIB
+    assert settings_that_fit(LLAMA, asked, 2 * GIB) is None
+
+
+def test_zero3_is_advised_where_there_are_two_workers() -> None:
+    two = settings(quantization="nf4", workers=2, rows=1, gradient_checkpointing=True)
+    available = finetune_memory(LLAMA, two).total - 1
+    assert "finetune.strategy: zero3" in advice(LLAMA, two, available)
+    one = replace(two, workers=1)
+    assert "finetune.max_seq_length: 1024" in advice(LLAMA, one, available)
+
+
+def test_advice_names_the_fields_to_change() -> None:
+    said = advice(LLAMA, settings(), 24 * GIB)
+    assert said.startswith("this would fit (")
+    assert said.endswith(
+        " of 24.0 GiB): finetune.micro_batch_size: 1, finetune.gradient_checkpointing: true"
+    )
+    assert "no settings make llama-3-8b fit into 2.0 GiB" in advice(LLAMA, settings(), 2 * GIB)
+    assert "something else" in advice(LLAMA, settings(rows=1), 500 * GIB)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama-3-8b", "mistral-7b", "smollm2-135m"])
+@pytest.mark.parametrize("dropout", [0.25, 0.0])
+def test_activations_are_those_that_pytorch_saves(name: str, dropout: float) -> None:
+    """Count what is saved for the backward pass of a real size, on tensors without memory."""
+    import torch
+    import transformers
+
+    from medsweep.finetune.lora import add_lora
+
+    spec = MODELS[name]
+    kind = "Mistral" if name.startswith("mistral") else "Llama"
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=100,
+        hidden_size=spec.hidden_size,
+        intermediate_size=_mlp_size(spec),
+        num_hidden_layers=2,
+        num_attention_heads=spec.hidden_size // spec.head_dim,
+        num_key_value_heads=spec.kv_heads,
+    )
+    tokens = 64
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:
+        if tensor.dim() >= 2 and not isinstance(tensor, torch.nn.Parameter):
+            saved[id(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
+            kept.append(tensor)
+        return tensor
+
+    kept: list[Any] = []
+    with torch.device("meta"):
+        base = transformers.AutoModelForCausalLM.from_config(config)
+        model = add_lora(base, rank=16, alpha=16, dropout=dropout, targets=spec.lora_targets)
+        model.train()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            ids = torch.zeros((1, tokens), dtype=torch.long)
+            mask = torch.ones((1, 1, tokens, tokens), dtype=torch.bool)
+            model(input_ids=ids, attention_mask=mask, use_cache=False)
+    weights = {id(one.untyped_storage()) for one in model.parameters()}
+    measured = sum(size for key, size in saved.items() if key not in weights)
+    asked = Settings("float32", "none", 16, spec.lora_targets, dropout, 1, tokens)
+    # The block's values come from the whole spec, of which two layers are taken.
+    counted = finetune_memory(spec, asked).activations * 2 / spec.layers
+    assert counted == pytest.approx(measured, rel=0.1)

@@ -1,0 +1,112 @@
+"""A run that is cut short and resumed, without Ray."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.errors import StageError
+from medsweep.finetune.adapter import read_adapter
+from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.loop import Loop
+
+pytestmark = pytest.mark.slow
+
+STEPS_AN_EPOCH = 16
+
+
+class Killed(BaseException):
+    """Nothing on the way catches it, as nothing catches a signal."""
+
+
+@pytest.fixture
+def cut_short(
+    fine_tuned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., FineTuneJob]:
+    """The session's job with checkpoints, run until it has made a number of steps."""
+
+    def run(at_step: int, **changes: Any) -> FineTuneJob:
+        settings = {"checkpoint_steps": 5, "checkpoints": tmp_path / "checkpoints", **changes}
+        job: FineTuneJob = replace(fine_tuned.job, folder=tmp_path / "adapter", **settings)
+        step = Loop.step
+
+        def dying(loop: Loop, what: Any) -> None:
+            if loop.position.step == at_step:
+                raise Killed
+            step(loop, what)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Loop, "step", dying)
+            with pytest.raises(Killed):
+                finetune(job, lambda _: None)
+        return job
+
+    return run
+
+
+def said(job: FineTuneJob) -> list[str]:
+    resumed: list[str] = json.loads((job.folder / "provenance.json").read_text())["resumed"]
+    return resumed
+
+
+def test_a_resumed_run_ends_with_the_weights_of_a_whole_one(
+    fine_tuned: Any, cut_short: Callable[..., FineTuneJob]
+) -> None:
+    # In the middle of the second epoch, dropout and all.
+    job = cut_short(at_step=STEPS_AN_EPOCH + 7)
+    rows: list[Any] = []
+    finetune(job, lambda row: rows.append(dict(row)))
+    assert read_adapter(job.folder).sha256 == read_adapter(fine_tuned.job.folder).sha256
+    assert said(job) == [f"resumed at step {STEPS_AN_EPOCH + 4}"]
+    # Epochs 0 and 1 were not done again; the rows are those of the whole run but for its time.
+    assert [row["epoch"] for row in rows] == [2, 3]
+    for row, whole in zip(rows, fine_tuned.rows[2:], strict=True):
+        assert {**row, "seconds": 0} == {**whole, "seconds": 0}
+    assert job.checkpoints is not None
+    assert not job.checkpoints.exists()
+
+
+def test_a_run_cut_between_two_epochs_goes_on_with_the_evaluation(
+    fine_tuned: Any, cut_short: Callable[..., FineTuneJob]
+) -> None:
+    job = cut_short(at_step=STEPS_AN_EPOCH)
+    rows: list[Any] = []
+    finetune(job, rows.append)
+    assert said(job) == [f"resumed at step {STEPS_AN_EPOCH}"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[0]["loss"] == fine_tuned.rows[1]["loss"]
+    assert read_adapter(job.folder).sha256 == read_adapter(fine_tuned.job.folder).sha256
+
+
+def test_a_corrupt_checkpoint_costs_a_few_steps(
+    fine_tuned: Any, cut_short: Callable[..., FineTuneJob], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = cut_short(at_step=13)
+    assert job.checkpoints is not None
+    newest = max(job.checkpoints.iterdir())
+    (newest / "tensors.safetensors").write_bytes(b"")
+    finetune(job, lambda _: None)
+    first, second = said(job)
+    assert first.startswith(f"checkpoint {newest} is corrupt")
+    assert second == "resumed at step 5"
+    assert first in caplog.text
+    assert read_adapter(job.folder).sha256 == read_adapter(fine_tuned.job.folder).sha256
+
+
+def test_a_fresh_run_does_not_resume(cut_short: Callable[..., FineTuneJob]) -> None:
+    job = cut_short(at_step=7)
+    with pytest.raises(StageError, match="a fresh fine-tune was asked for"):
+        finetune(replace(job, fresh=True), lambda _: None)
+
+
+def test_another_recipe_does_not_resume_but_another_way_to_compute_does(
+    cut_short: Callable[..., FineTuneJob],
+) -> None:
+    job = cut_short(at_step=7)
+    with pytest.raises(StageError, match="the checkpoints are of another fine-tune"):
+        finetune(replace(job, rank=4), lambda _: None)
+    finetune(replace(job, micro_batch_size=1, epochs=job.epochs), lambda _: None)
+    assert said(job) == ["resumed at step 5"]

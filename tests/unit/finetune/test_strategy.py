@@ -1,0 +1,123 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from medsweep.finetune import strategy as module
+from medsweep.finetune.strategy import MAX_GRADIENT_NORM, Ddp, make_strategy, trained
+from medsweep.finetune.team import ALONE, Team
+from medsweep.models.precision import TrainingPrecision
+
+FLOAT32 = TrainingPrecision("float32")
+
+
+class Parabola(torch.nn.Module):
+    """Its nats are least where its weights are 3."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.full((2,), start))
+        self.other = torch.nn.Parameter(torch.tensor(5.0), requires_grad=False)
+
+
+@pytest.fixture(autouse=True)
+def parabola_nats(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nats(model: Any, batch: Any) -> torch.Tensor:
+        return ((model.weight - 3.0) ** 2 * batch["by"]).sum()
+
+    monkeypatch.setattr(module, "answer_nats", nats)
+
+
+def batch(by: float = 1.0) -> dict[str, torch.Tensor]:
+    return {"by": torch.tensor(by)}
+
+
+def steps(strategy: Ddp, count: int, rate: float = 0.2, first: int = 0) -> None:
+    for number in range(first, first + count):
+        # Gradients of changing size, small enough not to be clipped.
+        strategy.learn(batch(0.1 / (1 + number)), 1.0, last=True)
+        strategy.update(rate)
+
+
+def test_only_what_requires_a_gradient_is_trained() -> None:
+    model = Parabola()
+    steps(Ddp(model, ALONE, FLOAT32), 100)
+    assert model.weight.tolist() == pytest.approx([3.0, 3.0], abs=0.2)
+    assert float(model.other) == 5.0
+    assert list(trained(model)) == ["weight"]
+
+
+def test_micro_batches_add_up_to_one_step() -> None:
+    whole, split = Parabola(), Parabola()
+    one, two = Ddp(whole, ALONE, FLOAT32), Ddp(split, ALONE, FLOAT32)
+    assert one.learn(batch(4.0), 0.25, last=True) == pytest.approx(72.0)
+    assert two.learn(batch(1.0), 0.25, last=False) == pytest.approx(18.0)
+    assert two.learn(batch(3.0), 0.25, last=True) == pytest.approx(54.0)
+    assert one.update(0.1) == pytest.approx(two.update(0.1))
+    assert torch.equal(whole.weight, split.weight)
+
+
+def test_the_norm_is_of_the_gradients_before_they_were_clipped() -> None:
+    model = Parabola()
+    strategy = Ddp(model, ALONE, FLOAT32)
+    strategy.learn(batch(), 1.0, last=True)
+    norm = strategy.update(0.1)
+    assert norm == pytest.approx(math.hypot(6.0, 6.0))
+    assert norm > MAX_GRADIENT_NORM
+
+
+def test_gradients_that_are_no_numbers_change_nothing() -> None:
+    model = Parabola()
+    strategy = Ddp(model, ALONE, FLOAT32)
+    strategy.learn(batch(float("nan")), 1.0, last=True)
+    assert math.isnan(strategy.update(0.1) or 0.0)
+    assert model.weight.tolist() == [0.0, 0.0]
+
+
+def test_its_state_can_be_taken_up_elsewhere() -> None:
+    whole, first = Parabola(), Parabola()
+    steps(Ddp(whole, ALONE, FLOAT32), 6)
+    begun = Ddp(first, ALONE, FLOAT32)
+    steps(begun, 3)
+    second = Parabola()
+    second.weight.data.copy_(first.weight)
+    resumed = Ddp(second, ALONE, FLOAT32)
+    moments = begun.moments()
+    assert set(moments) == {"exp_avg.weight", "exp_avg_sq.weight", "updates", "scale"}
+    assert float(moments["updates"]) == 3
+    resumed.restore(moments)
+    steps(resumed, 3, first=3)
+    assert torch.equal(whole.weight, second.weight)
+    # Without its state it goes elsewhere.
+    third = Parabola()
+    third.weight.data.copy_(first.weight)
+    steps(Ddp(third, ALONE, FLOAT32), 3, first=3)
+    assert not torch.allclose(whole.weight, third.weight, atol=1e-3)
+
+
+def test_the_state_before_the_first_step_can_be_taken_up() -> None:
+    model = Parabola()
+    strategy = Ddp(model, ALONE, FLOAT32)
+    strategy.restore(strategy.moments())
+    steps(strategy, 1)
+    assert model.weight[0] > 0
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3"])
+def test_one_worker_has_nothing_to_spread(name: Any) -> None:
+    assert isinstance(make_strategy(name, Parabola(), ALONE, FLOAT32), Ddp)
+
+
+def test_team_of_one() -> None:
+    assert Team.current().size == 1
+    assert ALONE.leads
+    assert ALONE.share([1, 2, 3]) == [1, 2, 3]
+    assert ALONE.gather([1, 2, 3], 3) == [1, 2, 3]
+    assert ALONE.total(1.5, 2.0) == [1.5, 2.0]
+    ALONE.wait()
+
+
+def test_a_team_shares_evenly() -> None:
+    shares = [Team(rank, 2).share([1, 2, 3, 4, 5]) for rank in (0, 1)]
+    assert shares == [[1, 3, 5], [2, 4, 1]]

@@ -2,118 +2,136 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
 
-from medsweep.errors import InputError, UnknownName
+from medsweep.clock import Clock, MonotonicClock
+from medsweep.errors import InputError, StageError
+from medsweep.serving.answer import Answer, Answering, Desk
+from medsweep.serving.guard import Guard
+from medsweep.serving.health import Health
+from medsweep.serving.limits import Gate, Limits
+from medsweep.serving.metrics import ServerMetrics
 from medsweep.serving.openai import (
-    Answers,
     ChatRequest,
     CompletionRequest,
-    error_body,
+    faults_in_words,
     model_list,
 )
-from medsweep.serving.protocol import Delta, Engine
+from medsweep.serving.refusals import Refused, as_refused
 
-Lookup = Callable[[str], Awaitable[Engine]]
+Lookup = Callable[[str], Awaitable[Answering]]
 """Gives the engine of a served cell; raises UnknownName for a cell that is not served."""
 
 
-def build_app(lookup: Lookup) -> FastAPI:
+def build_app(
+    lookup: Lookup,
+    *,
+    metrics: ServerMetrics,
+    limits: Limits,
+    many: bool = False,
+    key: str | None = None,
+    check: Callable[[], Awaitable[None]] | None = None,
+    scrape: Callable[[], Awaitable[bytes]] | None = None,
+    clock: Clock | None = None,
+) -> FastAPI:
     """Return the application.
 
     Args:
-        lookup: finds the engine by the name in the path, `/<name>/v1/...`.
+        lookup: finds the engine by the name in the path; without `many` that is empty.
+        metrics: counts and times requests.
+        limits: bounds of the server.
+        many: put `/<name>` before the routes, one name for every engine.
+        key: API key that every route but `/health` asks for.
+        check: generates one token, for `/health`; None answers that the ingress is up.
+        scrape: gives what `/metrics` says; None leaves the route out.
+        clock: what requests are timed with.
     """
+    clock = clock or MonotonicClock()
+    health = Health(check, clock) if check is not None else None
+    desk = Desk(limits, Gate(limits, clock, metrics), metrics, health, clock)
     app = FastAPI(title="MedSweep", docs_url=None, redoc_url=None)
+    app.add_middleware(Guard, key=key, limits=limits, metrics=metrics)
+    _answer_faults(app, metrics)
+    _add_generating(app, "/{served}/v1" if many else "/v1", lookup, desk)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        # The values given are left out: they can be patient data.
-        faults = [
-            f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()
-        ]
-        return JSONResponse(error_body("; ".join(faults), "invalid_request_error"), 400)
-
-    @app.exception_handler(UnknownName)
-    async def unknown(_: Request, error: UnknownName) -> JSONResponse:
-        body = error_body(str(error), "invalid_request_error", f"{error.kind}_not_found")
-        return JSONResponse(body, 404)
-
-    @app.exception_handler(InputError)
-    async def unusable(_: Request, error: InputError) -> JSONResponse:
-        return JSONResponse(error_body(str(error), "invalid_request_error"), 400)
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
+    @app.get("/health", responses=_errors(503))
+    async def healthy() -> dict[str, str]:
+        if health is not None:
+            try:
+                await health.check()
+            except StageError as error:
+                raise Refused(503, "failed", str(error)) from None
         return {"status": "ok"}
 
-    @app.get("/{served}/v1/models")
-    async def models(served: str) -> JSONResponse:
-        return JSONResponse(model_list((await lookup(served)).models()))
+    if scrape is not None:
 
-    @app.post("/{served}/v1/chat/completions", response_model=None)
-    async def chat(served: str, request: ChatRequest) -> JSONResponse | StreamingResponse:
-        return await _answer(await lookup(served), request)
-
-    @app.post("/{served}/v1/completions", response_model=None)
-    async def completions(
-        served: str, request: CompletionRequest
-    ) -> JSONResponse | StreamingResponse:
-        return await _answer(await lookup(served), request)
+        @app.get("/metrics", response_class=PlainTextResponse)
+        async def scraped() -> Response:
+            return Response(await scrape(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
 
 
-async def _answer(
-    engine: Engine, request: ChatRequest | CompletionRequest
-) -> JSONResponse | StreamingResponse:
-    known = engine.models()
-    if request.model not in known:
-        raise UnknownName("model", request.model, known)
-    deltas = engine.stream(request.generation())
-    answers = Answers(request)
-    # Waiting for the first piece here lets a refused request still be answered with its status.
-    try:
-        first = await anext(deltas)
-        if request.stream:
-            events = _events(answers, first, deltas)
-            return StreamingResponse(events, media_type="text/event-stream")
-        whole = [first, *[delta async for delta in deltas]] if not first.finish_reason else [first]
-    except InputError:
-        raise
-    except Exception as error:  # noqa: BLE001 the server would log its text, which can be a prompt
-        return JSONResponse(_failure(error), 500)
-    return JSONResponse(answers.whole(whole))
+def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> None:
+    """Add OpenAI's routes."""
+    errors = _errors(400, 404, 408, 413, 429, 500)
+
+    def engine_of(request: Request) -> Awaitable[Answering]:
+        return lookup(request.path_params.get("served", ""))
+
+    @app.get(f"{prefix}/models", responses=_errors(404))
+    async def models(request: Request) -> JSONResponse:
+        return JSONResponse(model_list((await engine_of(request)).models()))
+
+    @app.post(f"{prefix}/chat/completions", response_class=JSONResponse, responses=errors)
+    async def chat(request: Request, body: ChatRequest) -> Response:
+        return Answer(desk, await engine_of(request), body)
+
+    @app.post(f"{prefix}/completions", response_class=JSONResponse, responses=errors)
+    async def completions(request: Request, body: CompletionRequest) -> Response:
+        return Answer(desk, await engine_of(request), body)
 
 
-async def _events(answers: Answers, first: Delta, rest: AsyncIterator[Delta]) -> AsyncIterator[str]:
-    role = answers.first_event()
-    if role is not None:
-        yield _event(role)
-    last = first
-    yield _event(answers.event(first))
-    try:
-        if not first.finish_reason:
-            async for last in rest:
-                yield _event(answers.event(last))
-    except Exception as error:  # noqa: BLE001 the status is sent; the stream must say what happened
-        yield _event(_failure(error))
-        return
-    usage = answers.last_event(last)
-    if usage is not None:
-        yield _event(usage)
-    yield "data: [DONE]\n\n"
+def _answer_faults(app: FastAPI, metrics: ServerMetrics) -> None:
+    """Answer what goes wrong before an engine is asked in OpenAI's shape, and count it."""
+
+    def answer(refused: Refused) -> JSONResponse:
+        metrics.refused(refused.outcome)
+        return JSONResponse(refused.body, refused.status, refused.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(Refused(400, "invalid", faults_in_words(error.errors())))
+
+    @app.exception_handler(InputError)
+    async def unusable(_: Request, error: InputError) -> JSONResponse:
+        return answer(as_refused(error))
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> JSONResponse:
+        outcome = "not_found" if error.status_code == 404 else "invalid"
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return answer(
+            Refused(error.status_code, outcome, message, headers=dict(error.headers or {}))
+        )
 
 
-def _failure(error: Exception) -> dict[str, Any]:
-    return error_body(f"generation failed: {type(error).__name__}", "server_error")
-
-
-def _event(body: object) -> str:
-    return f"data: {json.dumps(body, separators=(',', ':'))}\n\n"
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of error answers."""
+    text = {"type": "string"}
+    fields = {
+        "message": text,
+        "type": text,
+        "param": {"type": "null"},
+        "code": {"type": ["string", "null"]},
+    }
+    error = {"type": "object", "properties": fields, "required": list(fields)}
+    schema = {"type": "object", "properties": {"error": error}, "required": ["error"]}
+    content = {"application/json": {"schema": schema}}
+    return {status: {"description": "refused", "content": content} for status in statuses}

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from medsweep.models.templates import Message
 from medsweep.serving.protocol import Delta, Generation
 
-MAX_OUTPUT_TOKENS = 4096
 DEFAULT_OUTPUT_TOKENS = 256
+
+DONE = b"data: [DONE]\n\n"
+
+REFUSED_FIELDS = {
+    "logprobs": "this server gives no log-probabilities; leave it out",
+    "top_logprobs": "this server gives no log-probabilities; leave it out",
+    "n": "one answer a request; ask again for another",
+    "best_of": "one answer a request; ask again for another",
+}
+"""What is said of a field that clients know from elsewhere, instead of what the validator says."""
+
+
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("half_character", "holds half of a surrogate pair") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+"""JSON can write half of a character, which no tokenizer can read."""
 
 
 class _Request(BaseModel):
     """What both routes share. Fields of OpenAI's that are not here are refused by name."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class StreamOptions(_Request):
@@ -34,29 +57,46 @@ class StreamOptions(_Request):
     continuous_usage_stats: bool = False
 
 
+class TextPart(_Request):
+    """One part of a message's content; only text is understood."""
+
+    type: Literal["text"]
+    text: Text
+
+
 class ChatMessage(_Request):
     """One message of a conversation."""
 
-    role: Literal["system", "user", "assistant"]
-    content: str
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+
+    def message(self) -> Message:
+        """Return it as templates take it; parts are joined by a line end."""
+        parts = [self.content] if isinstance(self.content, str) else [p.text for p in self.content]
+        # `developer` is the newer name of the same role.
+        role = "system" if self.role == "developer" else self.role
+        return {"role": role, "content": "\n".join(parts)}
 
 
 class _Sampling(_Request):
-    model: str
-    max_tokens: int | None = Field(default=None, ge=1, le=MAX_OUTPUT_TOKENS)
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    n: Literal[1] = 1
-    stop: str | list[str] | None = None
+    model: Text
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=1.0, ge=0, le=2)
+    top_p: float | None = Field(default=1.0, gt=0, le=1)
+    n: Literal[1] | None = 1
+    stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = None
+    # Many clients always send these; only what changes nothing is taken.
+    frequency_penalty: float | None = Field(default=0, ge=0, le=0)
+    presence_penalty: float | None = Field(default=0, ge=0, le=0)
 
     @property
-    def output_limit(self) -> int:
-        """Longest answer, in tokens."""
-        return self.max_tokens or DEFAULT_OUTPUT_TOKENS
+    def output_limit(self) -> int | None:
+        """Longest answer that was asked for, in tokens."""
+        return self.max_tokens
 
     def _generation(self, messages: tuple[Message, ...] | None, prompt: str | None) -> Generation:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -64,9 +104,9 @@ class _Sampling(_Request):
             model=self.model,
             messages=messages,
             prompt=prompt,
-            max_tokens=self.output_limit,
-            temperature=self.temperature,
-            top_p=self.top_p,
+            max_tokens=self.output_limit or DEFAULT_OUTPUT_TOKENS,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
             stop=tuple(text for text in stop if text),
             seed=self.seed,
         )
@@ -76,25 +116,23 @@ class ChatRequest(_Sampling):
     """Body of `/v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=MAX_OUTPUT_TOKENS)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: Literal[False] | None = False
 
     @property
-    def output_limit(self) -> int:
-        """Longest answer, in tokens; the newer name of the field wins."""
-        return self.max_completion_tokens or super().output_limit
+    def output_limit(self) -> int | None:
+        """Longest answer that was asked for, in tokens; the newer name of the field wins."""
+        return self.max_completion_tokens or self.max_tokens
 
     def generation(self) -> Generation:
         """Return the request as engines take it."""
-        messages: list[Message] = [
-            {"role": message.role, "content": message.content} for message in self.messages
-        ]
-        return self._generation(tuple(messages), None)
+        return self._generation(tuple(message.message() for message in self.messages), None)
 
 
 class CompletionRequest(_Sampling):
     """Body of `/v1/completions`."""
 
-    prompt: str
+    prompt: Text
 
     def generation(self) -> Generation:
         """Return the request as engines take it."""
@@ -119,21 +157,21 @@ class Answers:
             "model": request.model,
         }
 
-    def first_event(self) -> dict[str, Any] | None:
-        """Return the event that carries only the role; None for plain completions."""
+    def first_event(self) -> bytes:
+        """Return the event that carries only the role; nothing for plain completions."""
         if not self._chat:
-            return None
+            return b""
         return self._event({"index": 0, "delta": {"role": "assistant", "content": ""}}, None)
 
-    def event(self, delta: Delta) -> dict[str, Any]:
+    def event(self, delta: Delta) -> bytes:
         """Return the event for one piece of the answer."""
         choice: dict[str, Any] = {"index": 0, "finish_reason": delta.finish_reason}
         choice |= {"delta": {"content": delta.text}} if self._chat else {"text": delta.text}
         return self._event(choice, delta if self._running_usage else None)
 
-    def last_event(self, last: Delta) -> dict[str, Any] | None:
-        """Return the event with the token counts, or None where it was not asked for."""
-        return self._event(None, last) if self._final_usage else None
+    def last_events(self, last: Delta) -> bytes:
+        """Return what ends a stream: the token counts where they were asked for, and the mark."""
+        return (self._event(None, last) if self._final_usage else b"") + DONE
 
     def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
         """Return the answer to a request that did not ask for a stream."""
@@ -145,15 +183,15 @@ class Answers:
         kind = "chat.completion" if self._chat else "text_completion"
         return {**self._head, "object": kind, "choices": [choice], "usage": _usage(last)}
 
-    def _event(self, choice: dict[str, Any] | None, counted: Delta | None) -> dict[str, Any]:
+    def _event(self, choice: dict[str, Any] | None, counted: Delta | None) -> bytes:
         kind = "chat.completion.chunk" if self._chat else "text_completion"
         event = {**self._head, "object": kind, "choices": [choice] if choice else []}
-        return {**event, "usage": _usage(counted)} if counted else event
+        return sse({**event, "usage": _usage(counted)} if counted else event)
 
 
-def error_body(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
-    """Return an error in OpenAI's shape."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+def sse(body: object) -> bytes:
+    """Return one event of a stream."""
+    return b"data: %b\n\n" % json.dumps(body, separators=(",", ":")).encode()
 
 
 def model_list(names: Sequence[str]) -> dict[str, Any]:
@@ -162,6 +200,27 @@ def model_list(names: Sequence[str]) -> dict[str, Any]:
         {"id": name, "object": "model", "created": 0, "owned_by": "medsweep"} for name in names
     ]
     return {"object": "list", "data": entries}
+
+
+def faults_in_words(faults: Iterable[Mapping[str, Any]]) -> str:
+    """Return what a validator found, by field, without the values, which can be patient data.
+
+    Args:
+        faults: pydantic's errors; each location begins with `body`.
+    """
+    words = []
+    for fault in faults:
+        field = ".".join(map(str, fault["loc"][1:]))
+        if fault["type"] == "json_invalid":
+            field, text = "body", "not JSON"
+        elif field in REFUSED_FIELDS:
+            text = REFUSED_FIELDS[field]
+        elif fault["type"] == "extra_forbidden":
+            text = "this server does not know the field; leave it out"
+        else:
+            text = fault["msg"]
+        words.append(f"{field or 'body'}: {text}")
+    return "; ".join(dict.fromkeys(words))
 
 
 def _usage(delta: Delta) -> dict[str, int]:

@@ -17,14 +17,20 @@ from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
+from medsweep.serving.answer import Answering
+from medsweep.serving.app import build_app
 from medsweep.serving.engines import ENGINES
 from medsweep.serving.engines.null import NULL_MODEL, NullEngine
+from medsweep.serving.limits import Limits
+from medsweep.serving.metrics import ServerMetrics
 from medsweep.serving.protocol import Delta, Engine, Generation
+from medsweep.serving.remote import RemoteEngine
 
 INGRESS = "ingress"
 MAX_ONGOING = 512
 MAX_QUEUED = 1024
 START_TIMEOUT_S = 600.0
+ANSWER_TIMEOUT_S = 3600.0
 POLL_S = 0.5
 
 
@@ -82,42 +88,13 @@ class EngineReplica:
             yield delta
 
 
-class RemoteEngine:
-    """An engine in another process, seen as an engine.
-
-    Args:
-        handle: Ray Serve's handle of the engine's deployment.
-        models: the names that it answers to.
-    """
-
-    def __init__(self, handle: Any, models: list[str]) -> None:
-        self._handle, self._models = handle, models
-
-    def models(self) -> list[str]:
-        """Return every name that requests may use."""
-        return self._models
-
-    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer; cancel it if nobody takes them any more."""
-        from ray.exceptions import RayTaskError
-
-        response = self._handle.options(stream=True).stream.remote(request)
-        try:
-            async for delta in response:
-                yield delta
-        except RayTaskError as error:
-            raise error.cause or error from None
-        finally:
-            response.cancel()
-
-
 class _Engines:
     """Finds the engine of a served cell, and remembers its handle."""
 
     def __init__(self) -> None:
         self._known: dict[str, RemoteEngine] = {}
 
-    async def __call__(self, served: str) -> Engine:
+    async def __call__(self, served: str) -> Answering:
         if served not in self._known:
             from ray import serve
             from ray.serve.exceptions import RayServeException
@@ -140,8 +117,6 @@ def start_ingress(port: int) -> None:
     from ray import serve
     from ray.serve.config import HTTPOptions
 
-    from medsweep.serving.app import build_app
-
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
 
     # Starting Serve sets its logger's level; what it would say is shown by the run itself.
@@ -153,9 +128,16 @@ def start_ingress(port: int) -> None:
         max_queued_requests=MAX_QUEUED,
         ray_actor_options={"num_cpus": 0},
     )
-    @serve.ingress(build_app(_Engines()))
+    @serve.ingress()
     class Ingress:
         """OpenAI's routes on the head node; holds no model."""
+
+        def __serve_build_asgi_app__(self) -> Any:
+            # The load generator has a time limit of its own, which is the one to find out about.
+            limits = Limits(
+                max_concurrent=MAX_ONGOING, max_queued=MAX_QUEUED, timeout_s=ANSWER_TIMEOUT_S
+            )
+            return build_app(_Engines(), metrics=ServerMetrics([]), limits=limits, many=True)
 
     application: Any = Ingress
     serve.run(application.bind(), name=INGRESS, route_prefix="/", logging_config=_quiet())

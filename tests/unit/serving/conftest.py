@@ -1,7 +1,9 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -10,7 +12,9 @@ from fastapi import FastAPI
 from medsweep.errors import InputError, UnknownName
 from medsweep.serving.app import build_app
 from medsweep.serving.engines.null import NullEngine
-from medsweep.serving.protocol import Delta, Engine, Generation
+from medsweep.serving.limits import Limits
+from medsweep.serving.metrics import PrometheusSink, ServerMetrics
+from medsweep.serving.protocol import Delta, Engine, Generation, Start
 
 SECRET = "patient-7731-has-gout"
 """Text of a prompt that no error message may hold."""
@@ -21,21 +25,30 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.asked: list[Generation] = []
+        self.running = 0
         self.closed = threading.Event()
+        self.checks = 0
+        self.healthy = True
+        self.go_on = asyncio.Event()
 
     def models(self) -> list[str]:
-        return ["good", "refuses", "breaks-first", "breaks-later", "endless"]
+        return ["good", "refuses", "breaks-first", "breaks-later", "endless", "waits"]
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         self.asked.append(request)
+        if request.model not in self.models():
+            raise UnknownName("model", request.model, self.models())
         if request.model == "refuses":
             raise InputError("the prompt has 9 tokens and max_tokens is 5; together they may be 8")
         if request.model == "breaks-first":
             raise RuntimeError(SECRET)
-        yield Delta("One", 1, 4)
-        if request.model == "breaks-later":
-            raise RuntimeError(SECRET)
+        self.running += 1
         try:
+            if request.model == "waits":
+                await self.go_on.wait()
+            yield Delta("One", 1, 4, start=Start(0.5, 0.25, 2))
+            if request.model == "breaks-later":
+                raise RuntimeError(SECRET)
             number = 1
             while request.model == "endless":
                 await asyncio.sleep(0)  # let the server see that the client has gone
@@ -44,7 +57,13 @@ class ScriptedEngine:
             yield Delta("", 2, 4)
             yield Delta(" two", 3, 4, "stop")
         finally:
+            self.running -= 1
             self.closed.set()
+
+    async def check(self) -> None:
+        self.checks += 1
+        if not self.healthy:
+            raise RuntimeError(SECRET)
 
 
 @pytest.fixture
@@ -54,28 +73,65 @@ def scripted() -> ScriptedEngine:
 
 @pytest.fixture
 def app(scripted: ScriptedEngine) -> FastAPI:
-    engines: dict[str, Engine] = {"cell": scripted, "null-cell": NullEngine()}
+    """The ingress of a sweep: several engines by the first part of the path."""
+    engines: dict[str, Any] = {"cell": scripted, "null-cell": NullEngine()}
 
     async def lookup(served: str) -> Engine:
         if served not in engines:
             raise UnknownName("served cell", served, engines)
         return engines[served]
 
-    return build_app(lookup)
+    return build_app(lookup, metrics=ServerMetrics([]), limits=Limits(), many=True)
 
 
 @pytest.fixture
-def url(app: FastAPI) -> Iterator[str]:
-    """The application behind a real server on a free loopback port."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+def serve_app(scripted: ScriptedEngine) -> Callable[..., FastAPI]:
+    """Builds the application of one engine; give it limits and the rest of `build_app`'s."""
+
+    def build(engine: Any = scripted, key: str | None = None, **limits: Any) -> FastAPI:
+        async def lookup(_: str) -> Engine:
+            return engine
+
+        async def scrape() -> bytes:
+            return sink.text()
+
+        sink = PrometheusSink()
+        return build_app(
+            lookup,
+            metrics=ServerMetrics([sink]),
+            limits=Limits(**limits),
+            key=key,
+            check=engine.check,
+            scrape=scrape,
+        )
+
+    return build
+
+
+@contextmanager
+def listening(app: Any, **config: Any) -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", **config))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = server.force_exit = True
             thread.join(30)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def behind_http() -> Callable[..., AbstractContextManager[str]]:
+    """Runs an application behind a real server on a free loopback port."""
+    return listening
+
+
+@pytest.fixture
+def url(app: FastAPI) -> Iterator[str]:
+    """The URL of `app` behind a real server."""
+    with listening(app) as url:
+        yield url

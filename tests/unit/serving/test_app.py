@@ -73,7 +73,7 @@ async def test_an_unknown_model_is_404_with_the_known_ones(client: httpx.AsyncCl
     error = response.json()["error"]
     assert error["code"] == "model_not_found"
     assert "did you mean 'good'?" in error["message"]
-    assert "known: breaks-first, breaks-later, endless, good, refuses" in error["message"]
+    assert "known: breaks-first, breaks-later, endless, good, refuses, waits" in error["message"]
 
 
 async def test_an_unknown_cell_is_404_with_the_known_ones(client: httpx.AsyncClient) -> None:
@@ -89,7 +89,7 @@ async def test_an_unknown_cell_is_404_with_the_known_ones(client: httpx.AsyncCli
         ({"max_tokens": SECRET}, "max_tokens: "),
         ({"messages": SECRET}, "messages: "),
         ({"messages": [{"role": SECRET, "content": SECRET}]}, "messages.0.role: "),
-        ({"messages": [{"role": "user", "content": [SECRET]}]}, "messages.0.content: "),
+        ({"messages": [{"role": "user", "content": [SECRET]}]}, "messages.0.content."),
         ({"stream_options": {"usage": SECRET}}, "stream_options.usage: "),
         ({"temperature": 3, "n": 2}, "temperature: "),
     ],

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -5,17 +6,21 @@ from pydantic import ValidationError
 
 from medsweep.serving.openai import (
     DEFAULT_OUTPUT_TOKENS,
-    MAX_OUTPUT_TOKENS,
     Answers,
     ChatRequest,
     CompletionRequest,
-    error_body,
+    faults_in_words,
     model_list,
 )
 from medsweep.serving.protocol import Delta
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
 DELTAS = [Delta("Be", 1, 7), Delta("cause", 2, 7, "stop")]
+
+
+def parsed(events: bytes) -> list[Any]:
+    texts = [text.removeprefix("data: ") for text in events.decode().split("\n\n") if text]
+    return [text if text == "[DONE]" else json.loads(text) for text in texts]
 
 
 def chat(**fields: Any) -> ChatRequest:
@@ -38,6 +43,7 @@ def test_a_request_becomes_a_generation() -> None:
     ("fields", "limit"),
     [
         ({}, DEFAULT_OUTPUT_TOKENS),
+        ({"max_tokens": None}, DEFAULT_OUTPUT_TOKENS),
         ({"max_tokens": 5}, 5),
         ({"max_completion_tokens": 6}, 6),
         ({"max_tokens": 5, "max_completion_tokens": 6}, 6),
@@ -57,7 +63,15 @@ def test_the_longest_answer(fields: dict[str, int], limit: int) -> None:
         {"messages": [{"role": "tool", "content": "x"}]},
         {"messages": [{"role": "user", "content": "x", "name": "y"}]},
         {"max_tokens": 0},
-        {"max_tokens": MAX_OUTPUT_TOKENS + 1},
+        {"max_tokens": "5"},
+        {"max_tokens": 5.0},
+        {"max_tokens": True},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "text": "x"}]}]},
+        {"messages": [{"role": "user", "content": []}]},
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"presence_penalty": 0.5},
+        {"stop": ["a"] * 17},
+        {"temperature": float("nan")},
         {"temperature": 2.1},
         {"top_p": 0},
         {"seed": -1},
@@ -71,10 +85,50 @@ def test_what_is_not_supported_is_refused_by_name(fields: dict[str, Any]) -> Non
     assert refused.value.errors()[0]["loc"][0] == next(iter(fields))
 
 
+def test_what_changes_nothing_is_taken() -> None:
+    neutral = {
+        "n": 1,
+        "logprobs": False,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0,
+        "user": "u",
+    }
+    unset = dict.fromkeys(("stream", "temperature", "top_p", "stop", "seed", "n", "logprobs"))
+    plain = chat().generation()
+    assert chat(**neutral).generation() == plain
+    assert chat(**unset).generation() == plain
+
+
+def test_content_in_parts_and_the_newer_name_of_the_system_role() -> None:
+    parts = [{"type": "text", "text": "Why"}, {"type": "text", "text": "not?"}]
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
+    assert chat(messages=messages).generation().messages == (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why\nnot?"},
+    )
+
+
+def test_faults_name_the_field_and_never_the_value() -> None:
+    with pytest.raises(ValidationError) as refused:
+        chat(logprobs=True, n=4, tools=["private"], max_tokens="private", seed=-1)
+    faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in refused.value.errors()]
+    words = faults_in_words(faults)
+    assert "logprobs: this server gives no log-probabilities" in words
+    assert "n: one answer a request" in words
+    assert "tools: this server does not know the field" in words
+    assert "max_tokens: Input should be a valid integer" in words
+    assert "seed: Input should be greater than or equal to 0" in words
+    assert "private" not in words
+    assert faults_in_words([{"loc": ("body", 3), "type": "json_invalid", "msg": "private"}]) == (
+        "body: not JSON"
+    )
+
+
 def test_events_of_a_chat() -> None:
     answers = Answers(chat(stream=True))
-    first, *events = [answers.first_event(), *(answers.event(delta) for delta in DELTAS)]
-    assert first is not None
+    [first, *events] = parsed(
+        answers.first_event() + b"".join(answers.event(delta) for delta in DELTAS)
+    )
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert [event["choices"][0]["delta"] for event in events] == [
         {"content": "Be"},
@@ -84,18 +138,23 @@ def test_events_of_a_chat() -> None:
     assert len({event["id"] for event in [first, *events]}) == 1
     assert {event["object"] for event in [first, *events]} == {"chat.completion.chunk"}
     assert not any("usage" in event for event in [first, *events])
-    assert answers.last_event(DELTAS[-1]) is None
+    assert parsed(answers.last_events(DELTAS[-1])) == ["[DONE]"]
 
 
 def test_usage_only_where_it_was_asked_for() -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     answers = Answers(chat(stream=True, stream_options=options))
-    usage = [answers.event(delta)["usage"]["completion_tokens"] for delta in DELTAS]
-    assert usage == [1, 2]
-    last = answers.last_event(DELTAS[-1])
-    assert last is not None
+    events = parsed(b"".join(answers.event(delta) for delta in DELTAS))
+    assert [event["usage"]["completion_tokens"] for event in events] == [1, 2]
+    last, done = parsed(answers.last_events(DELTAS[-1]))
     assert last["choices"] == []
     assert last["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    assert done == "[DONE]"
+
+
+def test_a_line_end_in_an_answer_stays_inside_its_event() -> None:
+    [event] = parsed(Answers(chat()).event(Delta("a\n\ndata: [DONE]\r\u2028", 1, 7)))
+    assert event["choices"][0]["delta"]["content"] == "a\n\ndata: [DONE]\r\u2028"
 
 
 def test_a_whole_answer() -> None:
@@ -110,13 +169,10 @@ def test_a_whole_answer() -> None:
     ]
     assert whole["usage"]["total_tokens"] == 9
     plain = Answers(CompletionRequest(model="m", prompt="Why"))
-    assert plain.first_event() is None
+    assert plain.first_event() == b""
     assert plain.whole(DELTAS)["choices"][0]["text"] == "Because"
     assert plain.whole(DELTAS)["id"].startswith("cmpl-")
 
 
-def test_errors_and_models() -> None:
-    assert error_body("no", "server_error") == {
-        "error": {"message": "no", "type": "server_error", "param": None, "code": None}
-    }
+def test_models() -> None:
     assert [entry["id"] for entry in model_list(["a", "b"])["data"]] == ["a", "b"]

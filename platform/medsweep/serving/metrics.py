@@ -1,0 +1,252 @@
+"""What a server counts and times: one table, written to Prometheus and to Ray's own metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+PREFIX = "medsweep_server_"
+
+OUTCOMES = {
+    "ok": "answered to the end",
+    "cancelled": "the client went away; generating stopped",
+    "timeout": "not done in time (408); generating stopped",
+    "queue_full": "as many waited as may (429)",
+    "unauthorized": "no API key, or a wrong one (401)",
+    "not_found": "no such model or route (404)",
+    "invalid": "a body that cannot be answered (400, 405, 415)",
+    "too_large": "too long a body (413) or too many headers (431)",
+    "failed": "the server's own fault (500, 503)",
+}
+"""How a request can end, by the value of the label `outcome`."""
+
+TIMES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: after `medsweep_server_`, with its unit; `_total` is added to counters.
+        kind: its type.
+        meaning: one sentence.
+        labels: what it is told apart by.
+        buckets: upper bounds, for a histogram.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """The name that Prometheus scrapes."""
+        return PREFIX + self.name + ("_total" if self.kind == "counter" else "")
+
+
+def _times(name: str, meaning: str) -> Metric:
+    return Metric(f"{name}_seconds", "histogram", meaning, ("model",), TIMES_S)
+
+
+METRICS = (
+    Metric("requests", "counter", "Requests by how they ended", ("model", "outcome")),
+    _times("queue", "From a request's arrival to the beginning of its prefill"),
+    _times("prefill", "From there to the first token, in the engine"),
+    _times("ttft", "From a request's arrival to the first text of its answer"),
+    _times("inter_token", "Time for one output token after the first text"),
+    _times("e2e", "From a request's arrival to the end of its answer"),
+    Metric(
+        "batch_size",
+        "histogram",
+        "Requests answered together when an answer began",
+        ("model",),
+        SIZES,
+    ),
+    Metric("prompt_tokens", "counter", "Tokens of prompts that were answered", ("model",)),
+    Metric("output_tokens", "counter", "Tokens of answers, of cancelled ones too", ("model",)),
+    Metric("running", "gauge", "Requests that are being answered"),
+    Metric("queued", "gauge", "Requests that wait for a place"),
+    Metric("adapters_loaded", "gauge", "Adapters in memory"),
+    Metric("adapter_loads", "counter", "Adapters loaded, by how it went", ("outcome",)),
+    Metric("adapter_evictions", "counter", "Adapters put out of memory to make room"),
+    Metric(
+        "adapter_load_seconds",
+        "histogram",
+        "From the wish for an adapter to its being in memory",
+        (),
+        TIMES_S,
+    ),
+)
+"""Everything that a server reports. Dashboards and the reference page read it here."""
+
+
+class Sink(Protocol):
+    """Where values go."""
+
+    def record(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """Count, set or observe one value, with a value for each of the metric's labels."""
+        ...
+
+
+class PrometheusSink:
+    """A registry of its own, for a `/metrics` route."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self._registry = CollectorRegistry()
+        self._parents: dict[str, Any] = {}
+        self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
+        for metric in METRICS:
+            arguments: dict[str, Any] = {"registry": self._registry}
+            if metric.kind == "histogram":
+                arguments["buckets"] = metric.buckets
+            made = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}[metric.kind]
+            self._parents[metric.name] = made(
+                PREFIX + metric.name, metric.meaning, metric.labels, **arguments
+            )
+
+    def record(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """Count, set or observe one value."""
+        write = self._children.get((metric.name, labels))
+        if write is None:
+            parent = self._parents[metric.name]
+            child = parent.labels(*labels) if labels else parent
+            methods = {"counter": "inc", "gauge": "set", "histogram": "observe"}
+            write = getattr(child, methods[metric.kind])
+            self._children[metric.name, labels] = write
+        write(value)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)
+
+
+class RaySink:
+    """Ray's metrics, which its agents export on every node with a `ray_` before the names."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Gauge, Histogram
+
+        self._metrics: dict[str, Any] = {}
+        for metric in METRICS:
+            arguments: dict[str, Any] = {"tag_keys": metric.labels}
+            if metric.kind == "histogram":
+                arguments["boundaries"] = list(metric.buckets)
+            made = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}[metric.kind]
+            self._metrics[metric.name] = made(PREFIX + metric.name, metric.meaning, **arguments)
+
+    def record(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """Count, set or observe one value."""
+        tags = dict(zip(metric.labels, labels, strict=True))
+        target = self._metrics[metric.name]
+        if metric.kind == "counter":
+            if value > 0:  # Ray refuses to count nothing
+                target.inc(value, tags)
+        elif metric.kind == "gauge":
+            target.set(value, tags)
+        else:
+            target.observe(value, tags)
+
+
+@dataclass
+class RequestTimes:
+    """What is noted of one request on its way; seconds on the server's clock.
+
+    Attributes:
+        model: whose answer it is.
+        arrived_s: when it came.
+        begun_s: when it got its place; None while it waits.
+        first_text_s: when the first text left.
+        last_s: when the last piece left.
+        token_s: time for one token, for every piece of the answer after the first.
+        engine_queue_s: time that it waited in the engine.
+        prefill_s: time of its prefill.
+        batch_size: requests that were answered together when it began.
+        prompt_tokens: tokens of the prompt, as far as is known.
+        output_tokens: tokens of the answer so far.
+    """
+
+    model: str
+    arrived_s: float
+    begun_s: float | None = None
+    first_text_s: float | None = None
+    last_s: float = 0.0
+    token_s: list[tuple[float, int]] = field(default_factory=list)
+    engine_queue_s: float = 0.0
+    prefill_s: float | None = None
+    batch_size: int | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+class ServerMetrics:
+    """Writes what happens to every sink.
+
+    Args:
+        sinks: where to.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._table = {metric.name: metric for metric in METRICS}
+
+    def record(self, name: str, value: float, *labels: str) -> None:
+        """Count, set or observe one value.
+
+        Args:
+            name: of a metric in METRICS.
+            value: how many more, the value now, or one sample.
+            labels: a value for each of the metric's labels, in their order.
+        """
+        for sink in self._sinks:
+            sink.record(self._table[name], value, labels)
+
+    def refused(self, outcome: str) -> None:
+        """Count a request that was over before its model was known.
+
+        Args:
+            outcome: one of OUTCOMES.
+        """
+        self.record("requests", 1, "", outcome)
+
+    def ended(self, outcome: str, times: RequestTimes, ended_s: float) -> None:
+        """Count a request that is over.
+
+        Args:
+            outcome: one of OUTCOMES.
+            times: what was noted of it.
+            ended_s: now.
+        """
+        model = times.model
+        self.record("requests", 1, model, outcome)
+        self.record("output_tokens", times.output_tokens, model)
+        if outcome != "ok":
+            return
+        self.record("prompt_tokens", times.prompt_tokens, model)
+        self.record("e2e_seconds", ended_s - times.arrived_s, model)
+        begun_s = times.begun_s if times.begun_s is not None else ended_s
+        samples: Iterable[tuple[str, float | None]] = (
+            ("queue_seconds", begun_s - times.arrived_s + times.engine_queue_s),
+            ("prefill_seconds", times.prefill_s),
+            ("batch_size", times.batch_size),
+            (
+                "ttft_seconds",
+                None if times.first_text_s is None else times.first_text_s - times.arrived_s,
+            ),
+        )
+        for name, value in samples:
+            if value is not None:
+                self.record(name, value, model)
+        for gap_s, tokens in times.token_s:
+            for _ in range(tokens):
+                self.record("inter_token_seconds", gap_s / tokens, model)

@@ -1,0 +1,57 @@
+"""An engine in another process, behind Ray Serve's handle, seen as an engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from medsweep.serving.protocol import Delta, Generation
+
+TRIES = 2
+"""A request whose replica died before its first token is sent once more. Not oftener: it may be
+the request that kills them."""
+
+
+class RemoteEngine:
+    """The half of an engine that an ingress needs.
+
+    Args:
+        handle: Ray Serve's handle of the engine's deployment.
+        models: the names that it answered to when it was asked last.
+    """
+
+    def __init__(self, handle: Any, models: Sequence[str] = ()) -> None:
+        self._handle, self._models = handle, list(models)
+        self._streaming = handle.options(stream=True)
+
+    def models(self) -> list[str]:
+        """Return every name that requests may use."""
+        return self._models
+
+    async def refresh(self) -> None:
+        """Ask which names there are now."""
+        self._models = await self._handle.models.remote()
+
+    async def check(self) -> None:
+        """Have it generate one token."""
+        await self._handle.check.remote()
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        """Yield the pieces of an answer; cancel it if nobody takes them any more."""
+        from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+
+        for attempt in range(1, TRIES + 1):
+            response = self._streaming.stream.remote(request)
+            begun = False
+            try:
+                async for delta in response:
+                    begun = True
+                    yield delta
+                return
+            except (ActorDiedError, ActorUnavailableError):
+                if begun or attempt == TRIES:
+                    raise
+            except RayTaskError as error:
+                raise error.cause or error from None
+            finally:
+                response.cancel()

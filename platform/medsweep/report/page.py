@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from importlib import resources
 from pathlib import Path
@@ -29,8 +31,10 @@ from medsweep.report.tables import (
     quality_table,
     roofline_table,
 )
-from medsweep.report.tables.rows import is_emulated
+from medsweep.report.tables.rows import distinct, is_emulated, model_order, profile_order
+from medsweep.report.tables_csv import write_csv
 from medsweep.report.takeaways import take_away
+from medsweep.report.view import View
 from medsweep.results.store import write_text
 
 if TYPE_CHECKING:
@@ -55,18 +59,39 @@ def write_report(folder: Path) -> Path:
     """
     source = read_source(folder)
     pictures = _pictures(source, folder / "figures")
+    tables = _tables(source)
+    write_csv(folder / "tables", tables)
     page = folder / REPORT
-    write_text(page, _render(source, pictures))
+    write_text(page, _render(source, pictures, tables))
     return page
+
+
+def _tables(source: Source) -> dict[str, View]:
+    """Return every table of the page by the name that the template knows it by."""
+    rows = source.rows
+    found = method(rows)
+    return {
+        "decision": decision_views.decision_view(decision_table(rows)),
+        "matrix": views.matrix_view(matrix(rows)),
+        "latency": views.latency_view(latency_table(rows)),
+        "quality": views.quality_view(quality_table(rows)),
+        "paired": views.paired_view(base_against_tuned(rows, source.responses)),
+        "roofline": decision_views.roofline_view(roofline_table(rows)),
+        "paper": views.paper_view(paper_table_4(rows)),
+        "failures": method_views.failures_view(failures(rows)),
+        "cpus": method_views.cpus_view(found),
+        "hosts": method_views.hosts_view(found),
+    }
 
 
 def _pictures(source: Source, folder: Path) -> dict[str, str]:
     """Write the figures and return them as inline SVG, by name."""
     figures = {
-        "tradeoff": tradeoff(decision_table(source.rows)),
         "matrix": matrix_figure(source.rows),
         "latency": latency_by_configuration(source.rows),
     }
+    if decisions := decision_table(source.rows):
+        figures["tradeoff"] = tradeoff(decisions)
     if source.training:
         figures["training"] = quality_by_epoch(source.training)
     names = {
@@ -92,40 +117,39 @@ def _inline(svg: str, name: str) -> str:
     return element.replace("<svg ", f'<svg role="img" aria-labelledby="{name}" ', 1)
 
 
-def _render(source: Source, pictures: dict[str, str]) -> str:
+def _render(source: Source, pictures: dict[str, str], tables: dict[str, View]) -> str:
     rows = source.rows
-    table, found = matrix(rows), method(rows)
-    paired = base_against_tuned(rows, source.responses)
-    paper, failed = paper_table_4(rows), failures(rows)
+    states = matrix(rows)
+    script = _text("filter.js")
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            css=resources.files("medsweep.report").joinpath("report.css").read_text("utf-8"),
+            css=_text("report.css"),
+            script=script,
+            # The page may run this script and no other.
+            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             sweep=source.sweep,
-            counts={state: table.count(state) for state in ("ok", "failed", "refused")},
+            counts={state: states.count(state) for state in ("ok", "failed", "refused")},
             emulated=is_emulated(rows),
             emulated_rows=sum(row["basis"] == "emulated" for row in rows),
             all_rows=len(rows),
             stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
-            take_away=take_away(rows, paired),
+            models=sorted(distinct(rows, "model"), key=model_order),
+            profiles=sorted(distinct(rows, "profile"), key=profile_order),
+            take_away=take_away(rows, base_against_tuned(rows, source.responses)),
             pictures=pictures,
-            decision=decision_views.decision_view(decision_table(rows)),
-            roofline=decision_views.roofline_view(roofline_table(rows)),
-            matrix=views.matrix_view(table),
-            latency=views.latency_view(latency_table(rows)),
-            quality=views.quality_view(quality_table(rows)),
-            paired=views.paired_view(paired),
-            paper=views.paper_view(paper),
-            inconsistencies=paper.inconsistencies,
+            **tables,
+            inconsistencies=paper_table_4(rows).inconsistencies,
             samples=samples(rows, source.responses),
-            failures=method_views.failures_view(failed),
-            facts=method_views.facts(found),
-            cpus=method_views.cpus_view(found),
-            hosts=method_views.hosts_view(found),
+            facts=method_views.facts(method(rows)),
             share=share,
         )
     )
+
+
+def _text(name: str) -> str:
+    return resources.files("medsweep.report").joinpath(name).read_text("utf-8")
 
 
 def _environment() -> Environment:

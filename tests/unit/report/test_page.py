@@ -128,7 +128,7 @@ def test_the_banner_and_the_pictures_say_emulated(html: str) -> None:
     assert "<b>3</b> cells ok, <b>1</b> failed, <b>1</b> refused" in html
     assert "Emulated: not measured on the named hardware." in html
     assert page.tags.count("svg") == 4
-    assert len(re.findall(r"<text[^>]*>EMULATED: not measured", html)) == 3
+    assert len(re.findall(r"<text[^>]*>EMULATED: not measured", html)) == 4
 
 
 def test_texts_are_escaped(html: str, small: Any) -> None:

@@ -91,7 +91,8 @@ def metrics_page() -> str:
         f"Labels: {labels}; the textfile has `repeat` too.\n",
         "While a sweep runs: histograms `medsweep_ttft_seconds`, `medsweep_inter_token_seconds`",
         "and `medsweep_e2e_seconds`; counter `medsweep_requests_total` with `status`; gauge",
-        "`medsweep_cells` by `state`; gauges of the last repeat: "
+        "`medsweep_cells` by `state`; `medsweep_last_progress_timestamp_seconds` by `sweep`; gauges",
+        "of the last repeat: "
         + ", ".join(f"`{column.metric}`" for column in LIVE_GAUGES)
         + ".\n",
         "In `metrics.prom`, at the end, one gauge for each number of `benchmark.parquet`:\n",

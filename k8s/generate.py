@@ -24,6 +24,8 @@ from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import choose_dtype, unsupported_reason
 from medsweep.models.spec import ModelSpec
+from medsweep.monitoring.dashboards import dashboards
+from medsweep.monitoring.rules import rule_file
 from medsweep.sweep.plan import Cell, Plan
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
@@ -148,9 +150,18 @@ def _without_prose(schema: Any) -> Any:
     return [_without_prose(each) for each in schema] if isinstance(schema, list) else schema
 
 
+def monitoring() -> dict[str, str]:
+    """Return the chart's dashboards and rules, by path."""
+    rules = yaml.safe_dump(rule_file(), sort_keys=False, width=100)
+    files = {f"{CHART}/rules/medsweep.yaml": HEAD + rules}
+    for name, made in dashboards().items():
+        files[f"{CHART}/dashboards/{name}.json"] = json.dumps(made, indent=1) + "\n"
+    return files
+
+
 def generated() -> dict[str, str]:
     """Return the text of every generated file, by path from the root."""
-    return {**samples(), **profiles(), **values_schema()}
+    return {**samples(), **profiles(), **values_schema(), **monitoring()}
 
 
 def stale(files: dict[str, str]) -> list[str]:

@@ -7,13 +7,17 @@ from typing import Any, Self
 
 from medsweep.errors import EnvironmentFault
 from medsweep.metrics.definitions import RequestRecord
-from medsweep.results.schema import BENCHMARK
+from medsweep.results.schema import BENCHMARK, QUALITIES
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 LABELS = ("sweep", "model", "profile", "load_point", "variant", "basis")
 
-LIVE = ("requests_per_s", "output_tokens_per_s", "ttft_mean_s", "e2e_mean_s", "token_f1")
+LIVE = (
+    *("requests_per_s", "output_tokens_per_s", "goodput_rps", "ttft_mean_s", "e2e_mean_s"),
+    *QUALITIES,
+    "client_limited",
+)
 
 LIVE_GAUGES = tuple(column for column in BENCHMARK if column.name in LIVE)
 
@@ -25,16 +29,17 @@ NUMBERS = tuple(
 
 
 class LiveMetrics:
-    """The `/metrics` endpoint of a run, on the loopback address.
+    """The `/metrics` endpoint of a run.
 
     Args:
         port: TCP port; 0 takes a free one.
+        host: address to listen on: the loopback's, or a pod's for Prometheus to reach.
 
     Raises:
         EnvironmentFault: the port is in use.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         from prometheus_client import (
             CollectorRegistry,
             Counter,
@@ -64,13 +69,19 @@ class LiveMetrics:
         self._cells = Gauge(
             "medsweep_cells", "Cells by state", ("sweep", "state"), registry=registry
         )
+        self._progress = Gauge(
+            "medsweep_last_progress_timestamp_seconds",
+            "When a request or a cell ended last, in seconds since 1970",
+            ("sweep",),
+            registry=registry,
+        )
         try:
-            self._server, self._thread = start_http_server(port, "127.0.0.1", registry)
+            self._server, self._thread = start_http_server(port, host, registry)
         except OSError as error:
             raise EnvironmentFault(
                 f"--metrics-port {port}: {error.strerror}; give another, or 0 for a free one"
             ) from None
-        self.url = f"http://127.0.0.1:{self._server.server_port}/metrics"
+        self.url = f"http://{host}:{self._server.server_port}/metrics"
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +101,7 @@ class LiveMetrics:
         if record.phase != "measure":
             return
         self._requests.labels(**labels, status=record.status).inc()
+        self._progress.labels(sweep=labels["sweep"]).set_to_current_time()
         if record.status != "ok":
             return
         self._histograms["e2e"].labels(**labels).observe(record.e2e_s)
@@ -106,6 +118,7 @@ class LiveMetrics:
 
     def cells(self, sweep: str, states: Mapping[str, int]) -> None:
         """Set how many cells are in each state."""
+        self._progress.labels(sweep=sweep).set_to_current_time()
         for state, count in states.items():
             self._cells.labels(sweep=sweep, state=state).set(count)
 

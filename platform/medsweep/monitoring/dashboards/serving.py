@@ -1,0 +1,75 @@
+"""Serving: a served model as its clients meet it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medsweep.monitoring.dashboards.panels import dashboard, heat, lines, number
+
+VARIABLES = {"model": "label_values(medsweep_server_requests_total, model)"}
+FILTER = 'model=~"$model"'
+
+
+def build() -> Any:
+    """Return the dashboard."""
+    requests = f"medsweep_server_requests_total{{{FILTER}}}"
+
+    def quantile(name: str) -> dict[str, str]:
+        buckets = f"medsweep_server_{name}_seconds_bucket{{{FILTER}}}"
+        return {
+            f"{{{{model}}}} p{int(value * 100)}": (
+                f"histogram_quantile({value}, "
+                f"sum by (model, le) (rate({buckets}[$__rate_interval])))"
+            )
+            for value in (0.5, 0.95)
+        }
+
+    return dashboard(
+        "serving",
+        "serving",
+        [
+            lines(
+                "Requests",
+                {
+                    "{{model}} {{outcome}}": "sum by (model, outcome) "
+                    f"(rate({requests}[$__rate_interval]))"
+                },
+                unit="1/s",
+                about="By how they ended; queue_full and timeout: the server is too small.",
+            ),
+            number("Being answered", "sum(medsweep_server_running)", about="Now."),
+            number("Waiting", "sum(medsweep_server_queued)", about="For a place."),
+            number("Adapters", "sum(medsweep_server_adapters_loaded)", about="In memory."),
+            lines("Time to first token", quantile("ttft"), unit="s", about="From arrival."),
+            lines(
+                "Time in the queue", quantile("queue"), unit="s", about="From arrival to prefill."
+            ),
+            lines("Time for a token", quantile("inter_token"), unit="s", about="After the first."),
+            heat(
+                "End-to-end time",
+                f"medsweep_server_e2e_seconds{{{FILTER}}}",
+                about="Answers by bucket.",
+            ),
+            lines(
+                "Tokens",
+                {
+                    "{{model}} out": "sum by (model) "
+                    f"(rate(medsweep_server_output_tokens_total{{{FILTER}}}[$__rate_interval]))",
+                    "{{model}} in": "sum by (model) "
+                    f"(rate(medsweep_server_prompt_tokens_total{{{FILTER}}}[$__rate_interval]))",
+                },
+                about="A second.",
+            ),
+            lines(
+                "Requests answered together",
+                {
+                    "{{model}}": "sum by (model) "
+                    f"(rate(medsweep_server_batch_size_sum{{{FILTER}}}[$__rate_interval])) "
+                    "/ sum by (model) "
+                    f"(rate(medsweep_server_batch_size_count{{{FILTER}}}[$__rate_interval]))"
+                },
+                about="Mean, when an answer began.",
+            ),
+        ],
+        VARIABLES,
+    )

@@ -1,0 +1,89 @@
+"""Sweep overview: how far it is, what failed, what each cell comes to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medsweep.monitoring.dashboards.panels import (
+    BY,
+    FILTER,
+    LEGEND,
+    SWEEP_VARIABLES,
+    bars,
+    dashboard,
+    grid,
+    lines,
+    number,
+)
+from medsweep.monitoring.rules import ERROR_RATIO
+
+# A job's series end with its pod; what it said last still counts.
+CELLS = 'last_over_time(medsweep_cells{sweep=~"$sweep"}[$__range])'
+FINISHED = 'sum(delta(medsweep_cells{sweep=~"$sweep", state=~"ok|failed"}[$__range]))'
+
+
+def build() -> Any:
+    """Return the dashboard."""
+    answered = f'medsweep_requests_total{{{FILTER}, status="ok"}}'
+    return dashboard(
+        "sweep",
+        "sweep overview",
+        [
+            bars(
+                "Cells by state",
+                f"sum by (state) ({CELLS})",
+                legend="{{state}}",
+                about="Refused cells cannot run on their hardware; the plan says why.",
+                span=8,
+            ),
+            number(
+                "Time left",
+                f'sum(medsweep_cells{{sweep=~"$sweep", state="pending"}}) * $__range_s '
+                f"/ ({FINISHED} > 0)",
+                unit="s",
+                about="Cells still to come, at the rate of those that ended in the time shown.",
+            ),
+            number(
+                "Since the last progress",
+                'time() - max(medsweep_last_progress_timestamp_seconds{sweep=~"$sweep"})',
+                unit="s",
+                about="Since a request or a cell ended. A fine-tune takes longer.",
+            ),
+            number(
+                "Answers a second",
+                f"sum(rate({answered}[$__rate_interval]))",
+                unit="1/s",
+                about="All cells together.",
+            ),
+            number(
+                "Basis",
+                f"sum by (basis) ({answered})",
+                legend="{{basis}}",
+                about="Answers by basis. Emulated: measured on something that stands in for the "
+                "hardware that the profile names.",
+            ),
+            grid(
+                "Answers measured",
+                f"sum by (model, profile, basis) (last_over_time({answered}[$__range]))",
+                about="Models by hardware profiles.",
+            ),
+            grid(
+                "Mean end-to-end time",
+                "avg by (model, profile, basis) "
+                f"(last_over_time(medsweep_e2e_mean_seconds{{{FILTER}}}[$__range]))",
+                unit="s",
+                about="Of the last repeat, over the load points.",
+            ),
+            lines(
+                "Failed requests",
+                {LEGEND: f"max by ({BY}) ({ERROR_RATIO}{{{FILTER}}})"},
+                about="Share over five minutes. Above the sweep's max_error_rate a cell fails.",
+            ),
+            lines(
+                "Client-limited load points",
+                {LEGEND: f"max by ({BY}) (medsweep_client_limited{{{FILTER}}})"},
+                about="1: the client could not send at this rate honestly.",
+            ),
+        ],
+        SWEEP_VARIABLES,
+    )

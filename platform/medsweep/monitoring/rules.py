@@ -1,0 +1,140 @@
+"""Prometheus' rules: what is computed ahead for slow panels, and what somebody is told of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medsweep.monitoring.prometheus import LABELS
+
+Rule = dict[str, Any]
+
+CONFIGURATION = ", ".join(LABELS)
+"""What latencies are told apart by."""
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+LATENCIES = ("ttft", "inter_token", "e2e")
+
+BAD_OUTCOMES = "failed|timeout|queue_full"
+"""How a request to a served model ends where the server is at fault, or too small."""
+
+
+def recorded(latency: str, quantile: str) -> str:
+    """Return the name of a recorded quantile of a latency.
+
+    Args:
+        latency: one of LATENCIES.
+        quantile: one of QUANTILES.
+    """
+    return f"medsweep:{latency}_seconds:{quantile}"
+
+
+ERROR_RATIO = "medsweep:requests:error_ratio5m"
+
+
+def recording_rules() -> list[Rule]:
+    """Return the rules whose results panels show.
+
+    A quantile is over all that a configuration has answered in its run, as the report's are; over a
+    whole sweep it would be computed from thousands of bucket series at each look.
+    """
+    quantiles = [
+        {
+            "record": recorded(latency, name),
+            "expr": (
+                f"histogram_quantile({value}, "
+                f"sum by ({CONFIGURATION}, le) (medsweep_{latency}_seconds_bucket))"
+            ),
+        }
+        for latency in LATENCIES
+        for name, value in QUANTILES.items()
+    ]
+    failed = f'sum by ({CONFIGURATION}) (rate(medsweep_requests_total{{status!="ok"}}[5m]))'
+    sent = f"sum by ({CONFIGURATION}) (rate(medsweep_requests_total[5m]))"
+    # Where nothing failed there is no series of failures, and the ratio is 0, not nothing.
+    ratio = {"record": ERROR_RATIO, "expr": f"({failed} or {sent} * 0) / ({sent} > 0)"}
+    return [*quantiles, ratio]
+
+
+def alerts() -> list[Rule]:
+    """Return the alerts; each says what happened and what to do."""
+    cell = "{{ $labels.model }} on {{ $labels.profile }} at {{ $labels.load_point }}"
+    return [
+        _alert(
+            "MedSweepCellFailed",
+            'sum by (sweep) (medsweep_cells{state="failed"}) > 0',
+            "0m",
+            "warning",
+            "{{ $value }} cells of {{ $labels.sweep }} failed",
+            "`medsweep k8s status` (or the run's last lines) says why; the next submit or run "
+            "tries them again.",
+        ),
+        _alert(
+            "MedSweepErrorRate",
+            f"{ERROR_RATIO} > 0.1",
+            "2m",
+            "critical",
+            f"{{{{ $value | humanizePercentage }}}} of the requests fail: {cell}",
+            "Above the sweep's max_error_rate the cell fails. Look at `medsweep_requests_total` by "
+            "status for the kind.",
+        ),
+        _alert(
+            "MedSweepClientLimited",
+            f"max by ({CONFIGURATION}) (medsweep_client_limited) == 1",
+            "0m",
+            "warning",
+            f"The client could not keep up: {cell}",
+            "The latencies of this load point are the client's. Give the head more CPUs "
+            "(head_cpus), or take a lower rate.",
+        ),
+        _alert(
+            "MedSweepGpuThrottled",
+            "max by (Hostname, gpu) (rate(DCGM_FI_DEV_THERMAL_VIOLATION[5m]) "
+            "or rate(DCGM_FI_DEV_POWER_VIOLATION[5m])) > 0",
+            "2m",
+            "warning",
+            "GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is held back by heat or power",
+            "What is measured there now is not the GPU's own speed: cool it, or repeat the cell on "
+            "another node.",
+        ),
+        _alert(
+            "MedSweepNoProgress",
+            "time() - max by (sweep) (medsweep_last_progress_timestamp_seconds) > 1800 "
+            'and on (sweep) sum by (sweep) (medsweep_cells{state="pending"}) > 0',
+            "0m",
+            "critical",
+            "{{ $labels.sweep }} has not finished a request for {{ $value | humanizeDuration }}",
+            "A long fine-tune is one reason; else look at the head's and the worker's logs "
+            "(`medsweep k8s logs`).",
+        ),
+        _alert(
+            "MedSweepServerFailing",
+            "sum by (model) "
+            f'(rate(medsweep_server_requests_total{{outcome=~"{BAD_OUTCOMES}"}}[5m])) '
+            "/ sum by (model) (rate(medsweep_server_requests_total[5m])) > 0.05",
+            "5m",
+            "critical",
+            "{{ $value | humanizePercentage }} of the requests to {{ $labels.model }} fail",
+            "By `outcome`: queue_full and timeout ask for more replicas or a smaller load, failed "
+            "for the engine's log.",
+        ),
+    ]
+
+
+def rule_file() -> dict[str, Any]:
+    """Return the rules as Prometheus and the Prometheus operator read them."""
+    return {
+        "groups": [
+            {"name": "medsweep-recording", "interval": "30s", "rules": recording_rules()},
+            {"name": "medsweep-alerts", "rules": alerts()},
+        ]
+    }
+
+
+def _alert(name: str, expr: str, wait: str, severity: str, summary: str, description: str) -> Rule:
+    return {
+        "alert": name,
+        "expr": expr,
+        "for": wait,
+        "labels": {"severity": severity},
+        "annotations": {"summary": summary, "description": description},
+    }

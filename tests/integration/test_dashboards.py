@@ -1,0 +1,287 @@
+"""Every query of every dashboard, run by a real Prometheus that scraped what the product exposes.
+
+The run's own endpoint and the server's are the product's code, fed as a run and a server feed them.
+Ray's and DCGM's series of GPUs are written down here, since no test may need a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import yaml
+
+from crds import ROOT
+from medsweep.cluster.local import free_port
+from medsweep.metrics.definitions import RequestRecord
+from medsweep.monitoring.dashboards import NAMES, dashboards
+from medsweep.monitoring.dashboards.hardware import measured
+from medsweep.monitoring.prometheus import LIVE, LiveMetrics, textfile
+from medsweep.serving.metrics import PrometheusSink, RequestTimes, ServerMetrics
+from support import tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+RULES = ROOT / "helm" / "medsweep" / "rules" / "medsweep.yaml"
+VALUES = {
+    "sweep": "medlm-paper",
+    "model": "llama-3-8b",
+    "profile": "1xa100-2cpu",
+    "load_point": "c8",
+    "variant": "adapter",
+    "basis": "emulated",
+}
+GRAFANA = {"$__range_s": "3600", "$__range": "1h", "$__rate_interval": "1m"}
+PATIENCE_S = 60
+
+
+def record(index: int) -> RequestRecord:
+    """One answer, as the load generator notes it; every tenth fails."""
+    return RequestRecord(
+        index=index,
+        phase="measure",
+        question_id="q",
+        due_s=None,
+        sent_s=0.0,
+        first_text_s=0.05,
+        end_s=0.45,
+        chunk_gaps_s=(0.2, 0.2),
+        chunk_tokens=(1, 1, 1),
+        prompt_tokens=9,
+        output_tokens=3,
+        token_source="usage",
+        finish_reason="stop",
+        status="timeout" if index % 10 == 0 else "ok",
+        error=None,
+        text="",
+    )
+
+
+def serve_one(metrics: ServerMetrics, outcome: str) -> None:
+    """One request, as the server notes it."""
+    times = RequestTimes("llama-3-8b", 0.0, 0.01, 0.05, 0.4, [(0.1, 2)], 0.0, 0.03, 4, 20, 3)
+    metrics.ended(outcome, times, 0.4)
+
+
+def written_down(count: int) -> str:
+    """Series of a node and its GPU in Ray's and DCGM's names; counters grow by `count`."""
+    node = 'instance_="node-1", SessionName="s", WorkerId="w"'
+    return f"""\
+ray_node_cpu_utilization{{{node}}} 55
+ray_node_mem_used{{{node}}} 3e9
+ray_node_gpus_utilization{{{node}, GpuIndex="0"}} 97
+ray_node_gram_used{{{node}, GpuIndex="0"}} 20000
+DCGM_FI_DEV_THERMAL_VIOLATION{{Hostname="node-1", gpu="0"}} {count}
+DCGM_FI_DEV_POWER_VIOLATION{{Hostname="node-1", gpu="0"}} {count}
+"""
+
+
+@dataclass
+class Prometheus:
+    """A running server."""
+
+    url: str
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the result of an instant query."""
+        question = urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/query?{question}", timeout=10) as reply:
+                found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{expression}: {error.read().decode()}")
+        return found
+
+    def wait_for(self, expression: str) -> list[dict[str, Any]]:
+        """Return the result of a query as soon as it holds a number, or nothing in the end."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            found = [
+                each for each in self.query(expression) if math.isfinite(float(each["value"][1]))
+            ]
+            if found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def exposed() -> Iterator[list[str]]:
+    """Addresses of everything that is scraped, while it counts on."""
+    sink = PrometheusSink()
+    server_metrics = ServerMetrics([sink])
+    count = 0
+    final = {
+        **VALUES,
+        "repeat": 1,
+        "status": "ok",
+        **{column.name: 7.0 for column in measured()},
+    }
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            pages = {
+                "/server": sink.text,
+                "/textfile": lambda: textfile([final]).encode(),
+                "/node": lambda: written_down(count).encode(),
+            }
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(pages[self.path]())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    stop = threading.Event()
+    with LiveMetrics() as live:
+        live.figures(VALUES, dict.fromkeys(LIVE, 0.5))
+        for name in ("running", "queued", "adapters_loaded"):
+            server_metrics.record(name, 2)
+
+        def go_on() -> None:
+            nonlocal count
+            while not stop.wait(0.05):
+                count += 1
+                live.request(VALUES, record(count))
+                live.cells("medlm-paper", {"pending": 9, "ok": count // 20, "failed": 1})
+                serve_one(server_metrics, "ok" if count % 10 else "failed")
+
+        feeder = threading.Thread(target=go_on)
+        feeder.start()
+        base = f"http://127.0.0.1:{httpd.server_port}"
+        yield [live.url, f"{base}/server", f"{base}/textfile", f"{base}/node"]
+        stop.set()
+        feeder.join()
+    httpd.shutdown()
+    httpd.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    exposed: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """Prometheus with the chart's rules, scraping it all every second."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    rules = yaml.safe_load(RULES.read_text())
+    for group in rules["groups"]:
+        group["interval"] = "1s"
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
+    jobs = [
+        {
+            "job_name": f"job-{number}",
+            "metrics_path": urllib.parse.urlparse(url).path,
+            "static_configs": [{"targets": [urllib.parse.urlparse(url).netloc]}],
+        }
+        for number, url in enumerate(exposed)
+    ]
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(folder / "rules.yaml")],
+        "scrape_configs": jobs,
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            tool("prometheus"),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=error",
+        ],
+    )
+    server = Prometheus(f"http://127.0.0.1:{port}")
+    try:
+        _wait_until_ready(server.url, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/-/ready", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"prometheus ended with {process.returncode}")
+
+
+def interpolated(expression: str, dashboard: dict[str, Any]) -> str:
+    """A query as Grafana sends it with everything chosen."""
+    for variable in dashboard["templating"]["list"]:
+        expression = expression.replace(f'"${variable["name"]}"', '".*"')
+    for name, value in GRAFANA.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression
+    return expression
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, dict[str, Any]]:
+    return dashboards()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_query_returns_data(
+    name: str, made: dict[str, dict[str, Any]], prometheus: Prometheus
+) -> None:
+    dashboard = made[name]
+    asked = 0
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            expression = interpolated(target["expr"], dashboard)
+            found = prometheus.wait_for(expression)
+            assert found, f"{panel['title']}: {expression} returned nothing"
+            # What the legend names is there to be named.
+            for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+                if label != "GpuIndex":
+                    assert all(each["metric"].get(label) for each in found), panel["title"]
+            asked += 1
+    assert asked >= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_has_values(
+    name: str, made: dict[str, dict[str, Any]], prometheus: Prometheus
+) -> None:
+    dashboard = made[name]
+    queries = [each for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    assert queries
+    for variable in queries:
+        series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]).groups()
+        found = prometheus.wait_for(interpolated(series, dashboard))
+        assert {each["metric"].get(label) for each in found} - {None}, variable["query"]
+
+
+def test_recorded_figures_are_those_of_the_requests(prometheus: Prometheus) -> None:
+    (found,) = prometheus.wait_for("medsweep:ttft_seconds:p95")
+    assert {key: found["metric"][key] for key in VALUES} == VALUES
+    # All were 0.05 s: the bucket from 0.02 to 0.05 holds them.
+    assert 0.02 < float(found["value"][1]) <= 0.05
+
+
+def test_an_unknown_metric_is_found_out(prometheus: Prometheus) -> None:
+    assert prometheus.query("medsweep_no_such_metric") == []
+
+
+def test_alerts_go_off(prometheus: Prometheus) -> None:
+    (found,) = prometheus.wait_for('ALERTS{alertname="MedSweepCellFailed", alertstate="firing"}')
+    assert found["metric"]["sweep"] == "medlm-paper"

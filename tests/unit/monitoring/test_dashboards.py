@@ -1,0 +1,99 @@
+"""The dashboards as Grafana gets them; what their queries return is tested with Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from crds import ROOT
+from medsweep.monitoring.dashboards import NAMES, dashboards
+from medsweep.monitoring.dashboards.panels import FILTER
+from medsweep.monitoring.prometheus import LABELS
+from medsweep.results.schema import QUALITIES
+
+FILES = ROOT / "helm" / "medsweep" / "dashboards"
+
+Dashboard = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Dashboard]:
+    return dashboards()
+
+
+def queries(dashboard: Dashboard) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [(panel, target) for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def test_the_chart_ships_what_is_built(made: dict[str, Dashboard]) -> None:
+    assert {path.stem for path in FILES.glob("*.json")} == set(NAMES)
+    for name, dashboard in made.items():
+        assert json.loads((FILES / f"{name}.json").read_text()) == dashboard
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_panel_says_what_it_shows(name: str, made: dict[str, Dashboard]) -> None:
+    dashboard = made[name]
+    assert dashboard["uid"] == f"medsweep-{name}"
+    assert len(dashboard["panels"]) >= 4
+    titles = [panel["title"] for panel in dashboard["panels"]]
+    assert len(set(titles)) == len(titles)
+    for panel in dashboard["panels"]:
+        assert panel["description"]
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert panel["targets"]
+        references = [target["refId"] for target in panel["targets"]]
+        assert references == ["A", "B", "C", "D"][: len(references)]
+
+
+def test_panels_do_not_lie_on_each_other(made: dict[str, Dashboard]) -> None:
+    for dashboard in made.values():
+        taken: set[tuple[int, int]] = set()
+        for panel in dashboard["panels"]:
+            place = panel["gridPos"]
+            assert place["x"] + place["w"] <= 24
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
+            assert not cells & taken
+            taken |= cells
+
+
+def test_variables_that_are_used_are_there(made: dict[str, Dashboard]) -> None:
+    for dashboard in made.values():
+        names = {each["name"] for each in dashboard["templating"]["list"]}
+        used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard["panels"])))
+        assert used - names <= {"__range", "__range_s", "__rate_interval"}
+        assert "datasource" in names
+
+
+def test_the_basis_is_shown_wherever_figures_of_a_configuration_are(
+    made: dict[str, Dashboard],
+) -> None:
+    shown = 0
+    for name in ("sweep", "latency", "quality"):
+        for panel, target in queries(made[name]):
+            expression = target["expr"]
+            if panel["type"] in ("timeseries", "bargauge") and "profile" in expression:
+                assert re.search(r"by \([^)]*\bbasis\b", expression), panel["title"]
+                assert "{{basis}}" in target["legendFormat"], panel["title"]
+                shown += 1
+            if panel["type"] == "table":
+                assert expression.startswith("label_join(")
+                assert '"profile", "basis")' in expression
+                shown += 1
+    assert shown > 15
+
+
+def test_every_figure_of_quality_has_a_panel(made: dict[str, Dashboard]) -> None:
+    text = json.dumps(made["quality"])
+    assert all(f"medsweep_{name}" in text for name in QUALITIES)
+
+
+def test_filters_are_labels_that_every_metric_has() -> None:
+    assert set(re.findall(r"(\w+)=~", FILTER)) < set(LABELS)

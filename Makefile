@@ -39,8 +39,10 @@ format: $(VENV)/installed-dev ## Format the code
 bench: $(VENV)/installed-dev ## Run the benchmarks; they print ratios and assert nothing
 	$(BIN)/python -m pytest tests/benchmarks --override-ini python_files='bench_*.py' -q -s
 
-docs: $(VENV)/installed-dev ## Write the generated reference pages
+docs: $(VENV)/installed-dev ## Write the generated reference pages and build the site
 	$(BIN)/python docs/reference.py
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 manifests: $(VENV)/installed-dev ## Write the generated samples, chart profiles, dashboards and rules
 	$(BIN)/python k8s/generate.py

@@ -15,6 +15,8 @@ VERBS = {
     "validate": "check a sweep file; list every fault",
     "plan": "show what would run, and what cannot and why",
     "run": "run a sweep here, resumable",
+    "finetune": "run only the fine-tune stage of a sweep",
+    "adapters": "list, show, verify, merge or push what was fine-tuned",
     "recommend": "say which configuration meets given limits, and with what chance",
     "compare": "say what changed between two result sets beyond noise; a gate for CI",
     "aa": "measure one cell of a sweep under two names, which must show no difference",
@@ -23,7 +25,7 @@ VERBS = {
     "models": "list the model catalogue",
     "hardware": "list the hardware profiles and this machine",
     "completion": "print a script that completes verbs and options in a shell",
-    "datasets": "list the datasets; read one and count what is dropped",
+    "datasets": "list the datasets; read one, count what is cleaned, show or export it",
 }
 
 EXIT_CODES = """exit codes:

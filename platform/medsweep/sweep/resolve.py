@@ -35,8 +35,12 @@ class Resolved:
         return {name: weights.revision for name, weights in self.weights.items()}
 
 
-def resolve(spec: SweepSpec) -> Resolved:
+def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
     """Read the dataset, identify the weights and plan; nothing is fetched or started.
+
+    Args:
+        spec: the sweep.
+        fetches: whether weights are fetched from here: a gated model then needs a token here.
 
     Raises:
         InputError: the dataset cannot be used.
@@ -45,7 +49,7 @@ def resolve(spec: SweepSpec) -> Resolved:
     texts = [pair.answer for pair in split.train]
     weights = {name: identify(MODELS[name], texts) for name in model_names(spec)}
     revisions = {name: found.revision for name, found in weights.items()}
-    reasons = {name: barred(found) for name, found in weights.items()}
+    reasons = {name: barred(found) if fetches else None for name, found in weights.items()}
     no_weights = {name: reason for name, reason in reasons.items() if reason is not None}
     plan = make_plan(spec, split.sha256, revisions, host_profile(), no_weights)
     return Resolved(spec, split, weights, plan)

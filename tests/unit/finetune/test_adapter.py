@@ -6,7 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsweep.errors import StageError
-from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter, epoch_row, read_adapter, save_adapter
+from medsweep.finetune.adapter import (
+    WEIGHTS_FILE,
+    Adapter,
+    check_base,
+    epoch_row,
+    read_adapter,
+    read_provenance,
+    save_adapter,
+)
 from medsweep.finetune.loop import EpochStats
 from medsweep.metrics.quality import QualitySummary
 from medsweep.models.weights import file_sha256
@@ -35,8 +43,9 @@ class FakeModel:
             raise OSError(28, "No space left on device")
 
 
-def save(folder: Path, model: Any = None) -> None:
-    save_adapter(folder, model or FakeModel(), card=CARD, epochs=EPOCHS, provenance={"seed": 3})
+def save(folder: Path, model: Any = None, **card: Any) -> None:
+    made = {**CARD, **card}
+    save_adapter(folder, model or FakeModel(), card=made, epochs=EPOCHS, provenance={"seed": 3})
 
 
 @pytest.fixture
@@ -55,7 +64,12 @@ def test_round_trip(folder: Path) -> None:
         sha256=file_sha256(folder / WEIGHTS_FILE),
     )
     assert pq.read_table(folder / "training.parquet").to_pylist() == EPOCHS
-    assert json.loads((folder / "provenance.json").read_text()) == {"seed": 3}
+    record = read_provenance(folder)
+    assert record["seed"] == 3
+    assert {name: len(value) for name, value in record.items() if name.endswith("_sha256")} == {
+        "code_sha256": 64,
+        "recipe_sha256": 64,
+    }
 
 
 def test_nothing_is_left_beside_it(folder: Path) -> None:
@@ -103,7 +117,47 @@ def test_it_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Path, "rename", spy)
     save(folder)
-    assert seen == [{WEIGHTS_FILE, "training.parquet", "provenance.json", "adapter.json"}]
+    [names] = seen
+    assert {WEIGHTS_FILE, "training.parquet", "provenance.json", "adapter.json"} < names
+    assert {"README.md", "chat_template.jinja"} < names
+
+
+def weights(folder: Path, content: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(content)
+    return folder
+
+
+def test_another_base_model_is_named(tmp_path: Path) -> None:
+    base = weights(tmp_path / "base", b"a" * 3_000_000)
+    save(tmp_path / "one", base=str(base))
+    adapter = read_adapter(tmp_path / "one")
+    check_base(adapter, weights(tmp_path / "copy", b"a" * 3_000_000))
+    for other in (b"b" + b"a" * 2_999_999, b"a" * 2_999_999 + b"b", b"a" * 2_999_999):
+        with pytest.raises(StageError, match=r"trained on standin-llama-3-8b .* another one"):
+            check_base(adapter, weights(tmp_path / "copy", other))
+    (tmp_path / "copy" / "model.safetensors").unlink()
+    with pytest.raises(StageError, match="there is none"):
+        check_base(adapter, tmp_path / "copy")
+    # Also where it was: somebody put other weights there.
+    weights(base, b"c" * 3_000_000)
+    with pytest.raises(StageError, match="on other weights its answers mean nothing"):
+        read_adapter(tmp_path / "one")
+
+
+def test_peft_s_configuration_names_the_hub_where_the_weights_are_the_hub_s(tmp_path: Path) -> None:
+    class Configured(FakeModel):
+        def save_pretrained(self, folder: Path) -> None:
+            super().save_pretrained(folder)
+            (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "/cache"}')
+
+    commit = "0" * 40
+    for revision, named in ((commit, "me/model"), ("wheel==1.0", "/cache")):
+        folder = tmp_path / revision
+        record = {"revision": revision, "model": {"hub_id": "me/model", "revision": commit}}
+        save_adapter(folder, Configured(), card=CARD, epochs=EPOCHS, provenance=record)
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == named
 
 
 def test_epoch_row() -> None:

@@ -1,0 +1,122 @@
+"""`medsweep finetune`: run only the fine-tune stage of a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsweep.cli.options import add_json, add_sweep, load_sweep
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
+
+if TYPE_CHECKING:
+    from medsweep.sweep.plan import AdapterPlan
+    from medsweep.sweep.resolve import Resolved
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_sweep(parser)
+    parser.add_argument("--model", metavar="NAME", help="only this model of the sweep")
+    parser.add_argument(
+        "--no-ray", action="store_true", help="in this process, with all that the machine has"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fine-tune what is not there yet; say where the adapters are and how they learnt."""
+    spec = load_sweep(options)
+    from medsweep.results.store import exclusive
+    from medsweep.sweep.finetune import adapter_folder
+    from medsweep.sweep.resolve import resolve
+
+    resolved = resolve(spec)
+    wanted = _wanted(resolved, options.model)
+    # Absolute, because Ray's workers run in folders of their own.
+    folder = (options.out / spec.name).resolve()
+    with exclusive(folder):
+        absent = [each for each in wanted if not adapter_folder(folder, each).is_dir()]
+        stage = _here if options.no_ray else _on_ray
+        failures = stage(resolved, folder, absent) if absent else {}
+    found = [_found(each, adapter_folder(folder, each), failures) for each in wanted]
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for one in found:
+            print(f"{one['model']}: " + (one["failed"] or f"{one['figures']}\n  {one['folder']}"))
+    return MedSweepError.exit_code if failures else EXIT_DONE
+
+
+def _wanted(resolved: Resolved, model: str | None) -> list[AdapterPlan]:
+    """Return the adapters to make, or say why there is none."""
+    adapters = list(resolved.plan.adapters.values())
+    names = {each.model.name: each for each in adapters}
+    refused = {cell.model.name: cell.refused for cell in resolved.plan.cells if cell.refused}
+    if model is not None and model not in names:
+        if model in refused:
+            raise InputError(f"{model}: {refused[model]}")
+        raise UnknownName("model of this sweep", model, names)
+    if not adapters:
+        raise InputError(f"no model of this sweep can run: {'; '.join(refused.values())}")
+    return [names[model]] if model is not None else adapters
+
+
+def _here(
+    resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]
+) -> dict[str, MedSweepError]:
+    """Fine-tune in this process; return the fault by key of each that failed."""
+    from medsweep.finetune.job import finetune
+    from medsweep.sweep.finetune import finetune_job
+
+    failures: dict[str, MedSweepError] = {}
+    for adapter in absent:
+        name = adapter.model.name
+        try:
+            finetune(
+                finetune_job(resolved, folder, adapter), lambda row, name=name: _tell(name, row)
+            )
+        except MedSweepError as error:
+            failures[adapter.key] = error
+    return failures
+
+
+def _on_ray(resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]) -> dict[str, str]:
+    from medsweep.cluster.local import LocalCluster
+    from medsweep.sweep.finetune import finetune_all
+    from medsweep.sweep.progress import Progress
+
+    progress = Progress()
+    progress.expect({"fine-tune": len(absent)})
+    with LocalCluster() as cluster:
+        return finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
+
+
+def _found(adapter: AdapterPlan, folder: Path, failures: Mapping[str, object]) -> dict[str, Any]:
+    """Return what became of one adapter."""
+    from medsweep.results.store import read_rows
+
+    row: dict[str, Any] = {"model": adapter.model.name, "folder": str(folder)}
+    if adapter.key in failures:
+        return {**row, "failed": str(failures[adapter.key]), "figures": None}
+    rows = read_rows(folder / "training.parquet")
+    return {**row, "failed": None, "figures": _figures(rows[-1])}
+
+
+def _tell(model: str, row: Mapping[str, Any]) -> None:
+    print(f"{model}: {_figures(row)}", file=sys.stderr, flush=True)
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    trained = f"loss {row['loss']:.3f}, " if row["loss"] is not None else ""
+    return (
+        f"epoch {row['epoch']}: {trained}evaluation loss {row['eval_loss']:.3f}, "
+        f"token F1 {row['token_f1']:.3f}, {row['tokens']} tokens in {row['seconds']:.1f} s"
+    )

@@ -25,7 +25,7 @@ LAYERS = (
         "medsweep.datasets.catalog",
         "medsweep.datasets.spec",
     ),
-    ("medsweep.loadgen", "medsweep.datasets", "medsweep.results"),
+    ("medsweep.loadgen", "medsweep.datasets", "medsweep.results", "medsweep.telemetry"),
     ("medsweep.models", "medsweep.cluster.cpus", "medsweep.cluster.causes"),
     ("medsweep.finetune",),
     ("medsweep.serving",),

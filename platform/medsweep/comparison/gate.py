@@ -86,4 +86,5 @@ def gate(
 
 def _mean(questions: Sequence[Sequence[Row]], column: str) -> float:
     """Return the mean over questions of the means over their answers."""
-    return sum(sum(row[column] for row in rows) / len(rows) for rows in questions) / len(questions)
+    means = [float(sum(row[column] for row in rows) / len(rows)) for rows in questions]
+    return sum(means) / len(means)

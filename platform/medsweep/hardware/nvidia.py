@@ -40,7 +40,7 @@ def observe_gpus() -> tuple[ObservedGpu, ...]:
     ]
     gpus = []
     for row in rows:
-        if len(row) != len(_QUERY.split(",")) or not _is_visible(index=row[0], uuid=row[1]):
+        if len(row) != len(_QUERY.split(",")) or not is_visible(index=row[0], uuid=row[1]):
             continue
         _, _, name, driver, memory_mib, capability, mig = row
         try:
@@ -66,7 +66,7 @@ def cuda_version() -> str | None:
     return found.group(1) if found else None
 
 
-def _is_visible(*, index: str, uuid: str) -> bool:
+def is_visible(*, index: str, uuid: str) -> bool:
     """Whether CUDA_VISIBLE_DEVICES, which nvidia-smi ignores, leaves this GPU to the process."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from medsweep.hardware import cgroup
 from medsweep.hardware.accelerators import ACCELERATORS
 from medsweep.hardware.cgroup import ROOT, cpu_throttled_periods
+from medsweep.hardware.numa import numa_nodes
 from medsweep.hardware.nvidia import cuda_version, observe_gpus
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 
@@ -46,6 +47,7 @@ class ObservedHardware:
         compute_capability: of the first GPU.
         driver: GPU driver version.
         cuda: newest CUDA version that the driver supports.
+        numa_nodes: NUMA nodes over which the CPUs lie.
     """
 
     hostname: str
@@ -59,6 +61,7 @@ class ObservedHardware:
     compute_capability: tuple[int, int] | None = None
     driver: str | None = None
     cuda: str | None = None
+    numa_nodes: int | None = None
 
     @property
     def usable_cpus(self) -> float:
@@ -88,6 +91,7 @@ def observe_host(root: Path = ROOT) -> ObservedHardware:
         compute_capability=first.compute_capability if first else None,
         driver=first.driver if first else None,
         cuda=cuda_version() if first else None,
+        numa_nodes=numa_nodes(root),
     )
 
 

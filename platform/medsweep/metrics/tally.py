@@ -21,6 +21,10 @@ from medsweep.metrics.statistics import bootstrap_intervals
 STRATA = (50, 150, 400)
 """First words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
 
+CORRECT_TOKEN_F1 = 0.5
+"""From where an answer counts as correct: about half of its words and of its reference's are in
+common. Free text hardly ever matches exactly, so by exact match nothing would be correct."""
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -107,6 +111,11 @@ class AnswerTally:
     def corpus_bleu(self) -> float | None:
         """Sacrebleu's corpus BLEU with its default settings, 0 to 1; None without answers."""
         return bleu(self._bleu, sentence=False) if len(self) else None
+
+    @property
+    def correct_share(self) -> float | None:
+        """Share of answers with a token F1 of at least `CORRECT_TOKEN_F1`; None without answers."""
+        return _ratio(sum(f1 >= CORRECT_TOKEN_F1 for f1 in self._figures["token_f1"]), len(self))
 
     @property
     def length_ratio(self) -> float | None:

@@ -148,6 +148,7 @@ OBSERVED = (
     Column("cpu_quota", "number", "1", "cgroup limit, in cores"),
     Column("cpu_throttled_periods", "integer", "1", "cgroup periods throttled during the cell"),
     Column("governor", "text", "", "frequency governor"),
+    Column("numa_nodes", "integer", "1", "NUMA nodes over which the CPUs given lie"),
     Column("device", "text", "", "GPUs found, or the processor"),
     Column("driver", "text", "", "GPU driver"),
     Column("cuda", "text", "", "CUDA version of the driver"),
@@ -174,6 +175,7 @@ OUTCOME = (
 )
 
 ANSWERS = (
+    Column("correct_share", "number", "1", "share of answers with token F1 of at least 0.5"),
     Column("length_ratio", "number", "1", "words of all answers over words of their references"),
     Column("answer_words_mean", "number", "1", "words of an answer"),
     Column("empty_answers", "integer", "1", "answers without text"),
@@ -196,11 +198,44 @@ ROOFLINE = (
     Column("predicted_bound", "text", "", "what the roofline says takes longest in a step"),
 )
 
+TELEMETRY = (
+    Column("gpu_utilisation", "number", "1", "share of the window in which a kernel ran, by NVML"),
+    Column("gpu_memory_utilisation", "number", "1", "share in which its memory was in use"),
+    Column("gpu_memory_used_bytes", "integer", "B", "most memory in use, all GPUs"),
+    Column("gpu_power_w", "number", "W", "mean power, all GPUs"),
+    Column("gpu_energy_j", "number", "J", "energy of the window, all GPUs"),
+    Column("gpu_sm_clock_hz", "number", "Hz", "mean clock of the multiprocessors"),
+    Column("gpu_sm_clock_max_hz", "number", "Hz", "the most that this clock can be"),
+    Column("gpu_throttled_share", "number", "1", "share of samples with clocks held back"),
+    Column("gpu_throttle_reasons", "counts", "1", "samples by why clocks were held back"),
+    Column("engine_cpu_cores", "number", "1", "CPU time of the engine's process over the window"),
+    Column("engine_thread_busy", "number", "1", "CPU time of its busiest thread over the window"),
+    Column("client_cpu_cores", "number", "1", "CPU time of the load generator over the window"),
+    Column("group_cpu_cores", "number", "1", "CPU time of the control group over the window"),
+    Column("cpu_busy", "number", "1", "share of the whole machine's CPU time that was used"),
+    Column("cpu_steal", "number", "1", "share that the hypervisor gave to others"),
+    Column("cpu_clock_hz", "number", "Hz", "mean clock of the CPUs"),
+    Column("cpu_throttled_share", "number", "1", "share of cgroup periods that a quota cut short"),
+    Column("cpu_throttled_s", "number", "s", "time for which a quota held the group back"),
+    Column("cpu_energy_j", "number", "J", "energy of the CPU packages in the window, by RAPL"),
+    Column("network_received_bytes", "number", "B", "bytes from other machines in the window"),
+    Column("network_sent_bytes", "number", "B", "bytes to other machines in the window"),
+    Column("telemetry_samples", "integer", "1", "times that the sensors were read"),
+    Column("telemetry_cpu_share", "number", "1", "CPU time of reading them over the time watched"),
+    Column("telemetry_missing", "text", "", "why sensors say nothing, by group, as JSON"),
+    Column("bound", "text", "", "what bound the measurement: gpu, cpu launch, queue and others"),
+    Column("bound_evidence", "text", "", "figures that say so, and those ruled out before them"),
+)
+
 COST = (
     Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
+    Column("price_source", "text", "", "whose price it is"),
+    Column("price_date", "text", "", "day that it was listed"),
     Column("usd_per_answer", "number", "USD", "price / throughput; null unless observed"),
-    Column("usd_per_correct_answer", "number", "USD", "the same by exact match; null at 0"),
-    Column("energy_j_per_answer", "number", "J", "null where there is no energy sensor"),
+    Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
+    Column("usd_per_1000_correct_answers", "number", "USD", "over correct_share; null at 0"),
+    Column("energy_j_per_1000_answers", "number", "J", "GPUs and CPU packages that have a sensor"),
+    Column("energy_j_per_1000_correct_answers", "number", "J", "over correct_share; null at 0"),
 )
 
 BENCHMARK: tuple[Column, ...] = (
@@ -214,6 +249,7 @@ BENCHMARK: tuple[Column, ...] = (
     Column("corpus_bleu", "number", "1", "BLEU over all answers (sacrebleu), 0 to 1"),
     *ANSWERS,
     *CLIENT,
+    *TELEMETRY,
     *ROOFLINE,
     *COST,
 )

@@ -8,6 +8,7 @@ from typing import Any
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.observe import ObservedHardware, matches
 from medsweep.hardware.profile import HardwareProfile
+from medsweep.metrics.cost import cost_columns
 from medsweep.results.provenance import provenance
 from medsweep.sweep.plan import QUANTIZATION, Cell
 from medsweep.sweep.spec import SweepSpec
@@ -42,6 +43,8 @@ def cell_columns(
         "quantization": QUANTIZATION,
         "max_tokens": spec.load.max_tokens,
         "usd_per_hour": profile.usd_per_hour,
+        "price_source": profile.price_source,
+        "price_date": profile.price_date,
         **provenance(),
     }
 
@@ -65,6 +68,7 @@ def observed_columns(cell: Cell, replica: Mapping[str, Any]) -> dict[str, Any]:
         "cpu_model": hardware.cpu_model,
         "cpu_quota": hardware.cpu_quota,
         "governor": hardware.governor,
+        "numa_nodes": hardware.numa_nodes,
         "device": ", ".join(hardware.gpus) or hardware.cpu_model,
         "driver": hardware.driver,
         "cuda": hardware.cuda,
@@ -96,9 +100,4 @@ def finished_row(row: dict[str, Any], adapter: Adapter) -> dict[str, Any]:
     """
     if row["variant"] == "adapter":
         row["adapter_sha256"] = adapter.sha256
-    price, rate = row["usd_per_hour"], row["requests_per_s"]
-    if row["basis"] == "observed" and price is not None and rate:
-        row["usd_per_answer"] = price / 3600 / rate
-        if row.get("exact_match"):
-            row["usd_per_correct_answer"] = row["usd_per_answer"] / row["exact_match"]
-    return row
+    return row | cost_columns(row)

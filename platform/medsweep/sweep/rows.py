@@ -192,6 +192,7 @@ def _quality(
     row: dict[str, Any] = {
         "questions": tally.questions,
         "corpus_bleu": tally.corpus_bleu,
+        "correct_share": tally.correct_share,
         "length_ratio": tally.length_ratio,
         "answer_words_mean": tally.answer_words_mean,
         "empty_answers": tally.empty,

@@ -42,6 +42,7 @@ def test_answers_to_one_question_are_averaged_first() -> None:
     assert tally.questions == 2
     figures = tally.figures(seed=1)
     assert tuple(figures) == QUALITY_METRICS
+    assert tally.correct_share == pytest.approx(2 / 3)  # an F1 of 1/2 is enough
     found = figures["token_f1"]
     assert found.mean == pytest.approx(0.375)  # questions 0.75 and 0
     assert (found.low, found.high) == pytest.approx((0.0, 0.75))
@@ -53,7 +54,7 @@ def test_one_question_has_no_bounds_and_none_has_no_figures() -> None:
     assert astuple(only) == (1.0, None, None, 1.0)
     empty = AnswerTally()
     assert (empty.figures(seed=1), empty.corpus_bleu, empty.length_ratio) == ({}, None, None)
-    assert (empty.truncated, empty.answer_words_mean) == (None, None)
+    assert (empty.truncated, empty.answer_words_mean, empty.correct_share) == (None, None, None)
     assert [stratum.answers for stratum in empty.strata()] == [0, 0, 0, 0]
 
 

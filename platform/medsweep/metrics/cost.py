@@ -1,0 +1,47 @@
+"""What answers cost in money and in energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ANSWERS = 1000
+HOUR_S = 3600
+
+
+def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the columns of cost; what cannot be known is absent.
+
+    A price and an energy belong to the hardware that they are of, so only observed rows have any.
+    Correct answers are the share `correct_share` of all; where there are none, their cost is
+    unknown and not infinite.
+
+    Args:
+        row: the rest of a row of `benchmark.parquet`.
+    """
+    rate, window_s = row.get("requests_per_s"), row.get("window_s")
+    if row.get("basis") != "observed" or not rate:
+        return {}
+    columns: dict[str, float] = {}
+    if row.get("usd_per_hour") is not None:
+        columns["usd_per_answer"] = row["usd_per_hour"] / HOUR_S / rate
+        columns["usd_per_1000_answers"] = ANSWERS * columns["usd_per_answer"]
+    energy_j = _energy_j(row)
+    if energy_j is not None and window_s:
+        columns["energy_j_per_1000_answers"] = ANSWERS * energy_j / (rate * window_s)
+    share = row.get("correct_share")
+    if share:
+        for unit in ("usd", "energy_j"):
+            whole = columns.get(f"{unit}_per_1000_answers")
+            if whole is not None:
+                columns[f"{unit}_per_1000_correct_answers"] = whole / share
+    return columns
+
+
+def _energy_j(row: Mapping[str, Any]) -> float | None:
+    """Return the energy of GPUs and CPU packages; None where that which computes has no sensor."""
+    gpu, cpu = row.get("gpu_energy_j"), row.get("cpu_energy_j")
+    if row.get("gpus") and gpu is None:
+        return None
+    known = [value for value in (gpu, cpu) if value is not None]
+    return sum(known) if known else None

@@ -1,0 +1,142 @@
+"""What bound a measurement: the one thing that would have to be faster for it to be faster.
+
+The order of the questions is the order in which a "yes" makes the later ones idle: what the client
+could not send tells nothing of the server; a busy GPU is the end of what the hardware gives;
+a GPU that waits while a thread is busy waits for that thread; only where nothing is busy can
+waiting have a cause in how the server is set up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Cause = Literal[
+    "client", "gpu", "cpu quota", "cpu launch", "cpu", "framework", "queue", "nothing at its limit"
+]
+
+MEANINGS: dict[Cause, str] = {
+    "client": "the load generator, not the server",
+    "gpu": "the GPU was busy",
+    "cpu quota": "the control group's CPU limit cut scheduling periods short",
+    "cpu launch": "the GPU waited for the one thread that gives it work",
+    "cpu": "the CPUs that the engine was given were busy",
+    "framework": "the server around the engine, which a null model has too",
+    "queue": "requests waited for their turn while the machine was not busy",
+    "nothing at its limit": "no sensor was near its limit",
+}
+
+# NVML's utilisation is the share of time in which any kernel ran. Between two steps of decoding
+# there is always a gap, so a GPU that is never kept waiting shows some 90 %, not 100.
+GPU_BUSY = 0.85
+# A thread with nine tenths of a core has no time left: the rest is the scheduler's.
+THREAD_BUSY = 0.90
+# The engine's cores; matrix products leave some of their threads waiting for the slowest.
+CPU_BUSY = 0.80
+# One period of ten cut short delays one step of ten by up to a period (100 ms).
+THROTTLED = 0.10
+# Its error is known from calibration; under a tenth of the figure it decides nothing.
+CLIENT_ERROR = 0.10
+# More than half of a figure is what most decides it.
+MOST = 0.50
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What bound a measurement.
+
+    Attributes:
+        cause: the verdict.
+        evidence: the columns that say so with their values and the limits they passed, and those
+            that were ruled out before.
+    """
+
+    cause: Cause
+    evidence: tuple[str, ...]
+
+
+def find_bound(row: Mapping[str, Any], unloaded_ttft_s: float | None = None) -> Bound | None:
+    """Return what bound a measurement.
+
+    Args:
+        row: of `benchmark.parquet`; columns that are missing or null are unknown, not 0.
+        unloaded_ttft_s: mean TTFT of the same cell at its lightest load, in seconds.
+
+    Returns:
+        The verdict; None where neither the GPU's nor the engine's own use was seen, since then
+        all that is left to blame would be blamed without evidence.
+    """
+    seen: list[str] = []
+    if row.get("client_limited"):
+        return Bound("client", ("client_limited: the calibrated client cannot send at this rate",))
+    if _over(seen, "client_ttft_bias_s / ttft_mean_s", _client_error(row), CLIENT_ERROR):
+        return Bound("client", tuple(seen))
+    gpu, thread = row.get("gpu_utilisation"), row.get("engine_thread_busy")
+    if gpu is None and thread is None:
+        return None
+    if _over(seen, "gpu_utilisation", gpu, GPU_BUSY):
+        return Bound("gpu", (*seen, *_held_back(row)))
+    if _over(seen, "cpu_throttled_share", row.get("cpu_throttled_share"), THROTTLED):
+        return Bound("cpu quota", tuple(seen))
+    if gpu is not None:
+        if _over(seen, "engine_thread_busy", thread, THREAD_BUSY):
+            return Bound("cpu launch", (*seen, *_cores(row)))
+    elif _over(seen, "engine_cpu_cores / cpus_given", _cpu_share(row), CPU_BUSY):
+        return Bound("cpu", tuple(seen))
+    for figure in ("ttft", "tpot"):
+        name = f"overhead_{figure}_s / {figure}_mean_s"
+        if _over(seen, name, _ratio(row, f"overhead_{figure}_s", f"{figure}_mean_s"), MOST):
+            return Bound("framework", tuple(seen))
+    if _over(
+        seen, "share of ttft_mean_s beyond the unloaded TTFT", _wait(row, unloaded_ttft_s), MOST
+    ):
+        return Bound("queue", tuple(seen))
+    return Bound("nothing at its limit", tuple(seen))
+
+
+def _over(seen: list[str], name: str, value: float | None, limit: float) -> bool:
+    """Note a value beside its limit, and return whether it reaches it; unknown does not."""
+    if value is None:
+        return False
+    reached = value >= limit
+    seen.append(f"{name} = {value:.2f} ({'at least' if reached else 'under'} {limit:.2f})")
+    return reached
+
+
+def _ratio(row: Mapping[str, Any], part: str, whole: str) -> float | None:
+    if row.get(part) is None or not row.get(whole):
+        return None
+    return float(row[part] / row[whole])
+
+
+def _client_error(row: Mapping[str, Any]) -> float | None:
+    error = _ratio(row, "client_ttft_bias_s", "ttft_mean_s")
+    return None if error is None else abs(error)
+
+
+def _cpu_share(row: Mapping[str, Any]) -> float | None:
+    return _ratio(row, "engine_cpu_cores", "cpus_given")
+
+
+def _wait(row: Mapping[str, Any], unloaded_ttft_s: float | None) -> float | None:
+    ttft_s = row.get("ttft_mean_s")
+    if unloaded_ttft_s is None or not ttft_s:
+        return None
+    return float(1 - unloaded_ttft_s / ttft_s)
+
+
+def _held_back(row: Mapping[str, Any]) -> list[str]:
+    """Return whether the busy GPU ran slower than it can."""
+    share = row.get("gpu_throttled_share")
+    if not share:
+        return []
+    why = ", ".join(sorted(row.get("gpu_throttle_reasons") or {})) or "no reason given"
+    return [f"clocks held back in {share:.0%} of samples: {why}"]
+
+
+def _cores(row: Mapping[str, Any]) -> list[str]:
+    used, given = row.get("engine_cpu_cores"), row.get("cpus")
+    if used is None or given is None:
+        return []
+    return [f"the engine used {used:.2f} of {given} CPUs: more of them change nothing"]

@@ -1,0 +1,109 @@
+"""An NVML that answers what it was given, in NVML's own units, for tests and for replays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+NVML_CLOCK_SM = 1
+
+
+class NvmlRefusal(Exception):
+    """What the fake raises in the place of `pynvml.NVMLError`."""
+
+
+@dataclass
+class FakeGpu:
+    """One GPU; None is not supported.
+
+    Attributes:
+        uuid: as NVML gives it.
+        utilisation_percent: share of time in which a kernel ran.
+        memory_percent: share of time in which memory was read or written.
+        memory_used_bytes: memory in use.
+        power_mw: power drawn, in milliwatts.
+        energy_mj: energy since the driver was loaded, in millijoules.
+        clock_mhz: clock of the multiprocessors.
+        max_clock_mhz: its maximum.
+        throttle_mask: bits of why clocks are held back.
+    """
+
+    uuid: str = "GPU-fake"
+    utilisation_percent: int | None = 0
+    memory_percent: int = 0
+    memory_used_bytes: int | None = 0
+    power_mw: int | None = 0
+    energy_mj: int | None = 0
+    clock_mhz: int | None = 1000
+    max_clock_mhz: int | None = 1000
+    throttle_mask: int | None = 0
+
+
+class FakeNvml:
+    """Has the functions of `pynvml` that are used here.
+
+    Args:
+        gpus: may be changed between two readings.
+    """
+
+    NVMLError = NvmlRefusal
+    NVML_CLOCK_SM = NVML_CLOCK_SM
+
+    def __init__(self, gpus: Sequence[FakeGpu]) -> None:
+        self.gpus = gpus
+        self.is_open = False
+
+    def nvmlInit(self) -> None:  # noqa: N802 NVML's own names, here and below
+        """Open the driver."""
+        self.is_open = True
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        """Close the driver."""
+        self.is_open = False
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        """Return how many GPUs there are."""
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeGpu:  # noqa: N802
+        """Return a GPU."""
+        return self.gpus[index]
+
+    def nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802
+        """Return its name."""
+        return gpu.uuid
+
+    def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> SimpleNamespace:  # noqa: N802
+        """Return percents."""
+        return SimpleNamespace(gpu=_known(gpu.utilisation_percent), memory=gpu.memory_percent)
+
+    def nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu) -> SimpleNamespace:  # noqa: N802
+        """Return bytes."""
+        return SimpleNamespace(used=_known(gpu.memory_used_bytes))
+
+    def nvmlDeviceGetPowerUsage(self, gpu: FakeGpu) -> int:  # noqa: N802
+        """Return milliwatts."""
+        return _known(gpu.power_mw)
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: FakeGpu) -> int:  # noqa: N802
+        """Return millijoules."""
+        return _known(gpu.energy_mj)
+
+    def nvmlDeviceGetClockInfo(self, gpu: FakeGpu, _kind: int) -> int:  # noqa: N802
+        """Return megahertz."""
+        return _known(gpu.clock_mhz)
+
+    def nvmlDeviceGetMaxClockInfo(self, gpu: FakeGpu, _kind: int) -> int:  # noqa: N802
+        """Return megahertz."""
+        return _known(gpu.max_clock_mhz)
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, gpu: FakeGpu) -> int:  # noqa: N802
+        """Return the bits of the reasons."""
+        return _known(gpu.throttle_mask)
+
+
+def _known(value: int | None) -> int:
+    if value is None:
+        raise NvmlRefusal("Not Supported")
+    return value

@@ -1,0 +1,131 @@
+"""What NVML says about the GPUs that this process may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medsweep.hardware.nvidia import is_visible
+from medsweep.telemetry.sample import Sample
+
+# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, "Clocks Event Reasons"). Being idle and
+# clocks that somebody set are no throttling.
+THROTTLE_REASONS = {
+    0x004: "power cap",
+    0x008: "hardware slowdown",
+    0x020: "software thermal",
+    0x040: "hardware thermal",
+    0x080: "power brake",
+}
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One figure of a GPU.
+
+    Attributes:
+        read: NVML and the GPU in, the figure out.
+        total: whether those of several GPUs are added; else they are averaged.
+        counter: whether only differences mean anything.
+    """
+
+    read: Callable[[Any, Any], float]
+    total: bool = False
+    counter: bool = False
+
+
+GAUGES: dict[str, Gauge] = {
+    "gpu_utilisation": Gauge(lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100),
+    "gpu_memory_utilisation": Gauge(
+        lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).memory / 100
+    ),
+    "gpu_memory_used_bytes": Gauge(
+        lambda nvml, gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used, total=True
+    ),
+    "gpu_power_w": Gauge(lambda nvml, gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3, total=True),
+    "gpu_energy_j": Gauge(  # Volta and later
+        lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3,
+        total=True,
+        counter=True,
+    ),
+    "gpu_sm_clock_hz": Gauge(
+        lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM) * 1e6
+    ),
+    "gpu_sm_clock_max_hz": Gauge(
+        lambda nvml, gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM) * 1e6
+    ),
+}
+"""Units are in the names; NVML's own are percent, bytes, milliwatts, millijoules and megahertz."""
+
+
+class Gpus:
+    """The visible GPUs, read as one.
+
+    Args:
+        nvml: the module `pynvml` of nvidia-ml-py, or what stands in for it.
+    """
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        nvml.nvmlInit()
+        found = [nvml.nvmlDeviceGetHandleByIndex(at) for at in range(nvml.nvmlDeviceGetCount())]
+        self._gpus = [
+            gpu
+            for index, gpu in enumerate(found)
+            if is_visible(index=str(index), uuid=nvml.nvmlDeviceGetUUID(gpu))
+        ]
+        self._unsupported: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        self._nvml.nvmlShutdown()
+
+    def read(self, sample: Sample) -> None:
+        """Add what the GPUs say to a sample; what one of them does not support is left out."""
+        if not self._gpus:
+            sample.missing["gpu"] = "NVML sees no GPU that this process may use"
+            return
+        for name, gauge in GAUGES.items():
+            values = self._try(name, lambda gpu, read=gauge.read: read(self._nvml, gpu))
+            if values:
+                value = sum(values) if gauge.total else sum(values) / len(values)
+                (sample.counters if gauge.counter else sample.gauges)[name] = float(value)
+        masks = self._try("gpu_throttle_reasons", self._throttle_mask)
+        if masks:
+            sample.gauges["gpu_throttled"] = float(any(mask & _ANY for mask in masks))
+            sample.reasons |= {
+                words for bit, words in THROTTLE_REASONS.items() for mask in masks if mask & bit
+            }
+        sample.missing |= self._unsupported
+
+    def _throttle_mask(self, gpu: Any) -> int:
+        # Drivers before 535 have it under its older name.
+        ask = getattr(self._nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
+        ask = ask or self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons
+        return int(ask(gpu))
+
+    def _try(self, name: str, read: Callable[[Any], Any]) -> Sequence[Any]:
+        """Ask every GPU; empty if one of them cannot say, which is then not asked again."""
+        if name in self._unsupported:
+            return []
+        try:
+            return [read(gpu) for gpu in self._gpus]
+        except self._nvml.NVMLError as error:
+            self._unsupported[name] = str(error)
+            return []
+
+
+_ANY = sum(THROTTLE_REASONS)
+
+
+def open_gpus() -> Gpus | str:
+    """Return the GPUs, or why there are none to be read."""
+    try:
+        import pynvml
+    except ImportError:
+        return "nvidia-ml-py is not installed (the extra `gpu`)"
+    try:
+        return Gpus(pynvml)
+    except pynvml.NVMLError as error:
+        return f"NVML: {error}"

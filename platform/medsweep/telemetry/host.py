@@ -1,0 +1,125 @@
+"""What Linux says about the machine and about the processes that are watched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from medsweep.hardware import cgroup
+from medsweep.telemetry.sample import Sample
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+THREAD = "thread/"
+"""Begins the name of a counter: `thread/<process>/<thread id>`, CPU time in seconds."""
+
+
+class Host:
+    """The sensors of the operating system.
+
+    Args:
+        pids: processes to watch, by what they are called in the counters ("engine", "client").
+        root: root of the file system; tests lay out their own.
+    """
+
+    def __init__(self, pids: Mapping[str, int], root: Path) -> None:
+        self._pids = pids
+        self._root = root
+
+    def read(self, sample: Sample) -> None:
+        """Add what the system says to a sample."""
+        self._read_machine(sample)
+        self._read_group(sample)
+        self._read_network(sample)
+        self._read_clock(sample)
+        self._read_energy(sample)
+        for name, pid in self._pids.items():
+            self._read_process(name, pid, sample)
+
+    def _read_machine(self, sample: Sample) -> None:
+        # proc(5), /proc/stat: user nice system idle iowait irq softirq steal; guest is in user.
+        line = _lines(self._root / "proc/stat")[:1]
+        ticks = [int(value) for value in line[0].split()[1:9]] if line else []
+        if len(ticks) < 8:
+            sample.missing["cpu"] = "/proc/stat cannot be read"
+            return
+        sample.counters["cpu_ticks"] = sum(ticks)
+        sample.counters["cpu_idle_ticks"] = ticks[3] + ticks[4]
+        sample.counters["cpu_steal_ticks"] = ticks[7]
+
+    def _read_group(self, sample: Sample) -> None:
+        use = cgroup.cpu_use(self._root)
+        for name, value in (
+            ("group_cpu_s", use.used_s),
+            ("cpu_periods", use.periods),
+            ("cpu_throttled_periods", use.throttled_periods),
+            ("cpu_throttled_s", use.throttled_s),
+        ):
+            if value is not None:
+                sample.counters[name] = value
+        if use.periods is None:
+            sample.missing["cpu_throttling"] = "no control group has a cpu.stat"
+
+    def _read_network(self, sample: Sample) -> None:
+        # proc(5), /proc/net/dev: the first and the ninth figure are bytes received and sent.
+        lines = [line.partition(":") for line in _lines(self._root / "proc/net/dev")[2:]]
+        figures = {name.strip(): values.split() for name, _, values in lines}
+        figures.pop("lo", None)  # what stays on the machine is no network
+        if not figures:
+            sample.missing["network"] = "no interface but the loopback"
+            return
+        sample.counters["network_received_bytes"] = sum(int(each[0]) for each in figures.values())
+        sample.counters["network_sent_bytes"] = sum(int(each[8]) for each in figures.values())
+
+    def _read_clock(self, sample: Sample) -> None:
+        files = (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
+        hz = [int(line) * 1e3 for file in files for line in _lines(file)[:1]]
+        if not hz:
+            hz = [
+                float(line.partition(":")[2]) * 1e6
+                for line in _lines(self._root / "proc/cpuinfo")
+                if line.startswith("cpu MHz")
+            ]
+        if hz:
+            sample.gauges["cpu_clock_hz"] = sum(hz) / len(hz)
+        else:
+            sample.missing["cpu_clock"] = "neither cpufreq nor /proc/cpuinfo says"
+
+    def _read_energy(self, sample: Sample) -> None:
+        # One package each; what lies below a package is part of it. Needs root on most systems.
+        packages = sorted((self._root / "sys/class/powercap").glob("intel-rapl:[0-9]"))
+        values = [line for each in packages for line in _lines(each / "energy_uj")[:1]]
+        if packages and len(values) == len(packages):
+            sample.counters["cpu_energy_j"] = sum(int(value) for value in values) / 1e6
+        else:
+            why = "may not be read" if packages else "is not there"
+            sample.missing["cpu_energy"] = f"RAPL (/sys/class/powercap) {why}"
+
+    def _read_process(self, name: str, pid: int, sample: Sample) -> None:
+        """Add the CPU time of a process, and of each of its threads that has had any."""
+        whole = _cpu_s(self._root / f"proc/{pid}/stat")
+        if whole is None:
+            sample.missing[name] = f"process {pid} is not on this machine"
+            return
+        sample.counters[f"{name}_cpu_s"] = whole
+        for task in (self._root / f"proc/{pid}/task").glob("*/stat"):
+            seconds = _cpu_s(task)
+            if seconds:
+                sample.counters[f"{THREAD}{name}/{task.parent.name}"] = seconds
+
+
+def _cpu_s(stat: Path) -> float | None:
+    # proc(5): fields 14 and 15 are user and system time; the name before them may hold anything.
+    lines = _lines(stat)
+    if not lines:
+        return None
+    fields = lines[0].rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,125 @@
+"""Where better hardware was not faster, and why.
+
+This is the question that the paper leaves open: its A100 answers more slowly than its V100, and
+more than two CPUs gain nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from medsweep.hardware.accelerators import ACCELERATORS
+from medsweep.telemetry.bound import MEANINGS, Cause
+
+Row = Mapping[str, Any]
+
+# Less than this is no gain that anybody would pay for.
+LEAST_GAIN = 0.05
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """Two profiles of which the better one is not faster.
+
+    Attributes:
+        model: what ran on both.
+        load_point: under what load.
+        less: profile with fewer CPUs or GPUs, or the lesser type.
+        more: the other one.
+        gain: its rate of output tokens over the lesser one's, less 1.
+        why: in words, from what bound each of them.
+    """
+
+    model: str
+    load_point: str
+    less: str
+    more: str
+    gain: float
+    why: str
+
+
+def puzzles(rows: Sequence[Row]) -> list[Puzzle]:
+    """Return the pairs of profiles of which the better one gains under 5 %.
+
+    Better is: more CPUs or more GPUs of the same type, or a type with more memory bandwidth, and
+    nothing less.
+    Only observed rows count: emulated ones ran on the same machine.
+
+    Args:
+        rows: of `benchmark.parquet`; where there are repeats, their means are compared and the
+            bound of most of them stands.
+    """
+    cells: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for row in rows:
+        if row["status"] == "ok" and row["basis"] == "observed" and row["variant"] == "adapter":
+            group = cells.setdefault((row["model"], row["load_point"]), {})
+            group.setdefault(row["profile"], []).append(row)
+    found = []
+    for (model, point), profiles in cells.items():
+        for less, more in permutations(profiles.values(), 2):
+            if _is_better(more[0], less[0]):
+                rates = [_mean(side, "output_tokens_per_s") for side in (less, more)]
+                if rates[0] and rates[1] and (gain := rates[1] / rates[0] - 1) < LEAST_GAIN:
+                    found.append(
+                        Puzzle(
+                            model=model,
+                            load_point=point,
+                            less=less[0]["profile"],
+                            more=more[0]["profile"],
+                            gain=gain,
+                            why=_why(less, more),
+                        )
+                    )
+    return found
+
+
+def _is_better(more: Row, less: Row) -> bool:
+    if more["cpus"] < less["cpus"] or more["gpus"] < less["gpus"]:
+        return False
+    if more["accelerator"] == less["accelerator"]:
+        return bool(more["cpus"] > less["cpus"] or more["gpus"] > less["gpus"])
+    return _bandwidth(more) > _bandwidth(less)
+
+
+def _bandwidth(row: Row) -> float:
+    for accelerator in ACCELERATORS.values():
+        if accelerator.name == row["accelerator"]:
+            return accelerator.memory_bandwidth_bytes_per_s or 0.0
+    return 0.0
+
+
+def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
+    causes = [_usual(side) for side in (less, more)]
+    if causes[1] is None:
+        return "not known: there was no sensor for what bound it"
+    said = f"{more[0]['profile']} was bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
+    if causes[0] == causes[1]:
+        said = f"both were bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
+    facts = [
+        f"{name} {' and '.join(_shown(_mean(side, column), scale) for side in (less, more))}{unit}"
+        for name, column, scale, unit in (
+            ("GPU busy", "gpu_utilisation", 100, " %"),
+            ("busiest thread", "engine_thread_busy", 100, " %"),
+            ("CPUs used", "engine_cpu_cores", 1, ""),
+            ("CPU clock", "cpu_clock_hz", 1e-9, " GHz"),
+        )
+        if any(_mean(side, column) is not None for side in (less, more))
+    ]
+    return f"{said} ({'; '.join(facts)})" if facts else said
+
+
+def _usual(rows: Sequence[Row]) -> Cause | None:
+    causes: list[Cause] = [row["bound"] for row in rows if row.get("bound") is not None]
+    return max(causes, key=causes.count) if causes else None
+
+
+def _mean(rows: Sequence[Row], column: str) -> float | None:
+    values = [row[column] for row in rows if row.get(column) is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _shown(value: float | None, scale: float) -> str:
+    return "?" if value is None else f"{value * scale:.3g}"

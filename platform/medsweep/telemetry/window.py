@@ -1,0 +1,128 @@
+"""From samples to the columns of one measured window."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from medsweep.metrics.definitions import RequestRecord
+from medsweep.telemetry.host import THREAD
+from medsweep.telemetry.sample import Sample
+from medsweep.telemetry.sampler import Recording
+
+MEANS = (
+    "gpu_utilisation",
+    "gpu_memory_utilisation",
+    "gpu_power_w",
+    "gpu_sm_clock_hz",
+    "gpu_sm_clock_max_hz",
+    "cpu_clock_hz",
+)
+
+
+TOTALS = ("gpu_energy_j", "cpu_energy_j", "network_received_bytes", "network_sent_bytes")
+
+
+def telemetry_columns(recording: Recording, records: Iterable[RequestRecord]) -> dict[str, Any]:
+    """Return what a machine did in the measured window of a visit.
+
+    Args:
+        recording: what was sampled around the visit, on this machine or another.
+        records: its requests, of all phases, timed with `time.perf_counter` on this machine.
+    """
+    measured = [record for record in records if record.phase == "measure"]
+    if not measured:
+        return {}
+    since_1970_s = time.time() - time.perf_counter()
+    start_s = min(record.sent_s for record in measured) + since_1970_s
+    stop_s = max(record.end_s for record in measured) + since_1970_s
+    return {
+        **window_columns(recording.samples, start_s, stop_s),
+        "telemetry_samples": len(recording.samples),
+        "telemetry_cpu_share": recording.cpu_share,
+    }
+
+
+def window_columns(samples: Sequence[Sample], start_s: float, stop_s: float) -> dict[str, Any]:
+    """Return the columns of a window; what no sensor says is absent.
+
+    Counters are taken between the samples that embrace the window, gauges over those inside it
+    (over those that embrace it, where none is inside).
+
+    Args:
+        samples: in order of time.
+        start_s: begin of the window, seconds since 1970.
+        stop_s: its end.
+    """
+    if not samples:
+        return {}
+    before = [sample for sample in samples if sample.at_s <= start_s]
+    after = [sample for sample in samples if sample.at_s >= stop_s]
+    first, last = (before or samples)[-1 if before else 0], (after or samples)[0 if after else -1]
+    inside = [sample for sample in samples if start_s <= sample.at_s <= stop_s] or [first, last]
+    grown = {
+        name: last.counters[name] - value
+        for name, value in first.counters.items()
+        if name in last.counters
+    }
+    columns: dict[str, Any] = {
+        "telemetry_missing": json.dumps(last.missing, sort_keys=True) if last.missing else None,
+        **_gauges(inside),
+    }
+    seconds = last.at_s - first.at_s
+    if seconds > 0:
+        # What embraces the window is a little longer than it.
+        columns |= _rates(grown, last.counters, seconds, (stop_s - start_s) / seconds)
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _gauges(inside: Sequence[Sample]) -> dict[str, Any]:
+    mean: Callable[[str], float | None] = lambda name: _mean(  # noqa: E731
+        [sample.gauges[name] for sample in inside if name in sample.gauges]
+    )
+    memory = [sample.gauges.get("gpu_memory_used_bytes") for sample in inside]
+    used = [value for value in memory if value is not None]
+    reasons = Counter(reason for sample in inside for reason in sample.reasons)
+    throttled = mean("gpu_throttled")
+    return {
+        **{name: mean(name) for name in MEANS},
+        "gpu_memory_used_bytes": int(max(used)) if used else None,
+        "gpu_throttled_share": throttled,
+        "gpu_throttle_reasons": None if throttled is None else dict(reasons),
+    }
+
+
+def _rates(
+    grown: dict[str, float], now: dict[str, float], seconds: float, share: float
+) -> dict[str, Any]:
+    ticks = grown.get("cpu_ticks", 0.0)
+    periods = grown.get("cpu_periods", 0.0)
+    # A thread that began meanwhile counts from 0.
+    threads = {name: grown.get(name, value) for name, value in now.items() if _is_engine(name)}
+    per_s = {
+        "engine_cpu_cores": grown.get("engine_cpu_s"),
+        "client_cpu_cores": grown.get("client_cpu_s"),
+        "group_cpu_cores": grown.get("group_cpu_s"),
+        "engine_thread_busy": max(threads.values(), default=None),
+    }
+    # A counter that went back was set to 0 meanwhile.
+    totals = {name: grown[name] * share for name in TOTALS if grown.get(name, -1.0) >= 0}
+    return {
+        **{name: None if value is None else value / seconds for name, value in per_s.items()},
+        **totals,
+        "cpu_busy": 1 - grown["cpu_idle_ticks"] / ticks if ticks else None,
+        "cpu_steal": grown["cpu_steal_ticks"] / ticks if ticks else None,
+        "cpu_throttled_share": grown["cpu_throttled_periods"] / periods if periods else None,
+        "cpu_throttled_s": grown.get("cpu_throttled_s"),
+    }
+
+
+def _is_engine(name: str) -> bool:
+    return name.startswith(f"{THREAD}engine/")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

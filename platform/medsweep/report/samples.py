@@ -50,7 +50,7 @@ def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list
 
     Args:
         rows: of `benchmark.parquet`.
-        responses: rows of `responses.parquet` by cell key.
+        responses: answers with their texts by cell key.
 
     Returns:
         At most three; none where no text was kept.

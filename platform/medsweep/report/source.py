@@ -10,6 +10,7 @@ from typing import Any
 from medsweep.errors import InputError
 from medsweep.report.figures import Training
 from medsweep.report.tables.rows import Row, distinct, group_by, model_order
+from medsweep.results.schema import QUALITIES
 from medsweep.results.store import read_json, read_rows
 
 BENCHMARK = "benchmark.parquet"
@@ -22,13 +23,15 @@ class Source:
     Attributes:
         sweep: its name.
         rows: of `benchmark.parquet`.
-        responses: rows of `responses.parquet` by cell key; a cell without any is absent.
+        scores: by cell key, the mean scores of each question, variant and load point.
+        answers: by cell key, the first answer to each question of each variant.
         training: one record for each adapter that answered.
     """
 
     sweep: str
     rows: list[dict[str, Any]]
-    responses: dict[str, list[dict[str, Any]]]
+    scores: dict[str, list[dict[str, Any]]]
+    answers: dict[str, list[dict[str, Any]]]
     training: list[Training]
 
 
@@ -50,16 +53,39 @@ def read_source(folder: Path) -> Source:
     rows = read_rows(path)
     sweeps = distinct(rows, "sweep")
     responses = {
-        key: read_rows(found)
+        key: found
         for key in distinct(rows, "key")
         if (found := folder / "cells" / key / "responses.parquet").is_file()
     }
     return Source(
         sweep=sweeps[0] if sweeps else folder.resolve().name,
         rows=rows,
-        responses=responses,
+        scores={key: _scores(path) for key, path in responses.items()},
+        answers={key: _answers(path) for key, path in responses.items()},
         training=_training(folder / "adapters", rows),
     )
+
+
+def _scores(path: Path) -> list[dict[str, Any]]:
+    """Return a row for each question, variant and load point; never one a request."""
+    return _grouped(path, ["question_id", "variant", "load_point"], list(QUALITIES), "mean")
+
+
+def _answers(path: Path) -> list[dict[str, Any]]:
+    """Return a row for each question and variant, with its texts."""
+    texts = ["question", "reference", "answer", "token_f1"]
+    return _grouped(path, ["question_id", "variant"], texts, "first")
+
+
+def _grouped(path: Path, keys: list[str], columns: list[str], how: str) -> list[dict[str, Any]]:
+    """Return the groups of a Parquet file in the order in which they come."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=[*keys, *columns])
+    groups = table.group_by(keys, use_threads=False).aggregate([(each, how) for each in columns])
+    names = [each.removesuffix(f"_{how}") for each in groups.column_names]
+    rows: list[dict[str, Any]] = groups.rename_columns(names).to_pylist()
+    return rows
 
 
 def _training(folder: Path, rows: Sequence[Row]) -> list[Training]:

@@ -63,7 +63,7 @@ def base_against_tuned(
 
     Args:
         rows: of `benchmark.parquet`.
-        responses: rows of `responses.parquet` by cell key.
+        responses: scores of answers by cell key, of single ones or of means.
 
     Returns:
         Rows by model, basis and figure; none for a model that lacks either variant.

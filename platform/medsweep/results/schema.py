@@ -210,7 +210,6 @@ TELEMETRY = (
     Column("gpu_throttle_reasons", "counts", "1", "samples by why clocks were held back"),
     Column("engine_cpu_cores", "number", "1", "CPU time of the engine's process over the window"),
     Column("engine_thread_busy", "number", "1", "CPU time of its busiest thread over the window"),
-    Column("client_cpu_cores", "number", "1", "CPU time of the load generator over the window"),
     Column("group_cpu_cores", "number", "1", "CPU time of the control group over the window"),
     Column("cpu_busy", "number", "1", "share of the whole machine's CPU time that was used"),
     Column("cpu_steal", "number", "1", "share that the hypervisor gave to others"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pkgutil
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -25,6 +26,7 @@ from medsweep.serving.limits import Limits
 from medsweep.serving.metrics import ServerMetrics
 from medsweep.serving.protocol import Delta, Engine, Generation
 from medsweep.serving.remote import RemoteEngine
+from medsweep.telemetry.sampler import Recording, Sampler
 
 INGRESS = "ingress"
 MAX_ONGOING = 512
@@ -72,6 +74,7 @@ class EngineReplica:
         self._dtype = deployed.dtype
         # After loading, which may use the whole machine: what is measured keeps to the profile.
         self._granted = take_cpus(deployed.profile.cpus)
+        self._sampler: Sampler | None = None
 
     def models(self) -> list[str]:
         """Return every name that requests may use."""
@@ -80,6 +83,17 @@ class EngineReplica:
     def observed(self) -> dict[str, Any]:
         """Return what this replica really runs on."""
         return {**asdict(observe_host()), **asdict(self._granted), "dtype": self._dtype}
+
+    def watch(self) -> None:
+        """Begin to sample this machine and this process; an earlier recording is dropped."""
+        self.watched()
+        self._sampler = Sampler({"engine": os.getpid()})
+        self._sampler.start()
+
+    def watched(self) -> Recording | None:
+        """End sampling and return what was recorded; None where nothing was being sampled."""
+        sampler, self._sampler = self._sampler, None
+        return None if sampler is None else sampler.stop()
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer."""

@@ -8,7 +8,7 @@ waiting have a cause in how the server is set up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,6 +93,25 @@ def find_bound(row: Mapping[str, Any], unloaded_ttft_s: float | None = None) -> 
     ):
         return Bound("queue", tuple(seen))
     return Bound("nothing at its limit", tuple(seen))
+
+
+def add_bounds(rows: Sequence[dict[str, Any]]) -> None:
+    """Add to a cell's rows what bound each of them, in place.
+
+    Args:
+        rows: of one cell, all its load points. The least mean TTFT of any load point stands for
+            the unloaded one; with a single load point no queue can be told.
+    """
+    by_variant: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row.get("ttft_mean_s") is not None:
+            points = by_variant.setdefault(row["variant"], {})
+            points.setdefault(row["load_point"], []).append(row["ttft_mean_s"])
+    for row in rows:
+        means = [sum(each) / len(each) for each in by_variant.get(row["variant"], {}).values()]
+        found = find_bound(row, min(means, default=None))
+        if found is not None:
+            row["bound"], row["bound_evidence"] = found.cause, "; ".join(found.evidence)
 
 
 def _over(seen: list[str], name: str, value: float | None, limit: float) -> bool:

@@ -19,7 +19,7 @@ class Host:
     """The sensors of the operating system.
 
     Args:
-        pids: processes to watch, by what they are called in the counters ("engine", "client").
+        pids: processes to watch, by what they are called in the counters.
         root: root of the file system; tests lay out their own.
     """
 

@@ -40,7 +40,7 @@ class Sampler:
     """Samples from `start` to `stop`; used once.
 
     Args:
-        pids: processes to watch, by name: "engine" and "client" where they are on this machine.
+        pids: processes of this machine to watch, by name; "engine" is what has columns.
         period_s: seconds from one sample to the next.
         root: root of the file system; tests lay out their own.
         gpus: what to read of the GPUs, or why there is nothing; None opens NVML.

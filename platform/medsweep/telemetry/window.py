@@ -26,15 +26,18 @@ MEANS = (
 TOTALS = ("gpu_energy_j", "cpu_energy_j", "network_received_bytes", "network_sent_bytes")
 
 
-def telemetry_columns(recording: Recording, records: Iterable[RequestRecord]) -> dict[str, Any]:
+def telemetry_columns(
+    recording: Recording | None, records: Iterable[RequestRecord]
+) -> dict[str, Any]:
     """Return what a machine did in the measured window of a visit.
 
     Args:
-        recording: what was sampled around the visit, on this machine or another.
+        recording: what was sampled around the visit, on this machine or another; None has no
+            columns.
         records: its requests, of all phases, timed with `time.perf_counter` on this machine.
     """
     measured = [record for record in records if record.phase == "measure"]
-    if not measured:
+    if recording is None or not measured:
         return {}
     since_1970_s = time.time() - time.perf_counter()
     start_s = min(record.sent_s for record in measured) + since_1970_s
@@ -104,7 +107,6 @@ def _rates(
     threads = {name: grown.get(name, value) for name, value in now.items() if _is_engine(name)}
     per_s = {
         "engine_cpu_cores": grown.get("engine_cpu_s"),
-        "client_cpu_cores": grown.get("client_cpu_s"),
         "group_cpu_cores": grown.get("group_cpu_s"),
         "engine_thread_busy": max(threads.values(), default=None),
     }

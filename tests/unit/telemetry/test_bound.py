@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.telemetry.bound import MEANINGS, Cause, find_bound
+from medsweep.telemetry.bound import MEANINGS, Cause, add_bounds, find_bound
 
 # A GPU machine on which nothing is near its limit.
 CALM: dict[str, Any] = {
@@ -79,3 +79,23 @@ def test_a_busy_gpu_that_is_held_back_says_so() -> None:
 def test_without_sensors_there_is_no_verdict() -> None:
     assert find_bound({**CALM, "gpu_utilisation": None, "engine_thread_busy": None}) is None
     assert find_bound({}) is None
+
+
+def test_rows_of_a_cell_are_held_against_its_lightest_load() -> None:
+    rows = [
+        {**CALM, "variant": variant, "load_point": point, "ttft_mean_s": ttft_s}
+        for variant, point, ttft_s in (
+            ("adapter", "c1", 0.1),
+            ("adapter", "c1", 0.12),
+            ("adapter", "c8", 0.3),
+            ("base", "c8", 0.3),
+        )
+    ]
+    rows.append(
+        {**rows[0], "ttft_mean_s": None, "gpu_utilisation": None, "engine_thread_busy": None}
+    )
+    add_bounds(rows)
+    calm = "nothing at its limit"
+    assert [row.get("bound") for row in rows] == [calm, calm, "queue", calm, None]
+    last = "share of ttft_mean_s beyond the unloaded TTFT = 0.63 (at least 0.50)"
+    assert rows[2]["bound_evidence"].endswith(f"; {last}")

@@ -25,7 +25,6 @@ def sample(at_s: float, **changes: Any) -> Sample:
         "gpu_energy_j": 200 * at_s,
         "network_sent_bytes": 50 * at_s,
         "engine_cpu_s": 1.5 * at_s,
-        "client_cpu_s": 0.2 * at_s,
         "thread/engine/1": 0.9 * at_s,
         "thread/engine/2": 0.6 * at_s,
         "thread/client/3": 1.0 * at_s,
@@ -46,7 +45,6 @@ def test_counters_become_rates_and_energy_is_of_the_window_alone() -> None:
         pytest.approx(
             {
                 "engine_cpu_cores": 1.5,
-                "client_cpu_cores": 0.2,
                 "group_cpu_cores": 3.0,
                 "engine_thread_busy": 0.9,
                 "network_sent_bytes": 200.0,
@@ -113,6 +111,7 @@ def test_a_window_is_joined_by_the_time_of_its_requests() -> None:
         {"engine_cpu_cores": 0.5, "telemetry_samples": 4, "telemetry_cpu_share": 0.01}
     )
     assert telemetry_columns(Recording(samples, 0.3), records[:1]) == {}
+    assert telemetry_columns(None, records) == {}
 
 
 def test_every_column_is_in_the_schema() -> None:

@@ -9,6 +9,7 @@ from medsweep.cluster.kubernetes.images import image_family
 from medsweep.cluster.kubernetes.names import QUEUE, Stage, labels, object_name, pod_labels
 from medsweep.cluster.kubernetes.pods import (
     HOME,
+    METRICS_PORT,
     Manifest,
     head_template,
     submitter_template,
@@ -66,7 +67,8 @@ def benchmark_job(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
     return _job(
         _Stage("benchmark", sweep, cell.model, cell.profile, cell.key, settings),
         cells=[cell.name],
-        command=f"python {HOME}/jobs/benchmark.py --cell {cell.key} --out {settings.out}",
+        command=f"python {HOME}/jobs/benchmark.py --cell {cell.key} --out {settings.out} "
+        f"--metrics-port {METRICS_PORT}",
         deadline_s=settings.benchmark_deadline_s,
     )
 

@@ -208,6 +208,8 @@ def test_the_job_plans_the_very_cell(paper: SweepSpec, plan: Plan) -> None:
             cell.key,
             "--out",
             "s3://bucket/medsweep",
+            "--metrics-port",
+            "9464",
         ]
 
 

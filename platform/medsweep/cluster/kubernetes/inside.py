@@ -1,0 +1,75 @@
+"""A job's own Ray cluster, seen from its driver: its nodes are pods that KubeRay started."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from medsweep.cluster.local import LocalCluster, free_port
+from medsweep.errors import EnvironmentFault
+from medsweep.hardware.profile import HardwareProfile
+
+PATIENCE_S = 600.0
+"""KubeRay hands the entrypoint over as soon as the head answers; workers may still be starting."""
+
+POLL_S = 1.0
+
+
+class JoinedCluster(LocalCluster):
+    """The Ray cluster that this process runs in; nothing of it is started or ended here.
+
+    Args:
+        patience_s: how long to wait for a node that is not there yet, in seconds.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+
+    def __enter__(self) -> Self:
+        import ray
+
+        ray.init(address="auto", log_to_driver=False, logging_level="ERROR", namespace="medsweep")
+        self.port, self._serving = free_port(), False
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        import ray
+
+        if self._serving:
+            from ray import serve
+
+            serve.shutdown()
+        ray.shutdown()
+
+    @contextlib.contextmanager
+    def nodes(self, profiles: Sequence[HardwareProfile]) -> Iterator[None]:
+        """Wait until there is a node for each profile.
+
+        Raises:
+            EnvironmentFault: one does not come.
+        """
+        deadline = time.monotonic() + self._patience_s
+        while absent := [profile for profile in profiles if not _is_there(profile)]:
+            if time.monotonic() > deadline:
+                names = ", ".join(profile.name for profile in absent)
+                raise EnvironmentFault(
+                    f"no Ray node of {names} came within {self._patience_s:.0f} s; look at the "
+                    "worker's pod, and at its labels in the Ray cluster's worker group"
+                )
+            time.sleep(POLL_S)
+        yield
+
+
+def _is_there(profile: HardwareProfile) -> bool:
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return any(node["Alive"] and node["Labels"].items() >= profile.labels.items() for node in nodes)

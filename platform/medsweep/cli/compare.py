@@ -84,6 +84,11 @@ def print_comparison(found: Comparison) -> None:
                 f"drift: {trend.name}: end-to-end time moved by {trend.drift.change:+.1%} over its "
                 f"{trend.drift.visits} visits (p = {trend.drift.p_value:.2g})"
             )
+    for puzzle in found.puzzles:
+        print(
+            f"not faster: {puzzle.model} {puzzle.load_point}: {puzzle.more} beside {puzzle.less}: "
+            f"{puzzle.gain:+.1%} tokens/s; {puzzle.why}"
+        )
     for each in found.gates:
         if not each.passes:
             print(f"gate: {each.subject} beside {each.reference}: {'; '.join(each.faults)}")
@@ -128,6 +133,7 @@ def as_json(found: Comparison, bad: Sequence[Finding], *, worse: bool) -> dict[s
         "only_in_a": found.only_before,
         "only_in_b": found.only_after,
         "circumstances": found.circumstances,
+        "not_faster": [asdict(puzzle) for puzzle in found.puzzles],
         "drift": [
             {"set": each.name, **(asdict(each.drift) if each.drift else {})}
             for each in found.trends

@@ -13,6 +13,7 @@ from medsweep.comparison.results import ResultSet, Row
 from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
+from medsweep.telemetry.scaling import Puzzle, puzzles
 
 # What can make two sets differ without anybody's having meant it.
 CIRCUMSTANCES = (
@@ -48,6 +49,7 @@ class Comparison:
         only_after: load points that only the second has.
         circumstances: values that differ, by column: those of the first set, those of the second.
         trends: drift over time, one a set.
+        puzzles: within one set, better hardware that was not faster, and why.
     """
 
     findings: list[Finding]
@@ -57,6 +59,7 @@ class Comparison:
     only_after: list[str] = field(default_factory=list)
     circumstances: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     trends: list[Trend] = field(default_factory=list)
+    puzzles: list[Puzzle] = field(default_factory=list)
 
     def regressions(self, tolerance: float) -> list[Finding]:
         """Return the findings that are worse beyond noise and by more than a share."""
@@ -114,7 +117,8 @@ def compare_sets(before: ResultSet, after: ResultSet) -> Comparison:
 def compare_within(results: ResultSet, reference: str | None = None) -> Comparison:
     """Hold the answers of one set against each other: profiles by model, and models by profile.
 
-    Speed is left out: between profiles it is meant to differ, and the report shows it.
+    Speed is left out, except where better hardware was not faster: between profiles it is meant to
+    differ, and the report shows it.
 
     Args:
         results: the set.
@@ -148,7 +152,12 @@ def compare_within(results: ResultSet, reference: str | None = None) -> Comparis
             resamples=draws,
         )
     ]
-    return Comparison(corrected(findings), _gates(graded, reference), trends=[trend(results)])
+    return Comparison(
+        corrected(findings),
+        _gates(graded, reference),
+        trends=[trend(results)],
+        puzzles=puzzles(results.rows),
+    )
 
 
 def point_name(point: tuple[str, str, str, str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from made_rows import answers, repeats
+from made_rows import answers, repeats, row
 from medsweep.cli import main
 from medsweep.results.schema import BENCHMARK, RESPONSES
 from medsweep.results.store import write_rows
@@ -68,3 +68,28 @@ def test_the_quality_gate_is_asked_for(
 def test_wrong_input(tmp_path: Path, usual: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", usual, str(tmp_path)]) == 2
     assert "no benchmark.parquet there" in capsys.readouterr().err
+
+
+def test_better_hardware_that_is_not_faster_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        row(
+            key=profile,
+            profile=profile,
+            accelerator="A100",
+            gpus=1,
+            cpus=cpus,
+            output_tokens_per_s=25.0,
+            engine_thread_busy=0.97,
+            bound="cpu launch",
+        )
+        for profile, cpus in (("1xa100-2cpu", 2), ("1xa100-4cpu", 4))
+    ]
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)
+    write_rows(tmp_path / "cells/1xa100-2cpu/responses.parquet", RESPONSES, answers([0.5]))
+    assert main(["compare", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "not faster: m c2: 1xa100-4cpu beside 1xa100-2cpu: +0.0% tokens/s; both were" in said
+    assert main(["compare", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["not_faster"][0]["more"] == "1xa100-4cpu"

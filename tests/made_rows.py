@@ -24,6 +24,8 @@ def row(**values: Any) -> dict[str, Any]:
         "repeat": 1,
         "status": "ok",
         "basis": "observed",
+        "cpus": 2,
+        "gpus": 0,
         "sent": 100,
         "failed": 0,
         **values,

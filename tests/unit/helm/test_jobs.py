@@ -68,6 +68,16 @@ def test_the_controller_may_do_the_least(controlled: dict[str, Manifest]) -> Non
     assert role["rules"] == theirs["rules"]
 
 
+def test_without_kueue_the_controller_may_count_the_nodes_and_no_more(helm: Helm) -> None:
+    manifests = helm.template("--set", "controller.enabled=true")
+    (role,) = (each for each in manifests if each["kind"] == "ClusterRole")
+    assert core_faults(role) == []
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    (binding,) = (each for each in manifests if each["kind"] == "ClusterRoleBinding")
+    assert core_faults(binding) == []
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
 def test_the_jobs_account_is_given_no_token_and_no_role(helm: Helm) -> None:
     manifests = helm.template("--set", "serviceAccount.annotations.role=reader")
     assert {each["kind"] for each in manifests} == {"RayJob", "ServiceAccount", "NetworkPolicy"}

@@ -26,7 +26,7 @@ from support import tool
 Manifest = dict[str, Any]
 
 K8S = ROOT / "k8s"
-OVERLAYS = {"base": 10, "overlays/kueue": 16, "overlays/object-store": 9}
+OVERLAYS = {"base": 12, "overlays/kueue": 18, "overlays/object-store": 11}
 FAMILIES = ("cpu", "cu126", "cu13")
 
 
@@ -100,7 +100,7 @@ def test_every_yaml_below_k8s_is_looked_at() -> None:
     assert kinds == {
         *("RayJob", "RayService", "Kustomization", "ResourceFlavor", "ClusterQueue", "LocalQueue"),
         *("Namespace", "ServiceAccount", "Role", "RoleBinding", "PersistentVolumeClaim"),
-        *("ResourceQuota", "NetworkPolicy"),
+        *("ResourceQuota", "NetworkPolicy", "ClusterRole", "ClusterRoleBinding"),
     }
 
 
@@ -121,7 +121,7 @@ def test_the_defaults_fit_together(built: dict[str, list[Manifest]]) -> None:
     (claim,) = (each for each in built["base"] if each["kind"] == "PersistentVolumeClaim")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     for manifest in built["base"]:
-        if manifest["kind"] not in ("Namespace",):
+        if manifest["kind"] not in ("Namespace", "ClusterRole", "ClusterRoleBinding"):
             assert manifest["metadata"]["namespace"] == settings.namespace
 
 
@@ -131,8 +131,8 @@ def test_the_namespace_takes_restricted_pods_alone(built: dict[str, list[Manifes
 
 
 def test_roles_hold_no_wildcard_and_no_secret(built: dict[str, list[Manifest]]) -> None:
-    roles = [each for each in built["base"] if each["kind"] == "Role"]
-    assert len(roles) == 2
+    roles = [each for each in built["base"] if each["kind"] in ("Role", "ClusterRole")]
+    assert len(roles) == 3
     for role in roles:
         for rule in role["rules"]:
             words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]

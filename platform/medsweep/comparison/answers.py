@@ -84,6 +84,7 @@ def compare_answers(
     was, is_ = (
         [mean > 0.5 for mean in _means(side, RIGHT)] for side in (pairs.first, pairs.second)
     )
+    turned = sum(one != other for one, other in zip(was, is_, strict=True))
     return [
         Finding(
             subject=subject,
@@ -105,10 +106,11 @@ def compare_answers(
             after=sum(is_) / count,
             low=None,
             high=None,
-            p_value=mcnemar(was, is_),
+            # Where none turned the p-value could only be 1, and would cost other tests power.
+            p_value=mcnemar(was, is_) if turned else None,
             better=1,
-            test="McNemar",
-            changed=sum(one != other for one, other in zip(was, is_, strict=True)),
+            test="McNemar" if turned else "no answer turned right or wrong",
+            changed=turned,
             pairs=count,
         ),
     ]

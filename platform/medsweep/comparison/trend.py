@@ -42,7 +42,9 @@ def trend(results: ResultSet) -> Trend:
     visits: list[tuple[str, float]] = []
     for rows in results.points().values():
         visits += _relative(rows)
-    return Trend(results.name, drift([value for _, value in sorted(visits)]))
+    # By time alone: sorting by value too where times are equal would make a trend of nothing.
+    visits.sort(key=lambda visit: visit[0])
+    return Trend(results.name, drift([value for _, value in visits]))
 
 
 def _relative(rows: Sequence[Row]) -> list[tuple[str, float]]:

@@ -8,7 +8,7 @@ from medsweep.comparison.finding import corrected
 
 def test_answers_that_became_worse_are_found_in_pairs() -> None:
     rng = np.random.default_rng(1)
-    scores = rng.uniform(0.1, 0.6, 60)
+    scores = rng.uniform(0.1, 0.4, 60)
     worse = scores - rng.uniform(0.0, 0.05, 60)
     found = corrected(
         compare_answers("x", answers(scores.tolist()), answers(worse.tolist()), resamples=2000)
@@ -18,8 +18,8 @@ def test_answers_that_became_worse_are_found_in_pairs() -> None:
     assert f1.change == pytest.approx(float(worse.mean() / scores.mean() - 1))
     assert (right.figure, right.test, right.verdict) == (
         "exact_match",
-        "McNemar",
-        "no clear difference",
+        "no answer turned right or wrong",
+        "not tested",
     )
 
 

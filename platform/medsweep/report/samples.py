@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from medsweep.metrics.entities import unsupported_entities
 from medsweep.report.tables.rows import (
     VARIANTS,
     Row,
@@ -27,6 +28,7 @@ class SampleAnswer:
         basis: observed, emulated or predicted.
         text: the answer.
         token_f1: its score against the reference; None where it was not graded.
+        unsupported: names and numbers that neither the question nor the reference mentions.
     """
 
     model: str
@@ -34,6 +36,7 @@ class SampleAnswer:
     basis: str
     text: str
     token_f1: float | None
+    unsupported: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def _answers(found: Sequence[Row]) -> tuple[SampleAnswer, ...]:
             answer["basis"],
             answer["answer"],
             answer["token_f1"],
+            tuple(unsupported_entities(answer["answer"], answer["question"], answer["reference"])),
         )
         for answer in first
     )

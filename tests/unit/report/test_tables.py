@@ -4,6 +4,7 @@ import pytest
 
 from medsweep.metrics.statistics import Interval, paired_bootstrap
 from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4
+from medsweep.report.samples import samples
 from medsweep.report.tables import (
     base_against_tuned,
     failures,
@@ -183,3 +184,12 @@ def test_no_rows_make_empty_tables() -> None:
         latency_table([]) == quality_table([]) == failures([]) == base_against_tuned([], {}) == []
     )
     assert method([]).repeats == 0
+
+
+def test_samples_flag_what_neither_text_mentions(rows: Rows, responses: dict[str, Rows]) -> None:
+    for answers in responses.values():
+        for answer in answers:
+            answer["answer"] = "Rest, and take Aspirin."
+    found = [answer for sample in samples(rows, responses) for answer in sample.answers]
+    assert found
+    assert {answer.unsupported for answer in found} == {("Aspirin",)}

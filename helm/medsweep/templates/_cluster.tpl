@@ -3,6 +3,7 @@
 {{- define "medsweep.cluster" -}}
 {{- $values := .Values -}}
 {{- $profile := .Values.profile -}}
+{{- $image := include "medsweep.image" (dict "root" . "family" $profile.imageFamily) -}}
 rayVersion: 2.60.0
 headGroupSpec:
   serviceType: ClusterIP
@@ -23,7 +24,9 @@ headGroupSpec:
       containers:
         - {{- include "medsweep.container" (dict "root" . "name" "ray-head" "family" "cpu") | nindent 10 }}
           env:
-            {{- include "medsweep.env" (dict "root" . "family" "cpu") | nindent 12 }}
+            {{- include "medsweep.env" . | nindent 12 }}
+            # The head writes the rows, and they name the image that measured: the worker's.
+            - {name: MEDSWEEP_IMAGE_DIGEST, value: {{ $image | quote }}}
             - name: MEDSWEEP_SWEEP
               value: {{ include "medsweep.sweep" . | quote }}
             {{- if eq $values.mode "serve" }}
@@ -75,7 +78,8 @@ workerGroupSpecs:
         containers:
           - {{- include "medsweep.container" (dict "root" . "name" "ray-worker" "family" $profile.imageFamily) | nindent 12 }}
             env:
-              {{- include "medsweep.env" (dict "root" . "family" $profile.imageFamily) | nindent 14 }}
+              {{- include "medsweep.env" . | nindent 14 }}
+              - {name: MEDSWEEP_IMAGE_DIGEST, value: {{ $image | quote }}}
               {{- if has $values.model $values.huggingFace.gatedModels }}
               - name: HF_TOKEN
                 valueFrom:

@@ -64,7 +64,6 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
-{{/* root, family */}}
 {{- define "medsweep.env" -}}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
 - {name: RAY_worker_niceness, value: "0"}
@@ -77,7 +76,6 @@ volumeMounts:
 - {name: HF_HOME, value: /cache/huggingface}
 - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
 - {name: MEDSWEEP_CACHE, value: /cache/medsweep}
-- {name: MEDSWEEP_IMAGE_DIGEST, value: {{ include "medsweep.image" . | quote }}}
 {{- end }}
 
 {{- define "medsweep.volumes" -}}

@@ -131,18 +131,16 @@ def _container(
     resources: Mapping[str, str],
     environment: Sequence[Manifest],
 ) -> Manifest:
-    image = image_reference(settings, family)
     variables = {
         **ENVIRONMENT,
         "HOME": "/tmp",  # noqa: S108 the pod's own
         "HF_HOME": f"{_CACHE_MOUNT}/huggingface",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "MEDSWEEP_CACHE": f"{_CACHE_MOUNT}/medsweep",
-        "MEDSWEEP_IMAGE_DIGEST": image,
     }
     container: Manifest = {
         "name": name,
-        "image": image,
+        "image": image_reference(settings, family),
         "imagePullPolicy": "IfNotPresent",
         "env": [*({"name": key, "value": value} for key, value in variables.items()), *environment],
         "resources": _exactly(resources),

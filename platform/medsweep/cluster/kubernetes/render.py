@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from medsweep.cluster.kubernetes.images import image_family
-from medsweep.cluster.kubernetes.names import QUEUE, Stage, labels, object_name, pod_labels
+from medsweep.cluster.kubernetes.images import image_family, image_reference
+from medsweep.cluster.kubernetes.names import (
+    QUEUE,
+    ROLE,
+    Stage,
+    labels,
+    object_name,
+    pod_labels,
+)
 from medsweep.cluster.kubernetes.pods import (
     HOME,
     METRICS_PORT,
@@ -158,8 +165,11 @@ class _Stage:
         resources = {"CPU": str(profile.cpus)}
         if profile.gpus:
             resources["GPU"] = str(profile.gpus)
+        family = image_family(profile)
+        # The head writes the rows, and they name the image that measured: the worker's.
+        image = {"name": "MEDSWEEP_IMAGE_DIGEST", "value": image_reference(settings, family)}
         worker = worker_template(
-            settings, self.pod_labels, profile, image_family(profile), self._token()
+            settings, self.pod_labels, profile, family, [image, *self._token()]
         )
         return {
             "rayVersion": RAY_VERSION,
@@ -167,8 +177,10 @@ class _Stage:
                 "serviceType": "ClusterIP",
                 # Nothing that is measured may land on the head.
                 "resources": {"CPU": "0"},
-                "labels": {"medsweep.io/role": "head"},
-                "template": head_template(settings, self.pod_labels, environment, serves=serves),
+                "labels": {ROLE: "head"},
+                "template": head_template(
+                    settings, self.pod_labels, [image, *environment], serves=serves
+                ),
             },
             "workerGroupSpecs": [
                 {
@@ -177,7 +189,7 @@ class _Stage:
                     "minReplicas": 1,
                     "maxReplicas": 1,
                     "resources": resources,
-                    "labels": {**profile.labels, "medsweep.io/role": "worker"},
+                    "labels": {**profile.labels, ROLE: "worker"},
                     "template": worker,
                 }
             ],

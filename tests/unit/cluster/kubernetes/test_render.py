@@ -125,6 +125,15 @@ def test_nothing_that_is_measured_can_land_on_the_head(paper: SweepSpec, plan: P
         assert "nvidia.com/gpu" not in asked["limits"]
 
 
+def test_rows_name_the_image_that_measured(paper: SweepSpec, plan: Plan) -> None:
+    for manifest in everything(paper, plan, QUEUED):
+        pods = dict(templates(manifest))
+        image = pods["worker"]["spec"]["containers"][0]["image"]
+        assert pods["head"]["spec"]["containers"][0]["image"] != image
+        for role in ("head", "worker"):
+            assert variables(pods[role])["MEDSWEEP_IMAGE_DIGEST"]["value"] == image
+
+
 def test_a_job_ends_whatever_happens(paper: SweepSpec, plan: Plan) -> None:
     for manifest in everything(paper, plan, QUEUED):
         spec = manifest["spec"]

@@ -15,8 +15,7 @@ from medsweep.cli.options import add_json, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
-    from medsweep.metrics.scored_lines import BadLine
-    from medsweep.metrics.tally import AnswerTally
+    from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
 
@@ -28,7 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE.jsonl",
         help="a line for each answer, with `prediction` and `reference`, and where known `id` "
-        "(answers with one id are one question) and `finish_reason`; may be gzipped (.gz)",
+        "(answers with one id are one question) and `finish_reason`; or for multiple choice with "
+        "`prediction`, `options` and `answer`; may be gzipped (.gz)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
@@ -42,39 +42,64 @@ def run(options: argparse.Namespace) -> int:
     opener: Any = gzip.open if options.file.suffix == ".gz" else open
     try:
         with opener(options.file, "rb") as lines:
-            tally, bad = grade_lines(lines)
+            graded = grade_lines(lines)
     except FileNotFoundError:
         raise InputError(f"{options.file}: no such file") from None
     except (OSError, EOFError) as error:
         raise InputError(f"{options.file}: cannot be read: {error}") from None
-    _complain(options.file, bad)
-    if not len(tally):
-        raise InputError(f"{options.file}: no line with `prediction` and `reference`")
-    found = _report(tally, bad, options.seed)
+    _complain(options.file, graded.bad)
+    if not len(graded.texts) and not graded.choices.answers:
+        raise InputError(
+            f"{options.file}: no line with `prediction` and `reference`, nor with `options`"
+        )
+    found = _report(graded, options.seed)
     if options.json:
         print(json.dumps(found, indent=2))
     else:
         _print(found)
-    return MedSweepError.exit_code if bad else EXIT_DONE
+    return MedSweepError.exit_code if graded.bad else EXIT_DONE
 
 
-def _report(tally: AnswerTally, bad: Sequence[BadLine], seed: int) -> dict[str, Any]:
+def _report(graded: Graded, seed: int) -> dict[str, Any]:
+    texts, choices = graded.texts, graded.choices
+    accuracy, low, high = choices.accuracy() or (None, None, None)
     return {
-        "answers": len(tally),
-        "questions": tally.questions,
-        "bad_lines": [asdict(line) for line in bad],
-        "figures": {name: asdict(found) for name, found in tally.figures(seed).items()},
-        "corpus_bleu": tally.corpus_bleu,
-        "length_ratio": tally.length_ratio,
-        "empty_answers": tally.empty,
-        "refusals": tally.refusals,
-        "truncated_answers": tally.truncated,
-        "finish_reasons": dict(tally.finish_reasons),
-        "by_reference_words": [asdict(stratum) for stratum in tally.strata()],
+        "answers": len(texts),
+        "questions": texts.questions,
+        "bad_lines": [asdict(line) for line in graded.bad],
+        "figures": {name: asdict(found) for name, found in texts.figures(seed).items()},
+        "corpus_bleu": texts.corpus_bleu,
+        "correct_share": texts.correct_share,
+        "length_ratio": texts.length_ratio,
+        "empty_answers": texts.empty,
+        "refusals": texts.refusals,
+        "truncated_answers": texts.truncated,
+        "finish_reasons": dict(texts.finish_reasons),
+        "by_reference_words": [asdict(stratum) for stratum in texts.strata()],
+        "choices": {
+            "answers": choices.answers,
+            "accuracy": accuracy,
+            "low": low,
+            "high": high,
+            "unreadable": choices.unreadable,
+        },
     }
 
 
 def _print(found: dict[str, Any]) -> None:
+    if found["answers"]:
+        _print_texts(found)
+    choices = found["choices"]
+    if choices["answers"]:
+        print(
+            f"{choices['answers']} multiple-choice answers: accuracy "
+            f"{_number(choices['accuracy'])} ({_number(choices['low'])} to "
+            f"{_number(choices['high'])}), {choices['unreadable']} name no option"
+        )
+    print(f"{len(found['bad_lines'])} bad lines")
+
+
+def _print_texts(found: dict[str, Any]) -> None:
     rows = [
         {"figure": name, **{key: _number(value) for key, value in figure.items()}}
         for name, figure in found["figures"].items()
@@ -103,8 +128,7 @@ def _print(found: dict[str, Any]) -> None:
         f"{found['answers']} answers to {found['questions']} questions: "
         f"{found['empty_answers']} empty, {found['refusals']} refusals, "
         f"{'unknown how many' if truncated is None else truncated} truncated; "
-        f"length ratio {_number(found['length_ratio']) or 'unknown'}; "
-        f"{len(found['bad_lines'])} bad lines"
+        f"length ratio {_number(found['length_ratio']) or 'unknown'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Predictions from anywhere: lines of JSON with a prediction and its reference, graded in turn."""
+"""Predictions from anywhere: lines of JSON with what was generated and what is right."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from medsweep.metrics.choice import LETTERS, ChoiceTally, right_place
 from medsweep.metrics.tally import AnswerTally
 
 _KINDS = {
@@ -33,28 +34,45 @@ class BadLine:
     problem: str
 
 
-def grade_lines(lines: Iterable[bytes]) -> tuple[AnswerTally, list[BadLine]]:
+@dataclass(frozen=True)
+class Graded:
+    """What a file of predictions came to.
+
+    Attributes:
+        texts: free answers, held against their references.
+        choices: answers to multiple-choice questions.
+        bad: lines that could not be graded.
+    """
+
+    texts: AnswerTally
+    choices: ChoiceTally
+    bad: list[BadLine]
+
+
+def grade_lines(lines: Iterable[bytes]) -> Graded:
     """Grade line by line; blank lines are passed over.
 
     Args:
-        lines: JSON objects with `prediction` and `reference`, and where known `id` (answers with
-            one id are one question) and `finish_reason`; other fields do not matter.
-
-    Returns:
-        The figures of the good lines, and the bad ones.
+        lines: JSON objects with `prediction` and either `reference`, and where known `id` (answers
+            with one id are one question) and `finish_reason`; or `options` and `answer` (the right
+            option's text, letter or place from 0). Other fields do not matter.
     """
-    tally, bad = AnswerTally(), []
+    graded = Graded(AnswerTally(), ChoiceTally(), [])
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            tally.add(*_fields(line))
+            row = _object(line)
+            if "options" in row:
+                graded.choices.add(*_choice(row))
+            else:
+                graded.texts.add(*_answer(row))
         except ValueError as error:
-            bad.append(BadLine(number, str(error)))
-    return tally, bad
+            graded.bad.append(BadLine(number, str(error)))
+    return graded
 
 
-def _fields(line: bytes) -> tuple[str, str, str | None, str | None]:
+def _object(line: bytes) -> dict[str, Any]:
     try:
         row: Any = json.loads(line)
     except UnicodeDecodeError:
@@ -63,16 +81,34 @@ def _fields(line: bytes) -> tuple[str, str, str | None, str | None]:
         raise ValueError("is not JSON") from None
     if not isinstance(row, dict):
         raise ValueError(f"is {_KINDS[type(row)]}, not an object")
-    found = []
-    for name in ("prediction", "reference"):
-        if name not in row:
-            raise ValueError(f"has no field `{name}`")
-        if not isinstance(row[name], str):
-            raise ValueError(f"`{name}` is {_KINDS[type(row[name])]}, not a text")
-        found.append(row[name])
+    return row
+
+
+def _answer(row: dict[str, Any]) -> tuple[str, str, str | None, str | None]:
+    prediction, reference = _text(row, "prediction"), _text(row, "reference")
     id_, reason = row.get("id"), row.get("finish_reason")
     if not isinstance(id_, str | int | None):
         raise ValueError(f"`id` is {_KINDS[type(id_)]}, not a text or a number")
     if not isinstance(reason, str | None):
         raise ValueError(f"`finish_reason` is {_KINDS[type(reason)]}, not a text")
-    return found[0], found[1], None if id_ is None else str(id_), reason
+    return prediction, reference, None if id_ is None else str(id_), reason
+
+
+def _choice(row: dict[str, Any]) -> tuple[str, list[str], int]:
+    options = row["options"]
+    if (
+        not isinstance(options, list)
+        or not 2 <= len(options) <= len(LETTERS)
+        or not all(isinstance(option, str) for option in options)
+    ):
+        raise ValueError(f"`options` is not a list of 2 to {len(LETTERS)} texts")
+    return _text(row, "prediction"), options, right_place(row.get("answer", ""), options)
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    if name not in row:
+        raise ValueError(f"has no field `{name}`")
+    value = row[name]
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` is {_KINDS[type(value)]}, not a text")
+    return value

@@ -47,6 +47,21 @@ def test_bad_lines_are_named_counted_and_change_the_exit_code(
     assert [bad["number"] for bad in json.loads(out)["bad_lines"]] == list(range(3, 15))
     assert f"{file}: line 3 has no field `prediction`" in err
     assert "and 2 more lines that are left out" in err
+    assert main(["score", str(file)]) == 1
+    assert "12 bad lines" in capsys.readouterr().out
+
+
+def test_multiple_choice_has_its_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "choices.jsonl"
+    row = {"options": ["yes", "no"], "answer": "no"}
+    file.write_text("\n".join(json.dumps({**row, "prediction": each}) for each in ("no", "?")))
+    assert main(["score", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "2 multiple-choice answers: accuracy 0.5000 (0.0945 to 0.9055), 1 name no option",
+        "0 bad lines",
+    ]
 
 
 def test_gzip_is_read(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

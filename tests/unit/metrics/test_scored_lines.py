@@ -17,19 +17,37 @@ BAD = [
     (json.dumps({**GOOD, "prediction": 3}).encode(), "`prediction` is a number, not a text"),
     (json.dumps({**GOOD, "id": [1]}).encode(), "`id` is a list, not a text or a number"),
     (json.dumps({**GOOD, "finish_reason": 1}).encode(), "`finish_reason` is a number, not a text"),
+    (json.dumps({**GOOD, "options": ["x"]}).encode(), "`options` is not a list of 2 to 26 texts"),
+    (
+        json.dumps({**GOOD, "options": ["x", "y"], "answer": "C"}).encode(),
+        "`answer` is no option: give its text, its letter or its place from 0",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("line", "problem"), BAD)
 def test_a_bad_line_is_named_and_the_rest_goes_on(line: bytes, problem: str) -> None:
     good = json.dumps(GOOD).encode()
-    tally, bad = grade_lines([good, b"\n", line, good])
-    assert bad == [BadLine(3, problem)]
-    assert len(tally) == 2
+    graded = grade_lines([good, b"\n", line, good])
+    assert graded.bad == [BadLine(3, problem)]
+    assert len(graded.texts) == 2
+    assert graded.choices.answers == 0
 
 
 def test_ids_join_answers_to_questions() -> None:
     rows = [{**GOOD, "id": 7}, {**GOOD, "id": "7"}, {**GOOD, "id": "8", "finish_reason": "length"}]
-    tally, bad = grade_lines(json.dumps(row).encode() for row in rows)
-    assert bad == []
+    graded = grade_lines(json.dumps(row).encode() for row in rows)
+    assert graded.bad == []
+    tally = graded.texts
     assert (len(tally), tally.questions, tally.truncated) == (3, 2, 1)
+
+
+def test_multiple_choice_is_graded_apart() -> None:
+    rows = [
+        {"prediction": "yes, it does", "options": ["yes", "no", "maybe"], "answer": "yes"},
+        {"prediction": "B.", "options": ["iron", "zinc", "lead", "tin"], "answer": 2},
+        GOOD,
+    ]
+    graded = grade_lines(json.dumps(row).encode() for row in rows)
+    assert graded.bad == []
+    assert (graded.choices.answers, graded.choices.right, len(graded.texts)) == (2, 1, 1)

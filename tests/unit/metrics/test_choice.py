@@ -1,0 +1,54 @@
+import pytest
+
+from medsweep.metrics.choice import ChoiceTally, chosen, right_place
+
+MINERALS = ("Iron", "Zinc", "Vitamin C", "Vitamin C and iron")
+PUBMEDQA = ("yes", "no", "maybe")
+
+CHOSEN = [
+    ("B", MINERALS, 1),
+    (" (b) ", MINERALS, None),  # letters are capital, or "a" would be one everywhere
+    ("(B)", MINERALS, 1),
+    ("B) Zinc, not A", MINERALS, 1),
+    ("C.\nBecause it is.", MINERALS, 2),
+    ("The correct answer is D.", MINERALS, 3),
+    ("Answer: (A)", MINERALS, 0),
+    ("It may be option A, but the answer is B", MINERALS, 1),
+    ("A patient needs zinc.", MINERALS, 1),
+    ("A patient needs rest.", MINERALS, None),
+    ("Option E", MINERALS, None),
+    ("Vitamin C and iron", MINERALS, 3),
+    ("vitamin c", MINERALS, 2),
+    ("Either iron or zinc", MINERALS, None),
+    ("Yes, it lowers mortality. No doubt.", PUBMEDQA, 0),
+    ("No.", PUBMEDQA, 1),
+    ("The evidence says maybe", PUBMEDQA, 2),
+    ("Nothing is known", PUBMEDQA, None),
+    ("", PUBMEDQA, None),
+]
+
+
+@pytest.mark.parametrize(("prediction", "options", "place"), CHOSEN)
+def test_chosen(prediction: str, options: tuple[str, ...], place: int | None) -> None:
+    assert chosen(prediction, options) == place
+
+
+@pytest.mark.parametrize(("answer", "place"), [("Zinc", 1), ("b", 1), ("D", 3), (0, 0)])
+def test_right_place(answer: str | int, place: int) -> None:
+    assert right_place(answer, MINERALS) == place
+
+
+@pytest.mark.parametrize("answer", ["E", "zinc oxide", 4, -1, ""])
+def test_what_is_no_option(answer: str | int) -> None:
+    with pytest.raises(ValueError, match="is no option"):
+        right_place(answer, MINERALS)
+
+
+def test_accuracy_with_wilson_s_interval() -> None:
+    tally = ChoiceTally()
+    assert tally.accuracy() is None
+    for prediction in ["yes"] * 8 + ["no", "?"]:
+        tally.add(prediction, PUBMEDQA, 0)
+    assert (tally.answers, tally.right, tally.unreadable) == (10, 8, 1)
+    # Wilson 1927: centre (p + z^2 / 2n) / (1 + z^2 / n), z = 1.96
+    assert tally.accuracy() == pytest.approx((0.8, 0.490, 0.943), abs=1e-3)

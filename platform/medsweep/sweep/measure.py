@@ -35,6 +35,7 @@ from medsweep.sweep.identity import (
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.predict import Lengths, roofline_columns
 from medsweep.sweep.progress import Progress
+from medsweep.sweep.questions import questions_of
 from medsweep.sweep.rows import (
     Visit,
     add_repeat_intervals,
@@ -234,7 +235,7 @@ def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> Non
         "variant": visit.variant,
         "basis": up.columns["basis"],
     }
-    job = _job(ground, up, up.model_of(visit), visit.point, seed=visit.repeat)
+    job = _job(ground, up, up.model_of(visit), visit.point, visit.repeat)
     records = load.run(job, lambda record: ground.metrics.request(labels, record))
     row = visit_row(
         visit,
@@ -253,14 +254,15 @@ def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> Non
     )
 
 
-def _job(ground: Ground, up: _Running, model: str, point: LoadPoint, seed: int = 0) -> LoadJob:
-    load = ground.spec.load
+def _job(ground: Ground, up: _Running, model: str, point: LoadPoint, repeat: int = 1) -> LoadJob:
+    load, seed = ground.spec.load, ground.spec.seed
+    asked = questions_of(tuple(ground.pairs.values()), point.requests, repeat, seed)
     return LoadJob(
         base_url=up.base_url,
         model=model,
-        prompts=tuple(Prompt(pair.question_id, pair.question) for pair in ground.pairs.values()),
+        prompts=tuple(Prompt(pair.question_id, pair.question) for pair in asked),
         point=point,
-        seed=ground.spec.seed * 1000 + seed,
+        seed=seed * 1000 + repeat,
         max_tokens=load.max_tokens,
         timeout_s=load.timeout_s,
         max_error_rate=load.max_error_rate,

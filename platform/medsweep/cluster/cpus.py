@@ -23,16 +23,18 @@ class GrantedCpus:
     threads: int
 
 
-def take_cpus(asked: int) -> GrantedCpus:
+def take_cpus(asked: int, after: int = 0) -> GrantedCpus:
     """Pin this process to `asked` cores, or to all there are; set torch's threads.
 
     Args:
         asked: CPUs of the hardware profile.
+        after: how many cores to leave to the processes before this one, where there are enough.
     """
     import torch
 
     available = sorted(_available())
-    cores = tuple(available[:asked])
+    start = after if after + asked <= len(available) else 0
+    cores = tuple(available[start : start + asked])
     if hasattr(os, "sched_setaffinity"):
         # The call pins one thread; Ray has started others before this runs.
         for thread in Path("/proc/self/task").iterdir():

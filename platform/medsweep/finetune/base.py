@@ -81,6 +81,11 @@ def load_base(
     if spread:
         model.spreading = spreading  # in force for as long as it is referred to
     model.requires_grad_(False)
+    for module in model.modules():
+        # On a CPU with AVX-512 bfloat16, bitsandbytes rewrites 4-bit weights in the first
+        # evaluation for a kernel that has no backward pass, and later gradients are silently wrong.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model

@@ -92,7 +92,7 @@ class CheckpointFolder:
         Raises:
             StageError: they belong to another job.
         """
-        said = []
+        said: list[str] = []
         for path in self._steps():
             try:
                 return self._read_one(path), said

@@ -1,4 +1,4 @@
-"""Run a fine-tune under Ray Train, on the node that a hardware profile's labels select."""
+"""Run a fine-tune under Ray Train, on the nodes that a hardware profile's labels select."""
 
 from __future__ import annotations
 
@@ -23,27 +23,36 @@ POLL_S = "0.2"
 def finetune_on(
     profile: HardwareProfile, job: FineTuneJob, *, run_name: str, storage: Path
 ) -> None:
-    """Fine-tune on the node of a hardware profile and wait for the adapter.
+    """Fine-tune on the nodes of a hardware profile and wait for the adapter.
 
     Args:
-        profile: selects the node by its labels; its CPUs are what the worker is given.
+        profile: selects the nodes by its labels; its GPUs have a worker each, and its CPUs are
+            shared among the workers. Nodes that only stand in for such GPUs have one worker.
         job: what to do.
-        run_name: Ray Train's name of the run; the same name resumes a run that was cut short.
+        run_name: Ray Train's name of the run. The same name resumes a run that was cut short: keep
+            it over retries, and give every repeat one of its own.
         storage: where Ray Train keeps its own state.
 
     Raises:
-        StageError: the fine-tune failed; the message holds the cause.
+        StageError: the fine-tune failed, and the message holds the cause; or it was to be a fresh
+            one, and there has been a run of that name.
     """
+    _require_fresh(job, storage / run_name)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    gpus = profile.gpus if _has_gpus(profile) else 0
+    workers = job.workers or max(1, gpus)
+    cpus = max(1, profile.cpus // workers)
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "cpus": profile.cpus},
+        # The workers are restarted where one dies, and that is no new run.
+        train_loop_config={"job": replace(job, fresh=False), "cpus": cpus},
         scaling_config=ScalingConfig(
-            num_workers=1,
-            resources_per_worker={"CPU": profile.cpus},
+            num_workers=workers,
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpus else {})},
             label_selector=profile.labels,
         ),
         run_config=RunConfig(
@@ -70,12 +79,39 @@ def finetune_on(
     read_adapter(job.folder)
 
 
+def _require_fresh(job: FineTuneJob, run: Path) -> None:
+    """Refuse to begin what was begun before, where a fresh run was asked for."""
+    for found in (run, job.checkpoints):
+        if job.fresh and found is not None and found.exists():
+            raise StageError(
+                f"{found}: a fresh fine-tune was asked for, and there has been one of that name; "
+                "resume it, delete the folder, or give the repeat a name of its own"
+            )
+
+
+def _has_gpus(profile: HardwareProfile) -> bool:
+    """Whether the profile's nodes hold real GPUs: Ray finds no type for those that are a number.
+
+    Where there is no such node yet (an autoscaler is to bring it), they are taken for real.
+    """
+    import ray
+
+    if not profile.gpus or not ray.is_initialized():
+        return profile.gpus > 0
+    nodes = [
+        node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"] and profile.labels.items() <= node["Labels"].items()
+    ]
+    return not nodes or any(name.startswith("accelerator_type:") for one in nodes for name in one)
+
+
 def _worker(config: Mapping[str, Any]) -> None:
-    """Run in the training worker: pin, train, report each epoch."""
+    """Run in each training worker: pin, train, report each epoch."""
     from ray import train
 
     job: FineTuneJob = config["job"]
-    granted = take_cpus(config["cpus"])
+    granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
     if job.folder.is_dir():
         return  # a retried run whose adapter was already whole
     report: Callable[[Mapping[str, Any]], None] = lambda row: train.report(dict(row))  # noqa: E731

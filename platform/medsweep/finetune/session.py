@@ -85,9 +85,10 @@ class Session:
         self.model = add_lora(
             base, rank=job.rank, alpha=job.alpha, dropout=job.dropout, targets=job.targets
         )
-        with torch.no_grad():
-            for name, parameter in trained(self.model).items() if found else ():
-                parameter.copy_(found.tensors[f"weight.{name}"])
+        if found:
+            with torch.no_grad():
+                for name, parameter in trained(self.model).items():
+                    parameter.copy_(found.tensors[f"weight.{name}"])
         self.strategy = make_strategy(job.strategy, self.model, team, self.precision)
         if found:
             self.rows = list(found.rows)

@@ -87,11 +87,13 @@ class Ddp:
 
     def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
         """Add a micro-batch's gradients; workers exchange them in the last one only."""
+        import torch
+
         quietly = self._run.no_sync() if self._shared and not last else contextlib.nullcontext()
         with quietly:
             with self._cast:
                 nats = answer_nats(self._run, batch)
-            self._scaler.scale(nats * weight).backward()
+            torch.autograd.backward(self._scaler.scale(nats * weight))
         return float(nats.detach())
 
     def update(self, rate: float) -> float | None:

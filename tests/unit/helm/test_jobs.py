@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -115,7 +116,21 @@ def test_the_dashboard_is_open_to_the_operator_and_the_release_alone(helm: Helm)
             }
         ],
     ]
-    (outside,) = (
-        rule for rule in policy["spec"]["egress"] if any("ipBlock" in peer for peer in rule["to"])
-    )
-    assert outside["ports"] == [{"protocol": "TCP", "port": 443}]
+    everywhere = [
+        rule["ports"] for rule in policy["spec"]["egress"] if "0.0.0.0/0" in json.dumps(rule["to"])
+    ]
+    assert everywhere == [[{"protocol": "TCP", "port": 443}]]
+
+
+def test_the_cloud_is_asked_for_an_identity_only_where_that_is_allowed(helm: Helm) -> None:
+    for given, reached in (("false", False), ("true", True)):
+        manifests = helm.template("--set", f"networkPolicy.cloudIdentity={given}")
+        (policy,) = (each for each in manifests if each["kind"] == "NetworkPolicy")
+        assert core_faults(policy) == []
+        allowed = [
+            peer["ipBlock"]["cidr"]
+            for rule in policy["spec"]["egress"]
+            for peer in rule["to"]
+            if "ipBlock" in peer
+        ]
+        assert ("169.254.169.254/32" in allowed) == reached

@@ -15,6 +15,7 @@ VERBS = {
     "validate": "check a sweep file; list every fault",
     "plan": "show what would run, and what cannot and why",
     "run": "run a sweep here, resumable",
+    "serve": "serve a base model and its adapters here, with OpenAI's API",
     "finetune": "run only the fine-tune stage of a sweep",
     "adapters": "list, show, verify, merge or push what was fine-tuned",
     "recommend": "say which configuration meets given limits, and with what chance",

@@ -61,6 +61,7 @@ class AdapterPool:
     ) -> None:
         self._engine, self._shelf, self._metrics, self._clock = engine, shelf, metrics, clock
         self._base = engine.models()[0]
+        self._max_loaded = max_loaded
         self._places = asyncio.Semaphore(max_loaded)
         self._known: OrderedDict[tuple[str, tuple[int, int]], _Loaded] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,6 +77,22 @@ class AdapterPool:
         """Generate one token."""
         await self._engine.check()
 
+    async def warm_up(self) -> None:
+        """Load as many adapters as there is room for, and generate a token.
+
+        Raises:
+            Refused: an adapter cannot be loaded.
+            StageError: the engine does not generate.
+        """
+        for name in self._shelf.names()[: self._max_loaded]:
+            async with self._use(name):
+                pass
+        await self.check()
+
+    def close(self) -> None:
+        """End the engine; answers that are not finished fail."""
+        self._engine.close()
+
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer, loading the adapter first if it is not there.
 
@@ -86,7 +103,7 @@ class AdapterPool:
         async with contextlib.AsyncExitStack() as stack:
             if request.model != self._base:
                 request = replace(
-                    request, model=await stack.enter_async_context(self._use(request))
+                    request, model=await stack.enter_async_context(self._use(request.model))
                 )
             deltas = cast("AsyncGenerator[Delta, None]", self._engine.stream(request))
             await stack.enter_async_context(contextlib.aclosing(deltas))
@@ -94,9 +111,9 @@ class AdapterPool:
                 yield delta
 
     @asynccontextmanager
-    async def _use(self, request: Generation) -> AsyncIterator[str]:
+    async def _use(self, name: str) -> AsyncIterator[str]:
         """Hold an adapter; give the engine's name for it."""
-        shelved = await self._shelf.find(request.model)
+        shelved = await self._shelf.find(name)
         key = shelved.name, shelved.stamp
         loaded = self._known.get(key)
         if loaded is None:

@@ -229,7 +229,8 @@ class ServerMetrics:
         """
         model = times.model
         self.record("requests", 1, model, outcome)
-        self.record("output_tokens", times.output_tokens, model)
+        if times.output_tokens:
+            self.record("output_tokens", times.output_tokens, model)
         if outcome != "ok":
             return
         self.record("prompt_tokens", times.prompt_tokens, model)

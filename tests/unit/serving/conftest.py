@@ -1,4 +1,5 @@
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -135,3 +136,61 @@ def url(app: FastAPI) -> Iterator[str]:
     """The URL of `app` behind a real server."""
     with listening(app) as url:
         yield url
+
+
+class Call:
+    """One request to an application, without a server between: its client can go at any moment."""
+
+    def __init__(self, app: Any, path: str, body: dict[str, Any]) -> None:
+        self._body: bytes | None = json.dumps(body).encode()
+        self._sent: list[dict[str, Any]] = []
+        self.went = asyncio.Event()
+        self.something_came = asyncio.Event()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "headers": [(b"content-type", b"application/json")],
+        }
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    @property
+    def status(self) -> int:
+        return int(self._sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self._sent[0]["headers"])
+
+    @property
+    def text(self) -> str:
+        return b"".join(message.get("body", b"") for message in self._sent).decode()
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.went.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self._sent.append(message)
+        if message.get("body"):
+            self.something_came.set()
+
+
+@pytest.fixture
+def chat_call() -> Callable[..., Call]:
+    """Sends a chat request to an application; give it further fields of the body."""
+
+    def call(app: Any, model: str, **fields: Any) -> Call:
+        messages = [{"role": "user", "content": SECRET}]
+        return Call(app, "/v1/chat/completions", {"model": model, "messages": messages, **fields})
+
+    return call

@@ -1,0 +1,139 @@
+"""`medsweep serve`: serve a base model and its adapters on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medsweep.errors import EXIT_DONE, ConfigError, Fault, InputError
+
+if TYPE_CHECKING:
+    from medsweep.serving.config import ServeConfig
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from medsweep.serving.config import ServeConfig
+    from medsweep.serving.engines import ENGINES
+    from medsweep.serving.limits import Limits
+
+    usual, limits = ServeConfig(), Limits()
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="an adapter's folder; requests use its NAME, by default the folder's; may be repeated",
+    )
+    parser.add_argument(
+        "--adapter-root",
+        type=Path,
+        metavar="DIR",
+        help="serve every adapter below this folder by its folder's name; they may come and go",
+    )
+    parser.add_argument(
+        "--base", metavar="MODEL", help="base model; needed only where no adapter names it"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    parser.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="holds the key that clients must send; default: the variable MEDSWEEP_API_KEY; "
+        "without a key only this machine may connect",
+    )
+    parser.add_argument(
+        "--engine",
+        default=usual.engine,
+        metavar="NAME",
+        help=f"{', '.join(ENGINES)}; default: {usual.engine}",
+    )
+    parser.add_argument(
+        "--dtype", default=usual.dtype, help="float32, float16, bfloat16; default: auto"
+    )
+    parser.add_argument(
+        "--quantization", default=usual.quantization, help="of the base's weights; default: none"
+    )
+    for field, value, meaning in (
+        ("max_batch_size", usual.max_batch_size, "requests a forward pass"),
+        ("max_loaded", usual.max_loaded, "adapters in memory at one time"),
+        ("max_concurrent", limits.max_concurrent, "requests answered at one time"),
+        ("max_queued", limits.max_queued, "requests that may wait; more get 429"),
+        ("max_output_tokens", limits.max_output_tokens, "longest answer"),
+        ("max_body_bytes", limits.max_body_bytes, "longest request body"),
+    ):
+        parser.add_argument(
+            f"--{field.replace('_', '-')}",
+            type=int,
+            default=value,
+            metavar="N",
+            help=f"{meaning}; default: {value}",
+        )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=limits.timeout_s,
+        metavar="SECONDS",
+        dest="timeout_s",
+        help=f"longest time of a request, waiting included; default: {limits.timeout_s:g}",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM; then answer what has been asked."""
+    from medsweep.serving.guard import read_key, require_key
+    from medsweep.serving.local import serve_here
+
+    config = _config(options)
+    key = read_key(options.api_key_file)
+    require_key(options.host, key)
+
+    def ready(url: str, models: list[str]) -> None:
+        print(f"serving {url}/v1 with {config.engine}: {', '.join(models)}", flush=True)
+        print("Ctrl-C ends it when what has been asked is answered", flush=True)
+
+    serve_here(config, host=options.host, port=options.port, key=key, ready=ready)
+    print("stopped", flush=True)
+    return EXIT_DONE
+
+
+def _config(options: argparse.Namespace) -> ServeConfig:
+    from pydantic import ValidationError
+
+    from medsweep.serving.config import ServeConfig
+    from medsweep.serving.limits import Limits
+
+    given = vars(options)
+    fields = {name: given[name] for name in ServeConfig.model_fields if name in given}
+    limits = {name: given[name] for name in Limits.model_fields if name in given}
+    try:
+        return ServeConfig.model_validate(
+            {**fields, "adapters": _adapters(options.adapter), "limits": limits}
+        )
+    except ValidationError as error:
+        raise ConfigError(
+            "medsweep serve",
+            [
+                Fault(
+                    f"--{str(fault['loc'][-1]).removesuffix('_s').replace('_', '-')}", fault["msg"]
+                )
+                for fault in error.errors()
+            ],
+        ) from None
+
+
+def _adapters(given: Sequence[str]) -> dict[str, Path]:
+    """Return the folders by name."""
+    adapters: dict[str, Path] = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        path = Path(folder if equals else text)
+        name = name if equals else path.resolve().name
+        if name in adapters:
+            raise InputError(f"--adapter {text}: {name!r} is given twice; write NAME=DIR")
+        adapters[name] = path
+    return adapters

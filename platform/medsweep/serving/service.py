@@ -1,0 +1,96 @@
+"""From a configuration to an engine that answers: the base's weights, the engine, the adapters."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from pathlib import Path
+
+from medsweep.clock import Clock
+from medsweep.datasets.load import load_sources
+from medsweep.datasets.spec import DatasetSpec
+from medsweep.errors import InputError
+from medsweep.hardware.observe import host_profile
+from medsweep.models.catalog import MODELS
+from medsweep.models.precision import choose_dtype
+from medsweep.models.spec import ModelSpec
+from medsweep.models.weights import identify, materialise
+from medsweep.serving.adapters import AdapterPool
+from medsweep.serving.config import ServeConfig
+from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines.null import NULL_MODEL, NullEngine
+from medsweep.serving.metrics import ServerMetrics
+from medsweep.serving.protocol import Engine
+from medsweep.serving.shelf import CARD, Shelf
+
+
+def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> AdapterPool:
+    """Load the base and return the engine that serves it with its adapters.
+
+    Args:
+        config: what to serve.
+        metrics: counts loads and evictions of adapters.
+        clock: times them.
+
+    Raises:
+        InputError: there is nothing to serve, or it does not belong together.
+        EnvironmentFault: the weights cannot be had.
+    """
+    if config.engine == NULL_MODEL:
+        return _pool(NullEngine(), NULL_MODEL, config, metrics, clock)
+    spec, base = _base(config)
+    accelerator = host_profile().accelerator
+    dtype = choose_dtype(spec, accelerator) if config.dtype == "auto" else config.dtype
+    engine: Engine = pkgutil.resolve_name(ENGINES[config.engine])(
+        spec,
+        {},
+        base=base,
+        dtype=dtype,
+        quantization=config.quantization,
+        max_batch_size=config.max_batch_size,
+        cpus=None,
+    )
+    return _pool(engine, spec.name, config, metrics, clock)
+
+
+def _pool(
+    engine: Engine, base: str, config: ServeConfig, metrics: ServerMetrics, clock: Clock
+) -> AdapterPool:
+    shelf = Shelf(base, config.adapters, config.adapter_root, clock)
+    return AdapterPool(engine, shelf, max_loaded=config.max_loaded, metrics=metrics, clock=clock)
+
+
+def _base(config: ServeConfig) -> tuple[ModelSpec, Path]:
+    """Return the base model and the folder of its weights."""
+    folders = list(config.adapters.values())
+    if config.adapter_root is not None:
+        folders += sorted(path.parent for path in config.adapter_root.glob(f"*/{CARD}"))
+    cards = {folder: _card(folder) for folder in folders}
+    models = {folder: model for folder, (model, _) in cards.items()}
+    if config.base is None and not models:
+        raise InputError("nothing to serve: give an adapter, or the base model's name")
+    name = config.base or next(iter(models.values()))
+    for folder, model in models.items():
+        if model != name:
+            raise InputError(f"{folder}: an adapter of {model!r}, but {name!r} is what is served")
+    spec = MODELS[name]
+    for _, base in cards.values():
+        if base.is_dir():
+            return spec, base
+    if spec.source == "standin" and cards:
+        raise InputError(
+            f"{next(iter(cards.values()))[1]}: the adapters' base is not there any more"
+        )
+    texts: list[str] = []
+    if spec.source == "standin":
+        texts = [pair.answer for one in load_sources(DatasetSpec()) for pair in one.pairs]
+    return spec, materialise(identify(spec, texts))
+
+
+def _card(folder: Path) -> tuple[str, Path]:
+    """Return the base model of an adapter, by name and folder."""
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        return str(card["model"]), Path(card["base"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: not an adapter ({error})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from medsweep.hardware.nvidia import is_visible
@@ -87,7 +88,7 @@ class Gpus:
             sample.missing["gpu"] = "NVML sees no GPU that this process may use"
             return
         for name, gauge in GAUGES.items():
-            values = self._try(name, lambda gpu, read=gauge.read: read(self._nvml, gpu))
+            values = self._try(name, partial(gauge.read, self._nvml))
             if values:
                 value = sum(values) if gauge.total else sum(values) / len(values)
                 (sample.counters if gauge.counter else sample.gauges)[name] = float(value)

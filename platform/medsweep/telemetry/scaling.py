@@ -6,6 +6,7 @@ more than two CPUs gain nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -112,8 +113,8 @@ def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
 
 
 def _usual(rows: Sequence[Row]) -> Cause | None:
-    causes: list[Cause] = [row["bound"] for row in rows if row.get("bound") is not None]
-    return max(causes, key=causes.count) if causes else None
+    causes = Counter[Cause](row["bound"] for row in rows if row.get("bound") is not None)
+    return causes.most_common(1)[0][0] if causes else None
 
 
 def _mean(rows: Sequence[Row], column: str) -> float | None:

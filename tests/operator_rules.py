@@ -93,6 +93,8 @@ def _cluster(cluster: Manifest) -> Iterator[str]:
         start = group.get("rayStartParams", {})
         if group.get("resources") and any(start.get(field) for field in _START_RESOURCES):
             yield f"{name}: resources stand in rayStartParams too"
+        if not start:
+            yield f"{name}: no rayStartParams, which Kueue's webhook turns into null"
         if "labels" in start:
             yield f"{name}: labels stand in rayStartParams"
         if not group["template"]["spec"].get("containers"):

@@ -7,6 +7,9 @@
 rayVersion: 2.60.0
 headGroupSpec:
   serviceType: ClusterIP
+  # Left out, it would become null in a webhook that writes the whole object, and be refused.
+  rayStartParams:
+    disable-usage-stats: "true"
   # Nothing that is measured may land on the head.
   resources:
     CPU: "0"
@@ -57,6 +60,8 @@ workerGroupSpecs:
     replicas: 1
     minReplicas: 1
     maxReplicas: 1
+    rayStartParams:
+      disable-usage-stats: "true"
     resources:
       CPU: {{ $profile.cpus | quote }}
       {{- if $profile.gpus }}

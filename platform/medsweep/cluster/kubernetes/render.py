@@ -34,6 +34,10 @@ from medsweep.sweep.spec import SweepSpec
 RAY_VERSION = "2.60.0"
 """Of the images; a test holds it to the package's own dependency."""
 
+# There has to be something: KubeRay writes resources and labels into this map, and a webhook that
+# reads and writes the whole object (Kueue's) makes a missing one null, which the CRD refuses.
+_START = {"disable-usage-stats": "true"}
+
 SWEEP_VARIABLE = "MEDSWEEP_SWEEP"
 """Environment variable with the sweep, as JSON, cut down to what the job does."""
 
@@ -175,6 +179,7 @@ class _Stage:
             "rayVersion": RAY_VERSION,
             "headGroupSpec": {
                 "serviceType": "ClusterIP",
+                "rayStartParams": dict(_START),
                 # Nothing that is measured may land on the head.
                 "resources": {"CPU": "0"},
                 "labels": {ROLE: "head"},
@@ -188,6 +193,7 @@ class _Stage:
                     "replicas": 1,
                     "minReplicas": 1,
                     "maxReplicas": 1,
+                    "rayStartParams": dict(_START),
                     "resources": resources,
                     "labels": {**profile.labels, ROLE: "worker"},
                     "template": worker,

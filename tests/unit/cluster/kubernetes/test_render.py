@@ -119,7 +119,6 @@ def test_nothing_that_is_measured_can_land_on_the_head(paper: SweepSpec, plan: P
     for manifest in everything(paper, plan, QUEUED):
         head = cluster_of(manifest)["headGroupSpec"]
         assert head["resources"] == {"CPU": "0"}
-        assert "rayStartParams" not in head
         assert head["template"]["spec"]["nodeSelector"] == {"medsweep.io/gpu": "none"}
         asked = head["template"]["spec"]["containers"][0]["resources"]
         assert "nvidia.com/gpu" not in asked["limits"]
@@ -274,6 +273,7 @@ BREAKS: dict[str, Callable[[Manifest], object]] = {
     "stand in rayStartParams too": lambda job: cluster_of(job)["headGroupSpec"].update(
         rayStartParams={"num-cpus": "0"}
     ),
+    "no rayStartParams": lambda job: cluster_of(job)["headGroupSpec"].pop("rayStartParams"),
     "labels stand in rayStartParams": lambda job: cluster_of(job)["headGroupSpec"].update(
         rayStartParams={"labels": "a=b"}
     ),

@@ -6,6 +6,7 @@ RayJobs, "Limitations".
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -78,6 +79,8 @@ def _job(spec: Manifest) -> Iterator[str]:
 def _service(spec: Manifest) -> Iterator[str]:
     if spec["rayClusterConfig"].get("headGroupSpec", {}).get("headService", {}).get("name"):
         yield "headService has a name"
+    if json.loads(spec["serveConfigV2"]).get("proxy_location") == "HeadOnly":
+        yield "HeadOnly leaves workers unready, whose probe asks their own proxy"
     kind = spec.get("upgradeStrategy", {}).get("type", "NewCluster")
     if kind not in ("None", "NewCluster", "NewClusterWithIncrementalUpgrade"):
         yield f"no upgradeStrategy {kind}"

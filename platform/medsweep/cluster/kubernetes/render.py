@@ -17,6 +17,7 @@ from medsweep.cluster.kubernetes.names import (
 from medsweep.cluster.kubernetes.pods import (
     HOME,
     METRICS_PORT,
+    SERVE_PORT,
     Manifest,
     head_template,
     submitter_template,
@@ -109,8 +110,9 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
         "args": {"cell": cell.key, "out": settings.out},
     }
     served = {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": "0.0.0.0", "port": 8000},  # noqa: S104 the pod's own network
+        # KubeRay's probe of a worker asks the worker's own proxy (kuberay#4994).
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},  # noqa: S104 the pod's own network
         "applications": [application],
     }
     return {

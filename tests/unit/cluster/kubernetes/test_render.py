@@ -293,6 +293,13 @@ def test_the_operator_s_rules_can_fail(rule: str, paper: SweepSpec, plan: Plan) 
     assert any(rule in found for found in broken(job))
 
 
+def test_a_service_s_rules_can_fail(paper: SweepSpec, plan: Plan) -> None:
+    service = serve_service(paper, plan.runnable[0], QUEUED)
+    service["spec"]["serveConfigV2"] = json.dumps({"proxy_location": "HeadOnly"})
+    service["spec"]["upgradeStrategy"]["type"] = "Sometimes"
+    assert [rule.partition(" ")[0] for rule in broken(service)] == ["HeadOnly", "no"]
+
+
 def test_the_schema_s_rules_can_fail(paper: SweepSpec, plan: Plan) -> None:
     job = benchmark_job(paper, plan.runnable[0], QUEUED)
     unknown = copy.deepcopy(job)

@@ -78,9 +78,7 @@ class Ddp:
         self._run = model
         if self._shared:
             # All workers loaded the same weights and drew the same adapters by seed.
-            self._run = torch.nn.parallel.DistributedDataParallel(
-                model, init_sync=False, broadcast_buffers=False
-            )
+            self._run = torch.nn.parallel.DistributedDataParallel(model, init_sync=False)
         self._optimizer = adamw(model)
         self._cast = autocast(team, precision)
         self._scaler = torch.amp.GradScaler(team.device_type, enabled=precision.grad_scaling)

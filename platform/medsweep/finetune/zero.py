@@ -38,6 +38,9 @@ def import_deepspeed(team: Team) -> Any:
 def spread_while_loading(team: Team, precision: TrainingPrecision) -> Any:
     """Make `from_pretrained` give each worker its part of the weights only, for ZeRO-3.
 
+    transformers keeps to it for as long as anything refers to the result: a process that has done
+    it is for no other strategy.
+
     Returns:
         An object that must be kept for as long as the model is to be loaded and used.
     """

@@ -18,6 +18,8 @@ VERBS = {
     "serve": "serve a base model and its adapters here, with OpenAI's API",
     "finetune": "run only the fine-tune stage of a sweep",
     "adapters": "list, show, verify, merge or push what was fine-tuned",
+    "bench": "load-test any OpenAI-compatible server, nothing else needed",
+    "calibrate": "measure how far the load generator can be trusted on this machine",
     "recommend": "say which configuration meets given limits, and with what chance",
     "compare": "say what changed between two result sets beyond noise; a gate for CI",
     "aa": "measure one cell of a sweep under two names, which must show no difference",

@@ -25,8 +25,11 @@ ADVICE = {
     "connect": "is the server up, and are host and port those of the URL?",
     "tls": "for a certificate of your own set SSL_CERT_FILE to its authority; "
     "for a server without TLS write http://",
-    "timeout": "the server is overloaded or never ends an answer: lower the load, "
-    "or allow more with --timeout",
+    "timeout": "the server is overloaded, or never ends an answer: lower the load, "
+    "or allow more time with --timeout",
+    "closed_early": "the server broke off: its log should say why",
+    "server_error": "the server failed while it answered: its log should say why",
+    "too_long": "is --max-tokens heeded by the server?",
     "model_refused": "give the name that the server knows the model by with --model",
     "html": "the URL must be the API's root with its version, such as http://host:8000/v1",
     "http_401": "give the variable that holds the API key with --api-key-env",

@@ -1,0 +1,74 @@
+"""`medsweep calibrate`: how far the load generator can be trusted on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from medsweep.errors import EXIT_DONE, InputError
+
+if TYPE_CHECKING:
+    from medsweep.loadgen.calibrate import Calibration
+
+# Measured requests for each that is in flight: 6 s of load.
+_REQUESTS_PER_WORKER = 15
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("--concurrency", default="1,8,64", metavar="N,N", help="default: 1,8,64")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure a server of known timing, and print by how much the client is off."""
+    from medsweep.loadgen.calibrate import calibrate_fleet, highest_honest_rate
+    from medsweep.loadgen.fleet import Fleet, cores, processes_for
+    from medsweep.loadgen.spec import LoadPoint
+
+    try:
+        concurrencies = [int(text) for text in options.concurrency.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--concurrency {options.concurrency}: whole numbers, separated by commas"
+        ) from None
+    points = [LoadPoint(concurrency=concurrency) for concurrency in concurrencies]
+    with Fleet(processes_for(points)) as fleet:
+        found = calibrate_fleet(fleet, concurrencies, requests_per_worker=_REQUESTS_PER_WORKER)
+        rate, is_limit = highest_honest_rate(fleet, found)
+    if options.json:
+        result = {
+            "cores": cores(),
+            "processor": platform.processor() or platform.machine(),
+            "points": [{**asdict(each), "client_limited": each.client_limited} for each in found],
+            "highest_honest_requests_per_s": rate,
+            "limit_found": is_limit,
+        }
+        print(json.dumps(result, indent=2))
+    else:
+        _show(found)
+        print(
+            f"\nhighest honest rate: {'' if is_limit else 'at least '}{rate:.0f} requests/s of 32 "
+            f"tokens, on {cores():g} cores that the server shares"
+        )
+    return EXIT_DONE
+
+
+def _show(found: list[Calibration]) -> None:
+    print("a server with 50 ms to the first of 32 tokens and 10 ms between them, on this machine")
+    print("concurrency  TTFT bias  p99 error  ITL bias  p99 error  of ideal requests/s")
+    for each in found:
+        share = each.requests_per_s / each.ideal_requests_per_s
+        print(
+            f"{each.concurrency:>11}  {_ms(each.ttft_bias_s)}  {_ms(each.ttft_p99_error_s)}"
+            f" {_ms(each.itl_bias_s)}  {_ms(each.itl_p99_error_s)}  {share:>19.1%}"
+            + ("  client limited" if each.client_limited else "")
+        )
+
+
+def _ms(seconds: float | None) -> str:
+    return "       -" if seconds is None else f"{seconds * 1e3:6.2f} ms"

@@ -1,0 +1,108 @@
+"""The table of a load test as it grows, and the line below it that says how far the test is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.bench_files import notes
+from medsweep.loadgen.failures import kinds_of
+from medsweep.loadgen.fleet import Progress
+from medsweep.loadgen.spec import LoadPoint
+
+COLUMNS = (
+    ("load", 16),
+    ("ok/sent", 11),
+    ("TTFT ms mean", 12),
+    ("p95", 8),
+    ("TPOT ms", 8),
+    ("E2E s mean", 10),
+    ("p95", 7),
+    ("req/s", 8),
+    ("tokens/s", 9),
+)
+# Without a terminal a line that is not rewritten comes this often.
+_PLAIN_EVERY_S = 10.0
+
+
+class Live:
+    """Prints a row for every load point that has ended, and how far the present one is.
+
+    Args:
+        total: load points and repeats to come; None if that is not known.
+        rows: where rows go.
+        progress: where the passing line goes.
+    """
+
+    def __init__(
+        self, total: int | None, rows: TextIO | None = None, progress: TextIO | None = None
+    ) -> None:
+        self._total = total
+        self._rows, self._progress = rows or sys.stdout, progress or sys.stderr
+        self._rewrites = self._progress.isatty()
+        self._done = 0
+        self._said_s = time.monotonic()
+        self._rows.write(_line([name for name, _ in COLUMNS]))
+        self._rows.flush()
+
+    def show(self, point: LoadPoint, repeat: int, progress: Progress) -> None:
+        """Say how far a load point is: on a terminal in one line that is rewritten."""
+        now_s = time.monotonic()
+        if not self._rewrites and now_s - self._said_s < _PLAIN_EVERY_S:
+            return
+        self._said_s = now_s
+        total = point.measured_requests
+        ended = progress.by_status.total()
+        of = f" of {total + point.warmup_requests}" if total is not None else ""
+        place = f"{self._done + 1}" + (f"/{self._total}" if self._total else "")
+        text = f"[{place}] {point.name} repeat {repeat}: {ended}{of} ended"
+        text += f", {progress.in_flight} in flight"
+        if progress.failed:
+            text += f", {progress.failed} failed ({kinds_of(progress.by_status)})"
+        self._progress.write(f"\r\x1b[K{text}" if self._rewrites else f"{text}\n")
+        self._progress.flush()
+
+    def add(self, measured: Measured) -> None:
+        """Print the row of a load point that has ended, and its notes below."""
+        self._done += 1
+        if self._rewrites:
+            self._progress.write("\r\x1b[K")
+            self._progress.flush()
+        found = measured.figures
+        latencies = found.latencies
+        self._rows.write(
+            _line(
+                [
+                    measured.point.name,
+                    f"{found.ok}/{found.sent}",
+                    _figure(latencies["ttft"].mean, 1e3),
+                    _figure(latencies["ttft"].p95, 1e3),
+                    _figure(latencies["tpot"].mean, 1e3),
+                    _figure(latencies["e2e"].mean, 1.0, 3),
+                    _figure(latencies["e2e"].p95, 1.0, 3),
+                    _figure(found.requests_per_s, 1.0, 2),
+                    _figure(found.output_tokens_per_s, 1.0),
+                ]
+            )
+        )
+        failed = found.failed_by_kind or found.unmeasured_failed_by_kind
+        said = [f"failed: {kinds_of(failed)}"] if found.failed_by_kind else []
+        if measured.met is not None:
+            said.append("meets the objectives" if measured.met else "misses the objectives")
+        for text in (*said, *notes(measured)):
+            self._rows.write(f"    {text}\n")
+        self._rows.flush()
+
+
+def _line(cells: Sequence[str]) -> str:
+    first, *others = zip(cells, (width for _, width in COLUMNS), strict=True)
+    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return "  ".join(padded).rstrip() + "\n"
+
+
+def _figure(value: float | None, scale: float, digits: int = 1) -> str:
+    """Return a number, or a dash where there are too few requests behind it."""
+    return "-" if value is None else f"{value * scale:.{digits}f}"

@@ -1,0 +1,168 @@
+"""Load-test a server: every load point in every repeat, each to its figures."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from medsweep.loadgen.calibrate import (
+    HIGHEST_CONCURRENCY,
+    TRUTH,
+    Calibration,
+    calibrate_fleet,
+)
+from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.figures import Figures, figures_of
+from medsweep.loadgen.fleet import Fleet, Progress
+from medsweep.loadgen.objective import Objective
+from medsweep.loadgen.spec import LoadJob, LoadPoint
+from medsweep.loadgen.spool import Spool
+from medsweep.metrics.definitions import RequestRecord
+
+# A client that sends on average later than this, or than this share of the time to first text,
+# was not able to make the load that was asked for.
+_LATE_S, _LATE_SHARE = 0.005, 0.05
+# A rate that is so close to what a concurrency can give is that concurrency.
+_ABOUT = 0.95
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One load point in one repeat.
+
+    Attributes:
+        point: the load.
+        repeat: counted from 1.
+        figures: what was measured.
+        ended_early: why it was not measured to its end; None if it was.
+        gave_up: whether that was because too much failed.
+        met: whether it meets the objectives; None without any.
+        ended_at: UTC time of its end, as in ISO 8601.
+        calibration: the client's own error at such a load; None before it was taken.
+    """
+
+    point: LoadPoint
+    repeat: int
+    figures: Figures
+    ended_early: str | None = None
+    gave_up: bool = False
+    met: bool | None = None
+    ended_at: str = ""
+    calibration: Calibration | None = None
+
+    @property
+    def client_limited(self) -> bool:
+        """Whether the client, and not the server, may have set the figures."""
+        limited = self.calibration is not None and self.calibration.client_limited
+        delay_s = self.figures.latencies["dispatch_delay"].mean or 0.0
+        ttft_s = self.figures.latencies["ttft"].mean or 0.0
+        return limited or delay_s > max(_LATE_S, _LATE_SHARE * ttft_s)
+
+    @property
+    def like_concurrency(self) -> int:
+        """Concurrency at which the calibration server makes the client work as hard as this did.
+
+        By requests and by tokens a second, whichever is more. Rounded up to a power of two where
+        it is not the load's own, so that few calibrations serve many points.
+        """
+        own = self.point.concurrency or 1
+        requests = (self.figures.requests_per_s or 0) * TRUTH.service_s
+        tokens = (self.figures.output_tokens_per_s or 0) * TRUTH.service_s / TRUTH.tokens
+        like = max(requests, tokens)
+        if own < like * _ABOUT:
+            own = 2 ** math.ceil(math.log2(like))
+        return min(own, HIGHEST_CONCURRENCY)
+
+
+@dataclass
+class Bench:
+    """A load test.
+
+    Attributes:
+        job: what to send; its point is replaced by each that is measured.
+        fleet: who sends.
+        objectives: what each point is judged by.
+        spool_folder: where records lie while they are needed; None for the system's place.
+        on_progress: called some times a second with the point, the repeat and how far it is.
+        on_records: called with each point, its repeat and its records before they are dropped.
+    """
+
+    job: LoadJob
+    fleet: Fleet
+    objectives: Sequence[Objective] = ()
+    spool_folder: Path | None = None
+    on_progress: Callable[[LoadPoint, int, Progress], None] = lambda *_: None
+    on_records: Callable[[LoadPoint, int, Iterable[RequestRecord]], None] = lambda *_: None
+    measured: list[Measured] = field(default_factory=list)
+
+    def measure(
+        self, point: LoadPoint, repeat: int = 1, *, hopeless_ends: bool = False
+    ) -> Measured:
+        """Measure one load point.
+
+        Args:
+            point: the load.
+            repeat: counted from 1; arrivals and order of the prompts differ between repeats.
+            hopeless_ends: end it as soon as an objective cannot be met any more.
+        """
+        limits = tuple(each.limit for each in self.objectives if each.limit is not None)
+        watched = [each for each in self.objectives if each.limit is not None]
+        early: str | None = None
+        gave_up = False
+
+        def look(progress: Progress) -> bool:
+            nonlocal early
+            self.on_progress(point, repeat, progress)
+            count = point.measured_requests
+            if hopeless_ends and count is not None:
+                for objective, late in zip(watched, progress.late, strict=True):
+                    if objective.hopeless(late, count):
+                        early = f"{objective.name} cannot be met: {late} of {count} requests missed"
+            return early is None
+
+        job = replace(self.job, point=point, seed=self.job.seed * 1000 + repeat, limits=limits)
+        with Spool(self.spool_folder) as spool:
+            try:
+                self.fleet.run(job, spool.write, look)
+            except LoadAborted as error:
+                early, gave_up = str(error), True
+            found = figures_of(spool, self.objectives)
+            self.on_records(point, repeat, spool)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        met = self._met(found) and early is None if self.objectives else None
+        self.measured.append(Measured(point, repeat, found, early, gave_up, met, now))
+        return self.measured[-1]
+
+    def _met(self, found: Figures) -> bool:
+        return found.ok > 0 and all(
+            objective.met(found.latencies[objective.latency], late, found.sent)
+            for objective, late in zip(self.objectives, found.late, strict=True)
+        )
+
+    def calibrate(self) -> None:
+        """Add to every point the client's own error at such a load."""
+        wanted = sorted({each.like_concurrency for each in self.measured if each.figures.ok})
+        found = {each.concurrency: each for each in calibrate_fleet(self.fleet, wanted)}
+        self.measured = [
+            replace(each, calibration=found.get(each.like_concurrency)) for each in self.measured
+        ]
+
+
+def visits(points: Sequence[LoadPoint], repeats: int, seed: int) -> list[tuple[LoadPoint, int]]:
+    """Return every point in every repeat, in the order in which they are measured.
+
+    With several repeats the points are shuffled within each, so that a drift of the machine does
+    not become a property of a point.
+    """
+    rng = random.Random(seed)  # noqa: S311 an order, not a secret
+    order = []
+    for repeat in range(1, repeats + 1):
+        turn = list(points)
+        if repeats > 1:
+            rng.shuffle(turn)
+        order += [(point, repeat) for point in turn]
+    return order

@@ -1,0 +1,49 @@
+"""The highest rate that meets an objective, by bisection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+# Where doubling and halving give up.
+_HIGHEST_RPS = 1e5
+_LOWEST_RPS = 1e-3
+
+
+def find_max(
+    meets: Callable[[float], bool], *, start_rps: float = 1.0, closeness: float = 0.05
+) -> tuple[float | None, float | None]:
+    """Return the highest rate that meets the objective and the lowest that does not.
+
+    Doubles the rate until it misses, or halves it until it meets, then halves what lies between
+    on a scale of ratios, since a capacity may be anything from a request a minute to thousands a
+    second.
+
+    Args:
+        meets: measures one rate, in requests per second, and tells whether the objective is met.
+        start_rps: where to begin.
+        closeness: ends when the two rates are within this ratio.
+
+    Returns:
+        Both rates in requests per second. None for the first: not even the lowest rate tried
+        meets it. None for the second: the highest rate tried still does.
+    """
+    highest: float | None = None
+    lowest_missed: float | None = None
+    rate = start_rps
+    while (highest is None or lowest_missed is None) and _LOWEST_RPS <= rate <= _HIGHEST_RPS:
+        if meets(rate):
+            highest = rate
+            rate *= 2
+        else:
+            lowest_missed = rate
+            rate /= 2
+    if highest is None or lowest_missed is None:
+        return highest, lowest_missed
+    while lowest_missed / highest > 1 + closeness:
+        rate = math.sqrt(highest * lowest_missed)
+        if meets(rate):
+            highest = rate
+        else:
+            lowest_missed = rate
+    return highest, lowest_missed

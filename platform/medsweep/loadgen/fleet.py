@@ -1,0 +1,208 @@
+"""Several load generator processes that share one load."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+from medsweep.errors import StageError
+from medsweep.hardware.cgroup import cpu_quota
+from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.process import LoadProcess
+from medsweep.loadgen.spec import LoadJob, LoadPoint
+
+# One process keeps some thousand streams of a hundred chunks a second each honestly; well before
+# that a second one is the better use of an idle core.
+_STREAMS_PER_PROCESS = 256
+_RATE_PER_PROCESS = 500
+# From handing out the parts of a load to their common start.
+_LEAD_S = 0.05
+
+
+def cores() -> float:
+    """Return how many cores this process may keep busy."""
+    try:
+        count: float = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no affinity mask
+        count = os.cpu_count() or 1
+    quota = cpu_quota()
+    return count if quota is None else min(count, quota)
+
+
+def processes_for(points: Sequence[LoadPoint]) -> int:
+    """Return how many processes the greatest of these loads wants on this machine.
+
+    Half of the cores are left to whatever else runs here: with two cores that the server shares,
+    one process is more accurate than two.
+    """
+    wanted = max(
+        max((point.concurrency or 0) / _STREAMS_PER_PROCESS, _peak_rate(point) / _RATE_PER_PROCESS)
+        for point in points
+    )
+    return max(1, min(int(cores() // 2), math.ceil(wanted)))
+
+
+def _peak_rate(point: LoadPoint) -> float:
+    if point.due_s is None:
+        return point.rate or 0
+    return len(point.due_s) / max(point.due_s[-1], 1.0)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a load is, all processes together.
+
+    Attributes:
+        by_status: requests that have ended, of all phases.
+        in_flight: requests that have not.
+        late: for each limit of the job, measured requests that are over it or failed.
+    """
+
+    by_status: Counter[str]
+    in_flight: int
+    late: tuple[int, ...]
+
+    @property
+    def failed(self) -> int:
+        """Requests that have failed."""
+        return self.by_status.total() - self.by_status["ok"]
+
+
+class Fleet:
+    """A context manager around some load generator processes.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._stack = ExitStack()
+        self._processes: list[LoadProcess] = []
+
+    def __enter__(self) -> Self:
+        for _ in range(self.count):
+            self._processes.append(self._stack.enter_context(LoadProcess()))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def run(
+        self,
+        job: LoadJob,
+        take_line: Callable[[bytes], None],
+        on_progress: Callable[[Progress], bool] = lambda _: True,
+    ) -> bool:
+        """Run one load point; its parts start together and end together.
+
+        Args:
+            job: what to send, as if one process did.
+            take_line: called with the JSON line of each record.
+            on_progress: called some times a second; returns False to have the load dropped.
+
+        Returns:
+            Whether it ran to its end.
+
+        Raises:
+            LoadAborted: too many requests failed.
+            StageError: a process died.
+        """
+        parts = min(self.count, job.point.concurrency or self.count)
+        processes = self._processes[:parts]
+        if parts > 1:
+            for process in processes:
+                process.wait_ready()
+            job = replace(job, start_s=time.perf_counter() + _LEAD_S)
+        inbox: SimpleQueue[tuple[int, bytes | StageError]] = SimpleQueue()
+        for place, process in enumerate(processes):
+            part = replace(job, shard=place, shards=parts)
+            threading.Thread(target=_read, args=(place, process, part, inbox), daemon=True).start()
+        return _Run(processes, take_line, on_progress, len(job.limits)).until_over(inbox)
+
+
+class _Run:
+    def __init__(
+        self,
+        processes: Sequence[LoadProcess],
+        take_line: Callable[[bytes], None],
+        on_progress: Callable[[Progress], bool],
+        limits: int,
+    ) -> None:
+        self._processes = processes
+        self._take_line, self._on_progress = take_line, on_progress
+        self._limits = limits
+        self._progress: dict[int, dict[str, Any]] = {}
+        self._unmeasured = len(processes)
+        self._dropped = False
+
+    def until_over(self, inbox: SimpleQueue[tuple[int, bytes | StageError]]) -> bool:
+        running = len(self._processes)
+        failure: StageError | None = None
+        while running:
+            place, line = inbox.get()
+            if isinstance(line, StageError):
+                running -= 1
+                failure = failure or line
+                self._stop(drop=True)
+            elif line.startswith(b'{"record"'):
+                self._take_line(line)
+            else:
+                message = json.loads(line)
+                running -= "done" in message or "aborted" in message
+                if "aborted" in message and not self._dropped:
+                    failure = failure or LoadAborted(message["aborted"])
+                    self._stop(drop=True)
+                self._take_news(place, message)
+        if failure is not None:
+            raise failure
+        return not self._dropped
+
+    def _take_news(self, place: int, message: dict[str, Any]) -> None:
+        if "measured" in message:
+            self._unmeasured -= 1
+            if self._unmeasured == 0 and len(self._processes) > 1:
+                self._stop(drop=False)
+        elif "progress" in message:
+            self._progress[place] = message["progress"]
+            parts = self._progress.values()
+            progress = Progress(
+                by_status=sum((Counter(part["by_status"]) for part in parts), Counter()),
+                in_flight=sum(part["in_flight"] for part in parts),
+                late=tuple(sum(part["late"][n] for part in parts) for n in range(self._limits)),
+            )
+            if not self._on_progress(progress) and not self._dropped:
+                self._stop(drop=True)
+
+    def _stop(self, *, drop: bool) -> None:
+        self._dropped |= drop
+        for process in self._processes:
+            process.stop(drop=drop)
+
+
+def _read(
+    place: int,
+    process: LoadProcess,
+    job: LoadJob,
+    inbox: SimpleQueue[tuple[int, bytes | StageError]],
+) -> None:
+    try:
+        for line in process.lines(job):
+            inbox.put((place, line))
+    except StageError as error:
+        inbox.put((place, error))

@@ -1,0 +1,109 @@
+"""A service level objective such as `ttft_p95=0.5s`, and when it can no longer be met."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from medsweep.errors import InputError, UnknownName
+from medsweep.loadgen.spec import Limit
+from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.latency import Summary
+from medsweep.metrics.statistics import percentile_floor
+
+Latency = Literal["ttft", "tpot", "e2e"]
+_QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+_STATISTICS = ("mean", *_QUANTILES, "max")
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a load point must meet.
+
+    Attributes:
+        latency: which latency.
+        statistic: `mean`, `max` or a percentile of it.
+        limit_s: the most that it may be, in seconds; a single request within it counts as goodput.
+    """
+
+    latency: Latency
+    statistic: str
+    limit_s: float
+
+    @property
+    def name(self) -> str:
+        """As it is written: `ttft_p95=0.5s`."""
+        return f"{self.latency}_{self.statistic}={self.limit_s:g}s"
+
+    @property
+    def least_requests(self) -> int:
+        """How many measured requests the statistic wants."""
+        quantile = _QUANTILES.get(self.statistic)
+        return 1 if quantile is None else percentile_floor(quantile)
+
+    @property
+    def limit(self) -> Limit | None:
+        """What can be watched while the load runs; None where only the end tells."""
+        if self.latency == "tpot" or self.statistic == "mean":
+            return None
+        return Limit(self.latency, self.limit_s)
+
+    def met_by(self, record: RequestRecord) -> bool:
+        """Whether one request was answered within the limit.
+
+        An answer of one token has no time per token, and so none that is too long.
+        """
+        value_s = getattr(record, f"{self.latency}_s")
+        if record.status != "ok":
+            return False
+        return self.latency == "tpot" if value_s is None else bool(value_s <= self.limit_s)
+
+    def hopeless(self, late: int, requests: int) -> bool:
+        """Whether so many late requests mean that the objective is missed, whatever comes.
+
+        Args:
+            late: requests over the limit, or failed.
+            requests: how many will have been measured in the end.
+        """
+        if self.statistic == "mean":
+            return False
+        quantile = _QUANTILES.get(self.statistic, 1.0)
+        # Of n values in order, the quantile lies at place (n - 1) q counted from 0, or between that
+        # and the next; once as many are late as lie at or above it, it is late itself.
+        return late >= requests - math.floor((requests - 1) * quantile)
+
+    def met(self, summary: Summary, late: int, requests: int) -> bool:
+        """Whether a whole load point met it; failed requests count as late."""
+        value_s = getattr(summary, self.statistic)
+        if value_s is None or value_s > self.limit_s:
+            return False
+        return not self.hopeless(late, requests)
+
+
+def parse_objective(text: str) -> Objective:
+    """Return the objective that a text such as `ttft_p95=0.5s` or `e2e_p99=800ms` states.
+
+    Raises:
+        InputError: it is not of that form, or has no unit.
+        UnknownName: there is no such latency or statistic.
+    """
+    found = re.fullmatch(r"([a-z0-9]+)_([a-z0-9]+)=([0-9.eE+-]+?)([a-z]*)", text.strip())
+    if found is None:
+        raise InputError(f"--slo {text!r}: write latency, statistic and limit as in ttft_p95=0.5s")
+    latency, statistic, number, unit = found.groups()
+    if latency not in get_args(Latency):
+        raise UnknownName("latency of --slo", latency, get_args(Latency))
+    if statistic not in _STATISTICS:
+        raise UnknownName("statistic of --slo", statistic, _STATISTICS)
+    if unit not in _UNITS_S:
+        raise InputError(f"--slo {text!r}: give the limit a unit: s, ms or us")
+    try:
+        limit_s = float(number) * _UNITS_S[unit]
+    except ValueError:
+        raise InputError(f"--slo {text!r}: {number!r} is not a number") from None
+    if not 0 < limit_s < math.inf:
+        raise InputError(f"--slo {text!r}: the limit must be above 0")
+    return Objective(latency, statistic, limit_s)  # type: ignore[arg-type]

@@ -92,8 +92,8 @@ def run(options: argparse.Namespace) -> int:
     key = read_key(options.api_key_file)
     require_key(options.host, key)
 
-    def ready(url: str, models: list[str]) -> None:
-        print(f"serving {url}/v1 with {config.engine}: {', '.join(models)}", flush=True)
+    def ready(url: str) -> None:
+        print(f"serving at {url}/v1; what there is: {url}/v1/models", flush=True)
         print("Ctrl-C ends it when what has been asked is answered", flush=True)
 
     serve_here(config, host=options.host, port=options.port, key=key, ready=ready)

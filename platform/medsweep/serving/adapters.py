@@ -68,9 +68,9 @@ class AdapterPool:
         self._loads = 0
         self._in_memory = 0
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Return the base model's name, then those of all adapters, loaded or not."""
-        self._shelf.look()
+        await asyncio.to_thread(self._shelf.look)
         return [self._base, *self._shelf.names()]
 
     async def check(self) -> None:

@@ -25,7 +25,7 @@ STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"
 class Answering(Protocol):
     """The half of an engine that requests need; it may be in another process."""
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Return the names that requests may use: the base model's first, then the adapters'."""
         ...
 

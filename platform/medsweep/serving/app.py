@@ -87,7 +87,7 @@ def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> No
 
     @app.get(f"{prefix}/models", responses=_errors(404))
     async def models(request: Request) -> JSONResponse:
-        return JSONResponse(model_list((await engine_of(request)).models()))
+        return JSONResponse(model_list(await (await engine_of(request)).models()))
 
     @app.post(f"{prefix}/chat/completions", response_class=JSONResponse, responses=errors)
     async def chat(request: Request, body: ChatRequest) -> Response:

@@ -19,7 +19,7 @@ def serve_here(
     host: str,
     port: int,
     key: str | None,
-    ready: Callable[[str, list[str]], None],
+    ready: Callable[[str], None],
 ) -> None:
     """Serve until a signal comes, then answer what has been asked and return.
 
@@ -28,7 +28,7 @@ def serve_here(
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         key: API key; None asks for none.
-        ready: called with the URL and the names of the models when requests are answered.
+        ready: called with the URL when requests are answered.
 
     Raises:
         InputError: there is nothing to serve, or it does not belong together.
@@ -61,7 +61,7 @@ def serve_here(
                 listener,
                 limits=config.limits,
                 start=engine.warm_up,
-                ready=lambda url: ready(url, engine.models()),
+                ready=ready,
             )
         finally:
             engine.close()

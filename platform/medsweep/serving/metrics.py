@@ -55,7 +55,7 @@ def _times(name: str, meaning: str) -> Metric:
     return Metric(f"{name}_seconds", "histogram", meaning, ("model",), TIMES_S)
 
 
-METRICS = (
+REQUEST_METRICS = (
     Metric("requests", "counter", "Requests by how they ended", ("model", "outcome")),
     _times("queue", "From a request's arrival to the beginning of its prefill"),
     _times("prefill", "From there to the first token, in the engine"),
@@ -73,6 +73,10 @@ METRICS = (
     Metric("output_tokens", "counter", "Tokens of answers, of cancelled ones too", ("model",)),
     Metric("running", "gauge", "Requests that are being answered"),
     Metric("queued", "gauge", "Requests that wait for a place"),
+)
+"""What the process that takes requests knows."""
+
+ADAPTER_METRICS = (
     Metric("adapters_loaded", "gauge", "Adapters in memory"),
     Metric("adapter_loads", "counter", "Adapters loaded, by how it went", ("outcome",)),
     Metric("adapter_evictions", "counter", "Adapters put out of memory to make room"),
@@ -84,6 +88,9 @@ METRICS = (
         TIMES_S,
     ),
 )
+"""What the process that holds the model knows."""
+
+METRICS = REQUEST_METRICS + ADAPTER_METRICS
 """Everything that a server reports. Dashboards and the reference page read it here."""
 
 
@@ -96,15 +103,19 @@ class Sink(Protocol):
 
 
 class PrometheusSink:
-    """A registry of its own, for a `/metrics` route."""
+    """A registry of its own, for a `/metrics` route.
 
-    def __init__(self) -> None:
+    Args:
+        metrics: those that are written here.
+    """
+
+    def __init__(self, metrics: Sequence[Metric] = METRICS) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self._registry = CollectorRegistry()
         self._parents: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
-        for metric in METRICS:
+        for metric in metrics:
             arguments: dict[str, Any] = {"registry": self._registry}
             if metric.kind == "histogram":
                 arguments["buckets"] = metric.buckets
@@ -132,13 +143,17 @@ class PrometheusSink:
 
 
 class RaySink:
-    """Ray's metrics, which its agents export on every node with a `ray_` before the names."""
+    """Ray's metrics, which its agents export on every node with a `ray_` before the names.
 
-    def __init__(self) -> None:
+    Args:
+        metrics: those that are written here.
+    """
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
         from ray.util.metrics import Counter, Gauge, Histogram
 
         self._metrics: dict[str, Any] = {}
-        for metric in METRICS:
+        for metric in metrics:
             arguments: dict[str, Any] = {"tag_keys": metric.labels}
             if metric.kind == "histogram":
                 arguments["boundaries"] = list(metric.buckets)

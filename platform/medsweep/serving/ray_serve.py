@@ -115,10 +115,11 @@ class _Engines:
 
             try:
                 handle = serve.get_app_handle(served)
-                names = await handle.models.remote()
+                remote = RemoteEngine(handle)
+                await remote.models()
             except RayServeException:
                 raise UnknownName("served cell", served, self._known) from None
-            self._known[served] = RemoteEngine(handle, names)
+            self._known[served] = remote
         return self._known[served]
 
 
@@ -201,6 +202,8 @@ def _engine(deployed: Deployed) -> Any:
         logging_config=_quiet(),
         ray_actor_options={
             "num_cpus": deployed.profile.cpus,
+            # Ray hides the GPUs of a node from whoever does not ask for them.
+            "num_gpus": deployed.profile.gpus,
             "label_selector": deployed.profile.labels,
         },
     )(EngineReplica).bind(deployed)

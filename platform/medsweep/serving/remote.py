@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from medsweep.serving.protocol import Delta, Generation
@@ -17,24 +17,20 @@ class RemoteEngine:
 
     Args:
         handle: Ray Serve's handle of the engine's deployment.
-        models: the names that it answered to when it was asked last.
     """
 
-    def __init__(self, handle: Any, models: Sequence[str] = ()) -> None:
-        self._handle, self._models = handle, list(models)
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
         self._streaming = handle.options(stream=True)
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Return every name that requests may use."""
-        return self._models
-
-    async def refresh(self) -> None:
-        """Ask which names there are now."""
-        self._models = await self._handle.models.remote()
+        names: list[str] = await self._handle.models.remote()
+        return names
 
     async def check(self) -> None:
         """Have it generate one token."""
-        await self._handle.check.remote()
+        await self._handle.check_health.remote()
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer; cancel it if nobody takes them any more."""

@@ -10,12 +10,15 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from medsweep.clock import MonotonicClock
 from medsweep.errors import InputError, UnknownName
+from medsweep.serving.answer import Answering
 from medsweep.serving.app import build_app
-from medsweep.serving.engines.null import NullEngine
+from medsweep.serving.config import ServeConfig
 from medsweep.serving.limits import Limits
 from medsweep.serving.metrics import PrometheusSink, ServerMetrics
-from medsweep.serving.protocol import Delta, Engine, Generation, Start
+from medsweep.serving.protocol import Delta, Generation, Start
+from medsweep.serving.service import open_service
 
 SECRET = "patient-7731-has-gout"
 """Text of a prompt that no error message may hold."""
@@ -23,6 +26,8 @@ SECRET = "patient-7731-has-gout"
 
 class ScriptedEngine:
     """Answers as the name of the model says, and remembers what it was asked."""
+
+    known = ("good", "refuses", "breaks-first", "breaks-later", "endless", "waits")
 
     def __init__(self) -> None:
         self.asked: list[Generation] = []
@@ -32,13 +37,13 @@ class ScriptedEngine:
         self.healthy = True
         self.go_on = asyncio.Event()
 
-    def models(self) -> list[str]:
-        return ["good", "refuses", "breaks-first", "breaks-later", "endless", "waits"]
+    async def models(self) -> list[str]:
+        return list(self.known)
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         self.asked.append(request)
-        if request.model not in self.models():
-            raise UnknownName("model", request.model, self.models())
+        if request.model not in self.known:
+            raise UnknownName("model", request.model, self.known)
         if request.model == "refuses":
             raise InputError("the prompt has 9 tokens and max_tokens is 5; together they may be 8")
         if request.model == "breaks-first":
@@ -75,9 +80,10 @@ def scripted() -> ScriptedEngine:
 @pytest.fixture
 def app(scripted: ScriptedEngine) -> FastAPI:
     """The ingress of a sweep: several engines by the first part of the path."""
-    engines: dict[str, Any] = {"cell": scripted, "null-cell": NullEngine()}
+    null = open_service(ServeConfig(engine="null"), ServerMetrics([]), MonotonicClock())
+    engines: dict[str, Answering] = {"cell": scripted, "null-cell": null}
 
-    async def lookup(served: str) -> Engine:
+    async def lookup(served: str) -> Answering:
         if served not in engines:
             raise UnknownName("served cell", served, engines)
         return engines[served]
@@ -90,7 +96,7 @@ def serve_app(scripted: ScriptedEngine) -> Callable[..., FastAPI]:
     """Builds the application of one engine; give it limits and the rest of `build_app`'s."""
 
     def build(engine: Any = scripted, key: str | None = None, **limits: Any) -> FastAPI:
-        async def lookup(_: str) -> Engine:
+        async def lookup(_: str) -> Answering:
             return engine
 
         async def scrape() -> bytes:

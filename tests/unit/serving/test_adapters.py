@@ -102,7 +102,7 @@ async def settle(turns: int = 200) -> None:
 
 async def test_an_adapter_is_loaded_when_it_is_asked_for(shelf_of: Any) -> None:
     pool, engine, sink = make_pool(shelf_of("a b"), 2)
-    assert pool.models() == ["base", "a", "b"]
+    assert await pool.models() == ["base", "a", "b"]
     assert await ask(pool, "base") == "base base base "
     assert engine.loads == []
     assert await ask(pool, "a") == "a#1 a#1 a#1 "

@@ -126,7 +126,7 @@ async def test_an_engine_that_ends_too_early_is_a_fault(
     serve_app: Any, chat_call: Any, stream: bool
 ) -> None:
     class Short:
-        def models(self) -> list[str]:
+        async def models(self) -> list[str]:
             return ["short"]
 
         async def stream(self, request: Generation) -> AsyncIterator[Delta]:

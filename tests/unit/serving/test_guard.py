@@ -169,7 +169,7 @@ async def test_other_routes_and_methods_answer_in_openai_s_shape(client: Any) ->
 async def test_a_fault_of_our_own_is_500_and_its_text_goes_nowhere(
     client: Any, scripted: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> list[str]:
+    async def fail() -> list[str]:
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(scripted, "models", fail)

@@ -1,0 +1,39 @@
+"""The Ray Serve application that a RayService names: `import_path: jobs.serve:application`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import UnknownName
+from medsweep.serving.config import ServeConfig
+from medsweep.serving.ray_app import build_application
+from medsweep.sweep.finetune import adapter_folder
+from medsweep.sweep.resolve import resolve
+from medsweep.sweep.spec import SweepSpec
+
+
+def application(args: dict[str, Any]) -> Any:
+    """Return the application of a ServeConfig's fields, or of one cell of a sweep.
+
+    Args:
+        args: fields of ServeConfig. With `cell` (a key of the sweep in MEDSWEEP_SWEEP) and `out`
+            (the folder of results) the cell says what is served, and the others are further fields.
+    """
+    if "cell" not in args:
+        return build_application(ServeConfig.model_validate(args), None)
+    spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
+    plan = resolve(spec, fetches=False).plan  # the weights are fetched where the engine is
+    cells = {cell.key: cell for cell in plan.runnable}
+    if args["cell"] not in cells:
+        raise UnknownName("cell of this version's plan", args["cell"], cells)
+    cell = cells[args["cell"]]
+    folder = adapter_folder(Path(args["out"]) / spec.name, plan.adapters[cell.adapter])
+    fields = {
+        "base": cell.model.name,
+        "adapters": {folder.name: folder},
+        "engine": spec.serve.engine,
+        "dtype": cell.dtype,
+        "max_batch_size": spec.serve.max_batch_size,
+    }
+    further = {name: value for name, value in args.items() if name not in ("cell", "out")}
+    return build_application(ServeConfig.model_validate(fields | further), cell.profile)

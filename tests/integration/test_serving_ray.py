@@ -1,0 +1,127 @@
+"""The Ray Serve application on a real Ray: its API, clients that go, replicas that die, its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from medsweep.cluster.local import LocalCluster
+from medsweep.hardware.catalog import PROFILES
+from medsweep.serving.config import ServeConfig
+from medsweep.serving.ray_app import build_application
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+KEY = "key-of-the-test"
+APPLICATION = "served"
+LONG = 1500
+PROFILE = PROFILES["1xv100-1cpu"]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Where the null engine is served by Ray Serve, on a node with the profile's labels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSWEEP_API_KEY", KEY)
+        with LocalCluster() as cluster, cluster.nodes([PROFILE]):
+            from ray import serve
+            from ray.serve.config import HTTPOptions
+
+            options = HTTPOptions(host="127.0.0.1", port=cluster.port)
+            serve.start(proxy_location="HeadOnly", http_options=options)
+            limits = {"max_concurrent": 8, "max_queued": 2}
+            config = ServeConfig.model_validate({"engine": "null", "limits": limits})
+            serve.run(build_application(config, PROFILE), name=APPLICATION, route_prefix="/")
+            yield f"http://127.0.0.1:{cluster.port}"
+
+
+@pytest.fixture
+def sdk(url: str) -> openai.OpenAI:
+    """OpenAI's own client."""
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
+
+
+def streamed(sdk: openai.OpenAI, begun: threading.Semaphore, tokens: int = LONG) -> tuple[int, Any]:
+    """Stream an answer; the pieces that came, and why it ended."""
+    stream = sdk.completions.create(model="null", prompt="Why?", max_tokens=tokens, stream=True)
+    pieces, reason = 0, None
+    for chunk in stream:
+        pieces += 1
+        reason = chunk.choices[0].finish_reason
+        if pieces == 1:
+            begun.release()
+    return pieces, reason
+
+
+def engine_actor() -> Any:
+    import ray
+
+    named = ray.util.list_named_actors(all_namespaces=True)
+    [engine] = [actor for actor in named if f"{APPLICATION}#Engine#" in actor["name"]]
+    return ray.get_actor(**engine)
+
+
+def test_the_api_behind_ray(url: str, sdk: openai.OpenAI) -> None:
+    assert [model.id for model in sdk.models.list()] == ["null"]
+    answer = sdk.chat.completions.create(
+        model="null", messages=[{"role": "user", "content": "Why?"}], max_tokens=3
+    )
+    assert answer.choices[0].message.content == "null null null "
+    assert streamed(sdk, threading.Semaphore(0), 5) == (5, "length")
+    assert httpx.get(f"{url}/v1/models").status_code == 401
+    assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+    text = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
+    assert 'medsweep_server_requests_total{model="null",outcome="ok"} 2.0' in text
+    assert text.count("# TYPE medsweep_server_adapters_loaded gauge") == 1
+    assert text.count("# TYPE medsweep_server_running gauge") == 1
+
+
+def running(url: str) -> float:
+    text = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
+    [line] = [line for line in text.splitlines() if line.startswith("medsweep_server_running ")]
+    return float(line.split()[1])
+
+
+def test_a_client_that_goes_frees_its_place(url: str, sdk: openai.OpenAI) -> None:
+    stream = sdk.completions.create(model="null", prompt="Why?", max_tokens=4096, stream=True)
+    next(iter(stream))
+    assert running(url) == 1
+    stream.close()
+    while running(url) != 0:
+        pass
+    text = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
+    assert 'outcome="cancelled"} 1.0' in text
+
+
+def test_a_replica_that_dies_is_replaced_and_requests_go_on(sdk: openai.OpenAI) -> None:
+    import ray
+
+    begun = threading.Semaphore(0)
+    with ThreadPoolExecutor(8) as pool:
+        before = [pool.submit(streamed, sdk, begun) for _ in range(3)]
+        for _ in before:
+            begun.acquire()
+        ray.kill(engine_actor(), no_restart=True)
+        after = [pool.submit(streamed, sdk, begun, 5) for _ in range(4)]
+        for future in before:
+            with pytest.raises(openai.APIError, match="generation failed: Actor"):
+                future.result()
+        assert [future.result() for future in after] == [(5, "length")] * 4
+
+
+def test_deleting_the_application_loses_no_answer(sdk: openai.OpenAI) -> None:
+    from ray import serve
+
+    begun = threading.Semaphore(0)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(streamed, sdk, begun) for _ in range(4)]
+        for _ in answers:
+            begun.acquire()
+        serve.delete(APPLICATION)
+        assert [answer.result() for answer in answers] == [(LONG, "length")] * 4

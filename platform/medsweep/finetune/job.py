@@ -49,7 +49,8 @@ class FineTuneJob:
         packing: as in `Layout`.
         quantization: of the base weights while the adapter is trained.
         dtype: to compute in; `auto` goes by the compute capability.
-        gradient_checkpointing: compute activations twice instead of keeping them.
+        gradient_checkpointing: compute activations twice instead of keeping them; None where they
+            would not fit.
         strategy: of several workers.
         workers: how many `finetune_on` starts; None takes one for each GPU that is there, or one.
         patience, min_delta: as in `on_plateau`.
@@ -78,7 +79,7 @@ class FineTuneJob:
     packing: Packing = "bucketed"
     quantization: str = "none"
     dtype: str = "auto"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = None
     strategy: StrategyName = "ddp"
     workers: int | None = None
     patience: int | None = None

@@ -6,7 +6,7 @@ each of its matrices; a test compares the count with what is really saved. The r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from medsweep.hardware.profile import GIB
@@ -79,8 +79,8 @@ class Settings:
         return {
             "micro_batch_size": self.rows,
             "gradient_checkpointing": self.gradient_checkpointing,
-            "quantization": self.quantization,
             "strategy": self.strategy,
+            "quantization": self.quantization,
             "max_seq_length": self.width,
         }
 
@@ -111,11 +111,34 @@ def lora_weights(model: ModelSpec, rank: int, targets: tuple[str, ...]) -> int:
     return model.layers * rank * sum(inputs + outputs for inputs, outputs in sizes)
 
 
+def choose(model: ModelSpec, asked: Settings, available: int, *, free: Collection[str]) -> Settings:
+    """Return the settings with those that change time alone set to what fits.
+
+    Most rows at once first, then the same with activations computed again. Where nothing fits, the
+    last of these.
+
+    Args:
+        model: the base model.
+        asked: what was asked for; the most rows there can be.
+        available: memory of one worker, in bytes.
+        free: which may be chosen: `rows`, `gradient_checkpointing`.
+    """
+    again = [False, True] if "gradient_checkpointing" in free else [asked.gradient_checkpointing]
+    rows = [asked.rows]
+    while "rows" in free and rows[-1] > 1:
+        rows.append(rows[-1] // 2)
+    candidates = [
+        replace(asked, rows=count, gradient_checkpointing=each) for each in again for count in rows
+    ]
+    fitting = (each for each in candidates if finetune_memory(model, each).total <= available)
+    return next(fitting, candidates[-1])
+
+
 def settings_that_fit(model: ModelSpec, settings: Settings, available: int) -> Settings | None:
     """Return the settings nearest to these that fit, or None.
 
-    Cheapest first: fewer rows at once change nothing but time; computing activations again costs a
-    third more; quantizing and shorter sequences change what is learnt.
+    Cheapest first: fewer rows at once, activations computed again and weights spread over the
+    workers cost time alone; quantizing and shorter sequences change what is learnt.
 
     Args:
         model: the base model.
@@ -154,11 +177,11 @@ def _ever_smaller(settings: Settings) -> Iterator[Settings]:
     if not settings.gradient_checkpointing:
         settings = replace(settings, gradient_checkpointing=True)
         yield settings
-    if settings.quantization != "nf4":
-        settings = replace(settings, quantization="nf4")
-        yield settings
     if settings.workers > 1 and settings.strategy != "zero3":
         settings = replace(settings, strategy="zero3")
+        yield settings
+    if settings.quantization != "nf4":
+        settings = replace(settings, quantization="nf4")
         yield settings
     while settings.width >= 2 * SHORTEST_SUGGESTED:
         settings = replace(settings, width=settings.width // 2)

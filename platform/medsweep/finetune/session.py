@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import StageError
@@ -17,7 +17,7 @@ from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
 from medsweep.finetune.faults import naming_out_of_memory
 from medsweep.finetune.loop import EpochStats, Loop, Position
 from medsweep.finetune.lora import add_lora
-from medsweep.finetune.memory import Settings, advice, settings_that_fit
+from medsweep.finetune.memory import Settings, advice, choose
 from medsweep.finetune.order import Layout, plan_epoch
 from medsweep.finetune.schedule import Schedule, on_plateau
 from medsweep.finetune.strategy import make_strategy, trained
@@ -80,7 +80,7 @@ class Session:
             quantization=job.quantization,
             team=team,
             spread=job.strategy == "zero3",
-            gradient_checkpointing=job.gradient_checkpointing,
+            gradient_checkpointing=self.settings.gradient_checkpointing,
         )
         self.model = add_lora(
             base, rank=job.rank, alpha=job.alpha, dropout=job.dropout, targets=job.targets
@@ -126,7 +126,7 @@ class Session:
             self._checkpoints(self.job.checkpoints).remove()
 
     def _settings(self) -> Settings:
-        """Return what memory depends on, with as many rows at once as are asked for or fit."""
+        """Return what memory depends on; what was left open is chosen so that it fits."""
         job, team = self.job, self.team
         share = -(-job.batch_size // team.size)
         asked = Settings(
@@ -137,14 +137,16 @@ class Session:
             job.dropout,
             min(share, job.micro_batch_size or share),
             job.width,
-            job.gradient_checkpointing,
+            bool(job.gradient_checkpointing),
             job.strategy,
             team.size,
         )
-        if job.micro_batch_size:
-            return asked
-        fitting = settings_that_fit(job.weights.spec, asked, self.memory_bytes)
-        return replace(asked, rows=fitting.rows if fitting else 1)
+        left_open = {
+            "rows": job.micro_batch_size,
+            "gradient_checkpointing": job.gradient_checkpointing,
+        }
+        free = [name for name, value in left_open.items() if value is None]
+        return choose(job.weights.spec, asked, self.memory_bytes, free=free)
 
     def _steps(self, epoch: int) -> list[Any]:
         return plan_epoch(
@@ -238,6 +240,7 @@ class Session:
                 "truncated_pairs": sum(example.cut for example in self.lessons.learnt),
                 "pairs_without_room": self.lessons.without_room,
                 "micro_batch_size_used": self.settings.rows,
+                "gradient_checkpointing_used": self.settings.gradient_checkpointing,
                 "workers": self.team.size,
                 "precision": asdict(self.precision),
                 "resumed": self.resumed,

@@ -16,6 +16,7 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import choose_dtype, unsupported_reason
 from medsweep.models.spec import ModelSpec
+from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
 
 PAPER_MODELS = ("distilgpt2", "gemma-1.1-7b", "llama-3-8b", "llama-2-7b", "mistral-7b")
@@ -122,8 +123,9 @@ def make_plan(
         if dtype == "auto":
             dtype = choose_dtype(model, profile.accelerator)
         # A stand-in is checked as what it is: that is what runs.
-        no_weights = (barred or {}).get(model.name)
-        refused = no_weights or unsupported_reason(
+        where = _finetune_profile(spec, model, pairs, host)
+        no_adapter = (barred or {}).get(model.name) or finetune_refusal(spec.finetune, model, where)
+        refused = no_adapter or unsupported_reason(
             model, profile, dtype=dtype, quantization=QUANTIZATION, engine=spec.serve.engine
         )
         key = _key(
@@ -135,13 +137,12 @@ def make_plan(
                 "serve": spec.serve.model_dump(),
                 "load": spec.load.model_dump(),
                 "keep_text": spec.texts_kept,
-                # Refused for this, a cell is another cell than when the weights can be had.
-                "no_weights": no_weights,
+                # Refused for this, a cell is another cell than when the adapter can be had.
+                "no_adapter": no_adapter,
             }
         )
         cells.append(Cell(model, profile, dtype, adapter, key, refused))
         if refused is None and adapter not in adapters:
-            where = _finetune_profile(spec, model, pairs, host)
             adapters[adapter] = AdapterPlan(model, where, adapter)
     random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
     return Plan(tuple(cells), adapters)

@@ -35,7 +35,8 @@ class FineTuneSpec(Closed):
             row, `padded` pads each to max_seq_length, as the paper did.
         quantization: of the base weights while the adapter is trained; needs the extra `quant`.
         dtype: to compute in; `auto` goes by the GPU's compute capability.
-        gradient_checkpointing: compute activations twice instead of keeping them.
+        gradient_checkpointing: compute activations twice instead of keeping them; None does so
+            where they would not fit.
         strategy: of several workers; zero2 and zero3 need the extra `deepspeed`.
         workers: None takes one for each GPU that is there, or one without any.
         checkpoint_steps: optimizer steps between checkpoints, besides one at each epoch's end.
@@ -59,7 +60,7 @@ class FineTuneSpec(Closed):
     packing: Literal["bucketed", "packed", "padded"] = "bucketed"
     quantization: Literal["none", "int8", "nf4"] = "none"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = None
     strategy: Literal["ddp", "zero2", "zero3"] = "ddp"
     workers: int | None = Field(default=None, ge=1)
     checkpoint_steps: int = Field(default=50, ge=1)

@@ -7,6 +7,7 @@ from medsweep.finetune.memory import (
     Settings,
     _mlp_size,
     advice,
+    choose,
     finetune_memory,
     lora_weights,
     settings_that_fit,
@@ -77,6 +78,23 @@ def test_the_paper_s_recipe_fits_where_the_paper_ran_it() -> None:
     small = MODELS["distilgpt2"]
     one = Settings("float16", "none", 16, small.lora_targets, 0.25, 1, 1024)
     assert settings_that_fit(small, one, 16 * GIB) == one
+
+
+def test_what_is_left_open_is_chosen_so_that_it_fits() -> None:
+    free = ["rows", "gradient_checkpointing"]
+    asked = settings()
+    roomy = finetune_memory(LLAMA, asked).total
+    assert choose(LLAMA, asked, roomy, free=free) == asked
+    assert choose(LLAMA, asked, roomy - 1, free=free) == settings(rows=4)
+    again = choose(LLAMA, asked, 40 * GIB, free=free)
+    # On an A100 one row does not fit either, so activations are computed again, for more rows.
+    assert again.gradient_checkpointing
+    assert again.rows > 1
+    assert finetune_memory(LLAMA, again).total <= 40 * GIB
+    # What was asked for stays, whether it fits or not.
+    assert choose(LLAMA, asked, GIB, free=[]) == asked
+    assert choose(LLAMA, asked, GIB, free=["rows"]) == settings(rows=1)
+    assert choose(LLAMA, asked, GIB, free=free) == settings(rows=1, gradient_checkpointing=True)
 
 
 def test_the_cheapest_change_comes_first() -> None:

@@ -1,0 +1,61 @@
+from typing import Any
+
+import pytest
+
+from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.models.catalog import MODELS
+from medsweep.sweep.finetunable import finetune_refusal
+from medsweep.sweep.spec import FineTuneSpec
+
+LAPTOP = HardwareProfile("host", 2, 0, None, 8 * GIB)
+
+
+def refusal(model: str, profile: str, **recipe: Any) -> str | None:
+    where = LAPTOP if profile == "host" else PROFILES[profile]
+    return finetune_refusal(FineTuneSpec(**recipe), MODELS[model], where)
+
+
+@pytest.mark.parametrize(
+    ("model", "profile", "recipe"),
+    [
+        ("distilgpt2", "1xv100-1cpu", {}),
+        ("llama-3-8b", "1xa100-1cpu", {}),
+        ("llama-3-8b", "1xv100-1cpu", {"quantization": "nf4"}),
+        ("gemma-1.1-7b", "1xa100-2cpu", {"quantization": "nf4"}),
+        ("gemma-1.1-7b", "2xrtx8000-4cpu", {"quantization": "nf4"}),
+        ("smollm2-135m", "host", {}),
+        ("standin-gemma-1.1-7b", "1xv100-2cpu", {}),
+    ],
+)
+def test_what_can_be_done(model: str, profile: str, recipe: dict[str, Any]) -> None:
+    assert refusal(model, profile, **recipe) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "profile", "recipe", "says"),
+    [
+        ("llama-3-8b", "1xv100-1cpu", {"quantization": "int8"}, "int8 needs compute capability"),
+        ("llama-3-8b", "1xv100-1cpu", {"dtype": "bfloat16"}, "bfloat16 needs compute capability"),
+        ("llama-3-8b", "1xv100-1cpu", {}, "finetune.quantization: nf4"),
+        ("llama-2-7b", "host", {}, "GiB"),
+        (
+            "llama-3-8b",
+            "1xa100-1cpu",
+            {"micro_batch_size": 8, "gradient_checkpointing": False},
+            "this would fit",
+        ),
+    ],
+)
+def test_what_cannot_says_why_and_what_would(
+    model: str, profile: str, recipe: dict[str, Any], says: str
+) -> None:
+    said = refusal(model, profile, **recipe)
+    assert said is not None
+    assert said.startswith(f"cannot be fine-tuned on {profile}: ")
+    assert says in said
+
+
+def test_two_gpus_do_not_add_up_unless_the_weights_are_spread() -> None:
+    assert "zero3" in str(refusal("llama-3-8b", "2xv100-4cpu", dtype="float16"))
+    assert refusal("llama-3-8b", "2xv100-4cpu", dtype="float16", strategy="zero3") is None

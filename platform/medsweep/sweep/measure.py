@@ -18,6 +18,7 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.cgroup import cpu_throttled_periods
 from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.observe import observe_host
+from medsweep.hardware.requested import requested_fault
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -26,6 +27,7 @@ from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
 from medsweep.serving.ray_serve import Deployed, deploy, undeploy
+from medsweep.serving.watch import Watch
 from medsweep.sweep.identity import (
     basis_columns,
     cell_columns,
@@ -44,6 +46,8 @@ from medsweep.sweep.rows import (
     visit_row,
 )
 from medsweep.sweep.spec import SweepSpec
+from medsweep.telemetry.bound import add_bounds
+from medsweep.telemetry.window import telemetry_columns
 
 NULL_REQUESTS = 12
 WARMUP_REQUESTS = 2
@@ -236,7 +240,8 @@ def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> Non
         "basis": up.columns["basis"],
     }
     job = _job(ground, up, up.model_of(visit), visit.point, visit.repeat)
-    records = load.run(job, lambda record: ground.metrics.request(labels, record))
+    with Watch(up.cell.key) as machine:
+        records = load.run(job, lambda record: ground.metrics.request(labels, record))
     row = visit_row(
         visit,
         records,
@@ -245,6 +250,10 @@ def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> Non
         calibration=ground.calibrations.get(concurrency_of(visit.point)),
         seed=spec.seed,
     )
+    row |= telemetry_columns(machine.recording, records)
+    fault = requested_fault({**ground.columns(up.cell), **up.columns, **row}, emulation=True)
+    if fault is not None:
+        raise StageError(fault)
     ground.metrics.figures(labels, row)
     up.folder.save_visit(
         visit.name,
@@ -299,6 +308,7 @@ def _finish(ground: Ground, up: _Running) -> None:
         )
         for row in rows
     ]
+    add_bounds(whole)
     with _recorded(up):
         up.folder.finish("ok", None, whole)
     if up.problem is not None:

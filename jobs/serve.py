@@ -16,14 +16,14 @@ def application(args: dict[str, Any]) -> Any:
     """Return the application of a ServeConfig's fields, or of one cell of a sweep.
 
     Args:
-        args: fields of ServeConfig. With `cell` (a key of the sweep in MEDSWEEP_SWEEP) and `out`
-            (the folder of results) the cell says what is served, and the others are further fields.
+        args: fields of ServeConfig. With `cell` (a key or name of the sweep in MEDSWEEP_SWEEP) and
+            `out` (the folder of results) the cell says what is served; others are further fields.
     """
     if "cell" not in args:
         return build_application(ServeConfig.model_validate(args), None)
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
     plan = resolve(spec, fetches=False).plan  # the weights are fetched where the engine is
-    cells = {cell.key: cell for cell in plan.runnable}
+    cells = {word: cell for cell in plan.runnable for word in (cell.key, cell.name)}
     if args["cell"] not in cells:
         raise UnknownName("cell of this version's plan", args["cell"], cells)
     cell = cells[args["cell"]]

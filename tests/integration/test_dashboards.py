@@ -1,7 +1,8 @@
 """Every query of every dashboard, run by a real Prometheus that scraped what the product exposes.
 
 The run's own endpoint and the server's are the product's code, fed as a run and a server feed them.
-Ray's and DCGM's series of GPUs are written down here, since no test may need a GPU.
+The series of a node are written down here in the names of Ray 2.60 and of DCGM's exporter, since no
+test may need a GPU.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def serve_one(metrics: ServerMetrics, outcome: str) -> None:
 
 def written_down(count: int) -> str:
     """Series of a node and its GPU in Ray's and DCGM's names; counters grow by `count`."""
-    node = 'instance_="node-1", SessionName="s", WorkerId="w"'
+    node = 'ip="192.0.2.1", RayNodeType="worker", SessionName="s", Version="2.60.0"'
     return f"""\
 ray_node_cpu_utilization{{{node}}} 55
 ray_node_mem_used{{{node}}} 3e9

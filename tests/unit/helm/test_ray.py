@@ -69,7 +69,7 @@ def without_what_differs(manifest: Manifest) -> Manifest:
 
     - name: the chart's has the release's name and a hash of the values in it.
     - labels: the chart does not know a cell's or an adapter's key; it has Helm's own labels.
-    - entrypoint and Serve's arguments: likewise without the key.
+    - entrypoint and Serve's arguments: likewise without the key, or with the name in its place.
     - MEDSWEEP_SWEEP: the same cell, but written down by other hands; its plan is compared instead.
     """
     manifest = copy.deepcopy(manifest)

@@ -68,6 +68,6 @@ def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> Fine
         max_tokens=resolved.spec.load.max_tokens,
         seed=resolved.spec.seed,
         provenance={**provenance(), "profile": adapter.profile.name, "sweep": resolved.spec.name},
-        checkpoints=(folder / ".checkpoints" / adapter.folder_name).resolve(),
+        checkpoints=(folder / ".ray" / f"{adapter.folder_name}-checkpoints").resolve(),
         **knobs,
     )

@@ -6,18 +6,20 @@ import logging
 import os
 import pkgutil
 import time
+import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.causes import root_cause
-from medsweep.cluster.cpus import take_cpus
+from medsweep.cluster.cpus import take_cpus, usable_cpus
 from medsweep.errors import StageError, UnknownName
 from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
+from medsweep.models.spec import ModelSpec
 from medsweep.serving.answer import Answering
 from medsweep.serving.app import build_app
 from medsweep.serving.engines import ENGINES
@@ -47,7 +49,10 @@ class Deployed:
         profile: selects the node by its labels; its CPUs are what the engine is given.
         engine: name of the engine.
         dtype: compute dtype.
+        quantization: of the base weights.
         max_batch_size: requests a forward pass.
+        spec: of the model, from the catalogue of the process that deploys: it travels along, since
+            a user's own model is not in the catalogue of the process that serves.
     """
 
     name: str
@@ -56,7 +61,12 @@ class Deployed:
     profile: HardwareProfile
     engine: str
     dtype: str
+    quantization: str
     max_batch_size: int
+    spec: ModelSpec = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", MODELS[self.model])
 
 
 class EngineReplica:
@@ -65,16 +75,20 @@ class EngineReplica:
     def __init__(self, deployed: Deployed) -> None:
         engine_class = pkgutil.resolve_name(ENGINES[deployed.engine])
         self._engine: Engine = engine_class(
-            MODELS[deployed.model],
+            deployed.spec,
             {name: read_adapter(folder) for name, folder in deployed.adapters.items()},
+            base=None,
             dtype=deployed.dtype,
+            quantization=deployed.quantization,
             max_batch_size=deployed.max_batch_size,
+            cpus=min(deployed.profile.cpus, usable_cpus()),
         )
         self._null = NullEngine()
         self._dtype = deployed.dtype
         # After loading, which may use the whole machine: what is measured keeps to the profile.
         self._granted = take_cpus(deployed.profile.cpus)
         self._sampler: Sampler | None = None
+        self._identity = uuid.uuid4().hex
 
     def models(self) -> list[str]:
         """Return every name that requests may use."""
@@ -84,16 +98,17 @@ class EngineReplica:
         """Return what this replica really runs on."""
         return {**asdict(observe_host()), **asdict(self._granted), "dtype": self._dtype}
 
-    def watch(self) -> None:
-        """Begin to sample this machine and this process; an earlier recording is dropped."""
+    def watch(self) -> str:
+        """Begin to sample this machine and this process; return which replica this is."""
         self.watched()
         self._sampler = Sampler({"engine": os.getpid()})
         self._sampler.start()
+        return self._identity
 
-    def watched(self) -> Recording | None:
-        """End sampling and return what was recorded; None where nothing was being sampled."""
+    def watched(self) -> tuple[str, Recording | None]:
+        """End sampling; return which replica this is, and what was recorded if anything was."""
         sampler, self._sampler = self._sampler, None
-        return None if sampler is None else sampler.stop()
+        return self._identity, None if sampler is None else sampler.stop()
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer."""

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Cause = Literal[
-    "client", "gpu", "cpu quota", "cpu launch", "cpu", "framework", "queue", "nothing at its limit"
+    "client",
+    "gpu",
+    "cpu quota",
+    "cpu launch",
+    "cpu",
+    "cpu contention",
+    "framework",
+    "queue",
+    "nothing at its limit",
 ]
 
 MEANINGS: dict[Cause, str] = {
@@ -22,6 +30,7 @@ MEANINGS: dict[Cause, str] = {
     "cpu quota": "the control group's CPU limit cut scheduling periods short",
     "cpu launch": "the GPU waited for the one thread that gives it work",
     "cpu": "the CPUs that the engine was given were busy",
+    "cpu contention": "the machine's CPUs were busy with other work than the engine's",
     "framework": "the server around the engine, which a null model has too",
     "queue": "requests waited for their turn while the machine was not busy",
     "nothing at its limit": "no sensor was near its limit",
@@ -34,6 +43,10 @@ GPU_BUSY = 0.85
 THREAD_BUSY = 0.90
 # The engine's cores; matrix products leave some of their threads waiting for the slowest.
 CPU_BUSY = 0.80
+# With every CPU taken, whoever wakes up waits; what is left over is the ends of time slices.
+MACHINE_BUSY = 0.95
+# A tenth of the time with other guests is about what a step of decoding shows.
+STEAL = 0.10
 # One period of ten cut short delays one step of ten by up to a period (100 ms).
 THROTTLED = 0.10
 # Its error is known from calibration; under a tenth of the figure it decides nothing.
@@ -84,6 +97,9 @@ def find_bound(row: Mapping[str, Any], unloaded_ttft_s: float | None = None) -> 
             return Bound("cpu launch", (*seen, *_cores(row)))
     elif _over(seen, "engine_cpu_cores / cpus_given", _cpu_share(row), CPU_BUSY):
         return Bound("cpu", tuple(seen))
+    for name, limit in (("cpu_busy", MACHINE_BUSY), ("cpu_steal", STEAL)):
+        if _over(seen, name, row.get(name), limit):
+            return Bound("cpu contention", tuple(seen))
     for figure in ("ttft", "tpot"):
         name = f"overhead_{figure}_s / {figure}_mean_s"
         if _over(seen, name, _ratio(row, f"overhead_{figure}_s", f"{figure}_mean_s"), MOST):

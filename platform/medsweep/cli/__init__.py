@@ -15,6 +15,7 @@ VERBS = {
     "validate": "check a sweep file; list every fault",
     "plan": "show what would run, and what cannot and why",
     "run": "run a sweep here, resumable",
+    "k8s": "run a sweep as RayJobs on the node pools of a Kubernetes cluster",
     "serve": "serve a base model and its adapters here, with OpenAI's API",
     "finetune": "run only the fine-tune stage of a sweep",
     "adapters": "list, show, verify, merge or push what was fine-tuned",

@@ -1,0 +1,74 @@
+"""What the verbs that talk to a cluster share: its settings, its address, a sweep by name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medsweep.cluster.kubernetes.client import Api
+    from medsweep.cluster.kubernetes.settings import ClusterSettings
+
+
+def add_cluster(parser: argparse.ArgumentParser, *, talks: bool = True) -> None:
+    """Add the cluster's arguments.
+
+    Args:
+        parser: of the verb.
+        talks: also those that find the API server.
+    """
+    parser.add_argument(
+        "--cluster", type=Path, metavar="FILE", help="YAML file with the cluster's settings"
+    )
+    parser.add_argument("--namespace", metavar="NAME", help="in place of the settings' namespace")
+    if talks:
+        parser.add_argument(
+            "--context", metavar="NAME", help="context of the kubeconfig; default: the current one"
+        )
+
+
+def add_named_sweep(parser: argparse.ArgumentParser) -> None:
+    """Add a sweep that may be given by its name alone."""
+    parser.add_argument("sweep", metavar="SWEEP", help="the sweep's YAML file, or its name")
+
+
+def add_max_at_once(parser: argparse.ArgumentParser) -> None:
+    """Add `--max-at-once`."""
+    parser.add_argument(
+        "--max-at-once",
+        type=int,
+        metavar="JOBS",
+        help="jobs in the cluster at once; default: what Kueue or the pools' GPUs admit",
+    )
+
+
+def load_settings(options: argparse.Namespace) -> ClusterSettings:
+    """Return the cluster's settings; raise ConfigError with all their faults."""
+    from medsweep.cluster.kubernetes.settings import ClusterSettings
+    from medsweep.config import load_config
+
+    if options.cluster is not None:
+        overrides = [f"namespace={options.namespace}"] if options.namespace else []
+        return load_config(ClusterSettings, options.cluster, overrides)
+    if options.namespace is None:
+        return ClusterSettings()
+    return ClusterSettings.model_copy(ClusterSettings(), update={"namespace": options.namespace})
+
+
+def cluster_of(options: argparse.Namespace) -> Api:
+    """Return the API server that the arguments name."""
+    from medsweep.cluster.kubernetes.connect import connect
+
+    return connect(options.context)
+
+
+def sweep_name(options: argparse.Namespace) -> str:
+    """Return the name of the sweep that is given by file or by name."""
+    path = Path(options.sweep)
+    if path.suffix not in (".yaml", ".yml"):
+        return str(options.sweep)
+    from medsweep.config import load_config
+    from medsweep.sweep.spec import SweepSpec
+
+    return load_config(SweepSpec, path).name

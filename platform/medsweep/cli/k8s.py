@@ -1,0 +1,175 @@
+"""`medsweep k8s`: run a sweep as RayJobs on the node pools of a Kubernetes cluster."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from medsweep.cli.cluster_options import (
+    add_cluster,
+    add_max_at_once,
+    add_named_sweep,
+    cluster_of,
+    load_settings,
+    sweep_name,
+)
+from medsweep.cli.options import add_json, add_sweep, load_sweep, show
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+
+EXAMPLE = """examples:
+  medsweep k8s doctor
+  medsweep k8s render sweep.yaml | kubectl diff -f -
+  medsweep k8s submit sweep.yaml --cluster cluster.yaml
+  medsweep k8s status demo"""
+
+HEADINGS = {
+    "job": "job",
+    "phase": "phase",
+    "node": "node",
+    "seconds": "seconds",
+    "reason": "reason",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's own verbs."""
+    parser.epilog = f"{EXAMPLE}\n\n{parser.epilog}"
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def add(name: str, help_: str, run: object) -> argparse.ArgumentParser:
+        child: argparse.ArgumentParser = verbs.add_parser(
+            name, help=help_, description=help_[0].upper() + help_[1:] + "."
+        )
+        child.set_defaults(run=run)
+        return child
+
+    child = add("render", "print the manifests of a sweep's jobs", render)
+    add_sweep(child)
+    add_cluster(child, talks=False)
+    child.add_argument(
+        "--stage", choices=["finetune", "benchmark", "serve"], help="default: finetune, benchmark"
+    )
+    child.add_argument("--cell", metavar="MODEL@PROFILE", help="of this cell alone")
+    child = add("submit", "submit a sweep's jobs in order and wait for them; resumable", submit)
+    add_sweep(child)
+    add_cluster(child)
+    add_max_at_once(child)
+    child = add("status", "show where a sweep's jobs are, and why they do not go on", status)
+    add_named_sweep(child)
+    add_cluster(child)
+    add_json(child)
+    child = add("logs", "print what a job's driver wrote", logs)
+    add_named_sweep(child)
+    child.add_argument("job", metavar="JOB", help="name of the job or its beginning, or its key")
+    child.add_argument("--follow", action="store_true", help="wait for more until the job ends")
+    add_cluster(child)
+    child = add("cancel", "end a sweep's jobs that are not over; the others stay", cancel)
+    add_named_sweep(child)
+    add_cluster(child)
+    child = add("delete", "delete everything of a sweep in the cluster; results stay", delete)
+    add_named_sweep(child)
+    add_cluster(child)
+
+
+def render(options: argparse.Namespace) -> int:
+    """Print YAML documents for `kubectl apply -f -`."""
+    spec, settings = load_sweep(options), load_settings(options)
+    import yaml
+
+    from medsweep.cluster.kubernetes.render import serve_service
+    from medsweep.cluster.kubernetes.tasks import tasks_of
+    from medsweep.sweep.resolve import resolve
+
+    plan = resolve(spec).plan
+    cells = [cell for cell in plan.runnable if options.cell in (None, cell.name)]
+    if not cells:
+        known = ", ".join(sorted(cell.name for cell in plan.runnable))
+        raise InputError(f"--cell {options.cell}: no such cell can run; there are: {known}")
+    if options.stage == "serve":
+        manifests = [serve_service(spec, cell, settings) for cell in cells]
+    else:
+        keys = {cell.key for cell in cells} | {cell.adapter for cell in cells}
+        manifests = [
+            task.manifest()
+            for task in tasks_of(spec, plan, settings)
+            if task.key in keys and options.stage in (None, task.stage)
+        ]
+    print(yaml.safe_dump_all(manifests, sort_keys=False, width=100), end="")
+    return EXIT_DONE
+
+
+def submit(options: argparse.Namespace) -> int:
+    """Submit and wait; say what failed."""
+    spec, settings = load_sweep(options), load_settings(options)
+    from medsweep.cluster.kubernetes.start import run_jobs
+    from medsweep.cluster.kubernetes.table import summary
+    from medsweep.sweep.resolve import resolve
+
+    api, plan = cluster_of(options), resolve(spec).plan
+    states = run_jobs(api, spec, plan, settings, most=options.max_at_once)
+    print(summary(states))
+    failed = [each for each in states if each.job.phase == "failed"]
+    for each in failed:
+        print(f"  failed: {each.task.stage} {each.task.what}: {each.job.reason}")
+    return MedSweepError.exit_code if failed else EXIT_DONE
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print one row a job."""
+    settings, name = load_settings(options), sweep_name(options)
+    from medsweep.cluster.kubernetes.sweeps import sweep_states
+    from medsweep.cluster.kubernetes.table import job_row
+
+    states = sweep_states(
+        cluster_of(options), settings.namespace, name, queued=settings.queue is not None
+    )
+    if not states and not options.json:
+        print(f"no jobs of sweep {name} in namespace {settings.namespace}")
+        return EXIT_DONE
+    show([job_row(each) for each in states], as_json=options.json, headings=HEADINGS)
+    return EXIT_DONE
+
+
+def logs(options: argparse.Namespace) -> int:
+    """Print the log of one job."""
+    settings = load_settings(options)
+    from medsweep.cluster.kubernetes.sweeps import log_lines
+
+    lines = log_lines(
+        cluster_of(options),
+        settings.namespace,
+        sweep_name(options),
+        options.job,
+        follow=options.follow,
+    )
+    for line in lines:
+        print(line)
+        sys.stdout.flush()
+    return EXIT_DONE
+
+
+def cancel(options: argparse.Namespace) -> int:
+    """End what is not over."""
+    return _remove(options, keep_over=True)
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Delete everything."""
+    return _remove(options, keep_over=False)
+
+
+def _remove(options: argparse.Namespace, *, keep_over: bool) -> int:
+    settings, name = load_settings(options), sweep_name(options)
+    from medsweep.cluster.kubernetes.sweeps import remove
+
+    removed = remove(
+        cluster_of(options),
+        settings.namespace,
+        name,
+        keep=("done", "failed") if keep_over else (),
+    )
+    for each in removed:
+        print(f"deleted {each}")
+    if not removed:
+        print(f"nothing to delete of sweep {name} in namespace {settings.namespace}")
+    return EXIT_DONE

@@ -1,0 +1,83 @@
+"""Why a job does not go on, in words: what its pods, its cluster and its queue say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Object = dict[str, Any]
+
+_WAITING = {
+    "ImagePullBackOff": "its image cannot be pulled; check image, tag and pull secret",
+    "ErrImagePull": "its image cannot be pulled; check image, tag and pull secret",
+    "InvalidImageName": "the name of its image is not valid",
+    "CreateContainerConfigError": "a secret or a config map that it needs is not there",
+    "CrashLoopBackOff": "it ends again and again; see `medsweep k8s logs`",
+}
+_ENDED = {
+    "OOMKilled": "it needed more memory than the profile has, and was killed (OOMKilled)",
+    "Evicted": "its node was short of something and evicted it",
+}
+_LONGEST = 300
+
+
+def pods_reason(pods: Iterable[Object]) -> str | None:
+    """Return what keeps the pods of a job from running, or ended them; None if nothing does."""
+    return next((reason for pod in pods for reason in _pod_reasons(pod)), None)
+
+
+def cluster_reason(cluster: Object) -> str | None:
+    """Return what keeps a Ray cluster from having its pods, such as a quota.
+
+    Args:
+        cluster: a RayCluster.
+    """
+    for condition in cluster.get("status", {}).get("conditions") or []:
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = _short(condition.get("message") or condition.get("reason") or "")
+            return f"quota: {message}" if "exceeded quota" in message else message
+    return None
+
+
+def workload_reason(workload: Object) -> str | None:
+    """Return what a job waits for in its queue, or None once it is admitted.
+
+    Args:
+        workload: Kueue's Workload of the job.
+    """
+    for condition in workload.get("status", {}).get("conditions") or []:
+        if condition["type"] == "QuotaReserved" and condition["status"] != "True":
+            return f"in the queue: {_short(condition.get('message') or 'not admitted yet')}"
+    return None
+
+
+def job_reason(job: Object) -> str | None:
+    """Return what a failed RayJob says itself."""
+    status = job.get("status", {})
+    parts = [str(status[name]) for name in ("reason", "message") if status.get(name)]
+    return _short(": ".join(parts)) or None
+
+
+def _pod_reasons(pod: Object) -> Iterator[str]:
+    status, name = pod.get("status", {}), pod["metadata"]["name"]
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            message = _short(condition.get("message") or "")
+            yield f"{name}: no node takes it ({condition.get('reason')}): {message}"
+    if status.get("phase") == "Failed" and status.get("reason"):
+        yield f"{name}: {_ENDED.get(status['reason'], status['reason'])}"
+    for container in (status.get("initContainerStatuses") or []) + (
+        status.get("containerStatuses") or []
+    ):
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+            if waiting.get("reason") in _WAITING:
+                message = f": {_short(waiting['message'])}" if waiting.get("message") else ""
+                yield f"{name}: {waiting['reason']}: {_WAITING[waiting['reason']]}{message}"
+            if ended.get("reason") in _ENDED:
+                yield f"{name}: {_ENDED[ended['reason']]}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

@@ -1,0 +1,151 @@
+"""Plays KubeRay's operator and the kubelet: what a job's objects look like as it goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from medsweep.cluster.kubernetes.client import Absent, Api, Request
+from medsweep.cluster.kubernetes.names import ROLE
+from medsweep.cluster.kubernetes.resources import PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from medsweep.cluster.kubernetes.watch import Watch
+
+Object = dict[str, Any]
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Operator:
+    """Changes what the API server holds, as KubeRay and a kubelet would.
+
+    Args:
+        api: the API server.
+        namespace: of the jobs.
+    """
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.api, self.namespace = api, namespace
+
+    def start(self, job: Object) -> None:
+        """Make the Ray cluster of a job with its pods, none of them scheduled."""
+        metadata = job["metadata"]
+        cluster = f"{metadata['name']}-xyz"
+        labels = {key: metadata["labels"][key] for key in metadata["labels"] if "medsweep" in key}
+        owner = self._create(
+            RAY_CLUSTERS, cluster, labels, job, {"spec": job["spec"]["rayClusterSpec"]}
+        )
+        for role in ("head", "worker"):
+            spec = {"containers": [{"name": f"ray-{role}", "image": "medsweep"}]}
+            pod = f"{cluster}-{role}"
+            self._create(PODS, pod, {**labels, ROLE: role}, owner, {"spec": spec})
+        self.status(
+            RAY_JOBS,
+            metadata["name"],
+            {"jobDeploymentStatus": "Initializing", "rayClusterName": cluster},
+        )
+
+    def run(self, name: str) -> None:
+        """Let a job run."""
+        status = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
+        self.status(RAY_JOBS, name, {**status, "startTime": BEGAN.isoformat()})
+
+    def finish(self, name: str, *, reason: str | None = None, seconds: float = 60) -> None:
+        """End a job, badly if there is a reason."""
+        status = {
+            "jobDeploymentStatus": "Failed" if reason else "Complete",
+            "jobStatus": "FAILED" if reason else "SUCCEEDED",
+            "endTime": (BEGAN + timedelta(seconds=seconds)).isoformat(),
+        }
+        self.status(RAY_JOBS, name, status | ({"message": reason} if reason else {}))
+
+    def pod(self, job: str, status: Object, role: str = "worker") -> None:
+        """Say how a pod of a job is."""
+        self.status(PODS, f"{job}-xyz-{role}", status)
+
+    def status(self, resource: Resource, name: str, status: Object) -> None:
+        """Change an object's status."""
+        self.api.call(
+            Request(
+                "PATCH",
+                "patch",
+                resource,
+                self.namespace,
+                name,
+                "status",
+                body={"status": status},
+                content_type="application/merge-patch+json",
+            )
+        )
+
+    def _create(
+        self, resource: Resource, name: str, labels: Object, owner: Object, rest: Object
+    ) -> Object:
+        reference = {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+        }
+        group = f"{resource.group}/" if resource.group else ""
+        value = {
+            "apiVersion": f"{group}{resource.version}",
+            "kind": resource.kind,
+            "metadata": {"name": name, "labels": labels, "ownerReferences": [reference]},
+            **rest,
+        }
+        return self.api.create(resource, self.namespace, value)
+
+
+class Player:
+    """Plays every job of a sweep to its end, in a thread; as a context it is stopped again.
+
+    Args:
+        operator: what it plays with.
+        selector: of the jobs.
+        play: what happens to a job; by default it runs and succeeds.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        selector: str,
+        play: Callable[[Operator, Object], None] | None = None,
+    ) -> None:
+        self._operator, self._play = operator, play or succeed
+        self._watch = Watch(operator.api, RAY_JOBS, operator.namespace, selector, pause_s=0.01)
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self.played: list[str] = []
+
+    def __enter__(self) -> Player:
+        self._waiting = self._watch.objects()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.close()
+        self._thread.join(5)
+
+    def _follow(self) -> None:
+        for job in self._waiting:
+            self._one(job)
+        for change in self._watch.changes():
+            if change.value is not None:
+                self._one(change.value)
+
+    def _one(self, job: Object) -> None:
+        if job.get("status") or job["metadata"]["uid"] in self.played:
+            return
+        self.played.append(job["metadata"]["uid"])
+        try:
+            self._play(self._operator, job)
+        except Absent:  # deleted meanwhile, as a test may do
+            return
+
+
+def succeed(operator: Operator, job: Object) -> None:
+    """Let a job run and succeed."""
+    operator.start(job)
+    operator.run(job["metadata"]["name"])
+    operator.finish(job["metadata"]["name"])

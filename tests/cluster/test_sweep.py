@@ -1,0 +1,171 @@
+"""A sweep on its way through an API server, with the operator played."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from apiserver.ground import Ground
+from apiserver.operator import Operator, Player, succeed
+from medsweep.cluster.kubernetes.resources import PODS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
+from medsweep.cluster.kubernetes.start import run_jobs
+from medsweep.cluster.kubernetes.sweeps import remove, selector_of, sweep_states
+from medsweep.cluster.kubernetes.tasks import tasks_of
+from medsweep.errors import EnvironmentFault
+from medsweep.hardware.observe import host_profile
+from medsweep.sweep.plan import Plan, make_plan, model_names
+from medsweep.sweep.spec import SweepSpec
+from support import make_spec
+
+SPEC = make_spec(
+    name="trial",
+    cells=["distilgpt2@1xv100-1cpu", "distilgpt2@1xa100-1cpu", "llama-3-8b@1xa100-2cpu"],
+)
+
+
+def planned(spec: SweepSpec) -> Plan:
+    return make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
+
+
+def go(cluster: Ground, out: io.StringIO | None = None, **options: Any) -> dict[str, str]:
+    states = run_jobs(
+        cluster.api, SPEC, planned(SPEC), cluster.settings, out=out or io.StringIO(), **options
+    )
+    return {each.task.what: each.job.phase for each in states}
+
+
+def versions(cluster: Ground) -> dict[str, str]:
+    jobs = cluster.api.objects(RAY_JOBS, cluster.namespace, selector_of(SPEC.name))
+    return {job["metadata"]["name"]: job["metadata"]["resourceVersion"] for job in jobs}
+
+
+def test_a_sweep_runs_in_order_and_a_second_submit_changes_nothing(cluster: Ground) -> None:
+    out = io.StringIO()
+    with Player(cluster.operator, selector_of(SPEC.name)) as player:
+        assert set(go(cluster, out).values()) == {"done"}
+    lines = out.getvalue().splitlines()
+    done = [line for line in lines if line.endswith(": done (1 min 0 s)")]
+    assert [line.split()[0] for line in done].count("finetune") == 2
+    for model in ("standin-distilgpt2", "standin-llama-3-8b"):
+        ours = [line for line in done if model in line]
+        assert ours[0].startswith("finetune")
+        assert len(ours) > 1
+    before = versions(cluster)
+    assert len(before) == len(player.played) == 5
+    assert set(go(cluster).values()) == {"done"}
+    assert versions(cluster) == before
+
+
+def test_a_client_that_died_is_followed_by_one_that_goes_on(cluster: Ground) -> None:
+    def die(operator: Operator, job: dict[str, Any]) -> None:
+        succeed(operator, job)
+        if job["metadata"]["labels"]["medsweep.io/stage"] == "benchmark":
+            raise KeyboardInterrupt
+
+    class Dying(io.StringIO):
+        def write(self, text: str) -> int:
+            if "benchmark" in text:
+                raise KeyboardInterrupt
+            return super().write(text)
+
+    with Player(cluster.operator, selector_of(SPEC.name)):
+        with pytest.raises(KeyboardInterrupt):
+            go(cluster, Dying())
+        assert set(go(cluster).values()) == {"done"}
+    assert len(versions(cluster)) == 5
+
+
+def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(cluster: Ground) -> None:
+    killed = {"name": "ray-worker", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 9}}}
+
+    def fail(operator: Operator, job: dict[str, Any]) -> None:
+        name = job["metadata"]["name"]
+        if not name.startswith("ft-standin-llama"):
+            succeed(operator, job)
+            return
+        operator.start(job)
+        operator.run(name)
+        status = {**killed, "image": "", "imageID": "", "ready": False, "restartCount": 0}
+        operator.pod(name, {"containerStatuses": [status]})
+        operator.finish(name, reason="AppFailed")
+
+    out = io.StringIO()
+    with Player(cluster.operator, selector_of(SPEC.name), fail):
+        found = go(cluster, out)
+    assert found == {
+        "standin-distilgpt2": "done",
+        "standin-llama-3-8b": "failed",
+        "standin-distilgpt2@1xv100-1cpu": "done",
+        "standin-distilgpt2@1xa100-1cpu": "done",
+        "standin-llama-3-8b@1xa100-2cpu": "failed",
+    }
+    text = out.getvalue()
+    assert "it needed more memory than the profile has, and was killed (OOMKilled)" in text
+    assert "benchmark standin-llama-3-8b@1xa100-2cpu: failed: its fine-tune failed" in text
+    with Player(cluster.operator, selector_of(SPEC.name)) as player:
+        assert set(go(cluster).values()) == {"done"}
+    assert len(player.played) == 2, "the others were not touched"
+
+
+def test_status_shows_node_and_reason(cluster: Ground) -> None:
+    task = tasks_of(SPEC, planned(SPEC), cluster.settings)[0]
+    cluster.operator.start(cluster.api.apply(RAY_JOBS, task.manifest()))
+    message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+    }
+    cluster.operator.pod(task.name, {"conditions": [condition]})
+    (state,) = sweep_states(cluster.api, cluster.namespace, SPEC.name, queued=False)
+    assert state.phase == "starting"
+    assert state.reason is not None
+    assert message in state.reason
+
+
+def test_delete_leaves_nothing_and_cancel_leaves_what_is_over(cluster: Ground) -> None:
+    tasks = tasks_of(SPEC, planned(SPEC), cluster.settings)[:2]
+    for task in tasks:
+        cluster.operator.start(cluster.api.apply(RAY_JOBS, task.manifest()))
+    cluster.operator.finish(tasks[0].name)
+    namespace, selector = cluster.namespace, selector_of(SPEC.name)
+    assert remove(cluster.api, namespace, SPEC.name, keep=("done", "failed")) == [
+        f"rayjobs/{tasks[1].name}"
+    ]
+    assert [
+        job["metadata"]["name"] for job in cluster.api.objects(RAY_JOBS, namespace, selector)
+    ] == [tasks[0].name]
+    remove(cluster.api, namespace, SPEC.name)
+    for resource in (RAY_JOBS, RAY_SERVICES):
+        assert cluster.api.objects(resource, namespace, selector) == []
+    for resource in (RAY_CLUSTERS, PODS):
+        # What is left is the garbage collector's, which a bare API server does not have.
+        for each in cluster.api.objects(resource, namespace, selector):
+            assert each["metadata"]["ownerReferences"]
+
+
+def test_the_controllers_role_is_enough_and_the_jobs_account_may_nothing(cluster: Ground) -> None:
+    controller = cluster.as_account("medsweep-controller")
+    with Player(cluster.operator, selector_of(SPEC.name)):
+        states = run_jobs(
+            controller, SPEC, planned(SPEC), cluster.settings, most=2, out=io.StringIO()
+        )
+    assert {each.job.phase for each in states} == {"done"}
+    assert len(sweep_states(controller, cluster.namespace, SPEC.name, queued=False)) == 5
+    assert remove(controller, cluster.namespace, SPEC.name) != []
+    nobody = cluster.as_account("medsweep-job")
+    with pytest.raises(EnvironmentFault, match="not allowed to list.*medsweep-controller"):
+        nobody.objects(RAY_JOBS, cluster.namespace)
+    with pytest.raises(EnvironmentFault, match="how many jobs the pools hold cannot be seen"):
+        run_jobs(controller, SPEC, planned(SPEC), cluster.settings, out=io.StringIO())
+
+
+def test_fields_that_someone_else_set_are_not_overwritten(cluster: Ground) -> None:
+    task = tasks_of(SPEC, planned(SPEC), cluster.settings)[0]
+    cluster.api.apply(RAY_JOBS, task.manifest())
+    cluster.merge(RAY_JOBS, task.name, {"spec": {"activeDeadlineSeconds": 5}}, "someone")
+    with pytest.raises(EnvironmentFault, match=r"activeDeadlineSeconds.*conflict with \"someone\""):
+        cluster.api.apply(RAY_JOBS, task.manifest())

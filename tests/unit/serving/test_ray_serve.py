@@ -11,8 +11,16 @@ from medsweep.serving.ray_serve import Deployed
 
 
 def deployed(model: str) -> Deployed:
-    profile = PROFILES["1xv100-1cpu"]
-    return Deployed("cell", model, {"one": Path("one")}, profile, "generate", "float32", 8)
+    return Deployed(
+        name="cell",
+        model=model,
+        adapters={"one": Path("one")},
+        profile=PROFILES["1xv100-1cpu"],
+        engine="generate",
+        dtype="float32",
+        quantization="none",
+        max_batch_size=8,
+    )
 
 
 def test_a_user_s_own_model_travels_to_the_process_that_serves_it(

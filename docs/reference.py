@@ -18,6 +18,8 @@ from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
 from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
+from medsweep.search.record import COLUMNS as SEARCH
+from medsweep.search.spec import SearchSpec
 from medsweep.sweep.spec import (
     FineTuneSpec,
     LoadPointSpec,
@@ -52,6 +54,7 @@ def config_page() -> str:
         ("dataset.mix[]", MixSpec),
         ("dataset.columns", ColumnsSpec),
         ("finetune", FineTuneSpec),
+        ("search", SearchSpec),
         ("serve", ServeSpec),
         ("load", LoadSpec),
         ("load.points[]", LoadPointSpec),
@@ -78,6 +81,7 @@ def results_page() -> str:
         ("benchmark.parquet: one row a cell, load point and repeat", BENCHMARK),
         ("cells/KEY/requests.parquet: one row a request", REQUESTS),
         ("cells/KEY/responses.parquet: one row a graded answer", RESPONSES),
+        ("search/MODEL/search.parquet: one row a trial and epoch", SEARCH),
     ):
         parts.append(f"## {title}\n\n{_columns(columns)}\n")
     return "\n".join(parts)

@@ -31,7 +31,7 @@ LAYERS = (
     ("medsweep.serving",),
     ("medsweep.cluster",),
     ("medsweep.comparison",),
-    ("medsweep.monitoring", "medsweep.report", "medsweep.decide"),
+    ("medsweep.monitoring", "medsweep.report", "medsweep.search", "medsweep.decide"),
     ("medsweep.sweep",),
     ("medsweep.cluster.kubernetes",),
     ("medsweep.cli", "medsweep.__main__"),

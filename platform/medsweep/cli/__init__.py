@@ -18,6 +18,7 @@ VERBS = {
     "k8s": "run a sweep as RayJobs on the node pools of a Kubernetes cluster",
     "serve": "serve a base model and its adapters here, with OpenAI's API",
     "finetune": "run only the fine-tune stage of a sweep",
+    "search": "search a grid of recipes; say what matters and what to take",
     "adapters": "list, show, verify, merge or push what was fine-tuned",
     "bench": "load-test any OpenAI-compatible server, nothing else needed",
     "calibrate": "measure how far the load generator can be trusted on this machine",

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,10 +80,9 @@ def _here(
     failures: dict[str, MedSweepError] = {}
     for adapter in absent:
         name = adapter.model.name
+        job = finetune_job(resolved, folder, adapter)
         try:
-            finetune(
-                finetune_job(resolved, folder, adapter), lambda row, name=name: _tell(name, row)
-            )
+            finetune(job, partial(_tell, name))
         except MedSweepError as error:
             failures[adapter.key] = error
     return failures

@@ -13,6 +13,7 @@ from medsweep.hardware.catalog import PROFILES
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
+from medsweep.search.spec import SearchSpec
 from medsweep.serving.engines import ENGINES
 
 
@@ -182,6 +183,7 @@ class SweepSpec(Closed):
         models: models of `cells: all`; None takes the paper's five.
         dataset: what is learnt and asked.
         finetune: the recipe.
+        search: the grid of recipes that `medsweep search` tries.
         serve: the server.
         load: the load.
         cells_together: cells that are deployed at one time and whose repeats are interleaved.
@@ -196,6 +198,7 @@ class SweepSpec(Closed):
     models: list[str] | None = None
     dataset: DatasetSpec = DatasetSpec()
     finetune: FineTuneSpec = FineTuneSpec()
+    search: SearchSpec | None = None
     serve: ServeSpec = ServeSpec()
     load: LoadSpec
     cells_together: int = Field(default=4, ge=1)

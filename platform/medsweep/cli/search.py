@@ -1,0 +1,115 @@
+"""`medsweep search`: search the grid of recipes that a sweep names."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsweep.cli.options import add_json, add_sweep, load_sweep, show
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
+
+if TYPE_CHECKING:
+    from medsweep.search.outcome import Outcome
+    from medsweep.sweep.plan import AdapterPlan
+    from medsweep.sweep.resolve import Resolved
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_sweep(parser)
+    parser.add_argument("--model", metavar="NAME", help="which, where the sweep has several")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the trials that are not recorded yet; say what matters and what to take."""
+    spec = load_sweep(options)
+    if spec.search is None:
+        raise InputError(f"{options.sweep}: no `search` section; see jobs/sweeps/paper-search.yaml")
+    from medsweep.cluster.local import LocalCluster
+    from medsweep.hardware.observe import host_profile
+    from medsweep.results.store import exclusive
+    from medsweep.search.grid import grid
+    from medsweep.search.outcome import write_outcome
+    from medsweep.search.tune import run_trials
+    from medsweep.sweep.finetune import finetune_job
+    from medsweep.sweep.progress import Progress
+    from medsweep.sweep.resolve import resolve
+
+    resolved = resolve(spec)
+    adapter = _adapter(resolved, options.model)
+    folder = (options.out / spec.name / "search" / adapter.model.name).resolve()
+    job = finetune_job(resolved, folder, adapter)
+    points, progress, host = grid(spec.search, job), Progress(), host_profile()
+
+    def tell(point: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        values = ", ".join(f"{name} {value:g}" for name, value in point.items())
+        figure = f"{spec.search.metric} {row[spec.search.metric]:.4f}" if spec.search else ""
+        progress.note(f"epoch {row['epoch']}/{job.epochs}: {values}: {figure}")
+
+    with exclusive(folder):
+        progress.note(f"{spec.name}: {len(points)} trials of up to {job.epochs} epochs")
+        with LocalCluster() as cluster, cluster.nodes([host]):
+            run_trials(
+                job,
+                points,
+                folder / "trials",
+                spec.search,
+                cpus=host.cpus,
+                gpus=host.gpus,
+                tell=tell,
+            )
+        outcome = write_outcome(folder, job, points, spec.search.metric)
+    if options.json:
+        print(json.dumps({"folder": str(folder), **outcome.summary()}, indent=2))
+    else:
+        _print(outcome, folder)
+    return EXIT_DONE if outcome.trade else MedSweepError.exit_code
+
+
+def _adapter(resolved: Resolved, model: str | None) -> AdapterPlan:
+    adapters = {each.model.name: each for each in resolved.plan.adapters.values()}
+    if model is not None and model not in adapters:
+        raise UnknownName("model of this sweep", model, adapters)
+    if model is None and len(adapters) != 1:
+        raise InputError(f"say which with --model: {', '.join(sorted(adapters)) or 'none can run'}")
+    return adapters[model] if model else next(iter(adapters.values()))
+
+
+def _print(outcome: Outcome, folder: Path) -> None:
+    print(", ".join(f"{count} {status}" for status, count in outcome.trials.items()))
+    if outcome.effects:
+        print(
+            f"\nmain effects on {outcome.metric} after epoch {outcome.compared_at}, 95 % intervals"
+        )
+        verdicts = {True: "yes", False: "not shown", None: "too few trials"}
+        rows = [
+            {
+                "parameter": effect.parameter,
+                "value": f"{level.value:g}",
+                "effect": f"{level.effect:+.4f}",
+                "interval": "-" if level.low is None else f"{level.low:+.4f} to {level.high:+.4f}",
+                "variance": f"{effect.share:.0%}",
+                "p": "-" if effect.p is None else f"{effect.p:.2g}",
+                "matters": verdicts[effect.matters],
+            }
+            for effect in outcome.effects
+            for level in effect.levels
+        ]
+        show(rows, as_json=False)
+    if outcome.trade:
+        from medsweep.search.grid import PARAMETERS
+
+        best, cost = outcome.trade.best, outcome.trade.cost
+        values = ", ".join(f"{name} {best[name]:g}" for name in PARAMETERS)
+        print(f"\nbest trade-off of {outcome.metric} and {cost}: {values}")
+        print(f"  {outcome.metric} {best[outcome.metric]:.4f}, {cost} {best[cost]:,.0f}")
+        print("  one training run a trial: fine-tune it with another seed before you rely on it")
+    print(f"\ntrials: {folder / 'search.parquet'}\npicture: {folder / 'search.svg'}")

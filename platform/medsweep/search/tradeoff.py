@@ -1,0 +1,67 @@
+"""The best trade-off among finished trials: quality against speed, or against memory on a GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """What the finished trials offer.
+
+    Attributes:
+        metric: the quality figure.
+        cost: what is traded for it: `tokens_per_s` or `peak_gpu_memory_bytes`.
+        front: the trials that no other one beats in both, best quality first.
+        best: the one of them nearest to having the best of both, each scaled to its range.
+    """
+
+    metric: str
+    cost: str
+    front: tuple[Row, ...]
+    best: Row
+
+
+def trade_off(rows: Sequence[Row], metric: str) -> Tradeoff | None:
+    """Return the trade-off, or None where no trial has both figures.
+
+    Args:
+        rows: the last row of each finished trial.
+        metric: the quality figure; more is better, but for `eval_loss`.
+    """
+    on_gpu = any(row.get("peak_gpu_memory_bytes") is not None for row in rows)
+    cost = "peak_gpu_memory_bytes" if on_gpu else "tokens_per_s"
+    usable = [row for row in rows if row.get(metric) is not None and row.get(cost) is not None]
+    if not usable:
+        return None
+    less_is_better = (metric == "eval_loss", cost == "peak_gpu_memory_bytes")
+
+    def gains(row: Row) -> tuple[float, float]:
+        return (
+            -row[metric] if less_is_better[0] else row[metric],
+            -row[cost] if less_is_better[1] else row[cost],
+        )
+
+    front = [row for row in usable if not any(_beats(gains(other), gains(row)) for other in usable)]
+    front.sort(key=gains, reverse=True)
+    sides = list(zip(*map(gains, usable), strict=True))
+    lows, tops = [min(side) for side in sides], [max(side) for side in sides]
+
+    def distance(row: Row) -> float:
+        return math.hypot(
+            *(
+                (top - gain) / (top - low) if top > low else 0.0
+                for gain, low, top in zip(gains(row), lows, tops, strict=True)
+            )
+        )
+
+    return Tradeoff(metric, cost, tuple(front), min(front, key=distance))
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] >= other[0] and one[1] >= other[1]

@@ -1,0 +1,125 @@
+"""Run the trials with Ray Tune: several at a time, in processes that are used again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medsweep.cluster.causes import root_cause
+from medsweep.errors import StageError
+from medsweep.finetune.job import FineTuneJob
+from medsweep.search.grid import Point
+from medsweep.search.spec import SearchSpec
+
+ENVIRONMENT = {
+    # Ray Tune's own files are thrown away; the records are ours.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A trial that failed has nothing to report; why is in its record.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+}
+
+
+def run_trials(
+    job: FineTuneJob,
+    points: Sequence[Point],
+    records: Path,
+    spec: SearchSpec,
+    *,
+    cpus: int,
+    gpus: int,
+    tell: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
+) -> None:
+    """Run every trial to its end, or until ASHA gives it up (Li et al., 2020).
+
+    Args:
+        job: the recipe.
+        points: the grid, in order.
+        records: folder of the trials' records.
+        spec: metric, and when a trial is given up.
+        cpus: of the Ray cluster that is connected to.
+        gpus: likewise; each trial gets one where there are any.
+        tell: told of each epoch: the point, and its figures.
+
+    Raises:
+        StageError: Ray Tune failed; what was recorded stays.
+    """
+    os.environ |= ENVIRONMENT
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    at_once = spec.at_once or max(1, gpus or cpus)
+    share = max(1, cpus // at_once)
+    resources = {"CPU": share, **({"GPU": 1} if gpus else {})}
+
+    class Tell(tune.Callback):
+        """Passes on what a trial reports."""
+
+        def on_trial_result(self, *_: Any, trial: Any, result: dict[str, Any], **__: Any) -> None:
+            tell(trial.config["point"], result)
+
+    records.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as storage:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_trainable, job=job, records=records, threads=share), resources
+            ),
+            param_space={"point": tune.grid_search(list(points))},
+            tune_config=tune.TuneConfig(
+                metric=spec.metric,
+                mode="min" if spec.metric == "eval_loss" else "max",
+                scheduler=ASHAScheduler(
+                    time_attr="epoch",
+                    max_t=job.epochs,
+                    grace_period=min(spec.grace_epochs, job.epochs),
+                    reduction_factor=spec.reduction,
+                ),
+                # Imports take longer than a small trial: a process takes one trial after another.
+                reuse_actors=True,
+                max_concurrent_trials=at_once,
+            ),
+            run_config=tune.RunConfig(
+                name="search", storage_path=storage, verbose=0, callbacks=[Tell()]
+            ),
+        )
+        problems = _fit(tuner)
+    if problems:
+        raise StageError(f"search: {problems[0]}")
+
+
+def _fit(tuner: Any) -> list[str]:
+    """Run the tuner in a thread; return what went wrong.
+
+    In the main thread Ray Tune would take Ctrl-C for itself and end as if all were well. It prints
+    a table also where it is told to be quiet; standard output is for the outcome.
+    """
+    problems: list[str] = []
+
+    def fit() -> None:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = tuner.fit()
+            problems.extend(root_cause(str(error)) for error in found.errors)
+        except Exception as error:  # noqa: BLE001 Ray Tune wraps whatever a trial raised
+            problems.append(root_cause(str(error)))
+
+    thread = threading.Thread(target=fit, name="fit", daemon=True)
+    thread.start()
+    thread.join()
+    return problems
+
+
+def _trainable(config: dict[str, Any], *, job: FineTuneJob, records: Path, threads: int) -> None:
+    """Run in a worker: one trial."""
+    import torch
+    from ray import tune
+
+    from medsweep.search.trial import run_trial
+
+    torch.set_num_threads(threads)
+    run_trial(job, config["point"], records, tune.report)

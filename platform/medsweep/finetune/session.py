@@ -234,6 +234,7 @@ class Session:
                 "revision": job.weights.revision,
                 "dataset_sha256": job.split.sha256,
                 "dataset": job.split.summary,
+                "dataset_sources": job.split.sources,
                 "train_pairs": len(job.split.train),
                 "evaluation_pairs": len(job.split.evaluation),
                 "max_seq_length_used": job.width,

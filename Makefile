@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast check format bench docs manifests clean
+.PHONY: help install demo smollm2 test test-fast check format bench bench-peers docs manifests clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ format: $(VENV)/installed-dev ## Format the code
 
 bench: $(VENV)/installed-dev ## Run the benchmarks; they print ratios and assert nothing
 	$(BIN)/python -m pytest tests/benchmarks --override-ini python_files='bench_*.py' -q -s
+
+bench-peers: $(VENV)/installed-dev ## Measure the load generator beside aiperf and guidellm
+	$(BIN)/python tests/benchmarks/bench_peers.py
 
 docs: $(VENV)/installed-dev ## Write the generated reference pages and build the site
 	$(BIN)/python docs/reference.py

@@ -119,18 +119,18 @@ def _events(
     each = timing.continuous_usage and continuous_usage
     tokens = min(timing.tokens, max_tokens)
     if timing.role_only_first and chat:
-        yield 0.0, _event(_choice("", chat, role=True), 0 if each else None)
+        yield 0.0, _event(_choice("", chat, role=True), 0 if each else None, chat)
     before_s = 0.0
     for first in range(0, tokens, timing.tokens_per_chunk):
         size = min(timing.tokens_per_chunk, tokens - first)
         at_s = timing.ttft_s + first * timing.gap_s
         if timing.keep_alive_comments:
             yield (before_s + at_s) / 2, KEEP_ALIVE
-        yield at_s, _event(_choice(" word" * size, chat), first + size if each else None)
+        yield at_s, _event(_choice(" word" * size, chat), first + size if each else None, chat)
         before_s = at_s
     reason = "length" if max_tokens < timing.tokens else "stop"
-    end = _event(_choice("", chat, finish=reason), tokens if each else None)
-    count = _event(None, tokens) if counts else b""
+    end = _event(_choice("", chat, finish=reason), tokens if each else None, chat)
+    count = _event(None, tokens, chat) if counts else b""
     yield before_s if tokens else timing.ttft_s, end + count + DONE
 
 
@@ -143,8 +143,10 @@ def _choice(
     return {"index": 0, "delta": delta, "finish_reason": finish}
 
 
-def _event(choice: dict[str, Any] | None, output_tokens: int | None) -> bytes:
-    chunk: dict[str, Any] = {"id": "mock", "choices": [choice] if choice else []}
+def _event(choice: dict[str, Any] | None, output_tokens: int | None, chat: bool) -> bytes:
+    # Some clients take nothing without the word for what it is.
+    kind = "chat.completion.chunk" if chat else "text_completion"
+    chunk: dict[str, Any] = {"id": "mock", "object": kind, "choices": [choice] if choice else []}
     if output_tokens is not None:
         chunk["usage"] = {
             "prompt_tokens": PROMPT_TOKENS,

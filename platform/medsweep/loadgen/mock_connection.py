@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from medsweep.loadgen.mock_script import Script, whole_answer
+from medsweep.loadgen.mock_script import BAD_REQUEST, Script, whole_answer
 
 if TYPE_CHECKING:
     from medsweep.loadgen.mock_server import MockServer
@@ -45,7 +45,8 @@ class MockConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._transport.abort()
+            self._transport.write(BAD_REQUEST)
+            self._transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Stop the answer, if there is one."""

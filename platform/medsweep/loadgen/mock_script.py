@@ -119,6 +119,9 @@ def whole_answer(content: bytes) -> bytes:
     return _whole(200, content, "application/json")
 
 
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+
+
 def _whole(status: int, content: bytes, kind: str) -> bytes:
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"

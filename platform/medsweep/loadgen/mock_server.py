@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 from typing import Any, get_args
 
-from medsweep.clock import MonotonicClock
+from medsweep.clock import Clock, MonotonicClock
 from medsweep.loadgen.eventloop import allow_many_connections, open_stdin, run
 from medsweep.loadgen.mock_answer import Fail, MockTiming
 from medsweep.loadgen.mock_connection import MockConnection
@@ -41,11 +41,11 @@ class MockServer:
         accepted: connections so far.
     """
 
-    def __init__(self, timing: MockTiming) -> None:
+    def __init__(self, timing: MockTiming, clock: Clock) -> None:
         self.base_url = ""
         self.port = 0
         self.timing = timing
-        self.clock = MonotonicClock()
+        self.clock = clock
         self.pacer = Pacer(self.clock)
         self.in_flight = 0
         self.peak = 0
@@ -84,7 +84,10 @@ class MockServer:
 
 @contextlib.asynccontextmanager
 async def running_mock(
-    timing: MockTiming, port: int = 0, tls: ssl.SSLContext | None = None
+    timing: MockTiming,
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[MockServer]:
     """Run a mock server in this event loop.
 
@@ -92,11 +95,12 @@ async def running_mock(
         timing: how it answers.
         port: TCP port on 127.0.0.1; 0 takes any that is free.
         tls: certificate and key; None serves plain HTTP.
+        clock: what answers are timed with; None for the machine's.
 
     Yields:
         The server, ready for requests.
     """
-    state = MockServer(timing)
+    state = MockServer(timing, clock or MonotonicClock())
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: MockConnection(state), "127.0.0.1", port, backlog=4096, ssl=tls

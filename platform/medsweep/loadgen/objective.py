@@ -16,7 +16,7 @@ from medsweep.metrics.statistics import percentile_floor
 Latency = Literal["ttft", "tpot", "e2e"]
 _QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _STATISTICS = ("mean", *_QUANTILES, "max")
-_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_UNITS_S = {"ms": 1e-3, "s": 1.0}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def parse_objective(text: str) -> Objective:
     if statistic not in _STATISTICS:
         raise UnknownName("statistic of --slo", statistic, _STATISTICS)
     if unit not in _UNITS_S:
-        raise InputError(f"--slo {text!r}: give the limit a unit: s, ms or us")
+        raise InputError(f"--slo {text!r}: give the limit a unit: s or ms")
     try:
         limit_s = float(number) * _UNITS_S[unit]
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
@@ -11,6 +12,14 @@ from urllib.parse import urlsplit
 from medsweep.loadgen.connection import Connection, Exchange
 
 Address = tuple[str, int]
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Pool:
@@ -81,6 +90,8 @@ class Pool:
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
+        if not self._addresses and _is_numeric(self._host):
+            self._addresses = [(self._host, self._port)]
         if not self._addresses:
             found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             self._addresses = [(str(info[4][0]), int(info[4][1])) for info in found]

@@ -1,7 +1,9 @@
+import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
-from aiohttp import web
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
@@ -151,18 +153,8 @@ async def test_connection_refused(make_job) -> None:
     ],
 )
 async def test_streams_that_end_in_their_own_way(make_job, body: bytes, status: str) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body, content_type="text/event-stream")
-
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        record = await ask(make_job(f"http://127.0.0.1:{runner.addresses[0][1]}/v1"))
-    finally:
-        await runner.cleanup()
+    async with answering(stream(body)) as url:
+        record = await ask(make_job(url))
     assert record.status == status
     assert "question" not in (record.error or "")
 
@@ -180,3 +172,163 @@ async def test_api_key_and_headers(make_job, monkeypatch) -> None:
     lines = head.decode().split("\r\n")
     assert {"authorization: Bearer k", "x-team: a b", "host: y"} <= set(lines)
     assert f"content-length: {len(body)}" in lines
+
+
+async def test_self_signed_certificate(make_job, self_signed, monkeypatch) -> None:
+    context, certificate = self_signed
+    async with running_mock(MockTiming(ttft_s=0.0, gap_s=0.0, tokens=2), tls=context) as server:
+        job = make_job(server.base_url)
+        refused = await ask(job)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        trusted = await ask(job)
+    assert (refused.status, refused.text) == ("tls", "")
+    assert "self-signed certificate" in refused.error
+    assert (trusted.status, trusted.text) == ("ok", " word word")
+
+
+async def test_tls_asked_of_a_server_without(make_job) -> None:
+    async with running_mock(MockTiming()) as server:
+        record = await ask(make_job(server.base_url.replace("http:", "https:")))
+    assert record.status == "tls"
+
+
+async def test_unknown_host(make_job) -> None:
+    record = await ask(make_job("http://no-such-host.invalid/v1"))
+    assert (record.status, record.first_text_s) == ("connect", None)
+    assert "no such host" in record.error
+
+
+async def test_silence_and_endless_answers_time_out(make_job) -> None:
+    for fail, text in (("hang", ""), ("endless", " word" * 40)):
+        timing = MockTiming(ttft_s=0.0, gap_s=0.001, tokens=2, fail=fail)
+        async with running_mock(timing) as server:
+            record = await ask(make_job(server.base_url, timeout_s=0.2))
+            await until(lambda server=server: server.in_flight == 0)  # it was told to stop
+        assert record.status == "timeout"
+        assert record.text.startswith(text)
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_endless_answer_is_given_up_by_its_length(make_job, monkeypatch) -> None:
+    monkeypatch.setattr("medsweep.loadgen.connection._LONGEST_BODY_BYTES", 100_000)
+    async with running_mock(MockTiming(ttft_s=0.0, gap_s=0.0, fail="endless")) as server:
+        record = await ask(make_job(server.base_url))
+    assert record.status == "too_long"
+
+
+async def test_long_garbage_is_noticed_before_it_ends(make_job) -> None:
+    async with answering(stream(b"data: x\n\n" * 20_000, whole=False)) as url:
+        record = await ask(make_job(url, timeout_s=5.0))
+    assert record.status == "garbage"
+    assert record.e2e_s < 4
+
+
+@asynccontextmanager
+async def answering(*answers: bytes, close: bool = False) -> AsyncIterator[str]:
+    """A server that gives each of these answers to one request, on one connection or several."""
+    left = list(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                if not left:
+                    break
+                writer.write(left.pop(0))
+                await writer.drain()
+                if close:
+                    break
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+EVENT = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def stream(body: bytes, *, whole: bool = True) -> bytes:
+    chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + (b"0\r\n\r\n" if whole else b"")
+
+
+async def test_body_that_ends_with_the_connection(make_job) -> None:
+    async with answering(HEAD + b"\r\n" + EVENT + DONE, close=True) as url:
+        record = await ask(make_job(url))
+    assert (record.status, record.text) == ("ok", "a")
+
+
+async def test_body_of_given_length_cut_short(make_job) -> None:
+    async with answering(HEAD + b"Content-Length: 999\r\n\r\n" + EVENT, close=True) as url:
+        record = await ask(make_job(url))
+    assert (record.status, record.text) == ("closed_early", "a")
+
+
+async def test_done_without_the_end_of_the_message(make_job, monkeypatch) -> None:
+    monkeypatch.setattr("medsweep.loadgen.stream._GRACE_S", 0.01)
+    async with answering(stream(EVENT + DONE, whole=False)) as url:
+        record = await ask(make_job(url))
+    assert (record.status, record.text) == ("ok", "a")
+    assert record.e2e_s < 1
+
+
+async def test_text_that_speaks_of_done_is_no_end(make_job, monkeypatch) -> None:
+    monkeypatch.setattr("medsweep.loadgen.stream._GRACE_S", 0.01)
+    event = EVENT.replace(b'"a"', b'"[DONE]"')
+    async with answering(stream(event, whole=False)) as url:
+        record = await ask(make_job(url, timeout_s=0.2))
+    assert (record.status, record.text) == ("timeout", "[DONE]")
+
+
+async def test_informational_answer_goes_before_the_answer(make_job) -> None:
+    async with answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + stream(EVENT + DONE)) as url:
+        record = await ask(make_job(url))
+    assert (record.status, record.text) == ("ok", "a")
+
+
+async def test_connection_is_kept_and_a_stale_one_replaced(make_job) -> None:
+    clock = MonotonicClock()
+    async with running_mock(MockTiming(ttft_s=0.0, gap_s=0.0, tokens=1)) as server:
+        job = make_job(server.base_url)
+        async with Session(job, clock) as session:
+            for _ in range(3):
+                assert (await ask_again(session, job, clock)).status == "ok"
+            assert server.accepted == 1
+            for connection in server.connections:
+                connection.abort()
+            # It may be noticed before or after the next request leaves; neither is a failure.
+            assert (await ask_again(session, job, clock)).status == "ok"
+        assert server.accepted == 2
+
+
+async def test_request_on_a_connection_that_just_closed_is_sent_again(make_job) -> None:
+    clock = MonotonicClock()
+    answer = stream(EVENT + DONE)
+    async with answering(answer, answer, close=True) as url:
+        job = make_job(url)
+        async with Session(job, clock) as session:
+            assert [(await ask_again(session, job, clock)).status for _ in range(2)] == ["ok", "ok"]
+            # A connection that was new when it broke is a failure.
+            assert (await ask_again(session, job, clock)).status == "closed_early"
+
+
+async def test_slow_processor_holds_up_the_others(make_job) -> None:
+    timing = MockTiming(ttft_s=0.0, gap_s=0.0, tokens=4, busy_s=0.01)
+    async with running_mock(timing) as server:
+        job = make_job(server.base_url)
+        alone = await ask(job)
+        together = await asyncio.gather(*(ask(job) for _ in range(4)))
+    assert alone.e2e_s >= 0.04
+    assert max(record.e2e_s for record in together) > 0.12

@@ -1,13 +1,16 @@
-from collections import Counter
+import asyncio
+import gc
+import tracemalloc
+from collections import Counter, deque
 
 import pytest
 
-from medsweep.clock import MonotonicClock
+from medsweep.clock import Clock, MonotonicClock
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.mock_answer import MockTiming
 from medsweep.loadgen.mock_server import running_mock
-from medsweep.loadgen.runner import run_load
-from medsweep.loadgen.spec import LoadJob, LoadPoint
+from medsweep.loadgen.runner import Load, run_load
+from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint
 from medsweep.metrics.definitions import RequestRecord
 
 
@@ -119,3 +122,131 @@ async def test_failures_below_the_limit_are_only_counted(make_job) -> None:
     async with running_mock(MockTiming(fail="http_500")) as server:
         records = await load(make_job(server.base_url, point, max_error_rate=1.0))
     assert Counter(r.status for r in of_phase(records, "measure")) == {"http_500": 12}
+
+
+async def test_duration_measures_what_is_sent_in_it(make_job) -> None:
+    point = LoadPoint(concurrency=3, duration_s=0.3)
+    async with running_mock(MockTiming(ttft_s=0.02, tokens=1)) as server:
+        records = await load(make_job(server.base_url, point))
+    warmup, measured = of_phase(records, "warmup"), of_phase(records, "measure")
+    assert len(warmup) == 3
+    assert 12 < len(measured) <= 45
+    start_s = measured[0].sent_s
+    assert all(record.sent_s < start_s + 0.3 for record in measured)
+    assert all(record.sent_s >= start_s + 0.3 for record in of_phase(records, "cooldown"))
+
+
+def test_duration_of_an_open_loop_and_of_a_server_that_is_silent(virtually, make_job) -> None:
+    async def main(clock: Clock) -> list[list[RequestRecord]]:
+        found = []
+        for timing in (MockTiming(ttft_s=0.5, tokens=1), MockTiming(fail="hang")):
+            async with running_mock(timing, clock=clock) as server:
+                point = LoadPoint(rate=2.0, duration_s=600.0)
+                job = make_job(server.base_url, point, max_error_rate=1.0, timeout_s=20.0)
+                records: list[RequestRecord] = []
+                await run_load(job, records.append, clock)
+                found.append(records)
+        return found
+
+    answered, silent = virtually(main)
+    assert len(of_phase(answered, "measure")) == len(of_phase(silent, "measure")) == 1200
+    assert {record.status for record in silent} == {"timeout"}
+
+
+def test_replay_sends_when_it_happened(virtually, make_job) -> None:
+    due_s = (0.0, 0.0, 3.0, 3.5, 100.0)
+
+    async def main(clock: Clock) -> list[RequestRecord]:
+        records: list[RequestRecord] = []
+        async with running_mock(MockTiming(tokens=1), clock=clock) as server:
+            job = make_job(server.base_url, LoadPoint(due_s=due_s))
+            await run_load(job, records.append, clock)
+        return records
+
+    records = sorted(virtually(main), key=lambda record: record.index)
+    assert {record.phase for record in records} == {"measure"}
+    sent_s = [record.sent_s - records[0].sent_s for record in records]
+    assert sent_s == pytest.approx(due_s, abs=0.002)
+
+
+@pytest.mark.parametrize("point", [LoadPoint(concurrency=7, requests=30), LoadPoint(rate=50.0)])
+def test_parts_of_a_load_are_the_load(virtually, make_job, point: LoadPoint) -> None:
+    async def main(clock: Clock) -> list[list[RequestRecord]]:
+        found = []
+        async with running_mock(MockTiming(ttft_s=0.1, tokens=1), clock=clock) as server:
+            for parts in (1, 3):
+                records: list[RequestRecord] = []
+                loads = []
+                for shard in range(parts):
+                    job = make_job(server.base_url, point, shard=shard, shards=parts)
+                    loads.append((job, Load(job, records.append, clock)))
+                async with asyncio.TaskGroup() as group:
+                    for job, part in loads:
+                        group.create_task(run_load(job, records.append, clock, part))
+                    for _, part in loads:
+                        await part.measured.wait()
+                    for _, part in loads:
+                        part.stop()
+                found.append(records)
+        return found
+
+    whole, split = virtually(main)
+    for phase in ("warmup", "measure"):
+        one, other = of_phase(whole, phase), of_phase(split, phase)
+        assert [record.index for record in one] == [record.index for record in other]
+        assert Counter(r.question_id for r in one) == Counter(r.question_id for r in other)
+        if point.rate is not None:
+            one_s, other_s = ([r.due_s - some[0].due_s for r in some] for some in (one, other))
+            assert one_s == pytest.approx(other_s)
+    if point.concurrency is not None:
+        first = min(record.sent_s for record in split)
+        assert sum(record.sent_s < first + 0.05 for record in split) == point.concurrency
+
+
+async def test_progress_counts_what_can_only_be_late(make_job) -> None:
+    point = LoadPoint(rate=200.0, requests=40, warmup=0)
+    limits = (Limit("ttft", 0.05), Limit("e2e", 0.05), Limit("ttft", 60.0))
+    async with running_mock(MockTiming(ttft_s=30.0)) as server:
+        job = make_job(server.base_url, point, limits=limits)
+        part = Load(job, lambda _: None, MonotonicClock())
+        running = asyncio.create_task(run_load(job, lambda _: None, MonotonicClock(), part))
+        async with asyncio.timeout(10):
+            while part.progress()["late"][0] < 40:
+                await asyncio.sleep(0.01)
+        assert part.progress()["late"] == [40, 40, 0]
+        assert part.progress()["in_flight"] >= 40
+        part.stop(drop=True)
+        with pytest.raises(LoadAborted, match="stopped"):
+            await running
+
+
+@pytest.mark.slow
+def test_memory_of_a_long_load_does_not_grow(virtually, make_job) -> None:
+    """Hours of virtual time: what a request leaves behind would show as a slope."""
+    heights = []
+
+    async def main(clock: Clock) -> None:
+        count = 0
+
+        def take(_: RequestRecord) -> None:
+            nonlocal count
+            count += 1
+            if count % 1000 == 0:
+                gc.collect()
+                heights.append(tracemalloc.get_traced_memory()[0])
+
+        timing = MockTiming(ttft_s=1.0, tokens=2, fail="http_500", fail_share=0.2)
+        async with running_mock(timing, clock=clock) as server:
+            point = LoadPoint(concurrency=8, requests=5990, warmup=0)
+            job = make_job(server.base_url, point, keep_text=False)
+            server.requests = deque(maxlen=1)
+            await run_load(job, take, clock)
+
+    tracemalloc.start()
+    try:
+        virtually(main)
+    finally:
+        tracemalloc.stop()
+    assert len(heights) == 5
+    bytes_per_request = (heights[-1] - heights[1]) / 3000
+    assert bytes_per_request < 8

@@ -1,0 +1,136 @@
+"""What other load generators got wrong, each with the thread where it was found."""
+
+from itertools import pairwise
+
+import pytest
+
+from medsweep.clock import Clock
+from medsweep.loadgen.figures import Figures, figures_of
+from medsweep.loadgen.mock_answer import MockTiming
+from medsweep.loadgen.mock_server import MockServer, running_mock
+from medsweep.loadgen.runner import run_load
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.metrics.definitions import RequestRecord
+
+TURN_S = 0.002  # what turns of the virtual loop add up to in one request
+
+
+@pytest.fixture
+def load(virtually, make_job):
+    """Put a load on a mock server in virtual time; gives records, figures and the server."""
+
+    def run(
+        timing: MockTiming, point: LoadPoint, **job
+    ) -> tuple[list[RequestRecord], Figures, MockServer]:
+        async def main(clock: Clock) -> tuple[list[RequestRecord], Figures, MockServer]:
+            records: list[RequestRecord] = []
+            async with running_mock(timing, clock=clock) as server:
+                await run_load(make_job(server.base_url, point, **job), records.append, clock)
+            return records, figures_of(records), server
+
+        return virtually(main)
+
+    return run
+
+
+def test_latency_runs_from_the_due_time(load) -> None:
+    """vllm#54101, guidellm#1048: a client that waits for its turn reports the service time."""
+    timing = MockTiming(ttft_s=0.5, tokens=1, slots=1)
+    point = LoadPoint(rate=10.0, requests=20, warmup=0)
+    _, figures, _ = load(timing, point, timeout_s=60.0)
+    # Request k is due at k / 10 and ends, one after the other, at (k + 1) / 2.
+    true_s = sum((k + 1) / 2 - k / 10 for k in range(20)) / 20
+    assert true_s == pytest.approx(4.3)
+    assert figures.latencies["e2e"].mean == pytest.approx(true_s, abs=20 * TURN_S)
+    assert figures.latencies["dispatch_delay"].max < TURN_S
+
+
+def test_time_per_token_leaves_out_the_time_to_the_first(load) -> None:
+    """guidellm#1144, vllm#7242."""
+    timing = MockTiming(ttft_s=2.0, gap_s=0.01, tokens=11)
+    _, figures, _ = load(timing, LoadPoint(concurrency=2, requests=12))
+    assert figures.latencies["tpot"].mean == pytest.approx(0.01, abs=0.0002)
+    assert figures.latencies["ttft"].mean == pytest.approx(2.0, abs=TURN_S)
+
+
+def test_chunk_is_not_taken_for_a_token(load) -> None:
+    """inference-perf#364."""
+    timing = MockTiming(ttft_s=0.1, gap_s=0.01, tokens=16, tokens_per_chunk=4)
+    records, figures, _ = load(timing, LoadPoint(concurrency=1, requests=4))
+    assert figures.output_tokens_mean == 16
+    assert {len(record.chunk_gaps_s) for record in records} == {3}
+    # A chunk of four every 40 ms is a token every 10 ms.
+    assert figures.latencies["itl"].mean == pytest.approx(0.01, abs=0.0002)
+    assert figures.latencies["itl"].samples == 4 * 12
+
+
+def test_role_and_comments_are_not_the_first_text(load) -> None:
+    """inference-perf PR#452."""
+    timing = MockTiming(ttft_s=0.8, keep_alive_comments=True, role_only_first=True, tokens=3)
+    records, figures, _ = load(timing, LoadPoint(concurrency=1, requests=4))
+    assert figures.latencies["ttft"].mean == pytest.approx(0.8, abs=TURN_S)
+    assert {len(record.chunk_gaps_s) for record in records} == {2}
+
+
+@pytest.mark.parametrize(("tokens", "ttft_s"), [(1, 0.3), (0, None)])
+def test_one_chunk_or_none_has_no_gaps_of_zero(load, tokens: int, ttft_s: float | None) -> None:
+    """sglang#12389."""
+    timing = MockTiming(ttft_s=0.3, tokens=tokens)
+    _, figures, _ = load(timing, LoadPoint(concurrency=1, requests=12))
+    for latency in ("itl", "tpot"):
+        assert figures.latencies[latency].samples == 0
+        assert figures.latencies[latency].mean is None
+    measured = figures.latencies["ttft"].mean
+    assert measured is None if ttft_s is None else measured == pytest.approx(ttft_s, abs=TURN_S)
+    assert figures.empty == (12 if tokens == 0 else 0)
+
+
+def test_concurrency_is_not_capped(load) -> None:
+    """guidellm#487."""
+    _, figures, server = load(
+        MockTiming(ttft_s=1.0, tokens=1), LoadPoint(concurrency=300, requests=300)
+    )
+    assert server.peak == 300
+    assert figures.requests_per_s == pytest.approx(300, rel=0.05)
+
+
+def test_long_chunks_are_read_whole(load) -> None:
+    """vllm#39963: a limit on the buffer of a line divided throughput by 11."""
+    timing = MockTiming(ttft_s=0.1, gap_s=0.0, tokens=60_000, tokens_per_chunk=60_000)
+    records, _, _ = load(timing, LoadPoint(concurrency=4, requests=8), max_tokens=60_000)
+    assert {(r.status, len(r.text), r.output_tokens) for r in records} == {("ok", 300_000, 60_000)}
+    assert max(record.e2e_s for record in records) < 0.2
+
+
+def test_warm_up_covers_the_first_wave(load) -> None:
+    """EvalScope PR#1641."""
+    records, _, _ = load(MockTiming(ttft_s=0.2, tokens=1), LoadPoint(concurrency=16, requests=32))
+    first_wave = [record for record in records if record.sent_s < 0.1]
+    assert len(first_wave) == 16
+    assert {record.phase for record in first_wave} == {"warmup"}
+
+
+def test_constant_rate_is_evenly_spaced(load) -> None:
+    """A rate called constant whose gaps are exponential."""
+    records, _, _ = load(MockTiming(tokens=1), LoadPoint(rate=20.0, requests=40))
+    sent_s = sorted(record.sent_s for record in records)
+    gaps_s = [after - before for before, after in pairwise(sent_s)]
+    assert gaps_s == pytest.approx([0.05] * len(gaps_s), abs=TURN_S)
+
+
+def test_rate_is_not_a_wave_too_high(load) -> None:
+    """A server that answers in waves; counting up to the last end finds one more than there are."""
+    timing = MockTiming(ttft_s=0.3, tokens=1)
+    for requests in (64, 100, 128):
+        _, figures, _ = load(timing, LoadPoint(concurrency=32, requests=requests))
+        assert figures.requests_per_s == pytest.approx(32 / 0.3, rel=0.02)
+
+
+def test_failures_are_not_mixed_into_latency(load) -> None:
+    timing = MockTiming(ttft_s=1.0, tokens=1, fail="http_500", fail_share=0.25)
+    _, figures, _ = load(timing, LoadPoint(concurrency=1, requests=20), max_error_rate=0.5)
+    assert figures.failed_by_kind == {"http_500": 5}
+    assert (figures.sent, figures.ok) == (20, 15)
+    # A refusal comes at once; the mean of all would be a quarter lower.
+    assert figures.latencies["ttft"].mean == pytest.approx(1.0, abs=TURN_S)
+    assert figures.latencies["ttft"].samples == 15

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from medsweep.errors import InputError
+from medsweep.loadgen.objective import Objective, parse_objective
+from medsweep.loadgen.sample import Sample
+from medsweep.loadgen.spec import Limit
+
+
+@pytest.mark.parametrize(
+    ("text", "objective", "name"),
+    [
+        ("ttft_p95=0.5s", Objective("ttft", "p95", 0.5), "ttft_p95=0.5s"),
+        (" e2e_mean=800ms ", Objective("e2e", "mean", 0.8), "e2e_mean=0.8s"),
+        ("tpot_max=50ms", Objective("tpot", "max", 0.05), "tpot_max=0.05s"),
+    ],
+)
+def test_parse(text: str, objective: Objective, name: str) -> None:
+    assert parse_objective(text) == objective
+    assert objective.name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("ttft_p95", "ttft_p95=0.5s"),
+        ("ttft_p95=0.5", "unit"),
+        ("ttft_p95=0.5h", "unit"),
+        ("tftt_p95=1s", "did you mean 'ttft'"),
+        ("ttft_p96=1s", "did you mean 'p9"),
+        ("ttft_p95=--s", "not a number"),
+        ("ttft_p95=0s", "above 0"),
+    ],
+)
+def test_what_is_no_objective(text: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        parse_objective(text)
+
+
+@pytest.mark.parametrize("statistic", ["p50", "p90", "p95", "p99", "max"])
+@pytest.mark.parametrize("requests", [11, 64, 130, 200, 662, 1001])
+def test_hopeless_is_when_no_end_of_the_load_can_help(statistic: str, requests: int) -> None:
+    objective = Objective("ttft", statistic, 1.0)
+    quantile = {"max": 1.0}.get(statistic) or int(statistic[1:]) / 100
+    for late in range(requests + 1):
+        # The rest as good as can be: at once.
+        best = np.quantile([0.0] * (requests - late) + [1.001] * late, quantile)
+        # At best the quantile lies between an early and a late value; above 0 does not tell.
+        if objective.hopeless(late, requests):
+            assert best == pytest.approx(1.001)
+        else:
+            assert best < 1.001
+
+
+def test_met_wants_enough_requests_and_counts_failures() -> None:
+    objective = Objective("ttft", "p90", 1.0)
+    assert objective.least_requests == 64
+    early = Sample()
+    early.add([0.5] * 90)
+    assert objective.met(early.summary(), late=0, requests=90)
+    assert objective.met(early.summary(), late=9, requests=100)
+    assert not objective.met(early.summary(), late=11, requests=101)  # failed, so no sample
+    few = Sample()
+    few.add([0.5] * 10)
+    assert not objective.met(few.summary(), late=0, requests=10)
+
+
+def test_what_can_be_watched() -> None:
+    assert parse_objective("ttft_p95=1s").limit == Limit("ttft", 1.0)
+    assert parse_objective("ttft_mean=1s").limit is None
+    assert parse_objective("tpot_p95=1s").limit is None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from medsweep.comparison.answers import TESTS, compare_answers
+from medsweep.comparison.answers import TESTS, Match, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
 from medsweep.comparison.gate import Gate, gate
 from medsweep.comparison.results import ResultSet, Row
@@ -95,13 +95,9 @@ def compare_sets(before: ResultSet, after: ResultSet) -> Comparison:
         finding
         for point in shared
         for finding in compare_speed(point_name(point), points[point], later[point])
-    ] + [
-        finding
-        for cell in cells
-        for finding in compare_answers(
-            cell_name(cell), graded[cell], graded_later[cell], resamples=draws
-        )
     ]
+    matches = [Match(cell_name(cell), graded[cell], graded_later[cell]) for cell in cells]
+    findings += compare_answers(matches, resamples=draws)
     gates = [gate(cell_name(cell), graded_later[cell], before.name, graded[cell]) for cell in cells]
     return Comparison(
         corrected(findings),
@@ -136,22 +132,12 @@ def compare_within(results: ResultSet, reference: str | None = None) -> Comparis
     if reference is not None and all(profile != reference for _, profile, _ in graded):
         known = ", ".join(dict.fromkeys(profile for _, profile, _ in graded))
         raise InputError(f"{results.name}: no answers of profile {reference!r}; it has {known}")
-    pairs = [
-        (first, second)
+    matches = [
+        Match(f"{cell_name(second)} against {cell_name(first)}", graded[first], graded[second])
         for first, second in combinations(graded, 2)
         if first[2] == second[2] and (first[0] == second[0] or first[1] == second[1])
     ]
-    draws = resamples_for(len(pairs) * TESTS)
-    findings = [
-        finding
-        for first, second in pairs
-        for finding in compare_answers(
-            f"{cell_name(second)} against {cell_name(first)}",
-            graded[first],
-            graded[second],
-            resamples=draws,
-        )
-    ]
+    findings = compare_answers(matches, resamples=resamples_for(len(matches) * TESTS))
     return Comparison(
         corrected(findings),
         _gates(graded, reference),

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_DRAWS_AT_ONCE = 1_000_000  # bounds the memory of a bootstrap over many questions
+# They bound the memory of a bootstrap over many questions, and of many bootstraps.
+_DRAWS_AT_ONCE = 1_000_000
+_SAMPLES_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -172,15 +174,45 @@ def paired_bootstrap(
     """
     _same_length("first", first, "second", second)
     difference = _sample(second) - _sample(first)
-    mean, pairs = float(difference.mean()), len(difference)
-    changed = int(np.count_nonzero(difference))
-    if pairs < 2:
+    found = paired_bootstraps(
+        difference[:, None], seed=seed, confidence=confidence, resamples=resamples
+    )
+    return found[0]
+
+
+def paired_bootstraps(
+    differences: NDArray[np.float64], *, seed: int, confidence: float = 0.95, resamples: int = 2000
+) -> list[PairedDifference]:
+    """Do `paired_bootstrap` for many pairs of samples at once, with the same draws for all.
+
+    Args:
+        differences: second minus first, shape (questions, pairs of samples).
+        seed: seed of the resampling.
+        confidence: as there.
+        resamples: as there.
+    """
+    found = []
+    for start in range(0, differences.shape[1], _SAMPLES_AT_ONCE):
+        some = differences[:, start : start + _SAMPLES_AT_ONCE]
+        means = some.mean(axis=0)
+        drawn = _resampled_means(some, seed, resamples) if len(some) > 1 else None
+        for place, mean in enumerate(means):
+            column = None if drawn is None else drawn[:, place]
+            changed = int(np.count_nonzero(some[:, place]))
+            found.append(_paired(float(mean), column, changed, len(some), confidence))
+    return found
+
+
+def _paired(
+    mean: float, drawn: NDArray[np.float64] | None, changed: int, pairs: int, confidence: float
+) -> PairedDifference:
+    """Return what the resampled means of a difference say of it; None is a single pair's."""
+    if drawn is None:
         return PairedDifference(mean, None, None, None, changed, pairs)
-    means = _resampled_means(difference[:, None], seed, resamples)[:, 0]
-    low, high = (float(bound) for bound in _bounds(means, confidence))
+    low, high = (float(bound) for bound in _bounds(drawn, confidence))
     # The tolerance keeps draws that equal the observed difference up to rounding.
-    extreme = int(np.count_nonzero(np.abs(means - mean) >= abs(mean) - 1e-12))
-    return PairedDifference(mean, low, high, (extreme + 1) / (resamples + 1), changed, pairs)
+    extreme = int(np.count_nonzero(np.abs(drawn - mean) >= abs(mean) - 1e-12))
+    return PairedDifference(mean, low, high, (extreme + 1) / (len(drawn) + 1), changed, pairs)
 
 
 def _resampled_means(values: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:

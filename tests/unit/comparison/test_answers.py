@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from made_rows import answers
-from medsweep.comparison.answers import compare_answers, pair_up
+from medsweep.comparison.answers import Match, compare_answers, pair_up
 from medsweep.comparison.finding import corrected
 
 
@@ -11,7 +11,9 @@ def test_answers_that_became_worse_are_found_in_pairs() -> None:
     scores = rng.uniform(0.1, 0.4, 60)
     worse = scores - rng.uniform(0.0, 0.05, 60)
     found = corrected(
-        compare_answers("x", answers(scores.tolist()), answers(worse.tolist()), resamples=2000)
+        compare_answers(
+            [Match("x", answers(scores.tolist()), answers(worse.tolist()))], resamples=2000
+        )
     )
     f1, right = found
     assert (f1.figure, f1.verdict, f1.changed, f1.pairs) == ("token_f1", "worse", 60, 60)
@@ -26,7 +28,7 @@ def test_answers_that_became_worse_are_found_in_pairs() -> None:
 def test_right_answers_that_became_wrong_are_found() -> None:
     right = answers([1.0] * 12)
     wrong = answers([0.0] * 8 + [1.0] * 4)
-    found = corrected(compare_answers("x", right, wrong, resamples=2000))[1]
+    found = corrected(compare_answers([Match("x", right, wrong)], resamples=2000))[1]
     assert (found.before, found.after) == (1.0, pytest.approx(1 / 3))
     assert (found.verdict, found.changed, found.pairs) == ("worse", 8, 12)
 
@@ -35,8 +37,9 @@ def test_only_questions_that_both_were_asked_count() -> None:
     more = answers([0.5, 0.5, 0.5])
     pairs = pair_up(more, answers([0.5, 0.4]))
     assert (len(pairs.first), pairs.changed) == (2, 1)
-    assert compare_answers("x", more, [{**more[0], "question_id": "other"}], resamples=10) == []
-    (single, _) = compare_answers("x", more[:1], more[:1], resamples=10)
+    others = [{**more[0], "question_id": "other"}]
+    assert compare_answers([Match("x", more, others)], resamples=10) == []
+    (single, _) = compare_answers([Match("x", more[:1], more[:1])], resamples=10)
     assert (single.p_value, single.test) == (None, "a single question")
 
 
@@ -46,3 +49,17 @@ def test_a_changed_text_with_the_same_score_is_a_change() -> None:
     assert pair_up(before, after).changed == 1
     # Asked twice, answered the same: no change.
     assert pair_up(before, [*before, *before]).changed == 0
+
+
+def test_many_matches_come_to_what_each_comes_to_alone() -> None:
+    rng = np.random.default_rng(3)
+    matches = [
+        Match(str(count), answers(rng.random(count).tolist()), answers(rng.random(count).tolist()))
+        for count in (20, 30, 20, 1)
+    ]
+    together = compare_answers(matches, resamples=200)
+    alone = [found for each in matches for found in compare_answers([each], resamples=200)]
+    assert [each.subject for each in together] == [each.subject for each in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one.p_value == other.p_value
+        assert one.after == pytest.approx(other.after)

@@ -57,7 +57,7 @@ def run_trials(
     share = max(1, cpus // at_once)
     resources = {"CPU": share, **({"GPU": 1} if gpus else {})}
 
-    class Tell(tune.Callback):
+    class Tell(tune.Callback):  # type: ignore[misc]  # Ray has no types
         """Passes on what a trial reports."""
 
         def on_trial_result(self, *_: Any, trial: Any, result: dict[str, Any], **__: Any) -> None:

@@ -13,9 +13,8 @@ from sacrebleu.metrics import BLEU
 
 from medsweep.metrics.quality import QUALITY_METRICS, AnswerScore, score_answer
 
-MEDQUAD = Path(
-    os.environ.get("MEDSWEEP_MEDQUAD", Path(__file__).parents[4] / "shared/data/medquad.jsonl.gz")
-)
+SHARED = Path(os.environ.get("MEDSWEEP_SHARED", Path(__file__).parents[4] / "shared"))
+MEDQUAD = SHARED / "data" / "medquad.jsonl.gz"
 
 # What the rules of the three programs treat in a special way, in every position they look at.
 PAIRS = [
@@ -129,7 +128,7 @@ def test_figures_equal_their_programs_on_random_texts() -> None:
 
 def test_figures_equal_their_programs_on_medquad() -> None:
     if not MEDQUAD.is_file():
-        pytest.skip(f"{MEDQUAD}: no such file; set MEDSWEEP_MEDQUAD")
+        pytest.skip("MedQuAD is not here: set MEDSWEEP_SHARED to the folder of data/")
     with gzip.open(MEDQUAD, "rt", encoding="utf-8") as lines:
         answers = [answer for line in lines if (answer := json.loads(line)["answer"])]
     assert len(answers) > 14_000

@@ -76,6 +76,13 @@ volumeMounts:
 - {name: HF_HOME, value: /cache/huggingface}
 - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
 - {name: MEDSWEEP_CACHE, value: /cache/medsweep}
+{{- if not (hasPrefix "pvc://" .Values.results) }}
+{{- if not .Values.modelCacheClaim }}
+{{- fail "results: an object store needs a modelCacheClaim too, through which head and worker share what they work on" }}
+{{- end }}
+# Where a job keeps its copy of the store's folders: all of its pods see it.
+- {name: TMPDIR, value: /cache}
+{{- end }}
 {{- end }}
 
 {{- define "medsweep.volumes" -}}

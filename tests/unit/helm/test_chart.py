@@ -27,7 +27,12 @@ WRONG = {
     "a digest that is none": ("--set", "image.digests.cpu=latest", "digests"),
     "a lifetime too short to be scraped": ("--set", "ttlSeconds=5", "ttlSeconds"),
     "deadlines that exclude each other": ("--set", "deadlines.benchmark=60", "deadlines.start"),
-    "a claim in an object store": ("--set", "claim.create=true,results=s3://b/p", "names no claim"),
+    "a claim in an object store": (
+        "--set",
+        "claim.create=true,results=s3://b/p,modelCacheClaim=models",
+        "names no claim",
+    ),
+    "an object store alone": ("--set", "results=s3://b/p", "needs a modelCacheClaim"),
 }
 
 

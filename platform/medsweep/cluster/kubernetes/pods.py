@@ -138,6 +138,9 @@ def _container(
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "MEDSWEEP_CACHE": f"{_CACHE_MOUNT}/medsweep",
     }
+    if settings.results_claim is None:
+        # Where a job keeps its copy of the store's folders: all of its pods see it.
+        variables["TMPDIR"] = _CACHE_MOUNT
     container: Manifest = {
         "name": name,
         "image": image_reference(settings, family),

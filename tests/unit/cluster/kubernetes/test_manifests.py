@@ -26,7 +26,7 @@ from support import tool
 Manifest = dict[str, Any]
 
 K8S = ROOT / "k8s"
-OVERLAYS = {"base": 12, "overlays/kueue": 18, "overlays/object-store": 11}
+OVERLAYS = {"base": 12, "overlays/kueue": 18, "overlays/object-store": 12}
 FAMILIES = ("cpu", "cu126", "cu13")
 
 
@@ -123,6 +123,14 @@ def test_the_defaults_fit_together(built: dict[str, list[Manifest]]) -> None:
     for manifest in built["base"]:
         if manifest["kind"] not in ("Namespace", "ClusterRole", "ClusterRoleBinding"):
             assert manifest["metadata"]["namespace"] == settings.namespace
+
+
+def test_an_object_store_has_a_claim_to_work_on(built: dict[str, list[Manifest]]) -> None:
+    (claim,) = (
+        each for each in built["overlays/object-store"] if each["kind"] == "PersistentVolumeClaim"
+    )
+    assert claim["metadata"]["name"] == "medsweep-models"
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 def test_the_namespace_takes_restricted_pods_alone(built: dict[str, list[Manifest]]) -> None:

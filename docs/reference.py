@@ -15,11 +15,14 @@ os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
 from medsweep.cli import VERBS, parser_for
 from medsweep.config import Closed, field_meanings
 from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
+from medsweep.finetune.metrics import LABELS as TRAINING_LABELS
+from medsweep.finetune.metrics import METRICS as TRAINING_METRICS
 from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
 from medsweep.search.record import COLUMNS as SEARCH
 from medsweep.search.spec import SearchSpec
+from medsweep.serving.metrics import METRICS as SERVER_METRICS
 from medsweep.sweep.spec import (
     FineTuneSpec,
     LoadPointSpec,
@@ -95,14 +98,23 @@ def metrics_page() -> str:
         f"Labels: {labels}; the textfile has `repeat` too.\n",
         "While a sweep runs: histograms `medsweep_ttft_seconds`, `medsweep_inter_token_seconds`",
         "and `medsweep_e2e_seconds`; counter `medsweep_requests_total` with `status`; gauge",
-        "`medsweep_cells` by `state`; `medsweep_last_progress_timestamp_seconds` by `sweep`; gauges",
-        "of the last repeat: "
+        "`medsweep_cells` by `state`; `medsweep_last_progress_timestamp_seconds` by `sweep`;",
+        "gauges of the last repeat: "
         + ", ".join(f"`{column.metric}`" for column in LIVE_GAUGES)
         + ".\n",
         "In `metrics.prom`, at the end, one gauge for each number of `benchmark.parquet`:\n",
         "| metric | unit | meaning |\n| --- | --- | --- |",
     ]
     parts += [f"| `{column.metric}` | {column.unit} | {column.meaning} |" for column in NUMBERS]
+    parts += ["\n## A server\n", "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |"]
+    parts += [
+        f"| `{each.full_name}` | {each.kind} | {', '.join(each.labels)} | {each.meaning} |"
+        for each in SERVER_METRICS
+    ]
+    labels = ", ".join(f"`{name}`" for name in TRAINING_LABELS)
+    parts += ["\n## A fine-tune under Ray\n", f"Gauges, after each epoch; labels: {labels}.\n"]
+    parts += ["| metric | meaning |\n| --- | --- |"]
+    parts += [f"| `{name}` | {meaning} |" for name, meaning in TRAINING_METRICS.items()]
     return "\n".join(parts) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from medsweep import __version__
@@ -17,6 +18,7 @@ VERBS = {
     "run": "run a sweep here, resumable",
     "k8s": "run a sweep as RayJobs on the node pools of a Kubernetes cluster",
     "serve": "serve a base model and its adapters here, with OpenAI's API",
+    "ask": "ask one question of an adapter here",
     "finetune": "run only the fine-tune stage of a sweep",
     "search": "search a grid of recipes; say what matters and what to take",
     "adapters": "list, show, verify, merge or push what was fine-tuned",
@@ -54,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = parser_for(*[word for word in arguments if word in VERBS][:1])
     options = parser.parse_args(arguments)
+    if not sys.warnoptions:
+        # What libraries say to those who develop with them is not for those who use this program.
+        warnings.simplefilter("ignore")
     try:
         code: int = options.run(options)
     except KeyboardInterrupt:

@@ -45,6 +45,11 @@ def take_cpus(asked: int, after: int = 0) -> GrantedCpus:
     return GrantedCpus(asked, cores if hasattr(os, "sched_setaffinity") else (), threads)
 
 
+def usable_cpus() -> int:
+    """Return the number of cores that this process may run on."""
+    return len(_available())
+
+
 def _available() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(os.getpid())

@@ -19,8 +19,16 @@ DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 # 4 bits and their block constants (bitsandbytes: an 8-bit one per 64 weights with double
 # quantisation, a 32-bit one without) come to 0.52 to 0.56 bytes per weight.
-QUANTIZED_BYTES: Mapping[str, float | None] = {"none": None, "int8": 1.0, "nf4": 0.55}
+QUANTIZED_BYTES: Mapping[str, float | None] = {
+    "none": None,
+    "int8": 1.0,
+    "int4": 0.55,
+    "nf4": 0.55,
+}
 """Bytes of one weight, by quantization; None: the compute dtype's."""
+
+TRAINED_QUANTIZATIONS = ("none", "int8", "nf4")
+"""Those that gradients pass through (bitsandbytes); int4 is OpenVINO's, for serving."""
 
 SEQUENCE_TOKENS = 2048
 """Length of the one sequence that must fit: the paper's `max_seq_length`."""
@@ -80,7 +88,7 @@ def training_precision(
     Args:
         model: the base model.
         capability: compute capability of the GPU; None without one.
-        quantization: of the base weights, one of QUANTIZED_BYTES.
+        quantization: of the base weights, one of TRAINED_QUANTIZATIONS.
         dtype: compute dtype, one of DTYPE_BYTES, or `auto` for the fastest that is native and does
             not overflow.
 
@@ -89,8 +97,8 @@ def training_precision(
     """
     if dtype not in ("auto", *DTYPE_BYTES):
         raise UnknownName("dtype", dtype, ["auto", *DTYPE_BYTES])
-    if quantization not in QUANTIZED_BYTES:
-        raise UnknownName("quantization", quantization, QUANTIZED_BYTES)
+    if quantization not in TRAINED_QUANTIZATIONS:
+        raise UnknownName("quantization", quantization, TRAINED_QUANTIZATIONS)
     compute = _fastest_dtype(model, capability) if dtype == "auto" else dtype
     refused = _refusal(capability, compute, quantization)
     if refused:

@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 
 from medsweep.clock import Clock
+from medsweep.cluster.cpus import usable_cpus
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import InputError
@@ -48,7 +49,7 @@ def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> A
         dtype=dtype,
         quantization=config.quantization,
         max_batch_size=config.max_batch_size,
-        cpus=None,
+        cpus=usable_cpus(),
     )
     return _pool(engine, spec.name, config, metrics, clock)
 

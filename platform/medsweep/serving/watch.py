@@ -13,21 +13,21 @@ _TIMEOUT_S = 10.0
 class Watch:
     """A context manager that samples where the engine runs, from entering to leaving.
 
-    Telemetry never fails a measurement: where the engine's process cannot be asked, there is none.
-
     Args:
         name: of the application.
 
     Attributes:
         recording: what was sampled, after leaving; None where there is nothing.
+        lasted: whether the same process answered on entering and on leaving.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.recording: Recording | None = None
+        self.lasted = False
 
     def __enter__(self) -> Self:
-        self._ask("watch")
+        self._first = self._ask("watch")
         return self
 
     def __exit__(
@@ -37,7 +37,8 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:  # else whatever happened is what matters, and the replica may be gone
-            self.recording = self._ask("watched")
+            last, self.recording = self._ask("watched") or (None, None)
+            self.lasted = last is not None and last == self._first
 
     def _ask(self, method: str) -> Any:
         from ray import serve

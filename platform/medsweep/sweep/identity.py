@@ -10,7 +10,7 @@ from medsweep.hardware.observe import ObservedHardware, matches
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.metrics.cost import cost_columns
 from medsweep.results.provenance import provenance
-from medsweep.sweep.plan import QUANTIZATION, Cell
+from medsweep.sweep.plan import Cell
 from medsweep.sweep.spec import SweepSpec
 
 
@@ -40,7 +40,7 @@ def cell_columns(
         "accelerator": profile.accelerator.name if profile.accelerator else None,
         "engine": spec.serve.engine,
         "dtype": cell.dtype,
-        "quantization": QUANTIZATION,
+        "quantization": spec.serve.quantization,
         "max_tokens": spec.load.max_tokens,
         "usd_per_hour": profile.usd_per_hour,
         "price_source": profile.price_source,

@@ -186,6 +186,7 @@ def _deployment(ground: Ground, cell: Cell, adapter: Adapter) -> Deployed:
         engine=ground.spec.serve.engine,
         # Without the GPU that the dtype was chosen for, the CPU computes in float32.
         dtype=cell.dtype if observe_gpus() else "float32",
+        quantization=ground.spec.serve.quantization,
         max_batch_size=ground.spec.serve.max_batch_size,
     )
 
@@ -242,6 +243,9 @@ def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> Non
     job = _job(ground, up, up.model_of(visit), visit.point, visit.repeat)
     with Watch(up.cell.key) as machine:
         records = load.run(job, lambda record: ground.metrics.request(labels, record))
+    if not machine.lasted:
+        # Ray Serve puts another engine in the place of one that dies, and requests wait for it.
+        raise StageError("the engine did not last through the load: it died and was started anew")
     row = visit_row(
         visit,
         records,

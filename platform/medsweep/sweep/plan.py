@@ -16,12 +16,11 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import choose_dtype, unsupported_reason
 from medsweep.models.spec import ModelSpec
+from medsweep.serving.engines.compatibility import unsupported
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
 
 PAPER_MODELS = ("distilgpt2", "gemma-1.1-7b", "llama-3-8b", "llama-2-7b", "mistral-7b")
-QUANTIZATION = "none"
-"""Of the base weights; engines take no other yet."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,17 @@ def make_plan(
         # A stand-in is checked as what it is: that is what runs.
         where = _finetune_profile(spec, model, pairs, host)
         no_adapter = (barred or {}).get(model.name) or finetune_refusal(spec.finetune, model, where)
-        refused = no_adapter or unsupported_reason(
-            model, profile, dtype=dtype, quantization=QUANTIZATION, engine=spec.serve.engine
+        serve = spec.serve
+        refused = (
+            no_adapter
+            or unsupported(serve.engine, profile, model, quantization=serve.quantization)
+            or unsupported_reason(
+                model,
+                profile,
+                dtype=dtype,
+                quantization=serve.quantization,
+                engine=serve.engine,
+            )
         )
         key = _key(
             {

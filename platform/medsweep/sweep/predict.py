@@ -14,7 +14,7 @@ from medsweep.hardware.roofline import Machine, datasheet_machine, decode_step, 
 from medsweep.models.precision import choose_dtype, memory_needed_bytes
 from medsweep.models.spec import ModelSpec
 from medsweep.sweep.identity import cell_columns
-from medsweep.sweep.plan import QUANTIZATION, Cell
+from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import LoadPointSpec, SweepSpec
 
@@ -104,7 +104,7 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
         cell: one of its plan's.
         lengths: of its dataset.
     """
-    memory = memory_needed_bytes(cell.model, dtype=cell.dtype, quantization=QUANTIZATION)
+    memory = memory_needed_bytes(cell.model, dtype=cell.dtype, quantization=spec.serve.quantization)
     machine = machine_of(cell.profile, cell.dtype)
     if machine is None or cell.refused is not None:
         return CellPrediction(cell, memory, (), None, None)
@@ -134,7 +134,7 @@ def predict_finetune_s(
     machine = machine_of(profile, dtype)
     if machine is None:
         return None
-    how: dict[str, Any] = {"dtype": dtype, "quantization": QUANTIZATION}
+    how: dict[str, Any] = {"dtype": dtype, "quantization": spec.finetune.quantization}
     recipe = spec.finetune
     tokens = recipe.batch_size * min(lengths.sequence, recipe.max_seq_length)
     steps = recipe.epochs * -(-lengths.pairs // recipe.batch_size)
@@ -189,7 +189,7 @@ def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[
 def _predict_point(
     spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPointSpec
 ) -> PointPrediction:
-    how: dict[str, Any] = {"dtype": cell.dtype, "quantization": QUANTIZATION}
+    how: dict[str, Any] = {"dtype": cell.dtype, "quantization": spec.serve.quantization}
     answer = spec.load.max_tokens
     together = min(point.concurrency or spec.serve.max_batch_size, spec.serve.max_batch_size)
     context = lengths.prompt + answer // 2

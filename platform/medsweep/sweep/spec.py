@@ -81,11 +81,13 @@ class ServeSpec(Closed):
     Attributes:
         engine: what turns prompts into tokens.
         dtype: of the weights; `auto` decides from the profile's compute capability.
+        quantization: of the base weights; which ones there are depends on the engine.
         max_batch_size: requests that one forward pass may hold.
     """
 
     engine: str = "generate"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    quantization: Literal["none", "int8", "int4", "nf4"] = "none"
     max_batch_size: int = Field(default=16, ge=1)
 
     @field_validator("engine")

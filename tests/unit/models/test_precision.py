@@ -98,7 +98,7 @@ def test_a_short_context_needs_a_short_cache() -> None:
     assert needed == int((spec.parameters * 4 + 1024 * spec.kv_bytes_per_token(4)) * 1.1)
 
 
-@pytest.mark.parametrize(("dtype", "quantization"), [("float8", "none"), ("float16", "int4")])
+@pytest.mark.parametrize(("dtype", "quantization"), [("float8", "none"), ("float16", "int2")])
 def test_unknown_names_are_errors(dtype: str, quantization: str) -> None:
     with pytest.raises(UnknownName, match=r"unknown (dtype|quantization)"):
         memory_needed_bytes(MODELS["distilgpt2"], dtype=dtype, quantization=quantization)

@@ -103,6 +103,11 @@ class Fleet:
     ) -> None:
         self._stack.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids, for whoever measures what the load generator itself costs."""
+        return [process.pid for process in self._processes]
+
     def run(
         self,
         job: LoadJob,

@@ -95,7 +95,10 @@ class LoadProcess:
         whole = False
         try:
             self.wait_ready()
-            self._send(job.to_json())
+            try:
+                self._send(job.to_json())
+            except BrokenPipeError:
+                raise self._died() from None
             while not whole:
                 line = self._receive()
                 whole = line.startswith(_LAST)
@@ -113,7 +116,8 @@ class LoadProcess:
 
     def stop(self, *, drop: bool) -> None:
         """Have the running job send nothing more; with `drop` give up what is in flight too."""
-        with contextlib.suppress(StageError):  # it has died, which `lines` says better
+        # If it has died, or its pipe was closed because of that, `lines` says so.
+        with contextlib.suppress(BrokenPipeError, ValueError):
             self._send({"stop": "drop" if drop else "drain"})
 
     def close(self) -> None:
@@ -133,13 +137,10 @@ class LoadProcess:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         stdin = self._process.stdin
-        try:
-            if stdin is None or stdin.closed:
-                raise BrokenPipeError
-            stdin.write(json.dumps(message).encode() + b"\n")
-            stdin.flush()
-        except BrokenPipeError:
-            raise self._died() from None
+        if stdin is None or stdin.closed:
+            raise BrokenPipeError
+        stdin.write(json.dumps(message).encode() + b"\n")
+        stdin.flush()
 
     def _receive(self) -> bytes:
         line = self._process.stdout.readline() if self._process.stdout else b""

@@ -1,0 +1,153 @@
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from medsweep.errors import EnvironmentFault
+from medsweep.loadgen.bench import Bench, Measured, visits
+from medsweep.loadgen.bench_files import RequestsFile, notes, over_repeats, point_json
+from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.figures import Figures, figures_of
+from medsweep.loadgen.fleet import Fleet
+from medsweep.loadgen.mock_answer import MockTiming
+from medsweep.loadgen.mock_server import running_mock
+from medsweep.loadgen.objective import parse_objective
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.loadgen.spool import Spool
+from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.latency import summarise
+from medsweep.results.schema import REQUESTS
+from medsweep.results.store import read_rows
+
+POINTS = [LoadPoint(concurrency=1), LoadPoint(concurrency=8), LoadPoint(rate=2.0)]
+NOTHING = figures_of([])
+
+
+def figures(**changes: object) -> Figures:
+    return replace(NOTHING, **changes)
+
+
+def test_repeats_are_interleaved_and_shuffled_by_seed() -> None:
+    assert visits(POINTS, 1, seed=5) == [(point, 1) for point in POINTS]
+    order = visits(POINTS, 20, seed=5)
+    turns = [order[place : place + 3] for place in range(0, 60, 3)]
+    for number, turn in enumerate(turns, start=1):
+        assert {repeat for _, repeat in turn} == {number}
+        assert {point for point, _ in turn} == set(POINTS)
+    assert len({tuple(point for point, _ in turn) for turn in turns}) > 2
+    assert order == visits(POINTS, 20, seed=5)
+    assert order != visits(POINTS, 20, seed=6)
+
+
+@pytest.mark.parametrize(
+    ("point", "found", "concurrency"),
+    [
+        (LoadPoint(concurrency=8), {"requests_per_s": 2.0}, 8),
+        (LoadPoint(concurrency=8), {"requests_per_s": 22.3}, 8),
+        # A fast server: 1,000 requests a second are 360 at a time of the calibration's.
+        (LoadPoint(concurrency=8), {"requests_per_s": 1000.0}, 512),
+        (LoadPoint(rate=10.0), {"requests_per_s": 10.0, "output_tokens_per_s": 5000.0}, 64),
+        (LoadPoint(rate=10.0), {}, 1),
+        (LoadPoint(concurrency=100_000), {}, 4096),
+    ],
+)
+def test_calibrated_where_the_client_works_as_hard(point, found, concurrency) -> None:
+    assert Measured(point, 1, figures(**found)).like_concurrency == concurrency
+
+
+def test_client_limited_by_calibration_or_by_its_own_lateness() -> None:
+    def measured(delay_s: float | None, reached: float = 10.0) -> Measured:
+        latencies = {**NOTHING.latencies, "dispatch_delay": summarise([delay_s])}
+        calibration = Calibration(8, 0.001, 0.002, 0.0, reached, 10.0)
+        return Measured(
+            LoadPoint(rate=1.0), 1, figures(latencies=latencies), calibration=calibration
+        )
+
+    assert not measured(None).client_limited
+    assert not measured(0.004).client_limited
+    assert measured(0.006).client_limited
+    assert measured(None, reached=9.0).client_limited
+    assert "limited by the client, not the server" in notes(measured(0.006))
+
+
+def test_json_of_a_load_where_nothing_got_through() -> None:
+    found = figures(unmeasured_failed_by_kind={"connect": 10})
+    point = point_json(Measured(LoadPoint(concurrency=64), 1, found, "10 of 10 failed", True))
+    assert (point["status"], point["ended_early"]) == ("failed", "10 of 10 failed")
+    assert point["requests"] == {
+        "sent": 10,
+        "ok": 0,
+        "failed": 10,
+        "failed_by_kind": {"connect": 10},
+        "empty": 0,
+    }
+    assert point["requests_per_s"] is None
+
+
+def test_intervals_over_repeats() -> None:
+    results = [
+        Measured(LoadPoint(concurrency=1), repeat, figures(requests_per_s=rate))
+        for repeat, rate in enumerate([9.0, 10.0, 11.0], start=1)
+    ]
+    [row] = over_repeats([*results, replace(results[0], gave_up=True)])
+    assert (row["load"], row["repeats"], row["ttft_mean_s"]) == ("c1", 3, None)
+    assert row["requests_per_s"]["mean"] == 10.0
+    # t(0.975, 2) = 4.303, s = 1, n = 3
+    assert row["requests_per_s"]["high"] == pytest.approx(10 + 4.303 / 3**0.5, abs=0.001)
+
+
+async def test_hopeless_point_ends_early_and_records_go_to_parquet(make_job, tmp_path) -> None:
+    async with running_mock(MockTiming(ttft_s=0.1, tokens=1, slots=2)) as server:
+        with Fleet(1) as fleet:
+            objectives = [parse_objective("ttft_p50=0.15s")]
+            bench = Bench(make_job(server.base_url), fleet, objectives, tmp_path)
+            file = RequestsFile(tmp_path)
+            bench.on_records = file.add
+            slow = LoadPoint(rate=10.0, requests=12, warmup=2)
+            fast = LoadPoint(rate=200.0, requests=200, warmup=2)
+            met = await asyncio.to_thread(bench.measure, slow, hopeless_ends=True)
+            missed = await asyncio.to_thread(bench.measure, fast, hopeless_ends=True)
+            whole = await asyncio.to_thread(bench.measure, LoadPoint(concurrency=4, requests=8))
+            file.close()
+    assert (met.met, met.ended_early) == (True, None)
+    assert missed.met is False
+    assert "ttft_p50=0.15s cannot be met" in (missed.ended_early or "")
+    assert not missed.gave_up
+    assert missed.figures.sent < 200
+    assert (whole.met, whole.figures.ok) == (False, 8)  # too few for a median
+    rows = read_rows(tmp_path / "requests.parquet")
+    assert list(rows[0]) == [column.name for column in REQUESTS]
+    assert sum(row["load_point"] == "r10-constant" for row in rows) >= 14
+    measured = [row for row in rows if row["load_point"] == "c4" and row["phase"] == "measure"]
+    assert len(measured) == 8
+    assert all(row["ttft_s"] >= 0.1 and row["chunk_gaps_s"] == [] for row in measured)
+
+
+def test_spool_gives_back_what_it_took_as_often_as_asked(tmp_path) -> None:
+    record = RequestRecord(
+        0,
+        "measure",
+        "q",
+        None,
+        0.0,
+        0.5,
+        1.0,
+        (0.5,),
+        (1, 1),
+        7,
+        2,
+        "usage",
+        "stop",
+        "ok",
+        None,
+        "",
+    )
+    records = [replace(record, index=index) for index in range(5)]
+    with Spool(tmp_path) as spool:
+        for each in records:
+            spool.write(json.dumps({"record": each.to_json()}).encode() + b"\n")
+        assert list(spool) == records
+        assert list(spool) == records
+    with pytest.raises(EnvironmentFault, match="cannot be written"):
+        Spool(tmp_path / "absent")

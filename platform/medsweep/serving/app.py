@@ -80,7 +80,12 @@ def build_app(
 
 def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> None:
     """Add OpenAI's routes."""
-    errors = _errors(400, 404, 408, 413, 429, 500)
+    content = {"application/json": {}, "text/event-stream": {}}
+    answers = _errors(400, 404, 408, 413, 429, 500)
+    answers[200] = {
+        "description": "the answer; a stream where it was asked for",
+        "content": content,
+    }
 
     def engine_of(request: Request) -> Awaitable[Answering]:
         return lookup(request.path_params.get("served", ""))
@@ -89,11 +94,11 @@ def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> No
     async def models(request: Request) -> JSONResponse:
         return JSONResponse(model_list(await (await engine_of(request)).models()))
 
-    @app.post(f"{prefix}/chat/completions", response_class=JSONResponse, responses=errors)
+    @app.post(f"{prefix}/chat/completions", response_class=JSONResponse, responses=answers)
     async def chat(request: Request, body: ChatRequest) -> Response:
         return Answer(desk, await engine_of(request), body)
 
-    @app.post(f"{prefix}/completions", response_class=JSONResponse, responses=errors)
+    @app.post(f"{prefix}/completions", response_class=JSONResponse, responses=answers)
     async def completions(request: Request, body: CompletionRequest) -> Response:
         return Answer(desk, await engine_of(request), body)
 

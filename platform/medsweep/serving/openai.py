@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from medsweep.models.templates import Message
@@ -37,6 +37,15 @@ def _whole(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_whole)]
 """JSON can write half of a character, which no tokenizer can read."""
+
+
+def _integer(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON knows no difference between 5 and 5.0, nor do all clients; beyond 2^53 not all are exact.
+Tokens = Annotated[int, Field(ge=1), BeforeValidator(_integer)]
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_integer)]
 
 
 class _Request(BaseModel):
@@ -80,12 +89,12 @@ class ChatMessage(_Request):
 
 class _Sampling(_Request):
     model: Text
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: Tokens | None = None
     temperature: float | None = Field(default=1.0, ge=0, le=2)
     top_p: float | None = Field(default=1.0, gt=0, le=1)
-    n: Literal[1] | None = 1
+    n: Annotated[Literal[1] | None, BeforeValidator(_integer)] = 1
     stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    seed: Seed | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -116,7 +125,7 @@ class ChatRequest(_Sampling):
     """Body of `/v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: Tokens | None = None
     logprobs: Literal[False] | None = False
 
     @property

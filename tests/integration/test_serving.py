@@ -1,0 +1,97 @@
+"""`medsweep serve` as a user runs it: a process of its own, and what ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import openai
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+SECRET = "patient-7731-has-gout"
+LONG = 4000
+
+
+@contextmanager
+def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its URL, from when it says that it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medsweep", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        assert ready.startswith("serving at http://"), process.communicate()
+        yield process, ready.split()[2].removesuffix("/v1;")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def streamed(url: str, begun: threading.Semaphore, *, taken: int = LONG) -> tuple[int, str | None]:
+    """Stream an answer of LONG tokens; how many came, and why it ended."""
+    sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="key", max_retries=0)
+    stream = sdk.completions.create(model="null", prompt=SECRET, max_tokens=LONG, stream=True)
+    pieces, reason = 0, None
+    for chunk in stream:
+        pieces += 1
+        reason = chunk.choices[0].finish_reason
+        if pieces == 1:
+            begun.release()
+    return pieces, reason
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
+    """Those that are being answered, and those that still wait for a place."""
+    limits = ("--max-concurrent", "2")
+    with serving("--engine", "null", *limits) as (process, url), ThreadPoolExecutor(6) as pool:
+        begun = threading.Semaphore(0)
+        answers = [pool.submit(streamed, url, begun) for _ in range(6)]
+        while "medsweep_server_queued 4.0" not in httpx.get(f"{url}/metrics").text:
+            pass
+        process.send_signal(sent)
+        assert [answer.result() for answer in answers] == [(LONG, "length")] * 6
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, out.splitlines()[-1]) == (0, "stopped")
+        assert err == ""
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health")
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with serving("--engine", "null", "--max-concurrent", "1") as (process, url):
+        with ThreadPoolExecutor(9) as pool:
+            begun = threading.Semaphore(0)
+            answers = [pool.submit(streamed, url, begun) for _ in range(9)]
+            begun.acquire()
+            process.send_signal(signal.SIGINT)
+            begun.acquire()  # it goes on to the second answer, and has seven to come
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            broken = [answer for answer in answers if answer.exception() is not None]
+        assert broken
+        assert process.stderr is not None
+        assert SECRET not in process.stderr.read()
+
+
+def test_beyond_loopback_with_a_key() -> None:
+    arguments = ("--engine", "null", "--host", "0.0.0.0")
+    with serving(*arguments, MEDSWEEP_API_KEY="right") as (_, url):
+        local = url.replace("0.0.0.0", "127.0.0.1")
+        for key, status in (("right", 200), ("wrong", 401)):
+            answer = httpx.get(f"{local}/v1/models", headers={"authorization": f"Bearer {key}"})
+            assert answer.status_code == status

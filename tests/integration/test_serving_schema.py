@@ -1,0 +1,66 @@
+"""Requests made up from the server's own OpenAPI document, right ones and wrong ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+
+from medsweep.clock import MonotonicClock
+from medsweep.serving.answer import Answering
+from medsweep.serving.app import build_app
+from medsweep.serving.config import ServeConfig
+from medsweep.serving.engines.null import NULL_MODEL
+from medsweep.serving.limits import Limits
+from medsweep.serving.metrics import PrometheusSink, ServerMetrics
+from medsweep.serving.service import open_service
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+LONGEST = 64
+
+
+def null_app() -> Any:
+    sink = PrometheusSink()
+    metrics = ServerMetrics([sink])
+    engine = open_service(ServeConfig(engine="null"), metrics, MonotonicClock())
+
+    async def lookup(_: str) -> Answering:
+        return engine
+
+    async def scrape() -> bytes:
+        return sink.text()
+
+    limits = Limits(max_output_tokens=LONGEST)
+    return build_app(lookup, metrics=metrics, limits=limits, check=engine.check, scrape=scrape)
+
+
+schema = schemathesis.openapi.from_asgi("/openapi.json", null_app())
+
+
+@schema.hook
+def map_body(context: Any, body: Any) -> Any:
+    """Ask for the model that there is, and for no long answer; what is wrong stays wrong."""
+    if isinstance(body, dict):
+        if isinstance(body.get("model"), str):
+            body["model"] = NULL_MODEL
+        for name in ("max_tokens", "max_completion_tokens"):
+            if isinstance(body.get(name), int | float) and not isinstance(body[name], bool):
+                body[name] = min(body[name], LONGEST)
+    return body
+
+
+@schema.parametrize()
+@settings(
+    max_examples=60,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_one_that_the_document_promises(case: Any) -> None:
+    case.call_and_validate()

@@ -10,7 +10,7 @@ Object = dict[str, Any]
 Path = tuple[str, ...]
 Owners = dict[Path, str]
 
-_IDENTITY = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
+IDENTITY = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
 
 
 class Conflict(Exception):
@@ -40,7 +40,7 @@ def apply(current: Object, wanted: Object, owners: Owners, manager: str) -> Obje
     Raises:
         Conflict: fields would change that other managers own.
     """
-    fields = {path: value for path, value in leaves(wanted) if path not in _IDENTITY}
+    fields = {path: value for path, value in leaves(wanted) if path not in IDENTITY}
     taken = {
         path: owners[path]
         for path, value in fields.items()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from apiserver.merge import Conflict, Owners, apply, leaves, merge
+from apiserver.merge import IDENTITY, Conflict, Owners, apply, leaves, merge
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -136,7 +136,7 @@ class Store:
         if kind == ("", "nodes"):  # whoever makes a node says what it has
             result["status"] = copy.deepcopy(value.get("status", {}))
         self._owners[result["metadata"]["uid"]] = {
-            path: manager for path, _ in leaves(value) if path[0] not in ("apiVersion", "kind")
+            path: manager for path, _ in leaves(value) if path not in IDENTITY
         }
         if kind == ("apiextensions.k8s.io", "customresourcedefinitions"):
             spec = value["spec"]

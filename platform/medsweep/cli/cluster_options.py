@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from medsweep.cluster.kubernetes.settings import ClusterSettings
 
 
-def add_cluster(parser: argparse.ArgumentParser, *, talks: bool = True) -> None:
+def add_cluster(parser: argparse._ActionsContainer, *, talks: bool = True) -> None:
     """Add the cluster's arguments.
 
     Args:
@@ -33,7 +33,7 @@ def add_named_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's YAML file, or its name")
 
 
-def add_max_at_once(parser: argparse.ArgumentParser) -> None:
+def add_max_at_once(parser: argparse._ActionsContainer) -> None:
     """Add `--max-at-once`."""
     parser.add_argument(
         "--max-at-once",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 from medsweep.cli.cluster_options import (
     add_cluster,
@@ -63,12 +65,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     child.add_argument("job", metavar="JOB", help="name of the job or its beginning, or its key")
     child.add_argument("--follow", action="store_true", help="wait for more until the job ends")
     add_cluster(child)
+    child = add("fetch", "bring the cells that are done, verified, and write the report", fetch)
+    add_sweep(child)
+    add_cluster(child)
+    child.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+    add_json(child)
     child = add("cancel", "end a sweep's jobs that are not over; the others stay", cancel)
     add_named_sweep(child)
     add_cluster(child)
     child = add("delete", "delete everything of a sweep in the cluster; results stay", delete)
     add_named_sweep(child)
     add_cluster(child)
+    child = add("doctor", "check what a sweep needs of the cluster; say what to do", doctor)
+    add_cluster(child)
+    add_json(child)
 
 
 def render(options: argparse.Namespace) -> int:
@@ -148,6 +160,17 @@ def logs(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def fetch(options: argparse.Namespace) -> int:
+    """Bring the results here."""
+    spec, settings = load_sweep(options), load_settings(options)
+    from medsweep.cli.run import report
+    from medsweep.cluster.kubernetes.whole import fetch_sweep
+    from medsweep.sweep.resolve import resolve
+
+    summary = fetch_sweep(lambda: cluster_of(options), resolve(spec), settings, options.out)
+    return report(summary, as_json=options.json)
+
+
 def cancel(options: argparse.Namespace) -> int:
     """End what is not over."""
     return _remove(options, keep_over=True)
@@ -156,6 +179,18 @@ def cancel(options: argparse.Namespace) -> int:
 def delete(options: argparse.Namespace) -> int:
     """Delete everything."""
     return _remove(options, keep_over=False)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print every check; 1 if one failed."""
+    from medsweep.cluster.kubernetes.doctor import examine
+
+    checks = list(examine(cluster_of(options), load_settings(options)))
+    headings = {"state": "state", "what": "what", "found": "found", "advice": "what to do"}
+    rows = [{**asdict(check), "advice": check.advice or None} for check in checks]
+    show(rows, as_json=options.json, headings=headings)
+    failed = any(check.state == "failed" for check in checks)
+    return MedSweepError.exit_code if failed else EXIT_DONE
 
 
 def _remove(options: argparse.Namespace, *, keep_over: bool) -> int:

@@ -1,4 +1,4 @@
-"""`medsweep run`: run a sweep on this machine."""
+"""`medsweep run`: run a sweep on this machine, or in a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from medsweep.cli.cluster_options import (
+    add_cluster,
+    add_max_at_once,
+    cluster_of,
+    load_settings,
+)
 from medsweep.cli.options import add_json, add_sweep, load_sweep
 from medsweep.errors import EXIT_DONE, MedSweepError
+
+if TYPE_CHECKING:
+    from medsweep.sweep.run import Summary
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="TCP port of the live Prometheus metrics on 127.0.0.1; default: a free one",
     )
+    parser.add_argument(
+        "--on", choices=["here", "k8s"], default="here", help="where it runs; default: here"
+    )
+    cluster = parser.add_argument_group("with --on k8s")
+    add_cluster(cluster)
+    add_max_at_once(cluster)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -34,8 +50,25 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.sweep.resolve import resolve
     from medsweep.sweep.run import run_sweep
 
-    summary = run_sweep(resolve(spec), options.out, metrics_port=options.metrics_port)
-    if options.json:
+    if options.on == "k8s":
+        from medsweep.cluster.kubernetes.whole import run_in_cluster
+
+        settings = load_settings(options)
+        summary = run_in_cluster(
+            lambda: cluster_of(options),
+            resolve(spec),
+            settings,
+            options.out,
+            most=options.max_at_once,
+        )
+    else:
+        summary = run_sweep(resolve(spec), options.out, metrics_port=options.metrics_port)
+    return report(summary, as_json=options.json)
+
+
+def report(summary: Summary, *, as_json: bool) -> int:
+    """Say what a run came to; return the exit code."""
+    if as_json:
         print(json.dumps({**asdict(summary), "folder": str(summary.folder)}, indent=2))
     else:
         states = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from medsweep.results.digests import differing, digests
 from medsweep.results.schema import REQUESTS, RESPONSES
 from medsweep.results.store import read_json, read_rows, write_json, write_rows
 
@@ -33,6 +34,11 @@ class CellFolder:
         """Whether the cell needs no more work."""
         record = read_json(self.path / "cell.json")
         return record is not None and record["status"] in FINAL
+
+    def faults(self) -> list[str]:
+        """Return the files that are not as they were when the cell was finished."""
+        record = self.record()
+        return ["cell.json"] if record is None else differing(self.path, record.get("files", {}))
 
     def record(self) -> dict[str, Any] | None:
         """Return what `cell.json` holds, or None."""
@@ -72,8 +78,10 @@ class CellFolder:
                 parts = sorted(self._visits.glob(f"*.{name}.parquet"))
                 joined = [row for part in parts for row in read_rows(part)]
                 write_rows(self.path / f"{name}.parquet", columns, joined)
+        files = digests(self.path, besides=("cell.json", "visits"))
         write_json(
-            self.path / "cell.json", {"status": status, "reason": reason, "rows": list(rows)}
+            self.path / "cell.json",
+            {"status": status, "reason": reason, "files": files, "rows": list(rows)},
         )
         if status == "ok":
             shutil.rmtree(self._visits, ignore_errors=True)

@@ -63,6 +63,10 @@ def remove(api: Api, namespace: str, sweep: str, *, keep: tuple[Phase, ...] = ()
             name = value["metadata"]["name"]
             api.delete(resource, namespace, name)
             removed.append(f"{resource.plural}/{name}")
+    # Of a fetch that was killed: nothing owns its pod.
+    for value in api.objects(PODS, namespace, f"{selector_of(sweep)},{ROLE}=fetch"):
+        api.delete(PODS, namespace, value["metadata"]["name"])
+        removed.append(f"pods/{value['metadata']['name']}")
     return removed
 
 

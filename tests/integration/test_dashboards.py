@@ -1,8 +1,7 @@
 """Every query of every dashboard, run by a real Prometheus that scraped what the product exposes.
 
 The run's own endpoint and the server's are the product's code, fed as a run and a server feed them.
-The series of a node are written down here in the names of Ray 2.60 and of DCGM's exporter, since no
-test may need a GPU.
+The series of a node are written down here in the names of Ray 2.60, since no test may need a GPU.
 """
 
 from __future__ import annotations
@@ -23,9 +22,11 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from crds import ROOT
 from medsweep.cluster.local import free_port
+from medsweep.finetune.metrics import LABELS, TrainingMetrics
 from medsweep.metrics.definitions import RequestRecord
 from medsweep.monitoring.dashboards import NAMES, dashboards
 from medsweep.monitoring.dashboards.hardware import measured
@@ -76,17 +77,35 @@ def serve_one(metrics: ServerMetrics, outcome: str) -> None:
     metrics.ended(outcome, times, 0.4)
 
 
-def written_down(count: int) -> str:
-    """Series of a node and its GPU in Ray's and DCGM's names; counters grow by `count`."""
+def written_down() -> str:
+    """Series of a node and its GPU in Ray's names."""
     node = 'ip="192.0.2.1", RayNodeType="worker", SessionName="s", Version="2.60.0"'
     return f"""\
 ray_node_cpu_utilization{{{node}}} 55
 ray_node_mem_used{{{node}}} 3e9
 ray_node_gpus_utilization{{{node}, GpuIndex="0"}} 97
 ray_node_gram_used{{{node}, GpuIndex="0"}} 20000
-DCGM_FI_DEV_THERMAL_VIOLATION{{Hostname="node-1", gpu="0"}} {count}
-DCGM_FI_DEV_POWER_VIOLATION{{Hostname="node-1", gpu="0"}} {count}
 """
+
+
+class Shown:
+    """A gauge of Prometheus' own client, in the place of Ray's."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, meaning: str) -> None:
+        self._gauge = Gauge(name, meaning, LABELS, registry=registry)
+
+    def set(self, value: float, tags: dict[str, str]) -> None:
+        self._gauge.labels(**tags).set(value)
+
+
+def fine_tune() -> bytes:
+    """What a worker of a fine-tune shows after an epoch."""
+    registry = CollectorRegistry()
+    labels = {name: VALUES.get(name, "0") for name in LABELS}
+    metrics = TrainingMetrics(labels, lambda name, meaning: Shown(registry, name, meaning))
+    row = {"epoch": 1, "loss": 1.5, "tokens": 3000, "seconds": 2.0, "eval_loss": 1.2}
+    metrics.epoch({**row, "token_f1": 0.25}, 2**30)
+    return generate_latest(registry)
 
 
 @dataclass
@@ -134,8 +153,9 @@ def exposed() -> Iterator[list[str]]:
         def do_GET(self) -> None:
             pages = {
                 "/server": sink.text,
+                "/finetune": fine_tune,
                 "/textfile": lambda: textfile([final]).encode(),
-                "/node": lambda: written_down(count).encode(),
+                "/node": lambda: written_down().encode(),
             }
             self.send_response(200)
             self.end_headers()
@@ -164,7 +184,7 @@ def exposed() -> Iterator[list[str]]:
         feeder = threading.Thread(target=go_on)
         feeder.start()
         base = f"http://127.0.0.1:{httpd.server_port}"
-        yield [live.url, f"{base}/server", f"{base}/textfile", f"{base}/node"]
+        yield [live.url, *(f"{base}/{page}" for page in ("server", "finetune", "textfile", "node"))]
         stop.set()
         feeder.join()
     httpd.shutdown()

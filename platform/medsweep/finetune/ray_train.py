@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from medsweep.cluster.cpus import take_cpus
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.metrics import TrainingMetrics, basis_of, memory_held_bytes
+from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 
 POLL_S = "0.2"
@@ -48,7 +50,11 @@ def finetune_on(
     trainer = TorchTrainer(
         _worker,
         # The workers are restarted where one dies, and that is no new run.
-        train_loop_config={"job": replace(job, fresh=False), "cpus": cpus},
+        train_loop_config={
+            "job": replace(job, fresh=False),
+            "cpus": cpus,
+            "profile": profile,
+        },
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=gpus > 0,
@@ -114,5 +120,17 @@ def _worker(config: Mapping[str, Any]) -> None:
     granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
     if job.folder.is_dir():
         return  # a retried run whose adapter was already whole
-    report: Callable[[Mapping[str, Any]], None] = lambda row: train.report(dict(row))  # noqa: E731
+    labels = {
+        "sweep": str(job.provenance.get("sweep", "")),
+        "model": job.weights.spec.name,
+        "profile": config["profile"].name,
+        "basis": basis_of(config["profile"], observe_host()),
+        "worker": str(train.get_context().get_world_rank()),
+    }
+    metrics = TrainingMetrics(labels)
+
+    def report(row: Mapping[str, Any]) -> None:
+        metrics.epoch(row, memory_held_bytes())
+        train.report(dict(row))
+
     finetune(replace(job, provenance={**job.provenance, "cpus": asdict(granted)}), on_epoch=report)

@@ -16,7 +16,8 @@ LABELS = ("sweep", "model", "profile", "load_point", "variant", "basis")
 LIVE = (
     *("requests_per_s", "output_tokens_per_s", "goodput_rps", "ttft_mean_s", "e2e_mean_s"),
     *QUALITIES,
-    "client_limited",
+    *("gpu_utilisation", "gpu_memory_used_bytes", "gpu_power_w", "gpu_throttled_share"),
+    *("cpu_busy", "cpu_throttled_share", "client_limited"),
 )
 
 LIVE_GAUGES = tuple(column for column in BENCHMARK if column.name in LIVE)

@@ -14,6 +14,9 @@ CONFIGURATION = ", ".join(LABELS)
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LATENCIES = ("ttft", "inter_token", "e2e")
 
+THROTTLED_SHARE = 0.05
+"""Above this share of a measured window in which its clocks were held back, a GPU is throttled."""
+
 BAD_OUTCOMES = "failed|timeout|queue_full"
 """How a request to a served model ends where the server is at fault, or too small."""
 
@@ -88,13 +91,13 @@ def alerts() -> list[Rule]:
         ),
         _alert(
             "MedSweepGpuThrottled",
-            "max by (Hostname, gpu) (rate(DCGM_FI_DEV_THERMAL_VIOLATION[5m]) "
-            "or rate(DCGM_FI_DEV_POWER_VIOLATION[5m])) > 0",
-            "2m",
+            f"max by ({CONFIGURATION}) (medsweep_gpu_throttled_share) > {THROTTLED_SHARE}",
+            "0m",
             "warning",
-            "GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is held back by heat or power",
-            "What is measured there now is not the GPU's own speed: cool it, or repeat the cell on "
-            "another node.",
+            "Heat or power held the GPU back for {{ $value | humanizePercentage }} of a window: "
+            + cell,
+            "What was measured is not the GPU's own speed: cool it, or repeat the cell on another "
+            "node.",
         ),
         _alert(
             "MedSweepNoProgress",

@@ -76,7 +76,7 @@ def test_the_basis_is_shown_wherever_figures_of_a_configuration_are(
     made: dict[str, Dashboard],
 ) -> None:
     shown = 0
-    for name in ("sweep", "latency", "quality"):
+    for name in ("sweep", "latency", "quality", "finetune"):
         for panel, target in queries(made[name]):
             expression = target["expr"]
             if panel["type"] in ("timeseries", "bargauge") and "profile" in expression:

@@ -55,10 +55,10 @@ CASES: dict[str, tuple[dict[str, str], str, dict[str, str], dict[str, str]]] = {
         {f"medsweep_client_limited{{{CONFIGURATION}}}": "0x10"},
     ),
     "MedSweepGpuThrottled": (
-        {'DCGM_FI_DEV_POWER_VIOLATION{Hostname="node-1", gpu="0"}': "0+1000x20"},
-        "15m",
-        {"Hostname": "node-1", "gpu": "0", "severity": "warning"},
-        {'DCGM_FI_DEV_THERMAL_VIOLATION{Hostname="node-1", gpu="0"}': "9000x20"},
+        {f"medsweep_gpu_throttled_share{{{CONFIGURATION}}}": "0 0.25x8"},
+        "5m",
+        {**LABELS, "severity": "warning"},
+        {f"medsweep_gpu_throttled_share{{{CONFIGURATION}}}": "0.01x10"},
     ),
     "MedSweepNoProgress": (
         {
@@ -118,6 +118,7 @@ def alert_test(name: str, values: dict[str, str], at: str, labels: dict[str, str
 VALUES = {
     "MedSweepCellFailed": "1",
     "MedSweepErrorRate": "20%",
+    "MedSweepGpuThrottled": "25%",
     "MedSweepNoProgress": "40m 0s",
     "MedSweepServerFailing": "10%",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from typing import Any
 
-NAMES = ("sweep", "latency", "quality", "hardware", "serving")
+NAMES = ("sweep", "latency", "quality", "finetune", "hardware", "serving")
 
 
 def dashboards() -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from medsweep.results.schema import BENCHMARK, Column
 # Ray's series carry the id of a process and of a session; the node's name is what says something.
 NODES = {
     "CPU in use": ("avg by (instance) (ray_node_cpu_utilization)", "%", "Per cent of the node."),
-    "Memory in use": ("sum by (instance) (ray_node_mem_used)", "bytes", "Of each node."),
+    "Memory in use": ("sum by (instance) (ray_node_mem_used)", "B", "Of each node."),
     "GPU in use": (
         "avg by (instance, GpuIndex) (ray_node_gpus_utilization)",
         "%",
@@ -23,17 +23,12 @@ NODES = {
     ),
     "GPU memory in use": (
         "sum by (instance, GpuIndex) (ray_node_gram_used) * 1048576",
-        "bytes",
+        "B",
         "As the driver reports it, whosever it is.",
     ),
 }
 
-THROTTLING = {
-    "GPUs held back by heat": "rate(DCGM_FI_DEV_THERMAL_VIOLATION[$__rate_interval])",
-    "GPUs held back by power": "rate(DCGM_FI_DEV_POWER_VIOLATION[$__rate_interval])",
-}
-
-PREFIXES = ("gpu_", "cpu_", "energy_", "power_", "host_memory")
+PREFIXES = ("gpu_", "cpu_", "engine_", "group_", "energy_")
 
 
 def measured() -> list[Column]:
@@ -50,15 +45,6 @@ def build() -> Any:
     panels = [
         lines(title, {"{{instance}} {{GpuIndex}}": query}, unit=unit, about=about)
         for title, (query, unit, about) in NODES.items()
-    ]
-    panels += [
-        lines(
-            title,
-            {"{{Hostname}} {{gpu}}": f"max by (Hostname, gpu) ({query})"},
-            about="DCGM's counter of the time lost, in its own unit; 0 is what a measurement "
-            "needs. The field has to be switched on in the exporter.",
-        )
-        for title, query in THROTTLING.items()
     ]
     panels += [column_lines(column, span=8) for column in measured()]
     return dashboard("hardware", "hardware", panels, SWEEP_VARIABLES)

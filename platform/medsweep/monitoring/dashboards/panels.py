@@ -30,10 +30,12 @@ SWEEP_VARIABLES = {
 UNITS = {
     "s": "s",
     "1/s": "reqps",
+    "B": "bytes",
+    "Hz": "hertz",
     "J": "joule",
-    "USD": "currencyUSD",
-    "bytes": "bytes",
     "W": "watt",
+    "USD": "currencyUSD",
+    "%": "percent",
 }
 """Grafana's names of our units; what is not here has none."""
 

@@ -16,8 +16,11 @@ from medsweep.finetune.data import Example, Row
 
 Packing = Literal["bucketed", "packed", "padded"]
 
-BUCKET_STEPS = 8
-"""Steps whose examples are sorted by length together: little padding, still a shuffled order."""
+BUCKET_STEPS = 50
+"""Most steps whose examples are sorted by length together: little padding, still a random order."""
+
+BUCKETS = 4
+"""Fewest that an epoch is cut into, so that each epoch puts other examples together."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,9 @@ def _groups(examples: Sequence[Example], layout: Layout, seed: int) -> list[list
     if layout.packing != "bucketed":
         return [order[start : start + size] for start in range(0, len(order), size)]
     groups = []
-    for start in range(0, len(order), size * BUCKET_STEPS):
-        bucket = order[start : start + size * BUCKET_STEPS]
+    together = size * max(1, min(BUCKET_STEPS, len(order) // (BUCKETS * size)))
+    for start in range(0, len(order), together):
+        bucket = order[start : start + together]
         bucket.sort(key=lambda example: len(example.input_ids))
         groups += [bucket[first : first + size] for first in range(0, len(bucket), size)]
     shuffler.shuffle(groups)

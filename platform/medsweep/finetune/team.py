@@ -37,6 +37,8 @@ class Team:
         # Ray Train shows each worker only its own GPUs; torchrun shows all, and says which.
         shown = torch.cuda.device_count()
         local = int(os.environ.get("LOCAL_RANK", "0"))
+        if shown:
+            torch.cuda.set_device(local % shown)  # the one that collectives use
         return cls(rank, size, f"cuda:{local % shown}" if shown else "cpu")
 
     @property

@@ -32,7 +32,7 @@ def import_deepspeed(team: Team) -> Any:
             "finetune.strategy: zero2 and zero3 need `pip install medsweep[deepspeed]`"
         ) from None
     if team.device == "cpu":
-        # Its own collectives for CPUs would be compiled on first use, for a minute; gloo's are here.
+        # Its own collectives for CPUs would be compiled on first use; gloo's are here already.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=None, verbose=False)
     return deepspeed

@@ -90,13 +90,19 @@ def _here(
 
 def _on_ray(resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]) -> dict[str, str]:
     from medsweep.cluster.local import LocalCluster
-    from medsweep.sweep.finetune import finetune_all
+    from medsweep.results.store import read_rows
+    from medsweep.sweep.finetune import adapter_folder, finetune_all
     from medsweep.sweep.progress import Progress
 
     progress = Progress()
     progress.expect({"fine-tune": len(absent)})
     with LocalCluster() as cluster:
-        return finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
+        failures = finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
+    for adapter in absent:
+        if adapter.key not in failures:
+            for row in read_rows(adapter_folder(folder, adapter) / "training.parquet"):
+                _tell(adapter.model.name, row)
+    return failures
 
 
 def _found(adapter: AdapterPlan, folder: Path, failures: Mapping[str, object]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def model_card(
     model = provenance.get("model", {})
     licence = str(model.get("licence", "unknown"))
     base = model.get("hub_id") or card["model"]
-    head = {"library_name": "peft", "base_model": base, "license": _hub_licence(licence)}
+    head = {"library_name": "peft", "base_model": base, "license": licence.lower()}
     front = [f"{key}: {json.dumps(value)}" for key, value in head.items()]
     stops = ", ".join(f"`{token}`" for token in card["stop_tokens"])
     parts = [
@@ -112,8 +112,3 @@ def _table(values: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _hub_licence(licence: str) -> str:
-    """Return a licence as the hub writes it."""
-    return licence.lower()

@@ -115,41 +115,29 @@ def _effect(
     without = _fit(y, [block for other, block in blocks.items() if other != name])
     total = float(((y - y.mean()) ** 2).sum())
     explained = max(0.0, without.squares - fit.squares)
-    noise = fit.squares / fit.freedom if fit.freedom > 0 else None
-    p = None
-    if noise is not None and fit.rank > without.rank:
-        ratio = explained / (fit.rank - without.rank) / max(noise, np.finfo(float).tiny)
-        p = float(stats.f.sf(ratio, fit.rank - without.rank, fit.freedom))
-    half = float(stats.t.ppf(0.975, fit.freedom)) if noise is not None else 0.0
-    start = 1 + sum(block.shape[1] for other, block in _before(blocks, name) if other != name)
+    # Without freedom there is no noise to tell an effect from; and of parameters that only vary
+    # together, neither adds to the other.
+    added, noise, p = fit.rank - without.rank, None, None
+    if fit.freedom > 0 and added > 0:
+        noise = fit.squares / fit.freedom
+        ratio = explained / added / max(noise, np.finfo(float).tiny)
+        p = float(stats.f.sf(ratio, added, fit.freedom))
+    names = list(blocks)
+    start = 1 + sum(blocks[other].shape[1] for other in names[: names.index(name)])
     width = blocks[name].shape[1]
     values = sorted({row[name] for row in rows})
     levels = []
     for place, value in enumerate(values):
         pick = np.zeros(len(fit.coefficients))
         pick[start : start + width] = -1.0 if place == width else np.eye(width)[place]
-        effect = float(pick @ fit.coefficients)
-        spread = (
-            half * float(np.sqrt(noise * (pick @ fit.inverse @ pick))) if noise is not None else 0
-        )
-        known = noise is not None
-        levels.append(
-            Level(
-                value,
-                sum(row[name] == value for row in rows),
-                effect,
-                effect - spread if known else None,
-                effect + spread if known else None,
-            )
-        )
+        effect, trials = float(pick @ fit.coefficients), sum(row[name] == value for row in rows)
+        if noise is None:
+            levels.append(Level(value, trials, effect, None, None))
+        else:
+            error = float(np.sqrt(noise * (pick @ fit.inverse @ pick)))
+            spread = float(stats.t.ppf(0.975, fit.freedom)) * error
+            levels.append(Level(value, trials, effect, effect - spread, effect + spread))
     return MainEffect(name, tuple(levels), explained / total if total else 0.0, p, None)
-
-
-def _before(
-    blocks: Mapping[str, NDArray[np.float64]], name: str
-) -> list[tuple[str, NDArray[np.float64]]]:
-    names = list(blocks)
-    return [(other, blocks[other]) for other in names[: names.index(name)]]
 
 
 def _with_holm(effects: Sequence[MainEffect]) -> list[MainEffect]:

@@ -98,3 +98,4 @@ def test_two_parameters_that_vary_together_cannot_be_told_apart() -> None:
     # Neither adds anything to the model with the other one.
     assert [effects[name].p for name in ("rank", "alpha")] == [None, None]
     assert [effects[name].share for name in ("rank", "alpha")] == pytest.approx([0, 0])
+    assert all(level.low is None for level in effects["rank"].levels)

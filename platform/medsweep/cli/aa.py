@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from medsweep.cli.compare import as_json, print_comparison
-from medsweep.cli.options import add_json, add_sweep, load_sweep
+from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE, MedSweepError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_sweep(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
-    )
+    add_out(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

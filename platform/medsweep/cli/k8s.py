@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from medsweep.cli.cluster_options import (
     add_cluster,
@@ -15,7 +14,7 @@ from medsweep.cli.cluster_options import (
     load_settings,
     sweep_name,
 )
-from medsweep.cli.options import add_json, add_sweep, load_sweep, show
+from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 EXAMPLE = """examples:
@@ -68,9 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     child = add("fetch", "bring the cells that are done, verified, and write the report", fetch)
     add_sweep(child)
     add_cluster(child)
-    child.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
-    )
+    add_out(child)
     add_json(child)
     child = add("cancel", "end a sweep's jobs that are not over; the others stay", cancel)
     add_named_sweep(child)

@@ -35,6 +35,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Add the parent of the sweep's folder."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+
+
 def load_sweep(options: argparse.Namespace) -> SweepSpec:
     """Return the sweep that the arguments name; raise ConfigError with all its faults."""
     from medsweep.config import load_config

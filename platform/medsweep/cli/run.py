@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsweep.cli.cluster_options import (
@@ -14,19 +13,17 @@ from medsweep.cli.cluster_options import (
     cluster_of,
     load_settings,
 )
-from medsweep.cli.options import add_json, add_sweep, load_sweep
+from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep
 from medsweep.errors import EXIT_DONE, MedSweepError
 
 if TYPE_CHECKING:
-    from medsweep.sweep.run import Summary
+    from medsweep.sweep.outcome import Summary
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_sweep(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
-    )
+    add_out(parser)
     parser.add_argument(
         "--metrics-port",
         type=int,

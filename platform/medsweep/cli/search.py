@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.options import add_json, add_sweep, load_sweep, show
+from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_sweep(parser)
     parser.add_argument("--model", metavar="NAME", help="which, where the sweep has several")
-    parser.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
-    )
+    add_out(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from medsweep.results.cells import CellFolder
-from medsweep.results.schema import BENCHMARK
-from medsweep.results.store import exclusive, read_rows, write_rows, write_text
+from medsweep.results.store import exclusive
 from medsweep.sweep.identity import cell_columns
+from medsweep.sweep.outcome import Summary, write_results, write_spec
 from medsweep.sweep.resolve import Resolved
-from medsweep.sweep.run import Summary
 
 
 def gather(resolved: Resolved, out: Path, reasons: Mapping[str, str], came: int = 0) -> Summary:
@@ -26,18 +24,11 @@ def gather(resolved: Resolved, out: Path, reasons: Mapping[str, str], came: int 
     Raises:
         EnvironmentFault: a run is at work there, no space is left.
     """
-    import yaml
-
-    from medsweep.monitoring.prometheus import textfile
-    from medsweep.report.page import write_report
-
-    spec, rows, states = resolved.spec, [], Counter[str]()
-    failures: dict[str, str] = {}
+    spec = resolved.spec
     folder = (out / spec.name).resolve()
     with exclusive(folder):
-        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-        write_text(folder / "sweep.yaml", text)
-        for cell in sorted(resolved.plan.cells, key=lambda cell: cell.name):
+        write_spec(spec, folder)
+        for cell in resolved.plan.cells:
             place = CellFolder(folder / "cells" / cell.key)
             if place.record() is None:
                 status = "refused" if cell.refused else "failed"
@@ -45,13 +36,4 @@ def gather(resolved: Resolved, out: Path, reasons: Mapping[str, str], came: int 
                 columns = cell_columns(spec, cell, resolved.split.sha256, resolved.revisions)
                 row = {**columns, "basis": "predicted", "status": status, "reason": reason}
                 place.finish(status, reason, [row])
-            record = place.record() or {}
-            rows += record["rows"]
-            states[record["status"]] += 1
-            if record["status"] == "failed":
-                failures[cell.name] = record["reason"]
-        write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
-        # Read back, so that every row has every column.
-        write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
-        write_report(folder)
-    return Summary(folder, came, dict(states), failures)
+        return write_results(resolved, folder, came)

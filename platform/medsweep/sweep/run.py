@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.cluster.local import LocalCluster
 from medsweep.finetune.adapter import read_adapter
 from medsweep.loadgen.calibrate import Calibration, calibrate
-from medsweep.monitoring.prometheus import LiveMetrics, textfile
-from medsweep.results.schema import BENCHMARK
-from medsweep.results.store import exclusive, read_rows, write_rows, write_text
+from medsweep.monitoring.prometheus import LiveMetrics
+from medsweep.results.store import exclusive
 from medsweep.sweep.finetune import adapter_folder, finetune_all
 from medsweep.sweep.measure import Ground, concurrency_of, give_up, measure_wave
+from medsweep.sweep.outcome import Summary, write_results, write_spec
 from medsweep.sweep.plan import Plan, waves
 from medsweep.sweep.predict import lengths_of
 from medsweep.sweep.progress import Progress
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to.
-
-    Attributes:
-        folder: of the results.
-        measured: cells that this run measured.
-        states: number of cells by state, over all runs.
-        failures: reason by cell that failed.
-    """
-
-    folder: Path
-    measured: int
-    states: Mapping[str, int]
-    failures: Mapping[str, str]
 
 
 def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> Summary:
@@ -53,9 +33,9 @@ def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> Summar
     # Absolute, because Ray's workers run in folders of their own.
     folder = (out / resolved.spec.name).resolve()
     with exclusive(folder):
-        _write_spec(resolved.spec, folder)
+        write_spec(resolved.spec, folder)
         measured = _run_missing(resolved, folder, metrics_port)
-        return _write_results(resolved, folder, measured)
+        return write_results(resolved, folder, measured)
 
 
 def _run_missing(resolved: Resolved, folder: Path, metrics_port: int) -> int:
@@ -135,32 +115,3 @@ def _record_refused(ground: Ground, plan: Plan) -> None:
 def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
     concurrencies = sorted({concurrency_of(point.point()) for point in spec.load.points})
     return {found.concurrency: found for found in calibrate(concurrencies)}
-
-
-def _write_spec(spec: SweepSpec, folder: Path) -> None:
-    import yaml
-
-    write_text(folder / "sweep.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
-
-
-def _write_results(resolved: Resolved, folder: Path, measured: int) -> Summary:
-    """Gather the cells into the sweep's files."""
-    from medsweep.report.page import write_report
-    from medsweep.results.cells import CellFolder
-
-    rows, states, failures = [], Counter[str](), {}
-    for cell in sorted(resolved.plan.cells, key=lambda cell: cell.name):
-        record = CellFolder(folder / "cells" / cell.key).record()
-        if record is None:
-            states["failed"] += 1
-            failures[cell.name] = "no result could be written"
-            continue
-        rows += record["rows"]
-        states[record["status"]] += 1
-        if record["status"] == "failed":
-            failures[cell.name] = record["reason"]
-    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
-    # Read back, so that every row has every column.
-    write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
-    write_report(folder)
-    return Summary(folder, measured, dict(states), failures)

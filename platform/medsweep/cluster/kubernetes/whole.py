@@ -12,7 +12,7 @@ from medsweep.cluster.kubernetes.start import run_jobs
 from medsweep.results.cells import CellFolder
 from medsweep.sweep.gather import gather
 from medsweep.sweep.resolve import Resolved
-from medsweep.sweep.run import Summary
+from medsweep.sweep.outcome import Summary
 
 
 def run_in_cluster(

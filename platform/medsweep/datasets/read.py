@@ -99,7 +99,7 @@ def _from_hub(hub_id: str, revision: str | None) -> Opened:
     except ImportError:
         raise DatasetError(
             f"dataset {hub_id} comes from the hub, which needs `pip install medsweep[hub]`; "
-            "or give a local copy with --set dataset.path=FILE"
+            "or give a local copy as its `path`, such as --set dataset.path=FILE"
         ) from None
     try:
         # What is recorded is the commit, also where a branch was asked for.
@@ -108,7 +108,7 @@ def _from_hub(hub_id: str, revision: str | None) -> Opened:
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
         raise DatasetError(
             f"dataset {hub_id} cannot be had from the hub ({type(error).__name__}); "
-            "give a local copy with --set dataset.path=FILE"
+            "give a local copy as its `path`, such as --set dataset.path=FILE"
         ) from None
     rows = ((f"row {number}", row) for number, row in enumerate(table, start=1))
     return Opened(rows, commit)

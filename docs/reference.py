@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
 
 from medsweep.cli import VERBS, parser_for
+from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.config import Closed, field_meanings
 from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
 from medsweep.finetune.metrics import LABELS as TRAINING_LABELS
@@ -62,6 +63,7 @@ def config_page() -> str:
         ("load", LoadSpec),
         ("load.points[]", LoadPointSpec),
         ("load.objectives", ObjectivesSpec),
+        ("A cluster's own file (`--cluster`)", ClusterSettings),
     ]
     parts = ["# Sweep file\n", "Unknown fields are faults; all faults are listed at once.\n"]
     for title, model in sections:

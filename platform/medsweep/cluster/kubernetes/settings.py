@@ -53,7 +53,7 @@ class ClusterSettings(Closed):
     namespace: str = Field(default="medsweep", pattern=_NAME, max_length=63)
     image: str = Field(default="medsweep", min_length=1)
     image_tag: str = Field(default=__version__, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
-    image_digests: dict[ImageFamily, str] = Field(default_factory=dict)
+    image_digests: dict[ImageFamily, str] = Field(default={})
     image_pull_secret: str | None = Field(default=None, pattern=_NAME)
     results: str = "pvc://medsweep-results"
     results_secret: str | None = Field(default=None, pattern=_NAME)

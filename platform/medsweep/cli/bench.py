@@ -5,32 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from medsweep import __version__
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+from medsweep.errors import EXIT_DONE, MedSweepError
 
 if TYPE_CHECKING:
     from medsweep.cli.live import Live
     from medsweep.loadgen.bench import Bench
-    from medsweep.loadgen.objective import Objective
-    from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+    from medsweep.loadgen.spec import LoadPoint
 
 EXAMPLES = """examples:
   medsweep bench http://127.0.0.1:8000/v1 --model m --concurrency 1,8,64
   medsweep bench http://127.0.0.1:8000/v1 --model m --rate 2,5,10 --arrivals poisson --repeats 3
   medsweep bench http://127.0.0.1:8000/v1 --model m --find-max --slo ttft_p95=0.5s"""
 
-# Measured requests of a load point where nothing is said: this many, or so many for each that is
-# in flight, or so many seconds of an open loop.
-_REQUESTS, _WAVES, _SECONDS = 64, 5, 10
 # Concurrency that shows where --find-max may begin.
-_START_AT = 8
+_START_AT, _START_REQUESTS = 8, 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -105,17 +100,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure every load point; say what failed and what to do about it."""
-    points = _points(options)
-    objectives = _objectives(options)
+    from medsweep.cli import load_options
+
+    points = load_options.points(options)
+    objectives = load_options.objectives(options)
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.fleet import Fleet, processes_for
 
     count = processes_for(points)
     if options.processes != "auto":
-        count = int(_positive("--processes", options.processes))
+        count = load_options.processes(options.processes)
     # The processes start while the prompts are read.
     with Fleet(count) as fleet:
-        bench = Bench(_job(options, points[0]), fleet, objectives, options.out)
+        bench = Bench(load_options.job(options, points[0]), fleet, objectives, options.out)
         with _files(options, bench) as result:
             if options.find_max:
                 result["find_max"] = _find_max(options, bench, points[0])
@@ -125,101 +122,11 @@ def run(options: argparse.Namespace) -> int:
     return _verdict(bench)
 
 
-def _points(options: argparse.Namespace) -> list[LoadPoint]:
-    """Return the load points that the options ask for; of --find-max, the first to try."""
-    from medsweep.loadgen.questions import read_replay
-    from medsweep.loadgen.spec import LoadPoint
-
-    if options.repeats < 1:
-        raise InputError(f"--repeats must be at least 1, not {options.repeats}")
-    if options.find_max and not options.slo:
-        raise InputError("--find-max needs an objective: --slo ttft_p95=0.5s")
-    if options.find_max and options.repeats > 1:
-        raise InputError("--find-max measures many rates once; leave --repeats out")
-    duration_s = None if options.duration is None else _positive("--duration", options.duration)
-    if options.replay is not None:
-        due_s = read_replay(options.replay)
-        return [LoadPoint(due_s=due_s, warmup=options.warmup, duration_s=duration_s)]
-    if options.rate is None and not options.find_max:
-        numbers = [int(n) for n in _list("--concurrency", options.concurrency or "1", whole=True)]
-        return [
-            LoadPoint(
-                concurrency=n,
-                requests=options.requests or max(_REQUESTS, _WAVES * n),
-                warmup=options.warmup,
-                duration_s=duration_s,
-            )
-            for n in numbers
-        ]
-    kind, _, shape = options.arrivals.partition(":")
-    return [
-        LoadPoint(
-            rate=rate,
-            arrivals=kind,
-            shape=_positive("--arrivals", shape) if shape else None,
-            requests=options.requests or max(_REQUESTS, math.ceil(_SECONDS * rate)),
-            warmup=options.warmup,
-            duration_s=duration_s,
-        )
-        for rate in _list("--rate", options.rate or "1")
-    ]
-
-
-def _objectives(options: argparse.Namespace) -> list[Objective]:
-    from medsweep.loadgen.objective import parse_objective
-
-    return [parse_objective(text) for given in options.slo for text in given.split(",")]
-
-
-def _job(options: argparse.Namespace, point: LoadPoint) -> LoadJob:
-    from medsweep.loadgen.spec import LoadJob
-
-    headers = []
-    for given in options.header:
-        name, colon, value = given.partition(":")
-        if not colon or not name.strip():
-            raise InputError(f"--header {given!r}: write it as 'NAME: VALUE'")
-        headers.append((name.strip(), value.strip()))
-    if not 0 <= options.max_error_rate <= 1:
-        raise InputError(f"--max-error-rate is a share from 0 to 1, not {options.max_error_rate}")
-    return LoadJob(
-        base_url=options.url,
-        model=options.model,
-        prompts=_prompts(options),
-        point=point,
-        seed=options.seed,
-        max_tokens=options.max_tokens,
-        endpoint=options.endpoint,
-        timeout_s=options.timeout,
-        api_key_env=options.api_key_env,
-        max_error_rate=options.max_error_rate,
-        headers=tuple(headers),
-        keep_text=False,
-    )
-
-
-def _prompts(options: argparse.Namespace) -> tuple[Prompt, ...]:
-    from medsweep.loadgen.questions import read_prompts
-    from medsweep.loadgen.spec import Prompt
-
-    if options.prompts is not None:
-        return read_prompts(options.prompts)
-    from medsweep.datasets.load import load_sources
-    from medsweep.datasets.spec import DatasetSpec
-
-    try:
-        spec = DatasetSpec(name=options.dataset)
-    except ValueError as error:
-        raise InputError(f"--dataset {options.dataset}: {error}") from None
-    pairs = [pair for source in load_sources(spec) for pair in source.pairs]
-    return tuple(Prompt(pair.question_id, pair.question) for pair in pairs)
-
-
 def _measure_all(options: argparse.Namespace, bench: Bench, points: list[LoadPoint]) -> None:
     from medsweep.loadgen.bench import visits
 
     order = visits(points, options.repeats, options.seed)
-    live = _watch(bench, len(order))
+    live = _watch(options, bench, len(order))
     for point, repeat in order:
         live.add(bench.measure(point, repeat))
     place = {point: number for number, point in enumerate(points)}
@@ -233,36 +140,44 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
     """
     from dataclasses import replace
 
+    from medsweep.cli import load_options
     from medsweep.loadgen.find_max import find_max
     from medsweep.loadgen.spec import LoadPoint
 
-    live = _watch(bench, None)
+    live = _watch(options, bench, None)
     least = max(each.least_requests for each in bench.objectives)
 
     def meets(rate: float) -> bool:
-        wanted = options.requests or math.ceil(rate * (first.duration_s or _SECONDS))
+        wanted = load_options.requests(options, rate * (first.duration_s or load_options.SECONDS))
         point = replace(first, rate=rate, requests=max(wanted, least), duration_s=None)
         measured = bench.measure(point, hopeless_ends=True)
         live.add(measured)
         return bool(measured.met) and not measured.client_limited
 
-    start = bench.measure(LoadPoint(concurrency=_START_AT, requests=_REQUESTS))
-    live.add(start)
-    if start.gave_up:
-        return {"objectives": None, "rate_rps": None, "lowest_missed_rps": None}
-    rate, missed = find_max(meets, start_rps=start.figures.requests_per_s or 1.0)
     names = ", ".join(each.name for each in bench.objectives)
+    rate: float | None = None
+    missed: float | None = None
+    start = bench.measure(LoadPoint(concurrency=_START_AT, requests=_START_REQUESTS))
+    live.add(start)
+    if not start.gave_up:
+        rate, missed = find_max(meets, start_rps=start.figures.requests_per_s or 1.0)
     found = "no rate that was tried meets" if rate is None else f"{rate:.3g} requests/s meet"
-    print(f"{found} {names}" + (f"; {missed:.3g} do not" if missed is not None else ""))
+    but = "" if missed is None else f"; {missed:.3g} do not"
+    print(f"{found} {names}{but}", file=_for_people(options))
     return {"objectives": names, "rate_rps": rate, "lowest_missed_rps": missed}
 
 
-def _watch(bench: Bench, total: int | None) -> Live:
+def _watch(options: argparse.Namespace, bench: Bench, total: int | None) -> Live:
     from medsweep.cli.live import Live
 
-    live = Live(total)
+    live = Live(total, _for_people(options))
     bench.on_progress = live.show
     return live
+
+
+def _for_people(options: argparse.Namespace) -> TextIO:
+    """Return where the table goes: not among the JSON."""
+    return sys.stderr if options.json == "-" else sys.stdout
 
 
 @contextlib.contextmanager
@@ -317,22 +232,3 @@ def _verdict(bench: Bench) -> int:
         each.gave_up or not (each.figures.ok or each.ended_early) for each in bench.measured
     )
     return MedSweepError.exit_code if failed else EXIT_DONE
-
-
-def _list(option: str, text: str, *, whole: bool = False) -> list[float]:
-    numbers = [_positive(option, part) for part in text.split(",")]
-    if whole and any(number != int(number) for number in numbers):
-        raise InputError(f"{option} {text}: whole numbers, separated by commas")
-    if len(set(numbers)) != len(numbers):
-        raise InputError(f"{option} {text}: each load once; --repeats measures them several times")
-    return numbers
-
-
-def _positive(option: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise InputError(f"{option} {text}: numbers above 0, separated by commas")
-    return number

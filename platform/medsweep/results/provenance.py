@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medsweep import __version__
 
-PACKAGES = ("torch", "transformers", "peft", "ray", "tokenizers", "aiohttp")
+PACKAGES = ("torch", "transformers", "peft", "ray", "tokenizers", "httptools")
 
 
 @functools.cache

@@ -1,0 +1,148 @@
+"""From the options of a load test to its load points, objectives and prompts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from typing import TYPE_CHECKING
+
+from medsweep.errors import InputError, UnknownName
+
+if TYPE_CHECKING:
+    from medsweep.loadgen.objective import Objective
+    from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+
+# Measured requests of a load point where nothing is said: this many, or so many for each that is
+# in flight, or so many seconds of an open loop.
+_REQUESTS, _WAVES, SECONDS = 64, 5, 10
+
+
+def points(options: argparse.Namespace) -> list[LoadPoint]:
+    """Return the load points that the options ask for; of --find-max, the first to try."""
+    from medsweep.loadgen.questions import read_replay
+    from medsweep.loadgen.spec import LoadPoint
+
+    if options.repeats < 1:
+        raise InputError(f"--repeats must be at least 1, not {options.repeats}")
+    if options.find_max and not options.slo:
+        raise InputError("--find-max needs an objective: --slo ttft_p95=0.5s")
+    if options.find_max and options.repeats > 1:
+        raise InputError("--find-max measures many rates once; leave --repeats out")
+    duration_s = None if options.duration is None else _positive("--duration", options.duration)
+    if options.replay is not None:
+        due_s = read_replay(options.replay)
+        return [LoadPoint(due_s=due_s, warmup=options.warmup, duration_s=duration_s)]
+    if options.rate is None and not options.find_max:
+        numbers = [int(n) for n in _list("--concurrency", options.concurrency or "1", whole=True)]
+        return [
+            LoadPoint(
+                concurrency=n,
+                requests=requests(options, _WAVES * n),
+                warmup=options.warmup,
+                duration_s=duration_s,
+            )
+            for n in numbers
+        ]
+    kind, _, shape = options.arrivals.partition(":")
+    return [
+        LoadPoint(
+            rate=rate,
+            arrivals=kind,
+            shape=_positive("--arrivals", shape) if shape else None,
+            requests=requests(options, SECONDS * rate),
+            warmup=options.warmup,
+            duration_s=duration_s,
+        )
+        for rate in _list("--rate", options.rate or "1")
+    ]
+
+
+def requests(options: argparse.Namespace, enough: float) -> int:
+    """Return how many requests are measured: those asked for, or `enough`, and at least 64."""
+    given: int | None = options.requests
+    return max(_REQUESTS, math.ceil(enough)) if given is None else given
+
+
+def objectives(options: argparse.Namespace) -> list[Objective]:
+    """Return the objectives of `--slo`."""
+    from medsweep.loadgen.objective import parse_objective
+
+    return [parse_objective(text) for given in options.slo for text in given.split(",")]
+
+
+def job(options: argparse.Namespace, point: LoadPoint) -> LoadJob:
+    """Return what is sent to whom; reads the prompts."""
+    from medsweep.loadgen.spec import LoadJob
+
+    headers = []
+    for given in options.header:
+        name, colon, value = given.partition(":")
+        if not colon or not name.strip():
+            raise InputError(f"--header {given!r}: write it as 'NAME: VALUE'")
+        headers.append((name.strip(), value.strip()))
+    if options.api_key_env is not None and options.api_key_env not in os.environ:
+        raise InputError(f"--api-key-env: the variable {options.api_key_env} is not set")
+    if not 0 <= options.max_error_rate <= 1:
+        raise InputError(f"--max-error-rate is a share from 0 to 1, not {options.max_error_rate}")
+    return LoadJob(
+        base_url=options.url,
+        model=options.model,
+        prompts=_prompts(options),
+        point=point,
+        seed=options.seed,
+        max_tokens=options.max_tokens,
+        endpoint=options.endpoint,
+        timeout_s=options.timeout,
+        api_key_env=options.api_key_env,
+        max_error_rate=options.max_error_rate,
+        headers=tuple(headers),
+        keep_text=False,
+    )
+
+
+def _prompts(options: argparse.Namespace) -> tuple[Prompt, ...]:
+    from medsweep.loadgen.questions import read_prompts
+    from medsweep.loadgen.spec import Prompt
+
+    if options.prompts is not None:
+        return read_prompts(options.prompts)
+    from medsweep.datasets.catalog import DATASETS
+    from medsweep.datasets.load import load_sources
+    from medsweep.datasets.spec import DatasetSpec
+
+    if options.dataset not in DATASETS:
+        raise UnknownName("dataset", options.dataset, DATASETS)
+    try:
+        spec = DatasetSpec(name=options.dataset)
+    except ValueError as error:
+        raise InputError(
+            f"--dataset {options.dataset} needs more than a name ({error}); "
+            "write its questions to a file for --prompts"
+        ) from None
+    pairs = [pair for source in load_sources(spec) for pair in source.pairs]
+    return tuple(Prompt(pair.question_id, pair.question) for pair in pairs)
+
+
+def processes(text: str) -> int:
+    """Return how many load generators `--processes` asks for."""
+    return int(_list("--processes", text, whole=True)[0])
+
+
+def _list(option: str, text: str, *, whole: bool = False) -> list[float]:
+    numbers = [_positive(option, part) for part in text.split(",")]
+    if whole and any(number != int(number) for number in numbers):
+        raise InputError(f"{option} {text}: whole numbers, separated by commas")
+    if len(set(numbers)) != len(numbers):
+        raise InputError(f"{option} {text}: each load once; --repeats measures them several times")
+    return numbers
+
+
+def _positive(option: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise InputError(f"{option} {text}: numbers above 0, separated by commas")
+    return number

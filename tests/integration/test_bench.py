@@ -1,0 +1,233 @@
+"""`medsweep bench` as a user runs it, against the mock server in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.results.store import read_rows
+
+pytestmark = pytest.mark.slow
+
+FIGURES = {"mean", "p50", "p90", "p95", "p99", "max", "samples"}
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts mock servers and gives the root of their API."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(*flags: str) -> str:
+        command = [sys.executable, "-m", "medsweep.loadgen.mock_server", "--die-with-stdin"]
+        server = subprocess.Popen([*command, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        servers.append(server)
+        assert server.stdout is not None
+        return f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
+
+    yield start
+    for server in servers:
+        server.communicate()
+
+
+def bench(url: str, *options: str, **popen: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medsweep", "bench", url, "--model", "m", *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **popen,
+    )
+
+
+def points(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())["points"]
+    return found
+
+
+FAST = ("--ttft-s", "0.02", "--gap-s", "0.002", "--tokens", "5")
+
+
+def test_closed_loop_writes_every_figure(serve: Serve, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    options = ("--concurrency", "1,4", "--requests", "24", "--repeats", "2", "--seed", "3")
+    done = bench(serve(*FAST), *options, "--json", str(out), "--out", str(tmp_path / "p"))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    names = [(point["load"]["name"], point["repeat"]) for point in result["points"]]
+    assert names == [("c1", 1), ("c1", 2), ("c4", 1), ("c4", 2)]
+    for point in result["points"]:
+        assert point["requests"] == {
+            "sent": 24,
+            "ok": 24,
+            "failed": 0,
+            "failed_by_kind": {},
+            "empty": 0,
+        }
+        for latency in ("ttft_s", "tpot_s", "itl_s", "e2e_s", "dispatch_delay_s"):
+            assert set(point[latency]) == FIGURES
+        assert 0.02 <= point["ttft_s"]["mean"] < 0.1
+        assert point["ttft_s"]["p50"] is not None
+        assert point["ttft_s"]["p90"] is None  # wants 64 requests
+        assert point["itl_s"]["samples"] == 24 * 4
+        assert point["dispatch_delay_s"]["samples"] == 0
+        ideal = point["load"]["concurrency"] / 0.028
+        assert 0.3 * ideal < point["requests_per_s"] < 1.02 * ideal
+        assert point["output_tokens_per_s"] > 0
+        assert point["goodput_rps"] is None
+        assert point["client_limited"] in (True, False)
+        assert point["calibration"]["concurrency"] >= point["load"]["concurrency"]
+    assert [row["load"] for row in result["over_repeats"]] == ["c1", "c4"]
+    table = done.stdout.splitlines()
+    assert table[0].split()[:4] == ["load", "ok/sent", "TTFT", "ms"]
+    assert len([line for line in table if line.startswith("c")]) == 4
+    rows = read_rows(tmp_path / "p" / "benchmark.parquet")
+    assert [(row["load_point"], row["repeat"], row["model"]) for row in rows] == [
+        (name, repeat, "m") for name, repeat in names
+    ]
+    assert [row["ttft_mean_s"] for row in rows] == [p["ttft_s"]["mean"] for p in result["points"]]
+    requests = read_rows(tmp_path / "p" / "requests.parquet")
+    assert sum(row["phase"] == "measure" for row in requests) == 4 * 24
+    # No folder, no text, nothing else.
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
+        "benchmark.parquet",
+        "requests.parquet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "sent"),
+    [
+        (("--rate", "40", "--arrivals", "poisson", "--requests", "20"), "r40-poisson", 20),
+        (("--rate", "40", "--arrivals", "gamma:0.3", "--duration", "0.5"), "r40-gamma", None),
+        (("--rate", "40", "--arrivals", "burst:5", "--requests", "20"), "r40-burst", 20),
+        (("--replay", "times.txt"), "replay", 4),
+    ],
+)
+def test_open_loops(serve: Serve, tmp_path: Path, options, name, sent) -> None:
+    (tmp_path / "times.txt").write_text("5\n5.1\n5.1\n5.3\n")
+    (tmp_path / "prompts.jsonl").write_text('{"question": "Why?"}\nHow?\n')
+    more = ("--prompts", "prompts.jsonl", "--endpoint", "completions", "--slo", "ttft_p95=5s")
+    done = bench(serve(*FAST), *options, *more, "--json", "out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [point] = points(tmp_path / "out.json")
+    assert point["load"]["name"] == name
+    assert point["requests"]["sent"] == point["requests"]["ok"]
+    assert sent is None or point["requests"]["sent"] == sent
+    assert point["dispatch_delay_s"]["samples"] == point["requests"]["ok"]
+    assert point["goodput_rps"] > 0
+
+
+def test_find_max_finds_the_capacity(serve: Serve, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    # Two slots of 50 ms: 40 requests a second.
+    url = serve("--ttft-s", "0.05", "--tokens", "1", "--slots", "2")
+    done = bench(
+        url, "--find-max", "--slo", "ttft_p90=0.2s", "--requests", "70", "--json", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())["find_max"]
+    # A few requests over capacity still meet it within 70; machines with much to do stay below.
+    assert 20 < found["rate_rps"] < found["lowest_missed_rps"] < 60
+    assert found["lowest_missed_rps"] / found["rate_rps"] <= 1.06
+    early = [point for point in points(out) if point["ended_early"]]
+    assert early
+    assert all("cannot be met" in point["ended_early"] for point in early)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "advice"),
+    [
+        (("--fail", "model_refused"), "model_refused", "--model"),
+        (("--fail", "html"), "html", "root with its version"),
+        (("--fail", "garbage"), "garbage", "OpenAI-compatible"),
+        (("--fail", "http_429"), "http_429", "lower the load"),
+        (("--fail", "cut"), "closed_early", "its log"),
+        (("--fail", "hang"), "timeout", "--timeout"),
+        (None, "connect", "is the server up"),
+    ],
+)
+def test_bad_servers(serve: Serve, tmp_path: Path, flags, kind: str, advice: str) -> None:
+    out = tmp_path / "out.json"
+    url = serve(*flags) if flags else "http://127.0.0.1:9/v1"
+    done = bench(url, "--concurrency", "4", "--timeout", "0.5", "--json", str(out))
+    assert done.returncode == 1
+    [point] = points(out)
+    assert set(point["requests"]["failed_by_kind"]) == {kind}
+    assert point["requests"]["failed"] >= 4
+    assert (point["status"], point["requests"]["ok"]) == ("failed", 0)
+    assert point["ttft_s"]["samples"] == 0
+    assert f"{kind}: " in done.stderr
+    assert advice in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_some_failures_are_beside_the_figures(serve: Serve, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    url = serve(*FAST, "--fail", "http_500", "--fail-share", "0.2")
+    options = ("--concurrency", "2", "--requests", "40", "--max-error-rate", "0.5")
+    done = bench(url, *options, "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    [point] = points(out)
+    assert point["requests"]["failed_by_kind"] == {"http_500": 8}
+    assert (point["requests"]["ok"], point["ttft_s"]["samples"]) == (32, 32)
+    assert "failed: http_500 8" in done.stdout
+
+
+def test_interrupted_keeps_what_was_measured(serve: Serve, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "medsweep", "bench", serve(*FAST), "--model", "m"]
+    command += ["--concurrency", "1,2", "--duration", "1", "--repeats", "500"]
+    process = subprocess.Popen(
+        [*command, "--json", "out.json", "--out", "."],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("load")
+    assert process.stdout.readline().startswith("c")  # the first point has ended
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "Traceback" not in errors
+    assert len(points(tmp_path / "out.json")) >= 1
+    assert len(read_rows(tmp_path / "benchmark.parquet")) >= 1
+    assert len(read_rows(tmp_path / "requests.parquet")) >= 1
+
+
+PROGRAM = """
+import sys
+from medsweep.cli import main
+code = main(sys.argv[1:])
+print(*sys.modules)
+sys.exit(code)
+"""
+
+
+def test_nothing_heavy_is_loaded(serve: Serve) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "bench", serve(*FAST), "--model", "m", "--requests", "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "medsweep.loadgen.bench" in loaded
+    heavy = {"torch", "ray", "transformers", "pandas", "pyarrow", "scipy", "matplotlib", "aiohttp"}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_json_on_standard_output_stands_alone(serve: Serve) -> None:
+    done = bench(serve(*FAST), "--requests", "3", "--processes", "2", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    [point] = json.loads(done.stdout)["points"]
+    assert point["requests"]["ok"] == 3
+    assert done.stderr.startswith("load")

@@ -6,7 +6,9 @@ from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.sweep.finetunable import finetune_refusal
+from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import FineTuneSpec
+from support import make_spec
 
 LAPTOP = HardwareProfile("host", 2, 0, None, 8 * GIB)
 
@@ -59,3 +61,23 @@ def test_what_cannot_says_why_and_what_would(
 def test_two_gpus_do_not_add_up_unless_the_weights_are_spread() -> None:
     assert "zero3" in str(refusal("llama-3-8b", "2xv100-4cpu", dtype="float16"))
     assert refusal("llama-3-8b", "2xv100-4cpu", dtype="float16", strategy="zero3") is None
+
+
+def test_a_plan_refuses_the_cells_of_a_model_that_cannot_be_fine_tuned() -> None:
+    spec = make_spec(
+        cells=["distilgpt2@1xv100-1cpu", "llama-3-8b@1xa100-1cpu"],
+        finetune={"quantization": "int8"},
+    )
+    revisions = dict.fromkeys(model_names(spec), "revision")
+    found = {cell.name: cell for cell in make_plan(spec, "data", revisions, LAPTOP).cells}
+    refused = found["standin-distilgpt2@1xv100-1cpu"]
+    assert "int8 needs compute capability 7.5" in str(refused.refused)
+    assert found["standin-llama-3-8b@1xa100-1cpu"].refused is None
+    # Fine-tuned elsewhere, it can be served there; and it is another cell than the refused one.
+    elsewhere = make_spec(
+        cells=["distilgpt2@1xv100-1cpu"],
+        finetune={"quantization": "int8", "profile": "1xa100-1cpu"},
+    )
+    [cell] = make_plan(elsewhere, "data", revisions, LAPTOP).cells
+    assert cell.refused is None
+    assert cell.key != refused.key

@@ -22,7 +22,7 @@ def application(args: dict[str, Any]) -> Any:
     if "cell" not in args:
         return build_application(ServeConfig.model_validate(args), None)
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
-    plan = resolve(spec, fetches=False).plan  # the weights are fetched where the engine is
+    plan = resolve(spec, fetches=False).plan  # the engine's node fetches the weights
     cells = {word: cell for cell in plan.runnable for word in (cell.key, cell.name)}
     if args["cell"] not in cells:
         raise UnknownName("cell of this version's plan", args["cell"], cells)
@@ -33,6 +33,7 @@ def application(args: dict[str, Any]) -> Any:
         "adapters": {folder.name: folder},
         "engine": spec.serve.engine,
         "dtype": cell.dtype,
+        "quantization": spec.serve.quantization,
         "max_batch_size": spec.serve.max_batch_size,
     }
     further = {name: value for name, value in args.items() if name not in ("cell", "out")}

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,25 @@ def make_spec(**changes: Any) -> SweepSpec:
         "load": {"points": [{"concurrency": 2}], "repeats": 2},
     }
     return SweepSpec.model_validate({**values, **changes})
+
+
+@contextmanager
+def serving(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `medsweep serve` on a free port; give the process and its URL when it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medsweep", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        assert ready.startswith("serving at http://"), process.communicate()
+        yield process, ready.split()[2].removesuffix("/v1;")
+    finally:
+        process.kill()
+        process.wait()

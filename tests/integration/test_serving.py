@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import openai
 import pytest
 
+from support import serving
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SECRET = "patient-7731-has-gout"
 LONG = 4000
-
-
-@contextmanager
-def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process and its URL, from when it says that it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "medsweep", "serve", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        assert ready.startswith("serving at http://"), process.communicate()
-        yield process, ready.split()[2].removesuffix("/v1;")
-    finally:
-        process.kill()
-        process.wait()
 
 
 def streamed(url: str, begun: threading.Semaphore, *, taken: int = LONG) -> tuple[int, str | None]:
@@ -90,7 +68,8 @@ def test_a_second_signal_does_not_wait() -> None:
 
 def test_beyond_loopback_with_a_key() -> None:
     arguments = ("--engine", "null", "--host", "0.0.0.0")
-    with serving(*arguments, MEDSWEEP_API_KEY="right") as (_, url):
+    environment = {**os.environ, "MEDSWEEP_API_KEY": "right"}
+    with serving(*arguments, environment=environment) as (_, url):
         local = url.replace("0.0.0.0", "127.0.0.1")
         for key, status in (("right", 200), ("wrong", 401)):
             answer = httpx.get(f"{local}/v1/models", headers={"authorization": f"Bearer {key}"})

@@ -62,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("max_loaded", usual.max_loaded, "adapters in memory at one time"),
         ("max_concurrent", limits.max_concurrent, "requests answered at one time"),
         ("max_queued", limits.max_queued, "requests that may wait; more get 429"),
+        ("max_prompt_tokens", limits.max_prompt_tokens, "longest prompt"),
         ("max_output_tokens", limits.max_output_tokens, "longest answer"),
         ("max_body_bytes", limits.max_body_bytes, "longest request body"),
     ):
@@ -70,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             type=int,
             default=value,
             metavar="N",
-            help=f"{meaning}; default: {value}",
+            help=f"{meaning}; default: {'the context' if value is None else value}",
         )
     parser.add_argument(
         "--timeout",

@@ -62,7 +62,11 @@ class Desk:
         if (request.output_limit or 0) > limit:
             raise Refused(400, "invalid", f"max_tokens: an answer may have at most {limit} tokens")
         generation = request.generation()
-        return replace(generation, max_tokens=min(generation.max_tokens, limit))
+        return replace(
+            generation,
+            max_tokens=min(generation.max_tokens, limit),
+            max_prompt_tokens=self.limits.max_prompt_tokens,
+        )
 
 
 class Answer(Response):

@@ -23,6 +23,7 @@ class Generation:
         top_p: share of probability to sample from.
         stop: texts that end the answer, themselves left out.
         seed: of sampling; None draws one.
+        max_prompt_tokens: longest prompt that the server takes; None leaves it to the context.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Generation:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    max_prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Engine(Protocol):
         """Yield the pieces of an answer; stop computing it when the iterator is closed.
 
         Raises:
-            InputError: the prompt and `max_tokens` do not fit the model's context.
+            InputError: the prompt is empty or longer than `max_prompt_tokens`, or does not fit the
+                model's context together with `max_tokens`.
             UnknownName: no adapter of that name is loaded.
         """
         ...

@@ -19,6 +19,7 @@ from medsweep.models.weights import identify, materialise
 from medsweep.serving.adapters import AdapterPool
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines.compatibility import unsupported
 from medsweep.serving.engines.null import NULL_MODEL, NullEngine
 from medsweep.serving.metrics import ServerMetrics
 from medsweep.serving.protocol import Engine
@@ -40,8 +41,11 @@ def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> A
     if config.engine == NULL_MODEL:
         return _pool(NullEngine(), NULL_MODEL, config, metrics, clock)
     spec, base = _base(config)
-    accelerator = host_profile().accelerator
-    dtype = choose_dtype(spec, accelerator) if config.dtype == "auto" else config.dtype
+    host = host_profile()
+    reason = unsupported(config.engine, host, spec, quantization=config.quantization)
+    if reason is not None:
+        raise InputError(reason)
+    dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
     engine: Engine = pkgutil.resolve_name(ENGINES[config.engine])(
         spec,
         {},

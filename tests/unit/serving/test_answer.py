@@ -152,6 +152,13 @@ async def test_the_longest_answer_is_the_server_s(
     assert [generation.max_tokens for generation in scripted.asked] == ([given] if given else [])
 
 
+async def test_the_engine_is_told_the_longest_prompt(
+    serve_app: Any, chat_call: Any, scripted: Any
+) -> None:
+    await chat_call(serve_app(max_prompt_tokens=99), "good").task
+    assert scripted.asked[0].max_prompt_tokens == 99
+
+
 async def test_what_is_measured(serve_app: Any, chat_call: Any) -> None:
     app = serve_app()
     calls = [chat_call(app, "good", stream=stream) for stream in (True, False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,8 +113,20 @@ def make_plan(
         (MODELS[model], host if profile == HOST else PROFILES[profile])
         for model, profile in dict.fromkeys(_pairs(spec))
     ]
+    own: dict[str, list[HardwareProfile]] = defaultdict(list)
+    for model, profile in pairs:
+        own[model.name].append(profile)
     recipe = spec.finetune.model_dump(exclude={"profile"})
+    # The same for each of what may be 10,000 cells.
+    asked = {"serve": spec.serve.model_dump(), "load": spec.load.model_dump()}
     common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
+    finetunes: dict[str, tuple[HardwareProfile, str | None]] = {}
+    for model, _ in pairs:
+        if model.name not in finetunes:
+            where = _finetune_profile(spec, own[model.name], host)
+            no_adapter = (barred or {}).get(model.name)
+            no_adapter = no_adapter or finetune_refusal(spec.finetune, model, where)
+            finetunes[model.name] = where, no_adapter
     cells, adapters = [], {}
     for model, profile in pairs:
         base = {"model": repr(model), "revision": revisions[model.name], **common}
@@ -122,8 +135,7 @@ def make_plan(
         if dtype == "auto":
             dtype = choose_dtype(model, profile.accelerator)
         # A stand-in is checked as what it is: that is what runs.
-        where = _finetune_profile(spec, model, pairs, host)
-        no_adapter = (barred or {}).get(model.name) or finetune_refusal(spec.finetune, model, where)
+        where, no_adapter = finetunes[model.name]
         serve = spec.serve
         refused = (
             no_adapter
@@ -142,8 +154,7 @@ def make_plan(
                 "adapter": adapter,
                 "profile": repr(profile),
                 "dtype": dtype,
-                "serve": spec.serve.model_dump(),
-                "load": spec.load.model_dump(),
+                **asked,
                 "keep_text": spec.texts_kept,
                 # Refused for this, a cell is another cell than when the adapter can be had.
                 "no_adapter": no_adapter,
@@ -194,17 +205,13 @@ def _pairs(spec: SweepSpec) -> Iterator[tuple[str, str]]:
 
 
 def _finetune_profile(
-    spec: SweepSpec,
-    model: ModelSpec,
-    pairs: Sequence[tuple[ModelSpec, HardwareProfile]],
-    host: HardwareProfile,
+    spec: SweepSpec, own: Sequence[HardwareProfile], host: HardwareProfile
 ) -> HardwareProfile:
     """Return the profile that the sweep names, or of the model's own the one with most memory."""
     if spec.finetune.profile == HOST:
         return host
     if spec.finetune.profile is not None:
         return PROFILES[spec.finetune.profile]
-    own = [profile for member, profile in pairs if member is model]
     return max(own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
 
 

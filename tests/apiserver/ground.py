@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from medsweep.errors import EnvironmentFault
 
 Object = dict[str, Any]
 
-POOLS = {"v100": 8, "a100": 8, "rtx8000": 8}
+POOLS = {"none": 0, "v100": 8, "a100": 8, "rtx8000": 8}
 """GPUs of each pool's one node."""
 
 _PLURALS = {
@@ -85,10 +86,13 @@ def crd_documents(*, schemas: bool) -> list[Object]:
     """
     documents = []
     for path in sorted(crd_folder().glob("*.yaml")):
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        text = path.read_text(encoding="utf-8")
+        head, _, versions = text.partition("\n  versions:\n")
+        document = yaml.load(text if schemas else head, Loader=yaml.CSafeLoader)
         document["spec"].pop("conversion", None)
-        for version in document["spec"]["versions"] if not schemas else []:
-            version.pop("schema")
+        if not schemas:
+            names = re.findall(r"^(?:  - |    )name: (v\d\w*)$", versions, flags=re.MULTILINE)
+            document["spec"]["versions"] = [{"name": name, "served": True} for name in names]
         documents.append(document)
     return documents
 

@@ -71,6 +71,7 @@ class Submission:
         self._blocked: dict[str, list[Task]] = defaultdict(list)
         self._placed: set[str] = set()
         self._submitted: set[str] = set()
+        self._deleting: set[str] = set()
         self._changed: dict[str, None] = {}
         self._left = sum(state.phase not in OVER for state in self._states.values())
 
@@ -117,6 +118,8 @@ class Submission:
                 found = self._seen.state(name)
                 if found.phase == "failed":
                     self._api.delete(RAY_JOBS, self._namespace, name)
+                    self._seen.put(RAY_JOBS, name, None)
+                    self._deleting.add(name)
                     found = replace(found, phase="ending", reason="failed before; tried again")
                 self._set(name, found)
             else:
@@ -140,6 +143,9 @@ class Submission:
         name = self._seen.put(change.resource, change.name, change.value)
         if name is None or name not in self._tasks or self._states[name].phase in OVER:
             return
+        if name in self._deleting and (change.resource is not RAY_JOBS or change.value):
+            return  # the end of what failed before
+        self._deleting.discard(name)
         if self._seen.job(name) is not None:
             self._set(name, self._seen.state(name))
         elif name in self._submitted:

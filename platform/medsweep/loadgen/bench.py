@@ -146,6 +146,8 @@ class Bench:
     def calibrate(self) -> None:
         """Add to every point the client's own error at such a load."""
         wanted = sorted({each.like_concurrency for each in self.measured if each.figures.ok})
+        if not wanted:
+            return
         found = {each.concurrency: each for each in calibrate_fleet(self.fleet, wanted)}
         self.measured = [
             replace(each, calibration=found.get(each.like_concurrency)) for each in self.measured

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -74,17 +74,18 @@ class LoadProcess:
             StageError: the load generator died; says what it wrote last.
         """
         records: list[RequestRecord] = []
-        for line in self.lines(job):
-            message = json.loads(line)
-            if "record" in message:
-                records.append(RequestRecord.from_json(message["record"]))
-                if on_record is not None:
-                    on_record(records[-1])
-            elif "aborted" in message:
-                raise LoadAborted(message["aborted"])
+        with contextlib.closing(self.lines(job)) as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "record" in message:
+                    records.append(RequestRecord.from_json(message["record"]))
+                    if on_record is not None:
+                        on_record(records[-1])
+                elif "aborted" in message:
+                    raise LoadAborted(message["aborted"])
         return records
 
-    def lines(self, job: LoadJob) -> Iterator[bytes]:
+    def lines(self, job: LoadJob) -> Generator[bytes]:
         """Start one load point and yield what the process writes, up to its last line.
 
         Raises:

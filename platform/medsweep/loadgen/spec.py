@@ -168,12 +168,16 @@ class LoadJob:
             raise InputError("a load job needs at least one prompt")
         if not self.base_url.startswith(("http://", "https://")):
             raise InputError(f"base URL must begin with http:// or https://, not {self.base_url!r}")
+        if not self.base_url.isascii() or not self.base_url.isprintable() or " " in self.base_url:
+            raise InputError(f"base URL must be ASCII without spaces, not {self.base_url!r}")
         if self.endpoint not in ("chat", "completions"):
             raise InputError(f"endpoint must be chat or completions, not {self.endpoint!r}")
         if self.max_tokens < 1 or self.timeout_s <= 0:
             raise InputError("max_tokens must be at least 1 and timeout_s above 0")
         if any("\n" in text or "\r" in text for header in self.headers for text in header):
             raise InputError("a header must be one line")
+        if not all(text.isascii() for header in self.headers for text in header):
+            raise InputError("a header must be ASCII")
 
     @property
     def url(self) -> str:

@@ -54,6 +54,9 @@ def test_point_that_makes_no_sense(fields: dict[str, object], complaint: str) ->
         ({"timeout_s": 0.0}, "timeout_s"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"headers": (("X-A", "b\r\nX-C: d"),)}, "one line"),
+        ({"headers": (("X-A", "ä"),)}, "ASCII"),
+        ({"base_url": "http://x/a b"}, "without spaces"),
+        ({"base_url": "http://ä/v1"}, "ASCII"),
     ],
 )
 def test_job_that_makes_no_sense(make_job, changes: dict[str, object], complaint: str) -> None:

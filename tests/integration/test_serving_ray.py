@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from crds import ROOT
+from medsweep.cluster.kubernetes.render import SWEEP_VARIABLE
 from medsweep.cluster.local import LocalCluster
+from medsweep.errors import UnknownName
 from medsweep.hardware.catalog import PROFILES
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.ray_app import build_application
+from medsweep.sweep.resolve import resolve
+from support import make_spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -125,3 +132,24 @@ def test_deleting_the_application_loses_no_answer(sdk: openai.OpenAI) -> None:
             begun.acquire()
         serve.delete(APPLICATION)
         assert [answer.result() for answer in answers] == [(LONG, "length")] * 4
+
+
+def test_the_application_that_a_manifest_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(cells=["distilgpt2@1xv100-1cpu"])
+    [cell] = resolve(spec, fetches=False).plan.runnable
+    monkeypatch.setenv(SWEEP_VARIABLE, spec.model_dump_json())
+    monkeypatch.syspath_prepend(str(ROOT))
+    application = importlib.import_module("jobs.serve").application
+    args = {"cell": cell.key, "out": str(tmp_path), "limits": {"max_concurrent": 3}}
+    ingress = application(args)._bound_deployment
+    engine = ingress.init_args[0]._bound_deployment
+    [config] = engine.init_args
+    assert (ingress.name, engine.name) == ("Ingress", "Engine")
+    assert (config.base, config.limits.max_concurrent) == (cell.model.name, 3)
+    [(name, folder)] = config.adapters.items()
+    assert folder == tmp_path / spec.name / "adapters" / name
+    assert engine.ray_actor_options["label_selector"] == cell.profile.labels
+    with pytest.raises(UnknownName, match="unknown cell"):
+        application({**args, "cell": "0123"})

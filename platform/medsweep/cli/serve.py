@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.serving.guard import read_key, require_key
     from medsweep.serving.local import serve_here
 
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     config = _config(options)
     key = read_key(options.api_key_file)
     require_key(options.host, key)

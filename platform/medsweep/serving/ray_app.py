@@ -25,6 +25,7 @@ from medsweep.serving.metrics import (
     ServerMetrics,
 )
 from medsweep.serving.protocol import Delta, Generation
+from medsweep.serving.refusals import without_text
 from medsweep.serving.remote import RemoteEngine
 from medsweep.serving.service import open_service
 
@@ -61,9 +62,10 @@ class EngineServer:
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer."""
-        async for delta in self._service.stream(request):
-            self._health.token()
-            yield delta
+        with without_text():
+            async for delta in self._service.stream(request):
+                self._health.token()
+                yield delta
 
     def scrape(self) -> bytes:
         """Return what this process counted, in Prometheus' text format."""

@@ -27,6 +27,7 @@ from medsweep.serving.engines.null import NULL_MODEL, NullEngine
 from medsweep.serving.limits import Limits
 from medsweep.serving.metrics import ServerMetrics
 from medsweep.serving.protocol import Delta, Engine, Generation
+from medsweep.serving.refusals import without_text
 from medsweep.serving.remote import RemoteEngine
 from medsweep.telemetry.sampler import Recording, Sampler
 
@@ -113,8 +114,9 @@ class EngineReplica:
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer."""
         engine: Engine = self._null if request.model == NULL_MODEL else self._engine
-        async for delta in engine.stream(request):
-            yield delta
+        with without_text():
+            async for delta in engine.stream(request):
+                yield delta
 
 
 class _Engines:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from medsweep.errors import InputError, UnknownName
@@ -77,6 +79,15 @@ def as_refused(error: Exception) -> Refused:
     place = "".join(traceback.format_tb(error.__traceback__)[-3:])
     LOG.error("generation failed: %s\n%s", type(error).__name__, place)
     return Refused(500, "failed", f"generation failed: {type(error).__name__}")
+
+
+@contextmanager
+def without_text() -> Iterator[None]:
+    """Let only `Refused` out, for Ray Serve, which logs what comes out of a replica."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 whatever an engine raises
+        raise as_refused(error) from None
 
 
 def _refused(

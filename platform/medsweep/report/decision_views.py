@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medsweep.report.tables import DecisionRow, RooflineRow
+from medsweep.report.tables import BoundRow, DecisionRow, RooflineRow
 from medsweep.report.view import Cell, View, headings, interval, number, quality, text
 
 NO_PRICE = "no price for this profile, or not the hardware that it is for"
@@ -44,6 +44,27 @@ def decision_view(table: Sequence[DecisionRow]) -> View:
             for row in table
         ),
         labels=2,
+    )
+
+
+def bound_view(table: Sequence[BoundRow]) -> View:
+    """Return what bound each load point, with the figures that say so."""
+    return View(
+        "What would have to be faster for the whole to be faster, and the figures that say so",
+        headings("Model", "Profile", "Load point", "Basis", "Bound by", "Repeats", "Evidence"),
+        tuple(
+            (
+                text(row.model),
+                text(row.profile),
+                text(row.load_point),
+                text(row.basis),
+                text(row.bound),
+                Cell(f"{row.agreeing} of {row.repeats}", kind="number"),
+                text(row.evidence),
+            )
+            for row in table
+        ),
+        labels=3,
     )
 
 

@@ -22,6 +22,7 @@ from medsweep.report.samples import samples
 from medsweep.report.source import Source, read_source
 from medsweep.report.tables import (
     base_against_tuned,
+    bound_table,
     decision_table,
     failures,
     latency_table,
@@ -74,6 +75,7 @@ def _tables(source: Source) -> dict[str, View]:
         "decision": decision_views.decision_view(decision_table(rows)),
         "matrix": views.matrix_view(matrix(rows)),
         "latency": views.latency_view(latency_table(rows)),
+        "bound": decision_views.bound_view(bound_table(rows)),
         "quality": views.quality_view(quality_table(rows)),
         "paired": views.paired_view(base_against_tuned(rows, source.scores)),
         "roofline": decision_views.roofline_view(roofline_table(rows)),

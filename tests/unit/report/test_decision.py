@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from medsweep.report.decision_views import decision_view, roofline_view
+from medsweep.report.decision_views import bound_view, decision_view, roofline_view
 from medsweep.report.figures import save, tradeoff
-from medsweep.report.tables import decision_table, roofline_table
+from medsweep.report.tables import bound_table, decision_table, roofline_table
 
 Rows = list[dict[str, Any]]
 
@@ -55,6 +55,16 @@ def test_the_figure_names_models_and_the_profiles_on_the_front(
         assert text in svg
     points = figure.axes[0].collections[0].get_offsets()
     assert points.tolist() == [[pytest.approx(0.1), pytest.approx(0.3)]]
+
+
+def test_what_bound_most_repeats_is_said_with_its_evidence(rows: Rows, small: Any) -> None:
+    assert bound_table(rows) == []
+    for row, bound in zip(rows, ("queue", "cpu", "cpu"), strict=False):
+        row |= {"bound": bound, "bound_evidence": f"{bound} is busy", "load_point": "c1"}
+    [found] = bound_table(rows)
+    assert (found.model, found.load_point, found.bound) == (small.llama, "c1", "cpu")
+    assert (found.agreeing, found.repeats, found.evidence) == (2, 3, "cpu is busy")
+    assert [cell.text for cell in bound_view([found]).rows[0]][4:6] == ["cpu", "2 of 3"]
 
 
 def test_the_roofline_stands_beside_what_was_measured(rows: Rows, small: Any) -> None:

@@ -78,6 +78,7 @@ def test_the_sections_come_in_order(html: str) -> None:
         "Which configuration",
         "Matrix",
         "Latency by configuration",
+        "What bound it",
         "Quality",
         "Base against fine-tuned",
         "Against the roofline",

@@ -1,5 +1,6 @@
 """Small tables made from the rows of `benchmark.parquet`, without any formatting."""
 
+from medsweep.report.tables.bound import BoundRow, bound_table
 from medsweep.report.tables.comparison import PairedRow, base_against_tuned
 from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.grid import Matrix, MatrixCell, matrix
@@ -11,6 +12,7 @@ from medsweep.report.tables.quality import QualityFigure, QualityRow, quality_ta
 from medsweep.report.tables.roofline import RooflineRow, roofline_table
 
 __all__ = [
+    "BoundRow",
     "CpuRow",
     "DecisionRow",
     "Failure",
@@ -26,6 +28,7 @@ __all__ = [
     "QualityRow",
     "RooflineRow",
     "base_against_tuned",
+    "bound_table",
     "decision_table",
     "failures",
     "latency_table",

@@ -135,7 +135,7 @@ def test_every_template_is_looked_at() -> None:
     ("arguments", "command"),
     [
         ("mode=benchmark", "get rayjob bench-bm-1xv100-1cpu-"),
-        ("mode=serve", "medsweep bench http://127.0.0.1:8000/v1"),
+        ("mode=serve", "medsweep bench http://127.0.0.1:8000/v1 --api-key-env KEY --model NAME"),
         ("mode=none", "medsweep k8s submit sweep.yaml --namespace medsweep"),
         ("controller.enabled=true", "medsweep k8s status medlm-paper --namespace medsweep"),
     ],

@@ -97,3 +97,16 @@ def test_every_figure_of_quality_has_a_panel(made: dict[str, Dashboard]) -> None
 
 def test_filters_are_labels_that_every_metric_has() -> None:
     assert set(re.findall(r"(\w+)=~", FILTER)) < set(LABELS)
+
+
+def test_what_ray_tells_apart_by_process_is_added_up(made: dict[str, Dashboard]) -> None:
+    """Ray's series can carry the id of a worker process, a new one at each start."""
+    expressions = [
+        target["expr"]
+        for name in ("hardware", "finetune", "serving")
+        for _, target in queries(made[name])
+    ]
+    assert len(expressions) > 15
+    for expression in expressions:
+        assert re.match(r"(sum|avg|max|histogram_quantile)\b", expression), expression
+        assert "WorkerId" not in expression

@@ -149,10 +149,9 @@ def start_ingress(port: int) -> None:
     from ray import serve
     from ray.serve.config import HTTPOptions
 
+    # What it would say is shown by the run itself. A filter, because starting sets the level anew.
+    logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.ERROR)
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
-
-    # Starting Serve sets its logger's level; what it would say is shown by the run itself.
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
 
     @serve.deployment(
         name="Ingress",

@@ -8,6 +8,9 @@ from typing import Any
 
 from medsweep.loadgen.failures import RequestError
 
+# What a column of results can hold, and far more than any answer has.
+_MOST_TOKENS = 1 << 53
+
 
 class Answer:
     """Collects the events of one stream, of the chat or of the completions endpoint.
@@ -52,18 +55,18 @@ class Answer:
         if error := chunk.get("error"):
             # Its message may quote the prompt, its type does not.
             kind = error.get("type") or error.get("code") if isinstance(error, dict) else None
-            raise RequestError("server_error", str(kind or "no type given"))
+            raise RequestError("server_error", printable(kind) or "no type given")
         usage = chunk.get("usage") or {}
         if usage:
-            self.prompt_tokens = usage.get("prompt_tokens")
-            self.output_tokens = usage.get("completion_tokens")
+            self.prompt_tokens = _count(usage.get("prompt_tokens"))
+            self.output_tokens = _count(usage.get("completion_tokens"))
         for choice in chunk["choices"]:
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            self.finish_reason = printable(choice.get("finish_reason")) or self.finish_reason
             text = (choice.get("delta") or choice).get("content") or choice.get("text")
             if text:
                 self._pieces.append(str(text))
                 self._at_s.append(at_s)
-                self._totals.append(usage.get("completion_tokens"))
+                self._totals.append(self.output_tokens if usage else None)
 
     @property
     def complete(self) -> bool:
@@ -88,8 +91,21 @@ class Answer:
 
     @property
     def chunk_tokens(self) -> tuple[int, ...] | None:
-        """Tokens that each text chunk held; None unless the server counted in every one."""
+        """Tokens that each text chunk held; None unless the server counted up in every one."""
         totals = [total for total in self._totals if total is not None]
-        if not totals or len(totals) < len(self._totals):
+        if not totals or len(totals) < len(self._totals) or totals != sorted(totals):
             return None
         return tuple(after - before for before, after in pairwise([0, *totals]))
+
+
+def printable(value: object) -> str | None:
+    """Return what a server sent as text that can be stored: no half of a surrogate pair."""
+    return None if value is None else str(value).encode(errors="replace").decode()
+
+
+def _count(value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:
+        raise TypeError
+    return value

@@ -42,8 +42,7 @@ def cores() -> float:
 def processes_for(points: Sequence[LoadPoint]) -> int:
     """Return how many processes the greatest of these loads wants on this machine.
 
-    Half of the cores are left to whatever else runs here: with two cores that the server shares,
-    one process is more accurate than two.
+    Half of the cores are left to whatever else runs here, such as the server itself.
     """
     wanted = max(
         max((point.concurrency or 0) / _STREAMS_PER_PROCESS, _peak_rate(point) / _RATE_PER_PROCESS)

@@ -144,8 +144,14 @@ class Load:
         if not self._ended:
             return
         # At least one, and a share of the backlog, so that it cannot grow without end.
-        for _ in range(1 + len(self._ended) // 8):
-            self._take(*self._ended.popleft())
+        try:
+            for _ in range(1 + len(self._ended) // 8):
+                self._take(*self._ended.popleft())
+        except Exception as error:
+            # Nobody waits for this turn; unsaid, the load would go on for ever.
+            if not self._over.done():
+                self._over.set_exception(error)
+            raise
         if self._ended:
             asyncio.get_running_loop().call_soon(self._take_ended)
 

@@ -70,6 +70,9 @@ def test_surrogate_pair_over_two_chunks() -> None:
         b'{"choices": [3]}',
         b'{"choices": 3}',
         b'{"choices": [], "usage": 3}',
+        b'{"choices": [], "usage": {"completion_tokens": "3"}}',
+        b'{"choices": [], "usage": {"completion_tokens": -3}}',
+        b'{"choices": [], "usage": {"prompt_tokens": 1e99}}',
     ],
 )
 def test_what_is_not_a_chunk(event: bytes) -> None:
@@ -89,3 +92,20 @@ def test_error_object_without_its_message(error: object, words: str) -> None:
     with pytest.raises(RequestError) as caught:
         Answer().take(json.dumps({"error": error}).encode(), 0.0)
     assert (caught.value.kind, caught.value.words) == ("server_error", words)
+
+
+def test_counts_that_go_down_say_nothing_of_chunks() -> None:
+    answer = Answer()
+    for total in (1, 3, 2):
+        answer.take(chunk("a", total), 0.0)
+    assert (answer.output_tokens, answer.chunk_tokens) == (2, None)
+
+
+def test_what_cannot_be_stored_is_replaced() -> None:
+    answer = Answer()
+    answer.take(b'{"choices": [{"text": "a", "finish_reason": "\\ud83d!"}]}', 0.0)
+    assert answer.finish_reason == "?!"
+    answer.take(b'{"choices": [{"text": "a", "finish_reason": 7}]}', 0.0)
+    assert answer.finish_reason == "7"
+    with pytest.raises(RequestError, match=r"server_error: \?"):
+        answer.take(b'{"error": {"type": "\\ud83d"}}', 0.0)

@@ -250,3 +250,14 @@ def test_memory_of_a_long_load_does_not_grow(virtually, make_job) -> None:
     assert len(heights) == 5
     bytes_per_request = (heights[-1] - heights[1]) / 3000
     assert bytes_per_request < 8
+
+
+async def test_fault_of_our_own_ends_the_load(make_job, caplog) -> None:
+    def fail(_: RequestRecord) -> None:
+        raise ZeroDivisionError
+
+    async with running_mock(MockTiming(ttft_s=0.0, tokens=1)) as server:
+        job = make_job(server.base_url, LoadPoint(concurrency=2, requests=5))
+        with pytest.raises(ZeroDivisionError):
+            await run_load(job, fail, MonotonicClock())
+    assert "ZeroDivisionError" in caplog.text

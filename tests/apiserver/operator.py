@@ -105,6 +105,7 @@ class Player:
         operator: what it plays with.
         selector: of the jobs.
         play: what happens to a job; by default it runs and succeeds.
+        resource: what is played with in place of jobs.
     """
 
     def __init__(
@@ -112,9 +113,10 @@ class Player:
         operator: Operator,
         selector: str,
         play: Callable[[Operator, Object], None] | None = None,
+        resource: Resource = RAY_JOBS,
     ) -> None:
         self._operator, self._play = operator, play or succeed
-        self._watch = Watch(operator.api, RAY_JOBS, operator.namespace, selector, pause_s=0.01)
+        self._watch = Watch(operator.api, resource, operator.namespace, selector, pause_s=0.01)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.played: list[str] = []
 

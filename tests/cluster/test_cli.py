@@ -1,0 +1,171 @@
+"""The verbs as a person types them, against the API server in this process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from apiserver.ground import Ground, crd_documents, ground
+from apiserver.operator import Operator, Player, succeed
+from apiserver.server import ApiServer
+from medsweep.cli import main
+from medsweep.cluster.kubernetes.client import Object
+from medsweep.cluster.kubernetes.connect import connect
+from medsweep.cluster.kubernetes.names import CELL, ROLE
+from medsweep.cluster.kubernetes.resources import PODS
+from medsweep.cluster.kubernetes.sweeps import selector_of
+from medsweep.results.cells import CellFolder
+from medsweep.results.store import read_rows
+
+SWEEP = """\
+name: trial
+stand_ins: true
+cells: [distilgpt2@1xv100-1cpu, distilgpt2@1xa100-1cpu]
+load: {points: [{concurrency: 2, requests: 4}], repeats: 1, max_tokens: 8}
+"""
+
+
+class Place:
+    """A cluster whose pods run, a claim, and the files of a person."""
+
+    def __init__(self, cluster: Ground, server: ApiServer, folder: Path) -> None:
+        self.cluster, self.server, self.folder = cluster, server, folder
+        (folder / "sweep.yaml").write_text(SWEEP)
+
+    def call(self, *words: str) -> int:
+        return main(["k8s", *words, "--namespace", self.cluster.namespace])
+
+    @property
+    def sweep(self) -> str:
+        return str(self.folder / "sweep.yaml")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    claim = tmp_path / "claim"
+
+    def execute(command: list[str]) -> bytes:
+        here = [part.replace("/results", str(claim)) for part in command]
+        return subprocess.run(here, check=True, capture_output=True).stdout
+
+    with ApiServer(exec_=execute) as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+        with ground(connect(), crd_documents(schemas=False)) as cluster:
+            yield Place(cluster, server, tmp_path)
+
+
+def test_submit_status_logs_cancel_delete(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    with Player(place.cluster.operator, selector_of("trial")):
+        assert place.call("submit", place.sweep) == 0
+    assert capsys.readouterr().out == "3 jobs: 3 done\n"
+    assert place.call("status", "trial", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["phase"] for row in rows] == ["done"] * 3
+    job = next(row["job"] for row in rows if row["stage"] == "finetune")
+    place.server.logs[f"{job}-xyz-head"] = "epoch 1\nepoch 2"
+    assert place.call("logs", "trial", job) == 0
+    assert capsys.readouterr().out == "epoch 1\nepoch 2\n"
+    assert place.call("logs", "trial", "bm-") == 2
+    assert "more than one job of sweep trial" in capsys.readouterr().err
+    assert place.call("cancel", place.sweep) == 0
+    assert "nothing to delete" in capsys.readouterr().out
+    assert place.call("delete", "trial") == 0
+    assert capsys.readouterr().out.count("deleted rayjobs/") == 3
+    assert place.call("status", "trial") == 0
+    assert "no jobs of sweep trial" in capsys.readouterr().out
+
+
+def test_render_prints_what_submit_applies(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["k8s", "render", place.sweep]) == 0
+    kinds = [document["kind"] for document in yaml.safe_load_all(capsys.readouterr().out)]
+    assert kinds == ["RayJob"] * 3
+    cell = ["--cell", "standin-distilgpt2@1xa100-1cpu"]
+    assert main(["k8s", "render", place.sweep, "--stage", "serve", *cell]) == 0
+    (service,) = yaml.safe_load_all(capsys.readouterr().out)
+    assert service["kind"] == "RayService"
+    assert main(["k8s", "render", place.sweep, "--cell", "gemma@nowhere"]) == 2
+    assert "no such cell can run; there are: standin-distilgpt2@" in capsys.readouterr().err
+
+
+def test_doctor_fails_where_something_is_missing(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert place.call("doctor") == 1
+    assert "names no registry" in capsys.readouterr().out
+
+
+def test_a_fault_of_the_cluster_is_one_line(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(place.server, "tokens", set())
+        assert place.call("status", "trial") == 4
+    text = capsys.readouterr().err
+    assert text.startswith("medsweep: the cluster does not accept the login")
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_run_on_k8s_ends_in_a_report(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = place.folder / "claim" / "trial" / "cells"
+    cells.mkdir(parents=True)
+
+    def measure(operator: Operator, job: Object) -> None:
+        key = job["metadata"]["labels"].get(CELL)
+        if key and "v100" in job["metadata"]["name"]:
+            operator.start(job)
+            operator.finish(job["metadata"]["name"], reason="AppFailed")
+            return
+        if key:
+            CellFolder(cells / key).finish("ok", None, [row(key)])
+        succeed(operator, job)
+
+    run = ["run", place.sweep, "--on", "k8s", "--out", str(place.folder / "out")]
+    run += ["--namespace", place.cluster.namespace]
+    with Player(place.cluster.operator, selector_of("trial"), measure), Kubelet(place.cluster):
+        assert main(run) == 1
+    text = capsys.readouterr().out
+    assert "measured 1 cells now; in all: 1 failed, 1 ok" in text
+    assert "failed: standin-distilgpt2@1xv100-1cpu: AppFailed" in text
+    out = place.folder / "out" / "trial"
+    rows = read_rows(out / "benchmark.parquet")
+    assert sorted(each["status"] for each in rows) == ["failed", "ok"]
+    assert (out / "report.html").is_file()
+    assert place.cluster.api.objects(PODS, place.cluster.namespace, f"{ROLE}=fetch") == []
+
+
+def row(key: str) -> dict[str, Any]:
+    return {
+        "sweep": "trial",
+        "cell": "standin-distilgpt2@1xa100-1cpu",
+        "key": key,
+        "model": "standin-distilgpt2",
+        "profile": "1xa100-1cpu",
+        "load_point": "c2",
+        "repeat": 1,
+        "variant": "adapter",
+        "basis": "emulated",
+        "basis_reason": "no GPU is here",
+        "status": "ok",
+        "requests_per_s": 1.0,
+        "ttft_mean_s": 0.1,
+    }
+
+
+class Kubelet(Player):
+    """Lets the pods that read the claim run."""
+
+    def __init__(self, cluster: Ground) -> None:
+        super().__init__(cluster.operator, f"{ROLE}=fetch", resource=PODS, play=let_run)
+
+
+def let_run(operator: Operator, pod: Object) -> None:
+    operator.status(PODS, pod["metadata"]["name"], {"phase": "Running"})

@@ -21,6 +21,9 @@ from medsweep.serving.refusals import Refused, as_refused
 
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
+FAREWELL_S = 5.0
+"""So long a client that has stopped reading is given to take the news that its time is up."""
+
 
 class Answering(Protocol):
     """The half of an engine that requests need; it may be in another process."""
@@ -117,7 +120,9 @@ class Answer(Response):
             self._desk.metrics.ended(outcome, self._times, self._desk.clock.now())
         if outcome == "timeout":
             message = f"not answered within {self._desk.limits.timeout_s:g} s"
-            await self._refuse(Refused(408, "timeout", message), send)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._refuse(Refused(408, "timeout", message), send)
 
     async def _work(self, send: Any) -> str:
         """Answer; return the outcome."""

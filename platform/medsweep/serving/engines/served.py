@@ -1,0 +1,153 @@
+"""The names that requests use: which adapter, template and stop tokens each one means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import InputError, UnknownName
+from medsweep.finetune.adapter import Adapter
+from medsweep.models.spec import ModelSpec
+from medsweep.models.templates import TEMPLATES, Template
+from medsweep.serving.protocol import Generation
+
+
+@dataclass(eq=False)
+class Served:
+    """What one name stands for.
+
+    Attributes:
+        adapter: the engine's own name of the adapter; None is the base model.
+        template: writes its prompts.
+        stop_ids: tokens that end its answers.
+        users: answers that use it now.
+    """
+
+    adapter: str | None
+    template: Template
+    stop_ids: frozenset[int]
+    users: int = 0
+    _unused: asyncio.Event | None = None
+
+    def release(self) -> None:
+        """Note that one answer has ended."""
+        self.users -= 1
+        if self._unused is not None and not self.users:
+            self._unused.set()
+
+    async def wait_unused(self) -> None:
+        """Wait until no answer uses it; none may begin meanwhile."""
+        if self.users:
+            self._unused = asyncio.Event()
+            await self._unused.wait()
+
+
+class ServedNames:
+    """The base model's name first, then the adapters'.
+
+    Args:
+        spec: the base model's entry in the catalogue.
+        tokenizer: the base model's.
+    """
+
+    def __init__(self, spec: ModelSpec, tokenizer: Any) -> None:
+        self._spec, self._tokenizer = spec, tokenizer
+        self._numbers = count()
+        self._by_name = {spec.name: self._make(None, spec.template, spec.stop_tokens)}
+
+    def names(self) -> list[str]:
+        """Return every name that requests may use."""
+        return list(self._by_name)
+
+    def __getitem__(self, name: str) -> Served:
+        if name not in self._by_name:
+            raise UnknownName("model", name, self._by_name)
+        return self._by_name[name]
+
+    def new_inner(self) -> str:
+        """Return an engine's own name for an adapter.
+
+        PEFT makes modules of these names, which may hold no dot; an adapter's own name may.
+        """
+        return f"adapter{next(self._numbers)}"
+
+    def put(self, name: str, inner: str, adapter: Adapter) -> Served | None:
+        """Let a name mean an adapter from now on; return what it meant before."""
+        before = self._by_name.get(name)
+        self._by_name[name] = self._make(inner, adapter.template, adapter.stop_tokens)
+        return before
+
+    def pop(self, name: str) -> Served:
+        """Forget an adapter's name.
+
+        Raises:
+            UnknownName: no adapter of that name is loaded.
+        """
+        if name == self._spec.name or name not in self._by_name:
+            adapters = [known for known in self._by_name if known != self._spec.name]
+            raise UnknownName("adapter", name, adapters)
+        return self._by_name.pop(name)
+
+    def refuse_if_foreign(self, name: str, adapter: Adapter) -> None:
+        """Refuse an adapter of another base model, and the base's own name.
+
+        Raises:
+            InputError: it is one of these.
+        """
+        _refuse_if_foreign(self._spec, name, adapter)
+
+    def prompt_ids(self, request: Generation) -> list[int]:
+        """Return the token ids of a request's prompt.
+
+        Raises:
+            InputError: it is empty, or with the answer too long for the model's context.
+            UnknownName: no such model.
+        """
+        if request.messages is not None:
+            text = self[request.model].template.render(request.messages)
+        else:
+            text = request.prompt or ""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise InputError("the prompt is empty")
+        longest = request.max_prompt_tokens
+        if longest is not None and len(ids) > longest:
+            raise InputError(f"the prompt has {len(ids)} tokens; it may have {longest}")
+        if len(ids) + request.max_tokens > self._spec.context_length:
+            raise InputError(
+                f"the prompt has {len(ids)} tokens and max_tokens is {request.max_tokens}; "
+                f"together they may be {self._spec.context_length}"
+            )
+        return ids
+
+    def _make(self, inner: str | None, template: str, stop: tuple[str, ...]) -> Served:
+        ids = self._tokenizer.convert_tokens_to_ids(list(stop))
+        return Served(inner, TEMPLATES[template], frozenset(ids))
+
+
+def base_folder(spec: ModelSpec, adapters: Mapping[str, Adapter], base: Path | None) -> Path:
+    """Return the folder of the base model's weights: what is given, else the adapters'.
+
+    Raises:
+        InputError: an adapter of another base model, or neither a base nor an adapter.
+    """
+    for name, adapter in adapters.items():
+        _refuse_if_foreign(spec, name, adapter)
+    folder = base or next((adapter.base for adapter in adapters.values()), None)
+    if folder is None:
+        raise InputError(f"{spec.name}: give the folder of its weights, or an adapter of it")
+    return folder
+
+
+def _refuse_if_foreign(spec: ModelSpec, name: str, adapter: Adapter) -> None:
+    if name == spec.name:
+        raise InputError(f"{name} is the base model's name; give the adapter another")
+    if adapter.model != spec.name:
+        raise InputError(
+            f"adapter {name} ({adapter.folder}) was made on {adapter.model}, "
+            f"and this engine serves {spec.name}"
+        )

@@ -1,0 +1,159 @@
+"""The `vllm` engine: vLLM's own asynchronous engine, for GPUs that it supports.
+
+vLLM does the batching and the adapters; this turns MedSweep's requests into vLLM's and its outputs
+into pieces of an answer. It is thin on purpose: the tests reach it with a fake module only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import EnvironmentFault, InputError, StageError
+from medsweep.finetune.adapter import Adapter
+from medsweep.models.spec import ModelSpec
+from medsweep.serving.engines.compatibility import wrong_quantization
+from medsweep.serving.engines.served import ServedNames, base_folder
+from medsweep.serving.engines.threaded import CHECK_PROMPT
+from medsweep.serving.protocol import Delta, Generation
+
+MAX_LORA_RANK = 64
+MAX_LORAS = 8
+"""Adapters that one forward pass may mix; more are swapped in by vLLM itself."""
+
+
+class VllmEngine:
+    """vLLM behind the engines' protocol.
+
+    Args:
+        spec: the base model's entry in the catalogue.
+        adapters: adapters by the name that requests use; all of the same base.
+        base: folder of the base model's weights; None takes what the adapters were made on.
+        dtype: compute dtype.
+        quantization: of the base's weights: none.
+        max_batch_size: requests that are answered together.
+        cpus: not used; vLLM computes on the GPU.
+
+    Raises:
+        EnvironmentFault: vLLM is not installed.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        adapters: dict[str, Adapter],
+        *,
+        base: Path | None,
+        dtype: str,
+        quantization: str,
+        max_batch_size: int,
+        cpus: int | None,
+    ) -> None:
+        folder = base_folder(spec, adapters, base)
+        refused = wrong_quantization("vllm", quantization)
+        if refused:
+            raise InputError(refused)
+        try:
+            self._vllm: Any = importlib.import_module("vllm")
+            self._lora: Any = importlib.import_module("vllm.lora.request")
+            sampling: Any = importlib.import_module("vllm.sampling_params")
+        except ImportError as error:
+            raise EnvironmentFault(
+                f"engine vllm needs vLLM ({error.name} is missing): pip install 'medsweep[vllm]'"
+            ) from None
+        from transformers import AutoTokenizer
+
+        self._delta_output = sampling.RequestOutputKind.DELTA
+        self._base_name = spec.name
+        self._served = ServedNames(spec, AutoTokenizer.from_pretrained(folder))
+        self._loras: dict[str, Any] = {}
+        self._numbers = count(1)
+        for name, adapter in adapters.items():
+            self._put(name, adapter)
+        settings = self._vllm.AsyncEngineArgs(
+            model=str(folder),
+            dtype=dtype,
+            max_num_seqs=max_batch_size,
+            max_model_len=spec.context_length,
+            enable_lora=True,
+            max_loras=MAX_LORAS,
+            max_lora_rank=MAX_LORA_RANK,
+        )
+        self._engine = self._vllm.AsyncLLMEngine.from_engine_args(settings)
+
+    def models(self) -> list[str]:
+        """Return the base model's name, then the adapters'."""
+        return self._served.names()
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        """Yield the pieces of an answer."""
+        served, ids = self._served[request.model], self._served.prompt_ids(request)
+        settings = self._vllm.SamplingParams(
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            stop=list(request.stop),
+            stop_token_ids=sorted(served.stop_ids),
+            seed=request.seed,
+            output_kind=self._delta_output,
+        )
+        number, tokens = str(next(self._numbers)), 0
+        served.users += 1
+        try:
+            async for output in self._engine.generate(
+                {"prompt_token_ids": ids},
+                settings,
+                number,
+                lora_request=self._loras.get(served.adapter or ""),
+            ):
+                piece = output.outputs[0]
+                tokens += len(piece.token_ids)
+                yield Delta(piece.text, tokens, len(ids), piece.finish_reason)
+        finally:
+            await self._engine.abort(number)
+            served.release()
+
+    async def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """Let a name mean an adapter; vLLM reads its files with the first request.
+
+        Raises:
+            InputError: it is of another base model, or the name is the base's.
+        """
+        self._served.refuse_if_foreign(name, adapter)
+        self._put(name, adapter)
+
+    async def remove_adapter(self, name: str) -> None:
+        """Forget an adapter as soon as no answer uses it.
+
+        Raises:
+            UnknownName: no adapter of that name is loaded.
+        """
+        served = self._served.pop(name)
+        await served.wait_unused()
+        lora = self._loras.pop(served.adapter or "")
+        await self._engine.remove_lora(lora.lora_int_id)
+
+    async def check(self) -> None:
+        """Generate one token.
+
+        Raises:
+            StageError: it cannot.
+        """
+        try:
+            async for _ in self.stream(Generation(self._base_name, None, CHECK_PROMPT, 1)):
+                pass
+        except Exception as error:
+            raise StageError(f"the engine does not generate: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """End vLLM's engine."""
+        self._engine.shutdown()
+
+    def _put(self, name: str, adapter: Adapter) -> None:
+        inner = self._served.new_inner()
+        lora = self._lora.LoRARequest(inner, next(self._numbers), str(adapter.folder))
+        self._served.put(name, inner, adapter)
+        self._loras[inner] = lora

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast check format bench bench-peers docs manifests clean
+.PHONY: help install demo smollm2 test test-fast test-cluster check format bench bench-peers docs manifests clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test: $(VENV)/installed-dev ## Run all tests
 
 test-fast: $(VENV)/installed-dev ## Run the tests that take under a minute in all
 	$(BIN)/pytest -m "not slow" -q
+
+test-cluster: $(VENV)/installed-dev ## Run the cluster's tests against the API server of KUBECONFIG
+	MEDSWEEP_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster -k real
 
 check: $(VENV)/installed-dev ## Lint, format check, types
 	$(BIN)/ruff check

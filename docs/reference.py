@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
@@ -40,13 +40,24 @@ def cli_page() -> str:
     """Return the page of the command line: every verb's help."""
     parts = ["# Command line\n", f"```\n{parser_for().format_help().strip()}\n```\n"]
     for verb in VERBS:
-        subparsers = parser_for(verb)._subparsers
-        assert subparsers is not None
-        choices = subparsers._group_actions[0].choices
-        assert isinstance(choices, dict)
-        text = choices[verb].format_help().split("exit codes:")[0].strip()
-        parts.append(f"## medsweep {verb}\n\n```\n{text}\n```\n")
+        parts += _verb_pages(f"medsweep {verb}", _verbs(parser_for(verb))[verb])
     return "\n".join(parts)
+
+
+def _verb_pages(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield the help of a verb, and of its own verbs where it has any."""
+    text = parser.format_help().split("exit codes:")[0].strip()
+    yield f"## {name}\n\n```\n{text}\n```\n"
+    for verb, child in _verbs(parser).items():
+        yield from _verb_pages(f"{name} {verb}", child)
+
+
+def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    if parser._subparsers is None:
+        return {}
+    choices = parser._subparsers._group_actions[0].choices
+    assert isinstance(choices, dict)
+    return choices
 
 
 def config_page() -> str:

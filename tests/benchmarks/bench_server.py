@@ -101,15 +101,21 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_medsweep_serve() -> None:
     print(f"\nnull engine, {TOKENS} streamed tokens a request, server and client on this machine")
     print(HEAD)
+    began = time.perf_counter()
     with served_here() as (port, pid):
+        print(f"ready {time.perf_counter() - began:.1f} s after the command")
         for concurrency, requests in ((1, 400), (16, 4000), (64, 4000)):
             measure("medsweep serve", port, concurrency, requests, pid)
 
 
 @pytest.mark.parametrize(
     "variables",
-    [{}, {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}],
-    ids=["as it is", "throughput optimized"],
+    [
+        {},
+        {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+        {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"},
+    ],
+    ids=["as it is", "throughput optimized", "without direct ingress"],
 )
 def test_ray_serve(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -121,3 +127,8 @@ def test_ray_serve(
     with served_by_ray() as port:
         for concurrency, requests in ((1, 200), (16, 800)):
             measure(title, port, concurrency, requests, None)
+        from ray import serve
+
+        began = time.perf_counter()
+        serve.delete("default")
+        print(f"{title}: deleted in {time.perf_counter() - began:.1f} s")

@@ -1,7 +1,10 @@
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from medsweep.loadgen import sample
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.objective import Objective
 from medsweep.metrics.definitions import RequestRecord
@@ -89,3 +92,30 @@ def test_failures_and_what_they_said_are_kept_apart() -> None:
 def test_nothing_measured() -> None:
     found = figures_of([replace(ONE, phase="warmup")])
     assert (found.sent, found.window_s, found.requests_per_s) == (0, None, None)
+
+
+def test_memory_does_not_follow_the_number_of_requests(monkeypatch) -> None:
+    monkeypatch.setattr(sample, "EXACT_VALUES", 500)
+
+    class Records:
+        """As a spool gives them: one at a time, as often as asked."""
+
+        def __init__(self, count: int) -> None:
+            self.count = count
+
+        def __iter__(self) -> Iterator[RequestRecord]:
+            for index in range(self.count):
+                end_s = index + 1.0 + index % 97 / 100
+                yield replace(ONE, index=index, sent_s=float(index), end_s=end_s)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            assert figures_of(Records(count)).ok == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(500)  # what is made once
+    # A record takes some 1,500 bytes, the eight figures of one request some 250.
+    assert (peak(8_000) - peak(2_000)) / 6_000 < 20

@@ -80,7 +80,7 @@ def build_app(
 
 def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> None:
     """Add OpenAI's routes."""
-    content = {"application/json": {}, "text/event-stream": {}}
+    content: dict[str, Any] = {"application/json": {}, "text/event-stream": {}}
     answers = _errors(400, 404, 408, 413, 429, 500)
     answers[200] = {
         "description": "the answer; a stream where it was asked for",

@@ -48,6 +48,13 @@ class Stream(Exchange):
         self._parser = SseParser()
         self._pieces: list[tuple[float, bytes]] = []
         self._unparsed_bytes = 0
+        self._grace: asyncio.TimerHandle | None = None
+
+    def end(self, at_s: float | None, failure: Exception | None = None) -> None:
+        """Say that no more will come."""
+        if self._grace is not None:
+            self._grace.cancel()
+        super().end(at_s, failure)
 
     def take(self, piece: bytes, at_s: float) -> None:
         """Take a piece of the body and the moment it came."""
@@ -58,7 +65,8 @@ class Stream(Exchange):
             if self.failure is not None:
                 self.end(at_s, self.failure)
         elif b"[DONE]" in piece:
-            asyncio.get_running_loop().call_later(_GRACE_S, self._give_up_after_done)
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(_GRACE_S, self._give_up_after_done)
 
     def _give_up_after_done(self) -> None:
         if not self.ended.done():

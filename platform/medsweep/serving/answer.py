@@ -96,7 +96,7 @@ class Answer(Response):
         self._streamed = bool(request.stream)
         self._answers = Answers(request)
         self._times = RequestTimes("", desk.clock.now())
-        self._begun = False
+        self._begun = self._complete = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer, unless the client goes or the time is up before."""
@@ -108,7 +108,10 @@ class Answer(Response):
             done, _ = await asyncio.wait(
                 {work, gone}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
             )
-            if work in done:
+            if self._complete:
+                # A server says "gone" after an answer that was taken, too.
+                await asyncio.wait({work})
+            if work.done():
                 outcome = work.result()
             elif not done:
                 outcome = "timeout"
@@ -152,6 +155,7 @@ class Answer(Response):
                 events = answers.first_event() + events
             if delta.finish_reason is not None:
                 last = events + answers.last_events(delta)
+                self._complete = True
                 await send({"type": "http.response.body", "body": last})
                 return
             await send({"type": "http.response.body", "body": events, "more_body": True})
@@ -172,6 +176,7 @@ class Answer(Response):
             (b"content-length", str(len(body)).encode()),
         ]
         await self._begin(200, headers, send)
+        self._complete = True
         await send({"type": "http.response.body", "body": body})
 
     async def _begin(self, status: int, headers: list[tuple[bytes, bytes]], send: Any) -> None:

@@ -63,6 +63,7 @@ class ScriptedEngine:
             yield Delta("", 2, 4)
             yield Delta(" two", 3, 4, "stop")
         finally:
+            await asyncio.sleep(0.001)  # ending takes a moment
             self.running -= 1
             self.closed.set()
 
@@ -190,6 +191,8 @@ class Call:
         self._sent.append(message)
         if message.get("body"):
             self.something_came.set()
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.went.set()  # a server says so too when the answer is complete
         if not self.reads:
             await asyncio.Event().wait()
 

@@ -34,7 +34,7 @@ class ServeConfig(Closed):
     base: str | None = None
     adapters: dict[str, Folder] = Field(default_factory=dict)
     adapter_root: Folder | None = None
-    engine: str = "generate"
+    engine: str = "continuous"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     quantization: Literal["none", "int8", "nf4", "int4"] = "none"
     max_batch_size: int = Field(default=16, ge=1)

@@ -35,6 +35,8 @@ _PHASES: dict[str, Phase] = {
     "Failed": "failed",
     "ValidationFailed": "failed",
 }
+_METADATA = ("name", "uid", "labels", "deletionTimestamp")
+_SPEC = ("suspend", "nodeName")
 JOB_UID = "kueue.x-k8s.io/job-uid"
 
 
@@ -82,6 +84,7 @@ class Seen:
         if before is not None:
             self._parts[resource, _belongs(resource, before)].pop(name, None)
         if value is not None:
+            value = _slim(value)
             self._objects[resource][name] = value
             self._parts[resource, _belongs(resource, value)][name] = value
         if resource is RAY_JOBS:
@@ -148,6 +151,16 @@ def phase_of(job: Object) -> Phase:
     if phase == "starting" and job.get("spec", {}).get("suspend"):
         return "queued"
     return phase
+
+
+def _slim(value: Object) -> Object:
+    """Return the parts of an object that are looked at: of 10,000 jobs the rest is much."""
+    metadata, spec = value["metadata"], value.get("spec") or {}
+    return {
+        "metadata": {name: metadata[name] for name in _METADATA if name in metadata},
+        "spec": {name: spec[name] for name in _SPEC if name in spec},
+        "status": value.get("status") or {},
+    }
 
 
 def _belongs(resource: Resource, value: Object) -> str:

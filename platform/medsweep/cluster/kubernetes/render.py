@@ -52,7 +52,7 @@ def finetune_job(sweep: SweepSpec, adapter: AdapterPlan, settings: ClusterSettin
         settings: of the cluster.
 
     Raises:
-        InputError: the profile is this machine.
+        InputError: the profile is this machine, or the settings lack a claim.
     """
     # Any of the model's cells that can run leads to the adapter: its key holds no profile.
     cells = [f"{adapter.model.name}@{profile}" for profile in PROFILES]
@@ -73,7 +73,7 @@ def benchmark_job(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
         settings: of the cluster.
 
     Raises:
-        InputError: the cell cannot run, or its profile is this machine.
+        InputError: the cell cannot run, its profile is this machine, or the settings lack a claim.
     """
     _check_runs(cell)
     return _job(
@@ -94,7 +94,7 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
         settings: of the cluster.
 
     Raises:
-        InputError: the cell cannot run, or its profile is this machine.
+        InputError: the cell cannot run, its profile is this machine, or the settings lack a claim.
     """
     _check_runs(cell)
     stage = _Stage("serve", sweep, cell.model, cell.profile, cell.key, settings)
@@ -144,6 +144,11 @@ class _Stage:
             raise InputError(
                 f"{model.name}@{HOST}: `{HOST}` is the machine that MedSweep runs on, not a pool "
                 f"of a cluster; give one of {', '.join(PROFILES)}"
+            )
+        if settings.results_claim is None and settings.model_cache_claim is None:
+            raise InputError(
+                f"cluster settings: results ({settings.results}): an object store needs a "
+                "model_cache_claim too, through which head and worker share what they work on"
             )
         self.sweep, self.model, self.profile, self.settings = sweep, model, profile, settings
         self.name = object_name(stage, sweep.name, model.name, profile.name, key)

@@ -33,7 +33,7 @@ class ClusterSettings(Closed):
         results_secret: secret whose keys become environment variables, for the object store; None
             where the service account's own identity is enough.
         model_cache_claim: ReadWriteMany claim for downloaded weights; None downloads for each job.
-            With an object store it must be given: head and worker, which are on two nodes, hand
+            With an object store jobs need it: head and worker, which are on two nodes, hand
             the adapter and what is half done to each other through it.
         hf_secret: secret with the key `token`, given to jobs of gated models alone.
         api_key_secret: secret with the key `api-key`, which a served model asks its clients for.
@@ -87,15 +87,6 @@ class ClusterSettings(Closed):
             if not _DIGEST.fullmatch(digest):
                 raise ValueError(f"{family}: {digest!r} is not sha256: and 64 hexadecimal digits")
         return digests
-
-    @model_validator(mode="after")
-    def _shared_folder(self) -> ClusterSettings:
-        if self.results_claim is None and self.model_cache_claim is None:
-            raise ValueError(
-                f"results ({self.results}): an object store needs a model_cache_claim too, through "
-                "which head and worker share what they work on"
-            )
-        return self
 
     @model_validator(mode="after")
     def _deadlines(self) -> ClusterSettings:

@@ -256,6 +256,20 @@ def test_this_machine_is_no_pool_of_a_cluster() -> None:
         finetune_job(spec, next(iter(found.adapters.values())), QUEUED)
 
 
+def test_an_object_store_needs_a_claim_that_head_and_worker_share(
+    paper: SweepSpec, plan: Plan
+) -> None:
+    alone = ClusterSettings(results="s3://bucket/medsweep")
+    with pytest.raises(InputError, match="needs a model_cache_claim too"):
+        benchmark_job(paper, plan.runnable[0], alone)
+    shared = benchmark_job(paper, plan.runnable[0], QUEUED)
+    for role, template in templates(shared):
+        if role != "submitter":
+            assert variables(template)["TMPDIR"]["value"] == "/cache"
+            claims = [each["persistentVolumeClaim"] for each in template["spec"]["volumes"][1:]]
+            assert claims == [{"claimName": "medsweep-models"}]
+
+
 def test_ray_is_the_version_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"ray[serve,train]=={RAY_VERSION}" in project["dependencies"]

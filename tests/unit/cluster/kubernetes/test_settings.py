@@ -18,7 +18,6 @@ def test_a_claim_is_mounted_and_a_store_is_named() -> None:
     [
         ({"results": "/results"}, "is not pvc://CLAIM, s3://bucket/prefix or gs://bucket/prefix"),
         ({"results": "s3://b; rm -rf /"}, "is not pvc://CLAIM"),
-        ({"results": "s3://bucket/a"}, "needs a model_cache_claim too"),
         ({"image_digests": {"cpu": "latest"}}, "64 hexadecimal digits"),
         ({"image_digests": {"cu99": "sha256:" + "0" * 64}}, "cu99"),
         ({"namespace": "Mine"}, "namespace"),

@@ -25,6 +25,7 @@ class CountingEngine:
         self.most = most
         self.loaded: dict[str, Adapter] = {}
         self.used: Counter[str] = Counter()
+        self.began: list[str] = []
         self.loads: list[str] = []
         self.may_load = asyncio.Event()
         self.may_load.set()
@@ -47,7 +48,7 @@ class CountingEngine:
             self.used[request.model] -= 1
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
-        await asyncio.sleep(0)
+        self.began.append(name.partition("#")[0])
         await self.may_load.wait()
         self.loaded[name] = adapter
         self.loads.append(name.partition("#")[0])
@@ -95,8 +96,15 @@ async def ask(pool: AdapterPool, model: str) -> str:
     return "".join([delta.text async for delta in pool.stream(request)])
 
 
-async def settle(turns: int = 200) -> None:
-    for _ in range(turns):
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.0002)
+
+
+async def a_while() -> None:
+    """Give what must not happen the time to happen."""
+    for _ in range(20):
         await asyncio.sleep(0.0002)
 
 
@@ -136,10 +144,10 @@ async def test_none_is_evicted_while_a_request_uses_it_however_long(shelf_of: An
     pool, engine, _ = make_pool(shelf_of("a b"), 1)
     engine.may_answer.clear()
     first = asyncio.create_task(ask(pool, "a"))
-    await settle()
+    await until(lambda: engine.used["a#1"] == 1)
     second = asyncio.create_task(ask(pool, "b"))
-    await settle()
-    assert engine.loads == ["a"]
+    await a_while()
+    assert engine.began == ["a"]
     engine.may_answer.set()
     assert (await first, await second) == ("a#1 a#1 a#1 ", "b#2 b#2 b#2 ")
 
@@ -156,9 +164,7 @@ async def test_whoever_waits_for_a_place_gets_it_however_busy_the_others_are(
             answered.append("a")
 
     busy = [asyncio.create_task(keep_asking()) for _ in range(4)]
-    await settle(20)
-    before = len(answered)
-    assert before > 0
+    await until(lambda: len(answered) > 3)
     assert (await asyncio.wait_for(ask(pool, "b"), 30)).startswith("b#")
     for task in busy:
         task.cancel()
@@ -170,7 +176,7 @@ async def test_loading_one_does_not_hold_up_the_others(shelf_of: Any) -> None:
     await ask(pool, "a")
     engine.may_load.clear()
     waiting = asyncio.create_task(ask(pool, "b"))
-    await settle()
+    await until(lambda: engine.began == ["a", "b"])
     assert await ask(pool, "a") == "a#1 a#1 a#1 "
     assert await ask(pool, "base")
     assert not waiting.done()
@@ -182,7 +188,7 @@ async def test_a_client_that_goes_while_it_loads_takes_it_from_nobody(shelf_of: 
     pool, engine, _ = make_pool(shelf_of("a"), 1)
     engine.may_load.clear()
     going, staying = (asyncio.create_task(ask(pool, "a")) for _ in range(2))
-    await settle()
+    await until(lambda: engine.began == ["a"])
     going.cancel()
     await asyncio.wait({going})
     engine.may_load.set()
@@ -212,13 +218,13 @@ async def test_what_was_put_in_its_place_is_served_and_the_old_one_finished(
     pool, engine, _ = make_pool(shelf_of("a"), 2)
     engine.may_answer.clear()
     old = asyncio.create_task(ask(pool, "a"))
-    await settle()
+    await until(lambda: engine.used["a#1"] == 1)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "adapter.json").write_text("{}")
     (tmp_path / "a").rename(tmp_path / ".gone")
     (tmp_path / "new").rename(tmp_path / "a")
     new = asyncio.create_task(ask(pool, "a"))
-    await settle()
+    await until(lambda: engine.loads == ["a", "a"])
     engine.may_answer.set()
     assert (await old, await new) == ("a#1 a#1 a#1 ", "a#2 a#2 a#2 ")
 
@@ -242,10 +248,10 @@ async def test_under_load_with_clients_that_go(shelf_of: Any) -> None:
     kinds = Counter(type(each).__name__ for each in ended)
     assert set(kinds) == {"str", "CancelledError"}
     assert kinds["str"] > 250
-    await settle()
-    assert engine.used.total() == 0
+    await until(lambda: engine.used.total() == 0 and len(engine.loads) == len(engine.began))
+    gauge = "medsweep_server_adapters_loaded"
+    await until(lambda: f"{gauge} {float(len(engine.loaded))}" in sink.text().decode())
     assert len(engine.loaded) <= 3
-    assert f"medsweep_server_adapters_loaded {float(len(engine.loaded))}" in sink.text().decode()
     assert len(engine.loads) > 8  # some were evicted and came back
     for name in names:
         assert await asyncio.wait_for(ask(pool, name), 30)

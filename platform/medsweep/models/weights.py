@@ -75,11 +75,11 @@ def materialise(weights: Weights) -> Path:
         EnvironmentFault: the files cannot be had; the message says what to do.
     """
     if weights.spec.name in GGUF_WHEELS and "==" in weights.revision:
-        return _made_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
+        return made_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
     if weights.spec.folder is not None:
         return Path(weights.spec.folder).expanduser().absolute()
     if weights.spec.source == "standin":
-        return _made_once(
+        return made_once(
             _folder(weights), lambda folder: standin.build(weights.spec, weights.texts, folder)
         )
     return _from_hub(weights)
@@ -139,7 +139,7 @@ def _folder(weights: Weights) -> Path:
     return cache_root() / "models" / f"{weights.spec.name}-{weights.revision.replace('=', '_')}"
 
 
-def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Make a folder under a lock and rename it into place, so that half of one is never seen."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_name(f"{folder.name}.lock")):
@@ -241,7 +241,7 @@ def gguf_file(spec: ModelSpec) -> Path:
     folder = _folder(weights)
     made = folder.with_name(f"{folder.name}-gguf")
     return (
-        _made_once(made, lambda folder: _fetch_gguf(weights, folder / "model.gguf")) / "model.gguf"
+        made_once(made, lambda folder: _fetch_gguf(weights, folder / "model.gguf")) / "model.gguf"
     )
 
 

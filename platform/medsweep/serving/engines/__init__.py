@@ -5,6 +5,7 @@ from __future__ import annotations
 ENGINES = {
     "generate": "medsweep.serving.engines.generate:GenerateEngine",
     "continuous": "medsweep.serving.engines.continuous:ContinuousEngine",
+    "openvino": "medsweep.serving.engines.openvino:OpenvinoEngine",
     "vllm": "medsweep.serving.engines.vllm:VllmEngine",
     "null": "medsweep.serving.engines.null:NullEngine",
 }

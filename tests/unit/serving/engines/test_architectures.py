@@ -1,0 +1,89 @@
+"""Each of the five architectures: `continuous` says what `generate` says, token for token."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from asking import Asker, text
+from medsweep.finetune.adapter import read_adapter, save_adapter
+from medsweep.finetune.lora import add_lora
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import identify, materialise
+from medsweep.serving.engines.continuous import ContinuousEngine
+from medsweep.serving.engines.generate import GenerateEngine
+
+pytestmark = pytest.mark.slow
+
+STAND_INS = [name for name, spec in MODELS.items() if spec.source == "standin"]
+QUESTIONS = [
+    "What is asthma?",
+    "How is type 2 diabetes treated in adults?",
+    "Why?",
+    "What is gout?",
+]
+SETTINGS = {"dtype": "float32", "quantization": "none", "max_batch_size": 3, "cpus": 1}
+
+
+def test_all_five_are_here() -> None:
+    assert len(STAND_INS) == 5
+
+
+@pytest.fixture(params=STAND_INS)
+def name(request: Any) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def two_adapters(
+    name: str, corpus: tuple[str, ...], session_cache: Path, tmp_path: Path
+) -> dict[str, Any]:
+    """Two adapters with weights drawn at random, so that each changes what is said."""
+    from transformers import AutoModelForCausalLM
+
+    spec = MODELS[name]
+    base = materialise(identify(spec, corpus[:100]))
+    made = {}
+    for seed, adapter in enumerate(("one", "two")):
+        torch.manual_seed(seed)
+        model = add_lora(
+            AutoModelForCausalLM.from_pretrained(base),
+            rank=4,
+            alpha=8,
+            dropout=0.0,
+            targets=spec.lora_targets,
+        )
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.1)
+        card = {"model": name, "base": str(base), "base_sha256": "0", "template": spec.template}
+        save_adapter(
+            tmp_path / adapter,
+            model,
+            card={**card, "stop_tokens": list(spec.stop_tokens)},
+            epochs=[{"epoch": 1}],
+            provenance={},
+        )
+        made[adapter] = read_adapter(tmp_path / adapter)
+    return made
+
+
+async def test_the_same_greedy_tokens(name: str, two_adapters: dict[str, Any]) -> None:
+    models = ["one", name, "two"]
+    said = []
+    for made in (GenerateEngine, ContinuousEngine):
+        engine = made(MODELS[name], two_adapters, base=None, **SETTINGS)
+        asker = Asker(engine, QUESTIONS)
+        requests = [
+            # Lengths differ, so that rows leave and others take their places.
+            asker.request(number, model, max_tokens=4 + 5 * number + place)
+            for number in range(len(QUESTIONS))
+            for place, model in enumerate(models)
+        ]
+        answers = await asker.together(requests)
+        engine.close()
+        said.append([(text(pieces), pieces[-1].output_tokens) for pieces in answers])
+    assert said[0] == said[1]
+    by_model = [tuple(said[0][place :: len(models)]) for place in range(len(models))]
+    assert len(set(by_model)) == 3

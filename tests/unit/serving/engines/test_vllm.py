@@ -1,0 +1,137 @@
+"""vLLM itself cannot run on these machines: a fake module stands at the import seam."""
+
+import sys
+from collections.abc import AsyncIterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medsweep.errors import EnvironmentFault, InputError, UnknownName
+from medsweep.finetune.adapter import Adapter
+from medsweep.models.catalog import MODELS
+from medsweep.serving.engines import vllm
+from medsweep.serving.engines.vllm import VllmEngine
+from medsweep.serving.protocol import Generation
+
+BASE = "llama-3-8b"
+SETTINGS = {"dtype": "bfloat16", "quantization": "none", "max_batch_size": 8, "cpus": None}
+
+
+class FakeTokenizer:
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [ord(letter) for letter in text]}
+
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int]:
+        return [1000 + number for number, _ in enumerate(tokens)]
+
+
+class FakeAsyncLLMEngine:
+    """Answers every request with two pieces, and remembers what it was asked."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings, self.asked, self.aborted, self.removed = settings, [], [], []
+
+    @classmethod
+    def from_engine_args(cls, settings: Any) -> "FakeAsyncLLMEngine":
+        return cls(settings)
+
+    async def generate(
+        self, prompt: Any, params: Any, request_id: str, lora_request: Any
+    ) -> AsyncIterator[Any]:
+        self.asked.append((prompt, params, request_id, lora_request))
+        for text, ids, reason in (("It is", [5, 6], None), (" one.", [7], "stop")):
+            piece = SimpleNamespace(text=text, token_ids=ids, finish_reason=reason)
+            yield SimpleNamespace(outputs=[piece])
+
+    async def abort(self, request_id: str) -> None:
+        self.aborted.append(request_id)
+
+    async def remove_lora(self, number: int) -> None:
+        self.removed.append(number)
+
+
+@pytest.fixture
+def adapter(tmp_path: Any) -> Adapter:
+    fields = dict.fromkeys(Adapter.__dataclass_fields__)
+    fields |= {"folder": tmp_path, "model": BASE, "base": tmp_path, "template": "llama-3"}
+    return Adapter(**{**fields, "stop_tokens": ("<|eot_id|>",), "sha256": "0"})
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, adapter: Adapter) -> VllmEngine:
+    import transformers
+
+    fakes = {
+        name: ModuleType(name) for name in ("vllm", "vllm.lora.request", "vllm.sampling_params")
+    }
+    fakes["vllm"].AsyncEngineArgs = SimpleNamespace  # type: ignore[attr-defined]
+    fakes["vllm"].SamplingParams = SimpleNamespace  # type: ignore[attr-defined]
+    fakes["vllm"].AsyncLLMEngine = FakeAsyncLLMEngine  # type: ignore[attr-defined]
+    fakes["vllm.lora.request"].LoRARequest = (  # type: ignore[attr-defined]
+        lambda name, number, path: SimpleNamespace(name=name, lora_int_id=number, path=path)
+    )
+    fakes["vllm.sampling_params"].RequestOutputKind = SimpleNamespace(  # type: ignore[attr-defined]
+        DELTA="delta"
+    )
+    monkeypatch.setattr(vllm, "importlib", SimpleNamespace(import_module=fakes.__getitem__))
+    tokenizers = SimpleNamespace(from_pretrained=lambda _: FakeTokenizer())
+    monkeypatch.setattr(transformers, "AutoTokenizer", tokenizers)
+    return VllmEngine(MODELS[BASE], {"tuned": adapter}, base=None, **SETTINGS)
+
+
+async def test_a_request_becomes_vllm_s(engine: VllmEngine, adapter: Adapter) -> None:
+    request = Generation("tuned", None, "Why?", 7, 0.5, 0.9, ("END",), 3)
+    pieces = [piece async for piece in engine.stream(request)]
+    fake = engine._engine
+    [(prompt, params, number, lora)] = fake.asked
+    assert prompt == {"prompt_token_ids": [ord(letter) for letter in "Why?"]}
+    assert vars(params) == {
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "stop": ["END"],
+        "stop_token_ids": [1000],
+        "seed": 3,
+        "output_kind": "delta",
+    }
+    assert lora.path == str(adapter.folder)
+    assert fake.aborted == [number]
+    assert [(piece.text, piece.output_tokens, piece.finish_reason) for piece in pieces] == [
+        ("It is", 2, None),
+        (" one.", 3, "stop"),
+    ]
+    assert {piece.prompt_tokens for piece in pieces} == {4}
+    assert (fake.settings.max_num_seqs, fake.settings.dtype) == (8, "bfloat16")
+
+
+async def test_a_client_that_goes_aborts_it(engine: VllmEngine) -> None:
+    stream: Any = engine.stream(Generation(BASE, None, "Why?", 7))
+    await anext(stream)
+    assert engine._engine.asked[0][3] is None  # the base model has no adapter
+    await stream.aclose()
+    assert engine._engine.aborted == [engine._engine.asked[0][2]]
+
+
+async def test_adapters_come_and_go(engine: VllmEngine, adapter: Adapter) -> None:
+    await engine.add_adapter("second", adapter)
+    assert engine.models() == [BASE, "tuned", "second"]
+    number = engine._loras[engine._served["second"].adapter or ""].lora_int_id
+    await engine.remove_adapter("second")
+    assert engine._engine.removed == [number]
+    with pytest.raises(UnknownName):
+        await engine.remove_adapter("second")
+    await engine.check()
+
+
+def test_without_vllm_it_is_refused(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(EnvironmentFault, match="pip install 'medsweep.vllm.'"):
+        VllmEngine(MODELS[BASE], {"tuned": adapter}, base=None, **SETTINGS)
+
+
+def test_quantized_weights_are_refused(adapter: Adapter) -> None:
+    with pytest.raises(InputError, match="engine vllm has quantization none, not nf4"):
+        VllmEngine(
+            MODELS[BASE], {"tuned": adapter}, base=None, **{**SETTINGS, "quantization": "nf4"}
+        )

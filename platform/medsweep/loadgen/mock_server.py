@@ -31,6 +31,7 @@ class MockServer:
     Attributes:
         base_url: what a `LoadJob` takes as `base_url`.
         port: TCP port on 127.0.0.1.
+        timing: how it answers.
         clock: what answers are timed with.
         pacer: what answers are played by.
         in_flight: requests that are being served or wait for a slot.

@@ -113,6 +113,19 @@ def test_a_fault_of_the_cluster_is_one_line(
     assert len(text.splitlines()) == 1
 
 
+def test_wrong_options_are_said_before_anything_is_asked(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.server.requests.clear()
+    assert main(["k8s", "status", "trial", "--namespace", "Not_One"]) == 2
+    assert "--namespace Not_One: expected lower-case letters" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        place.call("submit", place.sweep, "--max-at-once", "0")
+    assert left.value.code == 2
+    assert "expected 1 or more" in capsys.readouterr().err
+    assert place.server.requests == []
+
+
 @pytest.mark.slow
 def test_run_on_k8s_ends_in_a_report(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     cells = place.folder / "claim" / "trial" / "cells"

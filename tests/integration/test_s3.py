@@ -94,6 +94,26 @@ def test_an_upload_that_was_cut_off_is_not_read(
     assert store.pull("cells/k", tmp_path / "got")
 
 
+def test_a_store_that_is_busy_is_asked_again(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    store = RemoteStore(place, wait=waits.append)
+    send, left = store._files.put_file, [TimeoutError("busy"), OSError("slow down")]
+
+    def busy(source: str, target: str) -> None:
+        if left:
+            raise left.pop()
+        send(source, target)
+
+    monkeypatch.setattr(store._files, "put_file", busy)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter.json").write_text("{}")
+    store.push(tmp_path / "adapter", "adapters/a")
+    assert waits == [0.5, 1.0]
+    assert store.pull("adapters/a", tmp_path / "got")
+
+
 def test_writers_at_the_same_time_do_not_mix(place: str, tmp_path: Path) -> None:
     store = RemoteStore(place)
     folders = [cell(tmp_path / str(number), f"writer {number}") for number in range(4)]

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medsweep.errors import InputError
+
 if TYPE_CHECKING:
     from medsweep.cluster.kubernetes.client import Api
     from medsweep.cluster.kubernetes.settings import ClusterSettings
@@ -37,7 +39,7 @@ def add_max_at_once(parser: argparse._ActionsContainer) -> None:
     """Add `--max-at-once`."""
     parser.add_argument(
         "--max-at-once",
-        type=int,
+        type=_at_least_one,
         metavar="JOBS",
         help="jobs in the cluster at once; default: what Kueue or the pools' GPUs admit",
     )
@@ -53,7 +55,20 @@ def load_settings(options: argparse.Namespace) -> ClusterSettings:
         return load_config(ClusterSettings, options.cluster, overrides)
     if options.namespace is None:
         return ClusterSettings()
-    return ClusterSettings.model_copy(ClusterSettings(), update={"namespace": options.namespace})
+    try:
+        return ClusterSettings(namespace=options.namespace)
+    except ValueError:
+        raise InputError(
+            f"--namespace {options.namespace}: expected lower-case letters, digits and hyphens, "
+            "63 at most"
+        ) from None
+
+
+def _at_least_one(text: str) -> int:
+    """Return a whole number from 1 on, for argparse."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return int(text)
 
 
 def cluster_of(options: argparse.Namespace) -> Api:

@@ -60,8 +60,10 @@ def run_jobs(
 
 
 def _room(api: Api, settings: ClusterSettings, most: int | None) -> Room:
-    if most is not None or settings.queue is not None:
-        return Room(most or WINDOW)
+    if most is not None:
+        return Room(most)
+    if settings.queue is not None:
+        return Room(WINDOW)
     try:
         return Room(WINDOW, pool_gpus(api.objects(NODES, "")))
     except EnvironmentFault as error:

@@ -29,6 +29,7 @@ from medsweep.sweep.spec import (
     LoadPointSpec,
     LoadSpec,
     ObjectivesSpec,
+    PriceSpec,
     ServeSpec,
     SweepSpec,
 )
@@ -73,6 +74,7 @@ def config_page() -> str:
         ("serve", ServeSpec),
         ("load", LoadSpec),
         ("load.points[]", LoadPointSpec),
+        ("prices.PROFILE", PriceSpec),
         ("load.objectives", ObjectivesSpec),
         ("A cluster's own file (`--cluster`)", ClusterSettings),
     ]

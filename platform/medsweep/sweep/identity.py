@@ -42,10 +42,17 @@ def cell_columns(
         "dtype": cell.dtype,
         "quantization": spec.serve.quantization,
         "max_tokens": spec.load.max_tokens,
+        **price_columns(profile),
+        **provenance(),
+    }
+
+
+def price_columns(profile: HardwareProfile) -> dict[str, Any]:
+    """Return what an hour of a profile costs, and who says so."""
+    return {
         "usd_per_hour": profile.usd_per_hour,
         "price_source": profile.price_source,
         "price_date": profile.price_date,
-        **provenance(),
     }
 
 

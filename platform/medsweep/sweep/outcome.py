@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medsweep.metrics.cost import cost_columns
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import read_rows, write_rows, write_text
+from medsweep.sweep.identity import price_columns
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
@@ -58,7 +60,9 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> Summary:
             states["failed"] += 1
             failures[cell.name] = "no result could be written"
             continue
-        rows += record["rows"]
+        # The price of today, whenever it was measured.
+        priced = [row | price_columns(cell.profile) for row in record["rows"]]
+        rows += [row | cost_columns(row) for row in priced]
         states[record["status"]] += 1
         if record["status"] == "failed":
             failures[cell.name] = record["reason"]

@@ -7,7 +7,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medsweep import __version__
@@ -110,7 +110,7 @@ def make_plan(
         barred: why a model's weights cannot be had, by model.
     """
     pairs = [
-        (MODELS[model], host if profile == HOST else PROFILES[profile])
+        (MODELS[model], _priced(spec, host if profile == HOST else PROFILES[profile]))
         for model, profile in dict.fromkeys(_pairs(spec))
     ]
     own: dict[str, list[HardwareProfile]] = defaultdict(list)
@@ -152,7 +152,8 @@ def make_plan(
             {
                 **base,
                 "adapter": adapter,
-                "profile": repr(profile),
+                # Another price is no reason to measure again.
+                "profile": repr(_unpriced(profile)),
                 "dtype": dtype,
                 **asked,
                 "keep_text": spec.texts_kept,
@@ -213,6 +214,23 @@ def _finetune_profile(
     if spec.finetune.profile is not None:
         return PROFILES[spec.finetune.profile]
     return max(own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
+
+
+def _priced(spec: SweepSpec, profile: HardwareProfile) -> HardwareProfile:
+    """Return a profile with the sweep's own price, if it gives one."""
+    price = spec.prices.get(profile.name)
+    if price is None:
+        return profile
+    return replace(
+        profile,
+        usd_per_hour=price.usd_per_hour,
+        price_source=price.source,
+        price_date=price.date,
+    )
+
+
+def _unpriced(profile: HardwareProfile) -> HardwareProfile:
+    return replace(profile, usd_per_hour=None, price_source=None, price_date=None)
 
 
 def _key(parts: Mapping[str, Any]) -> str:

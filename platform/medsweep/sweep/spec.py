@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -172,6 +173,26 @@ class LoadSpec(Closed):
         return points
 
 
+class PriceSpec(Closed):
+    """What a hardware profile costs you.
+
+    Attributes:
+        usd_per_hour: price in US dollars per hour.
+        source: whose price it is.
+        date: the day of the price, as YYYY-MM-DD.
+    """
+
+    usd_per_hour: float = Field(gt=0)
+    source: str
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _as_text(cls, given: object) -> object:
+        """YAML reads a day that is not in quotes as a date."""
+        return given.isoformat() if isinstance(given, datetime.date) else given
+
+
 class SweepSpec(Closed):
     """One sweep.
 
@@ -188,6 +209,7 @@ class SweepSpec(Closed):
         search: the grid of recipes that `medsweep search` tries.
         serve: the server.
         load: the load.
+        prices: your own, by hardware profile; they take the place of list prices.
         cells_together: cells that are deployed at one time and whose repeats are interleaved.
         keep_text: store prompts and answers even of a dataset that is not public.
     """
@@ -203,6 +225,7 @@ class SweepSpec(Closed):
     search: SearchSpec | None = None
     serve: ServeSpec = ServeSpec()
     load: LoadSpec
+    prices: dict[str, PriceSpec] = Field(default={})
     cells_together: int = Field(default=4, ge=1)
     keep_text: bool = False
 
@@ -235,6 +258,11 @@ class SweepSpec(Closed):
     @classmethod
     def _known_models(cls, models: list[str] | None) -> list[str] | None:
         return models if models is None else [known_model(name) for name in models]
+
+    @field_validator("prices")
+    @classmethod
+    def _priced_profiles(cls, prices: dict[str, PriceSpec]) -> dict[str, PriceSpec]:
+        return {known_profile(name): price for name, price in prices.items()}
 
     @property
     def texts_kept(self) -> bool:

@@ -58,6 +58,14 @@ def test_what_cannot_says_why_and_what_would(
     assert says in said
 
 
+def test_more_workers_than_there_is_room_for_are_refused() -> None:
+    assert refusal("distilgpt2", "1xv100-2cpu", workers=2) == (
+        "finetune.workers: 2, and 1xv100-2cpu has room for 1"
+    )
+    assert "has room for 2" in str(refusal("distilgpt2", "host", workers=3))
+    assert refusal("distilgpt2", "2xv100-4cpu", workers=2) is None
+
+
 def test_two_gpus_do_not_add_up_unless_the_weights_are_spread() -> None:
     assert "zero3" in str(refusal("llama-3-8b", "2xv100-4cpu", dtype="float16"))
     assert refusal("llama-3-8b", "2xv100-4cpu", dtype="float16", strategy="zero3") is None

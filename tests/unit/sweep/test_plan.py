@@ -120,3 +120,15 @@ def test_a_model_whose_weights_cannot_be_had_is_refused_until_they_can() -> None
         # A refused cell is done: with the weights it has to be another one.
         assert (cell.key != before[cell.name].key) == gated
     assert len(stuck.adapters) == len(usable.adapters) - 1
+
+
+def test_a_price_of_ones_own_changes_the_cost_and_not_the_key() -> None:
+    price = {"usd_per_hour": 1.5, "source": "our contract", "date": "2026-01-02"}
+    before, after = (
+        make_plan(spec, "data", REVISIONS, HOST)
+        for spec in (make_spec(), make_spec(prices={"1xv100-1cpu": price}))
+    )
+    assert [cell.key for cell in before.cells] == [cell.key for cell in after.cells]
+    found = {cell.profile.name: cell.profile.usd_per_hour for cell in after.cells}
+    assert found["1xv100-1cpu"] == 1.5
+    assert found["1xa100-1cpu"] == 3.67

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from medsweep.config import load_config
 from medsweep.errors import ConfigError
 from medsweep.sweep.spec import SweepSpec
+from support import make_spec
 
 SWEEPS = Path(__file__).parents[3] / "jobs" / "sweeps"
 
@@ -58,3 +61,12 @@ def test_two_load_points_of_one_shape_are_a_fault(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="same shape: c2, c2"):
         load_config(SweepSpec, file)
+
+
+def test_a_price_has_a_day_which_yaml_may_read_as_a_date() -> None:
+    price = {"usd_per_hour": 0.5, "source": "contract", "date": datetime.date(2026, 1, 2)}
+    assert make_spec(prices={"host": price}).prices["host"].date == "2026-01-02"
+    with pytest.raises(ValidationError, match="date"):
+        make_spec(prices={"host": {**price, "date": "last week"}})
+    with pytest.raises(ValidationError, match="1xv100"):
+        make_spec(prices={"1xv200-1cpu": price})

@@ -104,7 +104,7 @@ def _permissions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
         needed.append((WORKLOADS, "", ("list", "watch"), _RBAC))
     if settings.results_claim is not None:
         needed.append((PODS, "", ("create", "delete"), _FETCH))
-        needed.append((PODS, "exec", ("get",), _FETCH))
+        needed.append((PODS, "exec", ("get", "create"), _FETCH))
     for resource, part, verbs, advice in needed:
         denied = [verb for verb in verbs if not _may(api, settings, resource, part, verb)]
         what = f"{', '.join(verbs)} {resource.title}" + (f"/{part}" if part else "")

@@ -11,8 +11,8 @@ from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.cluster.kubernetes.start import run_jobs
 from medsweep.results.cells import CellFolder
 from medsweep.sweep.gather import gather
-from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.outcome import Summary
+from medsweep.sweep.resolve import Resolved
 
 
 def run_in_cluster(

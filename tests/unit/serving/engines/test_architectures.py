@@ -13,16 +13,12 @@ from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
 from medsweep.serving.engines.continuous import ContinuousEngine
 from medsweep.serving.engines.generate import GenerateEngine
+from medsweep.serving.protocol import Generation
 
 pytestmark = pytest.mark.slow
 
 STAND_INS = [name for name, spec in MODELS.items() if spec.source == "standin"]
-QUESTIONS = [
-    "What is asthma?",
-    "How is type 2 diabetes treated in adults?",
-    "Why?",
-    "What is gout?",
-]
+PROMPTS = ["Asthma is", "Type 2 diabetes can be treated with", "The", "People with gout should"]
 SETTINGS = {"dtype": "float32", "quantization": "none", "max_batch_size": 3, "cpus": 1}
 
 
@@ -74,11 +70,11 @@ async def test_the_same_greedy_tokens(name: str, two_adapters: dict[str, Any]) -
     said = []
     for made in (GenerateEngine, ContinuousEngine):
         engine = made(MODELS[name], two_adapters, base=None, **SETTINGS)
-        asker = Asker(engine, QUESTIONS)
+        asker = Asker(engine, [])
         requests = [
             # Lengths differ, so that rows leave and others take their places.
-            asker.request(number, model, max_tokens=4 + 5 * number + place)
-            for number in range(len(QUESTIONS))
+            Generation(model, None, prompt, 4 + 5 * number + place)
+            for number, prompt in enumerate(PROMPTS)
             for place, model in enumerate(models)
         ]
         answers = await asker.together(requests)

@@ -170,8 +170,13 @@ class Api:
 
     def version(self) -> str:
         """Return the version of the API server, such as `v1.36.0`."""
-        # Beside all groups, so no resource leads there.
-        answer = self._once("GET", "/version", None, "", READ_S, whole=True)
+        import urllib3
+
+        try:
+            # Beside all groups, so no resource leads there.
+            answer = self._once("GET", "/version", None, "", READ_S, whole=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(_inner(error)) from None
         return str(parse_status(answer.data).get("gitVersion", "unknown"))
 
     def stream(self, request: Request, read_s: float) -> BaseHTTPResponse:
@@ -222,13 +227,16 @@ class Api:
             # The server's own word on when to come again counts for more than ours.
             delay = float(asked_for) if asked_for and asked_for.isdigit() else pause
             if waited + delay > (_PATIENCE_S if self._reached else _PATIENCE_NEW_S):
-                raise EnvironmentFault(
-                    f"{self.server}: the cluster does not answer ({reason}); check the context of "
-                    "the kubeconfig and the network; what runs in the cluster goes on, and the "
-                    "same command finds it again"
-                )
+                raise self._silent(reason)
             self._wait(delay)
             waited, pause = waited + delay, min(2 * pause, _LONGEST_WAIT_S)
+
+    def _silent(self, reason: str) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"{self.server}: the cluster does not answer ({reason}); check the context of the "
+            "kubeconfig and the network; what runs in the cluster goes on, and the same command "
+            "finds it again"
+        )
 
     def _once(
         self,

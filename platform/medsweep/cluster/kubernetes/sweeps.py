@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from medsweep.cluster.kubernetes.client import Absent, Api, Object, Request
 from medsweep.cluster.kubernetes.names import ROLE, SWEEP
@@ -15,7 +16,10 @@ from medsweep.cluster.kubernetes.resources import (
     Resource,
 )
 from medsweep.cluster.kubernetes.state import JobState, Phase, Seen, phase_of
-from medsweep.errors import InputError
+from medsweep.errors import EnvironmentFault, InputError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 # What a sweep is made of; Ray clusters, submitters and pods belong to these and go with them.
 _MADE: tuple[Resource, ...] = (RAY_JOBS, RAY_SERVICES)
@@ -112,17 +116,28 @@ def log_lines(api: Api, namespace: str, sweep: str, job: str, *, follow: bool) -
             answer = api.stream(request, _LOG_SILENCE_S)
         except Absent:
             continue
-        rest = b""
-        for chunk in answer.stream(65536):
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
-        if rest:
-            yield rest.decode(errors="replace")
+        yield from _lines(answer)
         return
     raise InputError(
         f"{found[0].name}: {found[0].phase}, and its pods are not there"
         + (f": {found[0].reason}" if found[0].reason else "; a finished job's go after a while")
     )
+
+
+def _lines(answer: BaseHTTPResponse) -> Iterator[str]:
+    import urllib3
+
+    rest = b""
+    try:
+        for chunk in answer.stream(65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+    except urllib3.exceptions.HTTPError as error:
+        raise EnvironmentFault(
+            f"the log ends here, because the connection does ({error}); the job goes on"
+        ) from None
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def _role(pod: Object) -> str | None:

@@ -47,7 +47,9 @@ def run_in_cluster(
         wanted = {cell.key for cell in missing} | {cell.adapter for cell in missing}
         done = {*keys, *plan.adapters} - wanted
         states = run_jobs(find(), spec, plan, settings, most=most, done=done)
-        reasons = {each.task.what: each.job.reason or "" for each in states}
+        reasons = {
+            each.task.what: each.job.reason or "" for each in states if each.job.phase == "failed"
+        }
         came += fetch_cells(find, settings, spec.name, keys, folder)
     return gather(resolved, out, reasons, came)
 

@@ -141,6 +141,8 @@ def test_a_server_that_was_there_is_waited_for_longer_than_one_that_never_was(
     with pytest.raises(EnvironmentFault, match="does not answer.*Connection refused.*context"):
         new.get(PODS, namespace, "one")
     assert sum(waits) <= 2
+    with pytest.raises(EnvironmentFault, match="does not answer.*Connection refused"):
+        new.version()
 
 
 def test_no_cluster_and_no_such_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from medsweep.cli import main
 from medsweep.cluster.kubernetes.client import Object
 from medsweep.cluster.kubernetes.connect import connect
 from medsweep.cluster.kubernetes.names import CELL, ROLE
-from medsweep.cluster.kubernetes.resources import PODS
+from medsweep.cluster.kubernetes.resources import PODS, RAY_JOBS
 from medsweep.cluster.kubernetes.sweeps import selector_of
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import read_rows
@@ -124,6 +125,25 @@ def test_wrong_options_are_said_before_anything_is_asked(
     assert left.value.code == 2
     assert "expected 1 or more" in capsys.readouterr().err
     assert place.server.requests == []
+
+
+@pytest.mark.slow
+def test_a_client_that_is_killed_finds_its_jobs_again(place: Place) -> None:
+    command = [sys.executable, "-m", "medsweep", "k8s", "submit", place.sweep]
+    command += ["--namespace", place.cluster.namespace]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "finetune standin-distilgpt2: starting\n"
+    process.kill()
+    process.communicate()
+    api, namespace = place.cluster.api, place.cluster.namespace
+    (before,) = api.objects(RAY_JOBS, namespace)
+    with Player(place.cluster.operator, selector_of("trial")):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "3 jobs: 3 done\n")
+    after = {job["metadata"]["uid"] for job in api.objects(RAY_JOBS, namespace)}
+    assert len(after) == 3
+    assert before["metadata"]["uid"] in after, "it was found, not made again"
 
 
 @pytest.mark.slow

@@ -104,15 +104,19 @@ def run(options: argparse.Namespace) -> int:
 
     points = load_options.points(options)
     objectives = load_options.objectives(options)
+    job = load_options.job(options, points[0])
     from medsweep.loadgen.bench import Bench
+    from medsweep.loadgen.bench_files import check_writable
     from medsweep.loadgen.fleet import Fleet, processes_for
 
     count = processes_for(points)
     if options.processes != "auto":
         count = load_options.processes(options.processes)
-    # The processes start while the prompts are read.
+    for path in (options.out, None if options.json in (None, "-") else Path(options.json).parent):
+        if path is not None:
+            check_writable(path)
     with Fleet(count) as fleet:
-        bench = Bench(load_options.job(options, points[0]), fleet, objectives, options.out)
+        bench = Bench(job, fleet, objectives, options.out)
         with _files(options, bench) as result:
             if options.find_max:
                 result["find_max"] = _find_max(options, bench, points[0])
@@ -196,10 +200,6 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     requests = None
-    # What cannot be written must not be found out after the load.
-    for path in (options.out, None if options.json in (None, "-") else Path(options.json).parent):
-        if path is not None:
-            bench_files.check_writable(path)
     if options.out is not None:
         requests = bench_files.RequestsFile(options.out)
         bench.on_records = requests.add

@@ -97,6 +97,7 @@ def test_intervals_over_repeats() -> None:
     assert row["requests_per_s"]["high"] == pytest.approx(10 + 4.303 / 3**0.5, abs=0.001)
 
 
+@pytest.mark.slow
 async def test_hopeless_point_ends_early_and_records_go_to_parquet(make_job, tmp_path) -> None:
     async with running_mock(MockTiming(ttft_s=0.1, tokens=1, slots=2)) as server:
         with Fleet(1) as fleet:

@@ -24,6 +24,7 @@ def run(fleet: Fleet, job: LoadJob, look=lambda _: True) -> tuple[bool, list[Req
     return whole, [RequestRecord.from_json(json.loads(line)["record"]) for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [LoadPoint(concurrency=5, requests=20), LoadPoint(rate=100.0)])
 async def test_two_processes_send_one_load(make_job, point: LoadPoint) -> None:
     async with running_mock(MockTiming(ttft_s=0.05, gap_s=0.001, tokens=3)) as server:
@@ -43,6 +44,7 @@ async def test_two_processes_send_one_load(make_job, point: LoadPoint) -> None:
         assert gaps_s == pytest.approx([0.01] * 60)
 
 
+@pytest.mark.slow
 async def test_one_part_that_fails_ends_all_and_the_next_load_runs(make_job) -> None:
     point = LoadPoint(concurrency=4, requests=400)
     async with (
@@ -75,6 +77,7 @@ async def test_dropped_by_whoever_watches(make_job) -> None:
     assert seen[-1].failed == 0
 
 
+@pytest.mark.slow
 async def test_dead_process_is_reported(make_job) -> None:
     async with running_mock(MockTiming(ttft_s=0.01, tokens=1)) as server:
         job = make_job(server.base_url, LoadPoint(concurrency=2, requests=1_000_000))

@@ -91,7 +91,7 @@ async def test_closing_stdin_ends_a_load_in_the_middle(make_job) -> None:
         assert json.loads(line) == {"ready": True}
         lines = iter(process.stdout.readline, b"")
         records = (json.loads(line)["record"] for line in lines if b'"record"' in line)
-        assert next(records)["phase"] == "warmup"
+        assert (await in_thread(next, records))["phase"] == "warmup"
         # Closes stdin and reads the rest.
         rest, errors = await in_thread(process.communicate, None, 10)
     assert process.returncode == 0

@@ -121,6 +121,8 @@ class Watch:
         )
         self._answer = self._api.stream(request, _SILENCE_S)
         try:
+            if self._closed.is_set():  # while the connection was being made
+                return
             for event in _events(self._answer):
                 if self._closed.is_set():
                     return

@@ -117,7 +117,9 @@ def _effect(
     explained = max(0.0, without.squares - fit.squares)
     # Without freedom there is no noise to tell an effect from; and of parameters that only vary
     # together, neither adds to the other.
-    added, noise, p = fit.rank - without.rank, None, None
+    added = fit.rank - without.rank
+    noise: float | None = None
+    p: float | None = None
     if fit.freedom > 0 and added > 0:
         noise = fit.squares / fit.freedom
         ratio = explained / added / max(noise, np.finfo(float).tiny)

@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 import ray
 
+from medsweep.cluster.kubernetes.asked import adapter_folders, adapters_asked
 from medsweep.errors import MedSweepError
 from medsweep.finetune.ray_train import finetune_on
+from medsweep.results.remote import working_folder
 from medsweep.sweep.finetune import adapter_folder, finetune_job
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
@@ -18,18 +19,16 @@ def main() -> None:
     """Make each adapter that is asked for and not there yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adapter", metavar="KEY", help="default: every adapter of the sweep")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR|URL")
     options = parser.parse_args()
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
-    # The weights are fetched by the workers, which have the token.
-    resolved = resolve(spec, fetches=False)
-    adapters, folder = resolved.plan.adapters, options.out / spec.name
+    resolved = resolve(spec, fetches=False)  # that is the workers' part, who have the token
+    wanted = adapters_asked(resolved, options.adapter)
     ray.init()
-    for adapter in [adapters[options.adapter]] if options.adapter else adapters.values():
-        if not adapter_folder(folder, adapter).is_dir():
-            job = finetune_job(resolved, folder, adapter)
-            name, storage = adapter.folder_name, folder / ".ray"
-            finetune_on(adapter.profile, job, run_name=name, storage=storage)
+    with working_folder(options.out, spec.name, adapter_folders(wanted)) as folder:
+        for adapter in [each for each in wanted if not adapter_folder(folder, each).is_dir()]:
+            job, name = finetune_job(resolved, folder, adapter), adapter.folder_name
+            finetune_on(adapter.profile, job, run_name=name, storage=folder / ".ray")
 
 
 if __name__ == "__main__":

@@ -10,23 +10,30 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from crds import ROOT
-from medsweep.cluster.kubernetes.render import SWEEP_VARIABLE, benchmark_job, finetune_job
-from medsweep.cluster.kubernetes.settings import ClusterSettings
+from medsweep.cluster.kubernetes.render import SWEEP_VARIABLE
 from medsweep.cluster.local import ENVIRONMENT, OBJECT_STORE_BYTES
 from medsweep.hardware.catalog import PROFILES
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import read_rows
-from medsweep.sweep.resolve import Resolved, resolve
-from medsweep.sweep.spec import SweepSpec
-from support import make_spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
+Manifest = dict[str, Any]
+
 PROFILE = "1xv100-1cpu"
+SWEEP = f"""\
+name: small
+stand_ins: true
+cells: [distilgpt2@{PROFILE}]
+finetune: {{epochs: 1, batch_size: 32, learning_rate: 1.5e-2, max_seq_length: 256, dropout: 0.0}}
+load: {{points: [{{concurrency: 2, requests: 4}}], repeats: 1, max_tokens: 8}}
+"""
 
 
 @dataclass
@@ -36,39 +43,28 @@ class Job:
     environment: dict[str, str]
     out: Path
 
-    def run(self, manifest: dict, *, expect: int = 0) -> str:
+    def run(self, manifest: Manifest) -> str:
         """Run the entrypoint with the head's sweep; return what it wrote."""
-        head = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
-        (sweep,) = (
-            each["value"] for each in head["containers"][0]["env"] if each["name"] == SWEEP_VARIABLE
-        )
         entrypoint = manifest["spec"]["entrypoint"].removesuffix(" --metrics-port 9464")
         words = entrypoint.replace("/opt/medsweep", str(ROOT)).split()
         words[words.index("--out") + 1] = str(self.out)
         done = subprocess.run(
             [sys.executable, *words[1:]],
-            env={**self.environment, SWEEP_VARIABLE: sweep},
+            env={**self.environment, SWEEP_VARIABLE: sweep_of(manifest)},
             capture_output=True,
             text=True,
             timeout=240,
         )
-        assert done.returncode == expect, done.stderr
+        assert done.returncode == 0, done.stderr
         return done.stderr
 
 
-@pytest.fixture(scope="module")
-def spec() -> SweepSpec:
-    return make_spec(
-        cells=[f"distilgpt2@{PROFILE}"],
-        finetune={
-            "epochs": 1,
-            "batch_size": 32,
-            "learning_rate": 1.5e-2,
-            "max_seq_length": 256,
-            "dropout": 0.0,
-        },
-        load={"points": [{"concurrency": 2, "requests": 4}], "repeats": 1, "max_tokens": 8},
-    )
+def sweep_of(manifest: Manifest) -> str:
+    """The sweep that a job's head is given."""
+    head = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    variables = {each["name"]: each.get("value") for each in head["containers"][0]["env"]}
+    sweep: str = variables[SWEEP_VARIABLE]
+    return sweep
 
 
 @pytest.fixture(scope="module")
@@ -105,37 +101,49 @@ def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def resolved(spec: SweepSpec) -> Resolved:
-    return resolve(spec, fetches=False)
+def rendered(job: Job, folder: Path) -> dict[str, Manifest]:
+    """What `medsweep k8s render` prints of the sweep, by stage."""
+    (folder / "small.yaml").write_text(SWEEP)
+    done = subprocess.run(
+        [sys.executable, "-m", "medsweep", "k8s", "render", str(folder / "small.yaml")],
+        env=job.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    manifests = list(yaml.safe_load_all(done.stdout))
+    return {each["metadata"]["labels"]["medsweep.io/stage"]: each for each in manifests}
 
 
-def test_fine_tune_then_benchmark_then_nothing_again(
-    spec: SweepSpec, resolved: Resolved, job: Job
-) -> None:
-    settings = ClusterSettings()
-    (adapter,) = resolved.plan.adapters.values()
-    (cell,) = resolved.plan.cells
-    job.run(finetune_job(spec, adapter, settings))
-    folder = job.out / spec.name
-    assert (folder / "adapters" / adapter.folder_name / "adapter_model.safetensors").is_file()
-    told = job.run(benchmark_job(spec, cell, settings))
+def test_fine_tune_then_benchmark_then_nothing_again(job: Job, tmp_path: Path) -> None:
+    manifests = rendered(job, tmp_path)
+    assert set(manifests) == {"finetune", "benchmark"}
+    adapter = manifests["finetune"]["metadata"]["labels"]["medsweep.io/adapter"]
+    key = manifests["benchmark"]["metadata"]["labels"]["medsweep.io/cell"]
+    job.run(manifests["finetune"])
+    folder = job.out / "small"
+    made = folder / "adapters" / f"standin-distilgpt2-{adapter}"
+    assert (made / "adapter_model.safetensors").is_file()
+
+    told = job.run(manifests["benchmark"])
     assert "fine-tune:" not in told
-    record = CellFolder(folder / "cells" / cell.key).record()
+    record = CellFolder(folder / "cells" / key).record()
     assert record is not None
-    assert record["status"] == "ok"
+    assert record["status"] == "ok", record["reason"]
     (row,) = record["rows"]
     assert (row["profile"], row["basis"], row["ok"]) == (PROFILE, "emulated", 4)
+
     gathered = subprocess.run(
         [sys.executable, str(ROOT / "jobs" / "report.py"), "--out", str(job.out)],
-        env={**job.environment, SWEEP_VARIABLE: spec.model_dump_json()},
+        env={**job.environment, SWEEP_VARIABLE: sweep_of(manifests["benchmark"])},
         capture_output=True,
         text=True,
     )
     assert gathered.returncode == 0, gathered.stderr
-    assert [each["key"] for each in read_rows(folder / "benchmark.parquet")] == [cell.key]
+    assert [each["key"] for each in read_rows(folder / "benchmark.parquet")] == [key]
     assert "medsweep_ttft_mean_seconds{" in (folder / "metrics.prom").read_text()
     assert (folder / "report.html").is_file()
-    written = (folder / "cells" / cell.key / "cell.json").stat().st_mtime_ns
-    assert "load:" not in job.run(benchmark_job(spec, cell, settings))
-    assert (folder / "cells" / cell.key / "cell.json").stat().st_mtime_ns == written
+
+    written = (folder / "cells" / key / "cell.json").stat().st_mtime_ns
+    assert "load:" not in job.run(manifests["benchmark"])
+    assert (folder / "cells" / key / "cell.json").stat().st_mtime_ns == written

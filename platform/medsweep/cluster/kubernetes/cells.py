@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medsweep.cluster.kubernetes.inside import JoinedCluster
+from medsweep.cluster.kubernetes.inside import JoinedCluster, on_node
+from medsweep.errors import MedSweepError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.loadgen.calibrate import calibrate
+from medsweep.models.weights import materialise
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.store import exclusive
 from medsweep.sweep.finetune import adapter_folder, finetune_all
@@ -84,6 +86,13 @@ def _measure(resolved: Resolved, ground: Ground, cluster: JoinedCluster, cell: C
         if failures:
             give_up(ground, cell, failures[cell.adapter])
             return
+    try:
+        with cluster.nodes([cell.profile]):
+            # A pod begins with an empty cache, and the adapter names its base by a path in there.
+            on_node(cell.profile, materialise, resolved.weights[cell.model.name])
+    except MedSweepError as error:
+        give_up(ground, cell, str(error))
+        return
     measure_wave(ground, cluster, [cell], {cell.adapter: read_adapter(place)})
 
 

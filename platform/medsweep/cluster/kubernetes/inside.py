@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from medsweep.cluster.local import LocalCluster, free_port
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
+
+T = TypeVar("T")
 
 PATIENCE_S = 600.0
 """KubeRay hands the entrypoint over as soon as the head answers; workers may still be starting."""
@@ -31,7 +33,15 @@ class JoinedCluster(LocalCluster):
     def __enter__(self) -> Self:
         import ray
 
-        ray.init(address="auto", log_to_driver=False, logging_level="ERROR", namespace="medsweep")
+        try:
+            ray.init(
+                address="auto", log_to_driver=False, logging_level="ERROR", namespace="medsweep"
+            )
+        except ConnectionError as error:
+            raise EnvironmentFault(
+                f"no Ray cluster runs here, and this is a job for one ({error}); "
+                "`medsweep run` needs none"
+            ) from None
         self.port, self._serving = free_port(), False
         return self
 
@@ -66,6 +76,23 @@ class JoinedCluster(LocalCluster):
                 )
             time.sleep(POLL_S)
         yield
+
+
+def on_node(profile: HardwareProfile, do: Callable[..., T], *arguments: object) -> T:
+    """Call a function on the node of a hardware profile, and return what it returns.
+
+    Raises:
+        MedSweepError: what the function raised of that kind, as it was raised there.
+    """
+    import ray
+    from ray.exceptions import RayTaskError
+
+    remote = ray.remote(do).options(num_cpus=0, label_selector=profile.labels, max_retries=0)
+    try:
+        result: T = ray.get(remote.remote(*arguments))
+    except RayTaskError as error:
+        raise error.cause or error from None
+    return result
 
 
 def _is_there(profile: HardwareProfile) -> bool:

@@ -63,18 +63,21 @@ def test_a_service_of_no_cell_of_the_sweep_is_refused(serve: ModuleType) -> None
         serve.application({"cell": "0123456789abcdef", "out": "/results"})
 
 
-def test_a_key_of_another_version_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    spec = make_spec(cells=["distilgpt2@1xv100-1cpu"])
+@pytest.mark.parametrize("arguments", [("benchmark", "--cell"), ("finetune", "--adapter")])
+def test_a_key_of_another_version_is_refused_before_anything_starts(
+    arguments: tuple[str, str], tmp_path: Path
+) -> None:
+    job, flag = arguments
     done = subprocess.run(
         [
             sys.executable,
-            str(ROOT / "jobs" / "benchmark.py"),
-            *("--cell", "0123456789abcdef", "--out", str(tmp_path)),
+            str(ROOT / "jobs" / f"{job}.py"),
+            *(flag, "0123456789abcdef", "--out", str(tmp_path)),
         ],
-        env={**os.environ, SWEEP_VARIABLE: spec.model_dump_json()},
+        env={**os.environ, SWEEP_VARIABLE: make_spec(cells=[SERVED]).model_dump_json()},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert "unknown cell of this version's plan '0123456789abcdef'" in done.stderr
+    assert "of this version's plan '0123456789abcdef'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ import pytest
 from medsweep.cluster.kubernetes.client import Api
 from medsweep.cluster.kubernetes.fetch import fetch_cells
 from medsweep.cluster.kubernetes.settings import ClusterSettings
-from medsweep.errors import EnvironmentFault
+from medsweep.errors import EnvironmentFault, InputError
 from medsweep.results.cells import CellFolder
 from medsweep.results.remote import MANIFEST, RemoteStore, working_folder
 
@@ -170,6 +170,11 @@ def test_fetch_brings_the_cells_that_are_whole(place: str, tmp_path: Path) -> No
     assert fetch_cells(nobody, settings, "small", keys, folder) == 2
     assert CellFolder(folder / "cells" / "a").faults() == []
     assert fetch_cells(nobody, settings, "small", keys, folder) == 0
+
+
+def test_a_store_that_nobody_knows_is_wrong_input() -> None:
+    with pytest.raises(InputError, match="^nowhere://x: .*known"):
+        RemoteStore("nowhere://x")
 
 
 def test_an_absent_bucket_is_said(bucket: str, tmp_path: Path) -> None:

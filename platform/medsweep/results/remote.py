@@ -24,6 +24,7 @@ from medsweep.results.digests import differing, digests
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
+_EXTRAS = {"s3": "s3", "gs": "gcs"}
 _TOGETHER = 8
 _TRIES = 5
 _FIRST_WAIT_S = 0.5
@@ -47,8 +48,9 @@ class RemoteStore:
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            extra = "s3" if url.startswith("s3:") else "gcs"
-            raise InputError(f"{url}: {error}; pip install 'medsweep[{extra}]'") from None
+            extra = _EXTRAS.get(url.partition(":")[0])
+            advice = f"; pip install 'medsweep[{extra}]'" if extra else ""
+            raise InputError(f"{url}: {error}{advice}") from None
 
     def push(self, folder: Path, name: str) -> None:
         """Send a folder; it is there once all of it is.

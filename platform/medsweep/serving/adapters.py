@@ -78,13 +78,13 @@ class AdapterPool:
         await self._engine.check()
 
     async def warm_up(self) -> None:
-        """Load as many adapters as there is room for, and generate a token.
+        """Load as many of the named adapters as there is room for, and generate a token.
 
         Raises:
             Refused: an adapter cannot be loaded.
             StageError: the engine does not generate.
         """
-        for name in self._shelf.names()[: self._max_loaded]:
+        for name in self._shelf.named[: self._max_loaded]:
             async with self._use(name):
                 pass
         await self.check()

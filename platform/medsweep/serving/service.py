@@ -23,7 +23,7 @@ from medsweep.serving.engines.compatibility import unsupported
 from medsweep.serving.engines.null import NULL_MODEL, NullEngine
 from medsweep.serving.metrics import ServerMetrics
 from medsweep.serving.protocol import Engine
-from medsweep.serving.shelf import CARD, Shelf
+from medsweep.serving.shelf import CARD, Shelf, model_of
 
 
 def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> AdapterPool:
@@ -67,17 +67,17 @@ def _pool(
 
 def _base(config: ServeConfig) -> tuple[ModelSpec, Path]:
     """Return the base model and the folder of its weights."""
-    folders = list(config.adapters.values())
-    if config.adapter_root is not None:
-        folders += sorted(path.parent for path in config.adapter_root.glob(f"*/{CARD}"))
-    cards = {folder: _card(folder) for folder in folders}
+    cards = {folder: _card(folder) for folder in config.adapters.values()}
     models = {folder: model for folder, (model, _) in cards.items()}
-    if config.base is None and not models:
+    shelved = sorted(config.adapter_root.glob(f"*/{CARD}")) if config.adapter_root else []
+    usable = [path.parent for path in shelved if model_of(path.parent) is not None]
+    if config.base is None and not cards and not usable:
         raise InputError("nothing to serve: give an adapter, or the base model's name")
-    name = config.base or next(iter(models.values()))
+    name = config.base or next(iter(models.values()), None) or str(model_of(usable[0]))
     for folder, model in models.items():
         if model != name:
             raise InputError(f"{folder}: an adapter of {model!r}, but {name!r} is what is served")
+    cards |= {folder: _card(folder) for folder in usable if model_of(folder) == name}
     spec = MODELS[name]
     for _, base in cards.values():
         if base.is_dir():

@@ -7,6 +7,7 @@ it: who may serve what is decided by who may write to the disk.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class Shelf:
     Args:
         base: the base model's name, which no adapter may have.
         named: folders by name.
-        root: folder whose subfolders are adapters by their own name; None has none.
+        root: folder whose subfolders are adapters by their own name; those of other base models and
+            what cannot be read are left alone. None has none.
         clock: says how old the last look is.
 
     Raises:
@@ -63,8 +65,14 @@ class Shelf:
             if name == base:
                 raise InputError(f"{folder}: its name {name!r} is the base model's; give another")
         self._found: dict[str, Shelved] = {}
+        self._models: dict[Shelved, str | None] = {}
         self._looking: asyncio.Task[None] | None = None
         self.look()
+
+    @property
+    def named(self) -> list[str]:
+        """The names of the named folders."""
+        return list(self._named)
 
     def names(self) -> list[str]:
         """Return the names of all adapters, as the last look found them."""
@@ -95,13 +103,27 @@ class Shelf:
                 inside = Path(entry.path).resolve().is_relative_to(self._root)
                 if inside and not entry.name.startswith(".") and entry.name != self._base:
                     folders.setdefault(entry.name, Path(entry.path))
-        stamps = {name: _stamp(folder) for name, folder in folders.items()}
+        found = [
+            Shelved(name, folder, stamp)
+            for name, folder in sorted(folders.items())
+            if (stamp := _stamp(folder)) is not None
+        ]
+        # Cards are read once: a look must stay cheap.
+        self._models = {each: self._models.get(each) or model_of(each.folder) for each in found}
         self._found = {
-            name: Shelved(name, folders[name], stamp)
-            for name, stamp in sorted(stamps.items())
-            if stamp is not None
+            each.name: each
+            for each in found
+            if each.name in self._named or self._models[each] == self._base
         }
         self._looked_s = self._clock.now()
+
+
+def model_of(folder: Path) -> str | None:
+    """Return the base model of an adapter, by name; None where its card cannot be read."""
+    try:
+        return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["model"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:

@@ -56,6 +56,17 @@ def test_adapters_of_two_models(tmp_path: Path) -> None:
         opened(adapters={"one": one}, base="mistral-7b")
 
 
+def test_a_root_with_adapters_of_several_models(tmp_path: Path) -> None:
+    """Here only as far as the base: it is gone, and that of the right adapter is missed."""
+    put(tmp_path / "a", "standin-distilgpt2", base=tmp_path / "gone-a")
+    put(tmp_path / "b", "standin-llama-3-8b", base=tmp_path / "gone-b")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "adapter.json").write_text("{")
+    for base, missed in ((None, "gone-a"), ("standin-llama-3-8b", "gone-b")):
+        with pytest.raises(InputError, match=f"{missed}: the adapters' base"):
+            opened(adapter_root=tmp_path, base=base)
+
+
 def test_what_is_no_adapter_or_whose_base_is_gone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an adapter"):
         opened(adapters={"a": tmp_path})

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from medsweep.errors import InputError, UnknownName
 from medsweep.serving.shelf import FRESH_S, Shelf
 
 
-def put(folder: Path, text: str = "{}") -> Path:
+def put(folder: Path, model: str = "base") -> Path:
     folder.mkdir(parents=True)
-    (folder / "adapter.json").write_text(text)
+    (folder / "adapter.json").write_text(json.dumps({"model": model}))
     return folder
 
 
@@ -49,7 +50,7 @@ async def test_what_is_removed_or_replaced_is_noticed_soon(root: Path) -> None:
     clock.advance(FRESH_S)
     with pytest.raises(UnknownName):
         await shelf.find("gout")
-    put(root / "gout", "another")
+    put(root / "gout")
     assert (await shelf.find("gout")).stamp != before.stamp
 
 
@@ -74,6 +75,16 @@ def test_faults_of_what_was_given(tmp_path: Path, root: Path) -> None:
         Shelf("base", {"a": root}, None, FakeClock())
     with pytest.raises(InputError, match="its name 'base' is the base model's"):
         Shelf("base", {"base": root / "gout"}, None, FakeClock())
+
+
+async def test_adapters_of_other_models_and_broken_ones_are_left_alone(root: Path) -> None:
+    put(root / "other", "another-model")
+    put(root / "broken")
+    (root / "broken" / "adapter.json").write_text("{")
+    shelf = Shelf("base", {}, root, FakeClock())
+    assert shelf.names() == ["gout"]
+    (root / "broken" / "adapter.json").write_text('{"model": "base"}')
+    assert (await shelf.find("broken")).name == "broken"
 
 
 def test_a_folder_of_the_base_s_name_does_not_hide_it(root: Path) -> None:

@@ -156,7 +156,6 @@ class ContinuousEngine(ThreadedEngine):
             if self._rows[place].done:
                 self._generators.pop(self._rows[place], None)
                 self._slots.leave(place)
-                for kept in (self._rows, self._tokens):
-                    last = kept.pop()
-                    if place < len(kept):
-                        kept[place] = last
+                row, token = self._rows.pop(), self._tokens.pop()
+                if place < len(self._rows):
+                    self._rows[place], self._tokens[place] = row, token

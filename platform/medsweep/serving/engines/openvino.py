@@ -33,7 +33,7 @@ class OpenvinoEngine(ThreadedEngine):
         adapters: adapters by the name that requests use; all of the same base.
         base: folder of the base model's tokenizer; None takes what the adapters were made on.
         dtype: not used; OpenVINO computes as the CPU does it fastest.
-        quantization: of the weights: int4.
+        quantization: of the weights: int4; `none` takes them as the file has them: in int4.
         max_batch_size: rows that are answered together.
         cpus: threads to compute with; None leaves it to OpenVINO.
 
@@ -76,7 +76,8 @@ class OpenvinoEngine(ThreadedEngine):
             spec,
             adapters,
             base=base,
-            quantization=quantization,
+            # A sweep has to say int4, so that its rows do; whoever only serves need not.
+            quantization="int4" if quantization == "none" else quantization,
             max_batch_size=max_batch_size,
             cpus=cpus,
         )

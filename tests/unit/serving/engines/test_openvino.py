@@ -1,0 +1,111 @@
+"""The `openvino` engine: refusals everywhere, SmolLM2 itself where the extra is installed."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asking import Asker, batch_sizes, text
+from medsweep.errors import EnvironmentFault, InputError
+from medsweep.finetune.adapter import Adapter, read_adapter, save_adapter
+from medsweep.finetune.lora import add_lora
+from medsweep.metrics.quality import score_answer
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import identify, materialise
+from medsweep.serving.engines.openvino import OpenvinoEngine
+
+MODEL = "smollm2-135m"
+SETTINGS = {"dtype": "float32", "quantization": "int4", "max_batch_size": 4, "cpus": 2}
+
+
+def test_a_model_without_a_gguf_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="llama-3-8b has none; it serves smollm2-135m"):
+        OpenvinoEngine(MODELS["llama-3-8b"], {}, base=tmp_path, **SETTINGS)
+
+
+def test_without_openvino_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_genai", None)
+    with pytest.raises(EnvironmentFault, match="pip install 'medsweep.openvino.'"):
+        OpenvinoEngine(MODELS[MODEL], {}, base=tmp_path, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    pytest.importorskip("openvino_genai", reason="needs pip install 'medsweep[openvino]'")
+    return materialise(identify(MODELS[MODEL], []))
+
+
+@pytest.fixture(scope="module")
+def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    """An adapter with weights drawn at random, large enough to change what is said."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    spec, made = MODELS[MODEL], tmp_path_factory.mktemp("adapters") / "one"
+    torch.manual_seed(1)
+    model = add_lora(
+        AutoModelForCausalLM.from_pretrained(folder),
+        rank=4,
+        alpha=8,
+        dropout=0.0,
+        targets=spec.lora_targets,
+    )
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.01)
+    card = {"model": MODEL, "base": str(folder), "base_sha256": "0", "template": spec.template}
+    save_adapter(
+        made,
+        model,
+        card={**card, "stop_tokens": list(spec.stop_tokens)},
+        epochs=[{"epoch": 1}],
+        provenance={},
+    )
+    return read_adapter(made)
+
+
+@pytest.fixture(scope="module")
+def asker(folder: Path, adapter: Adapter) -> Iterator[Asker]:
+    questions = ["What is asthma?", "What is gout and how is it treated?", "What is anemia?"]
+    engine = OpenvinoEngine(MODELS[MODEL], {"one": adapter}, base=folder, **SETTINGS)
+    yield Asker(engine, questions)
+    engine.close()
+
+
+@pytest.mark.slow
+async def test_names_that_wait_together_are_answered_as_alone(asker: Asker) -> None:
+    ask = [asker.request(n, model, max_tokens=12) for n in range(3) for model in ("one", MODEL)]
+    answers = await asker.together(ask)
+    assert batch_sizes(answers) == [3] * 6  # each name by itself
+    said = [text(pieces) for pieces in answers]
+    alone = [await asker.text(request) for request in ask]
+    # Not word for word: what is rounded to 8 bits on the way depends on the batch.
+    likeness = [score_answer(*pair).token_f1 for pair in zip(said, alone, strict=True)]
+    assert min(likeness) > 0.6
+    assert not set(said[::2]) & set(said[1::2])  # the adapter is really applied
+    assert "asthma" in said[1].lower()
+
+
+@pytest.mark.slow
+async def test_an_adapter_that_came_later_answers_as_the_first(
+    asker: Asker, adapter: Adapter
+) -> None:
+    await asker.engine.add_adapter("second", adapter)
+    said = await asker.text(asker.request(0, "second", max_tokens=12))
+    assert said == await asker.text(asker.request(0, "one", max_tokens=12))
+    await asker.engine.remove_adapter("second")
+    assert asker.engine.models() == [MODEL, "one"]
+
+
+@pytest.mark.slow
+async def test_a_client_that_goes_frees_its_place(asker: Asker) -> None:
+    stream: Any = asker.engine.stream(asker.request(0, MODEL, max_tokens=2000))
+    await anext(stream)
+    await stream.aclose()
+    # Another name is answered only when nobody is left under the first.
+    pieces = await asker.deltas(asker.request(1, "one", max_tokens=5))
+    assert pieces[-1].output_tokens == 5
+    assert batch_sizes([pieces]) == [1]
+    await asker.engine.check()

@@ -40,7 +40,7 @@ class Checkpoint:
     Attributes:
         position: where the run is.
         rows: of `training.parquet`, so far.
-        tensors: weights by `weight.<parameter>`, and what the strategy calls its moments.
+        tensors: the strategy's state: weights by `weight.<parameter>`, moments, and counts.
     """
 
     position: Position

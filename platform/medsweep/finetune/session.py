@@ -206,14 +206,9 @@ class Session:
         folder, position = self.job.checkpoints, self.loop.position
         if folder is None or not (last or position.step % self.job.checkpoint_steps == 0):
             return
-        tensors = self.strategy.moments()
-        with self.strategy.whole_weights():
-            if self.team.leads:
-                weights = {
-                    f"weight.{name}": one.detach() for name, one in trained(self.model).items()
-                }
-                checkpoint = Checkpoint(position, tuple(self.rows), {**tensors, **weights})
-                self._checkpoints(folder).write(checkpoint)
+        state = self.strategy.state()
+        if self.team.leads:
+            self._checkpoints(folder).write(Checkpoint(position, tuple(self.rows), state))
         self.team.wait()
 
     def _save(self) -> None:

@@ -43,18 +43,21 @@ class Strategy(Protocol):
     def update(self, rate: float) -> float | None:
         """Make one optimizer step; return the norm of the gradients before they were clipped.
 
-        Weights do not change where it is not finite. None: float16 gradients overflowed, which
-        lowers their scale and costs one step.
+        None: float16 gradients overflowed, which lowers their scale and costs one step.
 
         Args:
             rate: the learning rate.
         """
 
-    def moments(self) -> dict[str, torch.Tensor]:
-        """Return the optimizer's state by `<moment>.<parameter>`, and `updates`, a count."""
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return all that a run goes on from, the same for every strategy.
 
-    def restore(self, moments: Mapping[str, torch.Tensor]) -> None:
-        """Take up the optimizer's state that `moments` returned; the weights are there already."""
+        `weight.<parameter>` in float32, `<moment>.<parameter>` for each of MOMENTS, `updates` (a
+        count), and of the gradients' scale `scale` and `growth` (steps since it changed).
+        """
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state` returned; the model has its weights already."""
 
     def whole_weights(self) -> contextlib.AbstractContextManager[None]:
         """Have all trained weights in place on every worker, to read and to save."""
@@ -109,31 +112,32 @@ class Ddp:
         self._optimizer.zero_grad(set_to_none=True)
         return None if overflowed and not math.isfinite(norm) else norm
 
-    def moments(self) -> dict[str, torch.Tensor]:
-        """Return the optimizer's state."""
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return all that a run goes on from."""
         import torch
 
-        states = {name: self._optimizer.state[one] for name, one in self._named.items()}
-        found = {
-            f"{moment}.{name}": state[moment]
-            for name, state in states.items()
-            for moment in MOMENTS
-            if state
-        }
-        counts = [state["step"] for state in states.values() if state]
-        updates = torch.tensor(float(counts[0]) if counts else 0.0)
-        return {**found, "updates": updates, "scale": torch.tensor(self._scaler.get_scale())}
+        found = {f"weight.{name}": one.detach() for name, one in self._named.items()}
+        updates = torch.tensor(0.0)
+        for name, parameter in self._named.items():
+            if state := self._optimizer.state[parameter]:
+                found |= {f"{moment}.{name}": state[moment] for moment in MOMENTS}
+                updates = state["step"]
+        scaler = self._scaler.state_dict()  # empty where gradients are not scaled
+        scale, growth = scaler.get("scale", 1.0), scaler.get("_growth_tracker", 0)
+        numbers = {"scale": torch.tensor(scale), "growth": torch.tensor(growth)}
+        return {**found, "updates": updates, **numbers}
 
-    def restore(self, moments: Mapping[str, torch.Tensor]) -> None:
-        """Take up the optimizer's state."""
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state` returned."""
         if self._scaler.is_enabled():
-            self._scaler.update(float(moments["scale"]))
-        if not float(moments["updates"]):
+            numbers = {"scale": float(state["scale"]), "_growth_tracker": int(state["growth"])}
+            self._scaler.load_state_dict({**self._scaler.state_dict(), **numbers})
+        if not float(state["updates"]):
             return
         for name, parameter in self._named.items():
             self._optimizer.state[parameter] = {
-                "step": moments["updates"].clone(),
-                **{one: moments[f"{one}.{name}"].to(parameter.device) for one in MOMENTS},
+                "step": state["updates"].clone(),
+                **{one: state[f"{one}.{name}"].to(parameter.device) for one in MOMENTS},
             }
 
     @contextlib.contextmanager

@@ -90,34 +90,34 @@ class Zero:
         norm: float | None = self._engine.get_global_grad_norm()
         return None if norm is None else float(norm)
 
-    def moments(self) -> dict[str, torch.Tensor]:
-        """Return the optimizer's state, gathered from all workers."""
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return all that a run goes on from, gathered from all workers."""
         import torch
-        from deepspeed.utils import safe_get_full_optimizer_state
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-        found = {
-            f"{moment}.{name}": safe_get_full_optimizer_state(parameter, moment)
-            for name, parameter in self._named.items()
-            for moment in MOMENTS
-        }
-        counts = [state["step"] for state in self._states() if "step" in state]
-        return {
-            **found,
-            "updates": torch.tensor(float(counts[0])),
-            "scale": torch.tensor(float(self._engine.optimizer.loss_scale)),
-        }
+        found = {}
+        for name, parameter in self._named.items():
+            found[f"weight.{name}"] = safe_get_full_fp32_param(parameter)
+            for moment in MOMENTS:
+                found[f"{moment}.{name}"] = safe_get_full_optimizer_state(parameter, moment)
+        [updates, *_] = [state["step"] for state in self._states()]
+        scale = torch.tensor(float(self._engine.optimizer.loss_scaler.cur_scale))
+        return {**found, "updates": updates, "scale": scale, "growth": torch.tensor(0)}
 
-    def restore(self, moments: Mapping[str, torch.Tensor]) -> None:
-        """Take up the optimizer's state, each worker its part."""
-        from deepspeed.utils import safe_set_full_optimizer_state
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state` returned, each worker its part."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
         self._make_states()
         for name, parameter in self._named.items():
+            # Where the model computes in 16 bits, it has them rounded.
+            safe_set_full_fp32_param(parameter, state[f"weight.{name}"].to(self._device))
             for moment in MOMENTS:
-                value = moments[f"{moment}.{name}"].to(self._device)
+                value = state[f"{moment}.{name}"].to(self._device)
                 safe_set_full_optimizer_state(parameter, value, moment)
-        for state in self._states():
-            state["step"].fill_(float(moments["updates"]))
+        for own in self._states():
+            own["step"].fill_(float(state["updates"]))
+        self._engine.optimizer.loss_scaler.cur_scale = float(state["scale"])
 
     @contextlib.contextmanager
     def whole_weights(self) -> Iterator[None]:

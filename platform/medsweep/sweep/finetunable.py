@@ -22,6 +22,9 @@ def finetune_refusal(
     gpu = profile.accelerator
     workers = recipe.workers or max(1, profile.gpus)
     capability = gpu.compute_capability if gpu else None
+    most = profile.gpus or profile.cpus
+    if workers > most:
+        return f"finetune.workers: {workers}, and {profile.name} has room for {most}"
     precision = training_precision(model, capability, recipe.quantization, recipe.dtype)
     if precision.refused:
         return f"cannot be fine-tuned on {profile.name}: {precision.refused}"

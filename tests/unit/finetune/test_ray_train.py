@@ -1,5 +1,6 @@
 """Two workers under Ray Train: every strategy, and a worker that is killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ PAIR = HardwareProfile("pair", 2, 0, None, 8 * GIB)
 # ZeRO-3 last: transformers spreads whatever the process loads after it.
 STRATEGIES = [(s, q) for s in ("ddp", "zero2", "zero3") for q in ("none", "nf4")]
 
+CUT_AT = 3
 KILLED_AT = 7
 
 
@@ -63,11 +65,25 @@ def losses(job: FineTuneJob) -> list[float]:
 
 
 def in_turn(jobs: Sequence[FineTuneJob], log: Path) -> Callable[[Any], None]:
-    """Return a worker that does one job after another; a function inside is sent by value."""
+    """Return a worker that does one job after another, each in two runs.
+
+    It is a function inside, so that it is sent by value.
+    """
 
     def worker(_: Any) -> None:
+        step = Loop.step
+
+        def cut_short(loop: Loop, what: Any) -> None:
+            if loop.position.step == CUT_AT:
+                raise InterruptedError
+            step(loop, what)
+
         for each in jobs:
             try:
+                Loop.step = cut_short  # type: ignore[method-assign]
+                with contextlib.suppress(InterruptedError):
+                    finetune(each, lambda row: None)
+                Loop.step = step  # type: ignore[method-assign]
                 finetune(each, lambda row: None)
             except Exception:
                 with log.open("a") as opened:
@@ -77,14 +93,21 @@ def in_turn(jobs: Sequence[FineTuneJob], log: Path) -> Callable[[Any], None]:
     return worker
 
 
-def test_every_strategy_learns_on_two_workers_what_one_learns_alone(
+def test_every_strategy_learns_in_two_runs_on_two_workers_what_one_learns_alone(
     two_cpus: None, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = {q: replace(job, quantization=q, folder=tmp_path / q) for q in ("none", "nf4")}
     for each in alone.values():
         finetune(each, lambda row: None)
     jobs = [
-        replace(job, strategy=strategy, quantization=q, folder=tmp_path / f"{strategy}-{q}")
+        replace(
+            job,
+            strategy=strategy,
+            quantization=q,
+            folder=tmp_path / f"{strategy}-{q}",
+            checkpoints=tmp_path / f"{strategy}-{q}-checkpoints",
+            checkpoint_steps=2,
+        )
         for strategy, q in STRATEGIES
     ]
     log = tmp_path / "failures.txt"
@@ -96,7 +119,7 @@ def test_every_strategy_learns_on_two_workers_what_one_learns_alone(
     for each in jobs:
         read_adapter(each.folder)
         said = json.loads((each.folder / "provenance.json").read_text())
-        assert said["workers"] == 2
+        assert (said["workers"], said["resumed"]) == (2, [f"resumed at step {CUT_AT - 1}"])
         assert losses(each) == pytest.approx(losses(alone[each.quantization]), abs=1e-3)
     assert losses(jobs[0]) != pytest.approx(losses(jobs[1]), abs=1e-3)
 

@@ -10,6 +10,7 @@ from medsweep.finetune.team import ALONE, Team
 from medsweep.models.precision import TrainingPrecision
 
 FLOAT32 = TrainingPrecision("float32")
+SCALED = TrainingPrecision("float32", grad_scaling=True)
 
 
 class Parabola(torch.nn.Module):
@@ -83,10 +84,18 @@ def test_its_state_can_be_taken_up_elsewhere() -> None:
     second = Parabola()
     second.weight.data.copy_(first.weight)
     resumed = Ddp(second, ALONE, FLOAT32)
-    moments = begun.moments()
-    assert set(moments) == {"exp_avg.weight", "exp_avg_sq.weight", "updates", "scale"}
-    assert float(moments["updates"]) == 3
-    resumed.restore(moments)
+    state = begun.state()
+    assert set(state) == {
+        "weight.weight",
+        "exp_avg.weight",
+        "exp_avg_sq.weight",
+        "updates",
+        "scale",
+        "growth",
+    }
+    assert float(state["updates"]) == 3
+    assert torch.equal(state["weight.weight"], first.weight)
+    resumed.restore(state)
     steps(resumed, 3, first=3)
     assert torch.equal(whole.weight, second.weight)
     # Without its state it goes elsewhere.
@@ -99,9 +108,49 @@ def test_its_state_can_be_taken_up_elsewhere() -> None:
 def test_the_state_before_the_first_step_can_be_taken_up() -> None:
     model = Parabola()
     strategy = Ddp(model, ALONE, FLOAT32)
-    strategy.restore(strategy.moments())
+    strategy.restore(strategy.state())
     steps(strategy, 1)
     assert model.weight[0] > 0
+
+
+def scale(strategy: Ddp) -> float:
+    return float(strategy.state()["scale"])
+
+
+def test_gradients_that_overflow_their_scale_cost_one_step() -> None:
+    model = Parabola()
+    strategy = Ddp(model, ALONE, SCALED)
+    strategy.learn(batch(1e34), 1.0, last=True)  # times 2^16 it is no float32 any more
+    assert strategy.update(0.1) is None
+    assert model.weight.tolist() == [0.0, 0.0]
+    assert scale(strategy) == 2**15
+    strategy.learn(batch(0.01), 1.0, last=True)
+    assert strategy.update(0.1) == pytest.approx(math.hypot(0.06, 0.06))
+    assert model.weight[0] > 0
+    assert float(strategy.state()["updates"]) == 1
+
+
+def test_gradients_that_overflow_at_any_scale_are_said() -> None:
+    strategy = Ddp(Parabola(), ALONE, SCALED)
+    norms = []
+    for _ in range(17):
+        strategy.learn(batch(float("inf")), 1.0, last=True)
+        norms.append(strategy.update(0.1))
+    assert norms[:16] == [None] * 16
+    assert norms[16] is not None
+    assert not math.isfinite(norms[16])
+
+
+def test_a_scale_is_taken_up() -> None:
+    begun = Ddp(Parabola(), ALONE, SCALED)
+    begun.learn(batch(1e34), 1.0, last=True)
+    begun.update(0.1)
+    steps(begun, 2)
+    resumed = Ddp(Parabola(), ALONE, SCALED)
+    resumed.restore(begun.state())
+    assert scale(resumed) == 2**15
+    steps(resumed, 1, first=2)
+    assert int(resumed.state()["growth"]) == 3
 
 
 @pytest.mark.parametrize("name", ["ddp", "zero2", "zero3"])

@@ -72,10 +72,7 @@ class LocalCluster:
         except Exception as error:
             self._cleanup.communicate()
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
-        if threading.current_thread() is threading.main_thread():
-            # Kubernetes stops a pod with SIGTERM: an interruption like Ctrl-C, not a failure. Ray
-            # has set a handler of its own by now.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        _take_sigterm()
         self._serving = False
         return self
 
@@ -100,6 +97,7 @@ class LocalCluster:
             for profile in distinct:
                 nodes.append(self._add(profile))  # noqa: PERF401 those begun go, should one fail
             self._cluster.wait_for_nodes()
+            _take_sigterm()
             yield
         finally:
             for node in nodes:
@@ -122,6 +120,15 @@ class LocalCluster:
             wait=False,
             object_store_memory=OBJECT_STORE_BYTES,
         )
+
+
+def _take_sigterm() -> None:
+    """Make SIGTERM, with which Kubernetes stops a pod, an interruption like Ctrl-C.
+
+    Ray sets a handler of its own whenever it starts a node; that one exits with code 1.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def free_port() -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 EXIT_DONE = 0
 
 EXIT_DIFFERENT = 5
-"""Nothing went wrong, and what was compared differs: a regression, or an A/A run that is not one."""
+"""Nothing went wrong, and what was compared differs: a regression, or an A/A run that shows one."""
 
 
 class MedSweepError(Exception):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.options import add_json, add_sweep, load_sweep
+from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-ray", action="store_true", help="in this process, with all that the machine has"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
-    )
+    add_out(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

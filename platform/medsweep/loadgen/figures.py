@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.sample import Sample
 from medsweep.metrics.definitions import RequestRecord
-from medsweep.metrics.latency import Summary
+from medsweep.metrics.latency import Summary, share_inside
 
 LATENCIES = ("ttft", "tpot", "itl", "e2e", "dispatch_delay")
 
@@ -136,22 +136,14 @@ def _throughput(
         if record.status != "ok":
             continue
         if record.due_s is None:
-            ended += _share_inside(record.sent_s, record.end_s, start_s, stop_s)
+            ended += share_inside(record.sent_s, record.end_s, start_s, stop_s)
         else:
             ended += start_s < record.end_s <= stop_s
         # Tokens count as spread evenly from the first text to the end.
         first_s = record.end_s if record.first_text_s is None else record.first_text_s
-        share = _share_inside(first_s, record.end_s, start_s, stop_s)
+        share = share_inside(first_s, record.end_s, start_s, stop_s)
         if share:
             unknown |= record.output_tokens is None
             produced += share * (record.output_tokens or 0)
     took_s = stop_s - start_s
     return ended / took_s, None if unknown else produced / took_s
-
-
-def _share_inside(begin_s: float, end_s: float, start_s: float, stop_s: float) -> float:
-    """Return the share of the time from `begin_s` to `end_s` that lies in the window, 0 to 1."""
-    if begin_s >= end_s:
-        return float(start_s < end_s <= stop_s)
-    overlap_s = min(end_s, stop_s) - max(begin_s, start_s)
-    return max(overlap_s, 0.0) / (end_s - begin_s)

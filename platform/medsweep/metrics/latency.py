@@ -80,15 +80,25 @@ def requests_per_s(records: Sequence[RequestRecord]) -> float | None:
         records: the requests of a load point, of all phases.
 
     Returns:
-        Answers of any phase that ended inside the measured window, over its length: measuring
-        starts without draining, so warm-up requests still hold slots then. An end at the very
-        start of the window lies outside it, one at its end inside. None without a window.
+        Answers of any phase over the measured window's length: measuring starts without draining,
+        so warm-up requests still hold slots then. In an open loop those that ended inside the
+        window (at its end, not at its start). In a closed loop each counts by the share of its own
+        time that lies in it: a server that answers in waves ends as many at once as are in
+        flight, and where the window cuts such a wave would decide the figure. None without a
+        window.
     """
     window = _window(records)
     if window is None:
         return None
     start_s, stop_s = window
-    ended = sum(record.status == "ok" and start_s < record.end_s <= stop_s for record in records)
+    ended = 0.0
+    for record in records:
+        if record.status != "ok":
+            continue
+        if record.due_s is None:
+            ended += share_inside(record.sent_s, record.end_s, start_s, stop_s)
+        else:
+            ended += start_s < record.end_s <= stop_s
     return ended / (stop_s - start_s)
 
 
@@ -156,7 +166,12 @@ def _window(records: Iterable[RequestRecord]) -> tuple[float, float] | None:
 def _share_inside(record: RequestRecord, start_s: float, stop_s: float) -> float:
     """Return the share of an answer's tokens that fell inside the window, 0 to 1."""
     first_s = record.end_s if record.first_text_s is None else record.first_text_s
-    if first_s >= record.end_s:  # all in one chunk
-        return float(start_s < record.end_s <= stop_s)
-    overlap_s = min(record.end_s, stop_s) - max(first_s, start_s)
-    return max(overlap_s, 0.0) / (record.end_s - first_s)
+    return share_inside(first_s, record.end_s, start_s, stop_s)
+
+
+def share_inside(begin_s: float, end_s: float, start_s: float, stop_s: float) -> float:
+    """Return the share of the time from `begin_s` to `end_s` that lies in a window, 0 to 1."""
+    if begin_s >= end_s:
+        return float(start_s < end_s <= stop_s)
+    overlap_s = min(end_s, stop_s) - max(begin_s, start_s)
+    return max(overlap_s, 0.0) / (end_s - begin_s)

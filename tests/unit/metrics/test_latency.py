@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -79,8 +80,25 @@ def test_window_runs_from_first_measured_send_to_last_measured_end() -> None:
     assert window_s(LOAD) == 10.0
 
 
-def test_throughput_counts_what_ended_inside_the_window_of_any_phase() -> None:
-    assert requests_per_s(LOAD) == pytest.approx(3 / 10)
+def test_throughput_counts_answers_of_any_phase_by_their_share_of_the_window() -> None:
+    # 2 s of 6 of the warm-up, both measured ones, 4 s of 7 of the cool-down
+    assert requests_per_s(LOAD) == pytest.approx((2 / 6 + 2 + 4 / 7) / 10)
+
+
+def test_an_open_loop_counts_what_ended_inside_the_window() -> None:
+    due = [replace(each, due_s=each.sent_s) for each in LOAD]
+    assert requests_per_s(due) == pytest.approx(3 / 10)
+
+
+def test_a_wave_that_ends_with_the_window_s_start_is_not_counted() -> None:
+    # Two workers in step, one second an answer; one ends a moment after the other's next began.
+    waves = [
+        record("warmup", 0, 0.5, 1.0),
+        record("warmup", 0, 0.5, 1.001),
+        record("measure", 1.0, 1.5, 2.0),
+        record("measure", 1.001, 1.5, 2.001),
+    ]
+    assert requests_per_s(waves) == pytest.approx(2.0, rel=0.01)
 
 
 def test_one_client_at_a_time_is_not_counted_one_too_many() -> None:

@@ -89,7 +89,7 @@ def render(options: argparse.Namespace) -> int:
     from medsweep.cluster.kubernetes.tasks import tasks_of
     from medsweep.sweep.resolve import resolve
 
-    plan = resolve(spec).plan
+    plan = resolve(spec, fetches=False).plan
     cells = [cell for cell in plan.runnable if options.cell in (None, cell.name)]
     if not cells:
         known = ", ".join(sorted(cell.name for cell in plan.runnable))
@@ -114,7 +114,7 @@ def submit(options: argparse.Namespace) -> int:
     from medsweep.cluster.kubernetes.table import summary
     from medsweep.sweep.resolve import resolve
 
-    api, plan = cluster_of(options), resolve(spec).plan
+    api, plan = cluster_of(options), resolve(spec, fetches=False).plan
     states = run_jobs(api, spec, plan, settings, most=options.max_at_once)
     print(summary(states))
     failed = [each for each in states if each.job.phase == "failed"]
@@ -164,7 +164,7 @@ def fetch(options: argparse.Namespace) -> int:
     from medsweep.cluster.kubernetes.whole import fetch_sweep
     from medsweep.sweep.resolve import resolve
 
-    summary = fetch_sweep(lambda: cluster_of(options), resolve(spec), settings, options.out)
+    summary = fetch_sweep(lambda: cluster_of(options), resolve(spec, fetches=False), settings, options.out)
     return report(summary, as_json=options.json)
 
 

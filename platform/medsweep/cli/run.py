@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         settings = load_settings(options)
         summary = run_in_cluster(
             lambda: cluster_of(options),
-            resolve(spec),
+            resolve(spec, fetches=False),
             settings,
             options.out,
             most=options.max_at_once,

@@ -164,7 +164,9 @@ def fetch(options: argparse.Namespace) -> int:
     from medsweep.cluster.kubernetes.whole import fetch_sweep
     from medsweep.sweep.resolve import resolve
 
-    summary = fetch_sweep(lambda: cluster_of(options), resolve(spec, fetches=False), settings, options.out)
+    summary = fetch_sweep(
+        lambda: cluster_of(options), resolve(spec, fetches=False), settings, options.out
+    )
     return report(summary, as_json=options.json)
 
 

@@ -16,10 +16,10 @@ from support import serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SECRET = "patient-7731-has-gout"
-LONG = 4000
+LONG = 20_000  # so many that six clients are there before the first has its answer
 
 
-def streamed(url: str, begun: threading.Semaphore, *, taken: int = LONG) -> tuple[int, str | None]:
+def streamed(url: str, begun: threading.Semaphore) -> tuple[int, str | None]:
     """Stream an answer of LONG tokens; how many came, and why it ended."""
     sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="key", max_retries=0)
     stream = sdk.completions.create(model="null", prompt=SECRET, max_tokens=LONG, stream=True)
@@ -35,12 +35,13 @@ def streamed(url: str, begun: threading.Semaphore, *, taken: int = LONG) -> tupl
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
     """Those that are being answered, and those that still wait for a place."""
-    limits = ("--max-concurrent", "2")
+    limits = ("--max-concurrent", "2", "--max-output-tokens", str(LONG))
     with serving("--engine", "null", *limits) as (process, url), ThreadPoolExecutor(6) as pool:
         begun = threading.Semaphore(0)
         answers = [pool.submit(streamed, url, begun) for _ in range(6)]
-        while "medsweep_server_queued 4.0" not in httpx.get(f"{url}/metrics").text:
-            pass
+        with httpx.Client() as client:
+            while "medsweep_server_queued 4.0" not in client.get(f"{url}/metrics").text:
+                pass
         process.send_signal(sent)
         assert [answer.result() for answer in answers] == [(LONG, "length")] * 6
         out, err = process.communicate(timeout=30)
@@ -51,7 +52,8 @@ def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
 
 
 def test_a_second_signal_does_not_wait() -> None:
-    with serving("--engine", "null", "--max-concurrent", "1") as (process, url):
+    limits = ("--max-concurrent", "1", "--max-output-tokens", str(LONG))
+    with serving("--engine", "null", *limits) as (process, url):
         with ThreadPoolExecutor(9) as pool:
             begun = threading.Semaphore(0)
             answers = [pool.submit(streamed, url, begun) for _ in range(9)]

@@ -15,6 +15,7 @@ from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.results.cells import CellFolder
 from medsweep.results.remote import MANIFEST, RemoteStore, working_folder
+from medsweep.sweep.outcome import FILES
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,28 @@ def test_a_job_works_in_a_folder_of_its_own_and_sends_what_it_made(
     assert store._files.find(store._root) == before, "nothing changed, nothing is sent"
     with working_folder(str(tmp_path), "small") as folder:
         assert folder == tmp_path / "small"
+
+
+def test_a_run_keeps_its_copy_here_and_people_find_its_files_in_the_store(
+    place: str, tmp_path: Path
+) -> None:
+    names, here = ["cells/k", "cells/l"], tmp_path / "here"
+    with working_folder(place, "small", names, keep=here, publish=FILES) as folder:
+        cell(folder / "cells" / "k")
+        (folder / "benchmark.parquet").write_bytes(b"first")
+        (folder / "cells" / "l").mkdir()
+        (folder / "cells" / "l" / "visit.json").write_text("{}")
+    assert CellFolder(here / "small" / "cells" / "k").done
+    store = RemoteStore(f"{place}/small")
+    assert store._files.cat_file(store._path("benchmark.parquet")) == b"first"
+    assert store.digests("cells/l") == {}, "half of a cell is none"
+    with working_folder(place, "small", names, keep=here, publish=FILES) as folder:
+        assert (folder / "cells" / "l" / "visit.json").is_file(), "what was measured stays"
+        (folder / "benchmark.parquet").write_bytes(b"second")
+    assert store._files.cat_file(store._path("benchmark.parquet")) == b"second"
+    elsewhere = tmp_path / "elsewhere"
+    with working_folder(place, "small", names, keep=elsewhere, publish=FILES) as folder:
+        assert CellFolder(folder / "cells" / "k").done
 
 
 def test_fetch_brings_the_cells_that_are_whole(place: str, tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from medsweep.sweep.spec import SweepSpec
 
 
+RESULTS = Path("results")
+"""Where results go unless told otherwise."""
+
+
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """Add the sweep file and its overrides."""
     parser.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's YAML file")
@@ -38,7 +42,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Add the parent of the sweep's folder."""
     parser.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+        "--out", type=_folder, default=RESULTS, metavar="DIR", help="default: results"
     )
 
 
@@ -71,6 +75,16 @@ def show(
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         )
+
+
+def _folder(text: str) -> Path:
+    """Return a folder of this machine, for argparse."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text} is an object store, and this verb writes to a folder; "
+            "`medsweep run --out` takes both"
+        )
+    return Path(text)
 
 
 def seconds(text: str) -> float:

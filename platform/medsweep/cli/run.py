@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsweep.cli.cluster_options import (
@@ -13,17 +14,24 @@ from medsweep.cli.cluster_options import (
     cluster_of,
     load_settings,
 )
-from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep
-from medsweep.errors import EXIT_DONE, MedSweepError
+from medsweep.cli.options import RESULTS, add_json, add_sweep, load_sweep
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
     from medsweep.sweep.outcome import Summary
+    from medsweep.sweep.resolve import Resolved
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_sweep(parser)
-    add_out(parser)
+    parser.add_argument(
+        "--out",
+        default=str(RESULTS),
+        metavar="DIR|URL",
+        help="a folder, or an object store such as s3://bucket/prefix, whose copy is kept in "
+        f"{RESULTS}; default: {RESULTS}",
+    )
     parser.add_argument(
         "--metrics-port",
         type=int,
@@ -45,22 +53,39 @@ def run(options: argparse.Namespace) -> int:
     """Run what is not done yet; say where the results are."""
     spec = load_sweep(options)
     from medsweep.sweep.resolve import resolve
-    from medsweep.sweep.run import run_sweep
 
     if options.on == "k8s":
         from medsweep.cluster.kubernetes.whole import run_in_cluster
 
+        if "://" in options.out:
+            raise InputError(
+                f"--out {options.out}: with --on k8s this is a folder, where the results are "
+                "brought to; the cluster's store is `results` in the file of its settings"
+            )
         settings = load_settings(options)
         summary = run_in_cluster(
             lambda: cluster_of(options),
             resolve(spec, fetches=False),
             settings,
-            options.out,
+            Path(options.out),
             most=options.max_at_once,
         )
     else:
-        summary = run_sweep(resolve(spec), options.out, metrics_port=options.metrics_port)
+        summary = _run_here(resolve(spec), options)
     return report(summary, as_json=options.json)
+
+
+def _run_here(resolved: Resolved, options: argparse.Namespace) -> Summary:
+    from medsweep.cluster.kubernetes.asked import cell_folders
+    from medsweep.results.remote import working_folder
+    from medsweep.sweep.outcome import FILES
+    from medsweep.sweep.run import run_sweep
+
+    names = cell_folders(resolved, resolved.plan.runnable)
+    with working_folder(
+        options.out, resolved.spec.name, names, keep=RESULTS, publish=FILES
+    ) as working:
+        return run_sweep(resolved, working.parent, metrics_port=options.metrics_port)
 
 
 def report(summary: Summary, *, as_json: bool) -> int:

@@ -14,17 +14,20 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from medsweep.errors import EnvironmentFault, InputError
-from medsweep.results.digests import differing, digests
+from medsweep.results.digests import Digests, differing, digests
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
+_LAST = {"adapters": "adapter.json", "cells": "cell.json"}
+"""What is written last into a folder of each kind: with it the folder is whole."""
+
 _TOGETHER = 8
 _TRIES = 5
 _FIRST_WAIT_S = 0.5
@@ -78,6 +81,19 @@ class RemoteStore:
         self._again(
             name, lambda: self._files.pipe_file(self._path(f"{name}/{MANIFEST}"), text.encode())
         )
+
+    def publish(self, file: Path, name: str) -> None:
+        """Send one file under its own name, for people and programs that read it there.
+
+        Raises:
+            EnvironmentFault: the store will not take it.
+        """
+        self._again(name, lambda: self._files.put_file(str(file), self._path(name)))
+
+    def digests(self, name: str) -> Digests:
+        """Return the digests of a folder's files; none where the store does not hold it."""
+        manifest = self._manifest(name)
+        return {} if manifest is None else manifest["files"]
 
     def pull(self, name: str, folder: Path) -> bool:
         """Bring a folder; it is there once all of it is, and is what was sent.
@@ -159,30 +175,44 @@ class RemoteStore:
 
 
 @contextmanager
-def working_folder(out: str, sweep: str, names: Iterable[str] = ()) -> Iterator[Path]:
-    """Give a job a folder to work in: its `--out` itself, or a copy of what the store holds.
+def working_folder(
+    out: str,
+    sweep: str,
+    names: Iterable[str] = (),
+    *,
+    keep: Path | None = None,
+    publish: Iterable[str] = (),
+) -> Iterator[Path]:
+    """Give a run a folder to work in: its `--out` itself, or a copy of what the store holds.
 
-    At the end, also after a failure, what came into being or changed is sent.
+    At the end, also after a failure, what the store does not hold is sent.
 
     Args:
         out: a folder, or the URL of an object store.
         sweep: name of the sweep.
         names: what to bring as far as it is there, such as `adapters/<folder>` and `cells/<key>`.
+        keep: parent of the copy, which stays; None works in a scratch folder that goes.
+        publish: files of the sweep's folder that are sent under their own names, as far as they
+            are there, such as `benchmark.parquet`.
     """
     if "://" not in out:
         yield (Path(out) / sweep).resolve()
         return
     store = RemoteStore(f"{out}/{sweep}")
-    with tempfile.TemporaryDirectory(prefix="medsweep-") as scratch:
-        folder = Path(scratch) / sweep
-        brought = {
-            name: digests(folder / name) for name in names if store.pull(name, folder / name)
-        }
+    scratch = tempfile.TemporaryDirectory(prefix="medsweep-") if keep is None else nullcontext(keep)
+    with scratch as parent:
+        folder = (Path(parent) / sweep).resolve()
+        for name in names:
+            if not any((folder / name / last).is_file() for last in _LAST.values()):
+                store.pull(name, folder / name)
         try:
             yield folder
         finally:
-            for last in ("adapters/*/adapter.json", "cells/*/cell.json"):
-                for path in sorted(folder.glob(last)):
+            for kind, last in _LAST.items():
+                for path in sorted(folder.glob(f"{kind}/*/{last}")):
                     name = path.parent.relative_to(folder).as_posix()
-                    if brought.get(name) != digests(path.parent):
+                    if store.digests(name) != digests(path.parent):
                         store.push(path.parent, name)
+            for name in publish:
+                if (folder / name).is_file():
+                    store.publish(folder / name, name)

@@ -17,6 +17,9 @@ from medsweep.sweep.identity import price_columns
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
+FILES = ("sweep.yaml", "benchmark.parquet", "metrics.prom", "report.html")
+"""What a person reads of a sweep's folder, beside its cells and adapters."""
+
 
 @dataclass(frozen=True)
 class Summary:

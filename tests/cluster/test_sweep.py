@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from apiserver.ground import Ground
 from apiserver.operator import Operator, Player, succeed
+from medsweep.cluster.kubernetes import feed
 from medsweep.cluster.kubernetes.resources import PODS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
 from medsweep.cluster.kubernetes.start import run_jobs
 from medsweep.cluster.kubernetes.sweeps import remove, selector_of, sweep_states
 from medsweep.cluster.kubernetes.tasks import tasks_of
+from medsweep.cluster.kubernetes.watch import Change, Watch
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import host_profile
 from medsweep.sweep.plan import Plan, make_plan, model_names
@@ -59,11 +62,6 @@ def test_a_sweep_runs_in_order_and_a_second_submit_changes_nothing(cluster: Grou
 
 
 def test_a_client_that_died_is_followed_by_one_that_goes_on(cluster: Ground) -> None:
-    def die(operator: Operator, job: dict[str, Any]) -> None:
-        succeed(operator, job)
-        if job["metadata"]["labels"]["medsweep.io/stage"] == "benchmark":
-            raise KeyboardInterrupt
-
     class Dying(io.StringIO):
         def write(self, text: str) -> int:
             if "benchmark" in text:
@@ -77,7 +75,18 @@ def test_a_client_that_died_is_followed_by_one_that_goes_on(cluster: Ground) -> 
     assert len(versions(cluster)) == 5
 
 
-def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(cluster: Ground) -> None:
+class Mute(Watch):
+    """Hears nothing of pods: each kind's watch is late in its own way, this one for ever."""
+
+    def changes(self) -> Iterator[Change]:
+        return iter(()) if self._resource is PODS else super().changes()
+
+
+@pytest.mark.parametrize("watch", [Watch, Mute])
+def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(
+    cluster: Ground, watch: type[Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "Watch", watch)
     killed = {"name": "ray-worker", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 9}}}
 
     def fail(operator: Operator, job: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from medsweep.cluster.kubernetes.client import Object
-from medsweep.cluster.kubernetes.names import ADAPTER, CELL, PROFILE, ROLE, STAGE
+from medsweep.cluster.kubernetes.names import ADAPTER, CELL, PROFILE, ROLE, STAGE, SWEEP
 from medsweep.cluster.kubernetes.reasons import (
     cluster_reason,
     job_reason,
@@ -35,7 +35,7 @@ _PHASES: dict[str, Phase] = {
     "Failed": "failed",
     "ValidationFailed": "failed",
 }
-_METADATA = ("name", "uid", "labels", "deletionTimestamp")
+_METADATA = ("name", "uid", "labels", "ownerReferences", "deletionTimestamp")
 _SPEC = ("suspend", "nodeName")
 JOB_UID = "kueue.x-k8s.io/job-uid"
 
@@ -77,6 +77,7 @@ class Seen:
         self._objects: dict[Resource, dict[str, Object]] = defaultdict(dict)
         self._parts: dict[tuple[Resource, str], dict[str, Object]] = defaultdict(dict)
         self._by_uid: dict[str, str] = {}
+        self._job_of: dict[str, str] = {}  # of a Ray cluster, uid by uid; also once it is gone
 
     def put(self, resource: Resource, name: str, value: Object | None) -> str | None:
         """Take one object in, or out; return the name of the job that it belongs to, if any."""
@@ -89,8 +90,10 @@ class Seen:
             self._parts[resource, _belongs(resource, value)][name] = value
         if resource is RAY_JOBS:
             if value is not None:
-                self._by_uid[value["metadata"].get("uid", "")] = name
+                self._by_uid[_uid(value)] = name
             return name
+        if resource is RAY_CLUSTERS and value is not None and _owner(value):
+            self._job_of[_uid(value)] = _owner(value)
         known = value or before
         if known is None:
             return None
@@ -111,8 +114,7 @@ class Seen:
         """Return one job's state."""
         job = self._objects[RAY_JOBS][name]
         labels, phase = job["metadata"].get("labels", {}), phase_of(job)
-        belongs = _belongs(RAY_JOBS, job)
-        pods = list(self._parts[PODS, belongs].values())
+        pods = self._of(PODS, job)
         return JobState(
             name,
             labels.get(STAGE, ""),
@@ -124,20 +126,36 @@ class Seen:
             *_times(job.get("status") or {}, phase),
         )
 
+    def _of(self, resource: Resource, job: Object) -> list[Object]:
+        """Return a job's parts, without those of an earlier job of its name, which end slowly."""
+        uid = _uid(job)
+        return [
+            each
+            for each in self._parts[resource, _belongs(RAY_JOBS, job)].values()
+            if self._job_of.get(_owner(each) if resource is PODS else _uid(each), uid) == uid
+        ]
+
     def _reason(self, job: Object, phase: Phase, pods: Iterable[Object]) -> str | None:
         if phase in ("done", "running"):
             return None
         found = pods_reason(pods)
         if found is None:
-            clusters = self._parts[RAY_CLUSTERS, _belongs(RAY_JOBS, job)].values()
-            found = next(filter(None, map(cluster_reason, clusters)), None)
+            found = next(filter(None, map(cluster_reason, self._of(RAY_CLUSTERS, job))), None)
         if phase == "failed":
             own = job_reason(job)
             return " | ".join(part for part in (found, own) if part) or "no reason given"
         if found is None:
-            workloads = self._parts[WORKLOADS, job["metadata"].get("uid", "")].values()
+            workloads = self._parts[WORKLOADS, _uid(job)].values()
             found = next(filter(None, map(workload_reason, workloads)), None)
         return found
+
+
+def selector_of_parts(job: Object) -> str:
+    """Return the label selector of a RayJob's Ray clusters and pods."""
+    labels = job["metadata"]["labels"]
+    return ",".join(
+        f"{key}={labels[key]}" for key in (SWEEP, STAGE, CELL, ADAPTER) if key in labels
+    )
 
 
 def phase_of(job: Object) -> Phase:
@@ -169,6 +187,15 @@ def _belongs(resource: Resource, value: Object) -> str:
     if resource is WORKLOADS:
         return labels.get(JOB_UID, "")
     return f"{labels.get(STAGE)}/{labels.get(CELL) or labels.get(ADAPTER)}"
+
+
+def _uid(value: Object) -> str:
+    return str(value["metadata"].get("uid", ""))
+
+
+def _owner(value: Object) -> str:
+    """Return the uid of what an object goes with; empty for none."""
+    return next((str(each["uid"]) for each in value["metadata"].get("ownerReferences", [])), "")
 
 
 def _node(pods: Iterable[Object]) -> str | None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from medsweep.cluster.kubernetes.client import Api
 from medsweep.cluster.kubernetes.feed import Feed
 from medsweep.cluster.kubernetes.names import GPU
-from medsweep.cluster.kubernetes.resources import RAY_JOBS
+from medsweep.cluster.kubernetes.resources import PODS, RAY_CLUSTERS, RAY_JOBS
 from medsweep.cluster.kubernetes.room import Room
-from medsweep.cluster.kubernetes.state import ACTIVE, JobState, Seen
+from medsweep.cluster.kubernetes.state import ACTIVE, JobState, Seen, selector_of_parts
 from medsweep.cluster.kubernetes.tasks import Task
 from medsweep.cluster.kubernetes.watch import Change
 
@@ -70,7 +70,6 @@ class Submission:
         self._ready: dict[str, deque[Task]] = defaultdict(deque)
         self._blocked: dict[str, list[Task]] = defaultdict(list)
         self._placed: set[str] = set()
-        self._submitted: set[str] = set()
         self._deleting: set[str] = set()
         self._changed: dict[str, None] = {}
         self._left = sum(state.phase not in OVER for state in self._states.values())
@@ -119,8 +118,9 @@ class Submission:
                 if found.phase == "failed":
                     self._api.delete(RAY_JOBS, self._namespace, name)
                     self._seen.put(RAY_JOBS, name, None)
-                    self._deleting.add(name)
                     found = replace(found, phase="ending", reason="failed before; tried again")
+                if found.phase == "ending":
+                    self._deleting.add(name)
                 self._set(name, found)
             else:
                 self._enqueue(task)
@@ -132,7 +132,6 @@ class Submission:
             while waiting and self._room.admits(waiting[0].profile):
                 task = waiting.popleft()
                 value = self._api.apply(RAY_JOBS, task.manifest())
-                self._submitted.add(task.name)
                 self._seen.put(RAY_JOBS, task.name, value)
                 self._set(task.name, self._seen.state(task.name))
                 count += 1
@@ -145,16 +144,30 @@ class Submission:
             return
         if name in self._deleting and (change.resource is not RAY_JOBS or change.value):
             return  # the end of what failed before
-        self._deleting.discard(name)
         if self._seen.job(name) is not None:
-            self._set(name, self._seen.state(name))
-        elif name in self._submitted:
+            self._set(name, self._now(name))
+        elif name in self._deleting:
+            self._deleting.remove(name)
+            self._set(name, replace(self._states[name], phase="waiting", reason=None))
+            self._enqueue(self._tasks[name])
+        else:
             before = self._states[name]
             reason = f"its RayJob was deleted by someone else ({before.phase}); submit again"
             self._set(name, replace(before, phase="failed", reason=reason))
-        else:
-            self._set(name, replace(self._states[name], phase="waiting", reason=None))
-            self._enqueue(self._tasks[name])
+
+    def _now(self, name: str) -> JobState:
+        """Return a job's state; of one that failed, after a look at what its pods say.
+
+        Each kind has a watch of its own: that a job failed may be heard before why its pod did.
+        """
+        state = self._seen.state(name)
+        job = self._seen.job(name)
+        if state.phase != "failed" or job is None:
+            return state
+        for resource in (PODS, RAY_CLUSTERS):
+            for value in self._api.objects(resource, self._namespace, selector_of_parts(job)):
+                self._seen.put(resource, value["metadata"]["name"], value)
+        return self._seen.state(name)
 
     def _set(self, name: str, state: JobState) -> None:
         self._states[name] = state

@@ -119,6 +119,23 @@ def test_a_state_joins_job_pods_and_cluster_by_their_labels() -> None:
     assert seen.state("bm-one").node is None
 
 
+def test_what_is_left_of_an_earlier_job_of_the_name_says_nothing() -> None:
+    seen = Seen()
+    killed = pod(
+        "old", node="gpu-1", containerStatuses=[container(terminated={"reason": "OOMKilled"})]
+    )
+    for value, owner in ((killed, "c0"), (pod("new", node="gpu-2"), "c1")):
+        value["metadata"]["ownerReferences"] = [{"uid": owner}]
+        seen.put(PODS, value["metadata"]["name"], value)
+    for uid, owner in (("c0", "u0"), ("c1", "u1")):
+        metadata = {"name": uid, "uid": uid, "labels": LABELS, "ownerReferences": [{"uid": owner}]}
+        seen.put(RAY_CLUSTERS, uid, {"metadata": metadata})
+    seen.put(RAY_CLUSTERS, "c0", None)  # its pods take longer
+    seen.put(RAY_JOBS, "bm-one", job("Initializing"))
+    state = seen.state("bm-one")
+    assert (state.node, state.reason) == ("gpu-2", None)
+
+
 def test_a_queued_job_says_what_kueue_says() -> None:
     seen = Seen()
     seen.put(RAY_JOBS, "bm-one", job("Suspended"))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from apiserver.store import selected
 from medsweep.cluster.kubernetes.names import GPU
-from medsweep.cluster.kubernetes.resources import RAY_JOBS, Resource
+from medsweep.cluster.kubernetes.resources import PODS, RAY_JOBS, Resource
 from medsweep.cluster.kubernetes.room import Room, pool_gpus
 from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.cluster.kubernetes.submit import Submission
@@ -33,6 +34,10 @@ class Notes:
     def __init__(self) -> None:
         self.applied: list[str] = []
         self.deleted: list[str] = []
+        self.there: list[Object] = []
+
+    def objects(self, resource: Resource, namespace: str, selector: str) -> list[Object]:
+        return [each for each in self.there if resource is PODS and selected(each, selector)]
 
     def apply(self, resource: Resource, manifest: Object) -> Object:
         self.applied.append(manifest["metadata"]["name"])
@@ -53,8 +58,9 @@ def tasks(paper: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Task]
 
 
 def submission(notes: Notes, tasks: list[Task], most: int = 100, **rest: Any) -> Submission:
+    changes = rest.pop("changes", [])
     found = Submission(notes, "n", tasks, Room(most, rest.pop("gpus", None)), **rest)  # type: ignore[arg-type]
-    found.begin(rest.pop("changes", []))
+    found.begin(changes)
     return found
 
 
@@ -123,6 +129,47 @@ def test_jobs_of_an_earlier_run_go_on_and_those_that_failed_are_tried_again(
     found.take(Change(RAY_JOBS, failed.name, None))
     found.submit()
     assert failed.name in notes.applied
+
+
+def test_a_failure_heard_before_its_pods_still_says_what_they_say(
+    notes: Notes, tasks: list[Task]
+) -> None:
+    found = submission(notes, tasks)
+    found.submit()
+    for task in tasks[:2]:
+        labels = task.manifest()["metadata"]["labels"]
+        ended = {"name": "ray-worker", "state": {"terminated": {"reason": "OOMKilled"}}}
+        pod = {"metadata": {"name": f"{task.name}-w", "labels": labels}}
+        notes.there.append({**pod, "status": {"containerStatuses": [ended]}})
+    notes.there.pop()
+    found.take(told(tasks[0], "Failed", message="AppFailed"))
+    found.take(told(tasks[1], "Failed", message="AppFailed"))
+    killed, other = (each.job for each in found.states[:2])
+    assert killed.reason == (
+        f"{tasks[0].name}-w: it needed more memory than the profile has, and was killed "
+        "(OOMKilled) | AppFailed"
+    )
+    assert other.reason == "AppFailed"
+
+
+def test_a_job_that_was_ending_is_made_again_and_one_that_was_running_is_not(
+    notes: Notes, tasks: list[Task]
+) -> None:
+    ending, running = told(tasks[0], "Running"), told(tasks[1], "Running")
+    assert ending.value is not None
+    ending.value["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    found = submission(notes, tasks, changes=[ending, running])
+    found.submit()
+    notes.applied.clear()
+    for change in (
+        ending,
+        Change(RAY_JOBS, ending.name, None),
+        Change(RAY_JOBS, running.name, None),
+    ):
+        found.take(change)
+        found.submit()
+    assert notes.applied == [ending.name]
+    assert phases(found)[running.name] == "failed"
 
 
 def test_a_job_that_someone_deletes_has_failed(notes: Notes, tasks: list[Task]) -> None:

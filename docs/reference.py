@@ -16,8 +16,10 @@ from medsweep.cli import VERBS, parser_for
 from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.config import Closed, field_meanings
 from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
+from medsweep.errors import EXIT_CODES, MedSweepError
 from medsweep.finetune.metrics import LABELS as TRAINING_LABELS
 from medsweep.finetune.metrics import METRICS as TRAINING_METRICS
+from medsweep.hardware.own import OwnAcceleratorSpec, OwnProfileSpec
 from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
@@ -66,6 +68,8 @@ def config_page() -> str:
     sections: list[tuple[str, type[Closed]]] = [
         ("The sweep", SweepSpec),
         ("own_models[]", OwnModelSpec),
+        ("own_profiles[]", OwnProfileSpec),
+        ("own_profiles[].accelerator", OwnAcceleratorSpec),
         ("dataset", DatasetSpec),
         ("dataset.mix[]", MixSpec),
         ("dataset.columns", ColumnsSpec),
@@ -76,7 +80,7 @@ def config_page() -> str:
         ("load.points[]", LoadPointSpec),
         ("prices.PROFILE", PriceSpec),
         ("load.objectives", ObjectivesSpec),
-        ("A cluster's own file (`--cluster`)", ClusterSettings),
+        ("A cluster's file", ClusterSettings),
     ]
     parts = ["# Sweep file\n", "Unknown fields are faults; all faults are listed at once.\n"]
     for title, model in sections:
@@ -133,7 +137,40 @@ def metrics_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"cli": cli_page, "config": config_page, "results": results_page, "metrics": metrics_page}
+def exit_codes_page() -> str:
+    """Return the page of the exit codes: what each means, and the errors that end with it."""
+    parts = [
+        "# Exit codes\n",
+        "They do not change between versions. An error is printed to standard error in words, with",
+        "the page that tells more; its traceback is not.\n",
+    ]
+    for code, meaning in EXIT_CODES.items():
+        parts.append(f"## {code}\n\n{meaning[0].upper()}{meaning[1:]}.\n")
+        found = [each for each in _errors(MedSweepError) if each.exit_code == code]
+        parts += [f"- `{each.__name__}`: {_summary(each)}" for each in found]
+        parts += [""] * bool(found)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _errors(root: type[MedSweepError]) -> Iterator[type[MedSweepError]]:
+    """Yield the errors below a class."""
+    for child in root.__subclasses__():
+        if child.__module__ == root.__module__:
+            yield child
+            yield from _errors(child)
+
+
+def _summary(error: type[MedSweepError]) -> str:
+    return (error.__doc__ or "").splitlines()[0]
+
+
+PAGES = {
+    "cli": cli_page,
+    "config": config_page,
+    "results": results_page,
+    "metrics": metrics_page,
+    "exit-codes": exit_codes_page,
+}
 
 
 def _columns(columns: Iterable[Column]) -> str:

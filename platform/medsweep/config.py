@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -21,6 +21,7 @@ Location = tuple[str | int, ...]
 class Closed(BaseModel):
     """Base of every configuration model: unknown keys are faults, values cannot be changed."""
 
+    docs: ClassVar[str] = "reference/config.md"
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @model_validator(mode="before")
@@ -89,8 +90,17 @@ def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -
     except ValidationError as error:
         faults += [_fault(model, problem, data, lines) for problem in error.errors()]
     if faults:
-        raise ConfigError(str(path), faults)
+        raise ConfigError(str(path), faults, _page(model, faults))
     return config
+
+
+def _page(model: type[Closed], faults: Iterable[Fault]) -> str:
+    """Return the page of a configuration class, at the section that the first fault is in."""
+    for fault in faults:
+        section = re.split(r"[.\[]", fault.field)[0]
+        if _is_section(model.model_fields.get(section)):
+            return f"{model.docs.partition('#')[0]}#{section}"
+    return model.docs
 
 
 class _NotYaml(Exception):

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Sequence
 
 from medsweep import __version__
-from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
+from medsweep.cli.examples import epilog
+from medsweep.errors import EXIT_CODES, EXIT_DONE, Interrupted, MedSweepError
 
 VERBS = {
     "init": "write a commented sweep file to start from",
@@ -35,13 +36,7 @@ VERBS = {
     "datasets": "list the datasets; read one, count what is cleaned, show or export it",
 }
 
-EXIT_CODES = """exit codes:
-  0  done
-  1  some cells failed; their reasons are in the results, and the next run tries them again
-  2  wrong input; nothing was started
-  3  interrupted; the same command goes on from there
-  4  the machine will not do it: disk full, port in use, another run at work
-  5  compare found a regression beyond noise, or aa a difference where there is none"""
+CODES = "\n".join(["exit codes:", *(f"  {code}  {told}" for code, told in EXIT_CODES.items())])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,16 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except KeyboardInterrupt:
         stopped = Interrupted("interrupted: what was measured stays; run the same command to go on")
-        print(f"medsweep: {stopped}", file=sys.stderr)
-        return stopped.exit_code
+        return _said(stopped)
     except MedSweepError as error:
-        print(f"medsweep: {error}", file=sys.stderr)
-        return error.exit_code
+        return _said(error)
     except BrokenPipeError:
         # Whoever reads (`| head`) has enough; a second failure at shutdown would print a traceback.
         sys.stderr.close()
         return EXIT_DONE
     return code
+
+
+def _said(error: MedSweepError) -> int:
+    """Print an error with the page that tells more, and return its exit code."""
+    print(f"medsweep: {error}\nsee docs/{error.docs}", file=sys.stderr)
+    return error.exit_code
 
 
 def parser_for(*configured: str) -> argparse.ArgumentParser:
@@ -85,7 +84,7 @@ def parser_for(*configured: str) -> argparse.ArgumentParser:
         prog="medsweep",
         description="Fine-tune medical language models, serve the adapters, and measure every "
         "model on every hardware configuration.",
-        epilog=EXIT_CODES,
+        epilog=CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"medsweep {__version__}")
@@ -95,7 +94,7 @@ def parser_for(*configured: str) -> argparse.ArgumentParser:
             name,
             help=help_,
             description=help_[0].upper() + help_[1:] + ".",
-            epilog=EXIT_CODES,
+            epilog=f"{epilog(name)}\n\n{CODES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name in configured:

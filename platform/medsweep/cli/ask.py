@@ -14,15 +14,12 @@ if TYPE_CHECKING:
 
 ADAPTER = "asked"
 
-EXAMPLE = """example:
-  medsweep ask --adapter results/demo/adapters/MODEL-KEY "What are the symptoms of asthma?"
-
-The answer is a model's and no medical advice."""
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument(
+        "question", metavar="QUESTION", help="the answer is a model's and no medical advice"
+    )
     parser.add_argument(
         "--adapter", type=Path, required=True, metavar="DIR", help="an adapter's folder"
     )
@@ -32,7 +29,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-tokens", type=int, default=256, metavar="N", help="longest answer; default: 256"
     )
-    parser.epilog = f"{EXAMPLE}\n\n{parser.epilog}"
     parser.set_defaults(run=run)
 
 

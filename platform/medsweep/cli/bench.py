@@ -19,18 +19,12 @@ if TYPE_CHECKING:
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.spec import LoadPoint
 
-EXAMPLES = """examples:
-  medsweep bench http://127.0.0.1:8000/v1 --model m --concurrency 1,8,64
-  medsweep bench http://127.0.0.1:8000/v1 --model m --rate 2,5,10 --arrivals poisson --repeats 3
-  medsweep bench http://127.0.0.1:8000/v1 --model m --find-max --slo ttft_p95=0.5s"""
-
 # Concurrency that shows where --find-max may begin.
 _START_AT, _START_REQUESTS = 8, 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.epilog = f"{EXAMPLES}\n\n{parser.epilog}"
     parser.add_argument("url", metavar="URL", help="root of the API with its version")
     parser.add_argument("--model", required=True, metavar="NAME", help="as the server knows it")
     load = parser.add_mutually_exclusive_group()

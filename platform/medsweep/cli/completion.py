@@ -6,14 +6,10 @@ import argparse
 
 from medsweep.errors import EXIT_DONE
 
-EXAMPLE = """example:
-  medsweep completion bash > ~/.local/share/bash-completion/completions/medsweep"""
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("shell", choices=["bash", "zsh", "tcsh"])
-    parser.epilog = f"{EXAMPLE}\n\n{parser.epilog}"
     parser.set_defaults(run=run)
 
 

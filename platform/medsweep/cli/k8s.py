@@ -17,12 +17,6 @@ from medsweep.cli.cluster_options import (
 from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
-EXAMPLE = """examples:
-  medsweep k8s doctor
-  medsweep k8s render sweep.yaml | kubectl diff -f -
-  medsweep k8s submit sweep.yaml --cluster cluster.yaml
-  medsweep k8s status demo"""
-
 HEADINGS = {
     "job": "job",
     "phase": "phase",
@@ -34,7 +28,6 @@ HEADINGS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own verbs."""
-    parser.epilog = f"{EXAMPLE}\n\n{parser.epilog}"
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     def add(name: str, help_: str, run: object) -> argparse.ArgumentParser:

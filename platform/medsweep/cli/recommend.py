@@ -19,9 +19,6 @@ SHOWN = ("max-p95-ttft", "max-mean-e2e", "min-token-f1", "min-rouge-l", "max-usd
 LIMITS = """Any latency (ttft, tpot, itl, e2e, dispatch-delay) and statistic (mean, p50, p90, p95,
 p99) can be limited as --max-STATISTIC-LATENCY, any quality figure as --min-FIGURE."""
 
-EXAMPLE = """example:
-  medsweep recommend results/medlm-paper --max-p95-ttft 0.5s --min-token-f1 0.25 --rate 3"""
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -39,7 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rate", type=float, metavar="R", help="requests a second that must be answered"
     )
     add_json(parser)
-    parser.epilog = f"{EXAMPLE}\n\n{parser.epilog}"
     parser.set_defaults(run=run)
 
 

@@ -72,3 +72,6 @@ _add(2, A100, 4, 7.35, _A100_PRICE)
 _add(1, RTX_8000, 1, None, None)
 _add(1, RTX_8000, 2, None, None)
 _add(2, RTX_8000, 4, None, None)
+
+SHIPPED = tuple(PROFILES)
+"""Names of the nine; a sweep's own profiles come beside them."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsweep import __version__
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import PROFILES, SHIPPED
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
@@ -197,7 +197,8 @@ def _pairs(spec: SweepSpec) -> Iterator[tuple[str, str]]:
             pairs = list(PAPER_CELLS)
         elif cell == "all":
             models = spec.models or PAPER_MODELS
-            pairs = [(model, profile) for model in models for profile in PROFILES]
+            profiles = [*SHIPPED, *(own.name for own in spec.own_profiles)]
+            pairs = [(model, profile) for model in models for profile in profiles]
         else:
             model, _, profile = cell.partition("@")
             pairs = [(model, profile)]

@@ -11,6 +11,7 @@ from medsweep.config import Closed
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import UnknownName
 from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.own import OwnProfileSpec
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
@@ -200,8 +201,10 @@ class SweepSpec(Closed):
         name: folder of the results below `--out`.
         seed: of the split, of training, of arrivals, of the order of cells.
         own_models: models that the catalogue does not have; `cells` and `models` can name them.
+        own_profiles: hardware profiles that the catalogue does not have; `cells` can name them.
         stand_ins: run each model's tiny stand-in in its place (named `standin-...` everywhere).
-        cells: `paper` (Table 3's twelve), `all` (the full product), or a list that may mix these
+        cells: `paper` (Table 3's twelve), `all` (the full product of the nine profiles and
+            `own_profiles`), or a list that may mix these
             with `model@profile`; `model@host` is this machine, observed.
         models: models of `cells: all`; None takes the paper's five.
         dataset: what is learnt and asked.
@@ -217,6 +220,7 @@ class SweepSpec(Closed):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=40)
     seed: int = 0
     own_models: list[OwnModelSpec] = Field(default=[])
+    own_profiles: list[OwnProfileSpec] = Field(default=[])
     stand_ins: bool = False
     cells: list[str] = Field(min_length=1)
     models: list[str] | None = None
@@ -229,13 +233,13 @@ class SweepSpec(Closed):
     cells_together: int = Field(default=4, ge=1)
     keep_text: bool = False
 
-    @field_validator("own_models")
+    @field_validator("own_models", "own_profiles")
     @classmethod
-    def _file(cls, models: list[OwnModelSpec]) -> list[OwnModelSpec]:
+    def _file(cls, own: list[OwnModelSpec | OwnProfileSpec]) -> list[OwnModelSpec | OwnProfileSpec]:
         # Before `cells` is checked, which names them: fields are validated in their order.
-        for model in models:
-            model.file()
-        return models
+        for each in own:
+            each.file()
+        return own
 
     @field_validator("cells", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -49,6 +49,8 @@ class ClusterSettings(Closed):
             stored.
         ttl_s: a finished job's Ray cluster stays so long; a few scrapes, since it holds its GPUs.
     """
+
+    docs: ClassVar[str] = "reference/config.md#a-clusters-file"
 
     namespace: str = Field(default="medsweep", pattern=_NAME, max_length=63)
     image: str = Field(default="medsweep", min_length=1)

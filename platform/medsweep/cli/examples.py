@@ -1,0 +1,106 @@
+"""Examples of every verb for `--help`, and the page of the documentation that tells more.
+
+The tests parse each example with its verb's own parser, and look each page up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ADAPTER = "results/demo/adapters/NAME-KEY"
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "init": ("medsweep init mine.yaml",),
+    "validate": ("medsweep validate mine.yaml --set load.repeats=5",),
+    "plan": (
+        "medsweep plan jobs/sweeps/demo.yaml",
+        "medsweep plan mine.yaml --json",
+        "medsweep plan mine.yaml --parquet predicted.parquet",
+    ),
+    "run": (
+        "medsweep run jobs/sweeps/demo.yaml",
+        "medsweep run mine.yaml --out results --set load.repeats=5",
+        "medsweep run mine.yaml --on k8s --cluster cluster.yaml",
+    ),
+    "k8s": (
+        "medsweep k8s doctor",
+        "medsweep k8s render mine.yaml | kubectl diff -f -",
+        "medsweep k8s submit mine.yaml --cluster cluster.yaml",
+        "medsweep k8s status demo",
+    ),
+    "serve": (
+        f"medsweep serve --adapter asthma={ADAPTER}",
+        "medsweep serve --base smollm2-135m --port 8001",
+    ),
+    "ask": (f'medsweep ask --adapter {ADAPTER} "What are the symptoms of asthma?"',),
+    "finetune": (
+        "medsweep finetune mine.yaml",
+        "medsweep finetune mine.yaml --model distilgpt2 --no-ray",
+    ),
+    "search": ("medsweep search jobs/sweeps/small-search.yaml",),
+    "adapters": (
+        "medsweep adapters list results",
+        f"medsweep adapters verify {ADAPTER}",
+        f"medsweep adapters merge {ADAPTER} --out merged",
+    ),
+    "bench": (
+        "medsweep bench http://127.0.0.1:8000/v1 --model m --concurrency 1,8,64",
+        "medsweep bench http://127.0.0.1:8000/v1 --model m --rate 2,5,10 --arrivals poisson",
+        "medsweep bench http://127.0.0.1:8000/v1 --model m --find-max --slo ttft_p95=0.5s",
+    ),
+    "calibrate": ("medsweep calibrate --concurrency 1,64,256",),
+    "recommend": (
+        "medsweep recommend results/demo --max-mean-ttft 500ms --min-token-f1 0.25 --rate 3",
+        "medsweep recommend results/demo --max-usd-per-1k 2 --json",
+    ),
+    "compare": (
+        "medsweep compare results/main results/branch --tolerance 0.1 --quality-gate",
+        "medsweep compare results/demo",
+        "medsweep compare results/demo paper",
+    ),
+    "aa": ("medsweep aa mine.yaml --set cells=[distilgpt2@host]",),
+    "score": ("medsweep score predictions.jsonl",),
+    "report": ("medsweep report results/demo",),
+    "models": ("medsweep models --json",),
+    "hardware": ("medsweep hardware",),
+    "completion": (
+        "medsweep completion bash > ~/.local/share/bash-completion/completions/medsweep",
+    ),
+    "datasets": (
+        "medsweep datasets",
+        "medsweep datasets embedded --show 3 --template llama-3",
+        "medsweep datasets mine.yaml --export rows.parquet",
+    ),
+}
+
+GUIDES: Mapping[str, str] = {
+    "init": "quickstart.md#your-own-sweep",
+    "validate": "reference/config.md",
+    "plan": "prediction.md",
+    "run": "quickstart.md",
+    "k8s": "k8s-client.md",
+    "serve": "serving.md",
+    "ask": "tutorial.md#2-real-weights-still-without-a-gpu",
+    "finetune": "finetuning.md",
+    "search": "search.md",
+    "adapters": "adapters.md",
+    "bench": "bench.md",
+    "calibrate": "bench.md",
+    "recommend": "recommend.md",
+    "compare": "statistics.md",
+    "aa": "statistics.md#one-cell-under-two-names-medsweep-aa-sweep",
+    "score": "quality.md",
+    "report": "report.md",
+    "models": "models.md",
+    "hardware": "hardware.md",
+    "completion": "quickstart.md#shell-completion",
+    "datasets": "datasets.md",
+}
+
+
+def epilog(verb: str) -> str:
+    """Return what stands below a verb's options, before the exit codes."""
+    given = EXAMPLES[verb]
+    title = "example" if len(given) == 1 else "examples"
+    lines = [f"{title}:", *(f"  {each}" for each in given), "", f"more: docs/{GUIDES[verb]}"]
+    return "\n".join(lines)

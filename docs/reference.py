@@ -90,6 +90,9 @@ def config_page() -> str:
         for name, field in model.model_fields.items():
             default = "required" if field.is_required() else _default(field.default)
             kind = re.sub(r"medsweep\.[\w.]*\.", "", inspect.formatannotation(field.annotation))
+            kind = re.sub(r"Optional\[(.*)\]$", r"\1 | None", kind)
+            # What checks a value is no part of its type.
+            kind = re.sub(r"(?:typing\.)?Annotated\[(\w+), \w+\(.*?>\)\]", r"\1", kind)
             meaning = meanings[name]
             parts.append(f"| `{name}` | {_cell(kind)} | {default} | {_cell(meaning)} |")
         parts.append("")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medsweep.config import Closed
 from medsweep.datasets.spec import DatasetSpec
@@ -17,6 +17,34 @@ from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
 from medsweep.search.spec import SearchSpec
 from medsweep.serving.engines import ENGINES
+
+
+def _known_model(name: str) -> str:
+    if name not in MODELS:
+        raise ValueError(str(UnknownName("model", name, MODELS)))
+    return name
+
+
+def _known_profile(name: str) -> str:
+    if name != "host" and name not in PROFILES:
+        raise ValueError(str(UnknownName("hardware profile", name, [*PROFILES, "host"])))
+    return name
+
+
+def _known_cell(name: str) -> str:
+    if name not in ("paper", "all"):
+        model, at, profile = name.partition("@")
+        if not at:
+            raise ValueError(f"{name!r}: expected `paper`, `all` or `model@profile`")
+        _known_model(model)
+        _known_profile(profile)
+    return name
+
+
+# Checked one by one, so that each unknown name is a fault with a line of its own.
+ModelName = Annotated[str, AfterValidator(_known_model)]
+ProfileName = Annotated[str, AfterValidator(_known_profile)]
+CellName = Annotated[str, AfterValidator(_known_cell)]
 
 
 class FineTuneSpec(Closed):
@@ -69,12 +97,7 @@ class FineTuneSpec(Closed):
     checkpoint_steps: int = Field(default=50, ge=1)
     patience: int | None = Field(default=None, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
-    profile: str | None = None
-
-    @field_validator("profile")
-    @classmethod
-    def _known_profile(cls, name: str | None) -> str | None:
-        return name if name is None else known_profile(name)
+    profile: ProfileName | None = None
 
 
 class ServeSpec(Closed):
@@ -222,14 +245,14 @@ class SweepSpec(Closed):
     own_models: list[OwnModelSpec] = Field(default=[])
     own_profiles: list[OwnProfileSpec] = Field(default=[])
     stand_ins: bool = False
-    cells: list[str] = Field(min_length=1)
-    models: list[str] | None = None
+    cells: list[CellName] = Field(min_length=1)
+    models: list[ModelName] | None = None
     dataset: DatasetSpec = DatasetSpec()
     finetune: FineTuneSpec = FineTuneSpec()
     search: SearchSpec | None = None
     serve: ServeSpec = ServeSpec()
     load: LoadSpec
-    prices: dict[str, PriceSpec] = Field(default={})
+    prices: dict[ProfileName, PriceSpec] = Field(default={})
     cells_together: int = Field(default=4, ge=1)
     keep_text: bool = False
 
@@ -246,43 +269,7 @@ class SweepSpec(Closed):
     def _one_or_many(cls, cells: object) -> object:
         return [cells] if isinstance(cells, str) else cells
 
-    @field_validator("cells")
-    @classmethod
-    def _known_cells(cls, cells: list[str]) -> list[str]:
-        for cell in cells:
-            if cell not in ("paper", "all"):
-                model, at, profile = cell.partition("@")
-                if not at:
-                    raise ValueError(f"{cell!r}: expected `paper`, `all` or `model@profile`")
-                known_model(model)
-                known_profile(profile)
-        return cells
-
-    @field_validator("models")
-    @classmethod
-    def _known_models(cls, models: list[str] | None) -> list[str] | None:
-        return models if models is None else [known_model(name) for name in models]
-
-    @field_validator("prices")
-    @classmethod
-    def _priced_profiles(cls, prices: dict[str, PriceSpec]) -> dict[str, PriceSpec]:
-        return {known_profile(name): price for name, price in prices.items()}
-
     @property
     def texts_kept(self) -> bool:
         """Whether prompts and answers may be stored."""
         return self.keep_text or self.dataset.is_public
-
-
-def known_model(name: str) -> str:
-    """Return `name` if the catalogue has it; raise ValueError (which pydantic collects) if not."""
-    if name not in MODELS:
-        raise ValueError(str(UnknownName("model", name, MODELS)))
-    return name
-
-
-def known_profile(name: str) -> str:
-    """Return `name` if it is `host` or in the catalogue; raise ValueError if not."""
-    if name != "host" and name not in PROFILES:
-        raise ValueError(str(UnknownName("hardware profile", name, [*PROFILES, "host"])))
-    return name

@@ -47,7 +47,9 @@ def test_all_faults_are_listed_with_line_and_nearest_name(tmp_path: Path) -> Non
         load_config(SweepSpec, file)
     lines = {fault.field: fault for fault in caught.value.faults}
     assert lines["name"].line == 1
-    assert "did you mean 'distilgpt2'" in lines["cells"].problem
+    assert "did you mean 'distilgpt2'" in lines["cells[1]"].problem
+    assert "did you mean '1xv100-2cpu'" in lines["cells[2]"].problem
+    assert lines["cells[1]"].line == lines["cells[2]"].line == 2
     assert (lines["finetune.rnk"].line, lines["serve.engine"].line) == (4, 6)
     assert "did you mean 'rank'" in lines["finetune.rnk"].problem
     assert "did you mean 'generate'" in lines["serve.engine"].problem

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medsweep.report.tables import BoundRow, DecisionRow, RooflineRow
-from medsweep.report.view import Cell, View, headings, interval, number, quality, text
+from medsweep.report.tables import BoundRow, CostRow, DecisionRow, RooflineRow
+from medsweep.report.view import Cell, View, headings, interval, number, prose, quality, text
 
 NO_PRICE = "no price for this profile, or not the hardware that it is for"
 
@@ -47,6 +47,42 @@ def decision_view(table: Sequence[DecisionRow]) -> View:
     )
 
 
+def cost_view(table: Sequence[CostRow]) -> View:
+    """Return what answers cost."""
+    return View(
+        "Cost at the load point with most answers a second. Prices count for observed hardware "
+        "alone; a correct answer has a token F1 of at least 0.5",
+        headings(
+            "Model",
+            "Profile",
+            "Basis",
+            "Load point",
+            "USD per hour",
+            "Price from",
+            "Requests (1/s)",
+            "USD per 1,000 answers",
+            "USD per 1,000 correct answers",
+            "Energy per 1,000 answers (J)",
+        ),
+        tuple(
+            (
+                text(row.model),
+                text(row.profile),
+                text(row.basis),
+                text(row.load_point),
+                number(row.usd_per_hour, "no price for this profile"),
+                text(row.price, "no price for this profile"),
+                number(row.requests_per_s),
+                number(row.usd_per_1k, NO_PRICE),
+                number(row.usd_per_1k_correct, NO_PRICE),
+                number(row.energy_j_per_1k, "no sensor, or not the hardware that it is for"),
+            )
+            for row in table
+        ),
+        labels=2,
+    )
+
+
 def bound_view(table: Sequence[BoundRow]) -> View:
     """Return what bound each load point, with the figures that say so."""
     return View(
@@ -60,7 +96,7 @@ def bound_view(table: Sequence[BoundRow]) -> View:
                 text(row.basis),
                 text(row.bound),
                 Cell(f"{row.agreeing} of {row.repeats}", kind="number"),
-                text(row.evidence),
+                prose(row.evidence),
             )
             for row in table
         ),
@@ -80,7 +116,7 @@ def roofline_view(table: Sequence[RooflineRow]) -> View:
             "TPOT of the roofline (s)",
             "Factor",
             "Bound by, at best",
-            "Server without a model (s)",
+            "Likely reason",
         ),
         tuple(
             (
@@ -91,7 +127,7 @@ def roofline_view(table: Sequence[RooflineRow]) -> View:
                 number(row.predicted_tpot_s),
                 number(row.factor),
                 text(row.bound),
-                number(row.overhead_tpot_s),
+                prose(row.reason),
             )
             for row in table
         ),

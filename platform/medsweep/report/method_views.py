@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from medsweep.report.numbers import seconds
 from medsweep.report.tables import Failure, Method
-from medsweep.report.view import Cell, View, count, headings, text, texts
+from medsweep.report.view import Cell, View, count, headings, prose, text, texts
 
 
 def failures_view(table: Sequence[Failure]) -> View:
@@ -20,7 +20,7 @@ def failures_view(table: Sequence[Failure]) -> View:
                 text(row.profile),
                 Cell(row.status, kind=f"state {row.status}"),
                 text(row.load_point, "the whole cell"),
-                text(row.reason),
+                prose(row.reason or "not recorded"),
                 texts(
                     (f"{kind}: {number}" for kind, number in sorted(row.failed_by_kind.items())),
                     "none was sent, or none failed by itself",

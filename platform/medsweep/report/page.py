@@ -9,25 +9,30 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medsweep.report import decision_views, method_views, views
+from medsweep.report import decision_views, method_views, paper_views, training_view, views
 from medsweep.report.figures import (
     latency_by_configuration,
     matrix_figure,
     quality_by_epoch,
     save,
+    speed_by_load,
     tradeoff,
 )
+from medsweep.report.figures.style import GRID, INK, MUTED, WARNING
 from medsweep.report.numbers import share
 from medsweep.report.samples import samples
 from medsweep.report.source import Source, read_source
 from medsweep.report.tables import (
     base_against_tuned,
     bound_table,
+    cost_table,
     decision_table,
     failures,
     latency_table,
     matrix,
     method,
+    model_against_model,
+    paper_cells,
     paper_table_4,
     quality_table,
     roofline_table,
@@ -42,6 +47,16 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 REPORT = "report.html"
+
+# Colours of a picture that are the page's own there, light or dark.
+_THEMED = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "line",
+    WARNING: "mark",
+    "#ffffff": "ground",
+    "#000000": "ink",
+}
 
 
 def write_report(folder: Path) -> Path:
@@ -77,9 +92,13 @@ def _tables(source: Source) -> dict[str, View]:
         "latency": views.latency_view(latency_table(rows)),
         "bound": decision_views.bound_view(bound_table(rows)),
         "quality": views.quality_view(quality_table(rows)),
+        "models": views.models_view(model_against_model(rows, source.scores)),
         "paired": views.paired_view(base_against_tuned(rows, source.scores)),
         "roofline": decision_views.roofline_view(roofline_table(rows)),
-        "paper": views.paper_view(paper_table_4(rows)),
+        "cost": decision_views.cost_view(cost_table(rows)),
+        "training": training_view.training_view(source.training),
+        "paper_cells": paper_views.paper_cells_view(paper_cells(rows)),
+        "paper": paper_views.paper_view(paper_table_4(rows)),
         "failures": method_views.failures_view(failures(rows)),
         "cpus": method_views.cpus_view(found),
         "hosts": method_views.hosts_view(found),
@@ -94,11 +113,13 @@ def _pictures(source: Source, folder: Path) -> dict[str, str]:
     }
     if decisions := decision_table(source.rows):
         figures["tradeoff"] = tradeoff(decisions)
+        figures["load"] = speed_by_load(source.rows)
     if source.training:
         figures["training"] = quality_by_epoch(source.training)
     names = {
         "tradeoff": "quality-against-latency",
         "matrix": "matrix",
+        "load": "speed-against-load",
         "latency": "latency-by-configuration",
         "training": "quality-by-epoch",
     }
@@ -113,6 +134,8 @@ def _inline(svg: str, name: str) -> str:
     element = svg[svg.index("<svg") :]
     # Its style is in report.css: a style element would hold for the whole page.
     element = re.sub(r"<style.*?</style>", "", element, flags=re.DOTALL)
+    for colour, variable in _THEMED.items():
+        element = element.replace(f": {colour}", f": var(--{variable})")
     element = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', element)
     element = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', element)
     element = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", element)
@@ -122,7 +145,7 @@ def _inline(svg: str, name: str) -> str:
 def _render(source: Source, pictures: dict[str, str], tables: dict[str, View]) -> str:
     rows = source.rows
     states = matrix(rows)
-    script = _text("filter.js")
+    script = _text("page.js")
     return (
         _environment()
         .get_template("report.html.j2")
@@ -137,8 +160,8 @@ def _render(source: Source, pictures: dict[str, str], tables: dict[str, View]) -
             emulated_rows=sum(row["basis"] == "emulated" for row in rows),
             all_rows=len(rows),
             stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
-            models=sorted(distinct(rows, "model"), key=model_order),
-            profiles=sorted(distinct(rows, "profile"), key=profile_order),
+            model_names=sorted(distinct(rows, "model"), key=model_order),
+            profile_names=sorted(distinct(rows, "profile"), key=profile_order),
             take_away=take_away(rows, base_against_tuned(rows, source.scores)),
             pictures=pictures,
             **tables,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medsweep.metrics.entities import unsupported_entities
+from medsweep.metrics.entities import left_out, unsupported_entities
 from medsweep.report.tables.rows import (
     VARIANTS,
     Row,
@@ -29,6 +29,7 @@ class SampleAnswer:
         text: the answer.
         token_f1: its score against the reference; None where it was not graded.
         unsupported: names and numbers that neither the question nor the reference mentions.
+        left_out: names and numbers of the reference that the answer does not mention.
     """
 
     model: str
@@ -37,6 +38,7 @@ class SampleAnswer:
     text: str
     token_f1: float | None
     unsupported: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ def _answers(found: Sequence[Row]) -> tuple[SampleAnswer, ...]:
             answer["basis"],
             answer["answer"],
             answer["token_f1"],
-            tuple(unsupported_entities(answer["answer"], answer["question"], answer["reference"])),
+            *(
+                tuple(find(answer["answer"], answer["question"], answer["reference"]))
+                for find in (unsupported_entities, left_out)
+            ),
         )
         for answer in first
     )

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import InputError
 from medsweep.report.figures import Training
 from medsweep.report.tables.rows import Row, distinct, group_by, model_order
@@ -14,6 +17,7 @@ from medsweep.results.schema import QUALITIES
 from medsweep.results.store import read_json, read_rows
 
 BENCHMARK = "benchmark.parquet"
+SWEEP = "sweep.yaml"
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Source:
         sweep: its name.
         rows: of `benchmark.parquet`.
         scores: by cell key, the mean scores of each question, variant and load point.
-        answers: by cell key, the first answer to each question of each variant.
+        answers: by cell key, the first answer to each question of each variant; none where the
+            dataset is not known to be public.
         training: one record for each adapter that answered.
     """
 
@@ -61,9 +66,23 @@ def read_source(folder: Path) -> Source:
         sweep=sweeps[0] if sweeps else folder.resolve().name,
         rows=rows,
         scores={key: _scores(path) for key, path in responses.items()},
-        answers={key: _answers(path) for key, path in responses.items()},
+        answers={key: _answers(path) for key, path in responses.items()}
+        if _is_public(folder / SWEEP)
+        else {},
         training=_training(folder / "adapters", rows),
     )
+
+
+def _is_public(sweep: Path) -> bool:
+    """Return whether a sweep's dataset is public; without the sweep's file it is not known to be.
+
+    `keep_text` stores the texts of others too, for whoever has the folder; a report is passed on.
+    """
+    try:
+        given = yaml.safe_load(sweep.read_text(encoding="utf-8"))
+        return DatasetSpec.model_validate(given["dataset"]).is_public
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return False
 
 
 def _scores(path: Path) -> list[dict[str, Any]]:

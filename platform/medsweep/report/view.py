@@ -64,6 +64,11 @@ def text(value: object, why: str = "not recorded") -> Cell:
     return Cell(MISSING, title=why) if value in (None, "", ()) else Cell(str(value))
 
 
+def prose(value: str) -> Cell:
+    """Return a cell with a sentence, which wants room."""
+    return Cell(value, kind="prose")
+
+
 def texts(values: Iterable[object], why: str = "not recorded") -> Cell:
     """Return a cell with all values, joined by commas."""
     return text(", ".join(str(value) for value in values), why)

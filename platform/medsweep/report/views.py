@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medsweep.report.numbers import MISSING, bounds, seconds, share, signed, significant
+from medsweep.comparison.finding import Finding
+from medsweep.report.numbers import MISSING, bounds, seconds, share, signed
 from medsweep.report.tables import (
     LatencyRow,
     Matrix,
     MatrixCell,
     PairedRow,
-    PaperComparison,
-    PaperRow,
     QualityRow,
 )
-from medsweep.report.tables.paper_table import PAPER
 from medsweep.report.view import (
     Cell,
     Heading,
@@ -30,7 +28,7 @@ from medsweep.report.view import (
 from medsweep.results.schema import BENCHMARK, QUALITIES
 
 _MEANINGS = {column.name: column.meaning for column in BENCHMARK}
-_NAMES = {
+NAMES = {
     "exact_match": "Exact match",
     "ngram_match": "n-gram match",
     "bleu": "BLEU",
@@ -120,7 +118,7 @@ def quality_view(table: Sequence[QualityRow]) -> View:
         "adapter answers nearly the same in all of them",
         (
             *headings("Model", "Variant", "Basis", "Cells", "Questions"),
-            *(_column(name, column) for column, name in _NAMES.items()),
+            *(_column(name, column) for column, name in NAMES.items()),
             _column("Corpus BLEU", "corpus_bleu"),
         ),
         tuple(
@@ -143,7 +141,7 @@ def paired_view(table: Sequence[PairedRow]) -> View:
     """Return base against fine-tuned, one row per model and quality figure."""
     return View(
         "Fine-tuned minus base on the same questions: paired bootstrap over questions, the answers "
-        "of one question averaged first. The p values are not corrected for the number of rows",
+        "of one question averaged first. p values are corrected for their number (Holm)",
         headings(
             "Model",
             "Figure",
@@ -159,13 +157,13 @@ def paired_view(table: Sequence[PairedRow]) -> View:
         tuple(
             (
                 text(row.model),
-                text(_NAMES[row.figure]),
+                text(NAMES[row.figure]),
                 text(row.basis),
                 fraction(row.base),
                 fraction(row.tuned),
                 Cell(signed(row.difference.mean), kind="number"),
                 _bounds(row.difference.low, row.difference.high),
-                number(row.difference.p_value, "one question alone has no p value"),
+                number(row.p_adjusted, "one question, or none that changed, has no p value"),
                 Cell(f"{row.difference.changed} / {row.difference.pairs}", kind="number"),
                 text(row.verdict),
             )
@@ -175,62 +173,39 @@ def paired_view(table: Sequence[PairedRow]) -> View:
     )
 
 
-def _bounds(low: float | None, high: float | None) -> Cell:
-    shown = bounds(low, high, 3)
-    return Cell(shown or MISSING, title="" if shown else "too few questions", kind="number")
-
-
-def paper_view(table: PaperComparison) -> View:
-    """Return the paper's table 4 with ours below each of its rows."""
+def models_view(table: Sequence[Finding]) -> View:
+    """Return models against each other, one row a pair and figure."""
     return View(
-        "The paper's table 4, and our own figures under the name of the model that gave them",
+        "Models against each other on the same questions: token F1 by paired bootstrap, exact "
+        "match by McNemar's test. p values are corrected for their number (Holm)",
         headings(
-            "Model",
-            "Source",
-            "Exact match (%)",
-            "n-gram match (%)",
-            "BLEU, best answer",
-            "ROUGE, best answer",
-            "F1, best answer",
-            "Response time (s)",
+            "Models",
+            "Figure",
+            "First",
+            "Second",
+            "Difference",
+            "95 % interval",
+            "p value",
+            "Changed / questions",
+            "Verdict",
         ),
-        tuple(_paper_row(row) for row in table.rows),
-    )
-
-
-def _paper_row(row: PaperRow) -> tuple[Cell, ...]:
-    paper = row.source == PAPER
-    missing = "not in the paper" if paper else "not graded"
-    note = (
-        f"tiny stand-in with the architecture of {row.stands_in_for}" if row.stands_in_for else ""
-    )
-    low, high = row.response_low_s, row.response_high_s
-    time = number(low)
-    if low is not None and high is not None and low != high:
-        time = Cell(f"{significant(low)} to {significant(high)}", kind="number")
-    elif paper and low is not None:
-        time = Cell(f"{low:.2f}", kind="number")
-    return (
-        Cell(row.model, note=note),
-        text(row.source),
-        *(
-            Cell(MISSING, title=missing, kind="number")
-            if value is None
-            else Cell(_figure(value, row, percent=percent), kind="number")
-            for value, percent in (
-                (row.exact_match_percent, True),
-                (row.ngram_match_percent, True),
-                (row.bleu_max, False),
-                (row.rouge_max, False),
-                (row.f1_max, False),
+        tuple(
+            (
+                text(row.subject),
+                text(NAMES[row.figure]),
+                fraction(row.before),
+                fraction(row.after),
+                Cell(signed(row.after - row.before), kind="number"),
+                _bounds(row.low, row.high, "no interval for this test"),
+                number(row.p_adjusted, row.test),
+                Cell(f"{row.changed} / {row.pairs}", kind="number"),
+                text(row.verdict),
             )
+            for row in table
         ),
-        time,
     )
 
 
-def _figure(value: float, row: PaperRow, *, percent: bool) -> str:
-    """Return one of our figures, or one of the paper's with its own decimals."""
-    if row.source != PAPER:
-        return f"{value:.1f}" if percent else f"{value:.3f}"
-    return f"{value:g}" if percent or value != round(value, 2) else f"{value:.2f}"
+def _bounds(low: float | None, high: float | None, why: str = "too few questions") -> Cell:
+    shown = bounds(low, high, 3)
+    return Cell(shown or MISSING, title="" if shown else why, kind="number")

@@ -1,6 +1,6 @@
 import pytest
 
-from medsweep.metrics.entities import unsupported_entities
+from medsweep.metrics.entities import left_out, unsupported_entities
 
 QUESTION = "What are the treatments for Lyme disease?"
 REFERENCE = "Doxycycline for 14 days. Erythema goes in 1.5 weeks."
@@ -20,3 +20,9 @@ REFERENCE = "Doxycycline for 14 days. Erythema goes in 1.5 weeks."
 )
 def test_what_neither_text_mentions_is_found(answer: str, found: list[str]) -> None:
     assert unsupported_entities(answer, QUESTION, REFERENCE) == found
+
+
+def test_what_the_answer_leaves_out_of_the_reference_is_found() -> None:
+    assert left_out("Take doxycycline for 21 days.", QUESTION, REFERENCE) == ["14", "1.5"]
+    assert left_out("Lyme", QUESTION, "It is Lyme disease, says the NIH.") == ["NIH"]
+    assert left_out(REFERENCE, QUESTION, REFERENCE) == []

@@ -176,6 +176,7 @@ def epochs() -> list[Row]:
 
 def make_folder(folder: Path) -> Path:
     """Write a result folder, with an adapter that is being made and one without its record."""
+    (folder / "sweep.yaml").write_text("name: small\ndataset: {name: embedded}\n")
     write_rows(folder / "benchmark.parquet", BENCHMARK, make_rows())
     for key, found in make_responses().items():
         write_rows(folder / "cells" / key / "responses.parquet", RESPONSES, found)

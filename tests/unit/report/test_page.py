@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from medsweep.errors import InputError
 from medsweep.report.page import write_report
+from medsweep.report.source import read_source
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import write_rows
 
@@ -74,19 +76,16 @@ def html(reported: Path) -> str:
 def test_the_sections_come_in_order(html: str) -> None:
     assert Page(html).headings == [
         "small",
-        "What to take away",
-        "Which configuration",
-        "Matrix",
-        "Latency by configuration",
-        "What bound it",
-        "Quality",
-        "Base against fine-tuned",
-        "Against the roofline",
-        "Quality by epoch",
-        "The paper's table 4 beside ours",
+        "Which configuration should I take?",
+        "How good is each model?",
         "Sample answers",
-        "Failed and refused",
-        "How it was measured",
+        "How fast is each configuration?",
+        "What bound it?",
+        "What does it cost?",
+        "How did training go?",
+        "Where does it disagree with the paper and the roofline?",
+        "What failed or was refused?",
+        "How was it measured?",
     ]
 
 
@@ -118,7 +117,7 @@ def test_ids_are_unique_and_every_link_has_its_target(html: str) -> None:
 
 def test_tables_have_captions_and_scopes(html: str) -> None:
     page = Page(html)
-    assert page.tags.count("table") == page.tags.count("caption") == 9
+    assert page.tags.count("table") == page.tags.count("caption") == 12
     headings = [found for tag, found in page.attributes if tag == "th"]
     assert headings
     assert {found.get("scope") for found in headings} == {"col", "row"}
@@ -128,8 +127,8 @@ def test_the_banner_and_the_pictures_say_emulated(html: str) -> None:
     page = Page(html)
     assert "<b>3</b> cells ok, <b>1</b> failed, <b>1</b> refused" in html
     assert "Emulated: not measured on the named hardware." in html
-    assert page.tags.count("svg") == 4
-    assert len(re.findall(r"<text[^>]*>EMULATED: not measured", html)) == 4
+    assert page.tags.count("svg") == 5
+    assert len(re.findall(r"<text[^>]*>EMULATED: not measured", html)) == 5
 
 
 def test_texts_are_escaped(html: str, small: Any) -> None:
@@ -162,8 +161,8 @@ def test_a_stand_in_is_never_labelled_as_the_model(html: str) -> None:
         if row and row[0] in {"llama-3-8b", "distilgpt2"}:
             assert row[1] == "paper"
     ours = [row for row in rows if row[0].startswith("standin-llama-3-8btiny stand-in")]
-    assert [row[1] for row in ours] == ["emulated"]
-    takeaways = html.partition('<section id="take-away"')[2].partition("</section>")[0]
+    assert [row[1] for row in ours] == ["1xa100-1cpu", "emulated"]  # cell by cell, and Table 4
+    takeaways = html.partition('<section id="decision"')[2].partition("</ul>")[0]
     assert not re.search(r"(?<!standin-)(llama-3-8b|distilgpt2)", takeaways)
 
 
@@ -175,7 +174,7 @@ def test_the_paper_s_figures_stand_as_it_prints_them(html: str) -> None:
 
 
 def test_the_sentences_to_take_away_carry_figures_and_basis(html: str, small: Any) -> None:
-    found = html.partition('<section id="take-away"')[2].partition("</section>")[0]
+    found = html.partition('<section id="decision"')[2].partition("</ul>")[0]
     sentences = re.findall(r"<li>(.*?)</li>", found)
     assert sentences[0].startswith(f"Best token F1 (observed): {small.distil} (adapter), 0.300")
     assert f"Shortest mean end-to-end time at c1 (emulated): {small.distil} on 1xv100-1cpu" in found
@@ -194,6 +193,7 @@ def test_figures_are_written_and_a_second_report_is_the_same(reported: Path, htm
     names = {path.name for path in (reported / "figures").iterdir()}
     figures = (
         "matrix", "latency-by-configuration", "quality-by-epoch", "quality-against-latency",
+        "speed-against-load",
     )  # fmt: skip
     assert names == {f"{name}.{ending}" for name in figures for ending in ("svg", "png")}
     assert write_report(reported).read_text(encoding="utf-8") == html
@@ -228,6 +228,27 @@ def test_answers_whose_texts_are_not_kept_are_not_shown(
     html = write_report(folder).read_text(encoding="utf-8")
     assert "No texts of answers are kept" in html
     assert "token F1 is higher after fine-tuning" in html
+
+
+def test_a_dataset_that_is_not_known_to_be_public_is_not_shown(folder: Path) -> None:
+    for sweep in ("name: small\ndataset: {name: local, path: private.csv}\n", "name: small\n", "["):
+        (folder / "sweep.yaml").write_text(sweep)
+        assert read_source(folder).answers == {}
+    (folder / "sweep.yaml").unlink()
+    assert read_source(folder).answers == {}
+    assert read_source(folder).scores
+
+
+def test_every_mark_of_a_chart_tells_its_value(html: str, small: Any) -> None:
+    tips = re.findall(r'<g class="tip"><title>([^<]*)</title>', html)
+    assert len(tips) > 40
+    assert (
+        f"{small.distil} on host (observed), c1: 0.100 s [0.0900 to 0.120] over 1 repeats" in tips
+    )
+    assert f"{small.distil} on host (observed), c1: 200 tokens/s" in tips
+    assert f"{small.llama}, epoch 2: Token F1 0.200" in tips
+    assert any(tip.endswith(f"failed, {escape(small.failure)}") for tip in tips)
+    assert any(tip.endswith("a best trade-off") for tip in tips)
 
 
 def test_a_folder_without_a_benchmark_says_what_to_do(tmp_path: Path) -> None:

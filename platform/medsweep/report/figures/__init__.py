@@ -2,6 +2,7 @@
 
 from medsweep.report.figures.grid import matrix_figure
 from medsweep.report.figures.latency import latency_by_configuration
+from medsweep.report.figures.load import speed_by_load
 from medsweep.report.figures.style import save
 from medsweep.report.figures.tradeoff import tradeoff
 from medsweep.report.figures.training import Training, quality_by_epoch
@@ -12,5 +13,6 @@ __all__ = [
     "matrix_figure",
     "quality_by_epoch",
     "save",
+    "speed_by_load",
     "tradeoff",
 ]

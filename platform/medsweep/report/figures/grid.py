@@ -13,9 +13,10 @@ from medsweep.report.figures.style import (
     label_width_in,
     new_figure,
     style,
+    tip,
     with_basis,
 )
-from medsweep.report.numbers import significant
+from medsweep.report.numbers import seconds, share, significant
 from medsweep.report.tables.grid import NOT_IN_SWEEP, Matrix, MatrixCell, matrix
 from medsweep.report.tables.rows import Row
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS_UPRIGHT = 8
+
+# Letters on a ground of their own: the page must not turn these with its theme.
+_DARK, _LIGHT = "#1a1f24", "#fdfdfd"
 
 
 def matrix_figure(rows: Sequence[Row]) -> Figure:
@@ -90,16 +94,17 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
             red, green, blue, _ = mpl.colormaps["cividis"](scale(cell.output_tokens_per_s))
             face = mpl.colors.to_hex((red, green, blue))
             # Rec. 709 luma decides between dark and light letters.
-            ink = INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
+            ink = _DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else _LIGHT
         else:
             ink = INK
     elif cell.state == "failed":
         edge, hatch, ink = WARNING, "xx", WARNING
     elif cell.state == "refused":
-        face, hatch, ink = "#eceff2", "//", INK
-    axes.add_patch(
+        face, hatch, ink = "#eceff2", "//", _DARK
+    patch = axes.add_patch(
         Rectangle((left + 0.03, top + 0.05), 0.94, 0.9, facecolor=face, edgecolor=edge, hatch=hatch)
     )
+    tip(patch, _tip(cell))
     # A plain ground keeps the word legible on hatching.
     ground = {"facecolor": face, "edgecolor": "none", "pad": 2.0} if hatch else None
     axes.text(
@@ -111,6 +116,16 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
         color=ink,
         size=8 if cell.state == NOT_IN_SWEEP else 9,
         bbox=ground,
+    )
+
+
+def _tip(cell: MatrixCell) -> str:
+    said = f"{cell.model} on {cell.profile}: {cell.state}"
+    if cell.state != "ok":
+        return f"{said}, {cell.reason}" if cell.reason else said
+    return (
+        f"{said} ({cell.basis}), token F1 {share(cell.token_f1)}, TTFT {seconds(cell.ttft_s)} "
+        f"at {cell.load_point}"
     )
 
 

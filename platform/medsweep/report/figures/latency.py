@@ -16,9 +16,10 @@ from medsweep.report.figures.style import (
     label_width_in,
     new_figure,
     style,
+    tip,
     with_basis,
 )
-from medsweep.report.numbers import MISSING, significant
+from medsweep.report.numbers import MISSING, bounds, seconds, significant
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.rows import Row, headline_rows, load_points
 
@@ -97,7 +98,13 @@ def _panel(
             axes.annotate(MISSING, (0, height), (4, 0), textcoords="offset points", va="center")
             continue
         colour = PALETTE[models.index(line.model) % len(PALETTE)]
-        reach = max(reach, _bar(axes, height, row.e2e, colour, solid=row.basis == "observed"))
+        ends = bounds(row.e2e.low, row.e2e.high)
+        said = (
+            f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds(row.e2e.mean)}"
+            f"{f' [{ends}]' if ends else ''} over {row.repeats} repeats"
+        )
+        solid = row.basis == "observed"
+        reach = max(reach, _bar(axes, height, row.e2e, colour, solid=solid, said=said))
     axes.set_title(f"Load point {point}")
     axes.set_xlabel("end-to-end time, mean over repeats (s)")
     axes.set_xlim(0, 1.28 * reach or 1)
@@ -114,10 +121,10 @@ def _label(axes: Axes, lines: Sequence[_Line], *, named: bool) -> None:
             label.set_fontweight("bold")
 
 
-def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool) -> float:
+def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool, said: str) -> float:
     """Draw one bar with its interval and figure; return how far it reaches, in seconds."""
     mean, low, high = time.mean, time.low, time.high
-    axes.barh(
+    [bar] = axes.barh(
         height,
         mean,
         height=0.66,
@@ -125,6 +132,7 @@ def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool) -
         edgecolor=colour,
         hatch=None if solid else "/////",
     )
+    tip(bar, said)
     end = mean
     if low is not None and high is not None:
         ends = [max(0.0, low), high]

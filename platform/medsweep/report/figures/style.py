@@ -13,6 +13,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.results.store import write_text
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -29,7 +30,11 @@ OBSERVED = "Observed: measured on the named hardware"
 
 # Line art hardly gets smaller with more effort, which takes longer than drawing it.
 _PNG = {"compress_level": 2}
-_HEAD_IN, _RIGHT_IN = 0.72, 0.15
+_HEAD_IN = 0.72
+
+# What marks a group of the SVG whose id is its tip.
+_TIP = "tip: "
+_TIP_SIZE = 110
 _SETTINGS: Any = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -97,6 +102,7 @@ def add_panels(
     across: int,
     *,
     left_in: float,
+    right_in: float = 0.15,
     above_in: float = 0.35,
     below_in: float = 0.5,
     gap_in: float = 0.25,
@@ -111,12 +117,13 @@ def add_panels(
         down: rows of panels.
         across: panels in a row.
         left_in: room for the labels at the left, in inches.
+        right_in: room at the right.
         above_in: room above each row of panels.
         below_in: room below each row.
         gap_in: room between two panels of a row.
     """
     width, height = figure.get_size_inches()
-    panel_width = (width - left_in - _RIGHT_IN - gap_in * (across - 1)) / across
+    panel_width = (width - left_in - right_in - gap_in * (across - 1)) / across
     panel_height = (height - _HEAD_IN - down * (above_in + below_in)) / down
     return list(
         figure.subplots(
@@ -125,7 +132,7 @@ def add_panels(
             squeeze=False,
             gridspec_kw={
                 "left": left_in / width,
-                "right": 1 - _RIGHT_IN / width,
+                "right": 1 - right_in / width,
                 "top": 1 - (_HEAD_IN + above_in) / height,
                 "bottom": below_in / height,
                 "wspace": gap_in / panel_width,
@@ -144,6 +151,21 @@ def with_basis(name: str, bases: Iterable[str | None]) -> str:
     """Return a tick label: the name with each basis, such as "1xv100-1cpu (emulated)"."""
     found = ", ".join(dict.fromkeys(basis for basis in bases if basis))
     return f"{name} ({found})" if found else name
+
+
+def tip(artist: Artist, text: str) -> None:
+    """Give a mark a text that is shown where it is pointed at.
+
+    Args:
+        artist: a mark that stands for one value.
+        text: the value in words.
+    """
+    artist.set_gid(f"{_TIP}{text}")
+
+
+def tip_at(axes: Axes, point: tuple[float, float], text: str) -> None:
+    """Put a tip over a point of a line, on ground that is wide enough to be hit."""
+    tip(axes.scatter([point[0]], [point[1]], s=_TIP_SIZE, alpha=0, linewidths=0), text)
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
@@ -169,6 +191,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
         figure.savefig(picture, format="png", dpi=150, metadata={"Software": None}, pil_kwargs=_PNG)
     # Widths were measured with DejaVu Sans, which is wide: any other sans-serif fits as well.
     text = re.sub(r"'DejaVu Sans'(, sans-serif)*", "sans-serif", drawn.getvalue())
+    text = re.sub(rf'<g id="{_TIP}([^"]*)">', r'<g class="tip"><title>\1</title>', text)
     write_text(folder / f"{name}.svg", text)
     _write_bytes(folder / f"{name}.png", picture.getvalue())
     return text

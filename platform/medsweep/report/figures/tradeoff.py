@@ -13,7 +13,9 @@ from medsweep.report.figures.style import (
     add_panels,
     new_figure,
     style,
+    tip_at,
 )
+from medsweep.report.numbers import seconds, share, significant
 from medsweep.report.tables.decision import DecisionRow
 from medsweep.report.tables.rows import BASES
 
@@ -62,6 +64,9 @@ def _panel(axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str]) -> No
                 s=46,
                 label=model,
             )
+    for row in rows:
+        if row.e2e and row.token_f1:
+            tip_at(axes, (row.e2e.mean, row.token_f1.mean), _tip(row))
     front = sorted(
         (row.e2e.mean, row.token_f1.mean, row.profile)
         for row in rows
@@ -72,6 +77,16 @@ def _panel(axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str]) -> No
         axes.annotate(profile, (x, y), (5, 6), textcoords="offset points", size=8, color=INK)
     axes.set_xlabel("mean end-to-end time at the lightest load point (s)")
     axes.set_ylabel("token F1, mean")
-    axes.set_xlim(left=0)
-    axes.margins(x=0.2, y=0.25)
+    # Room for the names at the right of the marks.
+    axes.set_xlim(0, 1.35 * max((row.e2e.mean for row in rows if row.e2e), default=1.0))
+    axes.margins(y=0.25)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=8)
+
+
+def _tip(row: DecisionRow) -> str:
+    said = f"{row.model} on {row.profile} ({row.basis})"
+    if row.token_f1 and row.e2e:
+        said += f": token F1 {share(row.token_f1.mean)}, end-to-end {seconds(row.e2e.mean)}"
+    if row.usd_per_1k is not None:
+        said += f", USD {significant(row.usd_per_1k)} per 1,000 answers"
+    return said + (", a best trade-off" if row.on_front else "")

@@ -12,6 +12,7 @@ from medsweep.report.figures.style import (
     add_panels,
     new_figure,
     style,
+    tip_at,
     with_basis,
 )
 from medsweep.report.tables.rows import Row
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANELS = {
+_WORDS = {
     "corpus_bleu": "BLEU over all answers",
     "rouge_l": "ROUGE-L",
     "ngram_match": "n-gram match",
@@ -58,7 +59,7 @@ def quality_by_epoch(training: Sequence[Training]) -> Figure:
             5.4,
         )
         panels = add_panels(figure, 2, 3, left_in=0.5, gap_in=0.55)
-        for panel, (name, title) in zip(panels, _PANELS.items(), strict=False):
+        for panel, (name, title) in zip(panels, _WORDS.items(), strict=False):
             for place, record in enumerate(training):
                 _line(panel, place, record, name)
             panel.set_title(title)
@@ -89,6 +90,13 @@ def _line(axes: Axes, place: int, record: Training, name: str, *, dashed: bool =
         markerfacecolor="white" if dashed else colour,
         label=with_basis(record.model, record.bases),
     )
+    for row in rows:
+        words = "training loss" if dashed else _WORDS.get(name, "held-out loss")
+        tip_at(
+            axes,
+            (row["epoch"], row[name]),
+            f"{record.model}, epoch {row['epoch']}: {words} {row[name]:.3f}",
+        )
     bounds = [row for row in rows if row.get(f"{name}_low") is not None]
     if bounds:
         axes.fill_between(

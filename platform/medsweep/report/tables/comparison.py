@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from medsweep.metrics.significance import ALPHA, holm
 from medsweep.metrics.statistics import PairedDifference, paired_bootstrap
 from medsweep.report.tables.rows import (
     Row,
@@ -32,6 +33,7 @@ class PairedRow:
         base: mean over questions of the base model.
         tuned: mean over the same questions of the fine-tuned model.
         difference: tuned minus base, over questions.
+        p_adjusted: its p-value after Holm's correction over all rows; None with one question.
     """
 
     model: str
@@ -41,16 +43,14 @@ class PairedRow:
     base: float
     tuned: float
     difference: PairedDifference
+    p_adjusted: float | None = None
 
     @property
     def verdict(self) -> str:
-        """What the interval allows to be said: higher, lower or "no clear difference"."""
-        low, high = self.difference.low, self.difference.high
-        if low is not None and low > 0:
-            return "higher"
-        if high is not None and high < 0:
-            return "lower"
-        return "no clear difference"
+        """What may be said: higher, lower or "no clear difference"."""
+        if self.p_adjusted is None or self.p_adjusted > ALPHA:
+            return "no clear difference"
+        return "higher" if self.difference.mean > 0 else "lower"
 
 
 def base_against_tuned(
@@ -96,7 +96,14 @@ def base_against_tuned(
                     difference=paired_bootstrap(before, after, seed=SEED),
                 )
             )
-    return table
+    return _corrected(table)
+
+
+def _corrected(table: Sequence[PairedRow]) -> list[PairedRow]:
+    # A figure that is the same in every pair could only have a p-value of 1, and would cost power.
+    tested = [row for row in table if row.difference.changed and row.difference.p_value is not None]
+    adjusted = iter(holm([row.difference.p_value or 0.0 for row in tested]))
+    return [replace(row, p_adjusted=next(adjusted)) if row in tested else row for row in table]
 
 
 def _comparable(answers: Sequence[Row]) -> list[Row]:

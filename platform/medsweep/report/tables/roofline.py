@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ class RooflineRow:
         predicted_tpot_s: by the roofline, in seconds.
         overhead_tpot_s: of a null model behind the same server; None where not measured.
         bound: what the roofline says takes longest.
+        measured_bound: what the sensors say bound most repeats; None without sensors.
     """
 
     model: str
@@ -27,11 +29,28 @@ class RooflineRow:
     predicted_tpot_s: float
     overhead_tpot_s: float | None
     bound: str
+    measured_bound: str | None
 
     @property
     def factor(self) -> float:
         """How many times longer than the roofline allows."""
         return self.tpot_s / self.predicted_tpot_s
+
+    @property
+    def reason(self) -> str:
+        """Why the two differ, as far as our own figures say."""
+        said = []
+        if self.factor < 1:
+            said.append(
+                "faster than the bound: the roofline's figures of this machine were measured while "
+                "it was busier, or what is read again stays in the cache"
+            )
+        if self.overhead_tpot_s is not None:
+            share = self.overhead_tpot_s / self.tpot_s
+            said.append(f"{share:.0%} of the time is the server's own")
+        if self.measured_bound is not None:
+            said.append(f"the sensors say: {self.measured_bound}")
+        return "; ".join(said) or "no sensors and no null model: not known"
 
 
 def roofline_table(rows: Sequence[Row]) -> list[RooflineRow]:
@@ -58,6 +77,11 @@ def roofline_table(rows: Sequence[Row]) -> list[RooflineRow]:
                         predicted,
                         mean(group, "overhead_tpot_s"),
                         str(first(group, "predicted_bound")),
+                        _most_often([row["bound"] for row in group if row.get("bound")]),
                     )
                 )
     return table
+
+
+def _most_often(values: Sequence[str]) -> str | None:
+    return Counter(values).most_common(1)[0][0] if values else None

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medsweep.cli.compare_paper import PAPER, compare_paper
 from medsweep.cli.options import add_json, show
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE
 
@@ -26,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="B",
-        help="those to hold against A; without it the profiles and models of A are held "
-        "against each other",
+        help="those to hold against A; `paper` for the paper's own tables; without it the profiles "
+        "and models of A are held against each other",
     )
     parser.add_argument(
         "--tolerance",
@@ -54,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.comparison.results import read_results
     from medsweep.comparison.sets import compare_sets, compare_within
 
+    if options.after == Path(PAPER) and not options.after.exists():
+        compare_paper(options.before, as_json=options.json)
+        return EXIT_DONE
     before = read_results(options.before)
     if options.after is None:
         found = compare_within(before, options.reference)

@@ -62,6 +62,9 @@ TABLE_4 = (
     PaperResult("distilgpt2", 46.92, 0.25, 0.21, 0.62, 7.03),
 )
 
+COUNTS_NGRAMS = ("llama-3-8b", "gemma-1.1-7b", "distilgpt2")
+"""Models whose "exact match" the paper's text explains as n-grams that match (about figure 3)."""
+
 RESPONSE_TIME_RANGES = (
     ResponseTimeRange("RTX 8000 with 4 CPUs, the lowest", None, "2xrtx8000-4cpu", 9.0, 11.0),
     ResponseTimeRange("DistilGPT2 on all hardware, the longest", "distilgpt2", None, 15.0, 25.0),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from medsweep.report.numbers import MISSING, significant
 from medsweep.report.paper import ResponseTimeRange
-from medsweep.report.tables import PaperCell, PaperComparison, PaperRow
+from medsweep.report.tables import PaperCell, PaperComparison, PaperFigure, PaperRow
 from medsweep.report.tables.paper_table import PAPER
 from medsweep.report.view import Cell, View, headings, interval, number, prose, text, texts
 
@@ -44,6 +44,25 @@ def paper_cells_view(table: Sequence[PaperCell]) -> View:
             for row in table
         ),
         labels=2,
+    )
+
+
+def paper_figures_view(table: Sequence[PaperFigure]) -> View:
+    """Return every figure of Table 4 beside ours, with why the two need not agree."""
+    return View(
+        "Figure by figure: ours, the paper's Table 4, and why the two need not agree",
+        headings("Model", "Basis", "Figure", "Ours", "Paper", "Why they need not agree"),
+        tuple(
+            (
+                Cell(row.model, note=_stand_in(row.stands_in_for)),
+                text(row.basis),
+                text(row.figure),
+                number(row.ours),
+                Cell(f"{row.paper:g}", kind="number"),
+                prose(row.why),
+            )
+            for row in table
+        ),
     )
 
 

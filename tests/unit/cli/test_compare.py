@@ -99,3 +99,26 @@ def test_better_hardware_that_is_not_faster_is_explained(
     assert "not faster: m c2: 1xa100-4cpu beside 1xa100-2cpu: +0.0% tokens/s; both were" in said
     assert main(["compare", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["not_faster"][0]["more"] == "1xa100-4cpu"
+
+
+def test_the_paper_s_tables_are_a_result_set_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], usual: str
+) -> None:
+    rows = [
+        row(model="standin-llama-3-8b", stands_in_for="llama-3-8b", profile="1xa100-1cpu",
+            basis="emulated", e2e_mean_s=0.5, ngram_match=0.25, rouge_l=0.2, rouge_l_max=0.6)
+    ]  # fmt: skip
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)
+    assert main(["compare", str(tmp_path), "paper"]) == 0
+    said = capsys.readouterr().out
+    assert "n-gram match (%)" in said
+    assert "81.34" in said
+    assert "standin-llama-3-8b@1xa100-1cpu: a stand-in is many times smaller" in said
+    assert "known inconsistencies of the paper:\n  1. " in said
+    assert main(["compare", str(tmp_path), "paper", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["cells"][0]["factor"] == pytest.approx(63.66 / 0.5)
+    assert len(found["figures"]) == 5
+    assert len(found["inconsistencies"]) == 10
+    assert main(["compare", usual, "paper"]) == 2
+    assert "no measured cell of a model that the paper has: llama-2-7b" in capsys.readouterr().err

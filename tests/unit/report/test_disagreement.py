@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from medsweep.report.tables import cost_table, model_against_model, paper_cells, roofline_table
+from medsweep.report.tables import (
+    cost_table,
+    model_against_model,
+    paper_cells,
+    paper_figures,
+    roofline_table,
+)
 
 Rows = list[dict[str, Any]]
 
@@ -88,3 +94,24 @@ def test_the_roofline_s_reason_is_what_was_measured(rows: Rows) -> None:
     assert roofline_table(rows)[0].reason.startswith("faster than the bound")
     rows[5] |= {"predicted_tpot_s": 0.0005, "bound": None, "overhead_tpot_s": None}
     assert roofline_table(rows)[0].reason == "no sensors and no null model: not known"
+
+
+def test_each_figure_of_table_4_stands_beside_the_one_that_means_the_same(
+    rows: Rows, small: Any
+) -> None:
+    found = [each for each in paper_figures(rows) if each.model == small.llama]
+    assert [(each.figure, each.paper) for each in found] == [
+        ("n-gram match (%)", 81.34),
+        ("BLEU, best answer", 0.58),
+        ("ROUGE, best answer", 0.54),
+        ("F1, best answer", 0.73),
+        ("response time (s), shortest of our cells", 63.66),
+    ]
+    assert [each.ours for each in found] == pytest.approx([15.0, 0.5, 0.65, 0.7, 0.5])
+    assert "counts n-grams" in found[0].why
+    assert {each.model for each in paper_figures(rows)} == {small.llama, small.distil}
+    for row in rows:
+        row["stands_in_for"] = "mistral-7b" if row["model"] == small.llama else None
+    mistral = {each.figure: each for each in paper_figures(rows) if each.model == small.llama}
+    assert mistral["exact match (%)"].ours == pytest.approx(10.0)
+    assert mistral["ROUGE, best answer"].why.startswith("1.00 is one answer")

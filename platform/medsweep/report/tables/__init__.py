@@ -9,6 +9,7 @@ from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.models import model_against_model
 from medsweep.report.tables.outcome import Failure, failures
 from medsweep.report.tables.paper_cells import PaperCell, paper_cells
+from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
 from medsweep.report.tables.paper_table import PaperComparison, PaperRow, paper_table_4
 from medsweep.report.tables.provenance import CpuRow, Host, Method, method
 from medsweep.report.tables.quality import QualityFigure, QualityRow, quality_table
@@ -28,6 +29,7 @@ __all__ = [
     "PairedRow",
     "PaperCell",
     "PaperComparison",
+    "PaperFigure",
     "PaperRow",
     "QualityFigure",
     "QualityRow",
@@ -42,6 +44,7 @@ __all__ = [
     "method",
     "model_against_model",
     "paper_cells",
+    "paper_figures",
     "paper_table_4",
     "quality_table",
     "roofline_table",

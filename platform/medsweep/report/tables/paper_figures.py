@@ -1,0 +1,93 @@
+"""The paper's Table 4 and ours figure by figure, each with why the two need not agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from medsweep.report.paper import COUNTS_NGRAMS
+from medsweep.report.tables.paper_table import PAPER, PaperRow, paper_table_4
+from medsweep.report.tables.rows import Row
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """One figure of one model, ours and the paper's.
+
+    Attributes:
+        model, basis: whose of ours.
+        stands_in_for: the model whose architecture a stand-in has; None for a real model.
+        figure: what is held against each other, with its unit.
+        ours: our figure; None where it was not measured.
+        paper: the paper's.
+        why: what keeps the two from being the same thing.
+    """
+
+    model: str
+    basis: str
+    stands_in_for: str | None
+    figure: str
+    ours: float | None
+    paper: float
+    why: str
+
+
+def paper_figures(rows: Sequence[Row]) -> list[PaperFigure]:
+    """Return the figures of our models that the paper has, in its order.
+
+    Args:
+        rows: of `benchmark.parquet`.
+    """
+    found: list[PaperFigure] = []
+    paper: PaperRow | None = None
+    for row in paper_table_4(rows).rows:
+        if row.source == PAPER:
+            paper = row
+        elif paper is not None and paper.model in (row.model, row.stands_in_for):
+            found += _pairs(row, paper)
+    return found
+
+
+def _pairs(ours: PaperRow, paper: PaperRow) -> Iterator[PaperFigure]:
+    ngrams = paper.model in COUNTS_NGRAMS
+    columns = (
+        (
+            "n-gram match (%)" if ngrams else "exact match (%)",
+            ours.ngram_match_percent if ngrams else ours.exact_match_percent,
+            paper.exact_match_percent,
+            "headed exact match, but the paper's text says that accuracy counts n-grams"
+            if ngrams
+            else "counts whole answers, as its size suggests; for other models the column does not",
+        ),
+        (
+            "BLEU, best answer",
+            ours.bleu_max,
+            paper.bleu_max,
+            "a maximum grows with the number of questions; the paper's BLEU has no settings",
+        ),
+        (
+            "ROUGE, best answer",
+            ours.rouge_max,
+            paper.rouge_max,
+            "1.00 is one answer equal to its reference"
+            if paper.rouge_max == 1
+            else "which ROUGE the paper does not say; ours is ROUGE-L",
+        ),
+        (
+            "F1, best answer",
+            ours.f1_max,
+            paper.f1_max,
+            "an exact match makes the highest F1 equal to 1; the paper gives both and is below 1",
+        ),
+        (
+            "response time (s), shortest of our cells",
+            ours.response_low_s,
+            paper.response_low_s,
+            "hardware, load and length of the answers are not in the paper",
+        ),
+    )
+    for figure, mine, papers, why in columns:
+        if papers is not None:
+            yield PaperFigure(
+                ours.model, ours.source, ours.stands_in_for, figure, mine, papers, why
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,36 @@ def _folder(text: str) -> Path:
 
 def seconds(text: str) -> float:
     """Return a time such as `0.5s`, `500ms` or `0.5` in seconds, for argparse."""
-    for unit, factor in (("ms", 1e-3), ("s", 1.0)):
+    number, factor = text, 1.0
+    for unit, its_factor in (("ms", 1e-3), ("s", 1.0)):
         if text.endswith(unit):
-            return float(text.removesuffix(unit)) * factor
-    return float(text)
+            number, factor = text.removesuffix(unit), its_factor
+            break
+    return positive(number, f"{text!r} is not a time above 0 such as 0.5s or 500ms") * factor
+
+
+def positive(text: str, complaint: str | None = None) -> float:
+    """Return a number above 0, for argparse.
+
+    Args:
+        text: the number.
+        complaint: what to say of anything else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(complaint or f"{text!r} is not a number above 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Return a number from 0 to 1, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value

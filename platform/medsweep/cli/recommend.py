@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.options import add_json, seconds, show
+from medsweep.cli.options import add_json, fraction, positive, seconds, show
 from medsweep.decide.limits import limit_options, make_limits
 from medsweep.errors import EXIT_DONE
 
@@ -28,12 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         is_time = column.endswith("_s")
         limits.add_argument(
             f"--{option}",
-            type=seconds if is_time else float,
+            type=seconds if is_time else positive if option.startswith("max-") else fraction,
             metavar="TIME" if is_time else "VALUE",
             help=f"bound of {column}" if option in SHOWN else argparse.SUPPRESS,
         )
     parser.add_argument(
-        "--rate", type=float, metavar="R", help="requests a second that must be answered"
+        "--rate", type=positive, metavar="R", help="requests a second that must be answered"
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -107,11 +107,15 @@ def _print(basis: str, ranked: Sequence[Verdict]) -> None:
     show([_row(verdict) for verdict in ranked], as_json=False)
     for sentence in _sentences(basis, ranked):
         print(sentence)
+    found = [verdict.candidate for verdict in ranked]
+    # Without a price for some there is no saying which costs less.
+    priced = all(each.mean("usd_per_hour") is not None for each in found)
     front = pareto_front(
-        [verdict.candidate for verdict in ranked], higher=["token_f1"], lower=["e2e_mean_s"]
+        found, higher=["token_f1"], lower=["e2e_mean_s", *["usd_per_hour"] * priced]
     )
     if front:
-        print(f"best trade-offs of token F1 and latency: {', '.join(each.name for each in front)}")
+        of = "token F1, latency and price" if priced else "token F1 and latency"
+        print(f"best trade-offs of {of}: {', '.join(each.name for each in front)}")
     print()
 
 
@@ -142,10 +146,9 @@ def _sentences(basis: str, ranked: Sequence[Verdict]) -> list[str]:
         said.append(f"{word}: {first.candidate.name} at {first.candidate.load_point}")
         less, more = cheaper(ranked, first), better(ranked, first)
         if less is not None:
-            said.append(f"cheaper: {less.candidate.name}, {_gives_up(less)}")
+            said.append(f"cheaper: {less.candidate.name}: {_instead(less, first)}")
         if more is not None:
-            gain = (more.candidate.mean("token_f1") or 0) - (first.candidate.mean("token_f1") or 0)
-            said.append(f"better: {more.candidate.name}, token F1 {gain:+.3f}, {_gives_up(more)}")
+            said.append(f"better: {more.candidate.name}: {_instead(more, first)}")
     else:
         said.append("no configuration meets all limits beyond doubt")
     thin = [verdict for verdict in ranked if not verdict.is_missed and verdict.doubts]
@@ -158,13 +161,28 @@ def _sentences(basis: str, ranked: Sequence[Verdict]) -> list[str]:
     return said
 
 
-def _gives_up(verdict: Verdict) -> str:
-    missed = [
-        f"{check.limit.column} {check.value:.3g} instead of {check.limit.bound:g}"
-        for check in verdict.checks
-        if check.value is not None and (check.probability or 0.0) < 0.5
-    ]
-    if missed:
-        return "which misses " + ", ".join(missed)
-    price = verdict.usd_per_hour
-    return "which meets the limits too" + (f", USD {price:.2f} an hour" if price else "")
+def _instead(other: Verdict, chosen: Verdict) -> str:
+    """Say what taking another would change, and which limits it would miss or leave open."""
+    from medsweep.decide.recommend import SURE
+
+    words = {
+        "token_f1": "token F1 {:+.3f}",
+        "e2e_mean_s": "end-to-end time {:+.3g} s",
+    }
+    said = []
+    for column, word in words.items():
+        theirs, ours = other.candidate.mean(column), chosen.candidate.mean(column)
+        if theirs is not None and ours is not None:
+            said.append(word.format(theirs - ours))
+    if other.usd_per_hour is not None and chosen.usd_per_hour is not None:
+        said.append(f"USD/h {other.usd_per_hour - chosen.usd_per_hour:+.2f}")
+    for check in other.checks:
+        chance = check.probability
+        value = "unknown" if check.value is None else f"{check.value:.3g}"
+        if chance is None:
+            said.append(f"{check.limit} cannot be told ({value})")
+        elif chance < SURE:
+            said.append(f"{check.limit} with a chance of {chance:.0%} only ({value})")
+    if other.is_met:
+        said.append("meets the limits too")
+    return ", ".join(said)

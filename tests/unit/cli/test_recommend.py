@@ -60,3 +60,66 @@ def test_a_folder_without_results_says_what_to_give(
 ) -> None:
     assert main(["recommend", str(tmp_path)]) == 2
     assert "no benchmark.parquet" in capsys.readouterr().err
+
+
+def two_priced(folder: Path) -> str:
+    """Write a dear good cell and a cheap one that misses a limit."""
+    rows = [
+        {
+            "sweep": "small",
+            "model": "m",
+            "variant": "adapter",
+            "profile": profile,
+            "load_point": "c1",
+            "status": "ok",
+            "basis": "observed",
+            "repeat": repeat,
+            "ttft_mean_s": ttft_s + repeat / 1000,
+            "e2e_mean_s": 1.0,
+            "token_f1": quality,
+            "token_f1_low": quality - 0.01,
+            "token_f1_high": quality + 0.01,
+            "usd_per_hour": price,
+            "requests_per_s": 2.0,
+        }
+        for profile, ttft_s, quality, price in (
+            ("dear", 0.1, 0.3, 4.0), ("cheap", 0.3, 0.2, 1.0), ("best", 0.1, 0.4, 9.0),
+        )
+        for repeat in (1, 2, 3)
+    ]  # fmt: skip
+    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
+    return str(folder)
+
+
+def test_the_next_choices_say_what_they_give_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", two_priced(tmp_path), "--max-mean-ttft", "0.2s", "--rate", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "take: m@dear at c1" in said
+    cheaper = next(line for line in said.splitlines() if line.startswith("cheaper: m@cheap: "))
+    assert "token F1 -0.100, end-to-end time +0 s, USD/h -6.00" in cheaper
+    assert "ttft_mean_s <= 0.2 with a chance of 0% only (0.302)" in cheaper
+    better = next(line for line in said.splitlines() if line.startswith("better: m@best: "))
+    assert "token F1 +0.100" in better
+    assert better.endswith("USD/h +10.00, meets the limits too")
+    assert "best trade-offs of token F1, latency and price: m@dear, m@best, m@cheap" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--rate", "-3", "'-3' is not a number above 0"),
+        ("--max-p95-ttft", "soon", "'soon' is not a time above 0 such as 0.5s or 500ms"),
+        ("--max-p95-ttft", "0ms", "'0ms' is not a time above 0"),
+        ("--min-token-f1", "25", "'25' is not a number from 0 to 1"),
+        ("--max-usd-per-1k", "nan", "'nan' is not a number above 0"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(
+    option: str, value: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["recommend", str(tmp_path), f"{option}={value}"])
+    assert left.value.code == 2
+    assert complaint in capsys.readouterr().err

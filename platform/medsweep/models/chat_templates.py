@@ -66,8 +66,8 @@ CHAT_TEMPLATES: Mapping[str, str] = {
     ),
     "llama-2": _alternating(
         "",
-        r"'<s>[INST] ' + ('<<SYS>>\n' + system + '\n<</SYS>>\n\n' if system and loop.first else '')"
-        r" + text + ' [/INST]'",
+        r"'<s> [INST] ' + ('<<SYS>>\n' + system + '\n<</SYS>>\n\n' if system and loop.first"
+        r" else '') + text + ' [/INST]'",
         "' ' + text + ' </s>'",
         None,
     ),

@@ -121,12 +121,14 @@ def _llama_3(dialogue: Dialogue) -> str:
 
 
 def _llama_2(dialogue: Dialogue) -> str:
+    # The space after `<s>` is SentencePiece's: Meta's own code encodes each turn as a text of its
+    # own, with a space before it; transformers 5 puts one before the whole prompt only.
     lead = f"<<SYS>>\n{dialogue.system}\n<</SYS>>\n\n" if dialogue.system else ""
     text = ""
     for question, answer in dialogue.turns:
-        text += f"<s>[INST] {lead}{question} [/INST] {answer} </s>"
+        text += f"<s> [INST] {lead}{question} [/INST] {answer} </s>"
         lead = ""
-    return f"{text}<s>[INST] {lead}{dialogue.question} [/INST]"
+    return f"{text}<s> [INST] {lead}{dialogue.question} [/INST]"
 
 
 def _mistral(dialogue: Dialogue) -> str:

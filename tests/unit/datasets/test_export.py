@@ -18,7 +18,7 @@ def test_the_columns_of_the_paper_s_figure_1() -> None:
     assert rows[0] == {
         "instruction": PAPER_INSTRUCTION,
         "input": "Why?",
-        "prompt": f"<s>[INST] <<SYS>>\n{PAPER_INSTRUCTION}\n<</SYS>>\n\nWhy? [/INST]",
+        "prompt": f"<s> [INST] <<SYS>>\n{PAPER_INSTRUCTION}\n<</SYS>>\n\nWhy? [/INST]",
         "output": "So, \u03b2.",
     }
     assert [list(row) for row in rows] == [["instruction", "input", "prompt", "output"]] * 2

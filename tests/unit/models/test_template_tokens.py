@@ -1,5 +1,6 @@
 """Templates token by token, with the real tokenizers that `tests/fetch_tokenizers.py` fetches."""
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,14 @@ HISTORY: list[Message] = [
     {"role": "user", "content": "And why?"},
 ]
 
-TEMPLATE_OF = {"gpt2": "alpaca", "gemma": "gemma", "llama3": "llama-3", "smollm2": "chatml"}
+TEMPLATE_OF = {
+    "gpt2": "alpaca",
+    "gemma": "gemma",
+    "llama3": "llama-3",
+    "llama-2": "llama-2",
+    "mistral": "mistral",
+    "smollm2": "chatml",
+}
 
 
 @cache
@@ -55,6 +63,68 @@ def test_the_tokens_of_the_tokenizer_s_own_chat_template(
     )
     assert len(own) > 10
     assert ids(name, TEMPLATES[TEMPLATE_OF[name]].render(messages)) == own
+
+
+def test_mistral_has_the_tokens_of_mistral_s_own_encoder() -> None:
+    tokenizer("mistral")  # fetched with it
+    encoded = json.loads((FOLDER / "mistral" / "encoded.json").read_text())
+    assert len(encoded) == 4
+    for one in encoded:
+        assert ids("mistral", TEMPLATES["mistral"].render(one["messages"])) == one["tokens"]
+
+
+def test_a_mistral_answer_has_the_tokens_that_its_encoder_gives_it_in_a_history() -> None:
+    tokenizer("mistral")
+    last = json.loads((FOLDER / "mistral" / "encoded.json").read_text())[-1]
+    answers = [one["content"] for one in last["messages"] if one["role"] == "assistant"]
+    assert len(answers) == 2
+    for answer in answers:
+        # What stands between [/INST] (4) and the next [INST] (3).
+        given = ids("mistral", TEMPLATES["mistral"].answer(answer))
+        tokens, size = last["tokens"], len(given)
+        assert [4, *given, 3] in [
+            tokens[at : at + size + 2] for at in range(len(tokens) - size - 1)
+        ]
+
+
+def by_meta(messages: list[Message]) -> list[int]:
+    """Encode as Meta's `chat_completion` does (facebookresearch/llama, llama/generation.py).
+
+    The system message goes into the first question between its marks; each question with its answer
+    is encoded as one text of its own, with BOS and EOS around it; the last question has BOS alone.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer("llama-2")
+    plain = Tokenizer.from_file(str(FOLDER / "llama-2" / "tokenizer.json"))
+
+    def text(value: str) -> list[int]:
+        found: list[int] = plain.encode(value, add_special_tokens=False).ids
+        return found
+
+    texts = [message["content"].strip() for message in messages]
+    if messages[0]["role"] == "system":
+        texts = [f"<<SYS>>\n{texts[0]}\n<</SYS>>\n\n{texts[1]}", *texts[2:]]
+    tokens = []
+    for question, answer in zip(texts[:-1:2], texts[1::2], strict=True):
+        tokens += [1, *text(f"[INST] {question} [/INST] {answer} "), 2]
+    return [*tokens, 1, *text(f"[INST] {texts[-1]} [/INST]")]
+
+
+@pytest.mark.parametrize("messages", [ASKED, ASKED[1:], HISTORY])
+def test_llama_2_has_the_tokens_of_meta_s_own_code(messages: list[Message]) -> None:
+    expected = by_meta(messages)
+    assert expected[:4] == [1, 518, 25580, 29962]  # "<s>", "[INST]"
+    assert expected[-4:] == [518, 29914, 25580, 29962]  # "[/INST]"
+    assert ids("llama-2", TEMPLATES["llama-2"].render(messages)) == expected
+
+
+def test_a_llama_2_answer_has_the_tokens_that_meta_s_code_gives_it_in_a_history() -> None:
+    prompt = TEMPLATES["llama-2"].render(ASKED)
+    answer = TEMPLATES["llama-2"].answer("Low haemoglobin.")
+    tokens = ids("llama-2", prompt) + ids("llama-2", answer)
+    assert tokens == by_meta(HISTORY)[: len(tokens)]
+    assert tokens[-2:] == [29871, 2]  # a space, then "</s>"
 
 
 # Written by hand from each model's description of its format, with the ids of its special tokens:
@@ -110,24 +180,11 @@ def test_an_answer_has_the_same_tokens_alone_and_after_its_prompt(name: str) -> 
         ("gemma", "<end_of_turn>", 107),
         ("llama3", "<|end_of_text|>", 128001),
         ("llama3", "<|eot_id|>", 128009),
+        ("llama-2", "</s>", 2),
+        ("mistral", "</s>", 2),
         ("smollm2", "<|im_end|>", 2),
         ("smollm2", "<|endoftext|>", 0),
     ],
 )
 def test_stop_tokens_are_one_token(name: str, token: str, number: int) -> None:
     assert ids(name, token) == [number]
-
-
-@pytest.mark.parametrize("template", ["llama-2", "mistral"])
-def test_sentencepiece_joins_the_space_to_the_answer(template: str) -> None:
-    # The package called llama2 holds a SentencePiece vocabulary with Llama 2's special tokens, but
-    # Mistral 7B v0.1's words ("[INST]" is 733 16289 28793): its ids say nothing of Llama 2, the
-    # joints between special tokens, prompt and answer do.
-    tokens = tokenizer("llama2")
-    prompt = TEMPLATES[template].render(ASKED)
-    answer = TEMPLATES[template].answer("Low haemoglobin.")
-    both = ids("llama2", prompt + answer)
-    assert both == ids("llama2", prompt) + ids("llama2", answer)
-    assert (both[0], both[-1]) == (1, 2)
-    assert both.count(1) == both.count(2) == 1
-    assert tokens.convert_ids_to_tokens(ids("llama2", answer))[0] == "\u2581Low"

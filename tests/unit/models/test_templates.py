@@ -25,7 +25,8 @@ MANY = [system(" Be brief. "), *ONE, assistant("Low haemoglobin."), user("And wh
 
 # Llama 3: output of the chat template that its tokenizer carries, for the same messages. SmolLM2:
 # output of the chat template in its GGUF file. Gemma, Llama 2, Mistral v0.3: read off their
-# published chat templates. Alpaca: its section headings, with the paper's instruction.
+# published chat templates (Llama 2 with the space of Meta's encoding; see test_template_tokens.py).
+# Alpaca: its section headings, with the paper's instruction.
 EXPECTED = [
     (
         "alpaca",
@@ -67,12 +68,12 @@ EXPECTED = [
         "<|start_header_id|>user<|end_header_id|>\n\nAnd why?<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n",
     ),
-    ("llama-2", ONE, "<s>[INST] What is anaemia? [/INST]"),
+    ("llama-2", ONE, "<s> [INST] What is anaemia? [/INST]"),
     (
         "llama-2",
         MANY,
-        "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWhat is anaemia? [/INST] Low haemoglobin. </s>"
-        "<s>[INST] And why? [/INST]",
+        "<s> [INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWhat is anaemia? [/INST] Low haemoglobin. </s>"
+        "<s> [INST] And why? [/INST]",
     ),
     ("mistral", ONE, "<s>[INST] What is anaemia?[/INST]"),
     (

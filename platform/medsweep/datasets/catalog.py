@@ -14,6 +14,7 @@ class DatasetEntry:
     Attributes:
         name: its name in MedSweep.
         hub_id: repository on the Hugging Face hub; None where there is none.
+        revision: commit of that repository; None where there is none.
         public: whether its text is known not to be patient data.
         question, answer, question_type: its columns; no type where it is None.
         withholds: whether rows without an answer are meant so by its publisher.
@@ -23,6 +24,7 @@ class DatasetEntry:
 
     name: str
     hub_id: str | None
+    revision: str | None
     public: bool
     question: str
     answer: str
@@ -34,12 +36,14 @@ class DatasetEntry:
 
 DATASETS: Registry[DatasetEntry] = Registry("dataset")
 
-# Columns as on the hub's dataset pages. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its
-# publisher withdrew the answers that come from MedlinePlus, two thirds of the rows.
+# Columns as on the hub's dataset pages; revisions as public projects pin them, two or more for each,
+# last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher withdrew
+# the answers that come from MedlinePlus, two thirds of the rows.
 for _entry in (
     DatasetEntry(
         name="embedded",
         hub_id=None,
+        revision=None,
         public=True,
         question="question",
         answer="answer",
@@ -51,6 +55,7 @@ for _entry in (
     DatasetEntry(
         name="medquad",
         hub_id="lavita/MedQuAD",
+        revision="84ea67f83cec9692ad254eaa02c9731b24ecfe4c",
         public=True,
         question="question",
         answer="answer",
@@ -62,6 +67,7 @@ for _entry in (
     DatasetEntry(
         name="medquad-qna",
         hub_id="keivalya/MedQuad-MedicalQnADataset",
+        revision="5b0961fbaa6d7f9c344c5d59c29943fb900c2eca",
         public=True,
         question="Question",
         answer="Answer",
@@ -73,6 +79,7 @@ for _entry in (
     DatasetEntry(
         name="wikidoc",
         hub_id="medalpaca/medical_meadow_wikidoc",
+        revision="976bce16fd66f55e6828422b71249a7405a11aa4",
         public=True,
         question="input",
         answer="output",
@@ -84,6 +91,7 @@ for _entry in (
     DatasetEntry(
         name="local",
         hub_id=None,
+        revision=None,
         public=False,
         question="question",
         answer="answer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any, TextIO
 from medsweep.datasets import embedded
 from medsweep.datasets.spec import SourceSpec
 from medsweep.errors import DatasetError
+
+COMMIT = re.compile("[0-9a-f]{40}")
 
 Rows = Iterator[tuple[str, Any]]
 """(where it stands, row); a row that cannot be read is no dictionary."""
@@ -44,7 +47,7 @@ def open_source(source: SourceSpec) -> Opened:
     if source.path is not None:
         return Opened(_local_rows(Path(source.path).expanduser()))
     if source.entry.hub_id is not None:
-        return _from_hub(source.entry.hub_id, source.revision)
+        return _from_hub(source.entry.hub_id, source.revision or source.entry.revision or "main")
     return Opened(embedded.rows())
 
 
@@ -92,7 +95,7 @@ def _json_rows(lines: Iterable[str]) -> Rows:
                 yield f"line {number}", None
 
 
-def _from_hub(hub_id: str, revision: str | None) -> Opened:
+def _from_hub(hub_id: str, revision: str) -> Opened:
     try:
         import datasets
         from huggingface_hub import HfApi
@@ -103,7 +106,8 @@ def _from_hub(hub_id: str, revision: str | None) -> Opened:
         ) from None
     try:
         # What is recorded is the commit, also where a branch was asked for.
-        commit = HfApi().dataset_info(hub_id, revision=revision).sha
+        known = COMMIT.fullmatch(revision)
+        commit = revision if known else HfApi().dataset_info(hub_id, revision=revision).sha
         table = datasets.load_dataset(hub_id, split="train", revision=commit)
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
         raise DatasetError(

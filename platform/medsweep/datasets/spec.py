@@ -51,7 +51,7 @@ class SourceSpec(Closed):
     Attributes:
         name: a dataset of `medsweep datasets`; `embedded` ships, `local` is a file of your own.
         path: a file to read in place of the hub: .jsonl, .jsonl.gz, .csv or .parquet.
-        revision: commit, tag or branch on the hub; None takes the newest, and its commit is
+        revision: commit, tag or branch on the hub; None takes the catalogue's commit. The commit is
             recorded.
         columns: what its columns are called, where not as in the catalogue.
     """

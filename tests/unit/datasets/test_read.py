@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from medsweep.datasets.catalog import DATASETS
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.read import open_source
 from medsweep.datasets.spec import DatasetSpec, SourceSpec
@@ -132,14 +134,26 @@ def test_the_hub_s_rows_through_the_hub_s_own_library(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     datasets.disable_progress_bars()
+    # Pinned, nothing is asked of the hub; a branch is turned into its commit.
+    [pinned] = load_sources(DatasetSpec(name=name))
+    assert asked == []
+    assert pinned.record()["revision"] == DATASETS[name].revision
     [loaded] = load_sources(DatasetSpec(name=name, revision="main"))
     assert asked == [(hub_id, "main")]
+    assert pinned.pairs == loaded.pairs
     assert [(pair.question, pair.answer) for pair in loaded.pairs] == [
         ("What is (are) keratoderma?", "A disorder of the skin.")
     ]
     assert loaded.pairs[0].question_type == (None if name == "wikidoc" else "information")
     assert loaded.dropped == {"duplicate": 1}
     assert (loaded.record()["revision"], loaded.record()["from"]) == ("0123abcd", hub_id)
+
+
+def test_what_comes_from_the_hub_is_pinned_to_a_commit() -> None:
+    pins = {name: entry.revision for name, entry in DATASETS.items() if entry.hub_id}
+    assert len(pins) == len(set(pins.values())) == 3
+    assert all(re.fullmatch("[0-9a-f]{40}", str(pin)) for pin in pins.values())
+    assert not any(entry.revision for entry in DATASETS.values() if not entry.hub_id)
 
 
 def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,5 +165,5 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
     with pytest.raises(DatasetError, match=r"lavita/MedQuAD cannot be had.*ConnectionError") as no:
-        open_source(SourceSpec(name="medquad"))
+        open_source(SourceSpec(name="medquad", revision="main"))
     assert "secret" not in str(no.value)

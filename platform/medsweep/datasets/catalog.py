@@ -36,9 +36,9 @@ class DatasetEntry:
 
 DATASETS: Registry[DatasetEntry] = Registry("dataset")
 
-# Columns as on the hub's dataset pages; revisions as public projects pin them, two or more for each,
-# last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher withdrew
-# the answers that come from MedlinePlus, two thirds of the rows.
+# Columns as on the hub's dataset pages; revisions as public projects pin them, two or more for
+# each, last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher
+# withdrew the answers that come from MedlinePlus, two thirds of the rows.
 for _entry in (
     DatasetEntry(
         name="embedded",

@@ -25,6 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-ray", action="store_true", help="in this process, with all that the machine has"
     )
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="refuse what was begun before, instead of resuming it or taking its adapter",
+    )
     add_out(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -34,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Fine-tune what is not there yet; say where the adapters are and how they learnt."""
     spec = load_sweep(options)
     from medsweep.results.store import exclusive
-    from medsweep.sweep.finetune import adapter_folder
+    from medsweep.sweep.finetune import adapter_folder, require_fresh
     from medsweep.sweep.resolve import resolve
 
     resolved = resolve(spec)
@@ -42,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
     # Absolute, because Ray's workers run in folders of their own.
     folder = (options.out / spec.name).resolve()
     with exclusive(folder):
+        if options.fresh:
+            require_fresh(resolved, folder, wanted)
         absent = [each for each in wanted if not adapter_folder(folder, each).is_dir()]
         stage = _here if options.no_ray else _on_ray
         failures = stage(resolved, folder, absent) if absent else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.datasets.split import Split
+from medsweep.errors import InputError
 from medsweep.finetune.order import Packing
 from medsweep.finetune.schedule import Shape
 from medsweep.finetune.session import Session
@@ -56,7 +57,7 @@ class FineTuneJob:
         patience, min_delta: as in `on_plateau`.
         checkpoint_steps: optimizer steps between checkpoints, besides one at each epoch's end.
         checkpoints: folder for them, which all workers see; None writes none.
-        fresh: whether a checkpoint that is there already is an error, instead of being resumed.
+        fresh: whether what was begun before is an error, instead of being resumed.
     """
 
     weights: Weights
@@ -93,6 +94,26 @@ class FineTuneJob:
         """Tokens that are kept of a sequence: no more than the model's context."""
         return min(self.max_seq_length, self.weights.spec.context_length)
 
+    def require_fresh(self, *runs: Path) -> None:
+        """Refuse what was begun before, where a fresh fine-tune was asked for.
+
+        Args:
+            runs: where else a trace of it would be.
+
+        Raises:
+            InputError: there is its adapter, a checkpoint, or one of the runs.
+        """
+        if not self.fresh:
+            return
+        traces = (self.folder, self.checkpoints, *runs)
+        found = [str(path) for path in traces if path is not None and path.exists()]
+        if found:
+            raise InputError(
+                f"a fresh fine-tune of {self.weights.spec.name} was asked for, and it was begun "
+                f"before: {', '.join(found)}; delete that, change the sweep's seed for a repeat, "
+                "or go on from it without asking for a fresh one"
+            )
+
     @property
     def recipe(self) -> dict[str, Any]:
         """What was asked for, by field."""
@@ -121,7 +142,9 @@ def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) ->
     Raises:
         StageError: no module for a LoRA target, no room for an answer, no memory, a loss that is
             not a number, or checkpoints that are not this job's.
+        InputError: it was to be a fresh one, and was begun before.
     """
+    job.require_fresh()
     session = Session(job)
     with session.naming_out_of_memory():
         session.load()

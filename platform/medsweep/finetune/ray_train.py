@@ -36,10 +36,10 @@ def finetune_on(
         storage: where Ray Train keeps its own state.
 
     Raises:
-        StageError: the fine-tune failed, and the message holds the cause; or it was to be a fresh
-            one, and there has been a run of that name.
+        StageError: the fine-tune failed, and the message holds the cause.
+        InputError: it was to be a fresh one, and there has been a run of that name.
     """
-    _require_fresh(job, storage / run_name)
+    job.require_fresh(storage / run_name)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -83,16 +83,6 @@ def finetune_on(
     if failures:
         raise StageError(f"fine-tune of {job.weights.spec.name}: {failures[0]}")
     read_adapter(job.folder)
-
-
-def _require_fresh(job: FineTuneJob, run: Path) -> None:
-    """Refuse to begin what was begun before, where a fresh run was asked for."""
-    for found in (run, job.checkpoints):
-        if job.fresh and found is not None and found.exists():
-            raise StageError(
-                f"{found}: a fresh fine-tune was asked for, and there has been one of that name; "
-                "resume it, delete the folder, or give the repeat a name of its own"
-            )
 
 
 def _has_gpus(profile: HardwareProfile) -> bool:

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from medsweep.errors import StageError
 from medsweep.finetune.adapter import epoch_row, save_adapter
 from medsweep.finetune.base import load_base, memory_here, precision_here
 from medsweep.finetune.checkpoint import Checkpoint, CheckpointFolder
@@ -180,20 +179,11 @@ class Session:
         return CheckpointFolder(folder, self.job.identity)
 
     def _checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint to go on from.
-
-        Raises:
-            StageError: there is one, and the run was to be a fresh one.
-        """
+        """Return the checkpoint to go on from."""
         if self.job.checkpoints is None:
             return None
         self.team.wait()  # nobody reads while another's process still writes
         found, said = self._checkpoints(self.job.checkpoints).read()
-        if (found or said) and self.job.fresh:
-            raise StageError(
-                f"{self.job.checkpoints}: a fresh fine-tune was asked for, and here are the "
-                "checkpoints of one that was cut short; resume it, or delete the folder"
-            )
         if found:
             said.append(f"resumed at step {found.position.step}")
         for line in said if self.team.leads else ():

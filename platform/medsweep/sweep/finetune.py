@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medsweep.cluster.local import LocalCluster
@@ -17,6 +18,17 @@ from medsweep.sweep.resolve import Resolved
 def adapter_folder(folder: Path, adapter: AdapterPlan) -> Path:
     """Return where an adapter of a sweep is kept."""
     return folder / "adapters" / adapter.folder_name
+
+
+def require_fresh(resolved: Resolved, folder: Path, adapters: Sequence[AdapterPlan]) -> None:
+    """Refuse to begin a fine-tune that was begun before.
+
+    Raises:
+        InputError: there is its adapter, a checkpoint, or Ray Train's own state.
+    """
+    for adapter in adapters:
+        job = replace(finetune_job(resolved, folder, adapter), fresh=True)
+        job.require_fresh(folder / ".ray" / adapter.folder_name)
 
 
 def finetune_all(

@@ -108,3 +108,7 @@ def test_a_user_s_own_model_is_fine_tuned_without_ray(
     [failed] = json.loads(capsys.readouterr().out)
     assert "no module is called c_attn" in failed["failed"]
     assert "q_proj" in failed["failed"]
+    # Not to be built on, where that was asked for.
+    assert main([*command, "--fresh"]) == 2
+    refused = capsys.readouterr().err
+    assert f"was begun before: {found['folder']}; delete that" in refused

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from medsweep.cluster.local import LocalCluster
-from medsweep.errors import StageError
+from medsweep.errors import InputError, StageError
 from medsweep.finetune import ray_train
 from medsweep.finetune.adapter import WEIGHTS_FILE, read_adapter
 from medsweep.finetune.job import FineTuneJob, finetune
@@ -166,5 +166,5 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(
 
 def test_a_name_resumes_a_retry_and_never_a_repeat(job: FineTuneJob, tmp_path: Path) -> None:
     (tmp_path / "ray" / "name").mkdir(parents=True)
-    with pytest.raises(StageError, match=r"a fresh fine-tune was asked for, and there has been"):
+    with pytest.raises(InputError, match=r"was begun before: \S+/ray/name; delete that"):
         finetune_on(PAIR, replace(job, fresh=True), run_name="name", storage=tmp_path / "ray")

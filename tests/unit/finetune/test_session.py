@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.errors import StageError
+from medsweep.errors import InputError, StageError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.job import FineTuneJob, finetune
 from medsweep.finetune.loop import Loop
@@ -98,7 +98,7 @@ def test_a_corrupt_checkpoint_costs_a_few_steps(
 
 def test_a_fresh_run_does_not_resume(cut_short: Callable[..., FineTuneJob]) -> None:
     job = cut_short(at_step=7)
-    with pytest.raises(StageError, match="a fresh fine-tune was asked for"):
+    with pytest.raises(InputError, match=r"was begun before: \S+/checkpoints; delete that"):
         finetune(replace(job, fresh=True), lambda _: None)
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # Concurrency that shows where --find-max may begin.
 _START_AT, _START_REQUESTS = 8, 64
+# How many answers, one after the other, a rate that is tried lasts at least.
+_ANSWERS = 3
+# Requests in flight below which each has the server to itself: a lower rate changes nothing.
+_ALONE = 0.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +44,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--arrivals",
-        default="constant",
         metavar="KIND",
         help="of an open loop: constant (evenly spaced), poisson, gamma, burst; gamma:SHAPE and "
         "burst:SIZE set their shape; default: constant",
@@ -134,9 +137,12 @@ def _measure_all(options: argparse.Namespace, bench: Bench, points: list[LoadPoi
 def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> dict[str, Any]:
     """Find the highest rate by bisection, from what a few requests at a time get through.
 
-    A rate at which the client lags counts as missed: nothing above it can be told.
+    Each rate is measured from when the server is full on, and for several times as long as an
+    answer takes. A rate at which the server falls behind counts as missed, since it would miss if
+    it were measured for longer; so does one at which the client lags.
     """
     from dataclasses import replace
+    from math import ceil
 
     from medsweep.cli import load_options
     from medsweep.loadgen.find_max import find_max
@@ -145,24 +151,47 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
     live = _watch(options, bench, None)
     least = max(each.least_requests for each in bench.objectives)
 
-    def meets(rate: float) -> bool:
-        wanted = load_options.requests(options, rate * (first.duration_s or load_options.SECONDS))
-        point = replace(first, rate=rate, requests=max(wanted, least), duration_s=None)
-        measured = bench.measure(point, hopeless_ends=True)
-        live.add(measured)
-        return bool(measured.met) and not measured.client_limited
-
     names = ", ".join(each.name for each in bench.objectives)
     rate: float | None = None
     missed: float | None = None
     start = bench.measure(LoadPoint(concurrency=_START_AT, requests=_START_REQUESTS))
     live.add(start)
-    if not start.gave_up:
-        rate, missed = find_max(meets, start_rps=start.figures.requests_per_s or 1.0)
-    found = "no rate that was tried meets" if rate is None else f"{rate:.3g} requests/s meet"
-    but = "" if missed is None else f"; {missed:.3g} do not"
-    print(f"{found} {names}{but}", file=_for_people(options))
+    answer_s = start.figures.latencies["e2e"].mean or 0.0
+    seconds = first.duration_s or max(load_options.SECONDS, _ANSWERS * answer_s)
+
+    def meets(rate: float) -> bool:
+        warmup = ceil(rate * max(1.0, answer_s)) if first.warmup is None else first.warmup
+        wanted = max(load_options.requests(options, rate * seconds), least)
+        point = replace(first, rate=rate, requests=wanted, warmup=warmup, duration_s=None)
+        measured = bench.measure(point, hopeless_ends=True)
+        live.add(measured)
+        keeps_up = measured.figures.growth is None and not measured.client_limited
+        return bool(measured.met) and keeps_up
+
+    if answer_s and not start.gave_up:
+        rate, missed = find_max(
+            meets,
+            start_rps=start.figures.requests_per_s or 1.0,
+            lowest_rps=_ALONE / answer_s,
+        )
+    print(_found(names, rate, missed), file=_for_people(options))
     return {"objectives": names, "rate_rps": rate, "lowest_missed_rps": missed}
+
+
+def _found(names: str, rate: float | None, missed: float | None) -> str:
+    """Return what a search came to, in words."""
+    if missed is None:
+        return (
+            f"no answers to begin with: {names} was not tried"
+            if rate is None
+            else (f"{rate:.3g} requests/s meet {names}, and so may more")
+        )
+    if rate is None:
+        return (
+            f"not even {missed:.3g} requests/s meet {names}; fewer would change nothing, since so "
+            "few have the server to themselves"
+        )
+    return f"{rate:.3g} requests/s meet {names}; {missed:.3g} do not"
 
 
 def _watch(options: argparse.Namespace, bench: Bench, total: int | None) -> Live:
@@ -191,6 +220,7 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
         "medsweep": __version__,
         "url": options.url,
         "model": options.model,
+        "prompts": len(bench.job.prompts),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     requests = None
@@ -214,14 +244,14 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
 
 def _verdict(bench: Bench) -> int:
     """Say what can be done about failures, and return the exit code."""
-    from medsweep.loadgen.failures import ADVICE
+    from medsweep.loadgen.failures import advice_for
 
     words: dict[str, str] = {}
     for each in bench.measured:
         words = {**each.figures.words, **words}
     for kind, said in words.items():
-        advice = f"; {ADVICE[kind]}" if kind in ADVICE else ""
-        print(f"medsweep: {kind}: {said}{advice}", file=sys.stderr)
+        advice = advice_for(kind)
+        print(f"medsweep: {kind}: {said}{f'; {advice}' if advice else ''}", file=sys.stderr)
     failed = any(
         each.gave_up or not (each.figures.ok or each.ended_early) for each in bench.measured
     )

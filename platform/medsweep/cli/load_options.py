@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import InputError, UnknownName
 
@@ -30,8 +30,12 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
     if options.find_max and options.repeats > 1:
         raise InputError("--find-max measures many rates once; leave --repeats out")
     duration_s = None if options.duration is None else _positive("--duration", options.duration)
+    if options.arrivals is not None and options.rate is None and not options.find_max:
+        raise InputError("--arrivals spaces an open loop: give --rate or --find-max with it")
     if options.replay is not None:
         due_s = read_replay(options.replay)
+        if options.requests is not None:
+            due_s = due_s[: (options.warmup or 0) + max(options.requests, 1)]
         return [LoadPoint(due_s=due_s, warmup=options.warmup, duration_s=duration_s)]
     if options.rate is None and not options.find_max:
         numbers = [int(n) for n in _list("--concurrency", options.concurrency or "1", whole=True)]
@@ -44,7 +48,8 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
             )
             for n in numbers
         ]
-    kind, _, shape = options.arrivals.partition(":")
+    spacing: Any = options.arrivals or "constant"
+    kind, _, shape = spacing.partition(":")
     return [
         LoadPoint(
             rate=rate,

@@ -62,9 +62,12 @@ class Answer:
             self.output_tokens = _count(usage.get("completion_tokens"))
         for choice in chunk["choices"]:
             self.finish_reason = printable(choice.get("finish_reason")) or self.finish_reason
-            text = (choice.get("delta") or choice).get("content") or choice.get("text")
+            said = choice.get("delta") or choice
+            text = said.get("content") or choice.get("text")
             if text:
                 self._pieces.append(str(text))
+            # What a model thinks aloud is no part of its answer, but it is text, and in `usage`.
+            if text or said.get("reasoning_content") or said.get("reasoning"):
                 self._at_s.append(at_s)
                 self._totals.append(self.output_tokens if usage else None)
 

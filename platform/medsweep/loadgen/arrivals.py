@@ -53,7 +53,8 @@ def due_times(point: LoadPoint, seed: int) -> Iterator[float]:
 
 
 def _summed(gaps: Gaps, seed: int) -> Iterator[float]:
-    rng, at_s = np.random.default_rng(seed), 0.0
+    # Not the stream that shuffles the prompts: which prompt comes must say nothing of its gap.
+    rng, at_s = np.random.default_rng([seed, 1]), 0.0
     while True:
         times = at_s + np.cumsum(gaps(rng))
         yield from times.tolist()

@@ -15,7 +15,7 @@ from medsweep.loadgen.calibrate import (
     Calibration,
     calibrate_fleet,
 )
-from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.failures import CLIENT, LoadAborted
 from medsweep.loadgen.figures import Figures, figures_of
 from medsweep.loadgen.fleet import Fleet, Progress
 from medsweep.loadgen.objective import Objective
@@ -57,6 +57,8 @@ class Measured:
     @property
     def client_limited(self) -> bool:
         """Whether the client, and not the server, may have set the figures."""
+        if CLIENT in self.figures.failed_by_kind:
+            return True
         limited = self.calibration is not None and self.calibration.client_limited
         delay_s = self.figures.latencies["dispatch_delay"].mean or 0.0
         ttft_s = self.figures.latencies["ttft"].mean or 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.loadgen.bench import Measured
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.results.provenance import provenance
 from medsweep.results.schema import BENCHMARK, REQUESTS, STATISTICS, arrow_schema
@@ -74,6 +76,7 @@ def point_json(measured: Measured) -> dict[str, Any]:
         "requests_per_s": found.requests_per_s,
         "output_tokens_per_s": found.output_tokens_per_s,
         "goodput_rps": found.goodput_rps,
+        "e2e_growth_s_per_s": found.growth,
         "met": measured.met,
         "client_limited": measured.client_limited,
         "calibration": asdict(measured.calibration) if measured.calibration else None,
@@ -93,13 +96,36 @@ def notes(measured: Measured) -> list[str]:
     if found.unmeasured_failed_by_kind:
         count = sum(found.unmeasured_failed_by_kind.values())
         said.append(f"{count} requests of warm-up and cool-down failed")
+    if found.growth is not None:
+        said.append(
+            f"answers took {found.growth:.2g} s longer for each second of load: the server falls "
+            "behind, or was not full yet when measuring began (--warmup, --duration)"
+        )
+    elif (wanted := _longer_warmup(measured)) is not None:
+        said.append(
+            f"measuring began before an answer takes: the server may not have been full yet; "
+            f"--warmup {wanted} waits for that"
+        )
     if measured.client_limited:
         said.append("limited by the client, not the server")
     return said
 
 
+def _longer_warmup(measured: Measured) -> int | None:
+    """Return how many requests of an open loop come before its first answers; None if too few do.
+
+    An open loop is at its level only when as many answers end as requests come, which is not
+    before the first have ended.
+    """
+    rate, answer_s = measured.point.rate, measured.figures.latencies["e2e"].mean
+    if rate is None or answer_s is None:
+        return None
+    wanted = math.ceil(rate * answer_s)
+    return wanted if wanted > measured.point.warmup_requests else None
+
+
 def over_repeats(results: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Return for each load point the means over its repeats with their 95 % t intervals."""
+    """Return for each load point the means over its repeats, their 95 % t intervals and spread."""
     groups: dict[str, list[Measured]] = {}
     for each in results:
         if not each.gave_up:
@@ -115,7 +141,11 @@ def over_repeats(results: Sequence[Measured]) -> list[dict[str, Any]]:
         values["output_tokens_per_s"] = [each.figures.output_tokens_per_s for each in members]
         for figure, numbers in values.items():
             known = [number for number in numbers if number is not None]
-            row[figure] = asdict(repeat_interval(known)) if known else None
+            row[figure] = (
+                {**asdict(repeat_interval(known)), "cv": coefficient_of_variation(known)}
+                if known
+                else None
+            )
         rows.append(row)
     return rows
 

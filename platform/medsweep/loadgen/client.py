@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -18,6 +19,13 @@ from medsweep.loadgen.stream import Stream
 
 # Messages are kept for so many prompts.
 _KEPT_MESSAGES = 4096
+# What is asked of a stream: a count of the tokens in every chunk, which is the only way to tell a
+# chunk from a token; for a server that refuses this, a count at the end; and then nothing.
+_STREAM_OPTIONS: tuple[dict[str, bool], ...] = (
+    {"include_usage": True, "continuous_usage_stats": True},
+    {"include_usage": True},
+    {},
+)
 
 
 class Session:
@@ -36,6 +44,8 @@ class Session:
         self._head = _head(job)
         self._pool = Pool(job.url, clock.now)
         self._messages: dict[str, bytes] = {}
+        self._options = 0
+        self._answered = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,19 +72,39 @@ class Session:
         failure = None
         try:
             async with asyncio.timeout(self._job.timeout_s):
+                options = self._options
                 await self._pool.exchange(self.message(prompt), stream)
+                while stream.refuses("stream_options") and self._may_ask_less(options):
+                    options = self._options
+                    stream.begin_again(self._clock.now())
+                    await self._pool.exchange(self.message(prompt), stream)
         except RequestError as error:
             failure = error
         except TRANSPORT_ERRORS as error:
             failure = as_failure(error, connected=stream.ended.done())
+            # Some fail at once, without a turn of the loop: a worker that tries again and again
+            # would then hold up all others for ever.
+            await asyncio.sleep(0)
+        self._answered |= stream.status == HTTPStatus.OK
         return failure, self._clock.now()
+
+    def _may_ask_less(self, options: int) -> bool:
+        """Whether less can be asked than these options, by this request and all later ones.
+
+        Only before the first answer: a server that has answered knows them.
+        """
+        last = options + 1 == len(_STREAM_OPTIONS)
+        if options == self._options and not self._answered and not last:
+            self._options += 1
+            self._messages.clear()
+        return self._options > options
 
     def message(self, prompt: Prompt) -> bytes:
         """Return the HTTP message that asks a prompt."""
         known = self._messages.get(prompt.text)
         if known is not None:
             return known
-        body = _body(self._job, prompt)
+        body = _body(self._job, prompt, _STREAM_OPTIONS[self._options])
         message = b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
         if len(self._messages) < _KEPT_MESSAGES:
             self._messages[prompt.text] = message
@@ -101,19 +131,18 @@ def _head(job: LoadJob) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
 
-def _body(job: LoadJob, prompt: Prompt) -> bytes:
+def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool]) -> bytes:
     chat = job.endpoint == "chat"
     asked: dict[str, object] = {"prompt": prompt.text}
     if chat:
         asked = {"messages": [{"role": "user", "content": prompt.text}]}
-    body = {
+    body: dict[str, object] = {
         "model": job.model,
         **asked,
         "max_tokens": job.max_tokens,
         "temperature": job.temperature,
         "stream": True,
-        # With the second option a server that knows it counts tokens in every chunk, which is the
-        # only way to tell a chunk from a token.
-        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
+    if options:
+        body["stream_options"] = options
     return json.dumps(body).encode()

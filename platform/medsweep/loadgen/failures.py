@@ -1,6 +1,7 @@
 """How one request can fail, and when there are too many that did.
 
 connect        no connection to the server: refused, no such host, no route
+client         this machine has no more connections, ports or memory to give
 tls            the server's certificate is not trusted, or it does not speak TLS
 timeout        no complete answer in time
 http_<code>    the server answered with that status instead of 200
@@ -14,6 +15,7 @@ garbage        an answer that is not a stream of JSON events
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from collections import Counter
@@ -21,8 +23,12 @@ from collections.abc import Mapping
 
 from medsweep.errors import StageError
 
+CLIENT = "client"
+"""The kind of failure that is not the server's."""
+
 ADVICE = {
     "connect": "is the server up, and are host and port those of the URL?",
+    CLIENT: "not the server's fault: lower the load, or lift this machine's limit (ulimit -n)",
     "tls": "for a certificate of your own set SSL_CERT_FILE to its authority; "
     "for a server without TLS write http://",
     "timeout": "the server is overloaded, or never ends an answer: lower the load, "
@@ -32,6 +38,8 @@ ADVICE = {
     "too_long": "is --max-tokens heeded by the server?",
     "model_refused": "give the name that the server knows the model by with --model",
     "html": "the URL must be the API's root with its version, such as http://host:8000/v1",
+    "http_400": "the server does not take the request as it is: is --max-tokens, or a prompt, too "
+    "long for the model?",
     "http_401": "give the variable that holds the API key with --api-key-env",
     "http_403": "give the variable that holds the API key with --api-key-env",
     "http_404": "the URL must be the API's root with its version, such as http://host:8000/v1; "
@@ -40,6 +48,11 @@ ADVICE = {
     "garbage": "is this an OpenAI-compatible server that streams?",
 }
 """What a person can do about a kind of failure."""
+
+
+def advice_for(kind: str) -> str | None:
+    """Return what a person can do about a kind of failure; None where there is nothing to say."""
+    return ADVICE["server_error"] if kind.startswith("http_5") else ADVICE.get(kind)
 
 
 class RequestError(Exception):
@@ -54,6 +67,9 @@ class RequestError(Exception):
         self.kind, self.words = kind, words[:120]
         super().__init__(f"{kind}: {self.words}")
 
+
+# What the machine of the client says when it is at its own end.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 # All that connecting and the reading of a stream raise for reasons outside this program.
 TRANSPORT_ERRORS = (OSError, ValueError)
@@ -73,6 +89,8 @@ def as_failure(error: Exception, *, connected: bool) -> RequestError:
         return RequestError("tls", f"{name}: {reason}")
     if isinstance(error, TimeoutError):
         return RequestError("timeout", "no complete answer in time")
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return RequestError(CLIENT, f"{name}: {error.strerror}")
     if isinstance(error, ValueError):
         return RequestError("garbage", f"{name}: not a stream of JSON events")
     if connected:

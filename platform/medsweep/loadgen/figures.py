@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from medsweep.loadgen.growth import Growth
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.sample import Sample
 from medsweep.metrics.definitions import RequestRecord
@@ -39,6 +40,8 @@ class Figures:
         output_tokens_per_s: tokens that came in that time, over it; None if unknown.
         goodput_rps: the part of `requests_per_s` that is within all objectives; None without any.
         late: for each objective the measured requests that missed it or failed.
+        growth: seconds that answers took longer for each second of an open loop, where the server
+            fell behind; None where it did not.
     """
 
     sent: int
@@ -56,6 +59,7 @@ class Figures:
     output_tokens_per_s: float | None
     goodput_rps: float | None
     late: tuple[int, ...]
+    growth: float | None = None
 
     @property
     def failed(self) -> int:
@@ -79,6 +83,7 @@ def figures_of(records: Iterable[RequestRecord], objectives: Sequence[Objective]
     words: dict[str, str] = {}
     empty = uncounted = good = 0
     late = [0] * len(objectives)
+    growth = Growth()
     first_s, last_s, next_s = float("inf"), float("-inf"), float("inf")
     for record in records:
         if record.error is not None:
@@ -95,6 +100,7 @@ def figures_of(records: Iterable[RequestRecord], objectives: Sequence[Objective]
         if record.status != "ok":
             continue
         good += not any(missed)
+        growth.add(record.due_s, record.e2e_s)
         empty += record.first_text_s is None
         uncounted += record.output_tokens is None
         samples["ttft"].add([record.ttft_s])
@@ -122,6 +128,7 @@ def figures_of(records: Iterable[RequestRecord], objectives: Sequence[Objective]
         output_tokens_per_s=produced,
         goodput_rps=ended * good / ok if objectives and ended is not None and ok else None,
         late=tuple(late),
+        growth=growth.slope,
     )
 
 

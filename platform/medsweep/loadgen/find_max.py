@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-# Where doubling and halving give up.
+# Where doubling gives up.
 _HIGHEST_RPS = 1e5
-_LOWEST_RPS = 1e-3
 
 
 def find_max(
-    meets: Callable[[float], bool], *, start_rps: float = 1.0, closeness: float = 0.05
+    meets: Callable[[float], bool],
+    *,
+    start_rps: float,
+    lowest_rps: float,
+    closeness: float = 0.05,
 ) -> tuple[float | None, float | None]:
     """Return the highest rate that meets the objective and the lowest that does not.
 
@@ -22,6 +25,7 @@ def find_max(
     Args:
         meets: measures one rate, in requests per second, and tells whether the objective is met.
         start_rps: where to begin.
+        lowest_rps: where halving gives up.
         closeness: ends when the two rates are within this ratio.
 
     Returns:
@@ -31,13 +35,15 @@ def find_max(
     highest: float | None = None
     lowest_missed: float | None = None
     rate = start_rps
-    while (highest is None or lowest_missed is None) and _LOWEST_RPS <= rate <= _HIGHEST_RPS:
+    while (highest is None or lowest_missed is None) and rate <= _HIGHEST_RPS:
         if meets(rate):
             highest = rate
             rate *= 2
         else:
             lowest_missed = rate
             rate /= 2
+            if rate < lowest_rps and highest is None:
+                return None, lowest_missed
     if highest is None or lowest_missed is None:
         return highest, lowest_missed
     while lowest_missed / highest > 1 + closeness:

@@ -74,6 +74,20 @@ class Stream(Exchange):
             if self._answer.done_s is not None:  # and not just a text that says so
                 self.end(self._answer.done_s)
 
+    def refuses(self, option: str) -> bool:
+        """Whether the server answered that it does not take the request, and named an option."""
+        if self.status not in (400, 422):
+            return False
+        return option.encode() in b"".join(piece for _, piece in self._pieces)
+
+    def begin_again(self, sent_s: float) -> None:
+        """Forget what came, before the request is sent anew."""
+        self.sent_s = sent_s
+        self.status, self.reason, self.content_type, self.body_bytes = 0, "", "", 0
+        self.ended_s = None
+        self.ended = asyncio.get_running_loop().create_future()
+        self._pieces, self._unparsed_bytes = [], 0
+
     @property
     def start_s(self) -> float:
         """Moment that latency runs from: when it was due, or in closed loop when it was sent."""

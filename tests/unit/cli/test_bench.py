@@ -16,6 +16,7 @@ from medsweep.loadgen import calibrate
         (("--concurrency", "2,2"), "each load once"),
         (("--rate", "1", "--arrivals", "possion"), "did you mean 'poisson'"),
         (("--rate", "1", "--arrivals", "gamma:x"), "--arrivals x"),
+        (("--concurrency", "2", "--arrivals", "poisson"), "--arrivals spaces an open loop"),
         (("--find-max",), "--slo"),
         (("--find-max", "--slo", "ttft_p95=1s", "--repeats", "2"), "leave --repeats out"),
         (("--repeats", "0"), "--repeats"),

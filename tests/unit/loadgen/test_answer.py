@@ -44,6 +44,21 @@ def test_no_text_at_all() -> None:
     assert answer.chunk_tokens is None
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thinking_aloud_is_timed_and_counted_and_not_answered(field: str) -> None:
+    """The tokens of a thought are in `usage`: timed from the answer on they would cost nothing."""
+    answer = Answer()
+    thought = {"choices": [{"delta": {field: "hm", "content": None}}]}
+    for at_s, event in [
+        (1.0, json.dumps({**thought, "usage": {"completion_tokens": 1}}).encode()),
+        (1.5, json.dumps({**thought, "usage": {"completion_tokens": 2}}).encode()),
+        (2.0, chunk("yes", 3)),
+    ]:
+        answer.take(event, at_s)
+    assert (answer.text, answer.first_text_s) == ("yes", 1.0)
+    assert (answer.chunk_gaps_s, answer.chunk_tokens) == ((0.5, 0.5), (1, 1, 1))
+
+
 def test_completion_chunks() -> None:
     answer = Answer()
     answer.take(b'{"choices": [{"text": "a", "finish_reason": null}]}', 0.0)

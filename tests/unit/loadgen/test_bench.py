@@ -71,6 +71,28 @@ def test_client_limited_by_calibration_or_by_its_own_lateness() -> None:
     assert "limited by the client, not the server" in notes(measured(0.006))
 
 
+def test_failure_of_the_client_s_own_limits_it() -> None:
+    assert Measured(POINTS[0], 1, figures(failed_by_kind={"client": 1})).client_limited
+    assert not Measured(POINTS[0], 1, figures(failed_by_kind={"connect": 1})).client_limited
+
+
+@pytest.mark.parametrize(
+    ("point", "answer_s", "growth", "said"),
+    [
+        (LoadPoint(rate=10.0), 4.01, None, ["--warmup 41 waits for that"]),
+        (LoadPoint(rate=10.0, warmup=41), 4.01, None, []),
+        (LoadPoint(rate=10.0), 0.9, None, []),
+        (LoadPoint(concurrency=4), 9.0, None, []),
+        (LoadPoint(rate=10.0), 4.0, 0.25, ["0.25 s longer for each second of load"]),
+    ],
+)
+def test_open_loop_that_is_not_at_its_level_says_so(point, answer_s, growth, said) -> None:
+    latencies = {**NOTHING.latencies, "e2e": summarise([answer_s])}
+    found = notes(Measured(point, 1, figures(latencies=latencies, growth=growth)))
+    assert len(found) == len(said)
+    assert all(part in note for part, note in zip(said, found, strict=True))
+
+
 def test_json_of_a_load_where_nothing_got_through() -> None:
     found = figures(unmeasured_failed_by_kind={"connect": 10})
     point = point_json(Measured(LoadPoint(concurrency=64), 1, found, "10 of 10 failed", True))
@@ -93,6 +115,7 @@ def test_intervals_over_repeats() -> None:
     [row] = over_repeats([*results, replace(results[0], gave_up=True)])
     assert (row["load"], row["repeats"], row["ttft_mean_s"]) == ("c1", 3, None)
     assert row["requests_per_s"]["mean"] == 10.0
+    assert row["requests_per_s"]["cv"] == pytest.approx(0.1)
     # t(0.975, 2) = 4.303, s = 1, n = 3
     assert row["requests_per_s"]["high"] == pytest.approx(10 + 4.303 / 3**0.5, abs=0.001)
 

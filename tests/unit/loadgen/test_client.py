@@ -1,6 +1,6 @@
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -13,6 +13,8 @@ from medsweep.loadgen.mock_server import running_mock
 from medsweep.loadgen.spec import LoadJob
 from medsweep.loadgen.stream import Stream
 from medsweep.metrics.definitions import RequestRecord
+
+Answering = Callable[[bytes], bytes]
 
 
 async def ask(job: LoadJob) -> RequestRecord:
@@ -228,8 +230,55 @@ async def test_long_garbage_is_noticed_before_it_ends(make_job) -> None:
     assert record.e2e_s < 4
 
 
+def refusing(*words: bytes) -> Answering:
+    """A server that answers 400 to whatever holds one of these words."""
+
+    def answer(message: bytes) -> bytes:
+        found = [word for word in words if word in message]
+        if not found:
+            return stream(EVENT + DONE)
+        said = b'{"error": {"message": "Unknown parameter: stream_options %b"}}' % found[0]
+        return b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("words", "attempts"),
+    [((b"continuous_usage_stats",), 2), ((b"continuous_usage_stats", b"stream_options"), 3)],
+)
+async def test_server_that_knows_fewer_options_is_asked_for_less(make_job, words, attempts) -> None:
+    clock = MonotonicClock()
+    seen: list[bytes] = []
+    async with answering(*[refusing(*words)] * 20, seen=seen) as url:
+        job = make_job(url)
+        async with Session(job, clock) as session:
+            records = await asyncio.gather(*(ask_again(session, job, clock) for _ in range(3)))
+            assert {record.status for record in records} == {"ok"}
+            assert len(seen) <= 3 * attempts
+            seen.clear()
+            assert (await ask_again(session, job, clock)).status == "ok"
+    assert len(seen) == 1  # by then it is known
+    assert (b"include_usage" in seen[0]) == (attempts == 2)
+
+
+async def test_refusal_of_anything_else_is_a_failure(make_job) -> None:
+    seen: list[bytes] = []
+    async with answering(*[refusing(b"messages")] * 5, seen=seen) as url:
+        record = await ask(make_job(url))
+    assert record.status == "http_400"
+    assert len(seen) == 3  # it named the option each time, until there was none
+    seen.clear()
+    other = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}"
+    async with answering(other, seen=seen) as url:
+        assert (await ask(make_job(url))).status == "http_400"
+    assert len(seen) == 1
+
+
 @asynccontextmanager
-async def answering(*answers: bytes, close: bool = False) -> AsyncIterator[str]:
+async def answering(
+    *answers: bytes | Answering, close: bool = False, seen: list[bytes] | None = None
+) -> AsyncIterator[str]:
     """A server that gives each of these answers to one request, on one connection or several."""
     left = list(answers)
 
@@ -238,10 +287,13 @@ async def answering(*answers: bytes, close: bool = False) -> AsyncIterator[str]:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-                await reader.readexactly(length)
+                message = await reader.readexactly(length)
                 if not left:
                     break
-                writer.write(left.pop(0))
+                if seen is not None:
+                    seen.append(message)
+                answer = left.pop(0)
+                writer.write(answer if isinstance(answer, bytes) else answer(message))
                 await writer.drain()
                 if close:
                     break

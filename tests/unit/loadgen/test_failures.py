@@ -1,6 +1,9 @@
+import errno
+import os
+
 import pytest
 
-from medsweep.loadgen.failures import LoadAborted, RequestError, Tally
+from medsweep.loadgen.failures import LoadAborted, RequestError, Tally, as_failure
 
 
 def test_tally_waits_for_ten_and_names_the_kinds() -> None:
@@ -19,6 +22,15 @@ def test_tally_lets_the_limit_itself_pass() -> None:
         tally.count(status)
     with pytest.raises(LoadAborted):
         tally.count("timeout")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS])
+def test_end_of_the_client_s_own_means_is_not_the_server_s(number: int) -> None:
+    for connected in (True, False):
+        failure = as_failure(OSError(number, os.strerror(number)), connected=connected)
+        assert failure.kind == "client"
+        assert os.strerror(number) in failure.words
+    assert as_failure(OSError(errno.ECONNREFUSED, "refused"), connected=False).kind == "connect"
 
 
 def test_words_are_short() -> None:

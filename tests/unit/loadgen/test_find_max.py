@@ -12,7 +12,7 @@ def test_finds_the_capacity(capacity: float, start: float) -> None:
         tried.append(rate)
         return rate <= capacity
 
-    highest, missed = find_max(meets, start_rps=start)
+    highest, missed = find_max(meets, start_rps=start, lowest_rps=0.001)
     assert highest is not None
     assert missed is not None
     assert highest <= capacity < missed <= highest * 1.05
@@ -20,9 +20,16 @@ def test_finds_the_capacity(capacity: float, start: float) -> None:
 
 
 def test_nothing_meets_and_everything_does() -> None:
-    highest, missed = find_max(lambda _: False)
-    assert highest is None
-    assert missed == pytest.approx(1e-3, rel=1)
-    highest, missed = find_max(lambda _: True)
+    tried: list[float] = []
+
+    def never(rate: float) -> bool:
+        tried.append(rate)
+        return False
+
+    # Below the lowest each request has the server to itself; slower and slower would take hours.
+    assert find_max(never, start_rps=20.0, lowest_rps=3.0) == (None, 5.0)
+    assert tried == [20.0, 10.0, 5.0]
+    assert find_max(never, start_rps=1.0, lowest_rps=3.0) == (None, 1.0)
+    highest, missed = find_max(lambda _: True, start_rps=1.0, lowest_rps=0.1)
     assert highest == pytest.approx(1e5, rel=1)
     assert missed is None

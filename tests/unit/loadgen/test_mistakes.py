@@ -1,12 +1,15 @@
 """What other load generators got wrong, each with the thread where it was found."""
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
+import numpy as np
 import pytest
 
 from medsweep.clock import Clock
+from medsweep.loadgen.arrivals import due_times
 from medsweep.loadgen.figures import Figures, figures_of
 from medsweep.loadgen.mock_answer import MockTiming
+from medsweep.loadgen.mock_script import script_of
 from medsweep.loadgen.mock_server import MockServer, running_mock
 from medsweep.loadgen.runner import run_load
 from medsweep.loadgen.spec import LoadPoint
@@ -124,6 +127,37 @@ def test_rate_is_not_a_wave_too_high(load) -> None:
     for requests in (64, 100, 128):
         _, figures, _ = load(timing, LoadPoint(concurrency=32, requests=requests))
         assert figures.requests_per_s == pytest.approx(32 / 0.3, rel=0.02)
+
+
+def test_long_answers_are_not_cut_off_the_sample(load) -> None:
+    """Counting what ends within a time leaves out the answers that take longest."""
+    timing = MockTiming(ttft_s=0.5, tokens=1, jitter_s=2.0)
+    point = LoadPoint(concurrency=64, duration_s=30.0)
+    records, figures, server = load(timing, point, timeout_s=600.0)
+    measured = [record for record in records if record.phase == "measure"]
+    until_s = min(record.sent_s for record in measured) + 30.0
+    early = [record.e2e_s for record in measured if record.end_s <= until_s]
+    places = range(64, 64 + len(measured))
+    scripts = [script_of(timing, server.requests[place], place) for place in places]
+    true_s = np.mean([script.steps[-1][0] for script in scripts])
+    assert figures.latencies["e2e"].mean == pytest.approx(true_s, rel=0.005)
+    assert np.mean(early) < 0.95 * true_s  # what the mistake would report
+
+
+def test_queue_that_grows_is_told_from_one_that_does_not(load) -> None:
+    """A rate above capacity that meets its objective only because the load was short."""
+    timing = MockTiming(ttft_s=0.5, tokens=1, slots=10)  # 20 requests a second
+    _, over, _ = load(timing, LoadPoint(rate=24.0, requests=240))
+    assert over.growth == pytest.approx(24 / 20 - 1, rel=0.05)
+    _, under, _ = load(timing, LoadPoint(rate=19.0, requests=190))
+    assert under.growth is None
+
+
+def test_arrivals_say_nothing_of_prompts() -> None:
+    """One stream of random numbers for both would give each gap a prompt of its own."""
+    rng_of_order = np.random.default_rng(1).exponential(1.0, 50)
+    times = list(islice(due_times(LoadPoint(rate=1.0, arrivals="poisson"), seed=1), 50))
+    assert np.diff(times, prepend=0.0) != pytest.approx(rng_of_order)
 
 
 def test_failures_are_not_mixed_into_latency(load) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import gc
 import tracemalloc
 from collections import Counter, deque
@@ -261,3 +262,16 @@ async def test_fault_of_our_own_ends_the_load(make_job, caplog) -> None:
         with pytest.raises(ZeroDivisionError):
             await run_load(job, fail, MonotonicClock())
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_failures_that_take_no_time_do_not_hold_up_the_others(make_job, monkeypatch) -> None:
+    """A machine out of file descriptors says so without a turn of the event loop."""
+
+    async def exhausted(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("medsweep.loadgen.pool.Pool.exchange", exhausted)
+    point = LoadPoint(concurrency=3, requests=40)
+    records = await load(make_job("http://127.0.0.1:9/v1", point, max_error_rate=1.0))
+    assert {record.status for record in records} == {"client"}
+    assert len(of_phase(records, "measure")) == 40

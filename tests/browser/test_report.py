@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
+from typing import Any
 
 import axe_core_python
 import pytest
@@ -48,22 +49,105 @@ def test_a_filter_in_the_address_hides_other_rows(story: Story, tmp_path: Path) 
     assert not any('data-value="1xv100-1cpu"' in row for row in left)
 
 
+def examine(page: Path, folder: Path, script: str, *arguments: str) -> Any:
+    """Run a script in a copy of the page and return what it puts into the title as JSON."""
+    # The page forbids other scripts than its own; the copy that is examined does not.
+    html = page.read_text(encoding="utf-8")
+    html = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", html)
+    copy = folder / "report.html"
+    copy.write_text(
+        html.replace("</body>", f"<script>{{{script}}}</script></body>"), encoding="utf-8"
+    )
+    options = ["--virtual-time-budget=30000", "--dump-dom", *arguments]
+    shown = browse(folder, *options, copy.as_uri())
+    assert [line for line in shown.stderr.splitlines() if "CONSOLE" in line] == []
+    title = re.search(r"<title>(.*?)</title>", shown.stdout, flags=re.S)
+    assert title is not None
+    return json.loads(unescape(title[1]))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_fault(story: Story, tmp_path: Path, scheme: str) -> None:
     axe = Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-    # The page forbids other scripts than its own; the copy that is examined does not.
-    html = (story.runner.results / "report.html").read_text(encoding="utf-8")
-    html = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", html)
-    examine = "axe.run().then((found) => { document.title = JSON.stringify(found.violations); });"
-    copy = tmp_path / "report.html"
-    copy.write_text(
-        html.replace("</body>", f"<script>{axe}</script><script>{examine}</script></body>"),
-        encoding="utf-8",
-    )
+    found = "axe.run().then((found) => { document.title = JSON.stringify(found.violations); });"
     dark = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
-    arguments = ["--virtual-time-budget=30000", "--dump-dom", copy.as_uri()]
-    shown = browse(tmp_path, *(dark if scheme == "dark" else []), *arguments)
+    violations = examine(
+        story.runner.results / "report.html",
+        tmp_path,
+        f"{axe};{found}",
+        *(dark if scheme == "dark" else []),
+    )
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
+
+
+def test_the_values_of_a_chart_are_told_by_keyboard_and_by_pointer(
+    story: Story, tmp_path: Path
+) -> None:
+    script = """
+    const card = document.querySelector(".card"), box = document.getElementById("tip"), said = [];
+    const press = (key) => {
+      card.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+      said.push(box.textContent);
+    };
+    card.focus();
+    said.push(box.textContent);
+    for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "Escape"]) press(key);
+    const mark = card.querySelector(".tip");
+    mark.scrollIntoView({ block: "center" });
+    const { left, top, width, height } = mark.getBoundingClientRect();
+    const at = { clientX: left + width / 2, clientY: top + height / 2, bubbles: true };
+    mark.dispatchEvent(new PointerEvent("pointermove", at));
+    said.push(box.textContent);
+    card.dispatchEvent(new PointerEvent("pointerleave", at));
+    said.push(box.textContent);
+    const inside = box.getBoundingClientRect().right <= innerWidth;
+    document.title = JSON.stringify({ said, inside, marks: card.querySelectorAll(".tip").length });
+    """
+    found = examine(story.runner.results / "report.html", tmp_path, script)
+    before, first, second, back, escaped, pointed, left = found["said"]
+    assert found["marks"] >= 2  # the two cells of the sweep
+    assert "token F1" in first
+    assert "token F1" in second
+    assert first != second
+    assert back == first
+    assert first in pointed.split("\n")
+    assert before == escaped == left == ""
+    assert found["inside"]
+
+
+def test_nothing_moves_on_a_phone(story: Story, tmp_path: Path) -> None:
+    # Headless windows are at least 500 pixels wide, so the page is shown in a frame.
+    page = story.runner.results / "report.html"
+    shift = """
+    let moved = 0;
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) moved += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+    setTimeout(() => {
+      document.title = JSON.stringify({
+        moved, wide: document.documentElement.scrollWidth, window: innerWidth,
+      });
+      parent.document.title = document.title;
+    }, 2000);
+    """
+    html = page.read_text(encoding="utf-8")
+    html = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", html)
+    html = html.replace("<head>", f"<head><script>{shift}</script>", 1)
+    outer = tmp_path / "phone.html"
+    frame = f'<iframe width="390" height="844" srcdoc="{escape(html)}"></iframe>'
+    outer.write_text(f"<title></title>{frame}", encoding="utf-8")
+    shown = browse(tmp_path, "--virtual-time-budget=30000", "--dump-dom", outer.as_uri())
     title = re.search(r"<title>(.*?)</title>", shown.stdout, flags=re.S)
     assert title is not None
-    violations = json.loads(unescape(title[1]))
-    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
+    found = json.loads(unescape(title[1]))
+    assert found["window"] == 390 or found["window"] == 375  # less a scroll bar
+    assert found["moved"] == 0
+    assert found["wide"] <= found["window"]  # tables and charts scroll, the page does not
+
+
+def test_it_prints(story: Story, tmp_path: Path) -> None:
+    printed = tmp_path / "report.pdf"
+    page = story.runner.results / "report.html"
+    browse(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.as_uri())
+    assert printed.read_bytes().startswith(b"%PDF")
+    assert printed.stat().st_size > 50_000

@@ -138,6 +138,8 @@ def _inline(svg: str, name: str) -> str:
     element = re.sub(r"<style.*?</style>", "", element, flags=re.DOTALL)
     for colour, variable in _THEMED.items():
         element = element.replace(f": {colour}", f": var(--{variable})")
+    # The ground of a hatching is an attribute, where a variable would not count.
+    element = element.replace('fill="#ffffff"', 'style="fill: var(--ground)"')
     element = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', element)
     element = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', element)
     element = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", element)

@@ -96,9 +96,15 @@ def _panel(axes: Axes, title: str, table: Sequence[LatencyRow], points: Sequence
             linestyle="-" if basis == "observed" else "--",
             label=with_basis(profile, [basis]),
         )
+        reaches = [
+            (x, max(0.0, value.low), value.high)
+            for x, _, value in found
+            if value.low is not None and value.high is not None
+        ]
+        if reaches:
+            places, lows, highs = zip(*reaches, strict=True)
+            axes.vlines(places, lows, highs, color=colour, linewidth=1)
         for x, row, value in found:
-            if value.low is not None and value.high is not None:
-                axes.plot([x, x], [max(0.0, value.low), value.high], color=colour, linewidth=1)
             ends = bounds(value.low, value.high)
             tip_at(
                 axes,

@@ -35,6 +35,7 @@ _HEAD_IN = 0.72
 # What marks a group of the SVG whose id is its tip.
 _TIP = "tip: "
 _TIP_SIZE = 110
+_GROUND = "_ground"
 _SETTINGS: Any = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -165,7 +166,8 @@ def tip(artist: Artist, text: str) -> None:
 
 def tip_at(axes: Axes, point: tuple[float, float], text: str) -> None:
     """Put a tip over a point of a line, on ground that is wide enough to be hit."""
-    tip(axes.scatter([point[0]], [point[1]], s=_TIP_SIZE, alpha=0, linewidths=0), text)
+    ground = axes.scatter([point[0]], [point[1]], s=_TIP_SIZE, alpha=0, linewidths=0, label=_GROUND)
+    tip(ground, text)
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
@@ -188,6 +190,9 @@ def save(figure: Figure, folder: Path, name: str) -> str:
         # Nulls leave out the metadata block, which holds the date and outside addresses.
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(drawn, format="svg", metadata=nothing)
+        # Nothing can be pointed at in a PNG, and drawing what is not seen takes its time too.
+        for ground in figure.findobj(lambda artist: artist.get_label() == _GROUND):
+            ground.set_visible(False)
         figure.savefig(picture, format="png", dpi=150, metadata={"Software": None}, pil_kwargs=_PNG)
     # Widths were measured with DejaVu Sans, which is wide: any other sans-serif fits as well.
     text = re.sub(r"'DejaVu Sans'(, sans-serif)*", "sans-serif", drawn.getvalue())

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from medsweep.report.tables.rows import (
     Row,
     basis_order,
+    busiest_point,
     first,
     group_by,
     headline_rows,
-    load_points,
     mean,
     model_order,
     profile_order,
@@ -64,24 +64,20 @@ def cost_table(rows: Sequence[Row]) -> list[CostRow]:
 
 
 def _row(group: Sequence[Row]) -> CostRow | None:
-    rates = {
-        point: rate
-        for point in load_points(group)
-        if (rate := mean([row for row in group if row["load_point"] == point], "requests_per_s"))
-    }
-    if not rates:
+    busiest = busiest_point(group)
+    if busiest is None:
         return None
-    busiest = max(rates, key=lambda point: rates[point])
-    there = [row for row in group if row["load_point"] == busiest]
+    point, rate = busiest
+    there = [row for row in group if row["load_point"] == point]
     source, day = first(group, "price_source"), first(group, "price_date")
     return CostRow(
         model=first(group, "model"),
         profile=first(group, "profile"),
         basis=first(group, "basis"),
-        load_point=busiest,
+        load_point=point,
         usd_per_hour=first(group, "usd_per_hour"),
         price=None if source is None else f"{source}, {day}",
-        requests_per_s=rates[busiest],
+        requests_per_s=rate,
         usd_per_1k=mean(there, "usd_per_1000_answers"),
         usd_per_1k_correct=mean(there, "usd_per_1000_correct_answers"),
         energy_j_per_1k=mean(there, "energy_j_per_1000_answers"),

@@ -11,6 +11,7 @@ from medsweep.report.tables.quality import QualityFigure
 from medsweep.report.tables.rows import (
     Row,
     basis_order,
+    busiest_point,
     first,
     group_by,
     headline_rows,
@@ -77,14 +78,8 @@ def group_by_basis(found: Sequence[Candidate]) -> list[list[Candidate]]:
 
 def _row(rows: Sequence[Row], *, on_front: bool) -> DecisionRow:
     light = [row for row in rows if row["load_point"] == load_points(rows)[0]]
-    rates = {
-        point: rate
-        for point in load_points(rows)
-        if (rate := mean([row for row in rows if row["load_point"] == point], "requests_per_s"))
-        is not None
-    }
-    busiest = max(rates, key=lambda point: rates[point], default=None)
-    price = mean([row for row in rows if row["load_point"] == busiest], "usd_per_answer")
+    point, rate = busiest_point(rows) or (None, None)
+    price = mean([row for row in rows if row["load_point"] == point], "usd_per_answer")
     quality = mean(rows, "token_f1")
     return DecisionRow(
         model=first(rows, "model"),
@@ -94,8 +89,8 @@ def _row(rows: Sequence[Row], *, on_front: bool) -> DecisionRow:
         if quality is None
         else QualityFigure(quality, mean(rows, "token_f1_low"), mean(rows, "token_f1_high"), None),
         e2e=mean_interval(light, "e2e"),
-        requests_per_s=None if busiest is None else rates[busiest],
-        busiest=busiest,
+        requests_per_s=rate,
+        busiest=point,
         usd_per_1k=None if price is None else 1000 * price,
         on_front=on_front,
     )

@@ -109,6 +109,16 @@ def load_points(rows: Iterable[Row]) -> list[str]:
     return sorted(found, key=found.__getitem__)
 
 
+def busiest_point(rows: Sequence[Row]) -> tuple[str, float] | None:
+    """Return the load point with most answers a second, and how many; None where none has any."""
+    rates = {
+        point: rate
+        for point in load_points(rows)
+        if (rate := mean([row for row in rows if row["load_point"] == point], "requests_per_s"))
+    }
+    return max(rates.items(), key=lambda entry: entry[1], default=None)
+
+
 def basis_order(basis: str | None) -> int:
     """Return a sorting key: observed first, what has no basis last."""
     return BASES.index(basis) if basis in BASES else len(BASES)

@@ -12,6 +12,7 @@ from typing import Any
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
 from medsweep.serving.engines.compatibility import attention_implementation
+from medsweep.serving.engines.packed import pack
 
 BASE_ROW = "__base__"
 """What PEFT calls a row of a mixed batch that uses no adapter."""
@@ -71,6 +72,8 @@ class LoraModel:
             only = "cuda" if capability is not None else "cpu"
             settings["device_map"] = "auto" if several else {"": only}
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, **settings).eval()
+        if capability is None and quantization == "none":
+            pack(self.model)
         self.device = self.model.device
         self._active: str | None = None
 
@@ -100,9 +103,12 @@ class LoraModel:
 
     def drop(self, name: str) -> None:
         """Take an adapter off the model; if it was active, the base model is."""
-        self.model.delete_adapter(name)
         if self._active == name:
             self._active = None
+        if list(self.model.peft_config) == [name]:
+            self.model = self.model.unload()  # PEFT cannot compute without any adapter
+        else:
+            self.model.delete_adapter(name)
         self._apply()
 
     def activate(self, name: str | None) -> Any:

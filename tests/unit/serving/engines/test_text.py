@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from medsweep.serving.engines.text import UNFINISHED, TextStream
+from medsweep.serving.engines.text import CONTEXT, UNFINISHED, WINDOW, TextStream
 
 TEXT = (
     "Dose: 5 \u00b5g \u2265 1 \u20ac, \u4e2d\u6587, \U0001f9ec\U0001f48a.\n\n"
@@ -94,6 +94,35 @@ def test_the_pieces_are_the_text_whatever_the_bytes(kind: str, seed: int) -> Non
     else:
         # A run of bytes that is no text turns into marks as a whole, also what was given out.
         assert len(joined) == len(tokenizer.decode(cut, skip_special_tokens=True))
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_long_answer_is_decoded_by_windows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, lengths = TOKENIZERS[kind](), []
+    ids = tokenizer.encode(f" {TEXT * 20}")
+    decode = tokenizer.decode
+
+    def spy(window: Sequence[int], *, skip_special_tokens: bool) -> str:
+        lengths.append(len(window))
+        return decode(window, skip_special_tokens=skip_special_tokens)
+
+    monkeypatch.setattr(tokenizer, "decode", spy)
+    stream = TextStream(tokenizer, ["never said"])
+    pieces = [stream.push(token, last=n == len(ids)) for n, token in enumerate(ids, start=1)]
+    assert "".join(pieces) == TEXT * 20
+    assert not any(UNFINISHED in piece for piece in pieces)
+    # Some more where the window could not end, inside a character.
+    assert max(lengths) < WINDOW + 2 * CONTEXT < len(ids)
+
+
+def test_windows_of_a_tokenizer_that_drops_the_first_space() -> None:
+    """Llama 2's and Mistral's way: what stands first in a decoding has no space before it."""
+    words = [f"\N{LOWER ONE EIGHTH BLOCK}w{number}" for number in range(300)]
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, words[0]))
+    tokenizer.decoder = decoders.Metaspace()
+    stream = TextStream(Plain(tokenizer))
+    text = "".join(stream.push(token, last=token == 299) for token in range(300))
+    assert text == " ".join(f"w{number}" for number in range(300))
 
 
 def test_an_answer_cut_inside_a_character_shows_it() -> None:

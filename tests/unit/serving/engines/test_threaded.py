@@ -273,12 +273,18 @@ async def test_the_threads_are_the_profile_s(asker: Asker) -> None:
 
 
 @pytest.mark.parametrize("made", ENGINES.values())
-async def test_without_an_adapter_and_closed(made: Any, tuned: Adapter, expected: Any) -> None:
+async def test_without_an_adapter_and_closed(
+    made: Any, tuned: Adapter, questions: list[str]
+) -> None:
     engine = made(MODELS[BASE], {}, base=tuned.base, **SETTINGS)
     assert engine.models() == [BASE]
     await engine.check()
     await engine.add_adapter(TUNED, tuned)
+    asker = Asker(engine, questions)
+    base = await asker.text(asker.request(0, BASE))
     await engine.remove_adapter(TUNED)
+    # Also after the last adapter has gone.
+    assert await asker.text(asker.request(0, BASE)) == base
     await engine.add_adapter(TUNED, tuned)
     stream = engine.stream(Generation(TUNED, None, "Asthma is", 400))
     await anext(stream)

@@ -1,0 +1,252 @@
+"""Engines served, each beside the engine alone, one `generate` at a time and `transformers serve`.
+
+SmolLM2-135M, answers of up to 64 tokens, greedy; servers and load generator share this machine.
+What is alone runs in a process of its own, as it does behind a server, under the same closed loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.loadgen.process import LoadProcess
+from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+from medsweep.metrics.latency import output_tokens_per_s, summarise
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import identify, materialise
+
+MODEL = "smollm2-135m"
+TOKENS = 64
+CLIENTS = 16
+REQUESTS = 48
+SUBJECTS = ["asthma", "gout", "type 2 diabetes", "anemia", "migraine", "cystic fibrosis"]
+QUESTIONS = [f"What is {SUBJECTS[n % len(SUBJECTS)]}, case {n}?" for n in range(REQUESTS)]
+CPUS = len(os.sched_getaffinity(0))
+WANTED = {"continuous": (6.0, 0.90, 1.3), "openvino": (None, 0.85, 3.5)}
+"""Over one at a time, of the engine alone, over `transformers serve`."""
+
+
+@dataclass
+class Server:
+    """A server that runs.
+
+    Attributes:
+        url: root of its API.
+        model: its name of the model.
+        first_answer_s: from the command to the first answer.
+    """
+
+    url: str
+    model: str
+    first_answer_s: float = 0.0
+
+
+@contextmanager
+def running(command: Sequence[str], url: str, model: str) -> Iterator[Server]:
+    """Start a server and wait for its first answer."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = Server(url, model)
+    try:
+        while not _answers(server):
+            assert process.poll() is None, f"{command} ended"
+            time.sleep(0.1)
+        server.first_answer_s = time.perf_counter() - began
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(server: Server) -> bool:
+    messages = [{"role": "user", "content": "Hello"}]
+    body = json.dumps({"model": server.model, "messages": messages, "max_tokens": 1}).encode()
+    headers = {"content-type": "application/json"}
+    asked = urllib.request.Request(f"{server.url}/chat/completions", body, headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def ours(engine: str) -> Any:
+    """`medsweep serve` with one engine."""
+    command = [sys.executable, "-m", "medsweep", "serve", "--base", MODEL, "--engine", engine]
+    batch = ["--max-batch-size", str(CLIENTS), "--port", "8911"]
+    return running([*command, *batch], "http://127.0.0.1:8911/v1", MODEL)
+
+
+def theirs(folder: Path) -> Any:
+    """`transformers serve` with continuous batching, sized by hand as a CPU needs it."""
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
+    sizes = ["--cb-block-size", "32", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "256"]
+    batching = ["--continuous-batching", *sizes, "--device", "cpu", "--dtype", "float32"]
+    return running([*command, *batching, "--port", "8912"], "http://127.0.0.1:8912/v1", str(folder))
+
+
+def load(server: Server, concurrency: int, requests: int) -> tuple[float, float, float]:
+    """Output tokens/s, p50 of TTFT and of a later token in ms."""
+    job = LoadJob(
+        base_url=server.url,
+        model=server.model,
+        prompts=tuple(Prompt(str(n), text) for n, text in enumerate(QUESTIONS)),
+        point=LoadPoint(concurrency, requests=requests),
+        seed=1,
+        max_tokens=TOKENS,
+        timeout_s=300,
+    )
+    with LoadProcess() as process:
+        records = process.run(job)
+    assert {record.status for record in records if record.phase != "cooldown"} == {"ok"}
+    measured = [record for record in records if record.phase == "measure"]
+    ttft = summarise(record.ttft_s for record in measured).p50 or float("nan")
+    tpot = summarise(record.tpot_s for record in measured).p50 or float("nan")
+    return output_tokens_per_s(records) or float("nan"), ttft * 1e3, tpot * 1e3
+
+
+def alone(what: str, concurrency: int, requests: int) -> dict[str, float]:
+    """Measure without a server, in a process of its own."""
+    command = [sys.executable, __file__, what, str(concurrency), str(requests)]
+    return dict(json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL)))
+
+
+def added_ttft_ms(server: Server, requests: int) -> float:
+    """Mean of what lies between the client's time to first token and the engine's own."""
+    before = _engine_s(server)
+    with LoadProcess() as process:
+        prompts = tuple(Prompt(str(n), text) for n, text in enumerate(QUESTIONS))
+        point = LoadPoint(1, requests=requests, warmup=0)
+        records = process.run(LoadJob(server.url, MODEL, prompts, point, 1, 2))
+    asked = [record.ttft_s for record in records if record.ttft_s is not None]
+    return (sum(asked) - (_engine_s(server) - before)) / len(asked) * 1e3
+
+
+def _engine_s(server: Server) -> float:
+    with urllib.request.urlopen(server.url.replace("/v1", "/metrics")) as answer:
+        text = answer.read().decode()
+    sums = re.findall(r"_server_(?:queue|prefill)_seconds_sum\{.*\} (.*)", text)
+    return sum(map(float, sums))
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return materialise(identify(MODELS[MODEL], []))
+
+
+@pytest.fixture(scope="module")
+def peers(folder: Path) -> dict[str, float]:
+    """Tokens per second of one `generate` at a time, and of `transformers serve`."""
+    rates = {"one generate at a time": alone("plain", 1, 6)["tokens_per_s"]}
+    with theirs(folder) as server:
+        rates["transformers serve"] = load(server, CLIENTS, REQUESTS)[0]
+    return rates
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", WANTED)
+def test_served(engine: str, peers: dict[str, float]) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino_genai", reason="pip install 'medsweep[openvino]'")
+    by_itself = alone(engine, CLIENTS, REQUESTS)
+    with ours(engine) as server:
+        rate = load(server, CLIENTS, REQUESTS)[0]
+        _, ttft_ms, tpot_ms = load(server, 1, 6)
+        added_ms = added_ttft_ms(server, 24)
+    over_one, of_alone, over_serve = WANTED[engine]
+    print(f"\n{engine}, {CLIENTS} clients x up to {TOKENS} tokens, {CPUS} CPUs, served")
+    print(f"  {rate:.1f} output tokens/s; start to first answer {server.first_answer_s:.1f} s")
+    for (name, other), wanted in zip(peers.items(), (over_one, over_serve), strict=True):
+        print(f"  {rate / other:.2f}x {name} ({other:.1f} tokens/s); wanted {wanted}")
+    loop = by_itself["tokens_per_s"]
+    print(f"  {rate / loop:.1%} of the engine alone ({loop:.1f} tokens/s); wanted {of_alone:.0%}")
+    print(f"  one client: TTFT p50 {ttft_ms:.1f} ms, a later token {tpot_ms:.2f} ms")
+    print(f"  the server adds {added_ms:.2f} ms to the first token, mean of 24 (3 wanted)")
+
+
+def _plain(requests: int) -> float:
+    """Tokens per second of transformers' `generate`, one request at a time."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from medsweep.models.templates import TEMPLATES
+
+    torch.set_num_threads(CPUS)
+    folder = materialise(identify(MODELS[MODEL], []))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    rates = []
+    for text in QUESTIONS[: requests + 1]:
+        prompt = TEMPLATES["chatml"].render([{"role": "user", "content": text}])
+        inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        began = time.perf_counter()
+        with torch.inference_mode():
+            output = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+        tokens = output.shape[1] - inputs["input_ids"].shape[1]
+        rates.append(tokens / (time.perf_counter() - began))
+    return statistics.mean(rates[1:])
+
+
+async def _engine_alone(engine: Any, concurrency: int, requests: int) -> float:
+    """Tokens per second of an engine in a closed loop, its streams read in this process."""
+    from medsweep.serving.protocol import Generation
+
+    left = iter(range(requests + concurrency))
+    ended: list[tuple[float, int]] = []
+
+    async def client() -> None:
+        for number in left:
+            question = {"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}
+            tokens = 0
+            async for piece in engine.stream(Generation(MODEL, (question,), None, TOKENS)):
+                counted.append((time.perf_counter(), piece.output_tokens - tokens))
+                tokens = piece.output_tokens
+            ended.append((time.perf_counter(), tokens))
+
+    counted: list[tuple[float, int]] = []
+    await asyncio.gather(*(client() for _ in range(concurrency)))
+    # From the end of the first wave to the first moment with fewer requests than clients.
+    ended.sort()
+    start_s, stop_s = ended[concurrency - 1][0], ended[requests][0]
+    return sum(n for at, n in counted if start_s < at <= stop_s) / (stop_s - start_s)
+
+
+def _measure_alone(what: str, concurrency: int, requests: int) -> float:
+    if what == "plain":
+        return _plain(requests)
+    import pkgutil
+
+    from medsweep.serving.engines import ENGINES
+
+    engine = pkgutil.resolve_name(ENGINES[what])(
+        MODELS[MODEL],
+        {},
+        base=materialise(identify(MODELS[MODEL], [])),
+        dtype="float32",
+        quantization="int4" if what == "openvino" else "none",
+        max_batch_size=concurrency,
+        cpus=CPUS,
+    )
+    try:
+        return asyncio.run(_engine_alone(engine, concurrency, requests))
+    finally:
+        engine.close()
+
+
+if __name__ == "__main__":
+    what, concurrency, requests = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    print(json.dumps({"tokens_per_s": _measure_alone(what, concurrency, requests)}))

@@ -1,0 +1,103 @@
+"""Packed weights compute what they did before, with adapters on them too."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.finetune.lora import add_lora
+from medsweep.serving.engines import packed
+from medsweep.serving.engines.lora import AdapterFiles, LoraModel
+from medsweep.serving.engines.packed import SMALLEST, pack
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN"
+)
+
+WIDTH = 256
+TARGETS = ["q_proj", "down_proj"]
+
+
+@pytest.fixture
+def plain() -> Any:
+    """A Llama whose embedding is its output layer too."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def same(one: Any, other: Any) -> None:
+    """Equal but for rounding: sums are taken in another order."""
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def values(model: Any, rows: int, length: int) -> Any:
+    torch.manual_seed(rows)
+    with torch.inference_mode():
+        return model(torch.randint(0, 512, (rows, length))).logits
+
+
+@pytest.mark.parametrize(("rows", "length"), [(1, 1), (3, 1), (16, 1), (2, 40)])
+def test_the_same_values(plain: Any, rows: int, length: int) -> None:
+    changed = copy.deepcopy(plain)
+    # q, o, gate, up and down of two blocks, and the output; k and v are below the bound.
+    assert pack(changed) == 11
+    same(values(changed, rows, length), values(plain, rows, length))
+
+
+def test_no_second_copy_stays_in_memory(plain: Any) -> None:
+    embedding, first = plain.model.embed_tokens.weight, plain.model.layers[0]
+    pack(plain)
+    assert plain.model.embed_tokens.weight is embedding
+    assert embedding.numel() == 512 * WIDTH
+    assert first.mlp.up_proj.weight.numel() == plain.lm_head.weight.numel() == 0
+    assert first.self_attn.k_proj.weight.numel() == WIDTH * WIDTH // 2 < SMALLEST
+
+
+def test_a_processor_without_these_products_keeps_its_weights(
+    plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "MACHINES", ("another",))
+    assert pack(plain) == 0
+    assert plain.lm_head.weight.numel() == 512 * WIDTH
+
+
+def test_other_dtypes_are_left_alone(plain: Any) -> None:
+    assert pack(plain.to(torch.bfloat16)) == 0
+
+
+def test_adapters_go_on_and_off(plain: Any, tmp_path: Path) -> None:
+    from peft import get_peft_model_state_dict
+
+    plain.save_pretrained(tmp_path)
+    before = values(plain, 2, 5)
+    tuned = add_lora(plain, rank=4, alpha=8, dropout=0.0, targets=TARGETS).eval()
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    config = copy.deepcopy(tuned.peft_config["default"])
+    config.inference_mode = True
+    files = AdapterFiles(config, get_peft_model_state_dict(tuned))
+    expected = values(tuned, 2, 5)
+
+    served = LoraModel(tmp_path, dtype="float32", quantization="none", flash=False)
+    assert served.model.lm_head.weight.numel() == 0  # it is packed
+    served.add("one", files)
+    same(values(served.activate("one"), 2, 5), expected)
+    same(values(served.activate(None), 2, 5), before)
+    served.drop("one")
+    same(values(served.activate(None), 2, 5), before)
+    assert not torch.allclose(expected, before, atol=1e-2)

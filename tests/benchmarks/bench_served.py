@@ -27,6 +27,7 @@ from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.metrics.latency import output_tokens_per_s, summarise
 from medsweep.models.catalog import MODELS
+from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import identify, materialise
 
 MODEL = "smollm2-135m"
@@ -162,7 +163,7 @@ def peers(folder: Path) -> dict[str, float]:
 def test_served(engine: str, peers: dict[str, float]) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino_genai", reason="pip install 'medsweep[openvino]'")
-    by_itself = alone(engine, CLIENTS, REQUESTS)
+    by_itself = alone("pipeline" if engine == "openvino" else engine, CLIENTS, REQUESTS)
     with ours(engine) as server:
         rate = load(server, CLIENTS, REQUESTS)[0]
         _, ttft_ms, tpot_ms = load(server, 1, 6)
@@ -183,16 +184,13 @@ def _plain(requests: int) -> float:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from medsweep.models.templates import TEMPLATES
-
     torch.set_num_threads(CPUS)
     folder = materialise(identify(MODELS[MODEL], []))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     rates = []
-    for text in QUESTIONS[: requests + 1]:
-        prompt = TEMPLATES["chatml"].render([{"role": "user", "content": text}])
-        inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+    for number in range(requests + 1):
+        inputs = tokenizer(_prompt(number), return_tensors="pt", add_special_tokens=False)
         began = time.perf_counter()
         with torch.inference_mode():
             output = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
@@ -206,7 +204,7 @@ async def _engine_alone(engine: Any, concurrency: int, requests: int) -> float:
     from medsweep.serving.protocol import Generation
 
     left = iter(range(requests + concurrency))
-    ended: list[tuple[float, int]] = []
+    ended: list[float] = []
 
     async def client() -> None:
         for number in left:
@@ -215,22 +213,86 @@ async def _engine_alone(engine: Any, concurrency: int, requests: int) -> float:
             async for piece in engine.stream(Generation(MODEL, (question,), None, TOKENS)):
                 counted.append((time.perf_counter(), piece.output_tokens - tokens))
                 tokens = piece.output_tokens
-            ended.append((time.perf_counter(), tokens))
+            ended.append(time.perf_counter())
 
     counted: list[tuple[float, int]] = []
     await asyncio.gather(*(client() for _ in range(concurrency)))
-    # From the end of the first wave to the first moment with fewer requests than clients.
-    ended.sort()
-    start_s, stop_s = ended[concurrency - 1][0], ended[requests][0]
+    return _rate(counted, ended, concurrency, requests)
+
+
+def _pipeline(concurrency: int, requests: int) -> float:
+    """Tokens per second of OpenVINO's pipeline in a closed loop, without rows, text and streams."""
+    import numpy
+    import openvino_genai
+
+    from medsweep.serving.engines.openvino import OpenvinoEngine
+
+    base = materialise(identify(MODELS[MODEL], []))
+    engine = OpenvinoEngine(
+        MODELS[MODEL],
+        {},
+        base=base,
+        dtype="float32",
+        quantization="int4",
+        max_batch_size=concurrency,
+        cpus=CPUS,
+    )
+    pipeline = engine._open_pipeline([])
+    engine.close()
+    settings = openvino_genai.GenerationConfig()
+    settings.max_new_tokens = TOKENS
+    settings.stop_token_ids = set(engine._served[MODEL].stop_ids)
+    prompts = [
+        engine._tokenizer(_prompt(n), add_special_tokens=False)["input_ids"]
+        for n in range(REQUESTS)
+    ]
+    handles: dict[int, Any] = {}
+    counted: list[tuple[float, int]] = []
+    ended: list[float] = []
+    begun = 0
+    while len(ended) < requests + concurrency:
+        while len(handles) < concurrency and begun < requests + concurrency:
+            ids = numpy.array([prompts[begun % REQUESTS]], dtype=numpy.int64)
+            tensor = openvino_genai.openvino.Tensor(ids)
+            handles[begun] = pipeline.add_request(begun, tensor, settings)
+            begun += 1
+        pipeline.step()
+        now_s = time.perf_counter()
+        for number, handle in list(handles.items()):
+            while handle.can_read():
+                outputs = handle.read().values()
+                counted.extend((now_s, len(output.generated_ids)) for output in outputs)
+            if handle.get_status() != openvino_genai.GenerationStatus.RUNNING:
+                del handles[number]
+                ended.append(now_s)
+    return _rate(counted, ended, concurrency, requests)
+
+
+def _rate(
+    counted: list[tuple[float, int]], ended: list[float], concurrency: int, requests: int
+) -> float:
+    """Tokens per second while all places are taken, from the end of the first wave on."""
+    ended = sorted(ended)
+    start_s, stop_s = ended[concurrency - 1], ended[requests]
     return sum(n for at, n in counted if start_s < at <= stop_s) / (stop_s - start_s)
+
+
+def _prompt(number: int) -> str:
+    question = {"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}
+    return TEMPLATES["chatml"].render([question])
 
 
 def _measure_alone(what: str, concurrency: int, requests: int) -> float:
     if what == "plain":
         return _plain(requests)
+    if what == "pipeline":
+        return _pipeline(concurrency, requests)
     import pkgutil
 
+    from medsweep.cluster.cpus import wait_asleep
     from medsweep.serving.engines import ENGINES
+
+    wait_asleep()  # as a server does
 
     engine = pkgutil.resolve_name(ENGINES[what])(
         MODELS[MODEL],

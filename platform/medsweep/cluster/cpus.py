@@ -45,6 +45,16 @@ def take_cpus(asked: int, after: int = 0) -> GrantedCpus:
     return GrantedCpus(asked, cores if hasattr(os, "sched_setaffinity") else (), threads)
 
 
+def wait_asleep() -> None:
+    """Let OpenMP's threads sleep while they wait for each other; to be called before torch loads.
+
+    By default they spin. Where something else wants the same cores (a server's event loop, its
+    clients, Ray), the thread that is waited for is not running, and whoever spins keeps it so. What
+    the environment says already stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def usable_cpus() -> int:
     """Return the number of cores that this process may run on."""
     return len(_available())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.causes import root_cause
-from medsweep.cluster.cpus import take_cpus, usable_cpus
+from medsweep.cluster.cpus import take_cpus, usable_cpus, wait_asleep
 from medsweep.errors import StageError, UnknownName
 from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.observe import observe_host
@@ -74,6 +74,7 @@ class EngineReplica:
     """One engine in a process of its own, with its profile's CPUs; `null` answers beside it."""
 
     def __init__(self, deployed: Deployed) -> None:
+        wait_asleep()
         engine_class = pkgutil.resolve_name(ENGINES[deployed.engine])
         self._engine: Engine = engine_class(
             deployed.spec,

@@ -7,7 +7,7 @@ import pkgutil
 from pathlib import Path
 
 from medsweep.clock import Clock
-from medsweep.cluster.cpus import usable_cpus
+from medsweep.cluster.cpus import usable_cpus, wait_asleep
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import InputError
@@ -38,6 +38,7 @@ def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> A
         InputError: there is nothing to serve, or it does not belong together.
         EnvironmentFault: the weights cannot be had.
     """
+    wait_asleep()
     if config.engine == NULL_MODEL:
         return _pool(NullEngine(), NULL_MODEL, config, metrics, clock)
     spec, base = _base(config)

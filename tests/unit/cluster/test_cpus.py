@@ -60,3 +60,28 @@ def test_more_than_there_are_gives_all_there_are_and_says_so() -> None:
     assert said["asked"] == len(available) + 3
     assert said["cores"] == available
     assert said["threads"] == said["torch"] == len(available)
+
+
+SLEEP = """
+from medsweep.cluster.cpus import wait_asleep
+
+wait_asleep()
+import torch
+"""
+
+
+@pytest.mark.parametrize(("given", "spins"), [(None, False), ("ACTIVE", True)])
+def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(
+    given: str | None, spins: bool
+) -> None:
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE"}
+    environment.pop("OMP_WAIT_POLICY", None)
+    environment.pop("GOMP_SPINCOUNT", None)
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", SLEEP], env=environment, capture_output=True, text=True, check=True
+    )
+    # What GNU's OpenMP, which torch loads, says that it goes by.
+    [line] = [line for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+    assert (line.split("'")[1] != "0") is spins

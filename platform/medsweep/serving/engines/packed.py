@@ -31,10 +31,10 @@ def pack(model: Any) -> int:
     """
     import torch
 
-    if platform.machine() not in MACHINES or not torch.backends.mkldnn.is_available():
+    one_dnn: Any = torch.backends.mkldnn
+    if platform.machine() not in MACHINES or not one_dnn.is_available():
         return 0
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    packed = [layer for layer in layers if _gains(layer)]
+    packed = [module for module in model.modules() if _gains(module)]
     with torch.no_grad():
         for layer in packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
@@ -43,12 +43,12 @@ def pack(model: Any) -> int:
     return len(packed)
 
 
-def _gains(layer: Any) -> bool:
+def _gains(module: Any) -> bool:
     import torch
 
-    weight = layer.weight
-    plain = type(layer) is torch.nn.Linear and weight.dtype == torch.float32
-    return plain and weight.numel() >= SMALLEST
+    if type(module) is not torch.nn.Linear:  # quantized layers are of classes of their own
+        return False
+    return module.weight.dtype == torch.float32 and module.weight.numel() >= SMALLEST
 
 
 def _product(weight: Any, bias: Any, rows: Any) -> Any:

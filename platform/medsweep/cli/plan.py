@@ -10,7 +10,8 @@ from medsweep.cli.options import add_json, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
-    from medsweep.sweep.predict import CellPrediction
+    from medsweep.hardware.observe import ObservedHardware
+    from medsweep.sweep.predict import CellPrediction, Lengths
     from medsweep.sweep.resolve import Resolved
 
 HEADINGS = {
@@ -46,13 +47,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the cells in the order of the run, with the roofline's prediction of each."""
     spec = load_sweep(options)
+    from medsweep.hardware.observe import observe_host
     from medsweep.sweep.predict import lengths_of, predict_cell, predicted_rows
     from medsweep.sweep.resolve import resolve
 
     resolved = resolve(spec)
     lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
     predictions = [predict_cell(spec, cell, lengths) for cell in resolved.plan.cells]
-    rows = [_row(resolved, prediction, as_json=options.json) for prediction in predictions]
+    here = observe_host()
+    rows = [_row(resolved, each, here, as_json=options.json) for each in predictions]
     show(rows, as_json=options.json, headings=HEADINGS)
     if options.parquet is not None:
         from medsweep.results.schema import BENCHMARK
@@ -61,13 +64,15 @@ def run(options: argparse.Namespace) -> int:
         found = [row for each in predictions for row in predicted_rows(resolved, each)]
         write_rows(options.parquet, BENCHMARK, found)
     if not options.json:
-        print(f"\n{_summary(resolved, predictions)}")
+        print(f"\n{_summary(resolved, predictions, lengths)}")
     return EXIT_DONE
 
 
-def _row(resolved: Resolved, prediction: CellPrediction, *, as_json: bool) -> dict[str, Any]:
+def _row(
+    resolved: Resolved, prediction: CellPrediction, here: ObservedHardware, *, as_json: bool
+) -> dict[str, Any]:
     """Return one cell's line; programs are given plain SI figures of every load point."""
-    from medsweep.hardware.observe import matches, observe_host
+    from medsweep.hardware.observe import matches
 
     cell = prediction.cell
     row = {
@@ -76,7 +81,7 @@ def _row(resolved: Resolved, prediction: CellPrediction, *, as_json: bool) -> di
         "cpus": cell.profile.cpus,
         "gpus": cell.profile.gpus,
         "dtype": cell.dtype,
-        "basis": "observed" if matches(cell.profile, observe_host()) is None else "emulated",
+        "basis": "observed" if matches(cell.profile, here) is None else "emulated",
         "finetuned_on": resolved.plan.adapters[cell.adapter].profile.name
         if cell.refused is None
         else None,
@@ -124,12 +129,11 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
     return words
 
 
-def _summary(resolved: Resolved, predictions: list[CellPrediction]) -> str:
-    from medsweep.sweep.predict import lengths_of, predict_finetune_s
+def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Lengths) -> str:
+    from medsweep.sweep.predict import predict_finetune_s
     from medsweep.sweep.progress import duration
 
     spec, plan = resolved.spec, resolved.plan
-    lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
     training_s, unknown = 0.0, 0
     for adapter in plan.adapters.values():
         took = predict_finetune_s(spec, adapter.model, adapter.profile, lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ HEADINGS = {
     "basis": "basis here",
     "finetuned_on": "fine-tuned on",
     "memory": "memory",
+    "training_memory": "to train",
     "ttft": "TTFT",
     "tpot": "TPOT",
     "tokens_per_s": "tokens/s",
@@ -73,8 +75,10 @@ def _row(
 ) -> dict[str, Any]:
     """Return one cell's line; programs are given plain SI figures of every load point."""
     from medsweep.hardware.observe import matches
+    from medsweep.sweep.finetunable import finetune_need
 
     cell = prediction.cell
+    adapter = resolved.plan.adapters[cell.adapter] if cell.refused is None else None
     row = {
         "cell": cell.name,
         "key": cell.key,
@@ -82,13 +86,13 @@ def _row(
         "gpus": cell.profile.gpus,
         "dtype": cell.dtype,
         "basis": "observed" if matches(cell.profile, here) is None else "emulated",
-        "finetuned_on": resolved.plan.adapters[cell.adapter].profile.name
-        if cell.refused is None
-        else None,
+        "finetuned_on": adapter and adapter.profile.name,
     }
+    need = adapter and finetune_need(resolved.spec.finetune, adapter.model, adapter.profile)
     if as_json:
         return row | {
             "memory_bytes": prediction.memory_bytes,
+            "training_memory_bytes": need and {**asdict(need), "total": need.total},
             "load_s": prediction.load_s,
             "usd": prediction.usd,
             "points": [
@@ -104,7 +108,12 @@ def _row(
             ],
             "refused": cell.refused,
         }
-    return row | _words(resolved, prediction) | {"refused": cell.refused}
+    return {
+        **row,
+        **_words(resolved, prediction),
+        "training_memory": need and f"{need.total / 2**30:.1f} GiB",
+        "refused": cell.refused,
+    }
 
 
 def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | None]:

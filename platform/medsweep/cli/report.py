@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medsweep.errors import EXIT_DONE, InputError
+from medsweep.errors import EXIT_DONE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +16,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write report.html and figures/ from benchmark.parquet and the cells beside it."""
-    if not (options.folder / "benchmark.parquet").is_file():
-        raise InputError(
-            f"{options.folder}: no benchmark.parquet here; give the folder of a sweep's results, "
-            "such as results/demo"
-        )
     from medsweep.report.page import write_report
 
     print(write_report(options.folder))

@@ -59,6 +59,9 @@ def test_plan_shows_every_cell_without_starting_anything(
     assert [row["cell"] for row in rows if row["basis"] == "observed"] == [
         "standin-distilgpt2@host"
     ]
+    need = rows[0]["training_memory_bytes"]
+    parts = need["weights"] + need["adapters"] + need["activations"] + need["logits"]
+    assert need["total"] > parts > 0
     assert main(["plan", str(DEMO), "--set", "serve.dtype=bfloat16"]) == 0
     text = capsys.readouterr().out
     assert "has no native bfloat16" in text

@@ -16,13 +16,13 @@ from support import serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SECRET = "patient-7731-has-gout"
-LONG = 20_000  # so many that six clients are there before the first has its answer
+LONG = 20_000  # so many that all clients are there before the first has its answer
 
 
-def streamed(url: str, begun: threading.Semaphore) -> tuple[int, str | None]:
-    """Stream an answer of LONG tokens; how many came, and why it ended."""
+def streamed(url: str, begun: threading.Semaphore, tokens: int = LONG) -> tuple[int, str | None]:
+    """Stream an answer of so many tokens; how many came, and why it ended."""
     sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="key", max_retries=0)
-    stream = sdk.completions.create(model="null", prompt=SECRET, max_tokens=LONG, stream=True)
+    stream = sdk.completions.create(model="null", prompt=SECRET, max_tokens=tokens, stream=True)
     pieces, reason = 0, None
     for chunk in stream:
         pieces += 1
@@ -32,18 +32,27 @@ def streamed(url: str, begun: threading.Semaphore) -> tuple[int, str | None]:
     return pieces, reason
 
 
+def await_queued(url: str, count: int) -> None:
+    """Return once so many requests wait for a place; who comes after a signal is turned away."""
+    with httpx.Client() as client:
+        while f"medsweep_server_queued {count}.0" not in client.get(f"{url}/metrics").text:
+            pass
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
     """Those that are being answered, and those that still wait for a place."""
     limits = ("--max-concurrent", "2", "--max-output-tokens", str(LONG))
     with serving("--engine", "null", *limits) as (process, url), ThreadPoolExecutor(6) as pool:
         begun = threading.Semaphore(0)
-        answers = [pool.submit(streamed, url, begun) for _ in range(6)]
-        with httpx.Client() as client:
-            while "medsweep_server_queued 4.0" not in client.get(f"{url}/metrics").text:
-                pass
+        answered = [pool.submit(streamed, url, begun) for _ in range(2)]
+        for _ in answered:
+            begun.acquire()
+        waiting = [pool.submit(streamed, url, begun, 9) for _ in range(4)]
+        await_queued(url, 4)
         process.send_signal(sent)
-        assert [answer.result() for answer in answers] == [(LONG, "length")] * 6
+        assert [answer.result() for answer in answered] == [(LONG, "length")] * 2
+        assert [answer.result() for answer in waiting] == [(9, "length")] * 4
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out.splitlines()[-1]) == (0, "stopped")
         assert err == ""
@@ -58,6 +67,7 @@ def test_a_second_signal_does_not_wait() -> None:
             begun = threading.Semaphore(0)
             answers = [pool.submit(streamed, url, begun) for _ in range(9)]
             begun.acquire()
+            await_queued(url, 8)
             process.send_signal(signal.SIGINT)
             begun.acquire()  # it goes on to the second answer, and has seven to come
             process.send_signal(signal.SIGINT)

@@ -32,11 +32,18 @@ def crd_folder() -> Path:
     return folder
 
 
-def faults(manifest: dict[str, Any]) -> list[str]:
-    """Return what the API server would refuse or drop of a custom resource."""
+def faults(manifest: dict[str, Any], part: str = "") -> list[str]:
+    """Return what the API server would refuse or drop of a custom resource.
+
+    Args:
+        manifest: the whole object.
+        part: look at this part of it alone, such as `status`.
+    """
     from jsonschema import Draft202012Validator
 
     schema = schema_of(manifest["apiVersion"], manifest["kind"])
+    if part:
+        schema, manifest = schema["properties"][part], manifest[part]
     whole = with_defaults(schema, manifest)
     found = [
         f"{'.'.join(map(str, error.absolute_path))}: {error.message}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import re
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +9,21 @@ from typing import Any
 
 import yaml
 
+from apiserver.definitions import until
 from apiserver.operator import Operator
-from crds import ROOT, crd_folder
+from crds import ROOT
 from medsweep.cluster.kubernetes.client import Api, Request
 from medsweep.cluster.kubernetes.connect import connect
 from medsweep.cluster.kubernetes.names import GPU
 from medsweep.cluster.kubernetes.resources import (
-    CRDS,
+    CLAIMS,
     NAMESPACES,
     NODES,
+    PODS,
     RAY_CLUSTERS,
     RAY_JOBS,
     RAY_SERVICES,
+    SERVICE_ACCOUNTS,
     Resource,
 )
 from medsweep.cluster.kubernetes.settings import ClusterSettings
@@ -34,14 +34,18 @@ Object = dict[str, Any]
 POOLS = {"none": 0, "v100": 8, "a100": 8, "rtx8000": 8}
 """GPUs of each pool's one node."""
 
-_PLURALS = {
-    "ServiceAccount": ("", "v1", "serviceaccounts"),
-    "PersistentVolumeClaim": ("", "v1", "persistentvolumeclaims"),
-    "ResourceQuota": ("", "v1", "resourcequotas"),
-    "Role": ("rbac.authorization.k8s.io", "v1", "roles"),
-    "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings"),
-    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
+_RBAC = "rbac.authorization.k8s.io"
+_INSIDE = {
+    resource.kind: resource
+    for resource in (
+        *(RAY_JOBS, RAY_SERVICES, RAY_CLUSTERS, PODS, CLAIMS, SERVICE_ACCOUNTS),
+        Resource("", "v1", "resourcequotas", "ResourceQuota"),
+        Resource(_RBAC, "v1", "roles", "Role"),
+        Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),
+        Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    )
 }
+"""What is made in the namespace, by kind; owners come before what they own."""
 
 
 class Ground:
@@ -77,74 +81,76 @@ class Ground:
         )
 
 
-@functools.cache
-def crd_documents(*, schemas: bool) -> list[Object]:
-    """Return the CRDs; those of Kueue without the webhook that converts them.
-
-    Args:
-        schemas: with their schemas, which are megabytes.
-    """
-    documents = []
-    for path in sorted(crd_folder().glob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        head, _, versions = text.partition("\n  versions:\n")
-        document = yaml.load(text if schemas else head, Loader=yaml.CSafeLoader)
-        document["spec"].pop("conversion", None)
-        if not schemas:
-            names = re.findall(r"^(?:  - |    )name: (v\d\w*)$", versions, flags=re.MULTILINE)
-            document["spec"]["versions"] = [{"name": name, "served": True} for name in names]
-        documents.append(document)
-    return documents
-
-
 @contextmanager
-def ground(api: Api, crds: list[Object]) -> Iterator[Ground]:
+def ground(api: Api) -> Iterator[Ground]:
     """Make a namespace, the product's base in it, and a node for each pool; then take them away.
 
     Args:
-        api: the API server, with all rights.
-        crds: installed where they are not there, and then taken away too.
+        api: the API server, with all rights and with Ray's kinds.
     """
-    namespace = f"medsweep-test-{uuid.uuid4().hex[:8]}"
-    made: list[tuple[Resource, str]] = []
-
-    def make(resource: Resource, manifest: Object) -> None:
-        name = manifest["metadata"]["name"]
-        if api.get(resource, "", name) is None:
-            made.append((resource, name))
-            api.create(resource, "", manifest)
-
+    found = Ground(api, f"medsweep-test-{uuid.uuid4().hex[:8]}")
+    namespace, nodes = found.namespace, list[str]()
+    metadata = {"name": namespace}
+    api.create(NAMESPACES, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     try:
-        make(
-            NAMESPACES,
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-        )
-        for crd in crds:
-            make(CRDS, crd)
-        _until_served(api, namespace)
         for gpu, count in POOLS.items():
-            make(NODES, node(f"{namespace}-{gpu}", gpu, count))
+            nodes.append(f"{namespace}-{gpu}")
+            api.create(NODES, "", node(nodes[-1], gpu, count))
         for document in base(namespace):
-            group, version, plural = _PLURALS[document["kind"]]
-            api.apply(Resource(group, version, plural, document["kind"]), document)
-        yield Ground(api, namespace)
+            api.apply(_INSIDE[document["kind"]], document)
+        # The authorizer hears of a binding a little after it was made.
+        controller = found.as_account("medsweep-controller")
+        until(lambda: _may_list(controller, namespace), "the role of k8s/base gives no right")
+        yield found
     finally:
-        for resource, name in reversed(made):
-            api.delete(resource, "", name)
+        for name in nodes:
+            api.delete(NODES, "", name)
+        end_namespace(api, namespace)
 
 
-def _until_served(api: Api, namespace: str) -> None:
-    """Wait until the API server serves what a CRD has just defined: it says so nowhere."""
-    for attempt in range(100):
-        try:
-            for resource in (RAY_JOBS, RAY_CLUSTERS, RAY_SERVICES):
-                api.objects(resource, namespace)
-        except EnvironmentFault:
-            if attempt == 99:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+def _may_list(api: Api, namespace: str) -> bool:
+    try:
+        api.objects(RAY_JOBS, namespace)
+    except EnvironmentFault:
+        return False
+    return True
+
+
+def end_namespace(api: Api, namespace: str) -> None:
+    """Delete a namespace with all that is in it, also where nobody but the API server is there.
+
+    The controller manager empties a namespace and lets it go; a server without one keeps it for
+    ever. It also makes each namespace's account `default`, by which it is known here.
+    """
+    managed = api.get(SERVICE_ACCOUNTS, namespace, "default") is not None
+    api.delete(NAMESPACES, "", namespace)
+    ending = api.get(NAMESPACES, "", namespace)
+    if ending is not None and not managed:
+        for resource in _INSIDE.values():
+            for each in api.objects(resource, namespace):
+                _end(api, resource, namespace, each)
+        ending["spec"]["finalizers"] = []
+        whole = Request("PUT", "update", NAMESPACES, "", namespace, "finalize", body=ending)
+        api.call(whole)
+    until(lambda: api.get(NAMESPACES, "", namespace) is None, f"namespace {namespace} does not go")
+
+
+def _end(api: Api, resource: Resource, namespace: str, value: Object) -> None:
+    """Delete an object for whose end nobody waits."""
+    name = value["metadata"]["name"]
+    if value["metadata"].get("finalizers"):
+        api.call(
+            Request(
+                "PATCH",
+                "patch",
+                resource,
+                namespace,
+                name,
+                body={"metadata": {"finalizers": None}},
+                content_type="application/merge-patch+json",
+            )
+        )
+    api.delete(resource, namespace, name)
 
 
 def node(name: str, gpu: str, count: int) -> Object:
@@ -162,7 +168,7 @@ def base(namespace: str) -> Iterator[Object]:
     """Yield the objects of k8s/base, moved to another namespace."""
     for path in sorted((ROOT / "k8s" / "base").glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            if document["kind"] not in _PLURALS:
+            if document["kind"] not in _INSIDE:
                 continue
             document["metadata"]["namespace"] = namespace
             for subject in document.get("subjects", []):

@@ -29,22 +29,27 @@ class Operator:
         self.api, self.namespace = api, namespace
 
     def start(self, job: Object) -> None:
-        """Make the Ray cluster of a job with its pods, none of them scheduled."""
+        """Make the Ray cluster of a job with the pods of its templates, none of them scheduled."""
         metadata = job["metadata"]
         cluster = f"{metadata['name']}-xyz"
         labels = {key: metadata["labels"][key] for key in metadata["labels"] if "medsweep" in key}
-        owner = self._create(
-            RAY_CLUSTERS, cluster, labels, job, {"spec": job["spec"]["rayClusterSpec"]}
-        )
-        for role in ("head", "worker"):
-            spec = {"containers": [{"name": f"ray-{role}", "image": "medsweep"}]}
-            pod = f"{cluster}-{role}"
-            self._create(PODS, pod, {**labels, ROLE: role}, owner, {"spec": spec})
+        spec = job["spec"]["rayClusterSpec"]
+        owner = self._create(RAY_CLUSTERS, cluster, labels, job, {"spec": spec})
+        groups = {"head": spec["headGroupSpec"], "worker": spec["workerGroupSpecs"][0]}
+        for role, group in groups.items():
+            pod, rest = f"{cluster}-{role}", {"spec": group["template"]["spec"]}
+            self._create(PODS, pod, {**labels, ROLE: role}, owner, rest)
         self.status(
             RAY_JOBS,
             metadata["name"],
             {"jobDeploymentStatus": "Initializing", "rayClusterName": cluster},
         )
+
+    def collect(self, name: str) -> None:
+        """Delete what a job left behind, as the garbage collector would, where there is one."""
+        for role in ("head", "worker"):
+            self.api.delete(PODS, self.namespace, f"{name}-xyz-{role}")
+        self.api.delete(RAY_CLUSTERS, self.namespace, f"{name}-xyz")
 
     def run(self, name: str) -> None:
         """Let a job run."""
@@ -135,6 +140,8 @@ class Player:
         for change in self._watch.changes():
             if change.value is not None:
                 self._one(change.value)
+            elif change.resource is RAY_JOBS:
+                self._operator.collect(change.name)
 
     def _one(self, job: Object) -> None:
         if job.get("status") or job["metadata"]["uid"] in self.played:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from apiserver.merge import merge
 from apiserver.rules import allowed
-from apiserver.store import BUILT_IN, Key, Object, Refused, Store, selected
+from apiserver.store import Key, Object, Refused, Store, selected
 
 T = TypeVar("T")
 TOKEN = "a-token-of-this-test"
@@ -40,13 +41,13 @@ class ApiServer:
     """An API server on a free port of 127.0.0.1, in a thread; as a context it is stopped again.
 
     Args:
-        check: returns what is wrong with a custom resource, in the words of its CRD.
+        check: returns what is wrong with an object, or with its part that is written alone.
         exec_: what a command in a container writes.
     """
 
     def __init__(
         self,
-        check: Callable[[Object], list[str]] | None = None,
+        check: Callable[[Object, str], list[str]] | None = None,
         exec_: Callable[[list[str]], bytes] | None = None,
     ) -> None:
         self.store = Store()
@@ -189,15 +190,16 @@ class ApiServer:
             return store.delete(kind, namespace, name)
         body = await request.json()
         if verb == "create":
-            self._checked(kind, body)
+            self._checked(body)
             return store.create(kind, namespace, body, manager)
         if request.content_type == "application/apply-patch+yaml":
-            self._checked(kind, body)
+            self._checked(body)
             return store.apply(kind, namespace, name, body, manager)
+        self._checked(merge(store.get(kind, namespace, name), body), part)
         return store.patch(kind, namespace, name, body, part, manager)
 
-    def _checked(self, kind: Key, body: Object) -> None:
-        wrong = self._check(body) if self._check and kind not in BUILT_IN else []
+    def _checked(self, body: Object, part: str = "") -> None:
+        wrong = self._check(body, part) if self._check else []
         if wrong:
             raise Refused(422, "Invalid", f"{body['metadata']['name']} is invalid: {wrong[0]}")
 

@@ -8,10 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from apiserver.ground import Ground, crd_documents, ground
+from apiserver.check import wrong
+from apiserver.definitions import crd_documents, installed
+from apiserver.ground import Ground, ground
 from apiserver.server import ApiServer
-from crds import faults
+from medsweep.cluster.kubernetes.client import Api
 from medsweep.cluster.kubernetes.connect import connect
+
+
+@pytest.fixture(scope="session")
+def real() -> Iterator[Api]:
+    """The API server that KUBECONFIG names, with the CRDs; they are megabytes, so once for all."""
+    # Not for having a KUBECONFIG alone: these cases make nodes, and install CRDs.
+    if not os.environ.get("MEDSWEEP_TEST_CLUSTER"):
+        pytest.skip("only `make test-cluster` touches a real API server")
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("no real API server: KUBECONFIG is not set")
+    api = connect()
+    with installed(api, crd_documents(schemas=True)):
+        yield api
 
 
 @pytest.fixture(params=["in-process", "real"])
@@ -19,16 +34,12 @@ def cluster(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Ground]:
     """A namespace of an API server, with nodes and the product's base."""
-    if request.param == "in-process":
-        with ApiServer(check=faults) as server:
-            monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-            with ground(connect(), crd_documents(schemas=False)) as found:
-                yield found
+    if request.param == "real":
+        with ground(request.getfixturevalue("real")) as found:
+            yield found
         return
-    # Not for having a KUBECONFIG alone: these cases make nodes, and install CRDs.
-    if not os.environ.get("MEDSWEEP_TEST_CLUSTER"):
-        pytest.skip("only `make test-cluster` touches a real API server")
-    if not os.environ.get("KUBECONFIG"):
-        pytest.skip("no real API server: KUBECONFIG is not set")
-    with ground(connect(), crd_documents(schemas=True)) as found:
-        yield found
+    with ApiServer(check=wrong) as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+        api = connect()
+        with installed(api, crd_documents(schemas=False)), ground(api) as found:
+            yield found

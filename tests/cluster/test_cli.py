@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from apiserver.ground import Ground, crd_documents, ground
+from apiserver.check import wrong
+from apiserver.definitions import crd_documents, installed
+from apiserver.ground import Ground, ground
 from apiserver.operator import Operator, Player, succeed
 from apiserver.server import ApiServer
 from medsweep.cli import main
@@ -55,9 +57,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         here = [part.replace("/results", str(claim)) for part in command]
         return subprocess.run(here, check=True, capture_output=True).stdout
 
-    with ApiServer(exec_=execute) as server:
+    with ApiServer(wrong, execute) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-        with ground(connect(), crd_documents(schemas=False)) as cluster:
+        api = connect()
+        with installed(api, crd_documents(schemas=False)), ground(api) as cluster:
             yield Place(cluster, server, tmp_path)
 
 
@@ -103,7 +106,7 @@ def test_doctor_fails_where_something_is_missing(
     assert "names no registry" in capsys.readouterr().out
 
 
-def test_a_fault_of_the_cluster_is_one_line(
+def test_a_fault_of_the_cluster_is_one_line_and_the_page_that_tells_more(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -111,7 +114,7 @@ def test_a_fault_of_the_cluster_is_one_line(
         assert place.call("status", "trial") == 4
     text = capsys.readouterr().err
     assert text.startswith("medsweep: the cluster does not accept the login")
-    assert len(text.splitlines()) == 1
+    assert [line[:9] for line in text.splitlines()] == ["medsweep:", "see docs/"]
 
 
 def test_wrong_options_are_said_before_anything_is_asked(

@@ -19,7 +19,7 @@ def test_doctor_names_what_is_there_and_what_to_do_where_it_is_not(cluster: Grou
     assert states.pop("secret medsweep-hf") == "failed"
     assert states.pop("claim medsweep-results") == "unknown"
     assert set(states.values()) == {"ok"}
-    assert "kubectl create secret generic" in checks["secret medsweep-hf"].advice
+    assert "create secret generic medsweep-hf" in checks["secret medsweep-hf"].advice
     for check in checks.values():
         assert bool(check.advice) == (check.state != "ok")
 

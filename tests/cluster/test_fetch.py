@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from apiserver.ground import Ground, crd_documents, ground
+from apiserver.check import wrong
+from apiserver.definitions import crd_documents, installed
+from apiserver.ground import Ground, ground
 from apiserver.server import ApiServer
 from medsweep.cluster.kubernetes.connect import connect
 from medsweep.cluster.kubernetes.fetch import fetch_cells
@@ -38,9 +40,10 @@ def pods_run(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gr
         here = [part.replace("/results", str(claim)) for part in command]
         return subprocess.run(here, check=True, capture_output=True).stdout
 
-    with ApiServer(exec_=execute) as server:
+    with ApiServer(wrong, execute) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-        with ground(connect(), crd_documents(schemas=False)) as found:
+        api = connect()
+        with installed(api, crd_documents(schemas=False)), ground(api) as found:
             yield found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ import yaml
 from crds import ROOT
 from medsweep.cluster.kubernetes.render import SWEEP_VARIABLE
 from medsweep.cluster.local import ENVIRONMENT, OBJECT_STORE_BYTES
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.accelerators import ACCELERATORS
+from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import read_rows
 
@@ -26,11 +28,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 Manifest = dict[str, Any]
 
-PROFILE = "1xv100-1cpu"
+# A profile whose memory whoever runs the tests has.
+PROFILE = HardwareProfile("1xv100-here", 1, 1, ACCELERATORS["v100"], 4 * GIB)
 SWEEP = f"""\
 name: small
 stand_ins: true
-cells: [distilgpt2@{PROFILE}]
+cells: [distilgpt2@{PROFILE.name}]
+own_profiles:
+  - {{name: {PROFILE.name}, cpus: 1, gpus: 1, accelerator: v100, host_memory_gib: 4}}
 finetune: {{epochs: 1, batch_size: 32, learning_rate: 1.5e-2, max_seq_length: 256, dropout: 0.0}}
 load: {{points: [{{concurrency: 2, requests: 4}}], repeats: 1, max_tokens: 8}}
 """
@@ -67,10 +72,32 @@ def sweep_of(manifest: Manifest) -> str:
     return sweep
 
 
+# The driver of the worker's node: it reports the profile's GPU, which PyTorch does not find.
+REPORTS = """\
+#!/bin/sh
+case "$1" in
+    --query-gpu=*) echo "0, GPU-1, {product}, 560.35, {mib}, {major}.{minor}, [N/A]" ;;
+esac
+"""
+
+
+def driver(folder: Path) -> Path:
+    """A stand-in for nvidia-smi, in a folder for PATH."""
+    gpu = ACCELERATORS["v100"]
+    major, minor = gpu.compute_capability
+    text = REPORTS.format(
+        product=gpu.product, mib=gpu.memory_bytes // 2**20, major=major, minor=minor
+    )
+    (folder / "nvidia-smi").write_text(text)
+    (folder / "nvidia-smi").chmod(0o755)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    """A Ray cluster of a head without CPUs and one worker with the profile's labels."""
+    """A Ray cluster of a head without CPUs and GPUs, and one worker that has the profile's."""
     folder = tempfile.mkdtemp(prefix="ms-", dir="/tmp")
+    gpus = driver(tmp_path_factory.mktemp("driver"))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"RAY_TMPDIR": folder, **ENVIRONMENT}.items():
             patch.setenv(name, value)
@@ -84,13 +111,14 @@ def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
                 "object_store_memory": OBJECT_STORE_BYTES,
             },
         )
-        profile = PROFILES[PROFILE]
-        cluster.add_node(
-            num_cpus=profile.cpus,
-            num_gpus=profile.gpus,
-            labels=profile.labels,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        with pytest.MonkeyPatch.context() as there:
+            there.setenv("PATH", str(gpus), prepend=os.pathsep)
+            cluster.add_node(
+                num_cpus=PROFILE.cpus,
+                num_gpus=PROFILE.gpus,
+                labels=PROFILE.labels,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
         try:
             yield Job(
                 {**os.environ, **environment, "RAY_ADDRESS": cluster.address},
@@ -131,7 +159,11 @@ def test_fine_tune_then_benchmark_then_nothing_again(job: Job, tmp_path: Path) -
     assert record is not None
     assert record["status"] == "ok", record["reason"]
     (row,) = record["rows"]
-    assert (row["profile"], row["basis"], row["ok"]) == (PROFILE, "emulated", 4)
+    assert (row["profile"], row["basis"], row["ok"]) == (PROFILE.name, "observed", 4)
+    # What the worker has and the driver's node has not; its dtype follows from it.
+    assert row["device"] == "Tesla V100-SXM2-16GB"
+    assert row["dtype_given"] == row["dtype"] == "float16"
+    assert json.loads(row["versions"])["torch"]
 
     gathered = subprocess.run(
         [sys.executable, str(ROOT / "jobs" / "report.py"), "--out", str(job.out)],

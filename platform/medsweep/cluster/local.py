@@ -43,7 +43,10 @@ class LocalCluster:
 
     Attributes:
         port: TCP port on the loopback address for Ray Serve's proxy.
+        emulates: whether a node may be other hardware than its profile; its rows then say so.
     """
+
+    emulates = True
 
     def __enter__(self) -> Self:
         # Short, because a Unix socket's path below it may have 107 characters at most.

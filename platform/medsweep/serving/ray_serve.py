@@ -16,10 +16,13 @@ from medsweep.cluster.causes import root_cause
 from medsweep.cluster.cpus import take_cpus, usable_cpus, wait_asleep
 from medsweep.errors import StageError, UnknownName
 from medsweep.finetune.adapter import read_adapter
+from medsweep.hardware.cgroup import cpu_throttled_periods
+from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.models.spec import ModelSpec
+from medsweep.results.provenance import provenance
 from medsweep.serving.answer import Answering
 from medsweep.serving.app import build_app
 from medsweep.serving.engines import ENGINES
@@ -37,6 +40,7 @@ MAX_QUEUED = 1024
 START_TIMEOUT_S = 600.0
 ANSWER_TIMEOUT_S = 3600.0
 POLL_S = 0.5
+_LOOK_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Deployed:
         adapters: folder by the name that requests use.
         profile: selects the node by its labels; its CPUs are what the engine is given.
         engine: name of the engine.
-        dtype: compute dtype.
+        dtype: compute dtype where the node has GPUs.
         quantization: of the base weights.
         max_batch_size: requests a forward pass.
         spec: of the model, from the catalogue of the process that deploys: it travels along, since
@@ -75,18 +79,19 @@ class EngineReplica:
 
     def __init__(self, deployed: Deployed) -> None:
         wait_asleep()
+        # Without the GPU that the dtype was chosen for, the CPU computes in float32.
+        self._dtype = deployed.dtype if observe_gpus() else "float32"
         engine_class = pkgutil.resolve_name(ENGINES[deployed.engine])
         self._engine: Engine = engine_class(
             deployed.spec,
             {name: read_adapter(folder) for name, folder in deployed.adapters.items()},
             base=None,
-            dtype=deployed.dtype,
+            dtype=self._dtype,
             quantization=deployed.quantization,
             max_batch_size=deployed.max_batch_size,
             cpus=min(deployed.profile.cpus, usable_cpus()),
         )
         self._null = NullEngine()
-        self._dtype = deployed.dtype
         # After loading, which may use the whole machine: what is measured keeps to the profile.
         self._granted = take_cpus(deployed.profile.cpus)
         self._sampler: Sampler | None = None
@@ -97,8 +102,14 @@ class EngineReplica:
         return [*self._engine.models(), NULL_MODEL]
 
     def observed(self) -> dict[str, Any]:
-        """Return what this replica really runs on."""
-        return {**asdict(observe_host()), **asdict(self._granted), "dtype": self._dtype}
+        """Return what this replica really runs on; the driver is on another machine."""
+        return {
+            **asdict(observe_host()),
+            **asdict(self._granted),
+            "dtype": self._dtype,
+            "versions": provenance()["versions"],
+            "cpu_throttled_periods": cpu_throttled_periods(),
+        }
 
     def watch(self) -> str:
         """Begin to sample this machine and this process; return which replica this is."""
@@ -194,6 +205,20 @@ def deploy(deployments: Sequence[Deployed]) -> dict[str, dict[str, Any] | StageE
         wait_for_applications_running=False,
     )
     return {deployed.name: _wait_for(deployed.name) for deployed in deployments}
+
+
+def throttled_periods(name: str) -> int | None:
+    """Return how many scheduling periods a quota has cut short where an engine runs, so far."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        observed = serve.get_app_handle(name).observed.remote().result(timeout_s=_LOOK_S)
+    except (RayError, RayServeException, TimeoutError):
+        return None
+    periods: int | None = observed["cpu_throttled_periods"]
+    return periods
 
 
 def undeploy(names: Sequence[str]) -> None:

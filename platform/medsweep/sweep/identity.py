@@ -79,6 +79,7 @@ def observed_columns(cell: Cell, replica: Mapping[str, Any]) -> dict[str, Any]:
         "device": ", ".join(hardware.gpus) or hardware.cpu_model,
         "driver": hardware.driver,
         "cuda": hardware.cuda,
+        "versions": replica["versions"],
     }
 
 

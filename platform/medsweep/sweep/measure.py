@@ -15,8 +15,6 @@ from medsweep.cluster.local import LocalCluster
 from medsweep.datasets.spec import Pair
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
-from medsweep.hardware.cgroup import cpu_throttled_periods
-from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.requested import requested_fault
 from medsweep.loadgen.calibrate import Calibration
@@ -26,7 +24,7 @@ from medsweep.metrics.latency import summarise
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
-from medsweep.serving.ray_serve import Deployed, deploy, undeploy
+from medsweep.serving.ray_serve import Deployed, deploy, throttled_periods, undeploy
 from medsweep.serving.watch import Watch
 from medsweep.sweep.identity import (
     basis_columns,
@@ -147,13 +145,17 @@ def measure_wave(
                 give_up(ground, cell, str(observed))
                 continue
             columns = observed_columns(cell, observed)
+            fault = requested_fault({**ground.columns(cell), **columns}, emulation=cluster.emulates)
+            if fault is not None:
+                give_up(ground, cell, fault, columns)
+                continue
             running.append(
                 _Running(
                     cell,
                     adapters[cell.adapter],
                     f"{url}/{deployed.name}/v1",
                     columns,
-                    cpu_throttled_periods(),
+                    observed["cpu_throttled_periods"],
                     ground.cell_folder(cell),
                 )
             )
@@ -163,13 +165,22 @@ def measure_wave(
             undeploy([deployed.name for deployed in deployments])
 
 
-def give_up(ground: Ground, cell: Cell, reason: str) -> None:
-    """Record that a cell failed; what was measured of it stays for the next run."""
+def give_up(
+    ground: Ground, cell: Cell, reason: str, observed: Mapping[str, Any] | None = None
+) -> None:
+    """Record that a cell failed; what was measured of it stays for the next run.
+
+    Args:
+        ground: what it was to be measured with.
+        cell: the cell.
+        reason: why.
+        observed: columns of the node that it was on; None where it came to none.
+    """
     ground.progress.note(f"failed: {cell.name}: {reason}")
     folder = ground.cell_folder(cell)
     left = [visit for visit in ground.visits() if not folder.has_visit(visit.name)]
     ground.progress.skip("load", len(left))
-    basis = basis_columns(cell.profile, observe_host())
+    basis = observed or basis_columns(cell.profile, observe_host())
     row = {**ground.columns(cell), **basis, "status": "failed", "reason": reason}
     try:
         folder.finish("failed", reason, [row])
@@ -184,8 +195,7 @@ def _deployment(ground: Ground, cell: Cell, adapter: Adapter) -> Deployed:
         adapters={adapter.folder.name: adapter.folder},
         profile=cell.profile,
         engine=ground.spec.serve.engine,
-        # Without the GPU that the dtype was chosen for, the CPU computes in float32.
-        dtype=cell.dtype if observe_gpus() else "float32",
+        dtype=cell.dtype,
         quantization=ground.spec.serve.quantization,
         max_batch_size=ground.spec.serve.max_batch_size,
     )
@@ -207,7 +217,7 @@ def _visit_all(ground: Ground, running: Sequence[_Running], asked_at: float) -> 
         if up.problem is None:
             _finish(ground, up)
         else:
-            give_up(ground, up.cell, up.problem)
+            give_up(ground, up.cell, up.problem, up.columns)
 
 
 @contextmanager
@@ -294,7 +304,7 @@ def concurrency_of(point: LoadPoint) -> int:
 def _finish(ground: Ground, up: _Running) -> None:
     rows = up.folder.visit_rows()
     add_repeat_intervals(rows)
-    throttled = cpu_throttled_periods()
+    throttled = throttled_periods(up.cell.key)
     if throttled is not None and up.throttled_before is not None:
         up.columns["cpu_throttled_periods"] = throttled - up.throttled_before
     predicted = {}
@@ -316,4 +326,4 @@ def _finish(ground: Ground, up: _Running) -> None:
     with _recorded(up):
         up.folder.finish("ok", None, whole)
     if up.problem is not None:
-        give_up(ground, up.cell, up.problem)
+        give_up(ground, up.cell, up.problem, up.columns)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medsweep.cluster.kubernetes.client import Api, Object
-from medsweep.cluster.kubernetes.names import GPU
+from medsweep.cluster.kubernetes.names import GPU, NO_GPU
 from medsweep.cluster.kubernetes.resources import (
     ACCESS_REVIEWS,
     CLAIMS,
@@ -24,7 +24,7 @@ from medsweep.cluster.kubernetes.resources import (
     WORKLOADS,
     Resource,
 )
-from medsweep.cluster.kubernetes.room import pool_gpus
+from medsweep.cluster.kubernetes.room import is_open, pool_gpus, pool_of
 from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.catalog import PROFILES
@@ -180,12 +180,15 @@ def _pools(api: Api) -> Iterator[Check]:
         )
         return
     gpus = pool_gpus(nodes)
-    if "none" not in gpus:
+    heads = sum(is_open(node) and pool_of(node) == NO_GPU for node in nodes)
+    if heads:
+        yield Check("CPU pool", "ok", f"{heads} nodes")
+    else:
         yield Check(
             "CPU pool",
             "failed",
-            f"no node has {GPU}=none",
-            f"the load generator runs there: kubectl label node NODE {GPU}=none",
+            f"no node has {GPU}={NO_GPU}",
+            f"the load generator runs there: kubectl label node NODE {GPU}={NO_GPU}",
         )
     needed: dict[str, int] = {}
     for profile in PROFILES.values():
@@ -212,10 +215,10 @@ def _storage(api: Api, settings: ClusterSettings) -> Iterator[Check]:
         elif found is None:
             yield Check(f"claim {claim}", "failed", "not there", "kubectl apply -k k8s/base")
         else:
-            yield _claim(api, claim, found)
+            yield _claim(api, settings.namespace, claim, found)
 
 
-def _claim(api: Api, claim: str, found: Object) -> Check:
+def _claim(api: Api, namespace: str, claim: str, found: Object) -> Check:
     modes = found["spec"].get("accessModes", [])
     phase = found.get("status", {}).get("phase", "Pending")
     class_ = found["spec"].get("storageClassName")
@@ -230,13 +233,13 @@ def _claim(api: Api, claim: str, found: Object) -> Check:
         if known is None:
             advice = "name one that is there (kubectl get storageclass) and offers ReadWriteMany"
             return Check(what, "failed", f"no storage class {class_}", advice)
-    advice = f"kubectl describe pvc {claim}; a class that binds late does so with the first job"
+    advice = f"kubectl -n {namespace} describe pvc {claim}; some classes bind with the first job"
     return Check(what, "unknown", f"not bound yet ({phase})", advice)
 
 
 def _secrets(api: Api, settings: ClusterSettings) -> Iterator[Check]:
-    optional = "gated models need it: kubectl create secret generic {} --from-literal=token=..."
-    wanted = {settings.hf_secret: optional.format(settings.hf_secret)}
+    make = f"kubectl -n {settings.namespace} create secret generic {settings.hf_secret}"
+    wanted = {settings.hf_secret: f"gated models need it: {make} --from-file=token=FILE"}
     if settings.results_secret:
         wanted[settings.results_secret] = "jobs cannot reach the object store without it"
     for name, advice in wanted.items():
@@ -264,7 +267,7 @@ def _images(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     if isinstance(found, Check):
         yield found
     elif found is None or found.get("type") != "kubernetes.io/dockerconfigjson":
-        advice = f"kubectl create secret docker-registry {secret} ..."
+        advice = f"kubectl -n {settings.namespace} create secret docker-registry {secret} ..."
         yield Check(what, "failed", f"no pull secret {secret} of type dockerconfigjson", advice)
     else:
         yield Check(what, "ok", f"{tag} with pull secret {secret}")
@@ -276,5 +279,6 @@ def _look(api: Api, resource: Resource, namespace: str, name: str) -> Object | C
         return api.get(resource, namespace, name)
     except EnvironmentFault:
         what = f"{resource.kind} {name}"
-        advice = f"whoever may can look: kubectl get {resource.plural} {name}"
+        of = f"-n {namespace} " if resource.namespaced else ""
+        advice = f"whoever may can look: kubectl {of}get {resource.plural} {name}"
         return Check(what, "unknown", "may not be read", advice)

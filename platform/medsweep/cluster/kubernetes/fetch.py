@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from medsweep.cluster.kubernetes.client import Api, Object
 from medsweep.cluster.kubernetes.images import image_reference
-from medsweep.cluster.kubernetes.names import APPLICATION, ROLE, SWEEP
+from medsweep.cluster.kubernetes.names import APPLICATION, GPU, NO_GPU, ROLE, SWEEP
 from medsweep.cluster.kubernetes.reasons import pods_reason
 from medsweep.cluster.kubernetes.resources import PODS
 from medsweep.cluster.kubernetes.security import CONTAINER_SECURITY, POD_SECURITY
@@ -79,6 +79,8 @@ def fetch_pod(settings: ClusterSettings, sweep: str) -> Object:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
+        # Beside a worker it would be measured too.
+        "nodeSelector": {GPU: NO_GPU},
         "containers": [container],
         "volumes": [
             {

@@ -20,6 +20,9 @@ PROFILE = "medsweep.io/profile"
 ROLE = "medsweep.io/role"
 QUEUE = "kueue.x-k8s.io/queue-name"
 
+NO_GPU = "none"
+"""Value of `GPU` on nodes of the CPU pool."""
+
 APPLICATION = {
     "app.kubernetes.io/name": "medsweep",
     "app.kubernetes.io/part-of": "medsweep",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medsweep.cluster.kubernetes.images import image_reference
-from medsweep.cluster.kubernetes.names import GPU, ROLE
+from medsweep.cluster.kubernetes.names import GPU, NO_GPU, ROLE
 from medsweep.cluster.kubernetes.security import CONTAINER_SECURITY, POD_SECURITY
 from medsweep.cluster.kubernetes.settings import RESULTS_MOUNT, ClusterSettings, ImageFamily
 from medsweep.cluster.local import ENVIRONMENT
@@ -19,7 +19,6 @@ HOME = "/opt/medsweep"
 METRICS_PORT = 9464
 SERVE_PORT = 8000
 _CACHE_MOUNT = "/cache"
-_NO_GPU = "none"
 
 Manifest = dict[str, Any]
 
@@ -45,7 +44,7 @@ def head_template(
     resources = {"cpu": str(settings.head_cpus), "memory": f"{settings.head_memory_gib}Gi"}
     container = _container(settings, "ray-head", "cpu", resources, environment)
     container["ports"] = [{"name": name, "containerPort": ports[name]} for name in ports]
-    return _template(settings, {**labels, ROLE: "head"}, container, _NO_GPU)
+    return _template(settings, {**labels, ROLE: "head"}, container, NO_GPU)
 
 
 def worker_template(
@@ -68,7 +67,20 @@ def worker_template(
     if profile.gpus:
         resources["nvidia.com/gpu"] = str(profile.gpus)
     container = _container(settings, "ray-worker", family, resources, environment)
-    return _template(settings, {**labels, ROLE: "worker"}, container, profile.labels[GPU])
+    template = _template(settings, {**labels, ROLE: "worker"}, container, profile.labels[GPU])
+    if not profile.gpus:
+        # It shares the CPU pool with the load generators: not their nodes, which works both ways.
+        template["spec"]["affinity"] = {
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "labelSelector": {"matchLabels": {ROLE: "head"}},
+                        "topologyKey": "kubernetes.io/hostname",
+                    }
+                ]
+            }
+        }
+    return template
 
 
 def submitter_template(settings: ClusterSettings, labels: Mapping[str, str]) -> Manifest:
@@ -81,7 +93,7 @@ def submitter_template(settings: ClusterSettings, labels: Mapping[str, str]) -> 
         "securityContext": copy.deepcopy(CONTAINER_SECURITY),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
-    spec = _spec(settings, container, _NO_GPU)
+    spec = _spec(settings, container, NO_GPU)
     spec["restartPolicy"] = "Never"
     spec["volumes"] = [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]
     return {"metadata": {"labels": {**labels, ROLE: "submitter"}}, "spec": spec}
@@ -116,7 +128,7 @@ def _spec(settings: ClusterSettings, container: Manifest, gpu: str) -> Manifest:
     }
     if settings.image_pull_secret is not None:
         spec["imagePullSecrets"] = [{"name": settings.image_pull_secret}]
-    if gpu != _NO_GPU:
+    if gpu != NO_GPU:
         spec["tolerations"] = [
             {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
             {"key": GPU, "operator": "Equal", "value": gpu, "effect": "NoSchedule"},

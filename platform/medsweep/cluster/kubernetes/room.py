@@ -71,7 +71,18 @@ def pool_gpus(nodes: Iterable[Object]) -> dict[str, int]:
     """Return the GPUs that may be asked for, by the pool's label; a cordoned node has none."""
     gpus: Counter[str] = Counter()
     for node in nodes:
-        pool = node["metadata"].get("labels", {}).get(GPU)
-        if pool is not None and not node.get("spec", {}).get("unschedulable"):
+        pool = pool_of(node)
+        if pool is not None and is_open(node):
             gpus[pool] += int(node.get("status", {}).get("allocatable", {}).get(GPU_RESOURCE, "0"))
     return dict(gpus)
+
+
+def pool_of(node: Object) -> str | None:
+    """Return the label of a node's pool; None for a node of none."""
+    label: str | None = node["metadata"].get("labels", {}).get(GPU)
+    return label
+
+
+def is_open(node: Object) -> bool:
+    """Whether new pods may come to a node: it is not cordoned."""
+    return not node.get("spec", {}).get("unschedulable")

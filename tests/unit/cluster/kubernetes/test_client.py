@@ -207,7 +207,7 @@ def test_a_refusal_is_a_sentence_with_what_to_do(
 def test_a_manifest_that_the_server_refuses_is_wrong_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ApiServer(check=lambda _: ["metadata.name: must be at most 47 characters"]) as server:
+    with ApiServer(check=lambda *_: ["metadata.name: must be at most 47 characters"]) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         server.store.kinds["ray.io", "rayjobs"] = ("RayJob", True)
         job = {"apiVersion": "ray.io/v1", "kind": "RayJob", **named("x" * 60, namespace="n")}

@@ -30,14 +30,18 @@ OVERLAYS = {"base": 12, "overlays/kueue": 18, "overlays/object-store": 12}
 FAMILIES = ("cpu", "cu126", "cu13")
 
 
-@pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", K8S / "generate.py")
+def script(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("script", K8S / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    return script("generate.py")
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +183,7 @@ def test_images_are_pinned_and_not_root(family: str) -> None:
     lines = text.splitlines()
     assert [line for line in lines if line.startswith("USER ")] == [f"USER {USER_ID}:{USER_ID}"]
     assert lines[-1].startswith("USER ")
-    (base,) = re.findall(r"^FROM (\S+)$", text, flags=re.M)
+    (base,) = re.findall(r"^ARG PYTHON=(\S+)\nFROM \$\{PYTHON\}$", text, flags=re.M)
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
     (torch,) = re.findall(r"pip install torch==(\S+) ", text)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -187,6 +191,20 @@ def test_images_are_pinned_and_not_root(family: str) -> None:
     assert wanted.specifier.contains(torch)
     assert f"TORCH ?= torch=={torch}\n" in (ROOT / "Makefile").read_text()
     assert not re.search(r"(:latest|curl .*\| *(ba)?sh|ADD http)", text)
+
+
+def copied(text: str) -> list[str]:
+    """What a Dockerfile takes from the repository."""
+    lines = re.findall(r"^COPY (.*) \S+$", text, flags=re.M)
+    return sorted(each for line in lines for each in line.split())
+
+
+def test_the_build_context_is_what_the_images_take() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    sent = sorted(line[1:].removesuffix("/*.py") for line in lines if line.startswith("!"))
+    assert [copied(dockerfile(family)) for family in FAMILIES] == [sent] * len(FAMILIES)
+    assert all((ROOT / each).exists() for each in sent)
 
 
 def test_images_differ_in_their_cuda_alone() -> None:
@@ -206,9 +224,8 @@ def test_constraints_pin_what_the_package_asks_for() -> None:
     lines = (K8S / "images" / "constraints.txt").read_text().splitlines()[1:]
     pins = dict(line.split("==") for line in lines)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (extras,) = {re.findall(r"'\.\[(.*)\]'", dockerfile(family))[0] for family in FAMILIES}
     asked = [*project["dependencies"]]
-    for extra in extras.split(","):
+    for extra in script("images/freeze.py").EXTRAS:
         asked += project["optional-dependencies"][extra]
     requirements = [Requirement(each) for each in asked if not each.startswith("torch")]
     assert len(requirements) > 20

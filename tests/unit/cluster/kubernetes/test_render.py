@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from crds import ROOT, faults
+from medsweep.cluster.kubernetes.images import image_family
+from medsweep.cluster.kubernetes.pods import head_template, worker_template
 from medsweep.cluster.kubernetes.render import (
     RAY_VERSION,
     SWEEP_VARIABLE,
@@ -21,6 +23,7 @@ from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.errors import InputError
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
+from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 from operator_rules import broken
@@ -113,6 +116,17 @@ def test_the_worker_is_the_profile(profile: str) -> None:
         assert pod["nodeSelector"] == {"medsweep.io/gpu": gpu}
         assert {"nvidia.com/gpu", "medsweep.io/gpu"} == {each["key"] for each in pod["tolerations"]}
         assert ("cu126" in container["image"]) == (gpu == "v100")
+
+
+def test_a_worker_without_gpus_keeps_from_the_nodes_of_load_generators() -> None:
+    clinic = HardwareProfile("clinic-pc", 4, 0, None, 16 * GIB)
+    spec = worker_template(ClusterSettings(), {}, clinic, image_family(clinic), [])["spec"]
+    assert spec["nodeSelector"] == {"medsweep.io/gpu": "none"}
+    (apart,) = spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    head = head_template(ClusterSettings(), {}, [])["metadata"]["labels"]
+    assert apart["labelSelector"]["matchLabels"].items() <= head.items()
+    other = worker_template(ClusterSettings(), {}, PROFILES["1xv100-1cpu"], "cu126", [])
+    assert "affinity" not in other["spec"]
 
 
 def test_nothing_that_is_measured_can_land_on_the_head(paper: SweepSpec, plan: Plan) -> None:

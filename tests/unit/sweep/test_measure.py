@@ -1,0 +1,101 @@
+"""What becomes of a cell whose node is not what it asked for; nothing is served here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medsweep.cluster.kubernetes.inside import JoinedCluster
+from medsweep.cluster.local import LocalCluster
+from medsweep.hardware.observe import ObservedHardware, host_profile
+from medsweep.sweep import measure
+from medsweep.sweep.measure import Ground, measure_wave
+from medsweep.sweep.plan import make_plan, model_names
+from medsweep.sweep.progress import Progress
+from support import make_spec
+
+NODE = ObservedHardware(
+    hostname="node",
+    cpu_model="a processor",
+    cpus=1,
+    cpu_quota=None,
+    memory_bytes=2**36,
+    governor=None,
+    gpus=("Tesla V100-SXM2-16GB",),
+)
+REPLICA = {
+    **asdict(NODE),
+    "dtype": "float16",
+    "versions": "{}",
+    "cpu_throttled_periods": None,
+    "cores": [0],
+    "threads": 1,
+}
+
+
+class Nowhere:
+    """A cluster whose nodes are only said to be there."""
+
+    def __init__(self, emulates: bool) -> None:
+        self.emulates = emulates
+
+    def serve(self) -> str:
+        return "http://127.0.0.1:9"
+
+    @contextlib.contextmanager
+    def nodes(self, profiles: object) -> Iterator[None]:
+        yield
+
+
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **found: Any) -> Any:
+    """The record of one cell on a node, once it was deployed there; None where it goes on."""
+    spec = make_spec(cells=["distilgpt2@1xv100-1cpu"])
+    plan = make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
+    (cell,) = plan.runnable
+    went_on: list[object] = []
+    monkeypatch.setattr(measure, "deploy", lambda _: {cell.key: {**REPLICA, **found}})
+    monkeypatch.setattr(measure, "undeploy", lambda _: None)
+    monkeypatch.setattr(measure, "_visit_all", lambda _, running, __: went_on.extend(running))
+    progress, none = Progress(), SimpleNamespace()
+    progress.expect({"deploy": 1, "load": 100})
+    weights = {cell.model.name: "r"}
+    ground = Ground(spec, tmp_path, {}, none, "d" * 64, weights, {}, none, progress)  # type: ignore[arg-type]
+    adapter = SimpleNamespace(folder=tmp_path / "adapter", sha256="a" * 64)
+    measure_wave(ground, Nowhere(emulates), [cell], {cell.adapter: adapter})  # type: ignore[arg-type, dict-item]
+    record = ground.cell_folder(cell).record()
+    assert (record is None) == (len(went_on) == 1)
+    return record
+
+
+def test_nodes_that_were_chosen_for_their_hardware_stand_in_for_nothing() -> None:
+    assert LocalCluster.emulates
+    assert not JoinedCluster.emulates
+
+
+def test_another_gpu_than_was_asked_for_fails_the_cell_where_it_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"gpus": ("NVIDIA A100-SXM4-40GB",)}
+    assert measured(tmp_path / "here", monkeypatch, True, **other) is None
+    record = measured(tmp_path / "there", monkeypatch, False, **other)
+    assert record["status"] == "failed"
+    assert record["reason"] == (
+        "the node is not what was asked for: 1xv100-1cpu has 1 x Tesla V100-SXM2-16GB, this "
+        "machine has 1 x NVIDIA A100-SXM4-40GB"
+    )
+    (row,) = record["rows"]
+    assert (row["device"], row["hostname"]) == ("NVIDIA A100-SXM4-40GB", "node")
+
+
+def test_another_dtype_than_was_asked_for_fails_it_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert measured(tmp_path / "as-asked", monkeypatch, False) is None
+    record = measured(tmp_path / "other", monkeypatch, True, dtype="float32")
+    assert record["reason"] == "compute dtype: float16 asked for, float32 given"

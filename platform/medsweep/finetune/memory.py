@@ -87,10 +87,10 @@ class Settings:
 
 def finetune_memory(model: ModelSpec, settings: Settings) -> Need:
     """Return what a fine-tune needs on each worker, in bytes."""
-    block_weights = model.parameters - _embedding_weights(model)
+    block_weights = model.parameters - model.embedding_parameters
     plain = DTYPE_BYTES[settings.compute]
     quantized = QUANTIZED_BYTES[settings.quantization] or plain
-    weights = block_weights * quantized + _embedding_weights(model) * plain
+    weights = block_weights * quantized + model.embedding_parameters * plain
     if settings.strategy == "zero3":
         weights /= settings.workers
     spread = 1 if settings.strategy == "ddp" else settings.workers
@@ -223,18 +223,13 @@ def _matrix_sizes(model: ModelSpec, targets: tuple[str, ...]) -> list[tuple[int,
     return [size for name in targets for size in sizes.get(name, [(mlp, hidden)])]
 
 
-def _embedding_weights(model: ModelSpec) -> int:
-    tables = 1 if model.tied_embeddings else 2
-    return tables * model.vocab_size * model.hidden_size
-
-
 def _query_size(model: ModelSpec) -> int:
     return max(model.hidden_size, model.kv_heads * model.head_dim)
 
 
 def _mlp_size(model: ModelSpec) -> int:
     """Return the width of the MLP, from what is left of a block's weights beside the attention."""
-    block = (model.parameters - _embedding_weights(model)) / model.layers
+    block = (model.parameters - model.embedding_parameters) / model.layers
     attention = 2 * model.hidden_size * (_query_size(model) + model.kv_heads * model.head_dim)
     matrices = model.matrices_per_layer - 4 if model.matrices_per_layer > 4 else 2
     return round((block - attention) / (matrices * model.hidden_size))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.models.precision import DTYPE_BYTES, QUANTIZED_BYTES
+from medsweep.models.precision import DTYPE_BYTES, weight_bytes
 from medsweep.models.spec import ModelSpec
 
 # Assumptions, not measurements: what eager kernels usually sustain of the datasheet's peaks.
@@ -79,9 +79,17 @@ def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
     )
 
 
-def weight_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> float:
-    """Return the bytes of the weights."""
-    return model.parameters * (QUANTIZED_BYTES[quantization] or DTYPE_BYTES[dtype])
+def read_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> float:
+    """Return the bytes of the weights that a step reads: the output layer's, not a table of looks.
+
+    bitsandbytes quantizes the blocks and leaves the output layer in the compute dtype.
+    """
+    return weight_bytes(
+        model.computed_parameters,
+        model.vocab_size * model.hidden_size,
+        dtype=dtype,
+        quantization=quantization,
+    )
 
 
 def decode_step(
@@ -102,8 +110,8 @@ def decode_step(
     cache = batch * context * model.kv_bytes_per_token(DTYPE_BYTES[dtype])
     return _slowest(
         machine,
-        bytes_=weight_bytes(model, dtype=dtype, quantization=quantization) + cache,
-        operations=2.0 * model.parameters * batch,
+        bytes_=read_bytes(model, dtype=dtype, quantization=quantization) + cache,
+        operations=2.0 * model.computed_parameters * batch,
         kernels=_kernels(model),
     )
 
@@ -122,8 +130,8 @@ def prefill(
     """
     return _slowest(
         machine,
-        bytes_=weight_bytes(model, dtype=dtype, quantization=quantization),
-        operations=2.0 * model.parameters * tokens,
+        bytes_=read_bytes(model, dtype=dtype, quantization=quantization),
+        operations=2.0 * model.computed_parameters * tokens,
         kernels=_kernels(model),
     )
 
@@ -145,8 +153,8 @@ def lora_step(
     """
     return _slowest(
         machine,
-        bytes_=2 * weight_bytes(model, dtype=dtype, quantization=quantization),
-        operations=4.0 * model.parameters * tokens,
+        bytes_=2 * read_bytes(model, dtype=dtype, quantization=quantization),
+        operations=4.0 * model.computed_parameters * tokens,
         kernels=3 * _kernels(model),
     )
 

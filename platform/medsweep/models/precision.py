@@ -27,6 +27,9 @@ QUANTIZED_BYTES: Mapping[str, float | None] = {
 }
 """Bytes of one weight, by quantization; None: the compute dtype's."""
 
+WHOLE_QUANTIZATIONS = ("int4",)
+"""Those that hold the embeddings too (GGUF); bitsandbytes leaves them in the compute dtype."""
+
 TRAINED_QUANTIZATIONS = ("none", "int8", "nf4")
 """Those that gradients pass through (bitsandbytes); int4 is OpenVINO's, for serving."""
 
@@ -187,10 +190,27 @@ def memory_needed_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> i
         raise UnknownName("dtype", dtype, DTYPE_BYTES)
     if quantization not in QUANTIZED_BYTES:
         raise UnknownName("quantization", quantization, QUANTIZED_BYTES)
-    per_weight = QUANTIZED_BYTES[quantization] or DTYPE_BYTES[dtype]
+    weights = weight_bytes(
+        model.parameters, model.embedding_parameters, dtype=dtype, quantization=quantization
+    )
     tokens = min(SEQUENCE_TOKENS, model.context_length)
     cache = tokens * model.kv_bytes_per_token(DTYPE_BYTES[dtype])
-    return int((model.parameters * per_weight + cache) * _OVERHEAD)
+    return int((weights + cache) * _OVERHEAD)
+
+
+def weight_bytes(parameters: int, embeddings: int, *, dtype: str, quantization: str) -> float:
+    """Return the bytes of weights.
+
+    Args:
+        parameters: all of them.
+        embeddings: those of them that are in embeddings and output layer.
+        dtype: compute dtype, one of DTYPE_BYTES.
+        quantization: of the weights, one of QUANTIZED_BYTES.
+    """
+    plain = DTYPE_BYTES[dtype]
+    quantized = QUANTIZED_BYTES[quantization] or plain
+    apart = 0 if quantization in WHOLE_QUANTIZATIONS else embeddings
+    return (parameters - apart) * quantized + apart * plain
 
 
 def _too_big(model: ModelSpec, needed: int, available: int, whose: str) -> str | None:

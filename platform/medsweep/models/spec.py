@@ -58,6 +58,17 @@ class ModelSpec:
     tied_embeddings: bool = False
     folder: str | None = None
 
+    @property
+    def embedding_parameters(self) -> int:
+        """Weights of the embedding, and of the output layer where that is a table of its own."""
+        return (1 if self.tied_embeddings else 2) * self.vocab_size * self.hidden_size
+
+    @property
+    def computed_parameters(self) -> int:
+        """Weights that every token is multiplied with: not those that it only looks up."""
+        looked_up = 0 if self.tied_embeddings else self.vocab_size * self.hidden_size
+        return self.parameters - looked_up
+
     def kv_bytes_per_token(self, bytes_per_value: int) -> int:
         """Return the KV cache of one token, in bytes: a key and a value per layer and KV head."""
         return 2 * self.layers * self.kv_heads * self.head_dim * bytes_per_value

@@ -87,9 +87,10 @@ def test_without_a_gpu(model: str, engine: str, says: str | None) -> None:
 
 
 def test_memory_is_weights_and_cache_and_a_tenth() -> None:
-    # Llama 2: 6,738,415,616 weights x 1 byte + 2,048 tokens x 2 x 32 x 32 x 128 x 2 bytes, x 1.1
+    # Llama 2: 6,738,415,616 weights x 1 byte, but two tables of 32,000 x 4,096 x 2 bytes, and
+    # 2,048 tokens x 2 x 32 x 32 x 128 x 2 bytes, x 1.1
     needed = memory_needed_bytes(MODELS["llama-2-7b"], dtype="float16", quantization="int8")
-    assert needed == int((6_738_415_616 + 2048 * 524_288) * 1.1)
+    assert needed == int((6_738_415_616 + 2 * 32_000 * 4096 + 2048 * 524_288) * 1.1)
 
 
 def test_a_short_context_needs_a_short_cache() -> None:

@@ -181,8 +181,8 @@ def models_view(table: Sequence[Finding]) -> View:
         headings(
             "Models",
             "Figure",
-            "First",
-            "Second",
+            "The former's",
+            "The latter's",
             "Difference",
             "95 % interval",
             "p value",
@@ -193,8 +193,8 @@ def models_view(table: Sequence[Finding]) -> View:
             (
                 text(row.subject),
                 text(NAMES[row.figure]),
-                fraction(row.before),
                 fraction(row.after),
+                fraction(row.before),
                 Cell(signed(row.after - row.before), kind="number"),
                 _bounds(row.low, row.high, "no interval for this test"),
                 number(row.p_adjusted, row.test),

@@ -17,10 +17,10 @@ COLUMNS = (
     ("load", 16),
     ("ok/sent", 11),
     ("TTFT ms mean", 12),
-    ("p95", 8),
+    ("p95 ms", 8),
     ("TPOT ms", 8),
     ("E2E s mean", 10),
-    ("p95", 7),
+    ("p95 s", 7),
     ("req/s", 8),
     ("tokens/s", 9),
 )

@@ -30,6 +30,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "(answers with one id are one question) and `finish_reason`; or for multiple choice with "
         "`prediction`, `options` and `answer`; may be gzipped (.gz)",
     )
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="DIR",
+        help="have an adapter choose by log-likelihood where a line has `question`, `options` and "
+        "`answer` but no `prediction`",
+    )
+    parser.add_argument(
+        "--base", action="store_true", help="have its base model choose, without the adapter"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -39,10 +49,17 @@ def run(options: argparse.Namespace) -> int:
     """Print every figure of quality; exit 1 if there were lines that could not be graded."""
     from medsweep.metrics.scored_lines import grade_lines
 
+    choose = None
+    if options.adapter is not None:
+        from medsweep.finetune.choose import Chooser
+
+        choose = Chooser(options.adapter, base_only=options.base).choose
+    elif options.base:
+        raise InputError("--base names no model: give --adapter DIR with it")
     opener: Any = gzip.open if options.file.suffix == ".gz" else open
     try:
         with opener(options.file, "rb") as lines:
-            graded = grade_lines(lines)
+            graded = grade_lines(lines, choose)
     except FileNotFoundError:
         raise InputError(f"{options.file}: no such file") from None
     except (OSError, EOFError) as error:

@@ -1,4 +1,4 @@
-"""Multiple choice by the generated answer: which option it names, and how often the right one.
+"""Multiple choice: which option a generated answer names, and how often it is the right one.
 
 For sets of the shape of PubMedQA (yes, no, maybe) and of MedMCQA (four options with letters).
 """
@@ -39,7 +39,15 @@ class ChoiceTally:
             options: what there was to choose from.
             right: place of the right one, from 0.
         """
-        choice = chosen(prediction, options)
+        self.count(chosen(prediction, options), right)
+
+    def count(self, choice: int | None, right: int) -> None:
+        """Count a choice.
+
+        Args:
+            choice: place of the option that was chosen, from 0; None if it could not be told.
+            right: place of the right one.
+        """
         self.answers += 1
         self.right += choice == right
         self.unreadable += choice is None

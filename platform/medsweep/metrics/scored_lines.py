@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,18 @@ class Graded:
     bad: list[BadLine]
 
 
-def grade_lines(lines: Iterable[bytes]) -> Graded:
+Choose = Callable[[str, Sequence[str]], int]
+
+
+def grade_lines(lines: Iterable[bytes], choose: Choose | None = None) -> Graded:
     """Grade line by line; blank lines are passed over.
 
     Args:
         lines: JSON objects with `prediction` and either `reference`, and where known `id` (answers
             with one id are one question) and `finish_reason`; or `options` and `answer` (the right
             option's text, letter or place from 0). Other fields do not matter.
+        choose: chooses among the options of a line's `question` where that has no `prediction`;
+            gives the place from 0.
     """
     graded = Graded(AnswerTally(), ChoiceTally(), [])
     for number, line in enumerate(lines, 1):
@@ -63,8 +68,11 @@ def grade_lines(lines: Iterable[bytes]) -> Graded:
             continue
         try:
             row = _object(line)
-            if "options" in row:
-                graded.choices.add(*_choice(row))
+            if "options" in row and "prediction" not in row and choose is not None:
+                options, right = _options(row)
+                graded.choices.count(choose(_text(row, "question"), options), right)
+            elif "options" in row:
+                graded.choices.add(_text(row, "prediction"), *_options(row))
             else:
                 graded.texts.add(*_answer(row))
         except ValueError as error:
@@ -94,7 +102,7 @@ def _answer(row: dict[str, Any]) -> tuple[str, str, str | None, str | None]:
     return prediction, reference, None if id_ is None else str(id_), reason
 
 
-def _choice(row: dict[str, Any]) -> tuple[str, list[str], int]:
+def _options(row: dict[str, Any]) -> tuple[list[str], int]:
     options = row["options"]
     if (
         not isinstance(options, list)
@@ -102,7 +110,7 @@ def _choice(row: dict[str, Any]) -> tuple[str, list[str], int]:
         or not all(isinstance(option, str) for option in options)
     ):
         raise ValueError(f"`options` is not a list of 2 to {len(LETTERS)} texts")
-    return _text(row, "prediction"), options, right_place(row.get("answer", ""), options)
+    return options, right_place(row.get("answer", ""), options)
 
 
 def _text(row: dict[str, Any], name: str) -> str:

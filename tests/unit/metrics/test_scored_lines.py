@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -51,3 +52,22 @@ def test_multiple_choice_is_graded_apart() -> None:
     graded = grade_lines(json.dumps(row).encode() for row in rows)
     assert graded.bad == []
     assert (graded.choices.answers, graded.choices.right, len(graded.texts)) == (2, 1, 1)
+
+
+def test_options_without_a_prediction_are_chosen_from() -> None:
+    rows = [
+        {"question": "a?", "options": ["x", "y"], "answer": "B"},
+        {"question": "b?", "options": ["x", "y"], "answer": "x"},
+        {"question": 3, "options": ["x", "y"], "answer": "x"},
+        {"prediction": "x", "options": ["x", "y"], "answer": "x"},
+    ]
+    asked: list[tuple[str, list[str]]] = []
+
+    def choose(question: str, options: Sequence[str]) -> int:
+        asked.append((question, list(options)))
+        return 1
+
+    graded = grade_lines([json.dumps(row).encode() for row in rows], choose)
+    assert asked == [("a?", ["x", "y"]), ("b?", ["x", "y"])]
+    assert (graded.choices.answers, graded.choices.right, graded.choices.unreadable) == (3, 2, 0)
+    assert graded.bad == [BadLine(3, "`question` is a number, not a text")]

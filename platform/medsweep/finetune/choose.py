@@ -1,0 +1,77 @@
+"""Multiple choice by log-likelihood: which of the options a model would rather have said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medsweep.datasets.spec import Pair
+from medsweep.finetune.adapter import read_adapter
+from medsweep.finetune.data import collate, encode
+from medsweep.finetune.loss import answer_nats
+from medsweep.finetune.merge import find_base
+from medsweep.models.templates import TEMPLATES, Template
+
+
+class Chooser:
+    """Chooses among options with an adapter, or with its base model alone.
+
+    Args:
+        folder: of the adapter.
+        base_only: leave the adapter out; its template is used all the same.
+
+    Raises:
+        StageError: it is no adapter, or its base model is not to be found.
+    """
+
+    def __init__(self, folder: Path, *, base_only: bool = False) -> None:
+        adapter = read_adapter(folder)
+        base = find_base(adapter, None)
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+        if not base_only:
+            self._model = PeftModel.from_pretrained(self._model, folder)
+        self._model.eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._template = TEMPLATES[adapter.template]
+
+    def choose(self, question: str, options: Sequence[str]) -> int:
+        """Return the place of the option that the model finds most likely, from 0.
+
+        Args:
+            question: as it is asked.
+            options: what there is to choose from.
+        """
+        nats = option_nats(self._model, self._tokenizer, self._template, question, options)
+        # Per byte, or the shortest option would mostly win (lm-evaluation-harness's `acc_norm`).
+        per_byte = [
+            cost / max(1, len(option.encode())) for cost, option in zip(nats, options, strict=True)
+        ]
+        return per_byte.index(min(per_byte))
+
+
+def option_nats(
+    model: Any, tokenizer: Any, template: Template, question: str, options: Sequence[str]
+) -> list[float]:
+    """Return the negative log-likelihood of each option as the whole answer, in nats.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: of the base model.
+        template: writes the prompt.
+        question: as it is asked.
+        options: the answers to judge.
+    """
+    import torch
+
+    costs = []
+    for option in options:
+        example = encode(Pair("", question, option), template, tokenizer, 1 << 30)
+        batch = collate([(example,)], pad_id=0)
+        placed = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        with torch.no_grad():
+            costs.append(float(answer_nats(model, placed)))
+    return costs

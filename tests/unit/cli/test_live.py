@@ -1,0 +1,73 @@
+"""The table of a load test."""
+
+import io
+from collections import Counter
+from dataclasses import replace
+
+from medsweep.cli.live import COLUMNS, Live
+from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.fleet import Progress
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.metrics.latency import summarise
+
+POINT = LoadPoint(concurrency=4, requests=200)
+
+
+def table(measured: Measured) -> list[str]:
+    rows = io.StringIO()
+    Live(1, rows, io.StringIO()).add(measured)
+    return rows.getvalue().splitlines()
+
+
+def test_every_column_says_what_it_is_in() -> None:
+    """Seconds and milliseconds side by side without a word are a mistake of other tools."""
+    named = [name.split() for name, _ in COLUMNS]
+    assert len(named) == 9
+    for words in named[2:]:
+        assert {"ms", "s", "req/s", "tokens/s"} & set(words), words
+
+
+def test_figures_are_in_the_unit_of_their_column() -> None:
+    latencies = {
+        **figures_of([]).latencies,
+        "ttft": summarise([0.25] * 130),
+        "tpot": summarise([0.01]),
+        "e2e": summarise([1.5] * 130),
+    }
+    found = replace(
+        figures_of([]), ok=130, sent=131, latencies=latencies, requests_per_s=2.5,
+        output_tokens_per_s=80.0, failed_by_kind={"timeout": 1},
+    )  # fmt: skip
+    header, row, *notes = table(Measured(POINT, 1, found))
+    assert row.split() == [
+        "c4",
+        "130/131",
+        "250.0",
+        "250.0",
+        "10.0",
+        "1.500",
+        "1.500",
+        "2.50",
+        "80.0",
+    ]
+    assert len(row) == len(header)
+    assert notes == ["    failed: timeout 1"]
+
+
+def test_a_percentile_with_too_few_requests_is_a_dash() -> None:
+    latencies = {**figures_of([]).latencies, "ttft": summarise([0.25] * 129)}
+    _, row, *_ = table(Measured(POINT, 1, replace(figures_of([]), latencies=latencies)))
+    assert row.split()[2:4] == ["250.0", "-"]
+
+
+def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
+    progress = Progress(Counter({"ok": 7, "timeout": 2}), 4, ())
+    said = "[1/3] c4 repeat 2: 9 of 204 ended, 4 in flight, 2 failed (timeout 2)"
+    for terminal, written in ((True, f"\r\x1b[K{said}" * 2), (False, "")):
+        stream = io.StringIO()
+        stream.isatty = lambda terminal=terminal: terminal  # type: ignore[method-assign]
+        live = Live(3, io.StringIO(), stream)
+        live.show(POINT, 2, progress)
+        live.show(POINT, 2, progress)
+        assert stream.getvalue() == written

@@ -40,6 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base", action="store_true", help="have its base model choose, without the adapter"
     )
+    parser.add_argument(
+        "--bertscore",
+        type=Path,
+        metavar="DIR",
+        help="BERTScore too, by the encoder in this folder (extra `bertscore`)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -56,10 +62,15 @@ def run(options: argparse.Namespace) -> int:
         choose = Chooser(options.adapter, base_only=options.base).choose
     elif options.base:
         raise InputError("--base names no model: give --adapter DIR with it")
+    bert = None
+    if options.bertscore is not None:
+        from medsweep.metrics.bertscore import BertScore
+
+        bert = BertScore(options.bertscore)
     opener: Any = gzip.open if options.file.suffix == ".gz" else open
     try:
         with opener(options.file, "rb") as lines:
-            graded = grade_lines(lines, choose)
+            graded = grade_lines(lines, choose, also=bert.add if bert else lambda *_: None)
     except FileNotFoundError:
         raise InputError(f"{options.file}: no such file") from None
     except (OSError, EOFError) as error:
@@ -70,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
             f"{options.file}: no line with `prediction` and `reference`, nor with `options`"
         )
     found = _report(graded, options.seed)
+    if bert is not None and (score := bert.f1(options.seed)) is not None:
+        found["figures"]["bertscore_f1"] = {**asdict(score), "max": None}
     if options.json:
         print(json.dumps(found, indent=2))
     else:

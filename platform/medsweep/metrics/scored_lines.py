@@ -50,9 +50,12 @@ class Graded:
 
 
 Choose = Callable[[str, Sequence[str]], int]
+Also = Callable[[str, str], None]
 
 
-def grade_lines(lines: Iterable[bytes], choose: Choose | None = None) -> Graded:
+def grade_lines(
+    lines: Iterable[bytes], choose: Choose | None = None, *, also: Also = lambda *_: None
+) -> Graded:
     """Grade line by line; blank lines are passed over.
 
     Args:
@@ -61,6 +64,7 @@ def grade_lines(lines: Iterable[bytes], choose: Choose | None = None) -> Graded:
             option's text, letter or place from 0). Other fields do not matter.
         choose: chooses among the options of a line's `question` where that has no `prediction`;
             gives the place from 0.
+        also: called with each free answer and its reference.
     """
     graded = Graded(AnswerTally(), ChoiceTally(), [])
     for number, line in enumerate(lines, 1):
@@ -74,7 +78,9 @@ def grade_lines(lines: Iterable[bytes], choose: Choose | None = None) -> Graded:
             elif "options" in row:
                 graded.choices.add(_text(row, "prediction"), *_options(row))
             else:
-                graded.texts.add(*_answer(row))
+                answer = _answer(row)
+                graded.texts.add(*answer)
+                also(*answer[:2])
         except ValueError as error:
             graded.bad.append(BadLine(number, str(error)))
     return graded

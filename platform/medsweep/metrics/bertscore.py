@@ -1,0 +1,74 @@
+"""BERTScore (Zhang et al. 2020) of answers, by torchmetrics, with a model on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from medsweep.errors import EnvironmentFault, InputError
+from medsweep.metrics.statistics import Interval, bootstrap_intervals
+
+_BATCH = 64
+
+
+class BertScore:
+    """Takes answers with their references, and keeps one number of each.
+
+    F1 over the last layer's embeddings, without weights by rarity and without a baseline, so that
+    only figures of the same model may be compared.
+
+    Args:
+        folder: of an encoder's weights and tokenizer, as transformers saves them.
+
+    Raises:
+        InputError: there is no model in the folder.
+        EnvironmentFault: torchmetrics is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"{folder}: no model there: give the folder of an encoder with config.json, "
+                "weights and tokenizer"
+            )
+        try:
+            from torchmetrics.functional.text.bert import bert_score
+        except ImportError:
+            raise EnvironmentFault("BERTScore needs `pip install medsweep[bertscore]`") from None
+        self._score = bert_score
+        self._folder = folder
+        self._waiting: list[tuple[str, str]] = []
+        self._figures: list[float] = []
+
+    def add(self, answer: str, reference: str) -> None:
+        """Grade an answer, together with some others."""
+        self._waiting.append((answer, reference))
+        if len(self._waiting) == _BATCH:
+            self._grade()
+
+    def f1(self, seed: int) -> Interval | None:
+        """Return the mean F1 with its bootstrap interval over answers; None without answers.
+
+        Args:
+            seed: of the bootstrap.
+        """
+        self._grade()
+        if not self._figures:
+            return None
+        [interval] = bootstrap_intervals(np.array(self._figures)[:, None], seed=seed)
+        return interval
+
+    def _grade(self) -> None:
+        if not self._waiting:
+            return
+        answers, references = zip(*self._waiting, strict=True)
+        self._waiting = []
+        found = self._score(
+            list(answers),
+            list(references),
+            model_name_or_path=str(self._folder),
+            truncation=True,
+            batch_size=_BATCH,
+        )
+        self._figures += np.atleast_1d(found["f1"].numpy()).astype(float).tolist()

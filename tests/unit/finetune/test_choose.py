@@ -1,67 +1,66 @@
-"""Multiple choice by log-likelihood, with a model that has learnt which answers belong where."""
+"""Multiple choice by log-likelihood."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medsweep.cli import main
-from medsweep.finetune.choose import Chooser, option_nats
+from medsweep.finetune.choose import Chooser
 from medsweep.finetune.data import conversation
 
-pytestmark = pytest.mark.slow
+QUESTIONS = [
+    ("What is asthma?", ["A disease.", "A long-term disease of the airways.", "No.", "caf\u00e9s"]),
+    ("Is asthma a disease?", ["yes", "no", "maybe"]),
+    ("What helps?", ["Inhaled medicines and a written plan.", "Rest."]),
+]
 
 
-def questions(fine_tuned: Any, count: int) -> list[tuple[str, list[str], int]]:
-    """Questions that were learnt, each with its own answer among three of others."""
-    pairs = fine_tuned.job.split.train
-    asked = []
-    for place, pair in enumerate(pairs[:count]):
-        others = [pairs[(place + step) % len(pairs)].answer for step in (17, 31, 47)]
-        right = place % 4
-        asked.append((pair.question, [*others[:right], pair.answer, *others[right:]], right))
-    return asked
-
-
-def test_likelihood_is_that_of_the_answer_after_the_prompt(fine_tuned: Any) -> None:
+def nats(chooser: Chooser, question: str, option: str) -> float:
+    """Of an option as the whole answer, from the logits of all tokens."""
     import torch
 
-    chooser = Chooser(fine_tuned.job.folder)
     model, tokenizer, template = chooser._model, chooser._tokenizer, chooser._template
-    [found] = option_nats(model, tokenizer, template, "What is asthma?", ["A disease."])
-    prompt = template.render(conversation("What is asthma?"))
-    before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    after = tokenizer(template.answer("A disease."), add_special_tokens=False)["input_ids"]
+    before, after = (
+        tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in (template.render(conversation(question)), template.answer(option))
+    )
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([before + after])).logits[0].float()
     likely = logits.log_softmax(-1)
-    wanted = -sum(
-        float(likely[len(before) - 1 + place, token]) for place, token in enumerate(after)
-    )
-    assert found == pytest.approx(wanted, rel=1e-4)
+    return -sum(float(likely[len(before) - 1 + n, token]) for n, token in enumerate(after))
 
 
-def test_a_model_finds_what_it_has_learnt(
+def by_hand(chooser: Chooser, question: str, options: Sequence[str]) -> int:
+    costs = [nats(chooser, question, option) / len(option.encode()) for option in options]
+    return costs.index(min(costs))
+
+
+@pytest.mark.slow
+def test_the_likeliest_option_is_chosen_and_counted(
     fine_tuned: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = fine_tuned.job.folder
     file = tmp_path / "choices.jsonl"
-    rows = [
-        {"question": question, "options": options, "answer": right}
-        for question, options, right in questions(fine_tuned, 24)
-    ]
-    file.write_text("\n".join(json.dumps(row) for row in rows))
-    found = {}
-    for name, more in (("adapter", ()), ("base", ("--base",))):
-        assert (
-            main(["score", str(file), "--adapter", str(fine_tuned.job.folder), "--json", *more])
-            == 0
-        )
-        found[name] = json.loads(capsys.readouterr().out)["choices"]
-        assert (found[name]["answers"], found[name]["unreadable"]) == (24, 0)
-    # By chance a quarter.
-    assert found["adapter"]["accuracy"] > 0.5
-    assert found["adapter"]["accuracy"] > found["base"]["accuracy"]
+    costs = []
+    for more in ((), ("--base",)):
+        chooser = Chooser(folder, base_only=bool(more))
+        costs.append(nats(chooser, *QUESTIONS[0][:1], "A disease."))
+        places = [by_hand(chooser, *asked) for asked in QUESTIONS]
+        # The last one's answer is said to be another than the model's.
+        rights = [*places[:-1], 1 - places[-1]]
+        rows = [
+            {"question": question, "options": options, "answer": right}
+            for (question, options), right in zip(QUESTIONS, rights, strict=True)
+        ]
+        file.write_text("\n".join(json.dumps(row) for row in rows))
+        assert main(["score", str(file), "--adapter", str(folder), "--json", *more]) == 0
+        found = json.loads(capsys.readouterr().out)["choices"]
+        assert (found["answers"], found["unreadable"]) == (3, 0)
+        assert found["accuracy"] == pytest.approx(2 / 3)
+    assert costs[0] != pytest.approx(costs[1], rel=1e-3)  # the adapter is not the base
 
 
 def test_without_a_model_such_a_line_is_a_bad_one(

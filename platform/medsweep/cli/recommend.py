@@ -96,7 +96,7 @@ def _plain(ranked: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 def _print(basis: str, ranked: Sequence[Verdict]) -> None:
-    from medsweep.decide.candidates import pareto_front
+    from medsweep.decide.candidates import best_trade_offs, counts_price
 
     note = {
         "observed": "",
@@ -108,13 +108,9 @@ def _print(basis: str, ranked: Sequence[Verdict]) -> None:
     for sentence in _sentences(basis, ranked):
         print(sentence)
     found = [verdict.candidate for verdict in ranked]
-    # Without a price for some there is no saying which costs less.
-    priced = all(each.mean("usd_per_hour") is not None for each in found)
-    front = pareto_front(
-        found, higher=["token_f1"], lower=["e2e_mean_s", *["usd_per_hour"] * priced]
-    )
+    front = best_trade_offs(found)
     if front:
-        of = "token F1, latency and price" if priced else "token F1 and latency"
+        of = "token F1, latency and price" if counts_price(found) else "token F1 and latency"
         print(f"best trade-offs of {of}: {', '.join(each.name for each in front)}")
     print()
 

@@ -89,6 +89,21 @@ def candidates(rows: Iterable[Row]) -> list[Candidate]:
     ]
 
 
+def counts_price(found: Sequence[Candidate]) -> bool:
+    """Return whether all have a price: without one for some there is no saying what costs less."""
+    return bool(found) and all(each.mean("usd_per_hour") is not None for each in found)
+
+
+def best_trade_offs(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return what nothing beats in token F1, end-to-end time and, where it counts, price.
+
+    Args:
+        found: candidates of one basis.
+    """
+    lower = ["e2e_mean_s", *["usd_per_hour"] * counts_price(found)]
+    return pareto_front(found, higher=["token_f1"], lower=lower)
+
+
 def pareto_front(
     found: Sequence[Candidate], *, higher: Sequence[str], lower: Sequence[str]
 ) -> list[Candidate]:

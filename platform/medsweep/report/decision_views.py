@@ -14,8 +14,8 @@ def decision_view(table: Sequence[DecisionRow]) -> View:
     """Return what there is to choose between, the best trade-offs marked."""
     return View(
         "Every configuration: quality, end-to-end time at the lightest load point, throughput and "
-        "price at the busiest. A trade-off is best when nothing of its basis is both better and "
-        "faster",
+        "price at the busiest. A trade-off is best when nothing of its basis is better, faster "
+        "and, where all have a price, cheaper",
         headings(
             "Model",
             "Profile",

@@ -2,7 +2,13 @@ from typing import Any
 
 import pytest
 
-from medsweep.decide.candidates import Candidate, candidates, pareto_front
+from medsweep.decide.candidates import (
+    Candidate,
+    best_trade_offs,
+    candidates,
+    counts_price,
+    pareto_front,
+)
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -60,3 +66,17 @@ def test_the_front_holds_what_nothing_beats_in_every_respect() -> None:
     )
     front = pareto_front([fast, good, worse, lacking], higher=["token_f1"], lower=["e2e_mean_s"])
     assert front == [fast, good]
+
+
+def test_price_counts_where_every_configuration_has_one() -> None:
+    figures = {"token_f1": 0.3, "e2e_mean_s": 1.0}
+    best = candidate({**figures, "usd_per_hour": 4.0}, profile="best")
+    worse_and_cheap = candidate(
+        {"token_f1": 0.2, "e2e_mean_s": 2.0, "usd_per_hour": 1.0}, profile="cheap"
+    )
+    unpriced = candidate({"token_f1": 0.2, "e2e_mean_s": 2.0}, profile="unpriced")
+    assert best_trade_offs([best, worse_and_cheap]) == [best, worse_and_cheap]
+    assert best_trade_offs([best, unpriced]) == [best]
+    assert counts_price([best, worse_and_cheap])
+    assert not counts_price([best, unpriced])
+    assert not counts_price([])

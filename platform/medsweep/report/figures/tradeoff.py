@@ -72,7 +72,9 @@ def _panel(axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str]) -> No
         for row in rows
         if row.on_front and row.e2e and row.token_f1
     )
-    axes.plot([x for x, _, _ in front], [y for _, y, _ in front], color=MUTED, linewidth=1)
+    # What is among the best for its price alone has a name and is not on the line.
+    edge = [(x, y) for x, y, _ in front if y > max((w for v, w, _ in front if v < x), default=-1.0)]
+    axes.plot([x for x, _ in edge], [y for _, y in edge], color=MUTED, linewidth=1)
     for x, y, profile in front:
         axes.annotate(profile, (x, y), (5, 6), textcoords="offset points", size=8, color=INK)
     axes.set_xlabel("mean end-to-end time at the lightest load point (s)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.decide.candidates import Candidate, candidates, pareto_front
+from medsweep.decide.candidates import Candidate, best_trade_offs, candidates
 from medsweep.metrics.statistics import Interval
 from medsweep.report.tables.quality import QualityFigure
 from medsweep.report.tables.rows import (
@@ -20,8 +20,6 @@ from medsweep.report.tables.rows import (
     mean_interval,
 )
 
-HIGHER, LOWER = ("token_f1",), ("e2e_mean_s",)
-
 
 @dataclass(frozen=True)
 class DecisionRow:
@@ -34,7 +32,8 @@ class DecisionRow:
         requests_per_s: most over its load points.
         busiest: load point of that.
         usd_per_1k: of 1,000 answers there; None without a price for observed hardware.
-        on_front: whether no other configuration of its basis is both better and faster.
+        on_front: whether no other configuration of its basis is better, faster and, where all have
+            a price, cheaper.
     """
 
     model: str
@@ -59,7 +58,7 @@ def decision_table(rows: Sequence[Row]) -> list[DecisionRow]:
     found = [each for each in candidates(measured) if each.load_point == lightest]
     front: list[Candidate] = []
     for of_basis in group_by_basis(found):
-        front += pareto_front(of_basis, higher=HIGHER, lower=LOWER)
+        front += best_trade_offs(of_basis)
     best = {(each.model, each.profile, each.basis) for each in front}
     table = [
         _row(group, on_front=key in best)

@@ -142,7 +142,7 @@ def test_a_client_that_is_killed_finds_its_jobs_again(place: Place) -> None:
     api, namespace = place.cluster.api, place.cluster.namespace
     (before,) = api.objects(RAY_JOBS, namespace)
     with Player(place.cluster.operator, selector_of("trial")):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stdout) == (0, "3 jobs: 3 done\n")
     after = {job["metadata"]["uid"] for job in api.objects(RAY_JOBS, namespace)}
     assert len(after) == 3

@@ -56,7 +56,7 @@ def kubelet(cluster: Ground, status: dict[str, object]) -> threading.Thread:
         cluster.operator.status(PODS, next(watch.changes()).name, status)
         watch.close()
 
-    thread = threading.Thread(target=act)
+    thread = threading.Thread(target=act, daemon=True)
     thread.start()
     return thread
 

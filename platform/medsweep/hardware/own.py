@@ -76,7 +76,7 @@ class OwnProfileSpec(Closed):
             figures; None without a GPU.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=30)
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=30)
     cpus: int = Field(ge=1)
     host_memory_gib: float = Field(gt=0)
     gpus: int = Field(default=0, ge=0)

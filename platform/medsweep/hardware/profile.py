@@ -41,7 +41,7 @@ class Accelerator:
     @property
     def slug(self) -> str:
         """The name as it appears in profile names and node labels ("rtx8000")."""
-        return re.sub(r"[^a-z0-9.]", "", self.name.lower())
+        return re.sub(r"[^a-z0-9.]", "", self.name.lower()).strip(".")
 
 
 @dataclass(frozen=True)

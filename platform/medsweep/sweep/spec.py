@@ -240,7 +240,7 @@ class SweepSpec(Closed):
         keep_text: store prompts and answers even of a dataset that is not public.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=40)
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=40)
     seed: int = 0
     own_models: list[OwnModelSpec] = Field(default=[])
     own_profiles: list[OwnProfileSpec] = Field(default=[])

@@ -33,6 +33,7 @@ _PREFIXES: dict[Stage, str] = {"finetune": "ft", "benchmark": "bm", "serve": "sv
 # Of 16 hexadecimal digits: 10,000 keys share their first 11 with a probability of 3 in a million.
 _KEY_DIGITS = 11
 _SWEEP_DIGITS = 4
+_PROFILE_CHARACTERS = 20
 
 
 def object_name(stage: Stage, sweep: str, model: str, profile: str, key: str) -> str:
@@ -44,11 +45,12 @@ def object_name(stage: Stage, sweep: str, model: str, profile: str, key: str) ->
         stage: what the object does.
         sweep: name of the sweep.
         model: name of the model; cut where the whole would be too long.
-        profile: name of the hardware profile.
+        profile: name of the hardware profile; cut likewise.
         key: of the cell or the adapter.
     """
     whose = hashlib.sha256(sweep.encode()).hexdigest()[:_SWEEP_DIGITS]
-    end = f"-{profile}-{key[:_KEY_DIGITS]}-{whose}"
+    where = profile[:_PROFILE_CHARACTERS].rstrip("-")
+    end = f"-{where}-{key[:_KEY_DIGITS]}-{whose}"
     start = f"{_PREFIXES[stage]}-{re.sub(r'[^a-z0-9-]', '-', model)}"
     return start[: LONGEST_NAME - len(end)].rstrip("-") + end
 

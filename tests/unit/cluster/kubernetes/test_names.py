@@ -4,9 +4,13 @@ import hashlib
 import itertools
 import re
 
+import pytest
+
 from medsweep.cluster.kubernetes.names import LONGEST_NAME, Stage, labels, object_name, pod_labels
 from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.own import OwnProfileSpec
 from medsweep.models.catalog import MODELS
+from support import make_spec
 
 # RFC 1035 label, as Kubernetes and KubeRay check it.
 LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -26,6 +30,18 @@ def test_every_name_is_one_that_kuberay_takes_and_no_two_are_the_same() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_a_long_profile_of_one_s_own_leaves_names_that_kuberay_takes() -> None:
+    """Names of models and profiles are as long as a sweep file may give them."""
+    names = [
+        object_name(
+            "benchmark", "s", "m" * 40, profile, hashlib.sha256(profile.encode()).hexdigest()
+        )
+        for profile in ("p" * 30, "p" * 29 + "q", "p" * 19 + "-" + "p" * 10)
+    ]
+    assert all(len(name) <= LONGEST_NAME and LABEL_1035.fullmatch(name) for name in names)
+    assert len(set(names)) == len(names)
+
+
 def test_a_name_is_a_function_of_sweep_and_key() -> None:
     whose = ("llama-3-8b", "1xa100-2cpu", "0123456789abcdef")
     name = object_name("benchmark", "paper", *whose)
@@ -38,6 +54,14 @@ def test_labels_are_values_that_kubernetes_takes() -> None:
     assert found["medsweep.io/cell"] == "0123456789abcdef"
     assert all(LABEL_VALUE.fullmatch(value) for value in found.values())
     assert labels("finetune", "s", "k", "p")["medsweep.io/adapter"] == "k"
+
+
+@pytest.mark.parametrize("name", ["demo-", "demo.", "-demo"])
+def test_names_that_are_no_label_are_refused_before_there_is_a_label(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        make_spec(name=name)
+    with pytest.raises(ValueError, match="name"):
+        OwnProfileSpec(name=name, cpus=1, host_memory_gib=1)
 
 
 def test_pods_leave_the_name_label_to_kuberay() -> None:

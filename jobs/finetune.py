@@ -10,7 +10,8 @@ from medsweep.cluster.kubernetes.asked import adapter_folders, adapters_asked
 from medsweep.errors import MedSweepError
 from medsweep.finetune.ray_train import finetune_on
 from medsweep.results.remote import working_folder
-from medsweep.sweep.finetune import adapter_folder, finetune_job
+from medsweep.sweep.finetune import adapter_folder, finetune_job, telling
+from medsweep.sweep.progress import Progress
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
 
@@ -28,7 +29,8 @@ def main() -> None:
     with working_folder(options.out, spec.name, adapter_folders(wanted)) as folder:
         for adapter in [each for each in wanted if not adapter_folder(folder, each).is_dir()]:
             job, name = finetune_job(resolved, folder, adapter), adapter.folder_name
-            finetune_on(adapter.profile, job, run_name=name, storage=folder / ".ray")
+            tell = telling(adapter, Progress())
+            finetune_on(adapter.profile, job, run_name=name, storage=folder / ".ray", on_epoch=tell)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,34 @@ def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -
         data, lines, faults = _parse(text)
     except _NotYaml as error:
         raise ConfigError(str(path), [error.fault]) from None
+    return _validated(model, data, lines, faults, overrides, str(path))
+
+
+def make_config(
+    model: type[Model], data: dict[str, Any], overrides: Iterable[str], source: str
+) -> Model:
+    """Make a configuration model of what the command line gives.
+
+    Args:
+        model: the class to validate against.
+        data: its fields.
+        overrides: as in `load_config`.
+        source: what errors call it.
+
+    Raises:
+        InputError, ConfigError: as in `load_config`.
+    """
+    return _validated(model, data, {}, [], overrides, source)
+
+
+def _validated(
+    model: type[Model],
+    data: dict[str, Any],
+    lines: dict[Location, int],
+    faults: list[Fault],
+    overrides: Iterable[str],
+    source: str,
+) -> Model:
     for override in overrides:
         _assign(data, lines, override)
     try:
@@ -93,7 +121,7 @@ def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -
     except ValidationError as error:
         faults += [_fault(model, problem, data, lines) for problem in error.errors()]
     if faults:
-        raise ConfigError(str(path), faults, _page(model, faults))
+        raise ConfigError(source, faults, _page(model, faults))
     return config
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -51,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = parser_for(*[word for word in arguments if word in VERBS][:1])
     options = parser.parse_args(arguments)
-    if not sys.warnoptions:
-        # What libraries say to those who develop with them is not for those who use this program.
-        warnings.simplefilter("ignore")
+    _quieten()
     try:
         code: int = options.run(options)
     except KeyboardInterrupt:
@@ -66,6 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_DONE
     return code
+
+
+def _quieten() -> None:
+    """Keep from people what libraries say to those who develop with them."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # It writes to standard output, which is for what was asked for, JSON among it.
+    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 def _said(error: MedSweepError) -> int:

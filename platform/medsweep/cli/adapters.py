@@ -74,13 +74,14 @@ def run_show(options: argparse.Namespace) -> int:
         ("template", adapter.template),
         ("stop tokens", ", ".join(adapter.stop_tokens)),
         ("sha256", adapter.sha256),
-        ("data", record["dataset"]),
+        ("data", f"{record['train_pairs']} to learn, {record['evaluation_pairs']} to ask"),
+        ("cleaned", record["dataset"]),
         *((name, record[name]) for name in sorted(record) if name.endswith("_sha256")),
         *record["recipe"].items(),
     ):
         print(f"{name}: {value}")
     print()
-    figures = ("epoch", "loss", "eval_loss", "token_f1", "rouge_l", "corpus_bleu")
+    figures = ("epoch", "loss", "eval_loss", "token_f1", "rouge_l", "corpus_bleu", "ngram_match")
     show([{name: _round(row[name]) for name in figures} for row in epochs], as_json=False)
     return EXIT_DONE
 

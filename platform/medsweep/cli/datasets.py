@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_overrides, load_sweep, show
 from medsweep.datasets.catalog import DATASETS
-from medsweep.errors import EXIT_DONE, InputError
+from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
     from medsweep.datasets.spec import Pair
@@ -90,17 +90,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _of_name(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Pair]]]:
-    from pydantic import ValidationError
-
+    from medsweep.config import Closed, make_config
     from medsweep.datasets.load import load_sources
     from medsweep.datasets.spec import DatasetSpec
 
-    try:
-        spec = DatasetSpec(name=options.dataset, path=options.path)
-    except ValidationError as error:
-        raise InputError(f"datasets: {error.errors()[0]['ctx']['error']}") from None
-    [loaded] = load_sources(spec)
-    return {"sources": [loaded.record()]}, {"all": loaded.pairs}
+    class Alone(Closed):
+        """A dataset without its sweep; `--set` calls its fields what they are called there."""
+
+        dataset: DatasetSpec
+
+    given = {"name": options.dataset, **({"path": options.path} if options.path else {})}
+    spec = make_config(Alone, {"dataset": given}, options.overrides, "datasets").dataset
+    loaded = load_sources(spec)
+    pairs = [pair for one in loaded for pair in one.pairs]
+    return {"sources": [one.record() for one in loaded]}, {"all": pairs}
 
 
 def _of_sweep(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Pair]]]:

@@ -95,39 +95,28 @@ def _here(
 
 def _on_ray(resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]) -> dict[str, str]:
     from medsweep.cluster.local import LocalCluster
-    from medsweep.results.store import read_rows
-    from medsweep.sweep.finetune import adapter_folder, finetune_all
+    from medsweep.sweep.finetune import finetune_all
     from medsweep.sweep.progress import Progress
 
     progress = Progress()
     progress.expect({"fine-tune": len(absent)})
     with LocalCluster() as cluster:
-        failures = finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
-    for adapter in absent:
-        if adapter.key not in failures:
-            for row in read_rows(adapter_folder(folder, adapter) / "training.parquet"):
-                _tell(adapter.model.name, row)
-    return failures
+        return finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
 
 
 def _found(adapter: AdapterPlan, folder: Path, failures: Mapping[str, object]) -> dict[str, Any]:
     """Return what became of one adapter."""
+    from medsweep.finetune.epochs import epoch_line
     from medsweep.results.store import read_rows
 
     row: dict[str, Any] = {"model": adapter.model.name, "folder": str(folder)}
     if adapter.key in failures:
         return {**row, "failed": str(failures[adapter.key]), "figures": None}
     rows = read_rows(folder / "training.parquet")
-    return {**row, "failed": None, "figures": _figures(rows[-1])}
+    return {**row, "failed": None, "figures": epoch_line(rows[-1])}
 
 
 def _tell(model: str, row: Mapping[str, Any]) -> None:
-    print(f"{model}: {_figures(row)}", file=sys.stderr, flush=True)
+    from medsweep.finetune.epochs import epoch_line
 
-
-def _figures(row: Mapping[str, Any]) -> str:
-    trained = f"loss {row['loss']:.3f}, " if row["loss"] is not None else ""
-    return (
-        f"epoch {row['epoch']}: {trained}evaluation loss {row['eval_loss']:.3f}, "
-        f"token F1 {row['token_f1']:.3f}, {row['tokens']} tokens in {row['seconds']:.1f} s"
-    )
+    print(f"{model}: {epoch_line(row)}", file=sys.stderr, flush=True)

@@ -98,16 +98,18 @@ def _json_rows(lines: Iterable[str]) -> Rows:
 def _from_hub(hub_id: str, revision: str) -> Opened:
     try:
         import datasets
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
     except ImportError:
         raise DatasetError(
             f"dataset {hub_id} comes from the hub, which needs `pip install medsweep[hub]`; "
             "or give a local copy as its `path`, such as --set dataset.path=FILE"
         ) from None
     try:
-        # What is recorded is the commit, also where a branch was asked for.
-        known = COMMIT.fullmatch(revision)
-        commit = revision if known else HfApi().dataset_info(hub_id, revision=revision).sha
+        # What is recorded is the commit, also where a branch was asked for. A hub that does not
+        # answer is known by this at once, where loading would try for half a minute. Where the hub
+        # is off (HF_HUB_OFFLINE), the local cache may have the commit.
+        cached = constants.HF_HUB_OFFLINE and COMMIT.fullmatch(revision)
+        commit = revision if cached else HfApi().dataset_info(hub_id, revision=revision).sha
         table = datasets.load_dataset(hub_id, split="train", revision=commit)
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
         raise DatasetError(

@@ -99,6 +99,11 @@ def read_adapter(folder: Path) -> Adapter:
         StageError: the folder is not a whole adapter, its weights are not those that were saved, or
             where its base model was there is another one.
     """
+    if not (folder / CARD_FILE).is_file():
+        raise StageError(
+            f"{folder}: not a whole adapter (no {CARD_FILE}); `medsweep adapters list FOLDER` "
+            "finds those below a folder"
+        )
     try:
         card = json.loads((folder / CARD_FILE).read_text())
         adapter = Adapter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from medsweep.cluster.causes import root_cause
 from medsweep.cluster.cpus import take_cpus
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
+from medsweep.finetune.epochs import EpochLog
 from medsweep.finetune.job import FineTuneJob, finetune
 from medsweep.finetune.metrics import TrainingMetrics, basis_of, memory_held_bytes
 from medsweep.hardware.observe import observe_host
@@ -21,9 +22,17 @@ from medsweep.hardware.profile import HardwareProfile
 POLL_S = "0.2"
 """How often Ray Train's controller looks at its workers; its default of 2 s is for long jobs."""
 
+EPOCHS_S = 0.5
+"""How often it is looked whether an epoch is over."""
+
 
 def finetune_on(
-    profile: HardwareProfile, job: FineTuneJob, *, run_name: str, storage: Path
+    profile: HardwareProfile,
+    job: FineTuneJob,
+    *,
+    run_name: str,
+    storage: Path,
+    on_epoch: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> None:
     """Fine-tune on the nodes of a hardware profile and wait for the adapter.
 
@@ -33,7 +42,8 @@ def finetune_on(
         job: what to do.
         run_name: Ray Train's name of the run. The same name resumes a run that was cut short: keep
             it over retries, and give every repeat one of its own.
-        storage: where Ray Train keeps its own state.
+        storage: where Ray Train keeps its own state; workers must see it too.
+        on_epoch: called with each row of `training.parquet` once the epoch is over.
 
     Raises:
         StageError: the fine-tune failed, and the message holds the cause.
@@ -47,6 +57,8 @@ def finetune_on(
     gpus = profile.gpus if _has_gpus(profile) else 0
     workers = job.workers or max(1, gpus)
     cpus = max(1, profile.cpus // workers)
+    epochs = storage / f"{run_name}.epochs"
+    log = EpochLog(epochs)
     trainer = TorchTrainer(
         _worker,
         # The workers are restarted where one dies, and that is no new run.
@@ -54,6 +66,7 @@ def finetune_on(
             "job": replace(job, fresh=False),
             "cpus": cpus,
             "profile": profile,
+            "epochs": epochs,
         },
         scaling_config=ScalingConfig(
             num_workers=workers,
@@ -79,7 +92,11 @@ def finetune_on(
     # well. Here the main thread only waits, and can be interrupted.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(EPOCHS_S)
+        for row in log.new():
+            on_epoch(row)
+    log.close()
     if failures:
         raise StageError(f"fine-tune of {job.weights.spec.name}: {failures[0]}")
     read_adapter(job.folder)
@@ -121,6 +138,8 @@ def _worker(config: Mapping[str, Any]) -> None:
 
     def report(row: Mapping[str, Any]) -> None:
         metrics.epoch(row, memory_held_bytes())
+        if train.get_context().get_world_rank() == 0:
+            EpochLog.add(config["epochs"], row)
         train.report(dict(row))
 
     finetune(replace(job, provenance={**job.provenance, "cpus": asdict(granted)}), on_epoch=report)

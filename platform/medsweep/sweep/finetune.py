@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from medsweep.cluster.local import LocalCluster
 from medsweep.errors import MedSweepError
+from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
 from medsweep.results.provenance import provenance
 from medsweep.sweep.plan import AdapterPlan
@@ -46,7 +48,7 @@ def finetune_all(
         folder: of its results.
         absent: the adapters to make.
         cluster: where nodes are started.
-        progress: told of each step, kind "fine-tune".
+        progress: told of each step, kind "fine-tune", and of each epoch.
 
     Returns:
         The reason by key of each that failed.
@@ -62,10 +64,21 @@ def finetune_all(
             progress.step("fine-tune", f"{adapter.model.name}@{profile.name}", announce=True),
         ):
             try:
-                finetune_on(profile, job, run_name=adapter.folder_name, storage=storage)
+                finetune_on(
+                    profile,
+                    job,
+                    run_name=adapter.folder_name,
+                    storage=storage,
+                    on_epoch=telling(adapter, progress),
+                )
             except MedSweepError as error:
                 failures[adapter.key] = str(error)
     return failures
+
+
+def telling(adapter: AdapterPlan, progress: Progress) -> Callable[[Mapping[str, Any]], None]:
+    """Return what tells of each epoch of one adapter."""
+    return lambda row: progress.note(f"{adapter.model.name}: {epoch_line(row)}")
 
 
 def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> FineTuneJob:

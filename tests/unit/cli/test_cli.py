@@ -34,6 +34,18 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_deepspeed_keeps_out_of_what_is_printed() -> None:
+    # It logs to standard output as soon as peft imports it.
+    code = (
+        "from medsweep.cli import main\nmain(['models', '--json'])\n"
+        "import logging\nlogger = logging.getLogger('DeepSpeed')\n"
+        "import sys\nlogger.addHandler(logging.StreamHandler(sys.stdout))\n"
+        "logger.warning('setting accelerator to CPU')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)) == 11
+
+
 def test_models_hardware_and_datasets_print_tables_and_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -48,6 +48,19 @@ def test_faults_of_the_arguments(own: Path, capsys: pytest.CaptureFixture[str]) 
         assert problem in capsys.readouterr().err
 
 
+def test_columns_of_one_s_own_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "faq.csv"
+    file.write_text("Frage,Antwort\nWas ist Asthma?,Eine Krankheit.\n")
+    command = ["datasets", "local", "--path", str(file)]
+    assert main([*command, "--set", "dataset.columns.question=Frage"]) == 2
+    assert "set dataset.columns.answer" in capsys.readouterr().err
+    command += ["--set", "dataset.columns={question: Frage, answer: Antwort}"]
+    assert main([*command, "--set", "dataset.sampel=3"]) == 2
+    assert "dataset.sampel: unknown field (did you mean 'sample'?)" in capsys.readouterr().err
+    assert main(command) == 0
+    assert capsys.readouterr().out == "local: 1 pairs of 1 rows of faq.csv\n"
+
+
 def test_rows_as_a_model_sees_them(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["datasets", "local", "--path", str(own), "--show", "2", "--template", "gemma"]) == 0

@@ -134,10 +134,14 @@ def test_the_hub_s_rows_through_the_hub_s_own_library(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     datasets.disable_progress_bars()
-    # Pinned, nothing is asked of the hub; a branch is turned into its commit.
-    [pinned] = load_sources(DatasetSpec(name=name))
+    # With the hub off, nothing is asked of it.
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        [pinned] = load_sources(DatasetSpec(name=name))
     assert asked == []
     assert pinned.record()["revision"] == DATASETS[name].revision
+    load_sources(DatasetSpec(name=name))
+    assert asked.pop() == (hub_id, DATASETS[name].revision)
     [loaded] = load_sources(DatasetSpec(name=name, revision="main"))
     assert asked == [(hub_id, "main")]
     assert pinned.pairs == loaded.pairs
@@ -165,5 +169,5 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
     with pytest.raises(DatasetError, match=r"lavita/MedQuAD cannot be had.*ConnectionError") as no:
-        open_source(SourceSpec(name="medquad", revision="main"))
+        open_source(SourceSpec(name="medquad"))
     assert "secret" not in str(no.value)

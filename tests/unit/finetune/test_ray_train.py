@@ -152,7 +152,15 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(
     cut = replace(whole, folder=job.folder, checkpoints=tmp_path / "kept", checkpoint_steps=3)
     (tmp_path / "pids").mkdir()
     monkeypatch.setattr(ray_train, "_worker", dying(tmp_path / "pids"))
-    finetune_on(PAIR, cut, run_name="killed", storage=tmp_path / "ray")
+    told: list[int] = []
+    finetune_on(
+        PAIR,
+        cut,
+        run_name="killed",
+        storage=tmp_path / "ray",
+        on_epoch=lambda row: told.append(row["epoch"]),
+    )
+    assert told == [0, 1, 2]
     assert len(list((tmp_path / "pids").iterdir())) == 4
     said = json.loads((cut.folder / "provenance.json").read_text())
     assert said["resumed"] == ["resumed at step 6"]

@@ -1,0 +1,67 @@
+"""What a fine-tune says of each epoch, and how its worker tells the process that waits for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FIGURES = {
+    "token_f1": "token F1",
+    "rouge_l": "ROUGE-L",
+    "corpus_bleu": "BLEU",
+    "ngram_match": "n-gram match",
+}
+
+
+def epoch_line(row: Mapping[str, Any]) -> str:
+    """Return a row of `training.parquet` as a line for people."""
+    figures = [
+        f"{name} {row[key]:.3f}" for key, name in FIGURES.items() if row.get(key) is not None
+    ]
+    if row["loss"] is None:
+        parts = ["base model", f"evaluation loss {row['eval_loss']:.3f}", *figures]
+    else:
+        parts = [f"loss {row['loss']:.3f}", f"evaluation loss {row['eval_loss']:.3f}", *figures]
+        parts.append(f"{row['tokens']} tokens in {row['seconds']:.1f} s")
+    return f"epoch {row['epoch']}: {', '.join(parts)}"
+
+
+class EpochLog:
+    """A file that one process adds epochs to while another reads them.
+
+    Args:
+        path: of the file; it goes when the reader closes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self._told = -1
+        path.unlink(missing_ok=True)
+
+    @staticmethod
+    def add(path: Path, row: Mapping[str, Any]) -> None:
+        """Add a row of `training.parquet`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as opened:
+            opened.write(json.dumps(dict(row)) + "\n")
+
+    def new(self) -> list[dict[str, Any]]:
+        """Return the whole rows since the last call; an epoch that is done again is not told."""
+        if not self._path.is_file():
+            return []
+        with self._path.open() as opened:
+            opened.seek(self._read)
+            text = opened.read()
+        whole, _, _ = text.rpartition("\n")
+        rows = [json.loads(line) for line in whole.splitlines()]
+        self._read += len((whole + "\n").encode()) if whole else 0
+        fresh = [row for row in rows if row["epoch"] > self._told]
+        self._told = max([self._told, *(row["epoch"] for row in rows)])
+        return fresh
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)

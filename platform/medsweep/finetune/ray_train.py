@@ -92,8 +92,10 @@ def finetune_on(
     # well. Here the main thread only waits, and can be interrupted.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
     thread.start()
-    while thread.is_alive():
+    waiting = True
+    while waiting:
         thread.join(EPOCHS_S)
+        waiting = thread.is_alive()  # before the last look
         for row in log.new():
             on_epoch(row)
     log.close()

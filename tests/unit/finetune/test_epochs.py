@@ -1,7 +1,17 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from medsweep.cluster.cpus import GrantedCpus
+from medsweep.datasets.split import Split
+from medsweep.finetune import ray_train
 from medsweep.finetune.epochs import EpochLog, epoch_line
+from medsweep.finetune.job import FineTuneJob
+from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import Weights
 
 
 def row(epoch: int, **changes: Any) -> dict[str, Any]:
@@ -54,3 +64,57 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
 def test_what_an_earlier_run_left_is_not_told(tmp_path: Path) -> None:
     EpochLog.add(tmp_path / "run.epochs", row(0))
     assert EpochLog(tmp_path / "run.epochs").new() == []
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ray_train_s_first_worker_tells_whoever_waits(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray's part is played: the worker runs in the thread that waits for Ray Train.
+    import ray.train.torch
+    from ray import train
+
+    context = SimpleNamespace(get_world_rank=lambda: rank, get_local_rank=lambda: 0)
+    gauges = SimpleNamespace(epoch=lambda row, memory_bytes: None)
+    reported: list[Any] = []
+    monkeypatch.setattr(train, "get_context", lambda: context)
+    monkeypatch.setattr(train, "report", reported.append)
+
+    class Trainer:
+        def __init__(self, loop: Any, *, train_loop_config: Any, **_: Any) -> None:
+            self.fit = lambda: loop(train_loop_config)
+
+    def learn(job: Any, on_epoch: Any) -> None:
+        for number in range(3):
+            on_epoch(row(number))
+
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
+    monkeypatch.setattr(ray_train, "finetune", learn)
+    monkeypatch.setattr(ray_train, "read_adapter", lambda folder: None)
+    monkeypatch.setattr(ray_train, "TrainingMetrics", lambda labels: gauges)
+    monkeypatch.setattr(ray_train, "memory_held_bytes", lambda: 1)
+    monkeypatch.setattr(ray_train, "take_cpus", lambda cpus, after: GrantedCpus(1, (), 1))
+    job = FineTuneJob(
+        weights=Weights(MODELS["standin-distilgpt2"], "made-up"),
+        split=Split((), (), "", ""),
+        folder=tmp_path / "adapter",
+        rank=1,
+        alpha=1,
+        dropout=0.0,
+        targets=("c_attn",),
+        epochs=2,
+        learning_rate=1e-3,
+        batch_size=1,
+        max_seq_length=16,
+        max_tokens=1,
+        seed=0,
+        provenance={},
+    )
+    told: list[Any] = []
+    profile = HardwareProfile("one", 1, 0, None, GIB)
+    ray_train.finetune_on(
+        profile, job, run_name="run", storage=tmp_path / "ray", on_epoch=told.append
+    )
+    assert [each["epoch"] for each in reported] == [0, 1, 2]
+    assert told == (reported if rank == 0 else [])
+    assert not (tmp_path / "ray" / "run.epochs").exists()

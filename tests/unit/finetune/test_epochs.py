@@ -66,6 +66,7 @@ def test_what_an_earlier_run_left_is_not_told(tmp_path: Path) -> None:
     assert EpochLog(tmp_path / "run.epochs").new() == []
 
 
+@pytest.mark.slow  # for the import of Ray alone
 @pytest.mark.parametrize("rank", [0, 1])
 def test_ray_train_s_first_worker_tells_whoever_waits(
     rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

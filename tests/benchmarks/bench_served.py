@@ -25,7 +25,7 @@ import pytest
 
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
-from medsweep.metrics.latency import output_tokens_per_s, summarise
+from medsweep.metrics.latency import output_tokens_per_s
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import identify, materialise
@@ -115,8 +115,8 @@ def load(server: Server, concurrency: int, requests: int) -> tuple[float, float,
         records = process.run(job)
     assert {record.status for record in records if record.phase != "cooldown"} == {"ok"}
     measured = [record for record in records if record.phase == "measure"]
-    ttft = summarise(record.ttft_s for record in measured).p50 or float("nan")
-    tpot = summarise(record.tpot_s for record in measured).p50 or float("nan")
+    ttft = statistics.median(r.ttft_s for r in measured if r.ttft_s is not None)
+    tpot = statistics.median(r.tpot_s for r in measured if r.tpot_s is not None)
     return output_tokens_per_s(records) or float("nan"), ttft * 1e3, tpot * 1e3
 
 

@@ -122,7 +122,8 @@ def _config(options: argparse.Namespace) -> ServeConfig:
             "medsweep serve",
             [
                 Fault(
-                    f"--{str(fault['loc'][-1]).removesuffix('_s').replace('_', '-')}", fault["msg"]
+                    f"--{str(fault['loc'][-1]).removesuffix('_s').replace('_', '-')}",
+                    fault["msg"].removeprefix("Value error, "),
                 )
                 for fault in error.errors()
             ],

@@ -222,6 +222,8 @@ def faults_in_words(faults: Iterable[Mapping[str, Any]]) -> str:
         field = ".".join(map(str, fault["loc"][1:]))
         if fault["type"] == "json_invalid":
             field, text = "body", "not JSON"
+        elif fault["type"] == "model_attributes_type" and not field:
+            text = "not a JSON object, or sent without the header `content-type: application/json`"
         elif field in REFUSED_FIELDS:
             text = REFUSED_FIELDS[field]
         elif fault["type"] == "extra_forbidden":

@@ -8,7 +8,7 @@ from medsweep.cli import main
     [
         (["--max-concurrent", "0"], "--max-concurrent: Input should be greater"),
         (["--timeout", "-1"], "--timeout: Input should be greater than 0"),
-        (["--engine", "generat"], "did you mean 'generate'?"),
+        (["--engine", "generat"], "--engine: unknown engine 'generat' (did you mean 'generate'?)"),
         (["--dtype", "float8"], "--dtype: Input should be"),
         (["--adapter", "a=x", "--adapter", "a=y"], "'a' is given twice; write NAME=DIR"),
         (["--adapter", "none"], "none: not an adapter"),

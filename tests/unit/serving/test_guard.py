@@ -162,6 +162,7 @@ async def test_other_routes_and_methods_answer_in_openai_s_shape(client: Any) ->
         media = await opened.post(CHAT, content=b"a=b", headers={"content-type": "text/plain"})
     assert (missing.status_code, method.status_code, media.status_code) == (404, 405, 400)
     assert method.headers["allow"] == "POST"
+    assert "without the header `content-type: application/json`" in media.text
     for response in (missing, method, media):
         assert response.json()["error"]["type"] == "invalid_request_error"
 

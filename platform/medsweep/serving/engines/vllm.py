@@ -89,7 +89,11 @@ class VllmEngine:
         return self._served.names()
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer."""
+        """Yield the pieces of an answer.
+
+        Raises:
+            StageError: vLLM gave it up.
+        """
         served, ids = self._served[request.model], self._served.prompt_ids(request)
         settings = self._vllm.SamplingParams(
             max_tokens=request.max_tokens,
@@ -111,6 +115,8 @@ class VllmEngine:
             ):
                 piece = output.outputs[0]
                 tokens += len(piece.token_ids)
+                if piece.finish_reason not in (None, "stop", "length"):
+                    raise StageError(f"vLLM ended the answer: {piece.finish_reason}")
                 yield Delta(piece.text, tokens, len(ids), piece.finish_reason)
         finally:
             await self._engine.abort(number)

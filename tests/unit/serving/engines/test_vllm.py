@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.errors import EnvironmentFault, InputError, UnknownName
+from medsweep.errors import EnvironmentFault, InputError, StageError, UnknownName
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.catalog import MODELS
 from medsweep.serving.engines import vllm
@@ -31,6 +31,7 @@ class FakeAsyncLLMEngine:
 
     def __init__(self, settings: Any) -> None:
         self.settings, self.asked, self.aborted, self.removed = settings, [], [], []
+        self.last_reason = "stop"
 
     @classmethod
     def from_engine_args(cls, settings: Any) -> "FakeAsyncLLMEngine":
@@ -40,7 +41,7 @@ class FakeAsyncLLMEngine:
         self, prompt: Any, params: Any, request_id: str, lora_request: Any
     ) -> AsyncIterator[Any]:
         self.asked.append((prompt, params, request_id, lora_request))
-        for text, ids, reason in (("It is", [5, 6], None), (" one.", [7], "stop")):
+        for text, ids, reason in (("It is", [5, 6], None), (" one.", [7], self.last_reason)):
             piece = SimpleNamespace(text=text, token_ids=ids, finish_reason=reason)
             yield SimpleNamespace(outputs=[piece])
 
@@ -111,6 +112,14 @@ async def test_a_client_that_goes_aborts_it(engine: VllmEngine) -> None:
     assert engine._engine.asked[0][3] is None  # the base model has no adapter
     await stream.aclose()
     assert engine._engine.aborted == [engine._engine.asked[0][2]]
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+async def test_an_answer_that_vllm_gives_up_is_a_fault(engine: VllmEngine, reason: str) -> None:
+    engine._engine.last_reason = reason
+    with pytest.raises(StageError, match=f"vLLM ended the answer: {reason}"):
+        async for _ in engine.stream(Generation(BASE, None, "Why?", 7)):
+            pass
 
 
 async def test_adapters_come_and_go(engine: VllmEngine, adapter: Adapter) -> None:

@@ -58,6 +58,16 @@ def test_the_same_values(plain: Any, rows: int, length: int) -> None:
     same(values(changed, rows, length), values(plain, rows, length))
 
 
+def test_the_same_greedy_tokens_from_generate(plain: Any) -> None:
+    changed = copy.deepcopy(plain)
+    pack(changed)
+    torch.manual_seed(1)
+    ids = torch.randint(0, 512, (3, 6))
+    settings = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 12, "do_sample": False}
+    said = [model.generate(ids, pad_token_id=0, **settings).tolist() for model in (changed, plain)]
+    assert said[0] == said[1]
+
+
 def test_no_second_copy_stays_in_memory(plain: Any) -> None:
     embedding, first = plain.model.embed_tokens.weight, plain.model.layers[0]
     pack(plain)

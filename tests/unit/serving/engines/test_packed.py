@@ -12,9 +12,12 @@ from medsweep.serving.engines.lora import AdapterFiles, LoraModel
 from medsweep.serving.engines.packed import SMALLEST, pack
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN"
-)
+pytestmark = [
+    pytest.mark.slow,  # imports PEFT
+    pytest.mark.skipif(
+        not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN"
+    ),
+]
 
 WIDTH = 256
 TARGETS = ["q_proj", "down_proj"]

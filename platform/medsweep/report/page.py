@@ -53,7 +53,7 @@ REPORT = "report.html"
 _THEMED = {
     INK: "ink",
     MUTED: "muted",
-    GRID: "line",
+    GRID: "grid",
     WARNING: "mark",
     "#ffffff": "ground",
     "#000000": "ink",

@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--dtype", default=usual.dtype, help="float32, float16, bfloat16; default: auto"
     )
     parser.add_argument(
-        "--quantization", default=usual.quantization, help="of the base's weights; default: none"
+        "--quantization", help="of the base's weights; default: the first that the engine has"
     )
     for field, value, meaning in (
         ("max_batch_size", usual.max_batch_size, "requests a forward pass"),
@@ -108,9 +108,12 @@ def _config(options: argparse.Namespace) -> ServeConfig:
     from pydantic import ValidationError
 
     from medsweep.serving.config import ServeConfig
+    from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
     from medsweep.serving.limits import Limits
 
     given = vars(options)
+    if options.quantization is None:
+        given["quantization"] = ENGINE_QUANTIZATIONS.get(options.engine, ("none",))[0]
     fields = {name: given[name] for name in ServeConfig.model_fields if name in given}
     limits = {name: given[name] for name in Limits.model_fields if name in given}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -174,11 +174,13 @@ def waves(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     A profile is one node, which holds one cell at a time: no two cells of a group share it.
 
     Args:
-        cells: in order; each goes into the first group that has room for it.
+        cells: in order, but profiles with more cells come first: left to the end, each of their
+            cells would be a group. Each goes into the first group that has room for it.
         size: most cells a group.
     """
     groups: list[list[Cell]] = []
-    for cell in cells:
+    crowd = Counter(cell.profile.name for cell in cells)
+    for cell in sorted(cells, key=lambda cell: -crowd[cell.profile.name]):
         for group in groups:
             taken = {member.profile.name for member in group}
             if len(group) < size and cell.profile.name not in taken:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
@@ -100,6 +102,11 @@ def test_a_wave_holds_each_profile_once() -> None:
     for group in groups:
         assert len(group) <= 4
         assert len({cell.profile.name for cell in group}) == len(group)
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_no_wave_is_for_what_was_left_to_the_end(seed: int) -> None:
+    assert len(waves(plan(make_spec(seed=seed)).cells, 5)) == 3
 
 
 def test_host_is_what_it_is_given() -> None:

@@ -27,6 +27,8 @@ class FakeGpu:
         clock_mhz: clock of the multiprocessors.
         max_clock_mhz: its maximum.
         throttle_mask: bits of why clocks are held back.
+        mig: whether the GPU is cut into slices.
+        lost: whether the driver can no longer reach it.
     """
 
     uuid: str = "GPU-fake"
@@ -38,6 +40,8 @@ class FakeGpu:
     clock_mhz: int | None = 1000
     max_clock_mhz: int | None = 1000
     throttle_mask: int | None = 0
+    mig: bool | None = None
+    lost: bool = False
 
 
 class FakeNvml:
@@ -68,11 +72,17 @@ class FakeNvml:
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeGpu:  # noqa: N802
         """Return a GPU."""
+        if self.gpus[index].lost:
+            raise NvmlRefusal("GPU is lost")
         return self.gpus[index]
 
     def nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802
         """Return its name."""
         return gpu.uuid
+
+    def nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
+        """Return whether it is cut into slices, and whether it will be."""
+        return [_known(gpu.mig)] * 2
 
     def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> SimpleNamespace:  # noqa: N802
         """Return percents."""
@@ -100,6 +110,10 @@ class FakeNvml:
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, gpu: FakeGpu) -> int:  # noqa: N802
         """Return the bits of the reasons."""
+        return _known(gpu.throttle_mask)
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, gpu: FakeGpu) -> int:  # noqa: N802
+        """Return the same, by the name of older drivers."""
         return _known(gpu.throttle_mask)
 
 

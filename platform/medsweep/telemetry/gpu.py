@@ -69,14 +69,39 @@ class Gpus:
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
-        nvml.nvmlInit()
-        found = [nvml.nvmlDeviceGetHandleByIndex(at) for at in range(nvml.nvmlDeviceGetCount())]
-        self._gpus = [
-            gpu
-            for index, gpu in enumerate(found)
-            if is_visible(index=str(index), uuid=nvml.nvmlDeviceGetUUID(gpu))
-        ]
         self._unsupported: dict[str, str] = {}
+        self._none = "NVML sees no GPU that this process may use"
+        nvml.nvmlInit()
+        try:
+            self._gpus = self._find()
+        except nvml.NVMLError:
+            nvml.nvmlShutdown()
+            raise
+
+    def _find(self) -> list[Any]:
+        nvml, gpus = self._nvml, []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            try:
+                gpu = nvml.nvmlDeviceGetHandleByIndex(index)
+                uuid = nvml.nvmlDeviceGetUUID(gpu)
+            except nvml.NVMLError as error:
+                # Off the bus, or another's: that need not be one of ours.
+                self._none = f"GPU {index}: {error}"
+                continue
+            if not is_visible(index=str(index), uuid=uuid):
+                continue
+            if self._is_cut(gpu):
+                self._none = f"GPU {index} is cut into slices (MIG): NVML measures the whole of it"
+                continue
+            gpus.append(gpu)
+        return gpus
+
+    def _is_cut(self, gpu: Any) -> bool:
+        try:
+            now, _ = self._nvml.nvmlDeviceGetMigMode(gpu)
+        except self._nvml.NVMLError:
+            return False  # no such thing before the A100
+        return bool(now)
 
     def close(self) -> None:
         """Let go of the driver."""
@@ -85,7 +110,7 @@ class Gpus:
     def read(self, sample: Sample) -> None:
         """Add what the GPUs say to a sample; what one of them does not support is left out."""
         if not self._gpus:
-            sample.missing["gpu"] = "NVML sees no GPU that this process may use"
+            sample.missing["gpu"] = self._none
             return
         for name, gauge in GAUGES.items():
             values = self._try(name, partial(gauge.read, self._nvml))
@@ -101,10 +126,11 @@ class Gpus:
         sample.missing |= self._unsupported
 
     def _throttle_mask(self, gpu: Any) -> int:
-        # Drivers before 535 have it under its older name.
-        ask = getattr(self._nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
-        ask = ask or self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons
-        return int(ask(gpu))
+        try:
+            return int(self._nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu))
+        except self._nvml.NVMLError:
+            # Drivers before 535 have it under its older name.
+            return int(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
 
     def _try(self, name: str, read: Callable[[Any], Any]) -> Sequence[Any]:
         """Ask every GPU; empty if one of them cannot say, which is then not asked again."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -84,14 +85,27 @@ def test_hidden_gpus_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_older_drivers_name_throttle_reasons_otherwise() -> None:
     class Older(FakeNvml):
-        nvmlDeviceGetCurrentClocksEventReasons = None  # type: ignore[assignment]  # noqa: N815
-
-        def nvmlDeviceGetCurrentClocksThrottleReasons(self, gpu: FakeGpu) -> int:  # noqa: N802
-            return gpu.throttle_mask or 0
+        def nvmlDeviceGetCurrentClocksEventReasons(self, _: FakeGpu) -> int:  # noqa: N802
+            raise self.NVMLError("Function Not Found")
 
     sample = Sample(0.0)
     Gpus(Older([BUSY])).read(sample)
     assert sample.reasons == {"power cap", "software thermal"}
+
+
+def test_a_sliced_gpu_is_not_measured_for_its_slice() -> None:
+    """Power, energy and memory of the whole would be put down to one slice of it."""
+    sample = read(replace(BUSY, mig=True))
+    assert (sample.gauges, sample.counters) == ({}, {})
+    assert sample.missing == {
+        "gpu": "GPU 0 is cut into slices (MIG): NVML measures the whole of it"
+    }
+    assert read(replace(BUSY, mig=False)).gauges["gpu_utilisation"] == 0.9
+
+
+def test_a_lost_gpu_does_not_hide_the_others() -> None:
+    assert read(replace(BUSY, lost=True), IDLE).gauges["gpu_power_w"] == pytest.approx(50.0)
+    assert read(replace(BUSY, lost=True)).missing == {"gpu": "GPU 0: GPU is lost"}
 
 
 def test_without_the_package_or_the_driver_there_is_a_reason(

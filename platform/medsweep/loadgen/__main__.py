@@ -77,7 +77,7 @@ class _Performer:
         def emit(record: RequestRecord) -> None:
             nonlocal records
             records += 1
-            out.put({"record": record.to_json()})
+            out.put({"record": record})
 
         self._load = load = Load(job, emit, clock)
         reporter = asyncio.create_task(_report(load, out))

@@ -6,6 +6,8 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import orjson
+
 from medsweep.loadgen.failures import RequestError
 
 # What a column of results can hold, and far more than any answer has.
@@ -45,7 +47,7 @@ class Answer:
         if event.strip() == b"[DONE]":
             self.done_s = at_s
             return
-        chunk = json.loads(event.decode())
+        chunk = _decode(event)
         try:
             self._take_chunk(chunk, at_s)
         except (AttributeError, IndexError, KeyError, TypeError):
@@ -104,6 +106,18 @@ class Answer:
 def printable(value: object) -> str | None:
     """Return what a server sent as text that can be stored: no half of a surrogate pair."""
     return None if value is None else str(value).encode(errors="replace").decode()
+
+
+def _decode(event: bytes) -> Any:
+    # Hundreds of streams send tens of thousands of events a second: `json` takes twice as long.
+    try:
+        return orjson.loads(event)
+    except ValueError:
+        # It is strict: half of a surrogate pair, which some servers send, is not for it.
+        try:
+            return json.loads(event.decode())
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 def _count(value: object) -> int | None:

@@ -9,6 +9,10 @@ import time
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import orjson
+
+from medsweep.metrics.definitions import RequestRecord
+
 # Lines are written together this often: every write wakes a thread, which then competes with the
 # event loop for the interpreter.
 _EVERY_S = 0.02
@@ -28,8 +32,17 @@ class LineWriter:
         threading.Thread(target=self._write, daemon=True).start()
 
     def put(self, message: dict[str, Any]) -> None:
-        """Queue one message; returns at once."""
-        self._lines.put(json.dumps(message).encode() + b"\n")
+        """Queue one message; returns at once.
+
+        Args:
+            message: JSON values, and records of requests.
+        """
+        try:
+            line = orjson.dumps(message)
+        except TypeError:
+            # Half of a surrogate pair, in the name of a question, say.
+            line = json.dumps(message, default=RequestRecord.to_json).encode()
+        self._lines.put(line + b"\n")
 
     def _write(self) -> None:
         while True:

@@ -19,6 +19,8 @@ from medsweep.loadgen.stream import Stream
 from medsweep.metrics.definitions import RequestRecord
 
 Phase = Literal["warmup", "measure", "cooldown"]
+# In so many turns of the event loop a backlog of answers is parsed, about.
+_TURNS = 64
 Ended = tuple[Stream, RequestError | None, float]
 
 
@@ -143,9 +145,10 @@ class Load:
         """Parse some of the answers that have ended, and leave the rest to the next turn."""
         if not self._ended:
             return
-        # At least one, and a share of the backlog, so that it cannot grow without end.
+        # At least one, and a share of the backlog, so that it cannot grow without end. A small one:
+        # what comes meanwhile is stamped late, and a wave of answers ends at one moment.
         try:
-            for _ in range(1 + len(self._ended) // 8):
+            for _ in range(1 + len(self._ended) // _TURNS):
                 self._take(*self._ended.popleft())
         except Exception as error:
             # Nobody waits for this turn; unsaid, the load would go on for ever.

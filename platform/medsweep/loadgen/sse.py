@@ -24,6 +24,8 @@ class SseParser:
             The data of every event that these bytes completed, in order, its lines joined by a
             newline. Comments, events without data and other fields are left out.
         """
+        if self._is_one_event(chunk):
+            return [chunk[6:-2]]
         if self._after_cr and chunk:
             # A CR ends its line at once, so that no event waits for a byte that may never come;
             # the LF that belongs to it is dropped when it does.
@@ -40,6 +42,16 @@ class SseParser:
             if event is not None:
                 events.append(event)
         return events
+
+    def _is_one_event(self, chunk: bytes) -> bool:
+        """Whether this is what nearly every piece is: one whole event of one line."""
+        return (
+            chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n\n")
+            and chunk.count(b"\n") == 2
+            and b"\r" not in chunk
+            and not (self._partial or self._after_cr or self._data)
+        )
 
     def _take(self, line: bytes) -> bytes | None:
         if line:

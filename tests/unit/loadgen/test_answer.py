@@ -77,6 +77,7 @@ def test_surrogate_pair_over_two_chunks() -> None:
     "event",
     [
         b"{not json",
+        b'{"choices": ' + b"[" * 100_000,
         b"\xff",
         b"7",
         b"null",

@@ -118,6 +118,22 @@ async def test_aborts_when_too_much_fails(make_job, point: LoadPoint) -> None:
     assert 10 <= len(records) < 50
 
 
+def test_answers_of_a_whole_wave_are_not_parsed_at_one_go(make_job, virtually) -> None:
+    """What arrives while they are parsed is stamped late."""
+    in_turn: Counter[float] = Counter()
+
+    async def main(clock: Clock) -> None:
+        async with running_mock(MockTiming(ttft_s=0.1, tokens=1), clock=clock) as server:
+            job = make_job(server.base_url, LoadPoint(concurrency=250, requests=250))
+            # Every turn of the loop has a time of its own.
+            await run_load(job, lambda _: in_turn.update([clock.now()]), clock)
+
+    virtually(main)
+    assert in_turn.total() >= 500
+    *others, _ = sorted(in_turn.values())  # the greatest is what was left when the load was over
+    assert max(others) <= 6
+
+
 async def test_failures_below_the_limit_are_only_counted(make_job) -> None:
     point = LoadPoint(concurrency=2, requests=12)
     async with running_mock(MockTiming(fail="http_500")) as server:

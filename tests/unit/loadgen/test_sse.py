@@ -54,3 +54,12 @@ def test_event_is_out_with_the_last_byte_it_needs(newline: bytes) -> None:
 
 def test_unfinished_event_is_not_an_event() -> None:
     assert parse(b"data: cut off\n") == []
+
+
+@pytest.mark.parametrize("before", [b"data: a\n", b"data: a\r", b"dat", b": comment\n"])
+@pytest.mark.parametrize("piece", [b"data: b\n\n", b"data: b\r\n\n", b"data: b\nid: 1\n\n"])
+def test_a_piece_of_one_event_after_half_of_another(before: bytes, piece: bytes) -> None:
+    """Pieces that look whole are not split into lines; that must change nothing."""
+    at_once = parse(before + piece)
+    assert parse(before, piece) == at_once
+    assert at_once == parse(*((before + piece)[at : at + 1] for at in range(len(before + piece))))

@@ -1,4 +1,4 @@
-"""Engines against one `generate` at a time, against one static batch, and OpenVINO's alone.
+"""Engines against one `generate` at a time and against one static batch.
 
 SmolLM2-135M, base model, answers of up to 64 tokens, on this machine's CPUs.
 """
@@ -135,45 +135,6 @@ async def test_engine_against_plain_generate(made: Any, folder: Path, plain: Any
     print(
         f"  one request alone: {alone.tokens_per_s / plain['one at a time']:.2f}x of plain generate"
     )
-
-
-async def test_openvino_against_its_pipeline_alone(folder: Path) -> None:
-    pytest.importorskip("openvino_genai", reason="pip install 'medsweep[openvino]'")
-    from medsweep.serving.engines.openvino import OpenvinoEngine
-
-    engine = OpenvinoEngine(
-        MODELS[MODEL],
-        {},
-        base=folder,
-        dtype="float32",
-        quantization="int4",
-        max_batch_size=CLIENTS,
-        cpus=CPUS,
-    )
-    seen = await together(engine, CLIENTS)
-    alone: list[float] = []
-    await engine._do(lambda: alone.append(_pipeline_alone(engine)), between_tokens=False)
-    engine.close()
-    print(f"\nOpenvinoEngine, {CLIENTS} requests x {TOKENS} tokens, int4, {CPUS} CPUs")
-    print(f"  pipeline alone: {alone[0]:.1f} tokens/s; engine: {seen.tokens_per_s:.1f} tokens/s")
-    print(f"  engine over pipeline: {seen.tokens_per_s / alone[0]:.1%} (85% wanted once served)")
-
-
-def _pipeline_alone(engine: Any) -> float:
-    """Tokens per second of OpenVINO's own loop over the same prompts, without rows and streams."""
-    import numpy
-
-    pipeline, genai = engine._pipeline, engine._genai
-    settings = genai.GenerationConfig()
-    settings.max_new_tokens, settings.ignore_eos = TOKENS, True
-    prompts = [engine._served.prompt_ids(request) for request in requests(CLIENTS)]
-    began = time.perf_counter()
-    for number, ids in enumerate(prompts):
-        tensor = genai.openvino.Tensor(numpy.array([ids], dtype=numpy.int64))
-        pipeline.add_request(10_000 + number, tensor, settings)
-    while pipeline.has_non_finished_requests():
-        pipeline.step()
-    return CLIENTS * TOKENS / (time.perf_counter() - began)
 
 
 async def test_what_the_layer_adds() -> None:

@@ -26,6 +26,7 @@ class Host:
     def __init__(self, pids: Mapping[str, int], root: Path) -> None:
         self._pids = pids
         self._root = root
+        self._families: dict[str, list[int]] = {}  # those that each process has started, itself too
 
     def read(self, sample: Sample) -> None:
         """Add what the system says to a sample."""
@@ -97,25 +98,46 @@ class Host:
             sample.missing["cpu_energy"] = f"RAPL (/sys/class/powercap) {why}"
 
     def _read_process(self, name: str, pid: int, sample: Sample) -> None:
-        """Add the CPU time of a process, and of each of its threads that has had any."""
-        whole = _cpu_s(self._root / f"proc/{pid}/stat")
-        if whole is None:
+        """Add the CPU time of a process and those it has started, and of each of their threads."""
+        family = self._families.get(name, [])
+        used = [_cpu_s(self._root / f"proc/{each}/stat") for each in family]
+        if not family or None in used:  # looking through all there are is not for every time
+            family = self._families[name] = _family(self._root / "proc", pid)
+            used = [_cpu_s(self._root / f"proc/{each}/stat") for each in family]
+        if used[0] is None:
             sample.missing[name] = f"process {pid} is not on this machine"
             return
-        sample.counters[f"{name}_cpu_s"] = whole
-        for task in (self._root / f"proc/{pid}/task").glob("*/stat"):
-            seconds = _cpu_s(task)
-            if seconds:
-                sample.counters[f"{THREAD}{name}/{task.parent.name}"] = seconds
+        sample.counters[f"{name}_cpu_s"] = sum(seconds or 0.0 for seconds in used)
+        for each in family:
+            for task in (self._root / f"proc/{each}/task").glob("*/stat"):
+                seconds = _cpu_s(task)
+                if seconds:
+                    sample.counters[f"{THREAD}{name}/{task.parent.name}"] = seconds
+
+
+def _family(proc: Path, pid: int) -> list[int]:
+    """Return a process and all that it has started, directly or not, as far as they still run."""
+    children: dict[int, list[int]] = {}
+    for stat in proc.glob("[0-9]*/stat"):
+        fields = _fields(stat)
+        if fields:
+            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:  # grows meanwhile
+        found += children.get(each, [])
+    return found
 
 
 def _cpu_s(stat: Path) -> float | None:
-    # proc(5): fields 14 and 15 are user and system time; the name before them may hold anything.
+    # proc(5): fields 14 and 15 are user and system time.
+    fields = _fields(stat)
+    return (int(fields[11]) + int(fields[12])) * _TICK_S if fields else None
+
+
+def _fields(stat: Path) -> list[str]:
+    """Return the fields of a process from the third on; the name before may hold anything."""
     lines = _lines(stat)
-    if not lines:
-        return None
-    fields = lines[0].rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
+    return lines[0].rpartition(")")[2].split() if lines else []
 
 
 def _lines(path: Path) -> list[str]:

@@ -16,9 +16,11 @@ def lay_out(root: Path, files: dict[str, str]) -> None:
         file.write_text(text)
 
 
-def stat(name: str, user: int, system: int) -> str:
+def stat(name: str, user: int, system: int, parent: int = 0) -> str:
     """A line as in /proc/<pid>/stat, with CPU time in seconds."""
-    return f"7 ({name}) S " + " ".join(["0"] * 10) + f" {user * TICKS} {system * TICKS} 0 0\n"
+    return (
+        f"7 ({name}) S {parent} " + " ".join(["0"] * 9) + f" {user * TICKS} {system * TICKS} 0 0\n"
+    )
 
 
 def read(root: Path, **pids: int) -> Sample:
@@ -89,6 +91,27 @@ def test_a_bare_machine_says_why_each_sensor_is_silent(tmp_path: Path) -> None:
     assert sample.missing["engine"] == "process 1 is not on this machine"
     (tmp_path / "sys/class/powercap/intel-rapl:0").mkdir(parents=True)
     assert "may not be read" in read(tmp_path).missing["cpu_energy"]
+
+
+def test_what_a_process_has_started_is_part_of_it(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path,
+        {
+            "proc/42/stat": stat("engine", 1, 1),
+            "proc/43/stat": stat("pipeline", 20, 2, parent=42),
+            "proc/43/task/44/stat": stat("worker", 15, 0, parent=42),
+            "proc/45/stat": stat("of the pipeline", 3, 0, parent=43),
+            "proc/46/stat": stat("somebody else's", 100, 0, parent=1),
+        },
+    )
+    host, before, after = Host({"engine": 42}, tmp_path), Sample(0.0), Sample(1.0)
+    host.read(before)
+    assert before.counters == {"engine_cpu_s": 27.0, f"{THREAD}engine/44": 15.0}
+    # One has died and another has come in its place.
+    (tmp_path / "proc/45/stat").unlink()
+    lay_out(tmp_path, {"proc/47/stat": stat("another", 5, 0, parent=43)})
+    host.read(after)
+    assert after.counters["engine_cpu_s"] == 29.0
 
 
 def test_this_process_is_seen_on_this_machine() -> None:

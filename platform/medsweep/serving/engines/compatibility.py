@@ -22,7 +22,7 @@ PACKAGES = {"vllm": "vllm", "openvino": "openvino_genai"}
 ENGINE_QUANTIZATIONS = {
     "generate": ("none", "int8", "nf4"),
     "continuous": ("none", "int8", "nf4"),
-    "openvino": ("int4",),
+    "openvino": ("int8", "int4"),
     "vllm": ("none",),
 }
 """What the weights may be, by engine."""

@@ -2,27 +2,27 @@
 
 The weights are the GGUF file's, in 4 bits. OpenVINO applies one adapter to everything in a step:
 rows of one name are answered together, continuously while nobody else waits; else names take turns.
+What computes is a process of its own; why is said in `openvino_child`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
+import socket
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from medsweep.errors import EnvironmentFault, InputError
+from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import GGUF_WHEELS
+from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
+from medsweep.serving.engines.openvino_process import OpenvinoProcess, cores_here
 from medsweep.serving.engines.row import Row
 from medsweep.serving.engines.threaded import ThreadedEngine
-
-BATCHED_TOKENS = 512
-"""Tokens of one step, prompts included: longer prompts are taken in parts."""
-
-CACHE_GIB = 1
-"""KV cache of all rows together."""
 
 
 class OpenvinoEngine(ThreadedEngine):
@@ -33,7 +33,7 @@ class OpenvinoEngine(ThreadedEngine):
         adapters: adapters by the name that requests use; all of the same base.
         base: folder of the base model's tokenizer; None takes what the adapters were made on.
         dtype: not used; OpenVINO computes as the CPU does it fastest.
-        quantization: of the weights: int4; `none` takes them as the file has them: in int4.
+        quantization: of the weights: int8, int4, or `none` for the first of these.
         max_batch_size: rows that are answered together.
         cpus: threads to compute with; None leaves it to OpenVINO.
 
@@ -58,74 +58,118 @@ class OpenvinoEngine(ThreadedEngine):
                 f"engine openvino reads weights from GGUF, and {spec.name} has none; "
                 f"it serves {', '.join(GGUF_WHEELS)}"
             )
-        try:
-            import openvino_genai
-        except ImportError:
+        if not installed(PACKAGES["openvino"]):
             raise EnvironmentFault(
                 "engine openvino needs OpenVINO GenAI: pip install 'medsweep[openvino]'"
-            ) from None
-        self._genai: Any = openvino_genai
-        self._pipeline: Any = None
-        self._registered: list[tuple[Any, float]] = []
-        self._adapters: dict[str, tuple[Any, float]] = {}
-        self._active: str | None = None
-        self._handles: dict[Row, Any] = {}
+            )
+        self._process: OpenvinoProcess | None = None
+        self._adapters: dict[str, tuple[str, float]] = {}  # file and scale
+        self._loaded: set[str] = set()  # those that the process has
+        self._orders: list[list[Any]] = []  # what the process is to be told next
+        self._computing: dict[int, Row] = {}  # by the number that the process knows them by
         self._requests = 0
-        super().__init__(
-            "openvino",
-            spec,
-            adapters,
-            base=base,
-            # A sweep has to say int4, so that its rows do; whoever only serves need not.
-            quantization="int4" if quantization == "none" else quantization,
-            max_batch_size=max_batch_size,
-            cpus=cpus,
-        )
+        self._bell, self._button = socket.socketpair()
+        self._button.setblocking(False)
+        if quantization == "none":
+            # A sweep has to say which, so that its rows do; whoever only serves need not.
+            quantization = ENGINE_QUANTIZATIONS["openvino"][0]
+        try:
+            super().__init__(
+                "openvino",
+                spec,
+                adapters,
+                base=base,
+                quantization=quantization,
+                max_batch_size=max_batch_size,
+                cpus=cpus,
+            )
+        except BaseException:
+            self._reset()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of what computes; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def close(self) -> None:
+        """End the thread and the process; answers that are not finished fail."""
+        super().close()
+        self._reset()
+        self._bell.close()
+        self._button.close()
 
     def _load(self, folder: Path) -> Any:
-        from transformers import AutoTokenizer
-
         from medsweep.serving.engines.openvino_ir import ir_folder
 
-        self._ir = ir_folder(self._spec)
+        self._ir = ir_folder(self._spec, self._quantization, folder)
+        self._start()  # it has its own packages to import meanwhile
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(folder)
 
-    def _read(self, adapter: Adapter) -> tuple[Any, float]:
+    def _start(self) -> OpenvinoProcess:
+        self._process = OpenvinoProcess(self._ir, self._max_batch_size, self._cpus)
+        return self._process
+
+    def _read(self, adapter: Adapter) -> tuple[str, float]:
         config = json.loads((adapter.folder / "adapter_config.json").read_text())
         # PEFT keeps the scale in its configuration, OpenVINO looks for it among the tensors.
-        scale = config["lora_alpha"] / config["r"]
-        return self._genai.Adapter(str(adapter.folder / WEIGHTS_FILE)), scale
+        return str(adapter.folder / WEIGHTS_FILE), config["lora_alpha"] / config["r"]
 
-    def _put_on(self, inner: str, files: tuple[Any, float]) -> None:
+    def _put_on(self, inner: str, files: tuple[str, float]) -> None:
+        self._give(inner, *files)
         self._adapters[inner] = files
 
     def _take_off(self, inner: str) -> None:
         del self._adapters[inner]
+        self._loaded.discard(inner)
+        self._orders.append(["drop", inner])
 
     def _on_thread(self) -> None:
         """OpenVINO has threads of its own, whose number is a property of the pipeline."""
 
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # it has been rung often enough, or is closed
+            self._button.send(b"!")
+
     def _reset(self) -> None:
-        self._pipeline, self._handles = None, {}
+        if self._process is not None:
+            self._process.close()
+        self._process = None
+        self._loaded, self._orders, self._computing = set(), [], {}
+
+    def _running(self) -> OpenvinoProcess:
+        """Return the process; a new one where it has died idle, or may have other cores now."""
+        process = self._process
+        idle = not self._computing
+        if process is not None and idle and not (process.alive and process.cores == cores_here()):
+            self._reset()
+        return self._process or self._start()
 
     def _step(self) -> None:
         self._queue.discard(lambda row: row.done)
-        self._join()
-        if self._handles:
-            self._pipeline.step()
-            for row, handle in self._handles.items():
-                while handle.can_read():
-                    for output in handle.read().values():
-                        self._hand_out(row, output.generated_ids)
         self._leave()
+        process = self._running()
+        self._join()
+        if self._orders:
+            process.send(self._orders)
+            self._orders = []
+        if self._computing:
+            # Whoever comes meanwhile need not wait for the tokens of the others.
+            ready = wait([process.link, self._bell])
+            if self._bell in ready:
+                self._bell.recv(4096)
+            if process.link in ready:
+                self._hear(process.receive())
 
     def _join(self) -> None:
         new: list[Row] = []
         room = self._max_batch_size - len(self._rows)
         if not self._rows:
             new = self._queue.take_alike(room, lambda row: row.adapter)
+            self._rows = new  # first: if the adapter cannot be used, they are told
             if new:
-                self._rows = new
                 self._activate(new[0].adapter)
         elif room and self._queue.only(self._rows[0].adapter):
             new = self._queue.take(room)
@@ -133,68 +177,61 @@ class OpenvinoEngine(ThreadedEngine):
         for row in new:
             row.begin(len(self._rows))
             self._requests += 1
-            ids = self._genai.openvino.Tensor(_row_of(row.prompt_ids))
-            settings = self._settings(row)
-            self._handles[row] = self._pipeline.add_request(self._requests, ids, settings)
+            self._computing[self._requests] = row
+            limits = row.request.max_tokens, sorted(row.stop_ids)
+            self._orders.append(["add", self._requests, row.prompt_ids, *limits, _sampling(row)])
 
-    def _hand_out(self, row: Row, tokens: list[int]) -> None:
-        for token in tokens:
-            if not row.done:
-                row.push(token)
+    def _hear(self, said: dict[str, Any]) -> None:
+        """Hand out the tokens of a step."""
+        for number, tokens, over in said["rows"]:
+            row = self._computing.get(number)
+            if row is None:
+                continue  # it was stopped
+            for token in tokens:
+                if not row.done:
+                    row.push(token)
+            if over:
+                del self._computing[number]
+                if not row.done:
+                    row.fail(StageError("OpenVINO has no room for so long a prompt and answer"))
+        self._rows = [row for row in self._rows if not row.done]
 
     def _leave(self) -> None:
-        for row in [row for row in self._rows if row.done]:
-            self._handles.pop(row).stop()
+        """Stop the rows that nobody wants any more."""
+        for number, row in list(self._computing.items()):
+            if row.done:
+                del self._computing[number]
+                self._orders.append(["stop", number])
         self._rows = [row for row in self._rows if not row.done]
-        if not self._rows and self._pipeline is not None:
-            while self._pipeline.has_non_finished_requests():  # those that were stopped
-                self._pipeline.step()
 
     def _activate(self, adapter: str | None) -> None:
-        """Let the pipeline, which has no requests now, compute with an adapter."""
-        missing = adapter is not None and self._adapters[adapter] not in self._registered
-        if self._pipeline is None or missing:
-            # A pipeline takes only the adapters that it was opened with.
-            self._registered, self._active = list(self._adapters.values()), None
-            self._pipeline = self._open_pipeline(self._registered)
-        if adapter == self._active:
-            return
-        # Only `generate` sets the adapter; the steps that follow keep it.
-        chosen = [self._adapters[adapter]] if adapter else []
-        settings = self._genai.GenerationConfig()
-        settings.max_new_tokens, settings.ignore_eos = 1, True
-        settings.adapters = self._genai.AdapterConfig(chosen)
-        self._pipeline.generate([self._genai.openvino.Tensor(_row_of([0]))], [settings])
-        self._active = adapter
+        """Have the process, which has no rows now, compute with an adapter."""
+        if adapter is not None and adapter not in self._loaded:
+            self._give(adapter, *self._adapters[adapter])
+        self._orders.append(["use", adapter, bool(self._adapters)])
 
-    def _open_pipeline(self, adapters: list[tuple[Any, float]]) -> Any:
-        scheduler = self._genai.SchedulerConfig()
-        scheduler.max_num_seqs = self._max_batch_size
-        scheduler.max_num_batched_tokens = BATCHED_TOKENS
-        scheduler.cache_size = CACHE_GIB
-        scheduler.enable_prefix_caching = False  # what it holds belongs to one adapter
-        properties: dict[str, Any] = {}
-        if self._cpus is not None:
-            properties["INFERENCE_NUM_THREADS"] = self._cpus
-        if adapters:
-            mode = self._genai.AdapterConfig.Mode.MODE_DYNAMIC
-            properties["adapters"] = self._genai.AdapterConfig(adapters, mode)
-        return self._genai.ContinuousBatchingPipeline(str(self._ir), scheduler, "CPU", properties)
+    def _give(self, adapter: str, file: str, scale: float) -> None:
+        """Have the process read an adapter, and wait until it has.
 
-    def _settings(self, row: Row) -> Any:
-        request = row.request
-        settings = self._genai.GenerationConfig()
-        settings.max_new_tokens = request.max_tokens
-        settings.ignore_eos = True  # the row knows its stop tokens, and is stopped
-        settings.do_sample = request.temperature > 0
-        if settings.do_sample:
-            settings.temperature, settings.top_p = request.temperature, request.top_p
-            seed = request.seed if request.seed is not None else secrets.randbits(32)
-            settings.rng_seed = seed
-        return settings
+        Raises:
+            InputError: it cannot be read.
+        """
+        process = self._running()
+        process.send([*self._orders, ["load", adapter, file, scale]])
+        self._orders = []
+        said = process.receive()
+        while "loaded" not in said:
+            self._hear(said)
+            said = process.receive()
+        if said["error"] is not None:
+            raise InputError(f"{file}: OpenVINO cannot read it: {said['error']}")
+        self._loaded.add(adapter)
 
 
-def _row_of(ids: list[int]) -> Any:
-    import numpy
-
-    return numpy.array([ids], dtype=numpy.int64)
+def _sampling(row: Row) -> list[float] | None:
+    """Return temperature, share of probability to sample from and seed; None is greedy."""
+    request = row.request
+    if request.temperature == 0:
+        return None
+    seed = request.seed if request.seed is not None else secrets.randbits(32)
+    return [request.temperature, request.top_p, seed]

@@ -129,7 +129,7 @@ class ThreadedEngine(ABC):
         if not self._open:
             raise StageError(CLOSED)
         served.users += 1
-        self._inbox.put(row)
+        self._put(row)
         try:
             delta = await row.take(0.0)
             yield delta
@@ -177,8 +177,15 @@ class ThreadedEngine(ABC):
     def close(self) -> None:
         """End the thread; answers that are not finished fail."""
         self._open = False
-        self._inbox.put(None)
+        self._put(None)
         self._thread.join()
+
+    def _wake(self) -> None:  # noqa: B027 most have nothing to be woken from
+        """End what a step waits for, because something has come."""
+
+    def _put(self, came: Row | _Errand | None) -> None:
+        self._inbox.put(came)
+        self._wake()
 
     def _between_tokens(self) -> None:
         """Do what has come meanwhile; to be called between two steps of a long batch."""
@@ -245,7 +252,7 @@ class ThreadedEngine(ABC):
         errand = _Errand(do, between_tokens, Future())
         if not self._open:
             raise StageError(CLOSED)
-        self._inbox.put(errand)
+        self._put(errand)
         await asyncio.wrap_future(errand.done)
 
     async def _retire(self, served: Served) -> None:

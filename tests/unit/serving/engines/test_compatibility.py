@@ -70,7 +70,7 @@ def test_a_package_that_is_absent_is_named(
 def test_quantization_is_the_engine_s() -> None:
     model = MODELS["smollm2-135m"]
     refused = unsupported("openvino", CLINIC, model, has=everything)
-    assert refused == "engine openvino has quantization int4, not none"
+    assert refused == "engine openvino has quantization int8 or int4, not none"
     refused = unsupported("generate", CLINIC, model, quantization="int4")
     assert refused == "engine generate has quantization none or int8 or nf4, not int4"
     assert unsupported("continuous", CLINIC, model, quantization="nf4") is None

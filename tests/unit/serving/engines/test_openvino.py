@@ -1,14 +1,20 @@
 """The `openvino` engine: refusals everywhere, SmolLM2 itself where the extra is installed."""
 
+import asyncio
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asking import Asker, batch_sizes, text
-from medsweep.errors import EnvironmentFault, InputError
+from medsweep.cluster.cpus import take_cpus
+from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter, save_adapter
 from medsweep.finetune.lora import add_lora
 from medsweep.metrics.quality import score_answer
@@ -17,7 +23,7 @@ from medsweep.models.weights import identify, materialise
 from medsweep.serving.engines.openvino import OpenvinoEngine
 
 MODEL = "smollm2-135m"
-SETTINGS = {"dtype": "float32", "quantization": "int4", "max_batch_size": 4, "cpus": 2}
+SETTINGS = {"dtype": "float32", "quantization": "int8", "max_batch_size": 4, "cpus": 2}
 
 
 def test_a_model_without_a_gguf_file_is_refused(tmp_path: Path) -> None:
@@ -109,3 +115,48 @@ async def test_a_client_that_goes_frees_its_place(asker: Asker) -> None:
     assert pieces[-1].output_tokens == 5
     assert batch_sizes([pieces]) == [1]
     await asker.engine.check()
+
+
+@pytest.mark.slow
+async def test_a_process_that_dies_fails_its_answers_and_no_later_one(asker: Asker) -> None:
+    stream: Any = asker.engine.stream(asker.request(0, "one", max_tokens=2000))
+    await anext(stream)
+    os.kill(asker.engine.pid, signal.SIGKILL)
+    with pytest.raises(StageError, match="ended with exit code -9"):
+        async for _ in stream:
+            pass
+    before = await asker.text(asker.request(0, "one", max_tokens=5))
+    # One that dies while nobody asks is nobody's failure.
+    os.kill(asker.engine.pid, signal.SIGKILL)
+    while asker.engine._process.alive:
+        await asyncio.sleep(0.01)
+    assert await asker.text(asker.request(0, "one", max_tokens=5)) == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
+async def test_what_computes_keeps_to_the_cores_that_the_engine_is_given(asker: Asker) -> None:
+    import torch
+
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    try:
+        granted = take_cpus(1)
+        await asker.engine.check()
+        assert os.sched_getaffinity(asker.engine.pid) == set(granted.cores)
+    finally:
+        for task in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(task), cores)
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+async def test_an_adapter_that_cannot_be_read_leaves_the_others(
+    asker: Asker, adapter: Adapter, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 8, "r": 4}')
+    (tmp_path / "adapter_model.safetensors").write_text("not tensors")
+    running = asyncio.create_task(asker.text(asker.request(0, "one", max_tokens=12)))
+    with pytest.raises(InputError, match="OpenVINO cannot read it"):
+        await asker.engine.add_adapter("broken", replace(adapter, folder=tmp_path))
+    assert await running == await asker.text(asker.request(0, "one", max_tokens=12))

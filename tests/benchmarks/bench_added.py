@@ -1,0 +1,152 @@
+"""What a server adds to an engine's own latency, one client: to the first token and to a later one.
+
+Requests go in turn to an engine alone, in a process of its own, and to the same engine behind
+`medsweep serve`. That server also notes when each answer was asked for and had its tokens, so that
+what lies between its engine and the client is known for every request by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pkgutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench_served import CPUS, MODEL, QUESTIONS, running
+
+from medsweep.cli import main
+from medsweep.cluster.cpus import wait_asleep
+from medsweep.loadgen.process import LoadProcess
+from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+from medsweep.models.catalog import MODELS
+from medsweep.models.weights import identify, materialise
+from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
+from medsweep.serving.protocol import Generation
+
+TOKENS = 32
+ROUNDS = 16
+PORT = 8913
+WANTED_FIRST_MS, WANTED_LATER_MS = 3.0, 0.3
+
+
+@contextmanager
+def engine_alone(engine: str) -> Iterator[Any]:
+    """An engine in a process of its own; gives what asks it: seconds to first and a later token."""
+    command = [sys.executable, __file__, "alone", engine]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, text=True, **pipes)  # type: ignore[call-overload]
+
+    def ask(number: int) -> tuple[float, float]:
+        process.stdin.write(f"{number}\n")
+        process.stdin.flush()
+        first_s, later_s = json.loads(process.stdout.readline())
+        return first_s, later_s
+
+    yield ask
+    process.stdin.close()
+    process.wait()
+
+
+def ask_served(process: LoadProcess, url: str, number: int) -> tuple[float, float]:
+    """Seconds to first and a later token, as a client sees them."""
+    prompts = (Prompt("q", QUESTIONS[number % len(QUESTIONS)]),)
+    point = LoadPoint(1, requests=1, warmup=0)
+    (record,) = process.run(LoadJob(url, MODEL, prompts, point, 1, TOKENS))
+    assert record.ttft_s is not None
+    assert record.tpot_s is not None
+    return record.ttft_s, record.tpot_s
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", ["continuous", "openvino"])
+def test_added_latency(engine: str, tmp_path: Path) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino_genai", reason="pip install 'medsweep[openvino]'")
+    noted = tmp_path / "noted.jsonl"
+    command = [sys.executable, __file__, "serve", engine, str(noted)]
+    url = f"http://127.0.0.1:{PORT}/v1"
+    alone, served, own = [], [], []
+    with engine_alone(engine) as ask, running(command, url, MODEL), LoadProcess() as process:
+        for number in range(-2, ROUNDS):  # the first two warm up
+            pair = ask(number), ask_served(process, url, number)
+            if number >= 0:
+                alone.append(pair[0])
+                served.append(pair[1])
+                own.append(tuple(json.loads(noted.read_text().splitlines()[-1])))
+    print(
+        f"\n{engine}, one client, {ROUNDS} answers of up to {TOKENS} tokens, {CPUS} CPUs; p50, ms"
+    )
+    for title, times in (("engine alone", alone), ("served", served), ("its engine", own)):
+        first_ms, later_ms = (statistics.median(each) * 1e3 for each in zip(*times, strict=True))
+        print(f"  {title}: first token {first_ms:.2f}, a later token {later_ms:.3f}")
+    for place, wanted in enumerate((WANTED_FIRST_MS, WANTED_LATER_MS)):
+        title = ("first token", "a later token")[place]
+        between = [(a[place] - b[place]) * 1e3 for a, b in zip(served, own, strict=True)]
+        beside = [(a[place] - b[place]) * 1e3 for a, b in zip(served, alone, strict=True)]
+        print(f"  added to the {title}, wanted {wanted}:")
+        for name, each in (("client over its engine", between), ("served over alone", beside)):
+            low, middle, high = statistics.quantiles(each, n=4)
+            print(f"    {name}: {middle:.3f} (half of them {low:.3f} to {high:.3f})")
+
+
+def _note_tokens(file: Path) -> None:
+    """Have every answer's own times written down, before its tokens are made text."""
+    from medsweep.serving.engines.row import Row
+
+    push, first_s = Row.push, {}
+
+    def noting(row: Row, token: int) -> None:
+        now_s = time.perf_counter()
+        begun_s = first_s.setdefault(id(row), now_s)
+        push(row, token)
+        if row.done:
+            later_s = (now_s - begun_s) / max(row.text.tokens - 1, 1)
+            with file.open("a") as opened:
+                opened.write(json.dumps([begun_s - row._asked_s, later_s]) + "\n")
+            del first_s[id(row)]
+
+    Row.push = noting  # type: ignore[method-assign]
+
+
+def _answer_alone(engine: str) -> None:
+    """Answer the numbers of questions that come on standard input, with their times."""
+    wait_asleep()  # as a server does
+    made = pkgutil.resolve_name(ENGINES[engine])(
+        MODELS[MODEL],
+        {},
+        base=materialise(identify(MODELS[MODEL], [])),
+        dtype="float32",
+        quantization=ENGINE_QUANTIZATIONS[engine][0],
+        max_batch_size=16,
+        cpus=CPUS,
+    )
+
+    async def ask(number: int) -> tuple[float, float]:
+        question = {"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}
+        began_s, first_s, tokens = time.perf_counter(), 0.0, 0
+        async for piece in made.stream(Generation(MODEL, (question,), None, TOKENS)):
+            first_s = first_s or time.perf_counter()
+            tokens = piece.output_tokens
+        return first_s - began_s, (time.perf_counter() - first_s) / max(tokens - 1, 1)
+
+    for line in sys.stdin:
+        print(json.dumps(asyncio.run(ask(int(line)))), flush=True)
+    made.close()
+
+
+if __name__ == "__main__":
+    what, engine = sys.argv[1:3]
+    if what == "alone":
+        _answer_alone(engine)
+    else:
+        _note_tokens(Path(sys.argv[3]))
+        sys.exit(main(["serve", "--base", MODEL, "--engine", engine, "--port", str(PORT)]))

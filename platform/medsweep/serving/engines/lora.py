@@ -13,6 +13,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
 from medsweep.serving.engines.compatibility import attention_implementation
 from medsweep.serving.engines.packed import pack
+from medsweep.serving.engines.skeleton import Skeleton, can_be_made_apart, lora_layers, move
 
 BASE_ROW = "__base__"
 """What PEFT calls a row of a mixed batch that uses no adapter."""
@@ -25,24 +26,16 @@ class AdapterFiles:
     Attributes:
         config: PEFT's configuration.
         tensors: weights by name.
+        layers: PEFT's layers of it, by their place; None where they were not made apart.
     """
 
     config: Any
     tensors: Mapping[str, Any]
-
-
-def read_files(adapter: Adapter) -> AdapterFiles:
-    """Read an adapter's files; may run beside the model."""
-    from peft import PeftConfig
-    from safetensors.torch import load_file
-
-    config = PeftConfig.from_pretrained(adapter.folder)
-    config.inference_mode = True
-    return AdapterFiles(config, load_file(adapter.folder / WEIGHTS_FILE))
+    layers: Mapping[str, Any] | None = None
 
 
 class LoraModel:
-    """The base model and its adapters; every method but `device` belongs to one thread.
+    """The base model and its adapters; all but `device` and `read` belongs to one thread.
 
     Args:
         folder: of the base model's weights.
@@ -75,18 +68,39 @@ class LoraModel:
         if capability is None and quantization == "none":
             pack(self.model)
         self.device = self.model.device
+        self._skeleton = Skeleton(folder, settings["dtype"])
         self._active: str | None = None
+
+    def read(self, adapter: Adapter) -> AdapterFiles:
+        """Read an adapter's files, and make its layers as far as that can be done beside."""
+        from peft import PeftConfig
+        from safetensors.torch import load_file
+
+        config = PeftConfig.from_pretrained(adapter.folder)
+        config.inference_mode = True
+        tensors = load_file(adapter.folder / WEIGHTS_FILE)
+        # The first adapter changes the model itself, which only PEFT can do.
+        apart = isinstance(self.model, self._peft) and can_be_made_apart(config)
+        layers = self._skeleton.layers(config, tensors) if apart else None
+        return AdapterFiles(config, tensors, layers)
 
     def add(self, name: str, files: AdapterFiles) -> None:
         """Put an adapter on the model; which one is active stays.
 
         Args:
             name: the engine's own name of it, without a dot; PEFT makes modules of that name.
-            files: as `read_files` gives them.
+            files: as `read` gives them.
         """
         import torch
         from peft import set_peft_model_state_dict
 
+        if files.layers is not None and isinstance(self.model, self._peft):
+            places = dict(lora_layers(self.model))
+            if files.layers.keys() <= places.keys():
+                for place, made in files.layers.items():
+                    move(made, places[place], name)
+                self.model.peft_config[name] = files.config
+                return
         # Weights made in inference mode could not be moved into a module.
         with torch.inference_mode(False), torch.no_grad():
             if isinstance(self.model, self._peft):

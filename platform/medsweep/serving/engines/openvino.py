@@ -104,9 +104,10 @@ class OpenvinoEngine(ThreadedEngine):
 
         self._ir = ir_folder(self._spec, self._quantization, folder)
         self._start()  # it has its own packages to import meanwhile
-        from transformers import AutoTokenizer
+        # Not AutoTokenizer: it imports torch, which takes seconds and is not needed here.
+        from transformers import PreTrainedTokenizerFast
 
-        return AutoTokenizer.from_pretrained(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder)
 
     def _start(self) -> OpenvinoProcess:
         self._process = OpenvinoProcess(self._ir, self._max_batch_size, self._cpus)

@@ -81,6 +81,24 @@ def asker(folder: Path, adapter: Adapter) -> Iterator[Asker]:
 
 
 @pytest.mark.slow
+def test_its_tokens_are_those_of_the_other_engines(asker: Asker, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    theirs, ours = AutoTokenizer.from_pretrained(folder), asker.engine._tokenizer
+    for said in (
+        "What is gout?",
+        " 5 mg/kg,  twice\n\n",
+        "naïve · 痛风 · 👩‍⚕️",
+        "<|im_start|>user\nHi<|im_end|>",
+    ):
+        ids = theirs(said, add_special_tokens=False)["input_ids"]
+        assert ours(said, add_special_tokens=False)["input_ids"] == ids
+        assert ours.decode(ids, skip_special_tokens=True) == theirs.decode(
+            ids, skip_special_tokens=True
+        )
+
+
+@pytest.mark.slow
 async def test_names_that_wait_together_are_answered_as_alone(asker: Asker) -> None:
     ask = [asker.request(n, model, max_tokens=24) for n in range(3) for model in ("one", MODEL)]
     answers = await asker.together(ask)
@@ -115,6 +133,13 @@ async def test_a_client_that_goes_frees_its_place(asker: Asker) -> None:
     assert pieces[-1].output_tokens == 5
     assert batch_sizes([pieces]) == [1]
     await asker.engine.check()
+
+
+@pytest.mark.slow
+async def test_a_seed_repeats_the_sample(asker: Asker) -> None:
+    sampled = {"max_tokens": 16, "temperature": 1, "top_p": 0.9}
+    said = [await asker.text(asker.request(0, MODEL, seed=seed, **sampled)) for seed in (5, 5, 6)]
+    assert said[0] == said[1] != said[2]
 
 
 @pytest.mark.slow

@@ -142,6 +142,32 @@ def test_find_max_finds_the_capacity(serve: Serve, tmp_path: Path) -> None:
     assert all("cannot be met" in point["ended_early"] for point in early)
 
 
+def test_find_max_ends_when_the_server_is_gone(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "medsweep.loadgen.mock_server", "--ttft-s", "0.05", "--tokens", "1"],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        url = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
+        command = [sys.executable, "-m", "medsweep", "bench", url, "--model", "mock", "--find-max"]
+        command += ["--slo", "ttft_p90=0.2s", "--json", str(out)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as searching:
+            # The table's row of what the search begins with.
+            assert any(line.startswith("c8") for line in searching.stdout)
+            server.kill()
+            said = searching.stdout.read()
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    assert searching.returncode == 1
+    assert "the search ended, since the server no longer answers" in said
+    found = json.loads(out.read_text())
+    assert found["find_max"]["rate_rps"] is None
+    assert len(found["points"]) == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "kind", "advice"),
     [

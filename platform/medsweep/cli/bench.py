@@ -157,14 +157,21 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
     start = bench.measure(LoadPoint(concurrency=_START_AT, requests=_START_REQUESTS))
     live.add(start)
     answer_s = start.figures.latencies["e2e"].mean or 0.0
+    alone_s = answer_s
+    gone = False
     seconds = first.duration_s or max(load_options.SECONDS, _ANSWERS * answer_s)
 
-    def meets(rate: float) -> bool:
+    def meets(rate: float) -> bool | None:
+        nonlocal alone_s, gone
         warmup = ceil(rate * max(1.0, answer_s)) if first.warmup is None else first.warmup
         wanted = max(load_options.requests(options, rate * seconds), least)
         point = replace(first, rate=rate, requests=wanted, warmup=warmup, duration_s=None)
         measured = bench.measure(point, hopeless_ends=True)
         live.add(measured)
+        if measured.gave_up and not measured.figures.ok:
+            gone = True
+            return None
+        alone_s = min(alone_s, measured.figures.latencies["e2e"].mean or alone_s)
         keeps_up = measured.figures.growth is None and not measured.client_limited
         return bool(measured.met) and keeps_up
 
@@ -172,9 +179,10 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
         rate, missed = find_max(
             meets,
             start_rps=start.figures.requests_per_s or 1.0,
-            lowest_rps=_ALONE / answer_s,
+            lowest_rps=lambda: _ALONE / alone_s,
         )
-    print(_found(names, rate, missed), file=_for_people(options))
+    words = _gone(names, rate) if gone else _found(names, rate, missed)
+    print(words, file=_for_people(options))
     return {"objectives": names, "rate_rps": rate, "lowest_missed_rps": missed}
 
 
@@ -192,6 +200,11 @@ def _found(names: str, rate: float | None, missed: float | None) -> str:
             "few have the server to themselves"
         )
     return f"{rate:.3g} requests/s meet {names}; {missed:.3g} do not"
+
+
+def _gone(names: str, rate: float | None) -> str:
+    before = "" if rate is None else f"; {rate:.3g} requests/s met {names} before"
+    return f"the search ended, since the server no longer answers{before}"
 
 
 def _watch(options: argparse.Namespace, bench: Bench, total: int | None) -> Live:

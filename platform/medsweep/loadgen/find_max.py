@@ -10,10 +10,10 @@ _HIGHEST_RPS = 1e5
 
 
 def find_max(
-    meets: Callable[[float], bool],
+    meets: Callable[[float], bool | None],
     *,
     start_rps: float,
-    lowest_rps: float,
+    lowest_rps: Callable[[], float],
     closeness: float = 0.05,
 ) -> tuple[float | None, float | None]:
     """Return the highest rate that meets the objective and the lowest that does not.
@@ -23,32 +23,40 @@ def find_max(
     second.
 
     Args:
-        meets: measures one rate, in requests per second, and tells whether the objective is met.
+        meets: measures one rate, in requests per second, and tells whether the objective is met;
+            None where that cannot be told any more, which ends the search.
         start_rps: where to begin.
-        lowest_rps: where halving gives up.
+        lowest_rps: where halving gives up, as far as is known after each rate.
         closeness: ends when the two rates are within this ratio.
 
     Returns:
         Both rates in requests per second. None for the first: not even the lowest rate tried
-        meets it. None for the second: the highest rate tried still does.
+        meets it. None for the second: the highest rate tried still does. They may lie further
+        apart where the search was ended.
     """
     highest: float | None = None
     lowest_missed: float | None = None
     rate = start_rps
     while (highest is None or lowest_missed is None) and rate <= _HIGHEST_RPS:
-        if meets(rate):
+        met = meets(rate)
+        if met is None:
+            return highest, lowest_missed
+        if met:
             highest = rate
             rate *= 2
         else:
             lowest_missed = rate
             rate /= 2
-            if rate < lowest_rps and highest is None:
+            if rate < lowest_rps() and highest is None:
                 return None, lowest_missed
     if highest is None or lowest_missed is None:
         return highest, lowest_missed
     while lowest_missed / highest > 1 + closeness:
         rate = math.sqrt(highest * lowest_missed)
-        if meets(rate):
+        met = meets(rate)
+        if met is None:
+            break
+        if met:
             highest = rate
         else:
             lowest_missed = rate

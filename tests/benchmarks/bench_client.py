@@ -1,6 +1,12 @@
-"""How far the load generator can be trusted: it against a server whose timing is known."""
+"""How far the load generator can be trusted, and how long it takes to begin."""
 
 from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -24,3 +30,27 @@ def test_client_against_a_server_with_known_timing() -> None:
             f"{(each.ttft_p99_error_s or 0) * 1e3:7.2f} ({p99_ms})  "
             f"{(each.itl_p99_error_s or 0) * 1e3:15.2f}  {reached:.1%} ({share})"
         )
+
+
+def test_from_command_to_first_request() -> None:
+    first_request()  # files of the programs are read from disk only once
+    took_s = sorted(first_request() for _ in range(10))
+    print(f"\nfrom `medsweep bench URL` to its first request, {len(took_s)} starts:", end=" ")
+    print(f"median {statistics.median(took_s):.2f} s, longest {took_s[-1]:.2f} s (1.5)")
+
+
+def first_request() -> float:
+    """Return the seconds from starting the command to the first byte at the server."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        command = [sys.executable, "-m", "medsweep", "bench", "--model", "m"]
+        command += [f"http://127.0.0.1:{server.getsockname()[1]}/v1"]
+        started_s = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+            connection, _ = server.accept()
+            connection.settimeout(30)
+            assert connection.recv(1)
+            took_s = time.perf_counter() - started_s
+            run.terminate()
+            connection.close()
+    return took_s

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         )
     found = _report(graded, options.seed)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
-        found["figures"]["bertscore_f1"] = {**asdict(score), "max": None}
+        found["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
     if options.json:
         print(json.dumps(found, indent=2))
     else:

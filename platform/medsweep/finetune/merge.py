@@ -31,8 +31,8 @@ def find_base(adapter: Adapter, given: Path | None) -> Path:
         spec = ModelSpec(**record["model"])
         if spec.hub_id is None or record["revision"] != spec.revision:
             raise StageError(
-                f"{adapter.folder}: its base model {adapter.model} is not in {base} any more; say "
-                "where it is with --base FOLDER"
+                f"{adapter.folder}: its base model {adapter.model} is not in {base} any more; put "
+                "it back (`medsweep adapters` takes another folder as --base)"
             )
         base = materialise(Weights(spec, record["revision"]))
     check_base(adapter, base)

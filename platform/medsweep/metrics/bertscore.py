@@ -59,6 +59,12 @@ class BertScore:
         [interval] = bootstrap_intervals(np.array(self._figures)[:, None], seed=seed)
         return interval
 
+    @property
+    def greatest(self) -> float | None:
+        """The F1 of the best answer; None without answers."""
+        self._grade()
+        return max(self._figures, default=None)
+
     def _grade(self) -> None:
         if not self._waiting:
             return

@@ -81,6 +81,7 @@ def test_score_is_that_of_the_paper(
     wanted = [by_the_formula(encoder, *pair) for pair in pairs]
     assert wanted[0] == pytest.approx(1.0)
     assert found["mean"] == pytest.approx(np.mean(wanted), abs=1e-4)
+    assert found["max"] == pytest.approx(max(wanted), abs=1e-4)
     assert found["low"] <= found["mean"] <= found["high"]
 
 

@@ -33,7 +33,8 @@ from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
 from medsweep.serving.protocol import Generation
 
 TOKENS = 32
-ROUNDS = 16
+TURNS, BLOCK = 5, 4
+"""So often the engine alone and the served one take turns, with so many requests each."""
 PORT = 8913
 WANTED_FIRST_MS, WANTED_LATER_MS = 3.0, 0.3
 
@@ -56,14 +57,15 @@ def engine_alone(engine: str) -> Iterator[Any]:
     process.wait()
 
 
-def ask_served(process: LoadProcess, url: str, number: int) -> tuple[float, float]:
-    """Seconds to first and a later token, as a client sees them."""
-    prompts = (Prompt("q", QUESTIONS[number % len(QUESTIONS)]),)
-    job = LoadJob(url, MODEL, prompts, LoadPoint(due_s=(0.0,), warmup=0), 1, TOKENS)
-    (record,) = process.run(job)
-    assert record.first_text_s is not None
-    assert record.tpot_s is not None
-    return record.first_text_s - record.sent_s, record.tpot_s
+def ask_served(process: LoadProcess, url: str) -> list[tuple[float, float]]:
+    """Seconds to first and a later token, as a client that keeps its connection sees them."""
+    prompts = tuple(Prompt(str(n), text) for n, text in enumerate(QUESTIONS))
+    point = LoadPoint(1, requests=BLOCK, warmup=1)
+    records = process.run(LoadJob(url, MODEL, prompts, point, 1, TOKENS))
+    measured = [record for record in records if record.phase == "measure"]
+    times = [(r.ttft_s, r.tpot_s) for r in measured if r.ttft_s and r.tpot_s]
+    assert len(times) == BLOCK
+    return times
 
 
 @pytest.mark.timeout(900)
@@ -76,23 +78,23 @@ def test_added_latency(engine: str, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{PORT}/v1"
     alone, served, own = [], [], []
     with engine_alone(engine) as ask, running(command, url, MODEL), LoadProcess() as process:
-        for number in range(-2, ROUNDS):  # the first two warm up
-            pair = ask(number), ask_served(process, url, number)
-            if number >= 0:
-                alone.append(pair[0])
-                served.append(pair[1])
-                own.append(tuple(json.loads(noted.read_text().splitlines()[-1])))
-    print(
-        f"\n{engine}, one client, {ROUNDS} answers of up to {TOKENS} tokens, {CPUS} CPUs; p50, ms"
-    )
+        ask(0)
+        for turn in range(TURNS):
+            alone += [ask(turn * BLOCK + number) for number in range(BLOCK)]
+            before = len(noted.read_text().splitlines())
+            served += ask_served(process, url)
+            lines = noted.read_text().splitlines()[before + 1 :]  # the first one warms up
+            own += [tuple(json.loads(line)) for line in lines[:BLOCK]]
+    print(f"\n{engine}, one client, answers of up to {TOKENS} tokens, {CPUS} CPUs; p50", end=" ")
+    print(f"of {TURNS * BLOCK}, ms")
     for title, times in (("engine alone", alone), ("served", served), ("its engine", own)):
         first_ms, later_ms = (statistics.median(each) * 1e3 for each in zip(*times, strict=True))
         print(f"  {title}: first token {first_ms:.2f}, a later token {later_ms:.3f}")
     for place, wanted in enumerate((WANTED_FIRST_MS, WANTED_LATER_MS)):
-        title = ("first token", "a later token")[place]
+        title = ("the first token", "a later token")[place]
         between = [(a[place] - b[place]) * 1e3 for a, b in zip(served, own, strict=True)]
         beside = [(a[place] - b[place]) * 1e3 for a, b in zip(served, alone, strict=True)]
-        print(f"  added to the {title}, wanted {wanted}:")
+        print(f"  added to {title}, wanted {wanted}:")
         for name, each in (("client over its engine", between), ("served over alone", beside)):
             low, middle, high = statistics.quantiles(each, n=4)
             print(f"    {name}: {middle:.3f} (half of them {low:.3f} to {high:.3f})")

@@ -12,7 +12,7 @@ from typing import Any
 
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.lora import AdapterFiles, LoraModel
+from medsweep.serving.engines.lora import AdapterFiles, LoraModel, read_files
 from medsweep.serving.engines.row import Row
 from medsweep.serving.engines.sampling import next_tokens
 from medsweep.serving.engines.threaded import ThreadedEngine
@@ -68,7 +68,7 @@ class ContinuousEngine(ThreadedEngine):
         return AutoTokenizer.from_pretrained(folder)
 
     def _read(self, adapter: Adapter) -> AdapterFiles:
-        return self._model.read(adapter)
+        return read_files(adapter)
 
     def _put_on(self, inner: str, files: AdapterFiles) -> None:
         self._model.add(inner, files)

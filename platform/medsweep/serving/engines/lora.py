@@ -11,9 +11,9 @@ from typing import Any
 
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
+from medsweep.serving.engines.alike import alike, by_place, lora_layers, only_low_rank, put_beside
 from medsweep.serving.engines.compatibility import attention_implementation
 from medsweep.serving.engines.packed import pack
-from medsweep.serving.engines.skeleton import Skeleton, can_be_made_apart, lora_layers, move
 
 BASE_ROW = "__base__"
 """What PEFT calls a row of a mixed batch that uses no adapter."""
@@ -26,16 +26,24 @@ class AdapterFiles:
     Attributes:
         config: PEFT's configuration.
         tensors: weights by name.
-        layers: PEFT's layers of it, by their place; None where they were not made apart.
     """
 
     config: Any
     tensors: Mapping[str, Any]
-    layers: Mapping[str, Any] | None = None
+
+
+def read_files(adapter: Adapter) -> AdapterFiles:
+    """Read an adapter's files; may run beside the model."""
+    from peft import PeftConfig
+    from safetensors.torch import load_file
+
+    config = PeftConfig.from_pretrained(adapter.folder)
+    config.inference_mode = True
+    return AdapterFiles(config, load_file(adapter.folder / WEIGHTS_FILE))
 
 
 class LoraModel:
-    """The base model and its adapters; all but `device` and `read` belongs to one thread.
+    """The base model and its adapters; every method but `device` belongs to one thread.
 
     Args:
         folder: of the base model's weights.
@@ -68,40 +76,23 @@ class LoraModel:
         if capability is None and quantization == "none":
             pack(self.model)
         self.device = self.model.device
-        self._skeleton = Skeleton(folder, settings["dtype"])
         self._layers: dict[str, Any] = {}  # PEFT's, by their place
         self._active: str | None = None
-
-    def read(self, adapter: Adapter) -> AdapterFiles:
-        """Read an adapter's files, and make its layers as far as that can be done beside."""
-        from peft import PeftConfig
-        from safetensors.torch import load_file
-
-        config = PeftConfig.from_pretrained(adapter.folder)
-        config.inference_mode = True
-        tensors = load_file(adapter.folder / WEIGHTS_FILE)
-        # The first adapter changes the model itself, which only PEFT can do.
-        apart = isinstance(self.model, self._peft) and can_be_made_apart(config)
-        layers = self._skeleton.layers(config, tensors) if apart else None
-        return AdapterFiles(config, tensors, layers)
 
     def add(self, name: str, files: AdapterFiles) -> None:
         """Put an adapter on the model; which one is active stays.
 
         Args:
             name: the engine's own name of it, without a dot; PEFT makes modules of that name.
-            files: as `read` gives them.
+            files: as `read_files` gives them.
         """
         import torch
         from peft import set_peft_model_state_dict
 
-        if self._layers and files.layers is not None and files.layers.keys() <= self._layers.keys():
-            for place, made in files.layers.items():
-                move(made, self._layers[place], name)
-            self.model.peft_config[name] = files.config
-            return
         # Weights made in inference mode could not be moved into a module.
         with torch.inference_mode(False), torch.no_grad():
+            if self._put_beside(name, files):
+                return
             if isinstance(self.model, self._peft):
                 self.model.add_adapter(name, files.config, low_cpu_mem_usage=True)
             else:
@@ -114,6 +105,22 @@ class LoraModel:
             self.model.eval()
         self._layers = dict(lora_layers(self.model))
         self._apply()
+
+    def _put_beside(self, name: str, files: AdapterFiles) -> bool:
+        """Put an adapter on the model as a copy of one that is there, if one is like it."""
+        configs: dict[str, Any] = getattr(self.model, "peft_config", {})
+        like = next((n for n, config in configs.items() if alike(files.config, config)), None)
+        if like is None:
+            return False
+        tensors = by_place(files.tensors)
+        places = {place for place, layer in self._layers.items() if like in layer.lora_A}
+        pairs = [part.keys() for part in tensors.values()]
+        if tensors.keys() != places or any(pair != {"lora_A", "lora_B"} for pair in pairs):
+            return False
+        for place, pair in tensors.items():
+            put_beside(self._layers[place], like, name, pair)
+        configs[name] = files.config
+        return True
 
     def drop(self, name: str) -> None:
         """Take an adapter off the model; if it was active, the base model is."""
@@ -160,7 +167,7 @@ class LoraModel:
         if not isinstance(self.model, self._peft):
             return
         base = self.model.base_model
-        if not all(map(can_be_made_apart, self.model.peft_config.values())):
+        if not all(map(only_low_rank, self.model.peft_config.values())):
             if self._active is None:
                 base.disable_adapter_layers()
             else:

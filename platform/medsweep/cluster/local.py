@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     # Each node's agent would look at every process every 5 s.
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
+    # No node of this machine is about to be taken away; the watcher is a process more a fine-tune.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Threads that wait sleep: spinning ones take the cores from whoever has work.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -77,6 +79,7 @@ class LocalCluster:
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
         _take_sigterm()
         self._serving = False
+        self._nodes: dict[str, Any] = {}
         return self
 
     def __exit__(
@@ -93,18 +96,19 @@ class LocalCluster:
 
     @contextlib.contextmanager
     def nodes(self, profiles: Sequence[HardwareProfile]) -> Iterator[None]:
-        """Run one node for each profile, with its labels, CPUs and (as a number) GPUs."""
-        distinct = list({profile.name: profile for profile in profiles}.values())
-        nodes = []
-        try:
-            for profile in distinct:
-                nodes.append(self._add(profile))  # noqa: PERF401 those begun go, should one fail
-            self._cluster.wait_for_nodes()
-            _take_sigterm()
-            yield
-        finally:
-            for node in nodes:
-                self._cluster.remove_node(node, allow_graceful=True)
+        """Run one node for each profile, with its labels, CPUs and (as a number) GPUs.
+
+        A node takes seconds to start. It stays until nodes are asked for that it is not among.
+        """
+        wanted = {profile.name: profile for profile in profiles}
+        for name in self._nodes.keys() - wanted:
+            self._cluster.remove_node(self._nodes.pop(name), allow_graceful=True)
+        for name, profile in wanted.items():
+            if name not in self._nodes:
+                self._nodes[name] = self._add(profile)
+        self._cluster.wait_for_nodes()
+        _take_sigterm()
+        yield
 
     def serve(self) -> str:
         """Start Ray Serve and the HTTP ingress, once; return the cells' base URL."""

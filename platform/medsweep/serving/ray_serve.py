@@ -96,6 +96,16 @@ class EngineReplica:
         self._granted = take_cpus(deployed.profile.cpus)
         self._sampler: Sampler | None = None
         self._identity = uuid.uuid4().hex
+        self._warm = False
+
+    async def check_health(self) -> None:
+        """Generate a token, once: Ray Serve asks before the first request, then every few seconds.
+
+        Engines that start together warm up beside each other, and none while another is measured.
+        """
+        if not self._warm:
+            await self._engine.check()
+            self._warm = True
 
     def models(self) -> list[str]:
         """Return every name that requests may use."""

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ from medsweep.telemetry.bound import add_bounds
 from medsweep.telemetry.window import telemetry_columns
 
 NULL_REQUESTS = 12
-WARMUP_REQUESTS = 2
+FIRST_TOKENS = 4
+"""Length of a variant's first answer; each visit warms up with a wave of its own."""
 
 
 @dataclass
@@ -232,7 +233,8 @@ def _recorded(up: _Running) -> Iterator[None]:
 def _warm_up(ground: Ground, load: LoadProcess, up: _Running, asked_at: float) -> None:
     """Get the first answer of each variant, and measure what the server takes without a model."""
     for model in dict.fromkeys(up.model_of(visit) for visit in ground.visits()):
-        load.run(_job(ground, up, model, LoadPoint(1, requests=WARMUP_REQUESTS, warmup=0)))
+        job = _job(ground, up, model, LoadPoint(1, requests=1, warmup=0))
+        load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
         up.columns.setdefault("cold_start_s", time.monotonic() - asked_at)
     null = load.run(_job(ground, up, NULL_MODEL, LoadPoint(1, requests=NULL_REQUESTS)))
     measured = [record for record in null if record.phase == "measure"]

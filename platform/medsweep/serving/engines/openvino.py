@@ -1,7 +1,7 @@
 """The `openvino` engine: OpenVINO GenAI's continuous batching, for machines without a GPU.
 
-The weights are the GGUF file's, in 4 bits. OpenVINO applies one adapter to everything in a step:
-rows of one name are answered together, continuously while nobody else waits; else names take turns.
+The weights are in 8 or 4 bits. OpenVINO applies one adapter to everything in a step: rows
+of one name are answered together, continuously while nobody else waits; else names take turns.
 What computes is a process of its own; why is said in `openvino_child`.
 """
 

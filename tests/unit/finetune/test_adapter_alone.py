@@ -133,5 +133,5 @@ def test_a_base_that_is_gone(
     card = json.loads((adapter / "adapter.json").read_text())
     (adapter / "adapter.json").write_text(json.dumps({**card, "base": str(tmp_path / "gone")}))
     assert main(["adapters", "merge", str(adapter), "--out", str(tmp_path / "merged")]) == 1
-    assert "say where it is with --base FOLDER" in capsys.readouterr().err
+    assert "takes another folder as --base" in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()

@@ -30,8 +30,6 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     # Each node's agent would look at every process every 5 s.
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
-    # No node of this machine is about to be taken away; the watcher is a process more a fine-tune.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Threads that wait sleep: spinning ones take the cores from whoever has work.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -55,6 +53,8 @@ class LocalCluster:
         self._folder = Path(tempfile.mkdtemp(prefix=f"ms-{os.getpid()}-", dir="/tmp"))
         self._cleanup = watch(self._folder)
         os.environ |= {"RAY_TMPDIR": str(self._folder), **ENVIRONMENT}
+        # No node here is about to be taken away; the watcher is one process more a fine-tune.
+        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
         import ray
         from ray.cluster_utils import Cluster
 

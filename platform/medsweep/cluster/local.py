@@ -98,11 +98,13 @@ class LocalCluster:
     def nodes(self, profiles: Sequence[HardwareProfile]) -> Iterator[None]:
         """Run one node for each profile, with its labels, CPUs and (as a number) GPUs.
 
-        A node takes seconds to start. It stays until nodes are asked for that it is not among.
+        A node takes seconds to start. It stays until nodes are asked for that it is not among; one
+        that has died is started anew.
         """
         wanted = {profile.name: profile for profile in profiles}
-        for name in self._nodes.keys() - wanted:
-            self._cluster.remove_node(self._nodes.pop(name), allow_graceful=True)
+        for name, node in list(self._nodes.items()):
+            if name not in wanted or not node.remaining_processes_alive():
+                self._cluster.remove_node(self._nodes.pop(name), allow_graceful=True)
         for name, profile in wanted.items():
             if name not in self._nodes:
                 self._nodes[name] = self._add(profile)

@@ -1,5 +1,6 @@
 """The local cluster's nodes: one a profile, started once."""
 
+import psutil
 import pytest
 
 from medsweep.cluster.local import LocalCluster
@@ -10,16 +11,22 @@ pytestmark = pytest.mark.slow
 LABEL = "medsweep.io/profile"
 
 
-def test_a_node_stays_while_it_is_asked_for_again_and_goes_when_it_is_not() -> None:
+def nodes() -> dict[str, str]:
+    """Id by name of the hardware profile."""
     import ray
 
+    found = [(node["Labels"].get(LABEL), node) for node in ray.nodes() if node["Alive"]]
+    return {name: node["NodeID"] for name, node in found if name}
+
+
+def newest_raylet() -> psutil.Process:
+    children = psutil.Process().children(recursive=True)
+    found = [child for child in children if child.name() == "raylet"]
+    return max(found, key=psutil.Process.create_time)
+
+
+def test_a_node_stays_while_it_is_wanted_and_lives() -> None:
     v100, a100 = PROFILES["1xv100-1cpu"], PROFILES["1xa100-1cpu"]
-
-    def nodes() -> dict[str, str]:
-        """Id by name of the hardware profile."""
-        found = [(node["Labels"].get(LABEL), node) for node in ray.nodes() if node["Alive"]]
-        return {name: node["NodeID"] for name, node in found if name}
-
     with LocalCluster() as cluster:
         with cluster.nodes([v100]):
             first = nodes()
@@ -27,6 +34,15 @@ def test_a_node_stays_while_it_is_asked_for_again_and_goes_when_it_is_not() -> N
             both = nodes()
         with cluster.nodes([a100]):
             last = nodes()
+            raylet = newest_raylet()
+            raylet.kill()
+            raylet.wait()
+            while nodes():
+                pass
+        with cluster.nodes([a100]):
+            anew = nodes()
     assert set(first) == {"1xv100-1cpu"}
     assert both == {**first, "1xa100-1cpu": both["1xa100-1cpu"]}
     assert last == {"1xa100-1cpu": both["1xa100-1cpu"]}
+    assert set(anew) == {"1xa100-1cpu"}
+    assert anew != last

@@ -117,10 +117,13 @@ class Answer(Response):
                 outcome = "timeout"
         finally:
             gone.cancel()
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work})
-            self._desk.metrics.ended(outcome, self._times, self._desk.clock.now())
+            try:
+                if not work.done():
+                    work.cancel()
+                    await asyncio.wait({work})
+            finally:
+                # Ray Serve may cancel this while it waits: the request is still to be counted.
+                self._desk.metrics.ended(outcome, self._times, self._desk.clock.now())
         if outcome == "timeout":
             message = f"not answered within {self._desk.limits.timeout_s:g} s"
             with contextlib.suppress(TimeoutError):

@@ -121,6 +121,20 @@ async def test_a_client_that_goes_while_it_waits_is_never_asked_of_the_engine(
     assert [asked.model for asked in scripted.asked] == ["waits"]
 
 
+async def test_a_client_that_goes_is_counted_though_the_server_stops_waiting(
+    serve_app: Any, chat_call: Any, scripted: Any
+) -> None:
+    app = serve_app()
+    going = chat_call(app, "endless", stream=True)
+    await going.something_came.wait()
+    for _ in range(2):  # Ray Serve cancels a request that is ending already
+        going.task.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait({going.task})
+    await until(lambda: scripted.running == 0)
+    assert counted(await scrape(app), "endless", "cancelled") == "1.0"
+
+
 async def test_a_server_that_is_killed_stops_the_engine(
     serve_app: Any, chat_call: Any, scripted: Any
 ) -> None:

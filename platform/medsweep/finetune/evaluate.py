@@ -22,7 +22,7 @@ def answer_questions(
     *,
     stop_ids: Sequence[int],
     max_tokens: int,
-    batch_size: int = 16,
+    batch_size: int = 32,
     team: Team = ALONE,
 ) -> list[str]:
     """Return the model's greedy answers, in the order of the questions.

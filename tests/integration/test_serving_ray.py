@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 
 from crds import ROOT
@@ -19,6 +20,7 @@ from medsweep.cluster.local import LocalCluster
 from medsweep.errors import UnknownName
 from medsweep.hardware.catalog import PROFILES
 from medsweep.serving.config import ServeConfig
+from medsweep.serving.engines.openvino_process import CHILD
 from medsweep.serving.ray_app import build_application
 from medsweep.sweep.resolve import resolve
 from support import make_spec
@@ -32,20 +34,32 @@ PROFILE = PROFILES["1xv100-1cpu"]
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Where the null engine is served by Ray Serve, on a node with the profile's labels."""
+def root() -> Iterator[str]:
+    """Where Ray Serve listens; there is a node with the profile's labels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDSWEEP_API_KEY", KEY)
-        with LocalCluster() as cluster, cluster.nodes([PROFILE]):
+        with LocalCluster() as cluster:
+            cluster.bring_nodes([PROFILE])
             from ray import serve
             from ray.serve.config import HTTPOptions
 
             options = HTTPOptions(host="127.0.0.1", port=cluster.port)
             serve.start(proxy_location="HeadOnly", http_options=options)
-            limits = {"max_concurrent": 8, "max_queued": 2}
-            config = ServeConfig.model_validate({"engine": "null", "limits": limits})
-            serve.run(build_application(config, PROFILE), name=APPLICATION, route_prefix="/")
             yield f"http://127.0.0.1:{cluster.port}"
+
+
+def run_application(**config: Any) -> None:
+    from ray import serve
+
+    application = build_application(ServeConfig.model_validate(config), PROFILE)
+    serve.run(application, name=APPLICATION, route_prefix="/")
+
+
+@pytest.fixture(scope="module")
+def url(root: str) -> str:
+    """Where the null engine is served."""
+    run_application(engine="null", limits={"max_concurrent": 8, "max_queued": 2})
+    return root
 
 
 @pytest.fixture
@@ -137,6 +151,27 @@ def test_deleting_the_application_loses_no_answer(sdk: openai.OpenAI) -> None:
             begun.acquire()
         serve.delete(APPLICATION)
         assert [answer.result() for answer in answers] == [(LONG, "length")] * 4
+
+
+def test_openvino_behind_ray(root: str, sdk: openai.OpenAI) -> None:
+    """After the deletion, which left the node free: its process is the replica's child."""
+    pytest.importorskip("openvino_genai", reason="needs pip install 'medsweep[openvino]'")
+    from ray import serve
+
+    model = "smollm2-135m"
+    run_application(engine="openvino", base=model, quantization="int8")
+    messages: list[Any] = [{"role": "user", "content": "What is asthma?"}]
+    asked: dict[str, Any] = {"model": model, "messages": messages, "max_tokens": 24}
+    answer = sdk.chat.completions.create(**asked)
+    said = answer.choices[0].message.content
+    assert said is not None
+    assert "asthma" in said.lower()
+    deltas = [chunk.choices[0].delta for chunk in sdk.chat.completions.create(**asked, stream=True)]
+    assert "".join(delta.content or "" for delta in deltas) == said
+    every = psutil.process_iter(["cmdline"])
+    [child] = [one for one in every if CHILD in (one.info["cmdline"] or [])]
+    serve.delete(APPLICATION)
+    assert psutil.wait_procs([child], timeout=60)[0] == [child]
 
 
 def test_the_application_that_a_manifest_names(

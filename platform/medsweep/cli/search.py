@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
     with exclusive(folder):
         progress.note(f"{spec.name}: {len(points)} trials of up to {job.epochs} epochs")
-        with LocalCluster() as cluster, cluster.nodes([host]):
+        with LocalCluster() as cluster:
+            cluster.bring_nodes([host])
             run_trials(
                 job,
                 points,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -94,8 +93,7 @@ class LocalCluster:
         self._cluster.shutdown()
         self._cleanup.communicate()
 
-    @contextlib.contextmanager
-    def nodes(self, profiles: Sequence[HardwareProfile]) -> Iterator[None]:
+    def bring_nodes(self, profiles: Sequence[HardwareProfile]) -> None:
         """Run one node for each profile, with its labels, CPUs and (as a number) GPUs.
 
         A node takes seconds to start. It stays until nodes are asked for that it is not among; one
@@ -110,7 +108,6 @@ class LocalCluster:
                 self._nodes[name] = self._add(profile)
         self._cluster.wait_for_nodes()
         _take_sigterm()
-        yield
 
     def serve(self) -> str:
         """Start Ray Serve and the HTTP ingress, once; return the cells' base URL."""

@@ -59,10 +59,9 @@ def finetune_all(
     for adapter in absent:
         profile, storage = adapter.profile, folder / ".ray"
         job = finetune_job(resolved, folder, adapter)
-        with (
-            cluster.nodes([profile]),
-            progress.step("fine-tune", f"{adapter.model.name}@{profile.name}", announce=True),
-        ):
+        cluster.bring_nodes([profile])
+        name = f"{adapter.model.name}@{profile.name}"
+        with progress.step("fine-tune", name, announce=True):
             try:
                 finetune_on(
                     profile,

@@ -133,37 +133,37 @@ def measure_wave(
         adapters: by key.
     """
     url = cluster.serve()
-    with cluster.nodes([cell.profile for cell in cells]):
-        deployments = [_deployment(ground, cell, adapters[cell.adapter]) for cell in cells]
-        names = ", ".join(cell.name for cell in cells)
-        asked_at = time.monotonic()
-        with ground.progress.step("deploy", names, len(cells), announce=True):
-            started = deploy(deployments)
-        running = []
-        for cell, deployed in zip(cells, deployments, strict=True):
-            observed = started[deployed.name]
-            if isinstance(observed, StageError):
-                give_up(ground, cell, str(observed))
-                continue
-            columns = observed_columns(cell, observed)
-            fault = requested_fault({**ground.columns(cell), **columns}, emulation=cluster.emulates)
-            if fault is not None:
-                give_up(ground, cell, fault, columns)
-                continue
-            running.append(
-                _Running(
-                    cell,
-                    adapters[cell.adapter],
-                    f"{url}/{deployed.name}/v1",
-                    columns,
-                    observed["cpu_throttled_periods"],
-                    ground.cell_folder(cell),
-                )
+    cluster.bring_nodes([cell.profile for cell in cells])
+    deployments = [_deployment(ground, cell, adapters[cell.adapter]) for cell in cells]
+    names = ", ".join(cell.name for cell in cells)
+    asked_at = time.monotonic()
+    with ground.progress.step("deploy", names, len(cells), announce=True):
+        started = deploy(deployments)
+    running = []
+    for cell, deployed in zip(cells, deployments, strict=True):
+        observed = started[deployed.name]
+        if isinstance(observed, StageError):
+            give_up(ground, cell, str(observed))
+            continue
+        columns = observed_columns(cell, observed)
+        fault = requested_fault({**ground.columns(cell), **columns}, emulation=cluster.emulates)
+        if fault is not None:
+            give_up(ground, cell, fault, columns)
+            continue
+        running.append(
+            _Running(
+                cell,
+                adapters[cell.adapter],
+                f"{url}/{deployed.name}/v1",
+                columns,
+                observed["cpu_throttled_periods"],
+                ground.cell_folder(cell),
             )
-        try:
-            _visit_all(ground, running, asked_at)
-        finally:
-            undeploy([deployed.name for deployed in deployments])
+        )
+    try:
+        _visit_all(ground, running, asked_at)
+    finally:
+        undeploy([deployed.name for deployed in deployments])
 
 
 def give_up(

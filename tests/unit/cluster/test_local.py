@@ -28,19 +28,19 @@ def newest_raylet() -> psutil.Process:
 def test_a_node_stays_while_it_is_wanted_and_lives() -> None:
     v100, a100 = PROFILES["1xv100-1cpu"], PROFILES["1xa100-1cpu"]
     with LocalCluster() as cluster:
-        with cluster.nodes([v100]):
-            first = nodes()
-        with cluster.nodes([a100, v100, v100]):
-            both = nodes()
-        with cluster.nodes([a100]):
-            last = nodes()
-            raylet = newest_raylet()
-            raylet.kill()
-            raylet.wait()
-            while nodes():
-                pass
-        with cluster.nodes([a100]):
-            anew = nodes()
+        cluster.bring_nodes([v100])
+        first = nodes()
+        cluster.bring_nodes([a100, v100, v100])
+        both = nodes()
+        cluster.bring_nodes([a100])
+        last = nodes()
+        raylet = newest_raylet()
+        raylet.kill()
+        raylet.wait()
+        while nodes():
+            pass
+        cluster.bring_nodes([a100])
+        anew = nodes()
     assert set(first) == {"1xv100-1cpu"}
     assert both == {**first, "1xa100-1cpu": both["1xa100-1cpu"]}
     assert last == {"1xa100-1cpu": both["1xa100-1cpu"]}

@@ -37,7 +37,8 @@ KILLED_AT = 7
 
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
-    with LocalCluster() as cluster, cluster.nodes([PAIR]):
+    with LocalCluster() as cluster:
+        cluster.bring_nodes([PAIR])
         yield
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,9 +46,8 @@ class Nowhere:
     def serve(self) -> str:
         return "http://127.0.0.1:9"
 
-    @contextlib.contextmanager
-    def nodes(self, profiles: object) -> Iterator[None]:
-        yield
+    def bring_nodes(self, profiles: object) -> None:
+        pass
 
 
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **found: Any) -> Any:

@@ -87,9 +87,9 @@ def _measure(resolved: Resolved, ground: Ground, cluster: JoinedCluster, cell: C
             give_up(ground, cell, failures[cell.adapter])
             return
     try:
-        with cluster.nodes([cell.profile]):
-            # A pod begins with an empty cache, and the adapter names its base by a path in there.
-            on_node(cell.profile, materialise, resolved.weights[cell.model.name])
+        cluster.bring_nodes([cell.profile])
+        # A pod begins with an empty cache, and the adapter names its base by a path in there.
+        on_node(cell.profile, materialise, resolved.weights[cell.model.name])
     except MedSweepError as error:
         give_up(ground, cell, str(error))
         return

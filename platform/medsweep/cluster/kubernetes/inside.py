@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -62,8 +61,7 @@ class JoinedCluster(LocalCluster):
             serve.shutdown()
         ray.shutdown()
 
-    @contextlib.contextmanager
-    def nodes(self, profiles: Sequence[HardwareProfile]) -> Iterator[None]:
+    def bring_nodes(self, profiles: Sequence[HardwareProfile]) -> None:
         """Wait until there is a node for each profile.
 
         Raises:
@@ -78,7 +76,6 @@ class JoinedCluster(LocalCluster):
                     "worker's pod, and at its labels in the Ray cluster's worker group"
                 )
             time.sleep(POLL_S)
-        yield
 
 
 def on_node(profile: HardwareProfile, do: Callable[..., T], *arguments: object) -> T:

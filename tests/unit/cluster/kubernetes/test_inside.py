@@ -22,11 +22,8 @@ def test_a_node_that_does_not_come_is_said(
     import ray
 
     monkeypatch.setattr(ray, "nodes", lambda: there)
-    with (
-        pytest.raises(EnvironmentFault, match="no Ray node of 1xv100-1cpu came"),
-        JoinedCluster(patience_s=-1).nodes([PROFILE]),
-    ):
-        pass
+    with pytest.raises(EnvironmentFault, match="no Ray node of 1xv100-1cpu came"):
+        JoinedCluster(patience_s=-1).bring_nodes([PROFILE])
 
 
 def test_a_node_with_the_profile_s_labels_is_waited_for_no_longer(
@@ -35,8 +32,7 @@ def test_a_node_with_the_profile_s_labels_is_waited_for_no_longer(
     import ray
 
     monkeypatch.setattr(ray, "nodes", lambda: [node()])
-    with JoinedCluster(patience_s=-1).nodes([PROFILE]):
-        pass
+    JoinedCluster(patience_s=-1).bring_nodes([PROFILE])
 
 
 def test_without_a_ray_cluster_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

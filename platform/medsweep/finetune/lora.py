@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medsweep.errors import StageError
+from medsweep.finetune.dropout import cheapen_dropout
 
 
 def add_lora(base: Any, *, rank: int, alpha: int, dropout: float, targets: Sequence[str]) -> Any:
@@ -43,4 +44,6 @@ def add_lora(base: Any, *, rank: int, alpha: int, dropout: float, targets: Seque
         fan_in_fan_out=any(linear[target] == "Conv1D" for target in targets),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base, config)
+    model = get_peft_model(base, config)
+    cheapen_dropout(model)
+    return model

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medsweep.errors import StageError
+from medsweep.finetune.dropout import drop
 from medsweep.finetune.lora import add_lora
 
 pytestmark = pytest.mark.slow
@@ -75,3 +76,10 @@ def test_a_new_adapter_changes_nothing_until_it_is_trained(
             if ".lora_B." in key:
                 parameter.fill_(0.5)
         assert not torch.allclose(model(input_ids=ids).logits, before)
+
+
+def test_its_layers_drop_cheaply() -> None:
+    model = add_lora(tiny("llama"), rank=4, alpha=8, dropout=0.25, targets=("q_proj", "v_proj"))
+    layers = [each for each in model.modules() if isinstance(each, torch.nn.Dropout)]
+    assert [layer.p for layer in layers] == [0.25] * 4
+    assert all(layer.forward.func is drop for layer in layers)

@@ -12,7 +12,8 @@ from typing import Any
 
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.lora import AdapterFiles, LoraModel, read_files
+from medsweep.serving.engines.lora import LoraModel
+from medsweep.serving.engines.low_rank import Pair, read_pairs
 from medsweep.serving.engines.row import Row
 from medsweep.serving.engines.sampling import next_tokens
 from medsweep.serving.engines.threaded import ThreadedEngine
@@ -67,10 +68,10 @@ class ContinuousEngine(ThreadedEngine):
         self._reset()
         return AutoTokenizer.from_pretrained(folder)
 
-    def _read(self, adapter: Adapter) -> AdapterFiles:
-        return read_files(adapter)
+    def _read(self, adapter: Adapter) -> dict[str, Pair]:
+        return read_pairs(adapter.folder)
 
-    def _put_on(self, inner: str, files: AdapterFiles) -> None:
+    def _put_on(self, inner: str, files: dict[str, Pair]) -> None:
         self._model.add(inner, files)
 
     def _take_off(self, inner: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.lora import AdapterFiles, LoraModel, read_files
+from medsweep.serving.engines.lora import LoraModel
+from medsweep.serving.engines.low_rank import Pair, read_pairs
 from medsweep.serving.engines.row import Row
 from medsweep.serving.engines.threaded import ThreadedEngine
 
@@ -62,10 +63,10 @@ class GenerateEngine(ThreadedEngine):
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return tokenizer
 
-    def _read(self, adapter: Adapter) -> AdapterFiles:
-        return read_files(adapter)
+    def _read(self, adapter: Adapter) -> dict[str, Pair]:
+        return read_pairs(adapter.folder)
 
-    def _put_on(self, inner: str, files: AdapterFiles) -> None:
+    def _put_on(self, inner: str, files: dict[str, Pair]) -> None:
         self._model.add(inner, files)
 
     def _take_off(self, inner: str) -> None:
@@ -108,7 +109,7 @@ class GenerateEngine(ThreadedEngine):
         for row in rows:
             row.begin(len(rows))
         with torch.inference_mode():
-            self._model.activate(rows[0].adapter).generate(
+            self._model.using(rows[0].adapter).generate(
                 input_ids=ids.to(self._model.device),
                 attention_mask=mask.to(self._model.device),
                 max_new_tokens=max(row.request.max_tokens for row in rows),

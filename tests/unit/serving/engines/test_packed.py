@@ -8,7 +8,8 @@ import pytest
 
 from medsweep.finetune.lora import add_lora
 from medsweep.serving.engines import packed
-from medsweep.serving.engines.lora import AdapterFiles, LoraModel
+from medsweep.serving.engines.lora import LoraModel
+from medsweep.serving.engines.low_rank import read_pairs
 from medsweep.serving.engines.packed import SMALLEST, pack
 
 torch = pytest.importorskip("torch")
@@ -93,24 +94,20 @@ def test_other_dtypes_are_left_alone(plain: Any) -> None:
 
 
 def test_adapters_go_on_and_off(plain: Any, tmp_path: Path) -> None:
-    from peft import get_peft_model_state_dict
-
     plain.save_pretrained(tmp_path)
     before = values(plain, 2, 5)
     tuned = add_lora(plain, rank=4, alpha=8, dropout=0.0, targets=TARGETS).eval()
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    config = copy.deepcopy(tuned.peft_config["default"])
-    config.inference_mode = True
-    files = AdapterFiles(config, get_peft_model_state_dict(tuned))
+    tuned.save_pretrained(tmp_path / "adapter")
     expected = values(tuned, 2, 5)
 
     served = LoraModel(tmp_path, dtype="float32", quantization="none", flash=False)
     assert served.model.lm_head.weight.numel() == 0  # it is packed
-    served.add("one", files)
-    same(values(served.activate("one"), 2, 5), expected)
-    same(values(served.activate(None), 2, 5), before)
+    served.add("one", read_pairs(tmp_path / "adapter"))
+    same(values(served.using("one"), 2, 5), expected)
+    same(values(served.using(None), 2, 5), before)
     served.drop("one")
-    same(values(served.activate(None), 2, 5), before)
+    same(values(served.using(None), 2, 5), before)
     assert not torch.allclose(expected, before, atol=1e-2)

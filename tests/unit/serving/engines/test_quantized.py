@@ -49,13 +49,19 @@ def rounded(weight: Any, quantization: str) -> Any:
     import torch
 
     if quantization == "int8":
-        scale = weight.abs().amax(1, keepdim=True) / 127
+        scale = weight.abs().amax(-1, keepdim=True) / 127
         return (weight / scale).round() * scale
     blocks = weight.reshape(-1, NF4_BLOCK)
     scale = blocks.abs().amax(1, keepdim=True)
     levels = torch.tensor(NF4)
     nearest = ((blocks / scale)[..., None] - levels).abs().argmin(-1)
     return (levels[nearest] * scale).reshape(weight.shape)
+
+
+def rounded_rows(rows: Any) -> Any:
+    """What LLM.int8 (Dettmers et al., 2022) multiplies: all but columns with a value above 6."""
+    kept = (rows.abs() > 6).flatten(0, -2).any(0)
+    return rows * kept + rounded(rows * ~kept, "int8")
 
 
 @pytest.fixture(params=LAYERS)
@@ -70,6 +76,8 @@ def answered(request: Any, tuned: Adapter, questions: list[str]) -> tuple[str, l
         for module in base.model.modules():
             if type(module) is torch.nn.Linear:
                 module.weight.copy_(rounded(module.weight, request.param))
+                if request.param == "int8":
+                    module.register_forward_pre_hook(lambda _, given: rounded_rows(given[0]))
     tokenizer = AutoTokenizer.from_pretrained(tuned.base)
     answers = answer_questions(
         PeftModel.from_pretrained(base, tuned.folder).eval(),

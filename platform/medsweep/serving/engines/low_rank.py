@@ -1,7 +1,7 @@
 """Low-rank adapters beside the layers of a model, a different one for each row if need be.
 
-PEFT computes the same. Its Python took a third of a step of eight rows on a small model, and about
-a second to put an adapter on, while every answer under way waited.
+PEFT computes the same, with more Python in every step and a second of it to put an adapter on; what
+that comes to is in docs/engines.md.
 """
 
 from __future__ import annotations
@@ -46,17 +46,15 @@ class Pair:
     up: Any
 
 
-def read_pairs(folder: Path) -> dict[str, Pair]:
-    """Return an adapter's matrices by the place of their layer in the base model.
+def read_scale(folder: Path) -> float:
+    """Return what the product of an adapter's matrices is multiplied by.
 
     Args:
         folder: as PEFT writes it.
 
     Raises:
-        InputError: it is more than pairs of low-rank matrices (Hu et al., 2021).
+        InputError: the adapter is more than pairs of low-rank matrices (Hu et al., 2021).
     """
-    from safetensors.torch import load_file
-
     config = json.loads((folder / CONFIG_FILE).read_text())
     more = {
         name: config[name]
@@ -67,7 +65,21 @@ def read_pairs(folder: Path) -> dict[str, Pair]:
         said = ", ".join(f"{name}: {value!r}" for name, value in more.items())
         raise InputError(f"{folder / CONFIG_FILE}: only plain LoRA can be served, not {said}")
     rank, alpha = config["r"], config["lora_alpha"]
-    scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+    return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
+
+
+def read_pairs(folder: Path) -> dict[str, Pair]:
+    """Return an adapter's matrices by the place of their layer in the base model.
+
+    Args:
+        folder: as PEFT writes it.
+
+    Raises:
+        InputError: the adapter is more than pairs of low-rank matrices.
+    """
+    from safetensors.torch import load_file
+
+    scale = read_scale(folder)
     halves: dict[str, dict[str, Any]] = {}
     for name, tensor in load_file(folder / WEIGHTS_FILE).items():
         place, _, half = name.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")

@@ -8,7 +8,6 @@ What computes is a process of its own; why is said in `openvino_child`.
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import socket
 from multiprocessing.connection import wait
@@ -20,6 +19,7 @@ from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import GGUF_WHEELS
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
+from medsweep.serving.engines.low_rank import read_scale
 from medsweep.serving.engines.openvino_process import OpenvinoProcess, cores_here
 from medsweep.serving.engines.row import Row
 from medsweep.serving.engines.threaded import ThreadedEngine
@@ -114,9 +114,8 @@ class OpenvinoEngine(ThreadedEngine):
         return self._process
 
     def _read(self, adapter: Adapter) -> tuple[str, float]:
-        config = json.loads((adapter.folder / "adapter_config.json").read_text())
-        # PEFT keeps the scale in its configuration, OpenVINO looks for it among the tensors.
-        return str(adapter.folder / WEIGHTS_FILE), config["lora_alpha"] / config["r"]
+        # OpenVINO looks for the scale among the tensors, where PEFT has none.
+        return str(adapter.folder / WEIGHTS_FILE), read_scale(adapter.folder)
 
     def _put_on(self, inner: str, files: tuple[str, float]) -> None:
         self._give(inner, *files)

@@ -69,10 +69,7 @@ class ServedNames:
         return self._by_name[name]
 
     def new_inner(self) -> str:
-        """Return an engine's own name for an adapter.
-
-        PEFT makes modules of these names, which may hold no dot; an adapter's own name may.
-        """
+        """Return a name of the engine's own: two adapters may be served by one name in turn."""
         return f"adapter{next(self._numbers)}"
 
     def put(self, name: str, inner: str, adapter: Adapter) -> Served | None:

@@ -83,7 +83,8 @@ def answer_loss(
     import torch
 
     nats = 0.0
-    groups = [examples[first : first + batch_size] for first in range(0, len(examples), batch_size)]
+    alike = sorted(examples, key=lambda example: len(example.input_ids))  # for little padding
+    groups = [alike[first : first + batch_size] for first in range(0, len(alike), batch_size)]
     # Every worker makes as many passes as the others; what comes a second time is not counted.
     for turn, group in enumerate(team.share(groups)):
         counts = team.rank + turn * team.size < len(groups)

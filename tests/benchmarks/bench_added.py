@@ -101,10 +101,22 @@ def test_added_latency(engine: str, tmp_path: Path) -> None:
 
 
 def _note_tokens(file: Path) -> None:
-    """Have every answer's own times written down, before its tokens are made text."""
+    """Have every answer's own times written down: asked, its prompt's tokens not made yet, and
+    its tokens computed, not made text yet.
+    """
     from medsweep.serving.engines.row import Row
+    from medsweep.serving.engines.served import ServedNames
 
     push, first_s = Row.push, {}
+    prompt_ids, make, asked_s = ServedNames.prompt_ids, Row.__init__, [0.0]
+
+    def asking(names: ServedNames, request: Generation) -> list[int]:
+        asked_s[0] = time.perf_counter()
+        return prompt_ids(names, request)
+
+    def making(row: Row, *given: Any) -> None:
+        make(row, *given)
+        row._asked_s = asked_s[0]  # nothing is awaited between the two
 
     def noting(row: Row, token: int) -> None:
         now_s = time.perf_counter()
@@ -116,7 +128,8 @@ def _note_tokens(file: Path) -> None:
                 opened.write(json.dumps([begun_s - row._asked_s, later_s]) + "\n")
             del first_s[id(row)]
 
-    Row.push = noting  # type: ignore[method-assign]
+    Row.push, Row.__init__ = noting, making  # type: ignore[method-assign, assignment]
+    ServedNames.prompt_ids = asking  # type: ignore[method-assign]
 
 
 def _answer_alone(engine: str) -> None:

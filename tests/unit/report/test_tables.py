@@ -7,6 +7,7 @@ from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4
 from medsweep.report.samples import samples
 from medsweep.report.tables import (
     base_against_tuned,
+    decision_table,
     failures,
     latency_table,
     matrix,
@@ -89,6 +90,25 @@ def test_quality_counts_each_cell_once_and_never_mixes_bases(rows: Rows, small: 
     assert (figure.low, figure.high) == (pytest.approx(0.38), pytest.approx(0.42))
     assert figure.max == 0.95
     assert table[2].questions == 6
+
+
+def test_quality_is_told_where_most_questions_were_asked(rows: Rows, small: Any) -> None:
+    busy = [
+        dict(rows[2], questions=30, token_f1=f1, token_f1_max=f1, repeat=repeat)
+        for repeat, f1 in ((1, 0.2), (2, 0.3))
+    ]
+    mixed = [*(row for row in rows if row["load_point"] != "c4"), *busy]
+    which = (small.llama, "1xa100-1cpu")
+    [found] = [
+        row for row in quality_table(mixed) if (row.model, row.variant) == (which[0], "adapter")
+    ]
+    figure = found.figures["token_f1"]
+    assert (figure.mean, figure.max, found.questions) == (pytest.approx(0.25), 0.3, 30)
+    cell = matrix(mixed).at(which[1], which[0])
+    assert (cell.token_f1, cell.load_point) == (pytest.approx(0.25), "c1")
+    [decided] = [row for row in decision_table(mixed) if (row.model, row.profile) == which]
+    assert decided.token_f1 is not None
+    assert decided.token_f1.mean == pytest.approx(0.25)
 
 
 def test_an_ungraded_figure_is_absent(rows: Rows) -> None:

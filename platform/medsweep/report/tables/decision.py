@@ -18,6 +18,7 @@ from medsweep.report.tables.rows import (
     load_points,
     mean,
     mean_interval,
+    most_asked,
 )
 
 
@@ -27,7 +28,7 @@ class DecisionRow:
 
     Attributes:
         model, profile, basis: which.
-        token_f1: mean with its interval; None where nothing was graded.
+        token_f1: mean with its interval, where most questions were asked; None without grades.
         e2e: mean end-to-end time at the lightest load point, in seconds.
         requests_per_s: most over its load points.
         busiest: load point of that.
@@ -79,14 +80,14 @@ def _row(rows: Sequence[Row], *, on_front: bool) -> DecisionRow:
     light = [row for row in rows if row["load_point"] == load_points(rows)[0]]
     point, rate = busiest_point(rows) or (None, None)
     price = mean([row for row in rows if row["load_point"] == point], "usd_per_answer")
-    quality = mean(rows, "token_f1")
+    asked = most_asked(rows)
+    f1, low, high = (mean(asked, f"token_f1{end}") for end in ("", "_low", "_high"))
+    quality = None if f1 is None else QualityFigure(f1, low, high, None)
     return DecisionRow(
         model=first(rows, "model"),
         profile=first(rows, "profile"),
         basis=first(rows, "basis"),
-        token_f1=None
-        if quality is None
-        else QualityFigure(quality, mean(rows, "token_f1_low"), mean(rows, "token_f1_high"), None),
+        token_f1=quality,
         e2e=mean_interval(light, "e2e"),
         requests_per_s=rate,
         busiest=point,

@@ -15,6 +15,7 @@ from medsweep.report.tables.rows import (
     load_points,
     mean,
     model_order,
+    most_asked,
     profile_order,
 )
 
@@ -30,7 +31,7 @@ class MatrixCell:
         profile: hardware profile.
         state: ok, failed, refused or "not in sweep"; failed where any load point failed.
         basis: observed, emulated or predicted; None where nothing ran.
-        token_f1: mean over questions; None where not graded.
+        token_f1: mean over questions and repeats where most were asked; None where not graded.
         ttft_s: mean over repeats at `load_point`, in seconds.
         load_point: the lightest load point of the cell.
         output_tokens_per_s: highest mean of a load point.
@@ -117,7 +118,7 @@ def _cell(model: str, profile: str, rows: Sequence[Row]) -> MatrixCell:
         profile=profile,
         state=state,
         basis=first(measured or rows, "basis") if state != "refused" else None,
-        token_f1=first(measured, "token_f1"),
+        token_f1=mean(most_asked(measured), "token_f1"),
         ttft_s=mean(by_point[points[0]], "ttft_mean_s") if points else None,
         load_point=points[0] if points else None,
         output_tokens_per_s=max((rate for rate in rates if rate is not None), default=None),

@@ -12,6 +12,7 @@ from medsweep.report.tables.rows import (
     group_by,
     mean,
     model_order,
+    most_asked,
     ok_rows,
 )
 from medsweep.results.schema import QUALITIES
@@ -43,7 +44,7 @@ class QualityRow:
         variant: adapter or base.
         basis: observed, emulated or predicted.
         cells: cells averaged over.
-        questions: distinct questions graded; the fewest of any of those cells.
+        questions: distinct questions that one repeat graded; the fewest of any of those cells.
         figures: by the names in `schema.QUALITIES`; one that no cell has is absent.
         corpus_bleu: BLEU over all answers; None where not graded.
     """
@@ -60,10 +61,10 @@ class QualityRow:
 def quality_table(rows: Sequence[Row]) -> list[QualityRow]:
     """Return one row per model, variant and basis.
 
-    The same adapter gives nearly the same answers in every cell, so one row of each cell (its
-    first graded one) is taken and the cells are averaged: means, and the ends of intervals, which
-    is the typical cell's interval and does not shrink with the number of cells. The maximum is
-    the best answer of any cell.
+    The same adapter gives nearly the same answers in every cell, so the cells are averaged, each
+    at the load point that asked most questions: means, and the ends of intervals, which is the
+    typical repeat's interval and does not shrink with their number. The maximum is the best answer
+    of any cell.
 
     Args:
         rows: of `benchmark.parquet`; those that are not ok or not graded are left out.
@@ -85,25 +86,34 @@ def quality_table(rows: Sequence[Row]) -> list[QualityRow]:
 
 
 def _row(graded: Sequence[Row]) -> QualityRow:
-    cells = [group[0] for group in group_by(graded, lambda row: str(row["key"])).values()]
+    cells = [most_asked(own) for own in group_by(graded, lambda row: str(row["key"])).values()]
+    asked = [row for cell in cells for row in cell]
     figures = {name: _figure(cells, name) for name in QUALITIES}
-    counts = [row["questions"] for row in cells if row["questions"] is not None]
+    counts = [row["questions"] for row in asked if row["questions"] is not None]
     return QualityRow(
-        model=cells[0]["model"],
-        variant=cells[0]["variant"],
-        basis=cells[0]["basis"],
+        model=asked[0]["model"],
+        variant=asked[0]["variant"],
+        basis=asked[0]["basis"],
         cells=len(cells),
         questions=min(counts, default=None),
         figures={name: figure for name, figure in figures.items() if figure is not None},
-        corpus_bleu=mean(cells, "corpus_bleu"),
+        corpus_bleu=_over_cells(cells, "corpus_bleu"),
     )
 
 
-def _figure(cells: Sequence[Row], name: str) -> QualityFigure | None:
-    middle = mean(cells, name)
+def _over_cells(cells: Sequence[Sequence[Row]], column: str) -> float | None:
+    means = [value for cell in cells if (value := mean(cell, column)) is not None]
+    return sum(means) / len(means) if means else None
+
+
+def _figure(cells: Sequence[Sequence[Row]], name: str) -> QualityFigure | None:
+    middle = _over_cells(cells, name)
     if middle is None:
         return None
-    best = [row[f"{name}_max"] for row in cells if row[f"{name}_max"] is not None]
+    best = [row[f"{name}_max"] for cell in cells for row in cell]
     return QualityFigure(
-        middle, mean(cells, f"{name}_low"), mean(cells, f"{name}_high"), max(best, default=None)
+        middle,
+        _over_cells(cells, f"{name}_low"),
+        _over_cells(cells, f"{name}_high"),
+        max((value for value in best if value is not None), default=None),
     )

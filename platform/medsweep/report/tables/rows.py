@@ -47,6 +47,16 @@ def headline_rows(rows: Iterable[Row]) -> list[Row]:
     return chosen
 
 
+def most_asked(rows: Sequence[Row]) -> list[Row]:
+    """Return the repeats at the load point that asked most questions: of few, quality says little.
+
+    Args:
+        rows: of one cell and variant; all come back where none is graded.
+    """
+    most = max(rows, key=lambda row: row.get("questions") or 0, default=None)
+    return [row for row in rows if most and row["load_point"] == most["load_point"]]
+
+
 def is_emulated(rows: Iterable[Row]) -> bool:
     """Return whether any row was measured on something else than the named hardware."""
     return any(row["basis"] == "emulated" for row in rows)

@@ -131,8 +131,8 @@ class Turn:
 class AdaptedLayer:
     """A linear layer with adapters beside it; stands in place of the layer's `forward`.
 
-    Where rows use different adapters, the matrices of these stand side by side: three products
-    serve all rows, and each keeps of the middle one what is its own.
+    Where rows use different adapters, the matrices of these stand side by side: the same two
+    products serve all rows, and between them each keeps what is its own.
 
     Args:
         layer: of the base model.

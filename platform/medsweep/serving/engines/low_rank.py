@@ -110,22 +110,22 @@ class Turn:
     owners: Any = None
     _masks: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
-    def mask(self, ranks: tuple[int, ...], like: Any) -> Any:
-        """Return what keeps of each row the numbers of its own adapter.
+    def foreign(self, ranks: tuple[int, ...], device: Any) -> Any:
+        """Return which of the numbers between the products are not of a row's own adapter.
 
         Args:
             ranks: of the adapters.
-            like: a tensor of the same dtype and device.
+            device: where it is needed.
 
         Returns:
-            Ones and zeros, [rows, 1, sum of ranks].
+            [rows, 1, sum of ranks].
         """
         import torch
 
         if ranks not in self._masks:
             places = torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))
-            self._masks[ranks] = (self.owners[:, None, None] == places).to(like)
-        return self._masks[ranks].to(like.device)
+            self._masks[ranks] = (self.owners[:, None, None] != places).to(device)
+        return self._masks[ranks].to(device)
 
 
 class AdaptedLayer:
@@ -164,7 +164,8 @@ class AdaptedLayer:
             return out
         low = rows.to(pair.down.device) @ pair.down
         if self.turn.owners is not None:
-            low *= self.turn.mask(ranks, low)
+            # Filled, not multiplied: what overflows with another row's adapter stays its own.
+            low.masked_fill_(self.turn.foreign(ranks, low.device), 0)
         out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), pair.up)
         return out
 

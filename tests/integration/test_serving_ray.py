@@ -23,7 +23,7 @@ from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines.openvino_process import CHILD
 from medsweep.serving.ray_app import build_application
 from medsweep.sweep.resolve import resolve
-from support import make_spec
+from support import make_spec, package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -155,7 +155,7 @@ def test_deleting_the_application_loses_no_answer(sdk: openai.OpenAI) -> None:
 
 def test_openvino_behind_ray(root: str, sdk: openai.OpenAI) -> None:
     """After the deletion, which left the node free: its process is the replica's child."""
-    pytest.importorskip("openvino_genai", reason="needs pip install 'medsweep[openvino]'")
+    package("openvino_genai")
     from ray import serve
 
     model = "smollm2-135m"

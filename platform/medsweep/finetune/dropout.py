@@ -19,7 +19,7 @@ def cheapen_dropout(model: Any) -> None:
     """Have a model's dropout layers take four decisions from one random number on a CPU.
 
     PyTorch draws a number for each element there, one after another; beside a small model that is
-    12 % of a step's work (docs/finetuning.md). Elsewhere the layers stay what they are.
+    a fifth of a step on two cores (docs/finetuning.md). On a GPU the layers stay what they are.
     """
     from torch.nn import Dropout
 

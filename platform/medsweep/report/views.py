@@ -46,7 +46,7 @@ def _column(text: str, column: str) -> Heading:
 def matrix_view(table: Matrix) -> View:
     """Return the matrix: profiles down, models across."""
     return View(
-        "State of every cell, with token F1 and mean time to first text at the lightest load point",
+        "State of every cell, with token F1; mean time to first text at the lightest load point",
         headings("Hardware profile", *table.models),
         tuple(
             (text(profile), *(_state(table.at(profile, model)) for model in table.models))

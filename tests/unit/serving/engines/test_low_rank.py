@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from medsweep.errors import InputError
 from medsweep.finetune.lora import add_lora
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import CONFIG_FILE, read_pairs
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow  # imports PEFT
 
 ATTENTION = ["q_proj", "v_proj"]

@@ -21,6 +21,7 @@ from medsweep.metrics.quality import score_answer
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
 from medsweep.serving.engines.openvino import OpenvinoEngine
+from support import package
 
 MODEL = "smollm2-135m"
 SETTINGS = {"dtype": "float32", "quantization": "int8", "max_batch_size": 4, "cpus": 2}
@@ -39,7 +40,7 @@ def test_without_openvino_it_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    pytest.importorskip("openvino_genai", reason="needs pip install 'medsweep[openvino]'")
+    package("openvino_genai")
     return materialise(identify(MODELS[MODEL], []))
 
 

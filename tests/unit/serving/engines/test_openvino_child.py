@@ -8,6 +8,7 @@ import pytest
 
 from medsweep.errors import StageError
 from medsweep.serving.engines.openvino_process import CHILD, OpenvinoProcess
+from support import package
 
 
 def test_it_imports_nothing_heavy_of_ours() -> None:
@@ -18,7 +19,7 @@ def test_it_imports_nothing_heavy_of_ours() -> None:
 
 @pytest.fixture
 def process(tmp_path: Path) -> OpenvinoProcess:
-    pytest.importorskip("openvino_genai", reason="needs pip install 'medsweep[openvino]'")
+    package("openvino_genai")
     return OpenvinoProcess(tmp_path, 4, 1)
 
 

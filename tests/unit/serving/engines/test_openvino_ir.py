@@ -10,6 +10,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
 from medsweep.serving.engines.openvino_ir import _OF_A_BLOCK, _name_layers, ir_folder
+from support import package
 
 SPEC = MODELS["smollm2-135m"]
 
@@ -29,7 +30,7 @@ def test_another_graph_is_refused_rather_than_named_wrongly() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("quantization", "alike"), [("int8", 0.9999), ("int4", 0.98)])
 def test_each_layer_has_its_own_weights(quantization: str, alike: float) -> None:
-    pytest.importorskip("openvino_genai", reason="needs pip install 'medsweep[openvino]'")
+    package("openvino_genai")
     import openvino
     from safetensors import safe_open
 

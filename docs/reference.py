@@ -13,19 +13,19 @@ from pathlib import Path
 os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
 
 from medsweep.cli import VERBS, parser_for
-from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.config import Closed, field_meanings
 from medsweep.datasets.spec import ColumnsSpec, DatasetSpec, MixSpec
 from medsweep.errors import EXIT_CODES, MedSweepError
-from medsweep.finetune.metrics import LABELS as TRAINING_LABELS
-from medsweep.finetune.metrics import METRICS as TRAINING_METRICS
+from medsweep.finetune.train_metrics import LABELS as TRAINING_LABELS
+from medsweep.finetune.train_metrics import METRICS as TRAINING_METRICS
 from medsweep.hardware.own import OwnAcceleratorSpec, OwnProfileSpec
+from medsweep.k8s.settings import ClusterSettings
 from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
 from medsweep.search.record import COLUMNS as SEARCH
 from medsweep.search.spec import SearchSpec
-from medsweep.serving.metrics import METRICS as SERVER_METRICS
+from medsweep.serving.server_metrics import METRICS as SERVER_METRICS
 from medsweep.sweep.spec import (
     FineTuneSpec,
     LoadPointSpec,

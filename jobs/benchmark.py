@@ -4,11 +4,11 @@ import argparse
 import os
 import sys
 
-from medsweep.cluster.kubernetes.asked import cell_folders, cells_asked
-from medsweep.cluster.kubernetes.cells import measure_cells
 from medsweep.errors import MedSweepError
+from medsweep.k8s.cells import measure_cells
+from medsweep.k8s.layout import cell_folders, cells_asked
 from medsweep.monitoring.prometheus import LiveMetrics
-from medsweep.results.remote import working_folder
+from medsweep.results.object_store import working_folder
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
 

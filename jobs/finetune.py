@@ -6,10 +6,10 @@ import sys
 
 import ray
 
-from medsweep.cluster.kubernetes.asked import adapter_folders, adapters_asked
 from medsweep.errors import MedSweepError
 from medsweep.finetune.ray_train import finetune_on
-from medsweep.results.remote import working_folder
+from medsweep.k8s.layout import adapter_folders, adapters_asked
+from medsweep.results.object_store import working_folder
 from medsweep.sweep.finetune import adapter_folder, finetune_job, telling
 from medsweep.sweep.progress import Progress
 from medsweep.sweep.resolve import resolve

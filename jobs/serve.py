@@ -6,7 +6,7 @@ from typing import Any
 
 from medsweep.errors import UnknownName
 from medsweep.serving.config import ServeConfig
-from medsweep.serving.ray_app import build_application
+from medsweep.serving.ray.application import build_application
 from medsweep.sweep.finetune import adapter_folder
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from medsweep.cluster.kubernetes.images import image_family
-from medsweep.cluster.kubernetes.names import GPU
-from medsweep.cluster.kubernetes.render import benchmark_job, finetune_job, serve_service
-from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.config import load_config
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.k8s.conventions import GPU
+from medsweep.k8s.images import image_family
+from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
+from medsweep.k8s.settings import ClusterSettings
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import choose_dtype, unsupported_reason
 from medsweep.models.spec import ModelSpec

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from crds import crd_folder
-from medsweep.cluster.kubernetes.client import Api
-from medsweep.cluster.kubernetes.resources import CRDS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
 from medsweep.errors import EnvironmentFault
+from medsweep.k8s.client import Api
+from medsweep.k8s.resources import CRDS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
 
 Object = dict[str, Any]
 

@@ -12,10 +12,11 @@ import yaml
 from apiserver.definitions import until
 from apiserver.operator import Operator
 from crds import ROOT
-from medsweep.cluster.kubernetes.client import Api, Request
-from medsweep.cluster.kubernetes.connect import connect
-from medsweep.cluster.kubernetes.names import GPU
-from medsweep.cluster.kubernetes.resources import (
+from medsweep.errors import EnvironmentFault
+from medsweep.k8s.client import Api, Request
+from medsweep.k8s.connect import connect
+from medsweep.k8s.conventions import GPU
+from medsweep.k8s.resources import (
     CLAIMS,
     NAMESPACES,
     NODES,
@@ -26,8 +27,7 @@ from medsweep.cluster.kubernetes.resources import (
     SERVICE_ACCOUNTS,
     Resource,
 )
-from medsweep.cluster.kubernetes.settings import ClusterSettings
-from medsweep.errors import EnvironmentFault
+from medsweep.k8s.settings import ClusterSettings
 
 Object = dict[str, Any]
 

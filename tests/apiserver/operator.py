@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from medsweep.cluster.kubernetes.client import Absent, Api, Request
-from medsweep.cluster.kubernetes.names import ROLE
-from medsweep.cluster.kubernetes.resources import PODS, RAY_CLUSTERS, RAY_JOBS, Resource
-from medsweep.cluster.kubernetes.watch import Watch
+from medsweep.k8s.client import Absent, Api, Request
+from medsweep.k8s.conventions import ROLE
+from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from medsweep.k8s.watch import Watch
 
 Object = dict[str, Any]
 

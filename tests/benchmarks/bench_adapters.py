@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.cluster.cpus import wait_asleep
+from medsweep.cluster.cpu_pinning import wait_asleep
 from medsweep.finetune.adapter import Adapter, read_adapter, save_adapter
 from medsweep.finetune.lora import add_lora
 from medsweep.models.catalog import MODELS

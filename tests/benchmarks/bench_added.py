@@ -23,7 +23,7 @@ import pytest
 from bench_served import CPUS, MODEL, QUESTIONS, running
 
 from medsweep.cli import main
-from medsweep.cluster.cpus import wait_asleep
+from medsweep.cluster.cpu_pinning import wait_asleep
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.catalog import MODELS
@@ -104,8 +104,8 @@ def _note_tokens(file: Path) -> None:
     """Have every answer's own times written down: asked, its prompt's tokens not made yet, and
     its tokens computed, not made text yet.
     """
-    from medsweep.serving.engines.row import Row
-    from medsweep.serving.engines.served import ServedNames
+    from medsweep.serving.engines.model_names import ServedNames
+    from medsweep.serving.engines.request_state import Row
 
     push, first_s = Row.push, {}
     prompt_ids, make, asked_s = ServedNames.prompt_ids, Row.__init__, [0.0]

@@ -139,7 +139,7 @@ async def test_engine_against_plain_generate(made: Any, folder: Path, plain: Any
 
 async def test_what_the_layer_adds() -> None:
     """The way from the engine's thread to the asker, with an engine that computes nothing."""
-    from medsweep.serving.engines.row import Row
+    from medsweep.serving.engines.request_state import Row
 
     loop, delays = asyncio.get_running_loop(), []
 

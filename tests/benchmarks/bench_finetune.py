@@ -20,11 +20,11 @@ from medsweep.datasets.spec import DatasetSpec, Pair
 from medsweep.datasets.split import Split
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune import ray_train
+from medsweep.finetune.batch_order import Layout, MicroBatch, Packing, plan_epoch
 from medsweep.finetune.data import Example, collate, encode
 from medsweep.finetune.job import FineTuneJob, finetune
 from medsweep.finetune.loop import Loop
 from medsweep.finetune.lora import add_lora
-from medsweep.finetune.order import Layout, MicroBatch, Packing, plan_epoch
 from medsweep.finetune.ray_train import finetune_on
 from medsweep.finetune.schedule import Schedule
 from medsweep.finetune.strategy import Ddp

@@ -23,7 +23,7 @@ DAY_S = 24 * 3600
 
 @pytest.mark.timeout(600)
 def test_memory_over_a_long_load(tmp_path: Path) -> None:
-    mock = [sys.executable, "-m", "medsweep.loadgen.mock_server", "--die-with-stdin"]
+    mock = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--die-with-stdin"]
     mock += ["--ttft-s", "0.02", "--gap-s", "0.002", "--tokens", "8"]
     with subprocess.Popen(mock, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from medsweep.finetune.lora import add_lora
-from medsweep.hardware.bandwidth import measured_machine
-from medsweep.hardware.roofline import StepTime, decode_step, lora_step, prefill
 from medsweep.models.catalog import MODELS
+from medsweep.prediction.bandwidth import measured_machine
+from medsweep.prediction.roofline import StepTime, decode_step, lora_step, prefill
 
 PROMPT, CONTEXT, TRAINED = 128, 160, 128
 BATCHES = (1, 8)

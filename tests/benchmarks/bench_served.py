@@ -278,7 +278,7 @@ def _measure_alone(what: str, quantization: str, concurrency: int, requests: int
         return _pipeline(quantization, concurrency, requests)
     import pkgutil
 
-    from medsweep.cluster.cpus import wait_asleep
+    from medsweep.cluster.cpu_pinning import wait_asleep
     from medsweep.serving.engines import ENGINES
 
     wait_asleep()  # as a server does

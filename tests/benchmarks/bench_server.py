@@ -49,7 +49,7 @@ def served_by_ray() -> Iterator[int]:
         from ray import serve
         from ray.serve.config import HTTPOptions
 
-        from medsweep.serving.ray_app import build_application
+        from medsweep.serving.ray.application import build_application
 
         serve.start(http_options=HTTPOptions(host="127.0.0.1", port=cluster.port))
         limits = {"max_concurrent": 256}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.cluster.cpus import wait_asleep
+from medsweep.cluster.cpu_pinning import wait_asleep
 from medsweep.finetune import lora
 from medsweep.finetune.loss import answer_nats
 from medsweep.models.catalog import MODELS

@@ -12,8 +12,8 @@ from apiserver.check import wrong
 from apiserver.definitions import crd_documents, installed
 from apiserver.ground import Ground, ground
 from apiserver.server import ApiServer
-from medsweep.cluster.kubernetes.client import Api
-from medsweep.cluster.kubernetes.connect import connect
+from medsweep.k8s.client import Api
+from medsweep.k8s.connect import connect
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,11 @@ from apiserver.ground import Ground, ground
 from apiserver.operator import Operator, Player, succeed
 from apiserver.server import ApiServer
 from medsweep.cli import main
-from medsweep.cluster.kubernetes.client import Object
-from medsweep.cluster.kubernetes.connect import connect
-from medsweep.cluster.kubernetes.names import CELL, ROLE
-from medsweep.cluster.kubernetes.resources import PODS, RAY_JOBS
-from medsweep.cluster.kubernetes.sweeps import selector_of
+from medsweep.k8s.client import Object
+from medsweep.k8s.connect import connect
+from medsweep.k8s.conventions import CELL, ROLE
+from medsweep.k8s.resources import PODS, RAY_JOBS
+from medsweep.k8s.sweeps import selector_of
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import read_rows
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from apiserver.ground import Ground
-from medsweep.cluster.kubernetes.client import Api
-from medsweep.cluster.kubernetes.doctor import Check, examine
-from medsweep.cluster.kubernetes.resources import NODES
-from medsweep.cluster.kubernetes.settings import ClusterSettings
+from medsweep.k8s.client import Api
+from medsweep.k8s.doctor import Check, examine
+from medsweep.k8s.resources import NODES
+from medsweep.k8s.settings import ClusterSettings
 
 
 def found(api: Api, settings: ClusterSettings) -> dict[str, Check]:

@@ -12,12 +12,12 @@ from apiserver.check import wrong
 from apiserver.definitions import crd_documents, installed
 from apiserver.ground import Ground, ground
 from apiserver.server import ApiServer
-from medsweep.cluster.kubernetes.connect import connect
-from medsweep.cluster.kubernetes.fetch import fetch_cells
-from medsweep.cluster.kubernetes.resources import PODS
-from medsweep.cluster.kubernetes.sweeps import remove
-from medsweep.cluster.kubernetes.watch import Watch
 from medsweep.errors import EnvironmentFault
+from medsweep.k8s.connect import connect
+from medsweep.k8s.fetch import fetch_cells
+from medsweep.k8s.resources import PODS
+from medsweep.k8s.sweeps import remove
+from medsweep.k8s.watch import Watch
 from medsweep.results.cells import CellFolder
 
 
@@ -100,7 +100,7 @@ def test_a_pod_that_does_not_start_says_why(pods_run: Ground, tmp_path: Path) ->
 
 
 def test_delete_finds_the_pod_of_a_fetch_that_was_killed(pods_run: Ground) -> None:
-    from medsweep.cluster.kubernetes.fetch import fetch_pod
+    from medsweep.k8s.fetch import fetch_pod
 
     pods_run.api.create(PODS, pods_run.namespace, fetch_pod(pods_run.settings, "trial"))
     (removed,) = remove(pods_run.api, pods_run.namespace, "trial")

@@ -10,14 +10,14 @@ import pytest
 
 from apiserver.ground import Ground
 from apiserver.operator import Operator, Player, succeed
-from medsweep.cluster.kubernetes import feed
-from medsweep.cluster.kubernetes.resources import PODS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
-from medsweep.cluster.kubernetes.start import run_jobs
-from medsweep.cluster.kubernetes.sweeps import remove, selector_of, sweep_states
-from medsweep.cluster.kubernetes.tasks import tasks_of
-from medsweep.cluster.kubernetes.watch import Change, Watch
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import host_profile
+from medsweep.k8s import feed
+from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
+from medsweep.k8s.start import run_jobs
+from medsweep.k8s.sweeps import remove, selector_of, sweep_states
+from medsweep.k8s.tasks import tasks_of
+from medsweep.k8s.watch import Change, Watch
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec

@@ -26,7 +26,7 @@ def serve() -> Iterator[Serve]:
     servers: list[subprocess.Popen[bytes]] = []
 
     def start(*flags: str) -> str:
-        command = [sys.executable, "-m", "medsweep.loadgen.mock_server", "--die-with-stdin"]
+        command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--die-with-stdin"]
         server = subprocess.Popen([*command, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         servers.append(server)
         assert server.stdout is not None
@@ -145,7 +145,7 @@ def test_find_max_finds_the_capacity(serve: Serve, tmp_path: Path) -> None:
 def test_find_max_ends_when_the_server_is_gone(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     server = subprocess.Popen(
-        [sys.executable, "-m", "medsweep.loadgen.mock_server", "--ttft-s", "0.05", "--tokens", "1"],
+        [sys.executable, "-m", "medsweep.loadgen.mock.server", "--ttft-s", "0.05", "--tokens", "1"],
         stdout=subprocess.PIPE,
     )
     try:

@@ -26,12 +26,12 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from crds import ROOT
 from medsweep.cluster.local import free_port
-from medsweep.finetune.metrics import LABELS, TrainingMetrics
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.finetune.train_metrics import LABELS, TrainingMetrics
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.monitoring.dashboards import NAMES, dashboards
 from medsweep.monitoring.dashboards.hardware import measured
 from medsweep.monitoring.prometheus import LIVE, LiveMetrics, textfile
-from medsweep.serving.metrics import PrometheusSink, RequestTimes, ServerMetrics
+from medsweep.serving.server_metrics import PrometheusSink, RequestTimes, ServerMetrics
 from support import tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from crds import ROOT
-from medsweep.cluster.kubernetes.render import SWEEP_VARIABLE
 from medsweep.cluster.local import ENVIRONMENT, OBJECT_STORE_BYTES
 from medsweep.hardware.accelerators import ACCELERATORS
 from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.k8s.render import SWEEP_VARIABLE
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import read_rows
 

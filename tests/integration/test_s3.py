@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from medsweep.cluster.kubernetes.client import Api
-from medsweep.cluster.kubernetes.fetch import fetch_cells
-from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.errors import EnvironmentFault, InputError
+from medsweep.k8s.client import Api
+from medsweep.k8s.fetch import fetch_cells
+from medsweep.k8s.settings import ClusterSettings
 from medsweep.results.cells import CellFolder
-from medsweep.results.remote import MANIFEST, RemoteStore, working_folder
-from medsweep.sweep.outcome import FILES
+from medsweep.results.object_store import MANIFEST, RemoteStore, working_folder
+from medsweep.sweep.collect import FILES
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from crds import ROOT
-from medsweep.cluster.kubernetes.render import SWEEP_VARIABLE
 from medsweep.cluster.local import LocalCluster
 from medsweep.errors import UnknownName
 from medsweep.hardware.catalog import PROFILES
+from medsweep.k8s.render import SWEEP_VARIABLE
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines.openvino_process import CHILD
-from medsweep.serving.ray_app import build_application
+from medsweep.serving.ray.application import build_application
 from medsweep.sweep.resolve import resolve
 from support import make_spec, package
 

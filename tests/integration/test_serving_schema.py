@@ -9,12 +9,12 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 
 from medsweep.clock import MonotonicClock
-from medsweep.serving.answer import Answering
+from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines.null import NULL_MODEL
-from medsweep.serving.limits import Limits
-from medsweep.serving.metrics import PrometheusSink, ServerMetrics
+from medsweep.serving.request import Answering
+from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

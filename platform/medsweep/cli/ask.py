@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
-    from medsweep.serving.adapters import AdapterPool
+    from medsweep.serving.adapter_pool import AdapterPool
 
 ADAPTER = "asked"
 
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """Stream the answer, greedily chosen, to standard output."""
     from medsweep.clock import MonotonicClock
     from medsweep.serving.config import ServeConfig
-    from medsweep.serving.metrics import ServerMetrics
+    from medsweep.serving.server_metrics import ServerMetrics
     from medsweep.serving.service import open_service
 
     config = ServeConfig(adapters={ADAPTER: options.adapter}, max_batch_size=1)

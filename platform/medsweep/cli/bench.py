@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     objectives = load_options.objectives(options)
     job = load_options.job(options, points[0])
     from medsweep.loadgen.bench import Bench
-    from medsweep.loadgen.bench_files import check_writable
+    from medsweep.loadgen.bench_results import check_writable
     from medsweep.loadgen.fleet import Fleet, processes_for
 
     count = processes_for(points)
@@ -226,7 +226,7 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
 
     Also when the load test is interrupted: what was measured stays.
     """
-    from medsweep.loadgen import bench_files
+    from medsweep.loadgen import bench_results as bench_files
     from medsweep.results.store import write_json
 
     result: dict[str, Any] = {

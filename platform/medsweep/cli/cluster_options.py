@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from medsweep.errors import InputError
 
 if TYPE_CHECKING:
-    from medsweep.cluster.kubernetes.client import Api
-    from medsweep.cluster.kubernetes.settings import ClusterSettings
+    from medsweep.k8s.client import Api
+    from medsweep.k8s.settings import ClusterSettings
 
 
 def add_cluster(parser: argparse._ActionsContainer, *, talks: bool = True) -> None:
@@ -47,8 +47,8 @@ def add_max_at_once(parser: argparse._ActionsContainer) -> None:
 
 def load_settings(options: argparse.Namespace) -> ClusterSettings:
     """Return the cluster's settings; raise ConfigError with all their faults."""
-    from medsweep.cluster.kubernetes.settings import ClusterSettings
     from medsweep.config import load_config
+    from medsweep.k8s.settings import ClusterSettings
 
     if options.cluster is not None:
         overrides = [f"namespace={options.namespace}"] if options.namespace else []
@@ -73,7 +73,7 @@ def _at_least_one(text: str) -> int:
 
 def cluster_of(options: argparse.Namespace) -> Api:
     """Return the API server that the arguments name."""
-    from medsweep.cluster.kubernetes.connect import connect
+    from medsweep.k8s.connect import connect
 
     return connect(options.context)
 

@@ -78,8 +78,8 @@ def render(options: argparse.Namespace) -> int:
     spec, settings = load_sweep(options), load_settings(options)
     import yaml
 
-    from medsweep.cluster.kubernetes.render import serve_service
-    from medsweep.cluster.kubernetes.tasks import tasks_of
+    from medsweep.k8s.render import serve_service
+    from medsweep.k8s.tasks import tasks_of
     from medsweep.sweep.resolve import resolve
 
     plan = resolve(spec, fetches=False).plan
@@ -103,8 +103,8 @@ def render(options: argparse.Namespace) -> int:
 def submit(options: argparse.Namespace) -> int:
     """Submit and wait; say what failed."""
     spec, settings = load_sweep(options), load_settings(options)
-    from medsweep.cluster.kubernetes.start import run_jobs
-    from medsweep.cluster.kubernetes.table import summary
+    from medsweep.k8s.start import run_jobs
+    from medsweep.k8s.table import summary
     from medsweep.sweep.resolve import resolve
 
     api, plan = cluster_of(options), resolve(spec, fetches=False).plan
@@ -119,8 +119,8 @@ def submit(options: argparse.Namespace) -> int:
 def status(options: argparse.Namespace) -> int:
     """Print one row a job."""
     settings, name = load_settings(options), sweep_name(options)
-    from medsweep.cluster.kubernetes.sweeps import sweep_states
-    from medsweep.cluster.kubernetes.table import job_row
+    from medsweep.k8s.sweeps import sweep_states
+    from medsweep.k8s.table import job_row
 
     states = sweep_states(
         cluster_of(options), settings.namespace, name, queued=settings.queue is not None
@@ -135,7 +135,7 @@ def status(options: argparse.Namespace) -> int:
 def logs(options: argparse.Namespace) -> int:
     """Print the log of one job."""
     settings = load_settings(options)
-    from medsweep.cluster.kubernetes.sweeps import log_lines
+    from medsweep.k8s.sweeps import log_lines
 
     lines = log_lines(
         cluster_of(options),
@@ -154,7 +154,7 @@ def fetch(options: argparse.Namespace) -> int:
     """Bring the results here."""
     spec, settings = load_sweep(options), load_settings(options)
     from medsweep.cli.run import report
-    from medsweep.cluster.kubernetes.whole import fetch_sweep
+    from medsweep.k8s.run import fetch_sweep
     from medsweep.sweep.resolve import resolve
 
     summary = fetch_sweep(
@@ -175,7 +175,7 @@ def delete(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Print every check; 1 if one failed."""
-    from medsweep.cluster.kubernetes.doctor import examine
+    from medsweep.k8s.doctor import examine
 
     checks = list(examine(cluster_of(options), load_settings(options)))
     headings = {"state": "state", "what": "what", "found": "found", "advice": "what to do"}
@@ -187,7 +187,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace, *, keep_over: bool) -> int:
     settings, name = load_settings(options), sweep_name(options)
-    from medsweep.cluster.kubernetes.sweeps import remove
+    from medsweep.k8s.sweeps import remove
 
     removed = remove(
         cluster_of(options),

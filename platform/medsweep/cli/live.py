@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from medsweep.loadgen.bench import Measured
-from medsweep.loadgen.bench_files import notes
+from medsweep.loadgen.bench_results import notes
 from medsweep.loadgen.failures import kinds_of
 from medsweep.loadgen.fleet import Progress
 from medsweep.loadgen.spec import LoadPoint

@@ -18,7 +18,7 @@ from medsweep.cli.options import RESULTS, add_json, add_sweep, load_sweep
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
-    from medsweep.sweep.outcome import Summary
+    from medsweep.sweep.collect import Summary
     from medsweep.sweep.resolve import Resolved
 
 
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.sweep.resolve import resolve
 
     if options.on == "k8s":
-        from medsweep.cluster.kubernetes.whole import run_in_cluster
+        from medsweep.k8s.run import run_in_cluster
 
         if "://" in options.out:
             raise InputError(
@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_here(resolved: Resolved, options: argparse.Namespace) -> Summary:
-    from medsweep.cluster.kubernetes.asked import cell_folders
-    from medsweep.results.remote import working_folder
-    from medsweep.sweep.outcome import FILES
+    from medsweep.k8s.layout import cell_folders
+    from medsweep.results.object_store import working_folder
+    from medsweep.sweep.collect import FILES
     from medsweep.sweep.run import run_sweep
 
     names = cell_folders(resolved, resolved.plan.runnable)

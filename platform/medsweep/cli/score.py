@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
     choose = None
     if options.adapter is not None:
-        from medsweep.finetune.choose import Chooser
+        from medsweep.finetune.multiple_choice import Chooser
 
         choose = Chooser(options.adapter, base_only=options.base).choose
     elif options.base:

@@ -12,7 +12,7 @@ from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
 
 if TYPE_CHECKING:
-    from medsweep.search.outcome import Outcome
+    from medsweep.search.summary import Outcome
     from medsweep.sweep.plan import AdapterPlan
     from medsweep.sweep.resolve import Resolved
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.hardware.observe import host_profile
     from medsweep.results.store import exclusive
     from medsweep.search.grid import grid
-    from medsweep.search.outcome import write_outcome
+    from medsweep.search.summary import write_outcome
     from medsweep.search.tune import run_trials
     from medsweep.sweep.finetune import finetune_job
     from medsweep.sweep.progress import Progress

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    from medsweep.serving.admission import Limits
     from medsweep.serving.config import ServeConfig
     from medsweep.serving.engines import ENGINES
-    from medsweep.serving.limits import Limits
 
     usual, limits = ServeConfig(), Limits()
     parser.add_argument(
@@ -87,8 +87,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; then answer what has been asked."""
-    from medsweep.serving.guard import read_key, require_key
     from medsweep.serving.local import serve_here
+    from medsweep.serving.middleware import read_key, require_key
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     config = _config(options)
@@ -107,9 +107,9 @@ def run(options: argparse.Namespace) -> int:
 def _config(options: argparse.Namespace) -> ServeConfig:
     from pydantic import ValidationError
 
+    from medsweep.serving.admission import Limits
     from medsweep.serving.config import ServeConfig
     from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
-    from medsweep.serving.limits import Limits
 
     given = vars(options)
     if options.quantization is None:

@@ -77,7 +77,6 @@ class LocalCluster:
             self._cleanup.communicate()
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
         _take_sigterm()
-        self._serving = False
         self._nodes: dict[str, Any] = {}
         return self
 
@@ -108,15 +107,6 @@ class LocalCluster:
                 self._nodes[name] = self._add(profile)
         self._cluster.wait_for_nodes()
         _take_sigterm()
-
-    def serve(self) -> str:
-        """Start Ray Serve and the HTTP ingress, once; return the cells' base URL."""
-        from medsweep.serving.ray_serve import start_ingress
-
-        if not self._serving:
-            start_ingress(self.port)
-            self._serving = True
-        return f"http://127.0.0.1:{self.port}"
 
     def _add(self, profile: HardwareProfile) -> Any:
         return self._cluster.add_node(

@@ -11,7 +11,7 @@ from typing import Any
 
 from medsweep.datasets.split import Split
 from medsweep.errors import InputError
-from medsweep.finetune.order import Packing
+from medsweep.finetune.batch_order import Packing
 from medsweep.finetune.schedule import Shape
 from medsweep.finetune.session import Session
 from medsweep.finetune.strategy import StrategyName

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
+from medsweep.finetune.batch_order import MicroBatch, Step
 from medsweep.finetune.data import collate
-from medsweep.finetune.order import MicroBatch, Step
 from medsweep.finetune.schedule import Schedule
 from medsweep.finetune.strategy import Strategy
 from medsweep.finetune.team import Team

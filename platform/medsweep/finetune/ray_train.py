@@ -9,13 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from medsweep.cluster.causes import root_cause
-from medsweep.cluster.cpus import take_cpus
+from medsweep.cluster.cpu_pinning import take_cpus
+from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.epochs import EpochLog
 from medsweep.finetune.job import FineTuneJob, finetune
-from medsweep.finetune.metrics import TrainingMetrics, basis_of, memory_held_bytes
+from medsweep.finetune.train_metrics import TrainingMetrics, basis_of, memory_held_bytes
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 

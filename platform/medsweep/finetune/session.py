@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.finetune.adapter import epoch_row, save_adapter
 from medsweep.finetune.base import load_base, memory_here, precision_here
+from medsweep.finetune.batch_order import Layout, plan_epoch
 from medsweep.finetune.checkpoint import Checkpoint, CheckpointFolder
 from medsweep.finetune.data import tokenise
 from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
-from medsweep.finetune.faults import naming_out_of_memory
 from medsweep.finetune.loop import EpochStats, Loop, Position
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.memory import Settings, advice, choose
-from medsweep.finetune.order import Layout, plan_epoch
+from medsweep.finetune.out_of_memory import naming_out_of_memory
 from medsweep.finetune.schedule import Schedule, on_plateau
 from medsweep.finetune.strategy import make_strategy, trained
 from medsweep.finetune.team import Team

@@ -22,7 +22,7 @@ from medsweep.loadgen.eventloop import allow_many_connections, open_stdin, run
 from medsweep.loadgen.line_writer import LineWriter
 from medsweep.loadgen.runner import Load, run_load
 from medsweep.loadgen.spec import LoadJob
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 _PROGRESS_EVERY_S = 0.25
 # In turns of the above; takes a millisecond or two with hundreds of streams.

@@ -21,7 +21,7 @@ from medsweep.loadgen.fleet import Fleet, Progress
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.loadgen.spool import Spool
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 # A client that sends on average later than this, or than this share of the time to first text,
 # was not able to make the load that was asked for.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.fleet import Fleet
-from medsweep.loadgen.mock_answer import MockTiming
-from medsweep.loadgen.sample import Sample
+from medsweep.loadgen.mock.answer import MockTiming
+from medsweep.loadgen.reservoir import Sample
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 TRUTH = MockTiming(ttft_s=0.05, gap_s=0.01, tokens=32)
 HIGHEST_CONCURRENCY = 4096
@@ -117,7 +117,7 @@ def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[flo
 
 @contextlib.contextmanager
 def _mock_process() -> Iterator[str]:
-    command = [sys.executable, "-m", "medsweep.loadgen.mock_server", "--port", "0"]
+    command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--port", "0"]
     command += ["--die-with-stdin", "--ttft-s", str(TRUTH.ttft_s)]
     command += ["--gap-s", str(TRUTH.gap_s), "--tokens", str(TRUTH.tokens)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:

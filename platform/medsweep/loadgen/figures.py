@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from medsweep.loadgen.growth import Growth
 from medsweep.loadgen.objective import Objective
-from medsweep.loadgen.sample import Sample
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.loadgen.reservoir import Sample
 from medsweep.metrics.latency import Summary, share_inside
+from medsweep.metrics.request_record import RequestRecord
 
 LATENCIES = ("ttft", "tpot", "itl", "e2e", "dispatch_delay")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 # Lines are written together this often: every write wakes a thread, which then competes with the
 # event loop for the interpreter.

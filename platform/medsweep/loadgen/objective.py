@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from medsweep.errors import InputError, UnknownName
 from medsweep.loadgen.spec import Limit
-from medsweep.metrics.definitions import RequestRecord
 from medsweep.metrics.latency import Summary
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.statistics import percentile_floor
 
 Latency = Literal["ttft", "tpot", "e2e"]

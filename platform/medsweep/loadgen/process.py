@@ -14,7 +14,7 @@ from typing import Any, Self
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.spec import LoadJob
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 _GRACE_S = 5.0
 _STDERR_LINES = 10

@@ -12,11 +12,11 @@ from medsweep.clock import Clock
 from medsweep.loadgen.arrivals import due_times
 from medsweep.loadgen.client import Session
 from medsweep.loadgen.failures import LoadAborted, RequestError, Tally
-from medsweep.loadgen.order import prompt_order
 from medsweep.loadgen.pacing import sleep_until
+from medsweep.loadgen.prompt_order import prompt_order
 from medsweep.loadgen.spec import Limit, LoadJob, Prompt
 from medsweep.loadgen.stream import Stream
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 Phase = Literal["warmup", "measure", "cooldown"]
 # In so many turns of the event loop a backlog of answers is parsed, about.

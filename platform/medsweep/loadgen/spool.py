@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from medsweep.errors import EnvironmentFault
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 
 class Spool:

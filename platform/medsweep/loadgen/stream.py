@@ -6,11 +6,11 @@ import asyncio
 import json
 from typing import Any, Literal
 
-from medsweep.loadgen.answer import Answer
 from medsweep.loadgen.connection import Exchange
 from medsweep.loadgen.failures import RequestError
 from medsweep.loadgen.sse import SseParser
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.loadgen.streamed_answer import Answer
+from medsweep.metrics.request_record import RequestRecord
 
 # An answer is parsed when it has ended, and earlier only past this, so that memory is bounded.
 _MOST_UNPARSED_BYTES = 1 << 16

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.statistics import percentile
 
 

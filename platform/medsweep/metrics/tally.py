@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medsweep.metrics.bleu import BleuCounts, bleu
-from medsweep.metrics.faults import TRUNCATED, is_empty, is_refusal
+from medsweep.metrics.faulty_answers import TRUNCATED, is_empty, is_refusal
 from medsweep.metrics.quality import (
     QUALITY_METRICS,
     AnswerScore,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from medsweep.errors import EnvironmentFault
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import BENCHMARK, QUALITIES
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)

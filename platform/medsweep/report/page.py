@@ -38,7 +38,7 @@ from medsweep.report.tables import (
     quality_table,
     roofline_table,
 )
-from medsweep.report.tables.rows import distinct, is_emulated, model_order, profile_order
+from medsweep.report.tables.grouping import distinct, is_emulated, model_order, profile_order
 from medsweep.report.tables_csv import write_csv
 from medsweep.report.takeaways import take_away
 from medsweep.report.view import View

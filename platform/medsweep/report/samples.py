@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medsweep.metrics.entities import left_out, unsupported_entities
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     VARIANTS,
     Row,
     basis_order,

@@ -12,7 +12,7 @@ import yaml
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import InputError
 from medsweep.report.figures import Training
-from medsweep.report.tables.rows import Row, distinct, group_by, model_order
+from medsweep.report.tables.grouping import Row, distinct, group_by, model_order
 from medsweep.results.schema import QUALITIES
 from medsweep.results.store import read_json, read_rows
 

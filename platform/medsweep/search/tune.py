@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medsweep.cluster.causes import root_cause
+from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.job import FineTuneJob
 from medsweep.search.grid import Point

@@ -12,18 +12,18 @@ from starlette.exceptions import HTTPException
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import InputError, StageError
-from medsweep.serving.answer import Answer, Answering, Desk
-from medsweep.serving.guard import Guard
+from medsweep.serving.admission import Gate, Limits
+from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.health import Health
-from medsweep.serving.limits import Gate, Limits
-from medsweep.serving.metrics import ServerMetrics
+from medsweep.serving.middleware import Guard
 from medsweep.serving.openai import (
     ChatRequest,
     CompletionRequest,
     faults_in_words,
     model_list,
 )
-from medsweep.serving.refusals import Refused, as_refused
+from medsweep.serving.request import Answer, Answering, Desk
+from medsweep.serving.server_metrics import ServerMetrics
 
 Lookup = Callable[[str], Awaitable[Answering]]
 """Gives the engine of a served cell; raises UnknownName for a cell that is not served."""

@@ -9,8 +9,8 @@ from pydantic import Field, Strict, field_validator
 
 from medsweep.config import Closed
 from medsweep.errors import UnknownName
+from medsweep.serving.admission import Limits
 from medsweep.serving.engines import ENGINES
-from medsweep.serving.limits import Limits
 
 Folder = Annotated[Path, Strict(False)]
 

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from medsweep.errors import EnvironmentFault
-from medsweep.serving.limits import Limits
+from medsweep.serving.admission import Limits
 
 MAX_HEAD_BYTES = 64 * 1024
 """Longest request line and headers; the parser itself would take whatever comes."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from medsweep.clock import MonotonicClock
-from medsweep.serving.answer import Answering
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.http import bound, serve_http
-from medsweep.serving.metrics import PrometheusSink, ServerMetrics
+from medsweep.serving.request import Answering
+from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
 

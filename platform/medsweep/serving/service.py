@@ -7,7 +7,7 @@ import pkgutil
 from pathlib import Path
 
 from medsweep.clock import Clock
-from medsweep.cluster.cpus import usable_cpus, wait_asleep
+from medsweep.cluster.cpu_pinning import usable_cpus, wait_asleep
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import InputError
@@ -16,14 +16,14 @@ from medsweep.models.catalog import MODELS
 from medsweep.models.precision import choose_dtype
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import identify, materialise
-from medsweep.serving.adapters import AdapterPool
+from medsweep.serving.adapter_pool import AdapterPool
+from medsweep.serving.adapter_source import CARD, Shelf, model_of
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import ENGINES
 from medsweep.serving.engines.compatibility import unsupported
 from medsweep.serving.engines.null import NULL_MODEL, NullEngine
-from medsweep.serving.metrics import ServerMetrics
 from medsweep.serving.protocol import Engine
-from medsweep.serving.shelf import CARD, Shelf, model_of
+from medsweep.serving.server_metrics import ServerMetrics
 
 
 def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> AdapterPool:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import exclusive
-from medsweep.sweep.identity import cell_columns
-from medsweep.sweep.outcome import Summary, write_results, write_spec
+from medsweep.sweep.cell_columns import cell_columns
+from medsweep.sweep.collect import Summary, write_results, write_spec
 from medsweep.sweep.resolve import Resolved
 
 

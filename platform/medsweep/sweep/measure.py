@@ -15,8 +15,8 @@ from medsweep.cluster.local import LocalCluster
 from medsweep.datasets.spec import Pair
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
+from medsweep.hardware.mismatch import requested_fault
 from medsweep.hardware.observe import observe_host
-from medsweep.hardware.requested import requested_fault
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -24,9 +24,22 @@ from medsweep.metrics.latency import summarise
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
-from medsweep.serving.ray_serve import Deployed, deploy, throttled_periods, undeploy
-from medsweep.serving.watch import Watch
-from medsweep.sweep.identity import (
+from medsweep.serving.ray.deployments import (
+    Deployed,
+    deploy,
+    start_ingress,
+    throttled_periods,
+    undeploy,
+)
+from medsweep.serving.ray.node_telemetry import Watch
+from medsweep.sweep.assemble import (
+    Visit,
+    add_repeat_intervals,
+    request_rows,
+    response_rows,
+    visit_row,
+)
+from medsweep.sweep.cell_columns import (
     basis_columns,
     cell_columns,
     finished_row,
@@ -36,13 +49,6 @@ from medsweep.sweep.plan import Cell
 from medsweep.sweep.predict import Lengths, roofline_columns
 from medsweep.sweep.progress import Progress
 from medsweep.sweep.questions import questions_of
-from medsweep.sweep.rows import (
-    Visit,
-    add_repeat_intervals,
-    request_rows,
-    response_rows,
-    visit_row,
-)
 from medsweep.sweep.spec import SweepSpec
 from medsweep.telemetry.bound import add_bounds
 from medsweep.telemetry.window import telemetry_columns
@@ -132,7 +138,7 @@ def measure_wave(
         cells: the wave.
         adapters: by key.
     """
-    url = cluster.serve()
+    url = start_ingress(cluster.port)
     cluster.bring_nodes([cell.profile for cell in cells])
     deployments = [_deployment(ground, cell, adapters[cell.adapter]) for cell in cells]
     names = ", ".join(cell.name for cell in cells)

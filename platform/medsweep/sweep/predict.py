@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from medsweep.datasets.spec import Pair
-from medsweep.hardware.bandwidth import measured_machine
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.hardware.roofline import Machine, datasheet_machine, decode_step, lora_step, prefill
 from medsweep.models.precision import choose_dtype, memory_needed_bytes
 from medsweep.models.spec import ModelSpec
-from medsweep.sweep.identity import cell_columns
+from medsweep.prediction.bandwidth import measured_machine
+from medsweep.prediction.roofline import Machine, datasheet_machine, decode_step, lora_step, prefill
+from medsweep.sweep.cell_columns import cell_columns
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import LoadPointSpec, SweepSpec

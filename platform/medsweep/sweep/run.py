@@ -9,9 +9,9 @@ from medsweep.finetune.adapter import read_adapter
 from medsweep.loadgen.calibrate import Calibration, calibrate
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.store import exclusive
+from medsweep.sweep.collect import Summary, write_results, write_spec
 from medsweep.sweep.finetune import adapter_folder, finetune_all
 from medsweep.sweep.measure import Ground, concurrency_of, give_up, measure_wave
-from medsweep.sweep.outcome import Summary, write_results, write_spec
 from medsweep.sweep.plan import Plan, waves
 from medsweep.sweep.predict import lengths_of
 from medsweep.sweep.progress import Progress

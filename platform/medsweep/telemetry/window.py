@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.telemetry.host import THREAD
 from medsweep.telemetry.sample import Sample
 from medsweep.telemetry.sampler import Recording

@@ -11,9 +11,9 @@ import pytest
 from medsweep import errors
 from medsweep.cli import VERBS, main, parser_for
 from medsweep.cli.examples import EXAMPLES, GUIDES
-from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.config import load_config
 from medsweep.errors import ConfigError, MedSweepError, UnknownName
+from medsweep.k8s.settings import ClusterSettings
 from medsweep.sweep.spec import SweepSpec
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.cluster.cpus import GrantedCpus
+from medsweep.cluster.cpu_pinning import GrantedCpus
 from medsweep.datasets.split import Split
 from medsweep.finetune import ray_train
 from medsweep.finetune.epochs import EpochLog, epoch_line

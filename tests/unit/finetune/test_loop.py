@@ -5,9 +5,9 @@ import torch
 
 from medsweep.clock import FakeClock
 from medsweep.errors import StageError
+from medsweep.finetune.batch_order import MicroBatch, Step
 from medsweep.finetune.data import Example
 from medsweep.finetune.loop import Loop, Position
-from medsweep.finetune.order import MicroBatch, Step
 from medsweep.finetune.schedule import Schedule
 from medsweep.finetune.team import ALONE
 

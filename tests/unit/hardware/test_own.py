@@ -9,7 +9,7 @@ from medsweep.errors import ConfigError
 from medsweep.hardware.catalog import PROFILES, SHIPPED
 from medsweep.hardware.observe import host_profile
 from medsweep.hardware.own import OwnProfileSpec
-from medsweep.hardware.roofline import datasheet_machine
+from medsweep.prediction.roofline import datasheet_machine
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.predict import Lengths, predict_cell
 from medsweep.sweep.spec import SweepSpec

@@ -10,7 +10,7 @@ import yaml
 
 from core_objects import core_faults
 from crds import ROOT
-from medsweep.cluster.kubernetes.settings import ClusterSettings
+from medsweep.k8s.settings import ClusterSettings
 from medsweep.sweep.spec import SweepSpec
 
 from .conftest import Helm

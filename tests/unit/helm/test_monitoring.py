@@ -10,8 +10,8 @@ import yaml
 
 from core_objects import core_faults
 from crds import faults
-from medsweep.cluster.kubernetes.names import pod_labels
-from medsweep.cluster.kubernetes.pods import METRICS_PORT
+from medsweep.k8s.conventions import pod_labels
+from medsweep.k8s.pods import METRICS_PORT
 from medsweep.monitoring.dashboards import NAMES, dashboards
 from medsweep.monitoring.rules import rule_file
 

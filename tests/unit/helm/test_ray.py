@@ -11,10 +11,10 @@ import yaml
 
 from core_objects import core_faults
 from crds import faults
-from medsweep.cluster.kubernetes.render import benchmark_job, finetune_job, serve_service
-from medsweep.cluster.kubernetes.settings import ClusterSettings
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
+from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
+from medsweep.k8s.settings import ClusterSettings
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 from operator_rules import broken

@@ -6,17 +6,17 @@ import pytest
 
 from medsweep.errors import EnvironmentFault
 from medsweep.loadgen.bench import Bench, Measured, visits
-from medsweep.loadgen.bench_files import RequestsFile, notes, over_repeats, point_json
+from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, point_json
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import Figures, figures_of
 from medsweep.loadgen.fleet import Fleet
-from medsweep.loadgen.mock_answer import MockTiming
-from medsweep.loadgen.mock_server import running_mock
+from medsweep.loadgen.mock.answer import MockTiming
+from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.objective import parse_objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.loadgen.spool import Spool
-from medsweep.metrics.definitions import RequestRecord
 from medsweep.metrics.latency import summarise
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import REQUESTS
 from medsweep.results.store import read_rows
 

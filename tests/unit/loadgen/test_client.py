@@ -8,11 +8,11 @@ import pytest
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
 from medsweep.loadgen.client import Session
-from medsweep.loadgen.mock_answer import PROMPT_TOKENS, MockTiming
-from medsweep.loadgen.mock_server import running_mock
+from medsweep.loadgen.mock.answer import PROMPT_TOKENS, MockTiming
+from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.spec import LoadJob
 from medsweep.loadgen.stream import Stream
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 Answering = Callable[[bytes], bytes]
 

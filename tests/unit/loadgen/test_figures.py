@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from medsweep.loadgen import sample
+from medsweep.loadgen import reservoir as sample
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.objective import Objective
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 ONE = RequestRecord(
     index=0,

@@ -12,10 +12,10 @@ from medsweep.errors import StageError
 from medsweep.loadgen import fleet as module
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.fleet import Fleet, Progress, processes_for
-from medsweep.loadgen.mock_answer import MockTiming
-from medsweep.loadgen.mock_server import running_mock
+from medsweep.loadgen.mock.answer import MockTiming
+from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 
 def run(fleet: Fleet, job: LoadJob, look=lambda _: True) -> tuple[bool, list[RequestRecord]]:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from medsweep.loadgen.line_writer import LineWriter
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 RECORD = RequestRecord(
     index=3,

@@ -8,12 +8,12 @@ import pytest
 from medsweep.clock import Clock
 from medsweep.loadgen.arrivals import due_times
 from medsweep.loadgen.figures import Figures, figures_of
-from medsweep.loadgen.mock_answer import MockTiming
-from medsweep.loadgen.mock_script import script_of
-from medsweep.loadgen.mock_server import MockServer, running_mock
+from medsweep.loadgen.mock.answer import MockTiming
+from medsweep.loadgen.mock.server import MockServer, running_mock
+from medsweep.loadgen.mock.timing import script_of
 from medsweep.loadgen.runner import run_load
 from medsweep.loadgen.spec import LoadPoint
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 TURN_S = 0.002  # what turns of the virtual loop add up to in one request
 

@@ -3,7 +3,7 @@ import pytest
 
 from medsweep.errors import InputError
 from medsweep.loadgen.objective import Objective, parse_objective
-from medsweep.loadgen.sample import Sample
+from medsweep.loadgen.reservoir import Sample
 from medsweep.loadgen.spec import Limit
 
 

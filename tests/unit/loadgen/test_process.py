@@ -9,11 +9,11 @@ import pytest
 
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
-from medsweep.loadgen.mock_answer import MockTiming
-from medsweep.loadgen.mock_server import running_mock
+from medsweep.loadgen.mock.answer import MockTiming
+from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 
 async def in_thread(function, *arguments):
@@ -142,7 +142,7 @@ def test_load_generator_starts_light() -> None:
 
 def test_mock_server_ends_with_its_parent() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "medsweep.loadgen.mock_server", "--die-with-stdin", "--no-usage"],
+        [sys.executable, "-m", "medsweep.loadgen.mock.server", "--die-with-stdin", "--no-usage"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as server:

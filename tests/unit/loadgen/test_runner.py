@@ -8,11 +8,11 @@ import pytest
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.loadgen.failures import LoadAborted
-from medsweep.loadgen.mock_answer import MockTiming
-from medsweep.loadgen.mock_server import running_mock
+from medsweep.loadgen.mock.answer import MockTiming
+from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.runner import Load, run_load
 from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 
 
 async def load(job: LoadJob) -> list[RequestRecord]:

@@ -3,7 +3,6 @@ from typing import Literal
 
 import pytest
 
-from medsweep.metrics.definitions import RequestRecord
 from medsweep.metrics.latency import (
     Summary,
     count_by_kind,
@@ -13,6 +12,7 @@ from medsweep.metrics.latency import (
     summarise,
     window_s,
 )
+from medsweep.metrics.request_record import RequestRecord
 
 
 def record(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from medsweep.errors import EnvironmentFault
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.monitoring.prometheus import LABELS, LiveMetrics, textfile
 
 VALUES = {

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 
 from medsweep.clock import MonotonicClock
 from medsweep.errors import InputError, UnknownName
-from medsweep.serving.answer import Answering
+from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
-from medsweep.serving.limits import Limits
-from medsweep.serving.metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.protocol import Delta, Generation, Start
+from medsweep.serving.request import Answering
+from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
 SECRET = "patient-7731-has-gout"

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from medsweep.clock import MonotonicClock
 from medsweep.errors import InputError
 from medsweep.serving.config import ServeConfig
-from medsweep.serving.metrics import ServerMetrics
+from medsweep.serving.server_metrics import ServerMetrics
 from medsweep.serving.service import open_service
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.cluster.kubernetes.inside import JoinedCluster
+from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
 from medsweep.hardware.observe import ObservedHardware, host_profile
 from medsweep.sweep import measure
@@ -43,8 +43,7 @@ class Nowhere:
     def __init__(self, emulates: bool) -> None:
         self.emulates = emulates
 
-    def serve(self) -> str:
-        return "http://127.0.0.1:9"
+    port = 9
 
     def bring_nodes(self, profiles: object) -> None:
         pass
@@ -57,6 +56,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **
     (cell,) = plan.runnable
     went_on: list[object] = []
     monkeypatch.setattr(measure, "deploy", lambda _: {cell.key: {**REPLICA, **found}})
+    monkeypatch.setattr(measure, "start_ingress", lambda port: f"http://127.0.0.1:{port}")
     monkeypatch.setattr(measure, "undeploy", lambda _: None)
     monkeypatch.setattr(measure, "_visit_all", lambda _, running, __: went_on.extend(running))
     progress, none = Progress(), SimpleNamespace()

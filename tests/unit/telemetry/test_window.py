@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.metrics.definitions import RequestRecord
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import TELEMETRY
 from medsweep.telemetry.sample import Sample
 from medsweep.telemetry.sampler import Recording

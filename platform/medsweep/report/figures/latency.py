@@ -20,8 +20,8 @@ from medsweep.report.figures.style import (
     with_basis,
 )
 from medsweep.report.numbers import MISSING, bounds, seconds, significant
+from medsweep.report.tables.grouping import Row, headline_rows, load_points
 from medsweep.report.tables.latency import LatencyRow, latency_table
-from medsweep.report.tables.rows import Row, headline_rows, load_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

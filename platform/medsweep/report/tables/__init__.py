@@ -7,7 +7,7 @@ from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.grid import Matrix, MatrixCell, matrix
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.models import model_against_model
-from medsweep.report.tables.outcome import Failure, failures
+from medsweep.report.tables.not_run import Failure, failures
 from medsweep.report.tables.paper_cells import PaperCell, paper_cells
 from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
 from medsweep.report.tables.paper_table import PaperComparison, PaperRow, paper_table_4

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     Row,
     basis_order,
     first,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from medsweep.metrics.significance import ALPHA, holm
 from medsweep.metrics.statistics import PairedDifference, paired_bootstrap
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     Row,
     basis_order,
     distinct,

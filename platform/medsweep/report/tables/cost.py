@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     Row,
     basis_order,
     busiest_point,

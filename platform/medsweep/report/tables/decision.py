@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from medsweep.decide.candidates import Candidate, best_trade_offs, candidates
 from medsweep.metrics.statistics import Interval
-from medsweep.report.tables.quality import QualityFigure
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     Row,
     basis_order,
     busiest_point,
@@ -20,6 +19,7 @@ from medsweep.report.tables.rows import (
     mean_interval,
     most_asked,
 )
+from medsweep.report.tables.quality import QualityFigure
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.metrics.statistics import Interval
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     VARIANTS,
     Row,
     first,

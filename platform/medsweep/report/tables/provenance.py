@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     Row,
     distinct,
     first,

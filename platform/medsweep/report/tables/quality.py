@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.rows import (
+from medsweep.report.tables.grouping import (
     VARIANTS,
     Row,
     basis_order,

@@ -12,11 +12,11 @@ from typing import Any
 
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
+from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import Pair, read_pairs
-from medsweep.serving.engines.row import Row
+from medsweep.serving.engines.request_state import Row
 from medsweep.serving.engines.sampling import next_tokens
-from medsweep.serving.engines.threaded import ThreadedEngine
 
 PREFILL_TOKENS = 512
 """Prompt tokens of one prefill, which every other row waits for; a longer prompt goes alone."""

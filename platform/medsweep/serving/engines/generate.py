@@ -9,10 +9,10 @@ from typing import Any
 
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
+from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import Pair, read_pairs
-from medsweep.serving.engines.row import Row
-from medsweep.serving.engines.threaded import ThreadedEngine
+from medsweep.serving.engines.request_state import Row
 
 GATHER_S = 0.003
 """How long the first request of a batch waits for others that are on their way."""

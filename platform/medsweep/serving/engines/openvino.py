@@ -19,10 +19,10 @@ from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import GGUF_WHEELS
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
+from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.low_rank import read_scale
 from medsweep.serving.engines.openvino_process import OpenvinoProcess, cores_here
-from medsweep.serving.engines.row import Row
-from medsweep.serving.engines.threaded import ThreadedEngine
+from medsweep.serving.engines.request_state import Row
 
 
 class OpenvinoEngine(ThreadedEngine):

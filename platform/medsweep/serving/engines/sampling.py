@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from medsweep.serving.engines.row import Row
+from medsweep.serving.engines.request_state import Row
 
 
 def next_tokens(logits: Any, rows: Sequence[Row], generators: dict[Row, Any]) -> list[int]:

@@ -16,8 +16,8 @@ from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.compatibility import wrong_quantization
-from medsweep.serving.engines.served import ServedNames, base_folder
-from medsweep.serving.engines.threaded import CHECK_PROMPT
+from medsweep.serving.engines.engine_thread import CHECK_PROMPT
+from medsweep.serving.engines.model_names import ServedNames, base_folder
 from medsweep.serving.protocol import Delta, Generation
 
 MAX_LORA_RANK = 64

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from asking import Asker, batch_sizes, text
-from medsweep.cluster.cpus import take_cpus
+from medsweep.cluster.cpu_pinning import take_cpus
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter, save_adapter
 from medsweep.finetune.lora import add_lora

@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from medsweep.serving.engines.row import Row  # noqa: E402
+from medsweep.serving.engines.detokenize import TextStream  # noqa: E402
+from medsweep.serving.engines.request_state import Row  # noqa: E402
 from medsweep.serving.engines.sampling import next_tokens  # noqa: E402
-from medsweep.serving.engines.text import TextStream  # noqa: E402
 from medsweep.serving.protocol import Generation  # noqa: E402
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()

@@ -1,0 +1,284 @@
+"""Whether a cluster can run sweeps: each thing that is needed, and what to do where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from medsweep.errors import EnvironmentFault
+from medsweep.hardware.catalog import PROFILES
+from medsweep.k8s.capacity import is_open, pool_gpus, pool_of
+from medsweep.k8s.client import Api, Object
+from medsweep.k8s.conventions import GPU, NO_GPU
+from medsweep.k8s.resources import (
+    ACCESS_REVIEWS,
+    CLAIMS,
+    CRDS,
+    LOCAL_QUEUES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    RAY_CLUSTERS,
+    RAY_JOBS,
+    RAY_SERVICES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    STORAGE_CLASSES,
+    WORKLOADS,
+    Resource,
+)
+from medsweep.k8s.settings import ClusterSettings
+
+KUBERAY = "1.7"
+_RBAC = "ask for the role medsweep-controller (kubectl apply -k k8s/base)"
+_FETCH = "bind the role medsweep-fetch of k8s/base, or keep results in an object store"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        what: it was about.
+        state: ok; failed; or unknown, where looking is not allowed.
+        found: what there is.
+        advice: what to do; empty where it is ok.
+    """
+
+    what: str
+    state: str
+    found: str
+    advice: str = ""
+
+
+def examine(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    """Look at everything that a sweep needs of a cluster.
+
+    Args:
+        api: the API server.
+        settings: how the cluster is used.
+
+    Raises:
+        EnvironmentFault: the cluster does not answer.
+    """
+    yield Check("API server", "ok", f"{api.server}, {api.version()}")
+    yield from _namespace(api, settings)
+    yield from _permissions(api, settings)
+    yield from _definitions(api, settings)
+    yield from _pools(api)
+    yield from _storage(api, settings)
+    yield from _secrets(api, settings)
+    yield from _images(api, settings)
+
+
+def _namespace(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    name, advice = settings.namespace, "kubectl apply -k k8s/base, or another --namespace"
+    found = _look(api, NAMESPACES, "", name)
+    if isinstance(found, Check):
+        yield found
+    elif found is None:
+        yield Check("namespace", "failed", f"{name} is not there", advice)
+    elif found["metadata"].get("deletionTimestamp"):
+        yield Check("namespace", "failed", f"{name} is being deleted", f"wait, then {advice}")
+    else:
+        yield Check("namespace", "ok", name)
+    account = _look(api, SERVICE_ACCOUNTS, settings.namespace, settings.service_account)
+    if account is None:
+        found_ = f"{settings.service_account} is not there"
+        yield Check("service account", "failed", found_, "kubectl apply -k k8s/base")
+    elif isinstance(account, Check):
+        yield account
+    else:
+        yield Check("service account", "ok", settings.service_account)
+
+
+def _permissions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    needed: list[tuple[Resource, str, tuple[str, ...], str]] = [
+        (RAY_JOBS, "", ("get", "list", "watch", "create", "patch", "delete"), _RBAC),
+        (RAY_SERVICES, "", ("list", "delete"), _RBAC),
+        (RAY_CLUSTERS, "", ("list", "watch"), _RBAC),
+        (PODS, "", ("list", "watch"), _RBAC),
+        (PODS, "log", ("get",), _RBAC),
+    ]
+    if settings.queue is not None:
+        needed.append((WORKLOADS, "", ("list", "watch"), _RBAC))
+    if settings.results_claim is not None:
+        needed.append((PODS, "", ("create", "delete"), _FETCH))
+        needed.append((PODS, "exec", ("get", "create"), _FETCH))
+    for resource, part, verbs, advice in needed:
+        denied = [verb for verb in verbs if not _may(api, settings, resource, part, verb)]
+        what = f"{', '.join(verbs)} {resource.title}" + (f"/{part}" if part else "")
+        if denied:
+            yield Check(what, "failed", f"not allowed: {', '.join(denied)}", advice)
+        else:
+            yield Check(what, "ok", "allowed")
+
+
+def _may(api: Api, settings: ClusterSettings, resource: Resource, part: str, verb: str) -> bool:
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {
+            "resourceAttributes": {
+                "namespace": settings.namespace,
+                "group": resource.group,
+                "resource": resource.plural,
+                "subresource": part,
+                "verb": verb,
+            }
+        },
+    }
+    answer = api.create(ACCESS_REVIEWS, "", review)
+    return bool(answer["status"]["allowed"])
+
+
+def _definitions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    """Look whether the kinds are served; where CRDs may be read, in which versions."""
+    kuberay = f"install KubeRay's operator {KUBERAY} with its CRDs"
+    wanted = [(resource, kuberay) for resource in (RAY_JOBS, RAY_CLUSTERS, RAY_SERVICES)]
+    if settings.queue is not None:
+        kueue = "install Kueue, or leave `queue` out of the cluster settings"
+        wanted.append((LOCAL_QUEUES, kueue))
+    for resource, advice in wanted:
+        name = f"{resource.plural}.{resource.group}"
+        found = _look(api, CRDS, "", name)
+        if isinstance(found, Check):
+            yield found
+        elif found is None:
+            yield Check(f"CRD {name}", "failed", "not installed", advice)
+        else:
+            served = [each["name"] for each in found["spec"]["versions"] if each["served"]]
+            good = resource.version in served
+            yield Check(
+                f"CRD {name}",
+                "ok" if good else "failed",
+                f"serves {', '.join(served)}",
+                "" if good else f"{resource.version} is needed: {advice}",
+            )
+    if settings.queue is not None:
+        try:
+            queue = api.get(LOCAL_QUEUES, settings.namespace, settings.queue)
+        except EnvironmentFault as error:
+            yield Check("queue", "unknown", str(error))
+            return
+        if queue is None:
+            found_ = f"no LocalQueue {settings.queue} in {settings.namespace}"
+            yield Check("queue", "failed", found_, "kubectl apply -k k8s/overlays/kueue")
+        else:
+            yield Check("queue", "ok", settings.queue)
+
+
+def _pools(api: Api) -> Iterator[Check]:
+    try:
+        nodes = api.objects(NODES, "")
+    except EnvironmentFault:
+        yield Check(
+            "node pools",
+            "unknown",
+            "nodes may not be listed",
+            "say with --max-at-once how many jobs the pools hold, or use a queue",
+        )
+        return
+    gpus = pool_gpus(nodes)
+    heads = sum(is_open(node) and pool_of(node) == NO_GPU for node in nodes)
+    if heads:
+        yield Check("CPU pool", "ok", f"{heads} nodes")
+    else:
+        yield Check(
+            "CPU pool",
+            "failed",
+            f"no node has {GPU}={NO_GPU}",
+            f"the load generator runs there: kubectl label node NODE {GPU}={NO_GPU}",
+        )
+    needed: dict[str, int] = {}
+    for profile in PROFILES.values():
+        pool = profile.labels[GPU]
+        needed[pool] = max(needed.get(pool, 0), profile.gpus)
+    for pool, most in needed.items():
+        if pool not in gpus:
+            advice = f"its profiles cannot run; kubectl label node NODE {GPU}={pool}"
+            yield Check(f"pool {pool}", "failed", f"no node has {GPU}={pool}", advice)
+        elif gpus[pool] < most:
+            advice = "see that the GPU operator or device plugin runs on its nodes"
+            yield Check(f"pool {pool}", "failed", f"{gpus[pool]} allocatable GPUs", advice)
+        else:
+            yield Check(f"pool {pool}", "ok", f"{gpus[pool]} allocatable GPUs")
+
+
+def _storage(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    for claim in (settings.results_claim, settings.model_cache_claim):
+        if claim is None:
+            continue
+        found = _look(api, CLAIMS, settings.namespace, claim)
+        if isinstance(found, Check):
+            yield found
+        elif found is None:
+            yield Check(f"claim {claim}", "failed", "not there", "kubectl apply -k k8s/base")
+        else:
+            yield _claim(api, settings.namespace, claim, found)
+
+
+def _claim(api: Api, namespace: str, claim: str, found: Object) -> Check:
+    modes = found["spec"].get("accessModes", [])
+    phase = found.get("status", {}).get("phase", "Pending")
+    class_ = found["spec"].get("storageClassName")
+    what = f"claim {claim}"
+    if "ReadWriteMany" not in modes:
+        advice = "head and worker are on two nodes: make it ReadWriteMany"
+        return Check(what, "failed", f"access modes: {', '.join(modes)}", advice)
+    if phase == "Bound":
+        return Check(what, "ok", f"bound, storage class {class_ or 'of the cluster'}")
+    if class_:
+        known = _look(api, STORAGE_CLASSES, "", class_)
+        if known is None:
+            advice = "name one that is there (kubectl get storageclass) and offers ReadWriteMany"
+            return Check(what, "failed", f"no storage class {class_}", advice)
+    advice = f"kubectl -n {namespace} describe pvc {claim}; some classes bind with the first job"
+    return Check(what, "unknown", f"not bound yet ({phase})", advice)
+
+
+def _secrets(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    make = f"kubectl -n {settings.namespace} create secret generic {settings.hf_secret}"
+    wanted = {settings.hf_secret: f"gated models need it: {make} --from-file=token=FILE"}
+    if settings.results_secret:
+        wanted[settings.results_secret] = "jobs cannot reach the object store without it"
+    for name, advice in wanted.items():
+        found = _look(api, SECRETS, settings.namespace, name)
+        if isinstance(found, Check):
+            yield found
+        elif found is None:
+            yield Check(f"secret {name}", "failed", "not there", advice)
+        else:
+            yield Check(f"secret {name}", "ok", "there")
+
+
+def _images(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    what, tag = "images", f"{settings.image}:{settings.image_tag}-..."
+    if "/" not in settings.image:
+        advice = "give `image` with its registry in the cluster settings (--cluster FILE)"
+        yield Check(what, "failed", f"{tag} names no registry", advice)
+        return
+    secret = settings.image_pull_secret
+    if secret is None:
+        advice = "if the registry asks for a login, give `image_pull_secret`"
+        yield Check(what, "unknown", f"{tag}: only a node can tell whether it is pulled", advice)
+        return
+    found = _look(api, SECRETS, settings.namespace, secret)
+    if isinstance(found, Check):
+        yield found
+    elif found is None or found.get("type") != "kubernetes.io/dockerconfigjson":
+        advice = f"kubectl -n {settings.namespace} create secret docker-registry {secret} ..."
+        yield Check(what, "failed", f"no pull secret {secret} of type dockerconfigjson", advice)
+    else:
+        yield Check(what, "ok", f"{tag} with pull secret {secret}")
+
+
+def _look(api: Api, resource: Resource, namespace: str, name: str) -> Object | Check | None:
+    """Return an object, None where it is not there, or a check that says why it cannot be seen."""
+    try:
+        return api.get(resource, namespace, name)
+    except EnvironmentFault:
+        what = f"{resource.kind} {name}"
+        of = f"-n {namespace} " if resource.namespaced else ""
+        advice = f"whoever may can look: kubectl {of}get {resource.plural} {name}"
+        return Check(what, "unknown", "may not be read", advice)

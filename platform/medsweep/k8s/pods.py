@@ -1,0 +1,189 @@
+"""Pod templates: head, worker and submitter."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medsweep.cluster.local import ENVIRONMENT
+from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.k8s.conventions import GPU, NO_GPU, ROLE
+from medsweep.k8s.images import image_reference
+from medsweep.k8s.security import CONTAINER_SECURITY, POD_SECURITY
+from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings, ImageFamily
+
+HOME = "/opt/medsweep"
+"""Where the images hold `jobs/`."""
+
+METRICS_PORT = 9464
+SERVE_PORT = 8000
+_CACHE_MOUNT = "/cache"
+
+Manifest = dict[str, Any]
+
+
+def head_template(
+    settings: ClusterSettings,
+    labels: Mapping[str, str],
+    environment: Sequence[Manifest],
+    *,
+    serves: bool = False,
+) -> Manifest:
+    """Return the pod of driver and load generator, on a node of the CPU pool.
+
+    Args:
+        settings: of the cluster.
+        labels: of the pod.
+        environment: variables that the driver needs.
+        serves: whether clients reach a model through it.
+    """
+    ports = {"gcs-server": 6379, "client": 10001, "dashboard": 8265}
+    ports |= {"as-metrics": 44217, "dash-metrics": 44227}
+    ports |= {"serve": SERVE_PORT} if serves else {"medsweep": METRICS_PORT}
+    resources = {"cpu": str(settings.head_cpus), "memory": f"{settings.head_memory_gib}Gi"}
+    container = _container(settings, "ray-head", "cpu", resources, environment)
+    container["ports"] = [{"name": name, "containerPort": ports[name]} for name in ports]
+    return _template(settings, {**labels, ROLE: "head"}, container, NO_GPU)
+
+
+def worker_template(
+    settings: ClusterSettings,
+    labels: Mapping[str, str],
+    profile: HardwareProfile,
+    family: ImageFamily,
+    environment: Sequence[Manifest],
+) -> Manifest:
+    """Return the pod that is the machine of a hardware profile: its CPUs, its memory, its GPUs.
+
+    Args:
+        settings: of the cluster.
+        labels: of the pod.
+        profile: what the pod shall be.
+        family: of the image.
+        environment: variables that the model needs.
+    """
+    resources = {"cpu": str(profile.cpus), "memory": f"{profile.host_memory_bytes // GIB}Gi"}
+    if profile.gpus:
+        resources["nvidia.com/gpu"] = str(profile.gpus)
+    container = _container(settings, "ray-worker", family, resources, environment)
+    template = _template(settings, {**labels, ROLE: "worker"}, container, profile.labels[GPU])
+    if not profile.gpus:
+        # It shares the CPU pool with the load generators: not their nodes, which works both ways.
+        template["spec"]["affinity"] = {
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "labelSelector": {"matchLabels": {ROLE: "head"}},
+                        "topologyKey": "kubernetes.io/hostname",
+                    }
+                ]
+            }
+        }
+    return template
+
+
+def submitter_template(settings: ClusterSettings, labels: Mapping[str, str]) -> Manifest:
+    """Return the pod that hands the entrypoint to Ray; KubeRay's own would run as root."""
+    container = {
+        "name": "ray-job-submitter",
+        "image": image_reference(settings, "cpu"),
+        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 the pod's own
+        "resources": _exactly({"cpu": "500m", "memory": "512Mi"}),
+        "securityContext": copy.deepcopy(CONTAINER_SECURITY),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+    spec = _spec(settings, container, NO_GPU)
+    spec["restartPolicy"] = "Never"
+    spec["volumes"] = [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]
+    return {"metadata": {"labels": {**labels, ROLE: "submitter"}}, "spec": spec}
+
+
+def _template(
+    settings: ClusterSettings, labels: Mapping[str, str], container: Manifest, gpu: str
+) -> Manifest:
+    spec = _spec(settings, container, gpu)
+    spec["volumes"] = _volumes(settings)
+    return {
+        "metadata": {
+            "labels": dict(labels),
+            # A measurement that is moved in the middle is lost.
+            "annotations": {
+                "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                "karpenter.sh/do-not-disrupt": "true",
+            },
+        },
+        "spec": spec,
+    }
+
+
+def _spec(settings: ClusterSettings, container: Manifest, gpu: str) -> Manifest:
+    spec: Manifest = {
+        "serviceAccountName": settings.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": copy.deepcopy(POD_SECURITY),
+        "nodeSelector": {GPU: gpu},
+        "containers": [container],
+    }
+    if settings.image_pull_secret is not None:
+        spec["imagePullSecrets"] = [{"name": settings.image_pull_secret}]
+    if gpu != NO_GPU:
+        spec["tolerations"] = [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+            {"key": GPU, "operator": "Equal", "value": gpu, "effect": "NoSchedule"},
+        ]
+    return spec
+
+
+def _container(
+    settings: ClusterSettings,
+    name: str,
+    family: ImageFamily,
+    resources: Mapping[str, str],
+    environment: Sequence[Manifest],
+) -> Manifest:
+    variables = {
+        **ENVIRONMENT,
+        "HOME": "/tmp",  # noqa: S108 the pod's own
+        "HF_HOME": f"{_CACHE_MOUNT}/huggingface",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MEDSWEEP_CACHE": f"{_CACHE_MOUNT}/medsweep",
+    }
+    if settings.results_claim is None:
+        # Where a job keeps its copy of the store's folders: all of its pods see it.
+        variables["TMPDIR"] = _CACHE_MOUNT
+    container: Manifest = {
+        "name": name,
+        "image": image_reference(settings, family),
+        "imagePullPolicy": "IfNotPresent",
+        "env": [*({"name": key, "value": value} for key, value in variables.items()), *environment],
+        "resources": _exactly(resources),
+        "securityContext": copy.deepcopy(CONTAINER_SECURITY),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "cache", "mountPath": _CACHE_MOUNT},
+        ],
+    }
+    if settings.results_claim is not None:
+        container["volumeMounts"].append({"name": "results", "mountPath": RESULTS_MOUNT})
+    if settings.results_secret is not None:
+        container["envFrom"] = [{"secretRef": {"name": settings.results_secret}}]
+    return container
+
+
+def _volumes(settings: ClusterSettings) -> list[Manifest]:
+    scratch = {"emptyDir": {"sizeLimit": f"{settings.scratch_gib}Gi"}}
+    cache = scratch
+    if settings.model_cache_claim is not None:
+        cache = {"persistentVolumeClaim": {"claimName": settings.model_cache_claim}}
+    volumes = [{"name": "tmp", **copy.deepcopy(scratch)}, {"name": "cache", **copy.deepcopy(cache)}]
+    if settings.results_claim is not None:
+        claim = {"claimName": settings.results_claim}
+        volumes.append({"name": "results", "persistentVolumeClaim": claim})
+    return volumes
+
+
+def _exactly(amounts: Mapping[str, str]) -> Manifest:
+    """Return requests equal to limits: neither more nor less than was asked for."""
+    return {"requests": dict(amounts), "limits": dict(amounts)}

@@ -1,0 +1,244 @@
+"""The one source of every RayJob and RayService: from a plan's stage to its manifest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from medsweep.errors import InputError
+from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.observe import HOST
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.k8s.conventions import (
+    QUEUE,
+    ROLE,
+    Stage,
+    labels,
+    object_name,
+    pod_labels,
+)
+from medsweep.k8s.images import image_family, image_reference
+from medsweep.k8s.pods import (
+    HOME,
+    METRICS_PORT,
+    SERVE_PORT,
+    Manifest,
+    head_template,
+    submitter_template,
+    worker_template,
+)
+from medsweep.k8s.settings import ClusterSettings
+from medsweep.models.spec import ModelSpec
+from medsweep.sweep.plan import AdapterPlan, Cell
+from medsweep.sweep.spec import SweepSpec
+
+RAY_VERSION = "2.60.0"
+"""Of the images; a test holds it to the package's own dependency."""
+
+# There has to be something: KubeRay writes resources and labels into this map, and a webhook that
+# reads and writes the whole object (Kueue's) makes a missing one null, which the CRD refuses.
+_START = {"disable-usage-stats": "true"}
+
+SWEEP_VARIABLE = "MEDSWEEP_SWEEP"
+"""Environment variable with the sweep, as JSON, cut down to what the job does."""
+
+
+def finetune_job(sweep: SweepSpec, adapter: AdapterPlan, settings: ClusterSettings) -> Manifest:
+    """Return the RayJob that makes one adapter.
+
+    Args:
+        sweep: the sweep.
+        adapter: what to make, and on which profile.
+        settings: of the cluster.
+
+    Raises:
+        InputError: the profile is this machine, or the settings lack a claim.
+    """
+    # Any of the model's cells that can run leads to the adapter: its key holds no profile.
+    cells = [f"{adapter.model.name}@{profile}" for profile in PROFILES]
+    return _job(
+        _Stage("finetune", sweep, adapter.model, adapter.profile, adapter.key, settings),
+        cells=cells,
+        command=f"python {HOME}/jobs/finetune.py --adapter {adapter.key} --out {settings.out}",
+        deadline_s=settings.finetune_deadline_s,
+    )
+
+
+def benchmark_job(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Manifest:
+    """Return the RayJob that measures one cell.
+
+    Args:
+        sweep: the sweep.
+        cell: what to measure; its adapter is there when the job starts.
+        settings: of the cluster.
+
+    Raises:
+        InputError: the cell cannot run, its profile is this machine, or the settings lack a claim.
+    """
+    _check_runs(cell)
+    return _job(
+        _Stage("benchmark", sweep, cell.model, cell.profile, cell.key, settings),
+        cells=[cell.name],
+        command=f"python {HOME}/jobs/benchmark.py --cell {cell.key} --out {settings.out} "
+        f"--metrics-port {METRICS_PORT}",
+        deadline_s=settings.benchmark_deadline_s,
+    )
+
+
+def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Manifest:
+    """Return the RayService that serves a cell's adapter to clients of the cluster.
+
+    Args:
+        sweep: the sweep.
+        cell: what to serve; its adapter is there when the service starts.
+        settings: of the cluster.
+
+    Raises:
+        InputError: the cell cannot run, its profile is this machine, or the settings lack a claim.
+    """
+    _check_runs(cell)
+    stage = _Stage("serve", sweep, cell.model, cell.profile, cell.key, settings)
+    key = {"name": settings.api_key_secret, "key": "api-key"}
+    environment = [
+        *stage.sweep_variable([cell.name]),
+        {"name": "MEDSWEEP_API_KEY", "valueFrom": {"secretKeyRef": key}},
+    ]
+    application = {
+        "name": "medsweep",
+        "route_prefix": "/",
+        "import_path": "jobs.serve:application",
+        "args": {"cell": cell.key, "out": settings.out},
+    }
+    served = {
+        # KubeRay's probe of a worker asks the worker's own proxy (kuberay#4994).
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},  # noqa: S104 the pod's own network
+        "applications": [application],
+    }
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": stage.metadata(),
+        "spec": {
+            # A pool has no second set of GPUs to upgrade on.
+            "upgradeStrategy": {"type": "None"},
+            "serveConfigV2": json.dumps(served, indent=2, sort_keys=True),
+            "rayClusterConfig": stage.cluster(environment, serves=True),
+        },
+    }
+
+
+class _Stage:
+    """One stage of a sweep on one hardware profile."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        sweep: SweepSpec,
+        model: ModelSpec,
+        profile: HardwareProfile,
+        key: str,
+        settings: ClusterSettings,
+    ) -> None:
+        if profile.name == HOST:
+            raise InputError(
+                f"{model.name}@{HOST}: `{HOST}` is the machine that MedSweep runs on, not a pool "
+                f"of a cluster; give one of {', '.join(PROFILES)}"
+            )
+        if settings.results_claim is None and settings.model_cache_claim is None:
+            raise InputError(
+                f"cluster settings: results ({settings.results}): an object store needs a "
+                "model_cache_claim too, through which head and worker share what they work on"
+            )
+        self.sweep, self.model, self.profile, self.settings = sweep, model, profile, settings
+        self.name = object_name(stage, sweep.name, model.name, profile.name, key)
+        self.labels = labels(stage, sweep.name, key, profile.name)
+        self.pod_labels = pod_labels(stage, sweep.name, key, profile.name)
+
+    def metadata(self) -> Manifest:
+        """Return name, namespace and labels of the object."""
+        queue = {QUEUE: self.settings.queue} if self.settings.queue else {}
+        return {
+            "name": self.name,
+            "namespace": self.settings.namespace,
+            "labels": {**self.labels, **queue},
+        }
+
+    def sweep_variable(self, cells: list[str]) -> list[Manifest]:
+        """Return the variable that holds the sweep, cut down to some of its cells."""
+        finetune = self.sweep.finetune.model_copy(update={"profile": self.profile.name})
+        cut = self.sweep.model_copy(update={"cells": cells, "models": None, "finetune": finetune})
+        return [{"name": SWEEP_VARIABLE, "value": cut.model_dump_json(exclude_defaults=True)}]
+
+    def cluster(self, environment: list[Manifest], *, serves: bool = False) -> Manifest:
+        """Return the Ray cluster: a head without CPUs, and one worker that is the profile."""
+        settings, profile = self.settings, self.profile
+        resources = {"CPU": str(profile.cpus)}
+        if profile.gpus:
+            resources["GPU"] = str(profile.gpus)
+        family = image_family(profile)
+        # The head writes the rows, and they name the image that measured: the worker's.
+        image = {"name": "MEDSWEEP_IMAGE_DIGEST", "value": image_reference(settings, family)}
+        worker = worker_template(
+            settings, self.pod_labels, profile, family, [image, *self._token()]
+        )
+        return {
+            "rayVersion": RAY_VERSION,
+            "headGroupSpec": {
+                "serviceType": "ClusterIP",
+                "rayStartParams": dict(_START),
+                # Nothing that is measured may land on the head.
+                "resources": {"CPU": "0"},
+                "labels": {ROLE: "head"},
+                "template": head_template(
+                    settings, self.pod_labels, [image, *environment], serves=serves
+                ),
+            },
+            "workerGroupSpecs": [
+                {
+                    "groupName": "gpu" if profile.gpus else "cpu",
+                    "replicas": 1,
+                    "minReplicas": 1,
+                    "maxReplicas": 1,
+                    "rayStartParams": dict(_START),
+                    "resources": resources,
+                    "labels": {**profile.labels, ROLE: "worker"},
+                    "template": worker,
+                }
+            ],
+        }
+
+    def _token(self) -> list[Manifest]:
+        """Return the hub's token, by reference, where the model asks for one."""
+        if not self.model.gated:
+            return []
+        key = {"name": self.settings.hf_secret, "key": "token"}
+        return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": key}}]
+
+
+def _job(stage: _Stage, *, cells: list[str], command: str, deadline_s: int) -> Manifest:
+    settings = stage.settings
+    spec: dict[str, Any] = {
+        "entrypoint": command,
+        "submissionMode": "K8sJobMode",
+        "backoffLimit": settings.backoff_limit,
+        "preRunningDeadlineSeconds": settings.start_deadline_s,
+        "activeDeadlineSeconds": deadline_s,
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": settings.ttl_s,
+        # A submitter that is started again asks first whether its job is there.
+        "submitterConfig": {"backoffLimit": 2},
+        "submitterPodTemplate": submitter_template(settings, stage.pod_labels),
+        "rayClusterSpec": stage.cluster(stage.sweep_variable(cells)),
+    }
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": stage.metadata(),
+        "spec": spec,
+    }
+
+
+def _check_runs(cell: Cell) -> None:
+    if cell.refused is not None:
+        raise InputError(f"{cell.name} cannot run: {cell.refused}")

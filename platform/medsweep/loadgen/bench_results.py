@@ -1,0 +1,238 @@
+"""What a load test writes: JSON, and Parquet with the columns of a sweep's results."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsweep.errors import EnvironmentFault
+from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.spec import LoadJob, LoadPoint
+from medsweep.metrics.request_record import RequestRecord
+from medsweep.metrics.significance import coefficient_of_variation
+from medsweep.metrics.statistics import repeat_interval
+from medsweep.results.provenance import provenance
+from medsweep.results.schema import BENCHMARK, REQUESTS, STATISTICS, arrow_schema
+from medsweep.results.store import write_rows
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+_ROWS_AT_ONCE = 10_000
+# What stands for the hardware profile and the adapter, which a load test does not know.
+PROFILE, VARIANT = "server", "served"
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder and see that files can be written to it, before hours of load go there.
+
+    Raises:
+        EnvironmentFault: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise EnvironmentFault(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def point_json(measured: Measured) -> dict[str, Any]:
+    """Return one entry of `points`."""
+    point, found = measured.point, measured.figures
+    failed = dict(found.failed_by_kind)
+    sent = found.sent
+    if not sent:
+        # Nothing got as far as being measured; what failed before must not go unseen.
+        failed = dict(found.unmeasured_failed_by_kind)
+        sent = sum(failed.values())
+    return {
+        "load": {
+            "name": point.name,
+            "concurrency": point.concurrency,
+            "rate_rps": point.rate,
+            "arrivals": point.arrivals if point.rate is not None else None,
+            "shape": point.shape,
+            "warmup": point.warmup_requests,
+            "duration_s": point.duration_s,
+        },
+        "repeat": measured.repeat,
+        "status": "failed" if measured.gave_up else "ok",
+        "ended_early": measured.ended_early,
+        "requests": {
+            "sent": sent,
+            "ok": found.ok,
+            "failed": sum(failed.values()),
+            "failed_by_kind": failed,
+            "empty": found.empty,
+        },
+        **{f"{name}_s": asdict(summary) for name, summary in found.latencies.items()},
+        "window_s": found.window_s,
+        "requests_per_s": found.requests_per_s,
+        "output_tokens_per_s": found.output_tokens_per_s,
+        "goodput_rps": found.goodput_rps,
+        "e2e_growth_s_per_s": found.growth,
+        "met": measured.met,
+        "client_limited": measured.client_limited,
+        "calibration": asdict(measured.calibration) if measured.calibration else None,
+        "ended_at": measured.ended_at,
+        "notes": notes(measured),
+    }
+
+
+def notes(measured: Measured) -> list[str]:
+    """Return what a reader of the figures must know beside them."""
+    found = measured.figures
+    said = [measured.ended_early] if measured.ended_early else []
+    if found.uncounted:
+        said.append(f"the server did not count the tokens of {found.uncounted} answers")
+    if found.empty:
+        said.append(f"{found.empty} answers held no text")
+    if found.unmeasured_failed_by_kind:
+        count = sum(found.unmeasured_failed_by_kind.values())
+        said.append(f"{count} requests of warm-up and cool-down failed")
+    if found.growth is not None:
+        said.append(
+            f"answers took {found.growth:.2g} s longer for each second of load: the server falls "
+            "behind, or was not full yet when measuring began (--warmup, --duration)"
+        )
+    elif (wanted := _longer_warmup(measured)) is not None:
+        said.append(
+            f"measuring began before an answer takes: the server may not have been full yet; "
+            f"--warmup {wanted} waits for that"
+        )
+    if measured.client_limited:
+        said.append("limited by the client, not the server")
+    return said
+
+
+def _longer_warmup(measured: Measured) -> int | None:
+    """Return how many requests of an open loop come before its first answers; None if too few do.
+
+    An open loop is at its level only when as many answers end as requests come, which is not
+    before the first have ended.
+    """
+    rate, answer_s = measured.point.rate, measured.figures.latencies["e2e"].mean
+    if rate is None or answer_s is None:
+        return None
+    wanted = math.ceil(rate * answer_s)
+    return wanted if wanted > measured.point.warmup_requests else None
+
+
+def over_repeats(results: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Return for each load point the means over its repeats, their 95 % t intervals and spread."""
+    groups: dict[str, list[Measured]] = {}
+    for each in results:
+        if not each.gave_up:
+            groups.setdefault(each.point.name, []).append(each)
+    rows = []
+    for name, members in groups.items():
+        row: dict[str, Any] = {"load": name, "repeats": len(members)}
+        values: dict[str, list[float | None]] = {
+            f"{latency}_mean_s": [each.figures.latencies[latency].mean for each in members]
+            for latency in ("ttft", "tpot", "itl", "e2e")
+        }
+        values["requests_per_s"] = [each.figures.requests_per_s for each in members]
+        values["output_tokens_per_s"] = [each.figures.output_tokens_per_s for each in members]
+        for figure, numbers in values.items():
+            known = [number for number in numbers if number is not None]
+            row[figure] = (
+                {**asdict(repeat_interval(known)), "cv": coefficient_of_variation(known)}
+                if known
+                else None
+            )
+        rows.append(row)
+    return rows
+
+
+def write_benchmark(folder: Path, job: LoadJob, results: Sequence[Measured]) -> None:
+    """Write `benchmark.parquet`, one row a load point and repeat.
+
+    Raises:
+        EnvironmentFault: no space, or no permission.
+    """
+    write_rows(folder / "benchmark.parquet", BENCHMARK, [_row(job, each) for each in results])
+
+
+def _row(job: LoadJob, measured: Measured) -> dict[str, Any]:
+    point, found = measured.point, measured.figures
+    row: dict[str, Any] = {
+        **_visit(point, measured.repeat),
+        "sweep": "bench",
+        "cell": f"{job.model}@{PROFILE}",
+        "key": "bench",
+        "model": job.model,
+        "profile": PROFILE,
+        "concurrency": point.concurrency,
+        "rate_rps": point.rate,
+        "max_tokens": job.max_tokens,
+        "basis": "observed",
+        **provenance(),
+        "measured_at": measured.ended_at,
+        "status": "failed" if measured.gave_up else "ok",
+        "reason": measured.ended_early,
+        "sent": found.sent,
+        "ok": found.ok,
+        "failed": found.failed,
+        "failed_by_kind": found.failed_by_kind,
+        "window_s": found.window_s,
+        "requests_per_s": found.requests_per_s,
+        "output_tokens_per_s": found.output_tokens_per_s,
+        "goodput_rps": found.goodput_rps,
+        "prompt_tokens_mean": found.prompt_tokens_mean,
+        "output_tokens_mean": found.output_tokens_mean,
+        "client_limited": measured.client_limited,
+    }
+    for name, summary in found.latencies.items():
+        row |= {f"{name}_{statistic}_s": getattr(summary, statistic) for statistic in STATISTICS}
+    if measured.calibration is not None:
+        row["client_ttft_bias_s"] = measured.calibration.ttft_bias_s
+        row["client_itl_bias_s"] = measured.calibration.itl_bias_s
+    return row
+
+
+def _visit(point: LoadPoint, repeat: int) -> dict[str, Any]:
+    return {"load_point": point.name, "repeat": repeat, "variant": VARIANT}
+
+
+class RequestsFile:
+    """`requests.parquet`, written in groups of rows as load points end, so that none is held whole.
+
+    Args:
+        folder: where it lies; under another name until `close`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "requests.parquet"
+        self._temporary = folder / ".requests.parquet.tmp"
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, point: LoadPoint, repeat: int, records: Iterable[RequestRecord]) -> None:
+        """Write the records of one load point."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = arrow_schema(REQUESTS)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._temporary, schema, compression="zstd")
+        rows = (_request_row(point, repeat, record, schema.names) for record in records)
+        while group := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            self._writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+    def close(self) -> None:
+        """Give the file its name."""
+        if self._writer is not None:
+            self._writer.close()
+            self._temporary.replace(self._path)
+
+
+def _request_row(
+    point: LoadPoint, repeat: int, record: RequestRecord, columns: Iterable[str]
+) -> Mapping[str, Any]:
+    visit = _visit(point, repeat)
+    return {name: visit[name] if name in visit else getattr(record, name) for name in columns}

@@ -1,0 +1,1 @@
+"""A server whose timing is known, to measure the load generator with."""

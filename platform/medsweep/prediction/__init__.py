@@ -1,0 +1,1 @@
+"""Prediction from datasheets: what a model on a machine cannot be faster than."""

@@ -1,0 +1,261 @@
+"""What engines share that compute on a thread of their own: names, prompts, errands, answers."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import InputError, StageError
+from medsweep.finetune.adapter import Adapter
+from medsweep.models.spec import ModelSpec
+from medsweep.serving.engines.compatibility import wrong_quantization
+from medsweep.serving.engines.detokenize import TextStream
+from medsweep.serving.engines.fair_queue import FairQueue
+from medsweep.serving.engines.model_names import Served, ServedNames, base_folder
+from medsweep.serving.engines.request_state import EVENT_S, Row
+from medsweep.serving.protocol import Delta, Generation
+
+CHECK_PROMPT = "Hello"
+CLOSED = "the engine is closed"
+
+
+@dataclass
+class _Errand:
+    """Something that the engine's thread does between two steps."""
+
+    do: Callable[[], None]
+    between_tokens: bool
+    done: Future[None]
+
+
+class ThreadedEngine(ABC):
+    """Rows come in through an inbox; the thread takes them up, and does errands between steps.
+
+    Args:
+        engine: its name.
+        spec: the base model's entry in the catalogue.
+        adapters: adapters by the name that requests use.
+        base: folder of the base model's weights; None takes what the adapters were made on.
+        quantization: of the base's weights.
+        max_batch_size: requests that are answered together.
+        cpus: threads to compute with; None leaves them as they are.
+
+    Raises:
+        InputError: an adapter of another base model, neither a base nor an adapter, or a
+            quantization that the engine does not have.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        spec: ModelSpec,
+        adapters: dict[str, Adapter],
+        *,
+        base: Path | None,
+        quantization: str,
+        max_batch_size: int,
+        cpus: int | None,
+    ) -> None:
+        refused = wrong_quantization(engine, quantization)
+        if refused:
+            raise InputError(refused)
+        self._quantization = quantization
+        self._spec, self._max_batch_size, self._cpus = spec, max_batch_size, cpus
+        self._tokenizer = self._load(base_folder(spec, adapters, base))
+        self._served = ServedNames(spec, self._tokenizer)
+        for name, adapter in adapters.items():
+            inner = self._served.new_inner()
+            self._put_on(inner, self._read(adapter))
+            self._served.put(name, inner, adapter)
+        self._queue: FairQueue[Row] = FairQueue(lambda row: row.adapter)
+        self._inbox: queue.SimpleQueue[Row | _Errand | None] = queue.SimpleQueue()
+        self._errands: list[_Errand] = []
+        self._rows: list[Row] = []  # those that are being answered
+        self._open = True
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @abstractmethod
+    def _load(self, folder: Path) -> Any:
+        """Load the base model and return its tokenizer."""
+
+    @abstractmethod
+    def _read(self, adapter: Adapter) -> Any:
+        """Read an adapter's files; runs beside the thread."""
+
+    @abstractmethod
+    def _put_on(self, inner: str, files: Any) -> None:
+        """Put an adapter on the model."""
+
+    @abstractmethod
+    def _take_off(self, inner: str) -> None:
+        """Take an adapter off the model."""
+
+    @abstractmethod
+    def _step(self) -> None:
+        """Take rows from the queue into `_rows` and bring them forward; drop those done."""
+
+    @abstractmethod
+    def _reset(self) -> None:
+        """Forget what a step that failed has left behind."""
+
+    def models(self) -> list[str]:
+        """Return the base model's name, then the adapters'."""
+        return self._served.names()
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        """Yield the pieces of an answer.
+
+        Raises:
+            InputError: the prompt and `max_tokens` do not fit the model's context.
+            UnknownName: no adapter of that name is loaded.
+        """
+        served = self._served[request.model]
+        row = Row(
+            request,
+            self._served.prompt_ids(request),
+            served.stop_ids,
+            served.adapter,
+            TextStream(self._tokenizer, request.stop),
+            asyncio.get_running_loop(),
+        )
+        if not self._open:
+            raise StageError(CLOSED)
+        served.users += 1
+        self._put(row)
+        try:
+            delta = await row.take(0.0)
+            yield delta
+            while delta.finish_reason is None:
+                delta = await row.take(EVENT_S)
+                yield delta
+        finally:
+            row.done = True  # a client that has gone frees its place in the batch
+            served.release()
+
+    async def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """Read an adapter beside the answers under way and put it on between two tokens.
+
+        Raises:
+            InputError: it is of another base model, or the name is the base's.
+        """
+        self._served.refuse_if_foreign(name, adapter)
+        files = await asyncio.to_thread(self._read, adapter)
+        inner = self._served.new_inner()
+        await self._do(lambda: self._put_on(inner, files), between_tokens=True)
+        before = self._served.put(name, inner, adapter)
+        if before is not None:
+            await self._retire(before)
+
+    async def remove_adapter(self, name: str) -> None:
+        """Forget an adapter as soon as no answer uses it.
+
+        Raises:
+            UnknownName: no adapter of that name is loaded.
+        """
+        await self._retire(self._served.pop(name))
+
+    async def check(self) -> None:
+        """Generate one token.
+
+        Raises:
+            StageError: it cannot.
+        """
+        try:
+            async for _ in self.stream(Generation(self._spec.name, None, CHECK_PROMPT, 1)):
+                pass
+        except Exception as error:
+            raise StageError(f"the engine does not generate: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """End the thread; answers that are not finished fail."""
+        self._open = False
+        self._put(None)
+        self._thread.join()
+
+    def _wake(self) -> None:  # noqa: B027 most have nothing to be woken from
+        """End what a step waits for, because something has come."""
+
+    def _put(self, came: Row | _Errand | None) -> None:
+        self._inbox.put(came)
+        self._wake()
+
+    def _between_tokens(self) -> None:
+        """Do what has come meanwhile; to be called between two steps of a long batch."""
+        self._collect(wait=False)
+        self._run_errands(lambda errand: errand.between_tokens)
+        if not self._open:
+            self._fail_rows(StageError(CLOSED))
+
+    def _work(self) -> None:
+        self._on_thread()
+        while self._open:
+            self._collect(wait=not (self._rows or self._queue or self._errands))
+            self._run_errands(lambda errand: True)
+            if not self._open or not (self._rows or self._queue):
+                continue
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001 it goes to each request of the batch
+                self._fail_rows(error)
+                self._rows = []
+                self._reset()
+        self._collect(wait=False)
+        self._rows += self._queue.take(len(self._queue))
+        self._fail_rows(StageError(CLOSED))
+        for errand in self._errands:
+            errand.done.set_exception(StageError(CLOSED))
+
+    def _fail_rows(self, error: Exception) -> None:
+        for row in self._rows:
+            if not row.done:
+                row.fail(error)
+
+    def _on_thread(self) -> None:
+        """Prepare the engine's thread: the number of its CPUs belongs to each thread."""
+        import torch
+
+        if self._cpus is not None:
+            torch.set_num_threads(self._cpus)
+
+    def _collect(self, *, wait: bool) -> None:
+        while True:
+            try:
+                came = self._inbox.get(block=wait)
+            except queue.Empty:
+                return
+            wait = False
+            if isinstance(came, Row):
+                self._queue.put(came)
+            elif came is not None:
+                self._errands.append(came)
+
+    def _run_errands(self, now: Callable[[_Errand], bool]) -> None:
+        due = [errand for errand in self._errands if now(errand)]
+        self._errands = [errand for errand in self._errands if not now(errand)]
+        for errand in due:
+            try:
+                errand.do()
+            except Exception as error:  # noqa: BLE001 it goes to whoever asked
+                errand.done.set_exception(error)
+            else:
+                errand.done.set_result(None)
+
+    async def _do(self, do: Callable[[], None], *, between_tokens: bool) -> None:
+        errand = _Errand(do, between_tokens, Future())
+        if not self._open:
+            raise StageError(CLOSED)
+        self._put(errand)
+        await asyncio.wrap_future(errand.done)
+
+    async def _retire(self, served: Served) -> None:
+        await served.wait_unused()
+        # A batch that has answered its last asker may still be computing with it.
+        await self._do(lambda: self._take_off(served.adapter or ""), between_tokens=False)

@@ -1,0 +1,101 @@
+"""One request while an engine answers it, and how the pieces of its answer reach the asker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from medsweep.serving.engines.detokenize import TextStream
+from medsweep.serving.protocol import Delta, Generation, Start
+
+EVENT_S = 0.02
+"""Least time between two events of an answer. Each event costs the way through Ray Serve some
+milliseconds of CPU, and nobody reads faster; slower models still send every token by itself."""
+
+
+@dataclass(eq=False)
+class Row:
+    """One request; the engine's thread writes, the event loop reads.
+
+    Attributes:
+        request: what was asked.
+        prompt_ids: token ids of the prompt.
+        stop_ids: tokens that end the answer.
+        adapter: the engine's own name of the adapter; None is the base model.
+        text: makes text of the tokens.
+        loop: where the asker waits.
+        done: nothing more is wanted: it is answered, or the asker has gone.
+    """
+
+    request: Generation
+    prompt_ids: list[int]
+    stop_ids: frozenset[int]
+    adapter: str | None
+    text: TextStream
+    loop: asyncio.AbstractEventLoop
+    done: bool = False
+    _asked_s: float = field(default_factory=time.perf_counter)
+    _began_s: float = 0.0
+    _batch_size: int = 0
+    _deltas: list[Delta | Exception] = field(default_factory=list)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begin(self, batch_size: int) -> None:
+        """Note that its prefill begins now.
+
+        Args:
+            batch_size: requests that are being answered together, this one among them.
+        """
+        self._began_s, self._batch_size = time.perf_counter(), batch_size
+
+    def push(self, token: int) -> None:
+        """Take one token from the engine and pass on its text."""
+        ended = token in self.stop_ids
+        at_limit = self.text.tokens + 1 >= self.request.max_tokens
+        text = self.text.push(token, last=ended or at_limit)
+        self.done = ended or at_limit or self.text.stopped
+        reason: Literal["stop", "length"] | None = None
+        if self.done:
+            reason = "stop" if ended or self.text.stopped else "length"
+        start = self._start() if self.text.tokens == 1 else None
+        self._give(Delta(text, self.text.tokens, len(self.prompt_ids), reason, start))
+
+    def fail(self, error: Exception) -> None:
+        """Pass on that it cannot be answered."""
+        self.done = True
+        self._give(error)
+
+    async def take(self, gather_s: float) -> Delta:
+        """Return what came, joined, after `gather_s` seconds at least or at the answer's end."""
+        if gather_s > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), gather_s)
+        await self._came.wait()
+        taken, self._deltas = self._deltas, []
+        self._came.clear()
+        joined = Delta("", 0, 0)
+        for delta in taken:
+            if isinstance(delta, Exception):
+                raise delta
+            joined = replace(
+                delta, text=joined.text + delta.text, start=joined.start or delta.start
+            )
+        return joined
+
+    def _start(self) -> Start:
+        began = self._began_s
+        return Start(began - self._asked_s, time.perf_counter() - began, self._batch_size)
+
+    def _give(self, delta: Delta | Exception) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.loop.call_soon_threadsafe(self._put, delta)
+
+    def _put(self, delta: Delta | Exception) -> None:
+        self._deltas.append(delta)
+        self._came.set()
+        if isinstance(delta, Exception) or delta.finish_reason is not None:
+            self._ended.set()

@@ -1,0 +1,1 @@
+"""Serving under Ray Serve: a thin HTTP ingress, and an engine behind it."""

@@ -1,0 +1,221 @@
+"""The life of one request: a place, an answer, and an end that frees what it held."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+
+from starlette.responses import Response
+
+from medsweep.clock import Clock
+from medsweep.serving.admission import Gate, Limits
+from medsweep.serving.api_errors import Refused, as_refused
+from medsweep.serving.health import Health
+from medsweep.serving.openai import Answers, ChatRequest, CompletionRequest, sse
+from medsweep.serving.protocol import Delta, Generation
+from medsweep.serving.server_metrics import RequestTimes, ServerMetrics
+
+STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+
+FAREWELL_S = 5.0
+"""So long a client that has stopped reading is given to take the news that its time is up."""
+
+
+class Answering(Protocol):
+    """The half of an engine that requests need; it may be in another process."""
+
+    async def models(self) -> list[str]:
+        """Return the names that requests may use: the base model's first, then the adapters'."""
+        ...
+
+    def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        """Yield the pieces of an answer; stop computing it when the iterator is closed."""
+        ...
+
+
+@dataclass
+class Desk:
+    """What all requests of one server share.
+
+    Attributes:
+        limits: the server's bounds.
+        gate: lets so many in.
+        metrics: counts and times them.
+        health: is told of every token.
+        clock: what everything is timed with.
+    """
+
+    limits: Limits
+    gate: Gate
+    metrics: ServerMetrics
+    health: Health | None
+    clock: Clock
+
+    def generation(self, request: ChatRequest | CompletionRequest) -> Generation:
+        """Return what the engine is asked.
+
+        Raises:
+            Refused: the answer may not be so long.
+        """
+        limit = self.limits.max_output_tokens
+        if (request.output_limit or 0) > limit:
+            raise Refused(400, "invalid", f"max_tokens: an answer may have at most {limit} tokens")
+        generation = request.generation()
+        return replace(
+            generation,
+            max_tokens=min(generation.max_tokens, limit),
+            max_prompt_tokens=self.limits.max_prompt_tokens,
+        )
+
+
+class Answer(Response):
+    """Answers one request as an ASGI application: waits for a place, generates, sends.
+
+    Whatever ends it (its last token, a client that goes, the time limit, a fault) closes the
+    engine's stream, which stops the computing, and gives the place to the next.
+
+    Args:
+        desk: what it shares with the others.
+        engine: what generates.
+        request: what was asked.
+
+    Raises:
+        Refused: it asks for more than the server gives.
+    """
+
+    def __init__(
+        self, desk: Desk, engine: Answering, request: ChatRequest | CompletionRequest
+    ) -> None:
+        super().__init__()
+        self._desk, self._engine = desk, engine
+        self._generation = desk.generation(request)
+        self._streamed = bool(request.stream)
+        self._answers = Answers(request)
+        self._times = RequestTimes("", desk.clock.now())
+        self._begun = self._complete = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer, unless the client goes or the time is up before."""
+        work = asyncio.create_task(self._work(send))
+        gone = asyncio.create_task(_gone(receive))
+        outcome = "cancelled"
+        try:
+            limit_s = self._desk.limits.timeout_s
+            done, _ = await asyncio.wait(
+                {work, gone}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if self._complete:
+                # A server says "gone" after an answer that was taken, too.
+                await asyncio.wait({work})
+            if work.done():
+                outcome = work.result()
+            elif not done:
+                outcome = "timeout"
+        finally:
+            gone.cancel()
+            try:
+                if not work.done():
+                    work.cancel()
+                    await asyncio.wait({work})
+            finally:
+                # Ray Serve may cancel this while it waits: the request is still to be counted.
+                self._desk.metrics.ended(outcome, self._times, self._desk.clock.now())
+        if outcome == "timeout":
+            message = f"not answered within {self._desk.limits.timeout_s:g} s"
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._refuse(Refused(408, "timeout", message), send)
+
+    async def _work(self, send: Any) -> str:
+        """Answer; return the outcome."""
+        try:
+            async with self._desk.gate.place():
+                self._times.begun_s = self._desk.clock.now()
+                stream = cast("AsyncGenerator[Delta, None]", self._engine.stream(self._generation))
+                async with contextlib.aclosing(stream) as deltas:
+                    if self._streamed:
+                        await self._send_events(deltas, send)
+                    else:
+                        await self._send_whole(deltas, send)
+        except Exception as error:  # noqa: BLE001 the server would log its text, which can be a prompt
+            refused = as_refused(error)
+            await self._refuse(refused, send)
+            return refused.outcome
+        return "ok"
+
+    async def _send_events(self, deltas: AsyncIterator[Delta], send: Any) -> None:
+        answers = self._answers
+        async for delta in deltas:
+            self._note(delta)
+            events = answers.event(delta)
+            if not self._begun:
+                # Only now: a request that the engine refuses is still answered with its status.
+                await self._begin(200, STREAM_HEADERS, send)
+                events = answers.first_event() + events
+            if delta.finish_reason is not None:
+                last = events + answers.last_events(delta)
+                self._complete = True
+                await send({"type": "http.response.body", "body": last})
+                return
+            await send({"type": "http.response.body", "body": events, "more_body": True})
+        raise RuntimeError("the engine's stream ended before the answer")
+
+    async def _send_whole(self, deltas: AsyncIterator[Delta], send: Any) -> None:
+        whole = []
+        async for delta in deltas:
+            self._note(delta)
+            whole.append(delta)
+            if delta.finish_reason is not None:
+                break
+        else:
+            raise RuntimeError("the engine's stream ended before the answer")
+        body = json.dumps(self._answers.whole(whole)).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await self._begin(200, headers, send)
+        self._complete = True
+        await send({"type": "http.response.body", "body": body})
+
+    async def _begin(self, status: int, headers: list[tuple[bytes, bytes]], send: Any) -> None:
+        self._begun = True
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _refuse(self, refused: Refused, send: Any) -> None:
+        if self._begun:
+            # The status is sent; the stream must say what happened, and must not look done.
+            await send({"type": "http.response.body", "body": sse(refused.body)})
+        else:
+            await refused.send(send)
+
+    def _note(self, delta: Delta) -> None:
+        """Keep what the metrics need of one piece."""
+        times, now_s = self._times, self._desk.clock.now()
+        if not times.model:
+            # Only now is the name known to be one of ours, and not whatever somebody sent.
+            times.model = self._generation.model
+        if self._desk.health is not None:
+            self._desk.health.token()
+        if delta.start is not None:
+            times.engine_queue_s = delta.start.queue_s
+            times.prefill_s = delta.start.prefill_s
+            times.batch_size = delta.start.batch_size
+        tokens = delta.output_tokens - times.output_tokens
+        times.prompt_tokens, times.output_tokens = delta.prompt_tokens, delta.output_tokens
+        if times.first_text_s is None:
+            if delta.text:
+                times.first_text_s = times.last_s = now_s
+        elif tokens:
+            times.token_s.append((now_s - times.last_s, tokens))
+            times.last_s = now_s
+
+
+async def _gone(receive: Any) -> None:
+    """Return when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

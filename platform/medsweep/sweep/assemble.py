@@ -1,0 +1,206 @@
+"""From what was measured in a cell to its rows of `benchmark.parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from medsweep.datasets.spec import Pair
+from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.metrics.faulty_answers import is_refusal
+from medsweep.metrics.latency import (
+    count_by_kind,
+    goodput_rps,
+    output_tokens_per_s,
+    requests_per_s,
+    summarise,
+    window_s,
+)
+from medsweep.metrics.quality import score_answer
+from medsweep.metrics.request_record import RequestRecord
+from medsweep.metrics.significance import coefficient_of_variation
+from medsweep.metrics.statistics import repeat_interval
+from medsweep.metrics.tally import AnswerTally
+from medsweep.results.schema import LATENCIES, STATISTICS
+from medsweep.sweep.spec import ObjectivesSpec
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One measurement: a load point of a cell, in one repeat.
+
+    Attributes:
+        point: the load point.
+        repeat: counted from 1.
+        variant: `adapter` or `base`.
+    """
+
+    point: LoadPoint
+    repeat: int
+    variant: str
+
+    @property
+    def name(self) -> str:
+        """Name of its file while the cell is not done."""
+        return f"{self.variant}-{self.point.name}-{self.repeat}"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns that identify it in every result file."""
+        return {
+            "load_point": self.point.name,
+            "repeat": self.repeat,
+            "variant": self.variant,
+        }
+
+
+def request_rows(visit: Visit, records: Iterable[RequestRecord]) -> list[dict[str, Any]]:
+    """Return the visit's rows of `requests.parquet`."""
+    rows = []
+    for record in records:
+        values = asdict(record)
+        del values["text"]
+        for name in ("ttft_s", "tpot_s", "e2e_s", "dispatch_delay_s"):
+            values[name] = getattr(record, name)
+        rows.append({**visit.columns, **values})
+    return rows
+
+
+def response_rows(
+    visit: Visit, records: Iterable[RequestRecord], pairs: Mapping[str, Pair], *, keep_text: bool
+) -> list[dict[str, Any]]:
+    """Grade the answers that were timed, and return the visit's rows of `responses.parquet`.
+
+    Args:
+        visit: which measurement.
+        records: its requests; only measured ones that were answered are graded.
+        pairs: question and reference by question_id.
+        keep_text: whether the texts may be stored.
+    """
+    rows = []
+    for record in records:
+        if record.phase != "measure" or record.status != "ok":
+            continue
+        pair = pairs[record.question_id]
+        row: dict[str, Any] = {
+            **visit.columns,
+            "index": record.index,
+            "question_id": record.question_id,
+            "answer_words": len(record.text.split()),
+            "reference_words": len(pair.answer.split()),
+            "finish_reason": record.finish_reason,
+            "refusal": is_refusal(record.text),
+            **asdict(score_answer(record.text, pair.answer)),
+        }
+        if keep_text:
+            row |= {"question": pair.question, "reference": pair.answer, "answer": record.text}
+        rows.append(row)
+    return rows
+
+
+def visit_row(
+    visit: Visit,
+    records: Sequence[RequestRecord],
+    pairs: Mapping[str, Pair],
+    *,
+    objectives: ObjectivesSpec | None,
+    calibration: Calibration | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the visit's figures, as columns of `benchmark.parquet`.
+
+    Args:
+        visit: which measurement.
+        records: its requests, of all phases.
+        pairs: question and reference by question_id.
+        objectives: what an answer must meet to count as goodput.
+        calibration: the client's own error at the nearest concurrency.
+        seed: of the bootstrap.
+    """
+    measured = [record for record in records if record.phase == "measure"]
+    answered = [record for record in measured if record.status == "ok"]
+    failed = count_by_kind(measured)
+    row: dict[str, Any] = {
+        **visit.columns,
+        "status": "ok",
+        "concurrency": visit.point.concurrency,
+        "rate_rps": visit.point.rate,
+        "sent": len(measured),
+        "ok": len(answered),
+        "failed": sum(failed.values()),
+        "failed_by_kind": failed,
+        "window_s": window_s(records),
+        "requests_per_s": requests_per_s(records),
+        "output_tokens_per_s": output_tokens_per_s(records),
+        "prompt_tokens_mean": summarise(record.prompt_tokens for record in answered).mean,
+        "output_tokens_mean": summarise(record.output_tokens for record in answered).mean,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if objectives is not None:
+        row["goodput_rps"] = goodput_rps(records, ttft_s=objectives.ttft_s, e2e_s=objectives.e2e_s)
+    for latency in LATENCIES:
+        summary = summarise(_values(latency, answered))
+        for statistic in STATISTICS:
+            row[f"{latency}_{statistic}_s"] = getattr(summary, statistic)
+    if calibration is not None:
+        row |= {
+            "client_ttft_bias_s": calibration.ttft_bias_s,
+            "client_itl_bias_s": calibration.itl_bias_s,
+            "client_limited": calibration.client_limited,
+        }
+    return row | _quality(answered, pairs, seed)
+
+
+def add_repeat_intervals(rows: Sequence[dict[str, Any]]) -> None:
+    """Add to each row the interval of its means over the repeats of its load point, in place."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["load_point"], row["variant"]), []).append(row)
+    for members in groups.values():
+        for latency in LATENCIES:
+            means = [row[f"{latency}_mean_s"] for row in members]
+            present = [mean for mean in means if mean is not None]
+            if len(present) > 1:
+                interval = repeat_interval(present)
+                variation = coefficient_of_variation(present)
+                for row in members:
+                    row[f"{latency}_mean_cv"] = variation
+                    row[f"{latency}_mean_low_s"] = interval.low
+                    row[f"{latency}_mean_high_s"] = interval.high
+
+
+def _values(latency: str, records: Sequence[RequestRecord]) -> list[float | None]:
+    """Return one latency of every request; gaps between tokens are pooled."""
+    if latency == "itl":
+        return [gap for record in records for gap in record.itl_s]
+    read: Callable[[RequestRecord], float | None] = lambda record: getattr(record, f"{latency}_s")  # noqa: E731
+    return [read(record) for record in records]
+
+
+def _quality(
+    answered: Sequence[RequestRecord], pairs: Mapping[str, Pair], seed: int
+) -> dict[str, Any]:
+    if not answered:
+        return {}
+    tally = AnswerTally()
+    for record in answered:
+        reference = pairs[record.question_id].answer
+        tally.add(record.text, reference, record.question_id, record.finish_reason)
+    row: dict[str, Any] = {
+        "questions": tally.questions,
+        "corpus_bleu": tally.corpus_bleu,
+        "correct_share": tally.correct_share,
+        "length_ratio": tally.length_ratio,
+        "answer_words_mean": tally.answer_words_mean,
+        "empty_answers": tally.empty,
+        "refusals": tally.refusals,
+        "truncated_answers": tally.truncated,
+        "finish_reasons": dict(tally.finish_reasons),
+    }
+    for name, summary in tally.figures(seed).items():
+        row |= {name: summary.mean, f"{name}_low": summary.low}
+        row |= {f"{name}_high": summary.high, f"{name}_max": summary.max}
+    return row

@@ -1,0 +1,38 @@
+from typing import Any
+
+import pytest
+
+from medsweep.hardware.mismatch import requested_fault
+
+ROW: dict[str, Any] = {
+    "basis": "observed",
+    "basis_reason": None,
+    "dtype": "bfloat16",
+    "dtype_given": "bfloat16",
+    "cpus": 2,
+    "cpus_given": 2,
+    "gpus": 1,
+    "gpu_utilisation": 0.4,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        ({"dtype_given": "float32"}, "compute dtype: bfloat16 asked for, float32 given"),
+        ({"cpus_given": 1}, "CPUs for the engine: 2 asked for, 1 given"),
+        ({"gpu_utilisation": 0.0}, "the GPU was never busy: the engine computed without it"),
+        ({"gpu_utilisation": None, "cpus_given": None, "dtype_given": None}, None),
+        ({"gpu_utilisation": 0.0, "gpus": 0}, None),
+    ],
+)
+def test_observed(changes: dict[str, Any], fault: str | None) -> None:
+    for emulation in (True, False):
+        assert requested_fault({**ROW, **changes}, emulation=emulation) == fault
+
+
+def test_emulated_is_a_fault_only_where_it_is_not_allowed() -> None:
+    row = {**ROW, "basis": "emulated", "basis_reason": "no GPU", "dtype_given": "float32"}
+    assert requested_fault(row, emulation=True) is None
+    assert requested_fault(row, emulation=False) == "the node is not what was asked for: no GPU"

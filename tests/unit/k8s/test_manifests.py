@@ -1,0 +1,233 @@
+"""The files below `k8s/`: generated ones are those of their source, all of them are right."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import tomllib
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from core_objects import core_faults
+from crds import ROOT, faults
+from medsweep.hardware.accelerators import ACCELERATORS
+from medsweep.hardware.catalog import PROFILES
+from medsweep.k8s.images import image_family
+from medsweep.k8s.security import USER_ID
+from medsweep.k8s.settings import ClusterSettings
+from operator_rules import broken
+from support import tool
+
+Manifest = dict[str, Any]
+
+K8S = ROOT / "k8s"
+OVERLAYS = {"base": 12, "overlays/kueue": 18, "overlays/object-store": 12}
+FAMILIES = ("cpu", "cu126", "cu13")
+
+
+def script(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("script", K8S / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    return script("generate.py")
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, list[Manifest]]:
+    """What kustomize makes of base and overlays."""
+    kubectl = tool("kubectl")
+    found = {}
+    for name in OVERLAYS:
+        command = [kubectl, "kustomize", str(K8S / name)]
+        made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found[name] = list(yaml.safe_load_all(made))
+    return found
+
+
+def test_generated_files_are_those_of_their_source(generator: ModuleType) -> None:
+    files = generator.generated()
+    assert len(files) > 15
+    assert generator.stale(files) == [], "run `make manifests`"
+
+
+def test_a_stale_file_is_found(generator: ModuleType) -> None:
+    files = generator.generated()
+    path = next(iter(files))
+    assert generator.stale({**files, path: "changed"}) == [path]
+    del files[path]
+    assert generator.stale(files) == [path]  # there, and no longer made
+
+
+def test_there_is_a_sample_for_every_cell_of_the_paper_that_can_run() -> None:
+    kinds = [path.name.partition("-")[0] for path in (K8S / "samples").glob("*.yaml")]
+    refused = (K8S / "samples" / "README.md").read_text().count("| refused:")
+    assert kinds.count("rayjob.benchmark") + refused == 12
+    assert kinds.count("rayjob.finetune") == kinds.count("rayservice.serve") == 3
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kustomize_makes_objects_that_an_api_server_takes(
+    name: str, built: dict[str, list[Manifest]]
+) -> None:
+    manifests = built[name]
+    assert len(manifests) == OVERLAYS[name]
+    for manifest in manifests:
+        custom = "." in manifest["apiVersion"] and "k8s.io/v1" not in manifest["apiVersion"]
+        if custom or manifest["apiVersion"].startswith("kueue"):
+            assert faults(manifest) == []
+        else:
+            assert core_faults(manifest) == []
+
+
+def test_every_yaml_below_k8s_is_looked_at() -> None:
+    kinds = set()
+    files = [path for path in K8S.rglob("*.yaml") if path != K8S / "sweep.yaml"]
+    assert len(files) > 20
+    for path in files:
+        for document in yaml.safe_load_all(path.read_text()):
+            kinds.add(document["kind"])
+            if path.parent.name == "samples":
+                assert broken(document) == []
+                assert faults(document) == []
+    assert kinds == {
+        *("RayJob", "RayService", "Kustomization", "ResourceFlavor", "ClusterQueue", "LocalQueue"),
+        *("Namespace", "ServiceAccount", "Role", "RoleBinding", "PersistentVolumeClaim"),
+        *("ResourceQuota", "NetworkPolicy", "ClusterRole", "ClusterRoleBinding"),
+    }
+
+
+def test_core_objects_that_are_wrong_are_found() -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a"}}
+    assert core_faults(account) == []
+    assert core_faults({**account, "automount": True}) == ["ServiceAccount: no field automount"]
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding"}
+    assert any("role_ref" in found for found in core_faults(binding))
+
+
+def test_the_defaults_fit_together(built: dict[str, list[Manifest]]) -> None:
+    settings = ClusterSettings()
+    names = {(each["kind"], each["metadata"]["name"]) for each in built["base"]}
+    assert ("Namespace", settings.namespace) in names
+    assert ("ServiceAccount", settings.service_account) in names
+    assert ("PersistentVolumeClaim", settings.results_claim) in names
+    (claim,) = (each for each in built["base"] if each["kind"] == "PersistentVolumeClaim")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for manifest in built["base"]:
+        if manifest["kind"] not in ("Namespace", "ClusterRole", "ClusterRoleBinding"):
+            assert manifest["metadata"]["namespace"] == settings.namespace
+
+
+def test_an_object_store_has_a_claim_to_work_on(built: dict[str, list[Manifest]]) -> None:
+    (claim,) = (
+        each for each in built["overlays/object-store"] if each["kind"] == "PersistentVolumeClaim"
+    )
+    assert claim["metadata"]["name"] == "medsweep-models"
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_namespace_takes_restricted_pods_alone(built: dict[str, list[Manifest]]) -> None:
+    (namespace,) = (each for each in built["base"] if each["kind"] == "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_roles_hold_no_wildcard_and_no_secret(built: dict[str, list[Manifest]]) -> None:
+    roles = [each for each in built["base"] if each["kind"] in ("Role", "ClusterRole")]
+    assert len(roles) == 3
+    for role in roles:
+        for rule in role["rules"]:
+            words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert not {"*", "secrets", "escalate", "impersonate", "deletecollection"} & set(words)
+    (binding,) = (each for each in built["base"] if each["kind"] == "RoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == ["medsweep-controller"]
+
+
+def test_there_is_a_flavor_and_a_quota_for_every_pool(built: dict[str, list[Manifest]]) -> None:
+    pools = {
+        each["spec"]["nodeLabels"]["medsweep.io/gpu"]: each["metadata"]["name"]
+        for each in built["overlays/kueue"]
+        if each["kind"] == "ResourceFlavor"
+    }
+    assert set(pools) == {"none", *ACCELERATORS}
+    (queue,) = (each for each in built["overlays/kueue"] if each["kind"] == "ClusterQueue")
+    (group,) = queue["spec"]["resourceGroups"]
+    quotas = {flavor["name"]: flavor["resources"] for flavor in group["flavors"]}
+    assert set(quotas) == set(pools.values())
+    for profile in PROFILES.values():
+        assert profile.accelerator is not None
+        given = {
+            each["name"]: each["nominalQuota"] for each in quotas[pools[profile.accelerator.slug]]
+        }
+        assert given["nvidia.com/gpu"] >= profile.gpus
+        assert given["cpu"] >= profile.cpus
+
+
+def dockerfile(family: str) -> str:
+    return (K8S / "images" / f"Dockerfile.{family}").read_text()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_images_are_pinned_and_not_root(family: str) -> None:
+    text = dockerfile(family)
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("USER ")] == [f"USER {USER_ID}:{USER_ID}"]
+    assert lines[-1].startswith("USER ")
+    (base,) = re.findall(r"^ARG PYTHON=(\S+)\nFROM \$\{PYTHON\}$", text, flags=re.M)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
+    (torch,) = re.findall(r"pip install torch==(\S+) ", text)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (wanted,) = (each for each in map(Requirement, project["dependencies"]) if each.name == "torch")
+    assert wanted.specifier.contains(torch)
+    assert f"TORCH ?= torch=={torch}\n" in (ROOT / "Makefile").read_text()
+    assert not re.search(r"(:latest|curl .*\| *(ba)?sh|ADD http)", text)
+
+
+def copied(text: str) -> list[str]:
+    """What a Dockerfile takes from the repository."""
+    lines = re.findall(r"^COPY (.*) \S+$", text, flags=re.M)
+    return sorted(each for line in lines for each in line.split())
+
+
+def test_the_build_context_is_what_the_images_take() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    sent = sorted(line[1:].removesuffix("/*.py") for line in lines if line.startswith("!"))
+    assert [copied(dockerfile(family)) for family in FAMILIES] == [sent] * len(FAMILIES)
+    assert all((ROOT / each).exists() for each in sent)
+
+
+def test_images_differ_in_their_cuda_alone() -> None:
+    texts = {family: dockerfile(family).splitlines()[2:] for family in FAMILIES}
+    for family in ("cu126", "cu13"):
+        differing = [
+            (ours, theirs)
+            for ours, theirs in zip(texts["cpu"], texts[family], strict=True)
+            if ours != theirs
+        ]
+        assert len(differing) == 1
+        assert differing[0][1].endswith(f"/{family}0" if family == "cu13" else f"/{family}")
+    assert {image_family(profile) for profile in PROFILES.values()} == {"cu126", "cu13"}
+
+
+def test_constraints_pin_what_the_package_asks_for() -> None:
+    lines = (K8S / "images" / "constraints.txt").read_text().splitlines()[1:]
+    pins = dict(line.split("==") for line in lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    for extra in script("images/freeze.py").EXTRAS:
+        asked += project["optional-dependencies"][extra]
+    requirements = [Requirement(each) for each in asked if not each.startswith("torch")]
+    assert len(requirements) > 20
+    for requirement in requirements:
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement

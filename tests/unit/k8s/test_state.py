@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medsweep.k8s.diagnose import job_reason, pods_reason
+from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, WORKLOADS
+from medsweep.k8s.state import Seen, phase_of
+
+Object = dict[str, Any]
+
+LABELS = {
+    "medsweep.io/stage": "benchmark",
+    "medsweep.io/cell": "key",
+    "medsweep.io/profile": "1xv100-1cpu",
+}
+
+
+def job(state: str = "", **status: str) -> Object:
+    return {
+        "metadata": {"name": "bm-one", "uid": "u1", "labels": LABELS},
+        "status": {"jobDeploymentStatus": state, "rayClusterName": "bm-one-x", **status},
+    }
+
+
+def pod(name: str = "w", role: str = "worker", node: str | None = None, **status: Any) -> Object:
+    labels = {**LABELS, "medsweep.io/role": role}
+    spec = {"nodeName": node} if node else {}
+    return {"metadata": {"name": name, "labels": labels}, "spec": spec, "status": status}
+
+
+def container(**state: Any) -> Object:
+    return {"name": "ray-worker", "state": state}
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ({}, "starting"),
+        ({"jobDeploymentStatus": "Initializing"}, "starting"),
+        ({"jobDeploymentStatus": "Suspended"}, "queued"),
+        ({"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, "running"),
+        ({"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, "done"),
+        ({"jobDeploymentStatus": "Complete", "jobStatus": "FAILED"}, "failed"),
+        ({"jobDeploymentStatus": "Failed"}, "failed"),
+    ],
+)
+def test_phases_follow_kuberays_states(status: Object, phase: str) -> None:
+    assert phase_of({"metadata": {}, "status": status}) == phase
+
+
+def test_a_job_that_is_being_deleted_is_ending_and_a_suspended_one_queued() -> None:
+    assert phase_of({"metadata": {"deletionTimestamp": "now"}}) == "ending"
+    assert phase_of({"metadata": {}, "spec": {"suspend": True}}) == "queued"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            {
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/3 nodes are available",
+                    }
+                ]
+            },
+            "w: no node takes it (Unschedulable): 0/3 nodes are available",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    container(waiting={"reason": "ImagePullBackOff", "message": "no such tag"})
+                ]
+            },
+            "w: ImagePullBackOff: its image cannot be pulled; check image, tag and pull secret: "
+            "no such tag",
+        ),
+        (
+            {"containerStatuses": [container(waiting={"reason": "CreateContainerConfigError"})]},
+            "w: CreateContainerConfigError: a secret or a config map that it needs is not there",
+        ),
+        (
+            {"containerStatuses": [container(terminated={"reason": "OOMKilled"})]},
+            "w: it needed more memory than the profile has, and was killed (OOMKilled)",
+        ),
+        (
+            {"phase": "Failed", "reason": "Evicted"},
+            "w: its node was short of something and evicted it",
+        ),
+        ({"containerStatuses": [container(running={})]}, None),
+        ({"containerStatuses": [container(waiting={"reason": "PodInitializing"})]}, None),
+    ],
+)
+def test_a_pods_reason_is_said_in_words(status: Object, said: str | None) -> None:
+    assert pods_reason([pod(**status)]) == said
+
+
+def test_a_state_joins_job_pods_and_cluster_by_their_labels() -> None:
+    seen = Seen()
+    seen.put(RAY_JOBS, "bm-one", job("Running", startTime="2026-01-01T00:00:00Z"))
+    assert seen.put(PODS, "w", pod(node="gpu-1")) == "bm-one"
+    seen.put(PODS, "h", pod("h", "head", "cpu-1"))
+    state = seen.state("bm-one")
+    assert (state.node, state.phase, state.reason, state.key) == ("gpu-1", "running", None, "key")
+    seen.put(RAY_JOBS, "bm-one", job("Initializing"))
+    quota = {"type": "ReplicaFailure", "status": "True", "message": "pods exceeded quota: gpus"}
+    cluster = {
+        "metadata": {"name": "bm-one-x", "labels": LABELS},
+        "status": {"conditions": [quota]},
+    }
+    assert seen.put(RAY_CLUSTERS, "bm-one-x", cluster) == "bm-one"
+    assert seen.state("bm-one").reason == "quota: pods exceeded quota: gpus"
+    assert seen.put(PODS, "w", None) == "bm-one"
+    assert seen.state("bm-one").node is None
+
+
+def test_what_is_left_of_an_earlier_job_of_the_name_says_nothing() -> None:
+    seen = Seen()
+    killed = pod(
+        "old", node="gpu-1", containerStatuses=[container(terminated={"reason": "OOMKilled"})]
+    )
+    for value, owner in ((killed, "c0"), (pod("new", node="gpu-2"), "c1")):
+        value["metadata"]["ownerReferences"] = [{"uid": owner}]
+        seen.put(PODS, value["metadata"]["name"], value)
+    for uid, owner in (("c0", "u0"), ("c1", "u1")):
+        metadata = {"name": uid, "uid": uid, "labels": LABELS, "ownerReferences": [{"uid": owner}]}
+        seen.put(RAY_CLUSTERS, uid, {"metadata": metadata})
+    seen.put(RAY_CLUSTERS, "c0", None)  # its pods take longer
+    seen.put(RAY_JOBS, "bm-one", job("Initializing"))
+    state = seen.state("bm-one")
+    assert (state.node, state.reason) == ("gpu-2", None)
+
+
+def test_a_queued_job_says_what_kueue_says() -> None:
+    seen = Seen()
+    seen.put(RAY_JOBS, "bm-one", job("Suspended"))
+    condition = {"type": "QuotaReserved", "status": "False", "message": "insufficient quota"}
+    workload = {
+        "metadata": {"name": "wl", "labels": {"kueue.x-k8s.io/job-uid": "u1"}},
+        "status": {"conditions": [condition]},
+    }
+    assert seen.put(WORKLOADS, "wl", workload) == "bm-one"
+    assert seen.state("bm-one").reason == "in the queue: insufficient quota"
+
+
+def test_a_failed_job_has_its_time_and_every_reason() -> None:
+    seen = Seen()
+    times = {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T00:01:30Z"}
+    seen.put(
+        RAY_JOBS, "bm-one", job("Failed", reason="DeadlineExceeded", message="too\nlong", **times)
+    )
+    state = seen.state("bm-one")
+    assert (state.seconds, state.reason) == (90.0, "DeadlineExceeded: too long")
+    assert job_reason(job("Failed")) is None

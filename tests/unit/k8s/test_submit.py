@@ -1,0 +1,291 @@
+"""Submission step by step, against a stand-in of the client that only notes what it is told."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+
+from apiserver.store import selected
+from medsweep.errors import EnvironmentFault, InputError
+from medsweep.hardware.catalog import PROFILES
+from medsweep.k8s.capacity import Room, pool_gpus
+from medsweep.k8s.conventions import GPU
+from medsweep.k8s.resources import PODS, RAY_JOBS, Resource
+from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.submit import Submission
+from medsweep.k8s.table import Table, eta_s, summary
+from medsweep.k8s.tasks import Task, tasks_of
+from medsweep.k8s.watch import Change
+from medsweep.sweep.plan import Plan
+from medsweep.sweep.spec import SweepSpec
+from support import make_spec
+
+from .conftest import planned
+
+Object = dict[str, Any]
+
+
+class Notes:
+    """What the client was told; nothing happens."""
+
+    def __init__(self) -> None:
+        self.applied: list[str] = []
+        self.deleted: list[str] = []
+        self.there: list[Object] = []
+
+    def objects(self, resource: Resource, namespace: str, selector: str) -> list[Object]:
+        return [each for each in self.there if resource is PODS and selected(each, selector)]
+
+    def apply(self, resource: Resource, manifest: Object) -> Object:
+        self.applied.append(manifest["metadata"]["name"])
+        return copy.deepcopy(manifest)
+
+    def delete(self, resource: Resource, namespace: str, name: str) -> None:
+        self.deleted.append(name)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def tasks(paper: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Task]:
+    return tasks_of(paper, plan, settings)
+
+
+def submission(notes: Notes, tasks: list[Task], most: int = 100, **rest: Any) -> Submission:
+    changes = rest.pop("changes", [])
+    found = Submission(notes, "n", tasks, Room(most, rest.pop("gpus", None)), **rest)  # type: ignore[arg-type]
+    found.begin(changes)
+    return found
+
+
+def told(task: Task, state: str, **status: str) -> Change:
+    job = task.manifest()
+    job["status"] = {"jobDeploymentStatus": state, **status}
+    return Change(RAY_JOBS, task.name, job)
+
+
+def phases(found: Submission) -> dict[str, str]:
+    return {each.task.name: each.job.phase for each in found.states}
+
+
+def test_cells_wait_for_their_fine_tune_alone(notes: Notes, tasks: list[Task]) -> None:
+    found = submission(notes, tasks)
+    found.submit()
+    finetunes = [task for task in tasks if task.stage == "finetune"]
+    assert sorted(notes.applied) == sorted(task.name for task in finetunes)
+    notes.applied.clear()
+    found.take(told(finetunes[0], "Complete", jobStatus="SUCCEEDED"))
+    found.submit()
+    ours = [task.name for task in tasks if task.needs == finetunes[0].name]
+    assert sorted(notes.applied) == sorted(ours) != []
+    assert found.left == len(tasks) - 1
+
+
+def test_no_more_jobs_than_there_is_room_for(notes: Notes, tasks: list[Task]) -> None:
+    found = submission(notes, tasks, most=2)
+    found.submit()
+    assert len(notes.applied) == 2
+    first = next(task for task in tasks if task.name == notes.applied[0])
+    found.take(told(first, "Running", jobStatus="RUNNING"))
+    assert found.submit() == 0
+    found.take(told(first, "Complete", jobStatus="SUCCEEDED"))
+    assert found.submit() == 1
+
+
+def test_a_pool_holds_as_many_jobs_as_it_has_gpus(notes: Notes, tasks: list[Task]) -> None:
+    by_pool = {task.profile.labels[GPU]: task.profile.gpus for task in tasks}
+    found = submission(notes, tasks, gpus=dict.fromkeys(by_pool, 2))
+    found.submit()
+    at_work = dict.fromkeys(by_pool, 0)
+    for task in tasks:
+        if task.name in notes.applied:
+            at_work[task.profile.labels[GPU]] += task.profile.gpus
+    assert max(at_work.values()) == 2
+
+
+def test_what_the_results_hold_is_not_submitted(notes: Notes, tasks: list[Task]) -> None:
+    found = submission(notes, tasks, done={task.key for task in tasks})
+    assert (found.submit(), found.left, notes.applied) == (0, 0, [])
+
+
+def test_jobs_of_an_earlier_run_go_on_and_those_that_failed_are_tried_again(
+    notes: Notes, tasks: list[Task]
+) -> None:
+    found = Submission(notes, "n", tasks, Room(100))  # type: ignore[arg-type]
+    running, failed = tasks[0], tasks[1]
+    found.begin([told(running, "Running"), told(failed, "Failed", message="no GPU")])
+    assert notes.deleted == [failed.name]
+    found.submit()
+    assert running.name not in notes.applied
+    assert failed.name not in notes.applied, "its name is free only when it is gone"
+    found.take(told(failed, "Failed"))
+    assert phases(found)[failed.name] == "ending"
+    found.take(Change(RAY_JOBS, failed.name, None))
+    found.submit()
+    assert failed.name in notes.applied
+
+
+def test_a_failure_heard_before_its_pods_still_says_what_they_say(
+    notes: Notes, tasks: list[Task]
+) -> None:
+    found = submission(notes, tasks)
+    found.submit()
+    for task in tasks[:2]:
+        labels = task.manifest()["metadata"]["labels"]
+        ended = {"name": "ray-worker", "state": {"terminated": {"reason": "OOMKilled"}}}
+        pod = {"metadata": {"name": f"{task.name}-w", "labels": labels}}
+        notes.there.append({**pod, "status": {"containerStatuses": [ended]}})
+    notes.there.pop()
+    found.take(told(tasks[0], "Failed", message="AppFailed"))
+    found.take(told(tasks[1], "Failed", message="AppFailed"))
+    killed, other = (each.job for each in found.states[:2])
+    assert killed.reason == (
+        f"{tasks[0].name}-w: it needed more memory than the profile has, and was killed "
+        "(OOMKilled) | AppFailed"
+    )
+    assert other.reason == "AppFailed"
+
+
+def test_a_job_that_was_ending_is_made_again_and_one_that_was_running_is_not(
+    notes: Notes, tasks: list[Task]
+) -> None:
+    ending, running = told(tasks[0], "Running"), told(tasks[1], "Running")
+    assert ending.value is not None
+    ending.value["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    found = submission(notes, tasks, changes=[ending, running])
+    found.submit()
+    notes.applied.clear()
+    for change in (
+        ending,
+        Change(RAY_JOBS, ending.name, None),
+        Change(RAY_JOBS, running.name, None),
+    ):
+        found.take(change)
+        found.submit()
+    assert notes.applied == [ending.name]
+    assert phases(found)[running.name] == "failed"
+
+
+def test_a_job_that_someone_deletes_has_failed(notes: Notes, tasks: list[Task]) -> None:
+    found = submission(notes, tasks)
+    found.submit()
+    found.take(told(tasks[0], "Running"))
+    found.take(Change(RAY_JOBS, tasks[0].name, None))
+    (state,) = [each.job for each in found.states if each.task is tasks[0]]
+    assert state.phase == "failed"
+    assert state.reason == "its RayJob was deleted by someone else (running); submit again"
+    needing = [each.job for each in found.states if each.task.needs == tasks[0].name]
+    assert {job.phase for job in needing} == {"failed"}
+    assert all("its fine-tune failed: its RayJob was deleted" in str(job.reason) for job in needing)
+
+
+def test_the_summary_counts_and_estimates(notes: Notes, tasks: list[Task]) -> None:
+    found = submission(notes, tasks)
+    found.submit()
+    assert eta_s(found.states) is None
+    times = {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T00:10:00Z"}
+    for task in tasks:
+        if task.stage == "finetune":
+            found.take(told(task, "Complete", jobStatus="SUCCEEDED", **times))
+    found.submit()
+    cells = [task for task in tasks if task.stage == "benchmark"]
+    found.take(told(cells[0], "Complete", jobStatus="SUCCEEDED", **times))
+    found.take(told(cells[1], "Running", startTime="2026-01-01T00:00:00Z"))
+    assert eta_s(found.states) == 600 * (len(cells) - 1)
+    assert summary(found.states).startswith(f"{len(tasks)} jobs: 1 running, ")
+    assert "about" in summary(found.states)
+
+
+def test_plain_lines_are_written_at_changes_alone(notes: Notes, tasks: list[Task]) -> None:
+    out = io.StringIO()
+    table, found = Table(out), submission(notes, tasks)
+    found.submit()
+    table.show(found)
+    lines = len(out.getvalue().splitlines())
+    found.take(told(tasks[0], "Initializing"))
+    table.show(found)
+    assert len(out.getvalue().splitlines()) == lines, "it was starting before"
+    found.take(told(tasks[0], "Running"))
+    table.show(found)
+    assert out.getvalue().splitlines()[lines:] == [f"finetune {tasks[0].what}: running"]
+
+
+def test_on_a_terminal_one_table_is_drawn_over_and_over(
+    notes: Notes, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "8")
+    out = Terminal()
+    table, found = Table(out), submission(notes, tasks)
+    table.show(found)
+    first = out.getvalue()
+    assert first.count("\n") == 8 - 3 + 2, "summary, five tasks and how many more"
+    assert f"{len(tasks)} jobs: {len(tasks)} waiting" in first
+    assert max(len(line) for line in first.splitlines()) < 60 + len("\x1b[K\r\x1b[K")
+    table.show(found)
+    assert out.getvalue() == first, "not twice in a second"
+    found = submission(notes, tasks, done={task.key for task in tasks})
+    table.show(found)
+    assert out.getvalue()[len(first) :].startswith("\x1b[7A\r"), "it goes up seven lines"
+
+
+def test_the_work_grows_with_the_tasks_and_no_faster(
+    notes: Notes, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    admits = Room.admits
+
+    def counted(self: Room, profile: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        return admits(self, profile)
+
+    monkeypatch.setattr(Room, "admits", counted)
+    many = [
+        Task(f"t{n}", "benchmark", f"t{n}", f"k{n}", tasks[0].profile, None, tasks[0].manifest)
+        for n in range(200)
+    ]
+    found = submission(notes, many, most=10)
+    while found.left:
+        found.submit()
+        for each in found.changed():
+            if each.job.phase == "starting":
+                found.take(Change(RAY_JOBS, each.task.name, {**told(many[0], "Complete").value}))  # type: ignore[dict-item]
+    assert asked < 3 * len(many)
+
+
+def test_a_pool_that_is_not_there_is_said_before_anything_starts() -> None:
+    with pytest.raises(EnvironmentFault) as raised:
+        Room(10, {"v100": 8, "a100": 1}).check(PROFILES.values())
+    text = str(raised.value)
+    assert "rtx8000 (has 0 GPUs, 1xrtx8000-1cpu needs 1)" in text
+    assert "a100 (has 1 GPUs, 2xa100-4cpu needs 2)" in text
+    assert "v100" not in text
+    assert "--max-at-once" in text
+
+
+def test_nodes_count_by_label_unless_they_are_cordoned() -> None:
+    def node(gpus: str, **rest: Any) -> Object:
+        labels = {GPU: "a100"}
+        status = {"allocatable": {"nvidia.com/gpu": gpus}}
+        return {"metadata": {"name": "x", "labels": labels}, "status": status, **rest}
+
+    unlabelled = {"metadata": {"name": "y"}, "status": {}}
+    cordoned = node("8", spec={"unschedulable": True})
+    assert pool_gpus([node("8"), node("4"), cordoned, unlabelled]) == {"a100": 12}
+
+
+def test_the_host_is_no_pool(settings: ClusterSettings) -> None:
+    spec = make_spec(cells=["distilgpt2@host", "distilgpt2@1xv100-1cpu"])
+    with pytest.raises(InputError, match="standin-distilgpt2@host: `host` is the machine that"):
+        tasks_of(spec, planned(spec), settings)

@@ -1,0 +1,110 @@
+import json
+from typing import Any
+
+import pytest
+
+from medsweep.metrics.request_record import RequestRecord
+
+
+def record(**changes: Any) -> RequestRecord:
+    values: dict[str, Any] = {
+        "index": 0,
+        "phase": "measure",
+        "question_id": "q1",
+        "due_s": 10.0,
+        "sent_s": 10.5,
+        "first_text_s": 12.0,
+        "end_s": 15.0,
+        "chunk_gaps_s": (1.0, 2.0),
+        "chunk_tokens": (2, 1, 4),
+        "prompt_tokens": 20,
+        "output_tokens": 7,
+        "token_source": "usage",
+        "finish_reason": "stop",
+        "status": "ok",
+        "error": None,
+        "text": "Rest and drink.",
+    }
+    return RequestRecord(**(values | changes))
+
+
+def test_open_loop_runs_from_the_due_time() -> None:
+    late = record()
+    assert late.start_s == 10.0
+    assert late.ttft_s == 2.0
+    assert late.e2e_s == 5.0
+    assert late.service_s == 4.5
+    assert late.dispatch_delay_s == 0.5
+
+
+def test_closed_loop_runs_from_the_send_and_has_no_dispatch_delay() -> None:
+    closed = record(due_s=None)
+    assert closed.start_s == 10.5
+    assert closed.ttft_s == 1.5
+    assert closed.e2e_s == closed.service_s == 4.5
+    assert closed.dispatch_delay_s is None
+
+
+def test_due_at_zero_is_a_due_time() -> None:
+    assert record(due_s=0.0).start_s == 0.0
+    assert record(due_s=0.0).dispatch_delay_s == 10.5
+
+
+def test_tpot_leaves_ttft_and_the_first_token_out() -> None:
+    assert record().tpot_s == 0.5  # 3 s after the first text, 6 tokens after the first
+    assert record(first_text_s=14.4).tpot_s == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"output_tokens": 1}, {"output_tokens": 0}, {"output_tokens": None}]
+)
+def test_tpot_is_null_for_one_token_or_an_unknown_count(changes: dict[str, Any]) -> None:
+    assert record(**changes).tpot_s is None
+
+
+def test_without_text_there_is_no_ttft_and_no_tpot() -> None:
+    silent = record(first_text_s=None, chunk_gaps_s=(), chunk_tokens=())
+    assert silent.ttft_s is None
+    assert silent.tpot_s is None
+    assert silent.itl_s == ()
+    assert silent.e2e_s == 5.0
+
+
+def test_itl_is_per_token_where_the_chunks_are_counted() -> None:
+    assert record().itl_s == (1.0, 0.5, 0.5, 0.5, 0.5)
+
+
+def test_itl_is_the_raw_gaps_where_they_are_not() -> None:
+    assert record(chunk_tokens=None).itl_s == (1.0, 2.0)
+
+
+def test_a_chunk_without_a_token_is_waiting_time_of_the_next() -> None:
+    assert record(chunk_tokens=(2, 0, 2)).itl_s == (1.5, 1.5)
+
+
+def test_an_answer_in_one_chunk_has_no_itl_rather_than_zero() -> None:
+    assert record(chunk_gaps_s=(), chunk_tokens=(7,)).itl_s == ()
+
+
+@pytest.mark.parametrize("tokens", [(1, 2), (1, 2, 3, 4), ()])
+def test_counts_that_do_not_fit_the_gaps_are_refused(tokens: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"{len(tokens)} text chunks cannot have 2 gaps"):
+        record(chunk_tokens=tokens)
+
+
+@pytest.mark.parametrize("changes", [{}, {"due_s": None, "chunk_tokens": None, "error": "reset"}])
+def test_a_json_line_gives_the_record_back(changes: dict[str, Any]) -> None:
+    before = record(**changes)
+    line = json.dumps(before.to_json())
+    assert json.loads(line) == before.to_json()
+    assert RequestRecord.from_json(json.loads(line)) == before
+
+
+def test_json_with_a_strange_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="latency_ms"):
+        RequestRecord.from_json(record().to_json() | {"latency_ms": 3})
+
+
+def test_the_answer_is_not_in_the_repr() -> None:
+    assert "q1" in repr(record())
+    assert "Rest and drink" not in repr(record())

@@ -1,0 +1,302 @@
+"""What every engine on a thread of its own does, tried on `generate` and on `continuous`."""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from asking import TOKENS, TUNED, Asker, batch_sizes, text
+from medsweep.errors import InputError, StageError, UnknownName
+from medsweep.finetune.adapter import Adapter
+from medsweep.models.catalog import MODELS
+from medsweep.models.templates import TEMPLATES
+from medsweep.serving.engines.continuous import ContinuousEngine
+from medsweep.serving.engines.generate import GenerateEngine
+from medsweep.serving.engines.request_state import Row
+from medsweep.serving.protocol import Generation
+
+pytestmark = pytest.mark.slow
+
+BASE = "standin-llama-3-8b"
+ENGINES = {"generate": GenerateEngine, "continuous": ContinuousEngine}
+SETTINGS = {"dtype": "float32", "quantization": "none", "max_batch_size": 8, "cpus": 1}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def asker(request: Any, tuned: Adapter, questions: list[str]) -> Iterator[Asker]:
+    engine = ENGINES[request.param](MODELS[BASE], {TUNED: tuned}, base=None, **SETTINGS)
+    yield Asker(engine, questions)
+    engine.close()
+
+
+@pytest.fixture
+def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Row, int]]:
+    """Every token that a row takes while the test runs."""
+    taken: list[tuple[Row, int]] = []
+    push = Row.push
+
+    def spy(row: Row, token: int) -> None:
+        taken.append((row, token))
+        push(row, token)
+
+    monkeypatch.setattr(Row, "push", spy)
+    return taken
+
+
+def test_models(asker: Asker) -> None:
+    assert asker.engine.models() == [BASE, TUNED]
+
+
+async def test_one_batch_answers_as_each_alone(asker: Asker, expected: list[str]) -> None:
+    answers = await asker.together([asker.request(number) for number in range(6)])
+    assert [text(answer).strip() for answer in answers] == expected
+    assert batch_sizes(answers) == [6] * 6
+    assert len(set(expected)) > 1
+
+
+async def test_alone_answers_the_same(asker: Asker, expected: list[str]) -> None:
+    assert [(await asker.text(asker.request(n))).strip() for n in (0, 1)] == expected[:2]
+
+
+async def test_the_base_answers_otherwise(asker: Asker, expected: list[str]) -> None:
+    ask = [asker.request(number, model) for number in range(3) for model in (TUNED, BASE)]
+    answers = await asker.together(ask)
+    assert [text(answer).strip() for answer in answers[::2]] == expected[:3]
+    alone = [await asker.text(asker.request(number, BASE)) for number in range(3)]
+    assert [text(answer) for answer in answers[1::2]] == alone
+    assert not {answer.strip() for answer in alone} & set(expected)
+
+
+async def test_each_request_has_its_own_length(asker: Asker) -> None:
+    lengths = [1, 3, 5]
+    answers = await asker.together([asker.request(n, max_tokens=m) for n, m in enumerate(lengths)])
+    for pieces, length in zip(answers, lengths, strict=True):
+        assert pieces[-1].finish_reason == "length"
+        assert pieces[-1].output_tokens == length
+        assert all(piece.finish_reason is None for piece in pieces[:-1])
+
+
+async def test_tokens_are_counted_and_the_beginning_is_timed(
+    asker: Asker, pushed: list[tuple[Row, int]]
+) -> None:
+    pieces = await asker.deltas(asker.request(0))
+    prompt = TEMPLATES["llama-3"].render(asker.request(0).messages or ())
+    ids = asker.engine._tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    assert {piece.prompt_tokens for piece in pieces} == {len(ids)}
+    counts = [piece.output_tokens for piece in pieces]
+    # Tokens that come faster than events are sent share one.
+    assert counts == sorted(set(counts))
+    assert counts[-1] == len(pushed)
+    tokens = [token for _, token in pushed]
+    whole = asker.engine._tokenizer.decode(tokens, skip_special_tokens=True)
+    assert text(pieces) == whole.lstrip()
+    assert pieces[0].start is not None
+    assert pieces[0].start.queue_s > 0
+    assert pieces[0].start.prefill_s > 0
+    assert [piece.start for piece in pieces[1:]] == [None] * (len(pieces) - 1)
+
+
+async def test_a_stop_text_ends_the_answer_and_is_left_out(
+    asker: Asker, expected: list[str]
+) -> None:
+    whole = expected[0]
+    stop = whole[len(whole) // 3 : len(whole) // 3 + 4]
+    pieces = await asker.deltas(asker.request(0, stop=(stop,)))
+    assert text(pieces) == whole[: whole.index(stop)]
+    assert pieces[-1].finish_reason == "stop"
+    assert pieces[-1].output_tokens < TOKENS
+
+
+async def test_a_stop_token_ends_the_answer(
+    asker: Asker, pushed: list[tuple[Row, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asker.deltas(asker.request(0))
+    whole = [token for _, token in pushed]
+    # Let the fourth token of the answer be a stop token.
+    monkeypatch.setattr(asker.engine._served[TUNED], "stop_ids", frozenset([whole[3]]))
+    pieces = await asker.deltas(asker.request(0))
+    assert pieces[-1].finish_reason == "stop"
+    assert pieces[-1].output_tokens == whole.index(whole[3]) + 1 < len(whole)
+
+
+async def test_a_prompt_is_continued_as_it_is(asker: Asker) -> None:
+    pieces = await asker.deltas(Generation(BASE, None, "Asthma is", 3))
+    ids = asker.engine._tokenizer("Asthma is", add_special_tokens=False)["input_ids"]
+    assert pieces[-1].prompt_tokens == len(ids)
+
+
+async def test_a_seed_repeats_the_sample_whoever_is_beside_it(asker: Asker) -> None:
+    def sampled(seed: int | None) -> Generation:
+        return asker.request(0, temperature=1.5, seed=seed)
+
+    alone = await asker.text(sampled(1))
+    together = await asker.together([asker.request(1), sampled(1), sampled(2), sampled(None)])
+    assert text(together[1]) == alone != text(together[2])
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem"),
+    [
+        (Generation(TUNED, None, "", 5), "the prompt is empty"),
+        (Generation(TUNED, None, "x", 512), "max_tokens is 512; together they may be 512"),
+        (Generation(TUNED, ({"role": "assistant", "content": "x"},), None, 5), "given: assistant"),
+        (Generation("tuned-0.2", None, "x", 5), "unknown model 'tuned-0.2' .did you mean"),
+    ],
+)
+async def test_what_cannot_be_answered_is_refused(
+    asker: Asker, request_: Generation, problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        await asker.deltas(request_)
+
+
+async def test_a_client_that_goes_frees_its_place(
+    asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, counts = threading.Event(), []
+    push = Row.push
+
+    def spy(row: Row, token: int) -> None:
+        push(row, token)
+        counts.append(row.text.tokens)
+        if len(counts) == 1:
+            assert gone.wait(30)
+
+    monkeypatch.setattr(Row, "push", spy)
+    stream: Any = asker.engine.stream(asker.request(0, max_tokens=200))
+    assert (await anext(stream)).finish_reason is None
+    await stream.aclose()
+    gone.set()
+    assert (await asker.text(asker.request(1))).strip() == expected[1]
+    # One token of the first request, then those of the second from one on.
+    assert counts[:2] == [1, 1]
+
+
+async def test_one_that_goes_while_it_waits_takes_no_place(asker: Asker) -> None:
+    # Room for eight: had the first kept its place, one of the eight would have waited.
+    answers = await asker.together(
+        [asker.request(number % 6) for number in range(8)], leaving=[asker.request(0)]
+    )
+    assert batch_sizes(answers) == [8] * 8
+
+
+async def test_a_failure_goes_to_each_request_of_the_batch_and_to_no_other(
+    asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asker.engine._model, "_take_turn", fail)
+        failed = await asyncio.gather(
+            *(asker.deltas(asker.request(number)) for number in range(6)), return_exceptions=True
+        )
+        assert [str(error) for error in failed] == ["out of memory"] * 6
+        with pytest.raises(StageError, match="does not generate: RuntimeError"):
+            await asker.engine.check()
+    await asker.engine.check()
+    assert (await asker.text(asker.request(0))).strip() == expected[0]
+
+
+async def test_an_adapter_comes_and_goes_while_another_answers(
+    asker: Asker, tuned: Adapter, expected: list[str]
+) -> None:
+    engine = asker.engine
+    stream: Any = engine.stream(asker.request(0))
+    pieces = [await anext(stream)]
+    await engine.add_adapter("second", tuned)
+    assert engine.models() == [BASE, TUNED, "second"]
+    second = asyncio.create_task(asker.text(asker.request(1, "second")))
+    pieces += [piece async for piece in stream]
+    assert text(pieces).strip() == expected[0]
+    assert (await second).strip() == expected[1]
+    await engine.remove_adapter("second")
+    assert engine.models() == [BASE, TUNED]
+    with pytest.raises(UnknownName):
+        await asker.text(asker.request(1, "second"))
+    assert (await asker.text(asker.request(2))).strip() == expected[2]
+
+
+async def test_an_adapter_that_answers_is_removed_when_it_has(
+    asker: Asker, tuned: Adapter, expected: list[str]
+) -> None:
+    await asker.engine.add_adapter("second", tuned)
+    stream: Any = asker.engine.stream(asker.request(0, "second"))
+    pieces = [await anext(stream)]
+    removal = asyncio.create_task(asker.engine.remove_adapter("second"))
+    await asyncio.sleep(0)
+    assert asker.engine.models() == [BASE, TUNED]  # nobody new may use it
+    assert not removal.done()
+    pieces += [piece async for piece in stream]
+    await removal
+    assert text(pieces).strip() == expected[0]
+
+
+async def test_an_adapter_is_replaced_under_its_name(
+    asker: Asker, tuned: Adapter, expected: list[str]
+) -> None:
+    before = asker.engine._served[TUNED].adapter
+    await asker.engine.add_adapter(TUNED, tuned)
+    assert asker.engine._served[TUNED].adapter != before
+    assert (await asker.text(asker.request(0))).strip() == expected[0]
+
+
+async def test_adapters_that_do_not_fit_are_refused(asker: Asker, tuned: Adapter) -> None:
+    foreign = dataclasses.replace(tuned, model="standin-distilgpt2")
+    with pytest.raises(InputError, match="made on standin-distilgpt2, and this engine serves"):
+        await asker.engine.add_adapter("foreign", foreign)
+    with pytest.raises(InputError, match="is the base model's name"):
+        await asker.engine.add_adapter(BASE, tuned)
+    for name in ("missing", BASE):
+        with pytest.raises(UnknownName):
+            await asker.engine.remove_adapter(name)
+
+
+async def test_a_broken_adapter_leaves_the_others(
+    asker: Asker, tuned: Adapter, tmp_path: Path, expected: list[str]
+) -> None:
+    with pytest.raises(Exception, match="adapter_config.json"):
+        await asker.engine.add_adapter("broken", dataclasses.replace(tuned, folder=tmp_path))
+    assert asker.engine.models() == [BASE, TUNED]
+    assert (await asker.text(asker.request(0))).strip() == expected[0]
+
+
+async def test_the_threads_are_the_profile_s(asker: Asker) -> None:
+    seen: list[int] = []
+    await asker.engine._do(lambda: seen.append(torch.get_num_threads()), between_tokens=True)
+    assert seen == [SETTINGS["cpus"]]
+
+
+@pytest.mark.parametrize("made", ENGINES.values())
+async def test_without_an_adapter_and_closed(
+    made: Any, tuned: Adapter, questions: list[str]
+) -> None:
+    engine = made(MODELS[BASE], {}, base=tuned.base, **SETTINGS)
+    assert engine.models() == [BASE]
+    await engine.check()
+    await engine.add_adapter(TUNED, tuned)
+    asker = Asker(engine, questions)
+    base = await asker.text(asker.request(0, BASE))
+    await engine.remove_adapter(TUNED)
+    # Also after the last adapter has gone.
+    assert await asker.text(asker.request(0, BASE)) == base
+    await engine.add_adapter(TUNED, tuned)
+    stream = engine.stream(Generation(TUNED, None, "Asthma is", 400))
+    await anext(stream)
+    await asyncio.to_thread(engine.close)
+    with pytest.raises(StageError, match="closed"):
+        async for _ in stream:
+            pass
+    with pytest.raises(StageError, match="closed"):
+        await anext(engine.stream(Generation(BASE, None, "Asthma is", 3)))
+
+
+@pytest.mark.parametrize("made", ENGINES.values())
+def test_neither_base_nor_adapter(made: Any) -> None:
+    with pytest.raises(InputError, match="give the folder of its weights"):
+        made(MODELS[BASE], {}, base=None, **SETTINGS)

@@ -1,0 +1,257 @@
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.clock import MonotonicClock
+from medsweep.errors import StageError, UnknownName
+from medsweep.finetune.adapter import Adapter
+from medsweep.serving import adapter_pool as module
+from medsweep.serving.adapter_pool import AdapterPool
+from medsweep.serving.adapter_source import Shelf
+from medsweep.serving.api_errors import Refused
+from medsweep.serving.protocol import Delta, Generation
+from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
+
+
+class CountingEngine:
+    """Fails a test that uses an adapter which is not there, or has too many."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.loaded: dict[str, Adapter] = {}
+        self.used: Counter[str] = Counter()
+        self.began: list[str] = []
+        self.loads: list[str] = []
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    def models(self) -> list[str]:
+        return ["base"]
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        assert request.model == "base" or request.model in self.loaded
+        self.used[request.model] += 1
+        try:
+            for number in (1, 2, 3):
+                await asyncio.sleep(0)
+                await self.may_answer.wait()
+                assert request.model == "base" or request.model in self.loaded
+                yield Delta(f"{request.model} ", number, 1, "stop" if number == 3 else None)
+        finally:
+            self.used[request.model] -= 1
+
+    async def add_adapter(self, name: str, adapter: Adapter) -> None:
+        self.began.append(name.partition("#")[0])
+        await self.may_load.wait()
+        self.loaded[name] = adapter
+        self.loads.append(name.partition("#")[0])
+        assert len(self.loaded) <= self.most
+
+    async def remove_adapter(self, name: str) -> None:
+        assert not self.used[name], "evicted while in use"
+        del self.loaded[name]
+        await asyncio.sleep(0)
+
+    async def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def shelf_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shelf]:
+    """Makes a shelf with adapters of the given names; one called `broken` cannot be read."""
+
+    def read(folder: Path) -> Adapter:
+        if folder.name == "broken":
+            raise StageError(f"{folder}: not a whole adapter")
+        return Adapter(folder, "base", folder, "chatml", (), "0")
+
+    monkeypatch.setattr(module, "read_adapter", read)
+
+    def make(names: str) -> Shelf:
+        for name in names.split():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "adapter.json").write_text('{"model": "base"}')
+        return Shelf("base", {}, tmp_path, MonotonicClock())
+
+    return make
+
+
+def make_pool(shelf: Shelf, most: int) -> tuple[AdapterPool, CountingEngine, PrometheusSink]:
+    engine, sink = CountingEngine(most), PrometheusSink()
+    metrics = ServerMetrics([sink])
+    pool = AdapterPool(engine, shelf, max_loaded=most, metrics=metrics, clock=MonotonicClock())
+    return pool, engine, sink
+
+
+async def ask(pool: AdapterPool, model: str) -> str:
+    request = Generation(model, None, "Why?", 3)
+    return "".join([delta.text async for delta in pool.stream(request)])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.0002)
+
+
+async def a_while() -> None:
+    """Give what must not happen the time to happen."""
+    for _ in range(20):
+        await asyncio.sleep(0.0002)
+
+
+async def test_an_adapter_is_loaded_when_it_is_asked_for(shelf_of: Any) -> None:
+    pool, engine, sink = make_pool(shelf_of("a b"), 2)
+    assert await pool.models() == ["base", "a", "b"]
+    assert await ask(pool, "base") == "base base base "
+    assert engine.loads == []
+    assert await ask(pool, "a") == "a#1 a#1 a#1 "
+    assert await ask(pool, "a") == "a#1 a#1 a#1 "
+    assert engine.loads == ["a"]
+    assert b"medsweep_server_adapters_loaded 1.0" in sink.text()
+    with pytest.raises(UnknownName, match="known: a, b, base"):
+        await ask(pool, "c")
+
+
+async def test_many_who_ask_at_once_load_it_once(shelf_of: Any) -> None:
+    pool, engine, _ = make_pool(shelf_of("a"), 1)
+    answers = await asyncio.gather(*(ask(pool, "a") for _ in range(30)))
+    assert set(answers) == {"a#1 a#1 a#1 "}
+    assert engine.loads == ["a"]
+
+
+async def test_the_least_recently_used_makes_room(shelf_of: Any) -> None:
+    pool, engine, sink = make_pool(shelf_of("a b c"), 2)
+    for name in ("a", "b", "a", "c", "a", "b"):
+        await ask(pool, name)
+    assert engine.loads == ["a", "b", "c", "b"]
+    assert {name.partition("#")[0] for name in engine.loaded} == {"a", "b"}
+    text = sink.text().decode()
+    assert 'medsweep_server_adapter_loads_total{outcome="ok"} 4.0' in text
+    assert "medsweep_server_adapter_evictions_total 2.0" in text
+    assert "medsweep_server_adapter_load_seconds_count 4.0" in text
+
+
+async def test_none_is_evicted_while_a_request_uses_it_however_long(shelf_of: Any) -> None:
+    pool, engine, _ = make_pool(shelf_of("a b"), 1)
+    engine.may_answer.clear()
+    first = asyncio.create_task(ask(pool, "a"))
+    await until(lambda: engine.used["a#1"] == 1)
+    second = asyncio.create_task(ask(pool, "b"))
+    await a_while()
+    assert engine.began == ["a"]
+    engine.may_answer.set()
+    assert (await first, await second) == ("a#1 a#1 a#1 ", "b#2 b#2 b#2 ")
+
+
+async def test_whoever_waits_for_a_place_gets_it_however_busy_the_others_are(
+    shelf_of: Any,
+) -> None:
+    pool, _, _ = make_pool(shelf_of("a b"), 1)
+    answered: list[str] = []
+
+    async def keep_asking() -> None:
+        while True:
+            await ask(pool, "a")
+            answered.append("a")
+
+    busy = [asyncio.create_task(keep_asking()) for _ in range(4)]
+    await until(lambda: len(answered) > 3)
+    assert (await asyncio.wait_for(ask(pool, "b"), 30)).startswith("b#")
+    for task in busy:
+        task.cancel()
+    await asyncio.wait(busy)
+
+
+async def test_loading_one_does_not_hold_up_the_others(shelf_of: Any) -> None:
+    pool, engine, _ = make_pool(shelf_of("a b"), 2)
+    await ask(pool, "a")
+    engine.may_load.clear()
+    waiting = asyncio.create_task(ask(pool, "b"))
+    await until(lambda: engine.began == ["a", "b"])
+    assert await ask(pool, "a") == "a#1 a#1 a#1 "
+    assert await ask(pool, "base")
+    assert not waiting.done()
+    engine.may_load.set()
+    assert (await waiting).startswith("b#2")
+
+
+async def test_a_client_that_goes_while_it_loads_takes_it_from_nobody(shelf_of: Any) -> None:
+    pool, engine, _ = make_pool(shelf_of("a"), 1)
+    engine.may_load.clear()
+    going, staying = (asyncio.create_task(ask(pool, "a")) for _ in range(2))
+    await until(lambda: engine.began == ["a"])
+    going.cancel()
+    await asyncio.wait({going})
+    engine.may_load.set()
+    assert (await staying).startswith("a#1")
+    assert engine.loads == ["a"]
+
+
+async def test_one_that_cannot_be_loaded_is_tried_again_and_takes_no_place(
+    shelf_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, engine, sink = make_pool(shelf_of("broken good"), 1)
+    for _ in range(3):
+        with pytest.raises(Refused, match="adapter 'broken' cannot be loaded") as refused:
+            await ask(pool, "broken")
+        assert refused.value.status == 500
+        assert str(tmp_path) not in str(refused.value)
+    assert "not a whole adapter" in caplog.text
+    assert await ask(pool, "good")
+    assert 'medsweep_server_adapter_loads_total{outcome="failed"} 3.0' in sink.text().decode()
+    assert engine.loads == ["good"]
+
+
+async def test_what_was_put_in_its_place_is_served_and_the_old_one_finished(
+    shelf_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsweep.serving.adapter_source.FRESH_S", 0.0)
+    pool, engine, _ = make_pool(shelf_of("a"), 2)
+    engine.may_answer.clear()
+    old = asyncio.create_task(ask(pool, "a"))
+    await until(lambda: engine.used["a#1"] == 1)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "adapter.json").write_text('{"model": "base"}')
+    (tmp_path / "a").rename(tmp_path / ".gone")
+    (tmp_path / "new").rename(tmp_path / "a")
+    new = asyncio.create_task(ask(pool, "a"))
+    await until(lambda: engine.loads == ["a", "a"])
+    engine.may_answer.set()
+    assert (await old, await new) == ("a#1 a#1 a#1 ", "a#2 a#2 a#2 ")
+
+
+async def test_under_load_with_clients_that_go(shelf_of: Any) -> None:
+    names = [f"m{number}" for number in range(8)]
+    pool, engine, sink = make_pool(shelf_of(" ".join(names)), 3)
+    draw = random.Random(5)
+
+    async def one() -> str:
+        return await ask(pool, draw.choice([*names, "base", "m0", "m0"]))
+
+    tasks = []
+    for _ in range(400):
+        tasks.append(asyncio.create_task(one()))
+        if draw.random() < 0.25:
+            draw.choice(tasks).cancel()
+        if draw.random() < 0.5:
+            await asyncio.sleep(0)
+    ended = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+    kinds = Counter(type(each).__name__ for each in ended)
+    assert set(kinds) == {"str", "CancelledError"}
+    assert kinds["str"] > 250
+    await until(lambda: engine.used.total() == 0 and len(engine.loads) == len(engine.began))
+    gauge = "medsweep_server_adapters_loaded"
+    await until(lambda: f"{gauge} {float(len(engine.loaded))}" in sink.text().decode())
+    assert len(engine.loaded) <= 3
+    assert len(engine.loads) > 8  # some were evicted and came back
+    for name in names:
+        assert await asyncio.wait_for(ask(pool, name), 30)

@@ -17,8 +17,7 @@ import yaml
 from medsweep.config import load_config
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import GIB, HardwareProfile
-from medsweep.k8s.conventions import GPU
-from medsweep.k8s.images import image_family
+from medsweep.k8s.conventions import GPU, image_family
 from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.models.catalog import MODELS, PAPER_CELLS

@@ -13,8 +13,7 @@ from apiserver.definitions import until
 from apiserver.operator import Operator
 from crds import ROOT
 from medsweep.errors import EnvironmentFault
-from medsweep.k8s.client import Api, Request
-from medsweep.k8s.connect import connect
+from medsweep.k8s.client import Api, Request, connect
 from medsweep.k8s.conventions import GPU
 from medsweep.k8s.resources import (
     CLAIMS,

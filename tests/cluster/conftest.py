@@ -12,8 +12,7 @@ from apiserver.check import wrong
 from apiserver.definitions import crd_documents, installed
 from apiserver.ground import Ground, ground
 from apiserver.server import ApiServer
-from medsweep.k8s.client import Api
-from medsweep.k8s.connect import connect
+from medsweep.k8s.client import Api, connect
 
 
 @pytest.fixture(scope="session")

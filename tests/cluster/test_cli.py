@@ -18,8 +18,7 @@ from apiserver.ground import Ground, ground
 from apiserver.operator import Operator, Player, succeed
 from apiserver.server import ApiServer
 from medsweep.cli import main
-from medsweep.k8s.client import Object
-from medsweep.k8s.connect import connect
+from medsweep.k8s.client import Object, connect
 from medsweep.k8s.conventions import CELL, ROLE
 from medsweep.k8s.resources import PODS, RAY_JOBS
 from medsweep.k8s.sweeps import selector_of

@@ -13,7 +13,7 @@ from apiserver.definitions import crd_documents, installed
 from apiserver.ground import Ground, ground
 from apiserver.server import ApiServer
 from medsweep.errors import EnvironmentFault
-from medsweep.k8s.connect import connect
+from medsweep.k8s.client import connect
 from medsweep.k8s.fetch import fetch_cells
 from medsweep.k8s.resources import PODS
 from medsweep.k8s.sweeps import remove

@@ -12,11 +12,10 @@ from apiserver.ground import Ground
 from apiserver.operator import Operator, Player, succeed
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import host_profile
-from medsweep.k8s import feed
 from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
-from medsweep.k8s.start import run_jobs
+from medsweep.k8s.run import run_jobs
+from medsweep.k8s.submit import tasks_of
 from medsweep.k8s.sweeps import remove, selector_of, sweep_states
-from medsweep.k8s.tasks import tasks_of
 from medsweep.k8s.watch import Change, Watch
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
@@ -86,7 +85,7 @@ class Mute(Watch):
 def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(
     cluster: Ground, watch: type[Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "Watch", watch)
+    monkeypatch.setattr("medsweep.k8s.watch.Watch", watch)
     killed = {"name": "ray-worker", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 9}}}
 
     def fail(operator: Operator, job: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def _at_least_one(text: str) -> int:
 
 def cluster_of(options: argparse.Namespace) -> Api:
     """Return the API server that the arguments name."""
-    from medsweep.k8s.connect import connect
+    from medsweep.k8s.client import connect
 
     return connect(options.context)
 

@@ -79,7 +79,7 @@ def render(options: argparse.Namespace) -> int:
     import yaml
 
     from medsweep.k8s.render import serve_service
-    from medsweep.k8s.tasks import tasks_of
+    from medsweep.k8s.submit import tasks_of
     from medsweep.sweep.resolve import resolve
 
     plan = resolve(spec, fetches=False).plan
@@ -103,7 +103,7 @@ def render(options: argparse.Namespace) -> int:
 def submit(options: argparse.Namespace) -> int:
     """Submit and wait; say what failed."""
     spec, settings = load_sweep(options), load_settings(options)
-    from medsweep.k8s.start import run_jobs
+    from medsweep.k8s.run import run_jobs
     from medsweep.k8s.table import summary
     from medsweep.sweep.resolve import resolve
 

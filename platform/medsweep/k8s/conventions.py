@@ -1,10 +1,16 @@
-"""Names and labels of everything that MedSweep makes in a cluster."""
+"""What everything that MedSweep creates in a cluster has in common: names, labels, images, security.
+
+Every pod meets the `restricted` Pod Security Standard.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Literal
+from typing import Any, Literal
+
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.k8s.settings import ClusterSettings, ImageFamily
 
 Stage = Literal["finetune", "benchmark", "serve"]
 
@@ -29,11 +35,33 @@ APPLICATION = {
     "app.kubernetes.io/managed-by": "medsweep",
 }
 
+USER_ID = 10001
+"""User and group of the images; see k8s/images."""
+
+POD_SECURITY: dict[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": USER_ID,
+    "runAsGroup": USER_ID,
+    "fsGroup": USER_ID,
+    # A claim with many files would be walked through at each start otherwise.
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+CONTAINER_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
 _PREFIXES: dict[Stage, str] = {"finetune": "ft", "benchmark": "bm", "serve": "sv"}
 # Of 16 hexadecimal digits: 10,000 keys share their first 11 with a probability of 3 in a million.
 _KEY_DIGITS = 11
 _SWEEP_DIGITS = 4
 _PROFILE_CHARACTERS = 20
+
+# PyTorch's wheels for CUDA 13 begin at compute capability 7.5; those for 12.6 still hold 7.0.
+_FIRST_CUDA_13 = (7, 5)
 
 
 def object_name(stage: Stage, sweep: str, model: str, profile: str, key: str) -> str:
@@ -80,3 +108,18 @@ def pod_labels(stage: Stage, sweep: str, key: str, profile: str) -> dict[str, st
         ADAPTER if stage == "finetune" else CELL: key,
         PROFILE: profile,
     }
+
+
+def image_family(profile: HardwareProfile) -> ImageFamily:
+    """Return the image family that has kernels for a profile's GPUs."""
+    if profile.accelerator is None:
+        return "cpu"
+    return "cu13" if profile.accelerator.compute_capability >= _FIRST_CUDA_13 else "cu126"
+
+
+def image_reference(settings: ClusterSettings, family: ImageFamily) -> str:
+    """Return an image's full name, by digest where the settings give one."""
+    digest = settings.image_digests.get(family)
+    if digest is not None:
+        return f"{settings.image}@{digest}"
+    return f"{settings.image}:{settings.image_tag}-{family}"

@@ -12,11 +12,18 @@ from typing import IO, Any
 
 from medsweep.errors import EnvironmentFault
 from medsweep.k8s.client import Api, Object
-from medsweep.k8s.conventions import APPLICATION, GPU, NO_GPU, ROLE, SWEEP
+from medsweep.k8s.conventions import (
+    APPLICATION,
+    CONTAINER_SECURITY,
+    GPU,
+    NO_GPU,
+    POD_SECURITY,
+    ROLE,
+    SWEEP,
+    image_reference,
+)
 from medsweep.k8s.diagnose import pods_reason
-from medsweep.k8s.images import image_reference
 from medsweep.k8s.resources import PODS
-from medsweep.k8s.security import CONTAINER_SECURITY, POD_SECURITY
 from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings
 from medsweep.k8s.watch import Watch
 from medsweep.results.cells import CellFolder

@@ -8,9 +8,14 @@ from typing import Any
 
 from medsweep.cluster.local import ENVIRONMENT
 from medsweep.hardware.profile import GIB, HardwareProfile
-from medsweep.k8s.conventions import GPU, NO_GPU, ROLE
-from medsweep.k8s.images import image_reference
-from medsweep.k8s.security import CONTAINER_SECURITY, POD_SECURITY
+from medsweep.k8s.conventions import (
+    CONTAINER_SECURITY,
+    GPU,
+    NO_GPU,
+    POD_SECURITY,
+    ROLE,
+    image_reference,
+)
 from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings, ImageFamily
 
 HOME = "/opt/medsweep"

@@ -13,11 +13,12 @@ from medsweep.k8s.conventions import (
     QUEUE,
     ROLE,
     Stage,
+    image_family,
+    image_reference,
     labels,
     object_name,
     pod_labels,
 )
-from medsweep.k8s.images import image_family, image_reference
 from medsweep.k8s.pods import (
     HOME,
     METRICS_PORT,

@@ -10,8 +10,7 @@ import pytest
 
 from apiserver.server import ApiServer, Failure
 from medsweep.errors import EnvironmentFault, InputError, MedSweepError
-from medsweep.k8s.client import Api, Gone
-from medsweep.k8s.connect import connect
+from medsweep.k8s.client import Api, Gone, connect
 from medsweep.k8s.resources import NAMESPACES, PODS, RAY_JOBS
 
 Object = dict[str, Any]

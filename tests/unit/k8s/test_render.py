@@ -14,7 +14,7 @@ from medsweep.errors import InputError
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
 from medsweep.hardware.profile import GIB, HardwareProfile
-from medsweep.k8s.images import image_family
+from medsweep.k8s.conventions import image_family
 from medsweep.k8s.pods import head_template, worker_template
 from medsweep.k8s.render import (
     RAY_VERSION,

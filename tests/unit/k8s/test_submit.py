@@ -15,9 +15,8 @@ from medsweep.k8s.capacity import Room, pool_gpus
 from medsweep.k8s.conventions import GPU
 from medsweep.k8s.resources import PODS, RAY_JOBS, Resource
 from medsweep.k8s.settings import ClusterSettings
-from medsweep.k8s.submit import Submission
+from medsweep.k8s.submit import Submission, Task, tasks_of
 from medsweep.k8s.table import Table, eta_s, summary
-from medsweep.k8s.tasks import Task, tasks_of
 from medsweep.k8s.watch import Change
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.spec import SweepSpec

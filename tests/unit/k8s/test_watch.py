@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from apiserver.server import ApiServer, Failure
-from medsweep.k8s.client import Api
-from medsweep.k8s.connect import connect
+from medsweep.k8s.client import Api, connect
 from medsweep.k8s.resources import NAMESPACES, PODS
 from medsweep.k8s.watch import Change, Watch
 

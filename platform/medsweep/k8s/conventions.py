@@ -1,4 +1,4 @@
-"""What everything that MedSweep creates in a cluster has in common: names, labels, images, security.
+"""What all that MedSweep creates in a cluster shares: names, labels, images, security settings.
 
 Every pod meets the `restricted` Pod Security Standard.
 """

@@ -11,7 +11,7 @@ SOURCE = PACKAGE.parent
 
 # From low to high: a package imports from those below its own, and never from those beside it.
 LAYERS = (
-    ("errors", "clock"),
+    ("errors", "clock", "reporter"),
     ("registry", "config"),
     ("hardware", "metrics"),
     ("models", "results", "telemetry"),
@@ -35,6 +35,7 @@ HEAVY = {
     "peft",
     "pyarrow",
     "ray",
+    "rich",
     "scipy",
     "torch",
     "transformers",

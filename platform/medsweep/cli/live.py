@@ -12,6 +12,7 @@ from medsweep.loadgen.bench_results import notes
 from medsweep.loadgen.failures import kinds_of
 from medsweep.loadgen.fleet import Progress
 from medsweep.loadgen.spec import LoadPoint
+from medsweep.reporter import Reporter
 
 COLUMNS = (
     ("load", 16),
@@ -24,7 +25,7 @@ COLUMNS = (
     ("req/s", 8),
     ("tokens/s", 9),
 )
-# Without a terminal a line that is not rewritten comes this often.
+# Without a terminal a line is written this often.
 _PLAIN_EVERY_S = 10.0
 
 
@@ -41,19 +42,18 @@ class Live:
         self, total: int | None, rows: TextIO | None = None, progress: TextIO | None = None
     ) -> None:
         self._total = total
-        self._rows, self._progress = rows or sys.stdout, progress or sys.stderr
-        self._rewrites = self._progress.isatty()
+        self._rows, self._reporter = rows or sys.stdout, Reporter(progress)
         self._done = 0
-        self._said_s = time.monotonic()
+        self._shown_s = time.monotonic()
         self._rows.write(_line([name for name, _ in COLUMNS]))
         self._rows.flush()
 
     def show(self, point: LoadPoint, repeat: int, progress: Progress) -> None:
         """Say how far a load point is: on a terminal in one line that is rewritten."""
         now_s = time.monotonic()
-        if not self._rewrites and now_s - self._said_s < _PLAIN_EVERY_S:
+        if not self._reporter.is_terminal and now_s - self._shown_s < _PLAIN_EVERY_S:
             return
-        self._said_s = now_s
+        self._shown_s = now_s
         total = point.measured_requests
         ended = progress.by_status.total()
         of = f" of {total + point.warmup_requests}" if total is not None else ""
@@ -62,15 +62,15 @@ class Live:
         text += f", {progress.in_flight} in flight"
         if progress.failed:
             text += f", {progress.failed} failed ({kinds_of(progress.by_status)})"
-        self._progress.write(f"\r\x1b[K{text}" if self._rewrites else f"{text}\n")
-        self._progress.flush()
+        if self._reporter.is_terminal:
+            self._reporter.status([text])
+        else:
+            self._reporter.line(text)
 
     def add(self, measured: Measured) -> None:
         """Print the row of a load point that has ended, and its notes below."""
         self._done += 1
-        if self._rewrites:
-            self._progress.write("\r\x1b[K")
-            self._progress.flush()
+        self._reporter.clear()
         found = measured.figures
         latencies = found.latencies
         self._rows.write(

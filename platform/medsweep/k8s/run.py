@@ -119,7 +119,7 @@ def run_jobs(
         api, settings.namespace, selector_of(spec.name), queued=settings.queue is not None
     )
     with feed:
-        submission.run(feed, table.show, REDRAW_S if table.live else None)
+        submission.run(feed, table.show, REDRAW_S if table.is_terminal else None)
     return submission.states
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from typing import TextIO
 
 from medsweep.k8s.state import JobState, Phase
 from medsweep.k8s.submit import OVER, Submission, TaskState
+from medsweep.reporter import Reporter
 from medsweep.sweep.progress import duration
 
 _ORDER: tuple[Phase, ...] = ("failed", "running", "starting", "ending", "queued", "waiting", "done")
@@ -27,15 +26,19 @@ class Table:
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stderr
-        self.live = self._out.isatty()
-        self._drawn, self._drawn_at = 0, float("-inf")
+        self._reporter = Reporter(out)
+        self._drawn_at = float("-inf")
         self._said: dict[str, tuple[str, str | None]] = {}
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the table is drawn, and so has to be drawn again."""
+        return self._reporter.is_terminal
 
     def show(self, submission: Submission) -> None:
         """Draw the table again, or write a line for each task whose phase or reason changed."""
         changed = submission.changed()
-        if self.live:
+        if self.is_terminal:
             # It holds every job: at 10,000 of them it must not be drawn at every change.
             if time.monotonic() - self._drawn_at >= REDRAW_S or not submission.left:
                 self._draw(submission.states)
@@ -45,27 +48,21 @@ class Table:
             now = (each.job.phase, each.job.reason)
             before = self._said.get(each.job.name, ("waiting", None))
             if now != before:
-                self._out.write(f"{each.task.stage} {each.task.what}: {_words(each.job)}\n")
+                self._reporter.line(f"{each.task.stage} {each.task.what}: {_words(each.job)}")
                 self._said[each.job.name] = now
-        self._out.flush()
 
     def _draw(self, states: Sequence[TaskState]) -> None:
-        size = shutil.get_terminal_size()
         shown = sorted(states, key=lambda each: _ORDER.index(each.job.phase))
-        room = max(size.lines - 3, 1)
+        rows = max(self._reporter.height - 3, 1)
         lines = [summary(states)]
-        width = max((len(each.task.what) for each in shown[:room]), default=0)
+        width = max((len(each.task.what) for each in shown[:rows]), default=0)
         lines += [
             f"  {each.task.stage:<9}  {each.task.what:<{width}}  {_words(each.job)}"
-            for each in shown[:room]
+            for each in shown[:rows]
         ]
-        if len(shown) > room:
-            lines.append(f"  … and {len(shown) - room} more")
-        up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        text = "".join(f"\x1b[K{line[: size.columns - 1]}\n" for line in lines)
-        self._out.write(f"{up}\r{text}\x1b[J")
-        self._out.flush()
-        self._drawn = len(lines)
+        if len(shown) > rows:
+            lines.append(f"  … and {len(shown) - rows} more")
+        self._reporter.status(lines)
 
 
 def summary(states: Sequence[TaskState]) -> str:

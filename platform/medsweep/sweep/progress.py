@@ -1,13 +1,14 @@
-"""Progress of a run: one line that is rewritten on a terminal, plain lines otherwise."""
+"""Progress of a run: steps done and to come, and the time that is left."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+from medsweep.reporter import Reporter
 
 
 class Progress:
@@ -21,8 +22,7 @@ class Progress:
         self._left: dict[str, int] = {}
         self._total = 0
         self._took: dict[str, list[float]] = defaultdict(list)
-        self._out = out or sys.stderr
-        self._live = self._out.isatty()
+        self._reporter = Reporter(out)
 
     def expect(self, steps: dict[str, int]) -> None:
         """Set the number of steps to come, by kind ("fine-tune", "deploy", "load")."""
@@ -51,10 +51,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Write a line that stays."""
-        if self._live:
-            self._out.write("\r\x1b[K")
-        self._out.write(f"{text}\n")
-        self._out.flush()
+        self._reporter.line(text)
 
     def skip(self, kind: str, count: int) -> None:
         """Take steps off that will not be made."""
@@ -77,13 +74,12 @@ class Progress:
         eta = self.eta_s
         left = f", about {duration(eta)} left" if eta is not None and count < self._total else ""
         line = f"[{count}/{self._total}{left}] {text}"
-        if self._live:
-            self._out.write(f"\r\x1b[K{line}")
-            if count == self._total:
-                self._out.write("\n")
-        elif stays:
-            self._out.write(f"{line}\n")
-        self._out.flush()
+        if count == self._total:
+            self._reporter.clear()
+        if stays and (count == self._total or not self._reporter.is_terminal):
+            self._reporter.line(line)
+        else:
+            self._reporter.status([line])
 
 
 def duration(seconds: float) -> str:

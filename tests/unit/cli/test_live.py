@@ -10,6 +10,7 @@ from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import Progress
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.latency import summarise
+from terminal import Terminal
 
 POINT = LoadPoint(concurrency=4, requests=200)
 
@@ -64,10 +65,10 @@ def test_a_percentile_with_too_few_requests_is_a_dash() -> None:
 def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
     progress = Progress(Counter({"ok": 7, "timeout": 2}), 4, ())
     said = "[1/3] c4 repeat 2: 9 of 204 ended, 4 in flight, 2 failed (timeout 2)"
-    for terminal, written in ((True, f"\r\x1b[K{said}" * 2), (False, "")):
-        stream = io.StringIO()
-        stream.isatty = lambda terminal=terminal: terminal  # type: ignore[method-assign]
+    terminal, plain = Terminal(), io.StringIO()
+    for stream in (terminal, plain):
         live = Live(3, io.StringIO(), stream)
         live.show(POINT, 2, progress)
         live.show(POINT, 2, progress)
-        assert stream.getvalue() == written
+    assert terminal.screen() == [said]
+    assert plain.getvalue() == ""

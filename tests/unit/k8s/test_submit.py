@@ -21,6 +21,7 @@ from medsweep.k8s.watch import Change
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec
+from terminal import Terminal
 
 from .conftest import planned
 
@@ -218,24 +219,21 @@ def test_plain_lines_are_written_at_changes_alone(notes: Notes, tasks: list[Task
 def test_on_a_terminal_one_table_is_drawn_over_and_over(
     notes: Notes, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "8")
     out = Terminal()
     table, found = Table(out), submission(notes, tasks)
     table.show(found)
     first = out.getvalue()
-    assert first.count("\n") == 8 - 3 + 2, "summary, five tasks and how many more"
-    assert f"{len(tasks)} jobs: {len(tasks)} waiting" in first
-    assert max(len(line) for line in first.splitlines()) < 60 + len("\x1b[K\r\x1b[K")
+    screen = out.screen(60, 8)
+    assert len(screen) == 8 - 3 + 2, "summary, five tasks and how many more"
+    assert screen[0].startswith(f"{len(tasks)} jobs: {len(tasks)} waiting")
     table.show(found)
     assert out.getvalue() == first, "not twice in a second"
     found = submission(notes, tasks, done={task.key for task in tasks})
     table.show(found)
-    assert out.getvalue()[len(first) :].startswith("\x1b[7A\r"), "it goes up seven lines"
+    assert len(out.screen(60, 8)) == len(screen), "it is drawn over the first"
+    assert f"{len(tasks)} done" in out.screen(60, 8)[0]
 
 
 def test_the_work_grows_with_the_tasks_and_no_faster(

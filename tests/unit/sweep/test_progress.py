@@ -3,11 +3,7 @@ from __future__ import annotations
 import io
 
 from medsweep.sweep.progress import Progress, duration
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+from terminal import Terminal
 
 
 def test_plain_lines_without_a_terminal() -> None:
@@ -31,8 +27,19 @@ def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
     progress.expect({"load": 1})
     with progress.step("load", "a"):
         pass
-    assert out.getvalue().count("\n") == 1
-    assert "\r\x1b[K" in out.getvalue()
+    progress.note("done")
+    first, last = out.screen()
+    assert first.startswith("[1/1] load: a (")
+    assert last == "done"
+
+
+def test_a_line_that_stays_is_written_above_the_status() -> None:
+    out = Terminal()
+    progress = Progress(out)
+    progress.expect({"load": 2})
+    with progress.step("load", "a"):
+        progress.note("something happened")
+        assert out.screen() == ["something happened", "[0/2] load: a"]
 
 
 def test_no_estimate_before_every_kind_was_seen() -> None:

@@ -1,0 +1,70 @@
+"""What a person sees while a command runs: lines that stay, and below them a status that is redrawn."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+
+class Reporter:
+    """Writes lines, and on a terminal a status below them.
+
+    Without a terminal (a file, a pipe, a dumb terminal, a notebook) there is no status: callers
+    write a line where one is wanted.
+
+    Args:
+        out: where to write; None is standard error.
+
+    Attributes:
+        is_terminal: whether a status is shown.
+    """
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        from rich.console import Console
+
+        self._out = out or sys.stderr
+        self._console = Console(file=self._out, highlight=False, force_jupyter=False)
+        self.is_terminal = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live: Live | None = None
+
+    @property
+    def height(self) -> int:
+        """Lines of the terminal."""
+        return self._console.size.height
+
+    def line(self, text: str) -> None:
+        """Write a line that stays, above the status."""
+        if self._live is None:
+            self._out.write(f"{text}\n")
+            self._out.flush()
+        else:
+            from rich.text import Text
+
+            self._console.print(Text(text), soft_wrap=True)
+
+    def status(self, lines: Sequence[str]) -> None:
+        """Show lines in place of the status before; each is cut to the width of the terminal."""
+        if not self.is_terminal:
+            return
+        from rich.live import Live
+        from rich.text import Text
+
+        shown = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+            # The cursor is hidden while there is a status, and must come back however this ends.
+            atexit.register(self.clear)
+        self._live.update(shown, refresh=True)
+
+    def clear(self) -> None:
+        """Remove the status, so that others can write to the terminal."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            atexit.unregister(self.clear)

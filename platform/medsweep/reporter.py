@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: lines that stay, and below them a status that is redrawn."""
+"""What a person sees while a command runs: lines that stay, and a status that is redrawn below."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast test-cluster check format bench bench-peers docs manifests clean
+.PHONY: help install demo smollm2 test test-fast test-cluster check format bench bench-peers docs manifests goldens clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ docs: $(VENV)/installed-dev ## Write the generated reference pages and build the
 
 manifests: $(VENV)/installed-dev ## Write the generated samples, chart profiles, dashboards and rules
 	$(BIN)/python k8s/generate.py
+
+goldens: $(VENV)/installed-dev ## Write the goldens of tests/golden anew
+	$(BIN)/python tests/goldens.py
 
 clean: ## Remove the environment and build leavings, not the results
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache platform/*.egg-info

@@ -25,6 +25,7 @@ from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
 from medsweep.search.record import COLUMNS as SEARCH
 from medsweep.search.spec import SearchSpec
+from medsweep.serving.config import ServeSpec
 from medsweep.serving.server_metrics import METRICS as SERVER_METRICS
 from medsweep.sweep.spec import (
     FineTuneSpec,
@@ -32,7 +33,6 @@ from medsweep.sweep.spec import (
     LoadSpec,
     ObjectivesSpec,
     PriceSpec,
-    ServeSpec,
     SweepSpec,
 )
 

@@ -31,10 +31,8 @@ def application(args: dict[str, Any]) -> Any:
     fields = {
         "base": cell.model.name,
         "adapters": {folder.name: folder},
-        "engine": spec.serve.engine,
+        **spec.serve.model_dump(),
         "dtype": cell.dtype,
-        "quantization": spec.serve.quantization,
-        "max_batch_size": spec.serve.max_batch_size,
     }
     further = {name: value for name, value in args.items() if name not in ("cell", "out")}
     return build_application(ServeConfig.model_validate(fields | further), cell.profile)

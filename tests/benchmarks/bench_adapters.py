@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pkgutil
 import statistics
 import time
 from collections.abc import AsyncIterator
@@ -24,9 +23,9 @@ from medsweep.finetune.adapter import Adapter, read_adapter, save_adapter
 from medsweep.finetune.lora import add_lora
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
-from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
-from medsweep.serving.protocol import Generation
+from medsweep.serving.protocol import EngineSettings, Generation
 
 wait_asleep()  # as a server does
 
@@ -76,9 +75,9 @@ async def engine(request: Any, base: Path) -> AsyncIterator[Any]:
     if request.param == "openvino":
         pytest.importorskip("openvino_genai", reason="pip install 'medsweep[openvino]'")
     quantization = ENGINE_QUANTIZATIONS[request.param][0]
-    settings: dict[str, Any] = {"dtype": "float32", "quantization": quantization, "cpus": CPUS}
-    made = pkgutil.resolve_name(ENGINES[request.param])
-    engine = made(SPEC, {}, base=base, max_batch_size=16, **settings)
+    engine = open_engine(
+        EngineSettings(request.param, SPEC, "float32", quantization, 16, CPUS, base)
+    )
     print(f"\n{request.param}, weights {quantization}, {CPUS} CPUs; ms")
     yield engine
     engine.close()

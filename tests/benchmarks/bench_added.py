@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import pkgutil
 import statistics
 import subprocess
 import sys
@@ -28,9 +27,9 @@ from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
-from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
-from medsweep.serving.protocol import Generation
+from medsweep.serving.protocol import EngineSettings, Generation
 
 TOKENS = 32
 TURNS, BLOCK = 5, 4
@@ -135,14 +134,10 @@ def _note_tokens(file: Path) -> None:
 def _answer_alone(engine: str) -> None:
     """Answer the numbers of questions that come on standard input, with their times."""
     wait_asleep()  # as a server does
-    made = pkgutil.resolve_name(ENGINES[engine])(
-        MODELS[MODEL],
-        {},
-        base=materialise(identify(MODELS[MODEL], [])),
-        dtype="float32",
-        quantization=ENGINE_QUANTIZATIONS[engine][0],
-        max_batch_size=16,
-        cpus=CPUS,
+    base = materialise(identify(MODELS[MODEL], []))
+    quantization = ENGINE_QUANTIZATIONS[engine][0]
+    made = open_engine(
+        EngineSettings(engine, MODELS[MODEL], "float32", quantization, 16, CPUS, base)
     )
 
     async def ask(number: int) -> tuple[float, float]:

@@ -276,21 +276,15 @@ def _measure_alone(what: str, quantization: str, concurrency: int, requests: int
         return _plain(requests)
     if what == "pipeline":
         return _pipeline(quantization, concurrency, requests)
-    import pkgutil
-
     from medsweep.cluster.cpu_pinning import wait_asleep
-    from medsweep.serving.engines import ENGINES
+    from medsweep.serving.engines import open_engine
+    from medsweep.serving.protocol import EngineSettings
 
     wait_asleep()  # as a server does
 
-    engine = pkgutil.resolve_name(ENGINES[what])(
-        MODELS[MODEL],
-        {},
-        base=materialise(identify(MODELS[MODEL], [])),
-        dtype="float32",
-        quantization=quantization,
-        max_batch_size=concurrency,
-        cpus=CPUS,
+    base = materialise(identify(MODELS[MODEL], []))
+    engine = open_engine(
+        EngineSettings(what, MODELS[MODEL], "float32", quantization, concurrency, CPUS, base)
     )
     try:
         return asyncio.run(_engine_alone(engine, concurrency, requests))

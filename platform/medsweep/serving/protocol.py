@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from medsweep.finetune.adapter import Adapter
+from medsweep.models.spec import ModelSpec
 from medsweep.models.templates import Message
 
 
@@ -69,6 +71,31 @@ class Delta:
     prompt_tokens: int
     finish_reason: Literal["stop", "length"] | None = None
     start: Start | None = None
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is started with.
+
+    Attributes:
+        engine: its name in `ENGINES`.
+        model: the base model.
+        base: folder of the base model's weights; None takes the one that the adapters name.
+        adapters: by the name that requests use; all of the same base. More can be added later.
+        dtype: to compute in.
+        quantization: of the base model's weights.
+        max_batch_size: maximum number of requests in one forward pass.
+        cpus: threads to compute with; None leaves the choice to the library.
+    """
+
+    engine: str
+    model: ModelSpec
+    dtype: str
+    quantization: str = "none"
+    max_batch_size: int = 16
+    cpus: int | None = None
+    base: Path | None = None
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pkgutil
 from pathlib import Path
 
 from medsweep.clock import Clock
@@ -19,7 +18,7 @@ from medsweep.models.weights import identify, materialise
 from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.adapter_source import CARD, Shelf, model_of
 from medsweep.serving.config import ServeConfig
-from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import unsupported
 from medsweep.serving.engines.null import NULL_MODEL, NullEngine
 from medsweep.serving.protocol import Engine
@@ -47,15 +46,7 @@ def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> A
     if reason is not None:
         raise InputError(reason)
     dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
-    engine: Engine = pkgutil.resolve_name(ENGINES[config.engine])(
-        spec,
-        {},
-        base=base,
-        dtype=dtype,
-        quantization=config.quantization,
-        max_batch_size=config.max_batch_size,
-        cpus=usable_cpus(),
-    )
+    engine = open_engine(config.settings(spec, dtype=dtype, cpus=usable_cpus(), base=base))
     return _pool(engine, spec.name, config, metrics, clock)
 
 

@@ -196,16 +196,13 @@ def give_up(
 
 
 def _deployment(ground: Ground, cell: Cell, adapter: Adapter) -> Deployed:
-    return Deployed(
-        name=cell.key,
-        model=cell.model.name,
-        adapters={adapter.folder.name: adapter.folder},
-        profile=cell.profile,
-        engine=ground.spec.serve.engine,
+    settings = ground.spec.serve.settings(
+        cell.model,
         dtype=cell.dtype,
-        quantization=ground.spec.serve.quantization,
-        max_batch_size=ground.spec.serve.max_batch_size,
+        cpus=cell.profile.cpus,
+        adapters={adapter.folder.name: adapter},
     )
+    return Deployed(cell.key, cell.profile, settings)
 
 
 def _visit_all(ground: Ground, running: Sequence[_Running], asked_at: float) -> None:

@@ -16,7 +16,7 @@ from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
 from medsweep.search.spec import SearchSpec
-from medsweep.serving.engines import ENGINES
+from medsweep.serving.config import ServeSpec
 
 
 def _known_model(name: str) -> str:
@@ -98,29 +98,6 @@ class FineTuneSpec(Closed):
     patience: int | None = Field(default=None, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
     profile: ProfileName | None = None
-
-
-class ServeSpec(Closed):
-    """How adapters are served.
-
-    Attributes:
-        engine: what turns prompts into tokens.
-        dtype: of the weights; `auto` decides from the profile's compute capability.
-        quantization: of the base weights; which ones there are depends on the engine.
-        max_batch_size: requests that one forward pass may hold.
-    """
-
-    engine: str = "generate"
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    quantization: Literal["none", "int8", "int4", "nf4"] = "none"
-    max_batch_size: int = Field(default=16, ge=1)
-
-    @field_validator("engine")
-    @classmethod
-    def _known_engine(cls, name: str) -> str:
-        if name not in ENGINES:
-            raise ValueError(str(UnknownName("engine", name, ENGINES)))
-        return name
 
 
 class LoadPointSpec(Closed):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
+
+from medsweep.serving.protocol import Engine, EngineSettings
+
 ENGINES = {
     "generate": "medsweep.serving.engines.generate:GenerateEngine",
     "continuous": "medsweep.serving.engines.continuous:ContinuousEngine",
@@ -10,3 +14,15 @@ ENGINES = {
     "null": "medsweep.serving.engines.null:NullEngine",
 }
 """Engine by name: `module:class`, imported where it is used, because an engine imports torch."""
+
+
+def open_engine(settings: EngineSettings) -> Engine:
+    """Load an engine's base model and adapters.
+
+    Raises:
+        InputError: an adapter of another base model, neither a base folder nor an adapter, or a
+            quantization that the engine does not have.
+        EnvironmentFault: a package that the engine needs is missing.
+    """
+    engine: Engine = pkgutil.resolve_name(ENGINES[settings.engine])(settings)
+    return engine

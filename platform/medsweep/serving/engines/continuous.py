@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.adapter import Adapter
-from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import Pair, read_pairs
 from medsweep.serving.engines.request_state import Row
 from medsweep.serving.engines.sampling import next_tokens
+from medsweep.serving.protocol import EngineSettings
 
 PREFILL_TOKENS = 512
 """Prompt tokens of one prefill, which every other row waits for; a longer prompt goes alone."""
@@ -26,42 +26,18 @@ class ContinuousEngine(ThreadedEngine):
     """Every step computes one token of every row; between steps prompts that wait are prefilled.
 
     Args:
-        spec: the base model's entry in the catalogue.
-        adapters: adapters by the name that requests use; all of the same base.
-        base: folder of the base model's weights; None takes what the adapters were made on.
-        dtype: compute dtype.
-        quantization: of the base's weights: none, int8 or nf4.
-        max_batch_size: rows that are answered together.
-        cpus: threads to compute with; None leaves them as they are.
+        settings: with quantization none, int8 or nf4.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        adapters: dict[str, Adapter],
-        *,
-        base: Path | None,
-        dtype: str,
-        quantization: str,
-        max_batch_size: int,
-        cpus: int | None,
-    ) -> None:
-        self._dtype = dtype
+    def __init__(self, settings: EngineSettings) -> None:
         self._tokens: list[int] = []  # the last token of each row
         self._generators: dict[Row, Any] = {}
-        super().__init__(
-            "continuous",
-            spec,
-            adapters,
-            base=base,
-            quantization=quantization,
-            max_batch_size=max_batch_size,
-            cpus=cpus,
-        )
+        super().__init__(settings)
 
     def _load(self, folder: Path) -> Any:
+        settings = self._settings
         self._model = LoraModel(
-            folder, dtype=self._dtype, quantization=self._quantization, flash=False
+            folder, dtype=settings.dtype, quantization=settings.quantization, flash=False
         )
         from transformers import AutoTokenizer
 
@@ -80,7 +56,7 @@ class ContinuousEngine(ThreadedEngine):
     def _reset(self) -> None:
         from medsweep.serving.engines.kv import Slots
 
-        self._slots = Slots(self._max_batch_size)
+        self._slots = Slots(self._settings.max_batch_size)
         self._tokens, self._generators = [], {}
 
     def _step(self) -> None:
@@ -97,7 +73,7 @@ class ContinuousEngine(ThreadedEngine):
         """Prefill what waits, as far as there are slots and as the others can wait."""
         new: list[Row] = []
         longest = 0
-        while len(self._rows) + len(new) < self._max_batch_size and self._queue:
+        while len(self._rows) + len(new) < self._settings.max_batch_size and self._queue:
             longest = max(longest, len(self._queue.peek().prompt_ids))
             if new and longest * (len(new) + 1) > PREFILL_TOKENS:
                 break

@@ -14,13 +14,12 @@ from typing import Any
 
 from medsweep.errors import InputError, StageError
 from medsweep.finetune.adapter import Adapter
-from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.engines.fair_queue import FairQueue
 from medsweep.serving.engines.model_names import Served, ServedNames, base_folder
 from medsweep.serving.engines.request_state import EVENT_S, Row
-from medsweep.serving.protocol import Delta, Generation
+from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 CHECK_PROMPT = "Hello"
 CLOSED = "the engine is closed"
@@ -39,38 +38,21 @@ class ThreadedEngine(ABC):
     """Rows come in through an inbox; the thread takes them up, and does errands between steps.
 
     Args:
-        engine: its name.
-        spec: the base model's entry in the catalogue.
-        adapters: adapters by the name that requests use.
-        base: folder of the base model's weights; None takes what the adapters were made on.
-        quantization: of the base's weights.
-        max_batch_size: requests that are answered together.
-        cpus: threads to compute with; None leaves them as they are.
+        settings: the base model, its adapters and how to compute.
 
     Raises:
         InputError: an adapter of another base model, neither a base nor an adapter, or a
             quantization that the engine does not have.
     """
 
-    def __init__(
-        self,
-        engine: str,
-        spec: ModelSpec,
-        adapters: dict[str, Adapter],
-        *,
-        base: Path | None,
-        quantization: str,
-        max_batch_size: int,
-        cpus: int | None,
-    ) -> None:
-        refused = wrong_quantization(engine, quantization)
+    def __init__(self, settings: EngineSettings) -> None:
+        refused = wrong_quantization(settings.engine, settings.quantization)
         if refused:
             raise InputError(refused)
-        self._quantization = quantization
-        self._spec, self._max_batch_size, self._cpus = spec, max_batch_size, cpus
-        self._tokenizer = self._load(base_folder(spec, adapters, base))
-        self._served = ServedNames(spec, self._tokenizer)
-        for name, adapter in adapters.items():
+        self._settings = settings
+        self._tokenizer = self._load(base_folder(settings))
+        self._served = ServedNames(settings.model, self._tokenizer)
+        for name, adapter in settings.adapters.items():
             inner = self._served.new_inner()
             self._put_on(inner, self._read(adapter))
             self._served.put(name, inner, adapter)
@@ -169,7 +151,9 @@ class ThreadedEngine(ABC):
             StageError: it cannot.
         """
         try:
-            async for _ in self.stream(Generation(self._spec.name, None, CHECK_PROMPT, 1)):
+            async for _ in self.stream(
+                Generation(self._settings.model.name, None, CHECK_PROMPT, 1)
+            ):
                 pass
         except Exception as error:
             raise StageError(f"the engine does not generate: {type(error).__name__}") from error
@@ -222,8 +206,8 @@ class ThreadedEngine(ABC):
         """Prepare the engine's thread: the number of its CPUs belongs to each thread."""
         import torch
 
-        if self._cpus is not None:
-            torch.set_num_threads(self._cpus)
+        if self._settings.cpus is not None:
+            torch.set_num_threads(self._settings.cpus)
 
     def _collect(self, *, wait: bool) -> None:
         while True:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.adapter import Adapter
-from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import Pair, read_pairs
@@ -22,40 +21,13 @@ class GenerateEngine(ThreadedEngine):
     """Dynamic batches: requests for one model that wait together share the forward passes.
 
     Args:
-        spec: the base model's entry in the catalogue.
-        adapters: adapters by the name that requests use; all of the same base.
-        base: folder of the base model's weights; None takes what the adapters were made on.
-        dtype: compute dtype.
-        quantization: of the base's weights: none, int8 or nf4.
-        max_batch_size: requests a batch.
-        cpus: threads to compute with; None leaves them as they are.
+        settings: with quantization none, int8 or nf4.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        adapters: dict[str, Adapter],
-        *,
-        base: Path | None,
-        dtype: str,
-        quantization: str,
-        max_batch_size: int,
-        cpus: int | None,
-    ) -> None:
-        self._dtype = dtype
-        super().__init__(
-            "generate",
-            spec,
-            adapters,
-            base=base,
-            quantization=quantization,
-            max_batch_size=max_batch_size,
-            cpus=cpus,
-        )
-
     def _load(self, folder: Path) -> Any:
+        settings = self._settings
         self._model = LoraModel(
-            folder, dtype=self._dtype, quantization=self._quantization, flash=True
+            folder, dtype=settings.dtype, quantization=settings.quantization, flash=True
         )
         from transformers import AutoTokenizer
 
@@ -79,7 +51,7 @@ class GenerateEngine(ThreadedEngine):
         time.sleep(GATHER_S)
         self._between_tokens()
         self._queue.discard(lambda row: row.done)
-        self._rows = batch = self._queue.take_alike(self._max_batch_size, _batch_key)
+        self._rows = batch = self._queue.take_alike(self._settings.max_batch_size, _batch_key)
         if batch:
             self._answer(batch)
         self._rows = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,7 +12,7 @@ from medsweep.errors import InputError, UnknownName
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.models.templates import TEMPLATES, Template
-from medsweep.serving.protocol import Generation
+from medsweep.serving.protocol import EngineSettings, Generation
 
 
 @dataclass(eq=False)
@@ -126,17 +125,19 @@ class ServedNames:
         return Served(inner, TEMPLATES[template], frozenset(ids))
 
 
-def base_folder(spec: ModelSpec, adapters: Mapping[str, Adapter], base: Path | None) -> Path:
+def base_folder(settings: EngineSettings) -> Path:
     """Return the folder of the base model's weights: what is given, else the adapters'.
 
     Raises:
         InputError: an adapter of another base model, or neither a base nor an adapter.
     """
-    for name, adapter in adapters.items():
-        _refuse_if_foreign(spec, name, adapter)
-    folder = base or next((adapter.base for adapter in adapters.values()), None)
+    for name, adapter in settings.adapters.items():
+        _refuse_if_foreign(settings.model, name, adapter)
+    folder = settings.base or next((each.base for each in settings.adapters.values()), None)
     if folder is None:
-        raise InputError(f"{spec.name}: give the folder of its weights, or an adapter of it")
+        raise InputError(
+            f"{settings.model.name}: give the folder of its weights, or an adapter of it"
+        )
     return folder
 
 

@@ -10,52 +10,38 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
-from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import GGUF_WHEELS
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.low_rank import read_scale
 from medsweep.serving.engines.openvino_process import OpenvinoProcess, cores_here
 from medsweep.serving.engines.request_state import Row
+from medsweep.serving.protocol import EngineSettings
 
 
 class OpenvinoEngine(ThreadedEngine):
     """OpenVINO GenAI's pipeline, one step after the other.
 
     Args:
-        spec: the base model's entry in the catalogue; one that has a GGUF file.
-        adapters: adapters by the name that requests use; all of the same base.
-        base: folder of the base model's tokenizer; None takes what the adapters were made on.
-        dtype: not used; OpenVINO computes as the CPU does it fastest.
-        quantization: of the weights: int8, int4, or `none` for the first of these.
-        max_batch_size: rows that are answered together.
-        cpus: threads to compute with; None leaves it to OpenVINO.
+        settings: the model must have a GGUF file; quantization int8, int4, or `none` for the first
+            of these. `dtype` is not used: OpenVINO takes what the CPU computes fastest.
 
     Raises:
         EnvironmentFault: OpenVINO GenAI is not installed.
         InputError: a model without a GGUF file.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        adapters: dict[str, Adapter],
-        *,
-        base: Path | None,
-        dtype: str,
-        quantization: str,
-        max_batch_size: int,
-        cpus: int | None,
-    ) -> None:
-        if spec.name not in GGUF_WHEELS:
+    def __init__(self, settings: EngineSettings) -> None:
+        if settings.model.name not in GGUF_WHEELS:
             raise InputError(
-                f"engine openvino reads weights from GGUF, and {spec.name} has none; "
+                f"engine openvino reads weights from GGUF, and {settings.model.name} has none; "
                 f"it serves {', '.join(GGUF_WHEELS)}"
             )
         if not installed(PACKAGES["openvino"]):
@@ -70,19 +56,11 @@ class OpenvinoEngine(ThreadedEngine):
         self._requests = 0
         self._bell, self._button = socket.socketpair()
         self._button.setblocking(False)
-        if quantization == "none":
+        if settings.quantization == "none":
             # A sweep has to say which, so that its rows do; whoever only serves need not.
-            quantization = ENGINE_QUANTIZATIONS["openvino"][0]
+            settings = replace(settings, quantization=ENGINE_QUANTIZATIONS["openvino"][0])
         try:
-            super().__init__(
-                "openvino",
-                spec,
-                adapters,
-                base=base,
-                quantization=quantization,
-                max_batch_size=max_batch_size,
-                cpus=cpus,
-            )
+            super().__init__(settings)
         except BaseException:
             self._reset()
             raise
@@ -102,7 +80,7 @@ class OpenvinoEngine(ThreadedEngine):
     def _load(self, folder: Path) -> Any:
         from medsweep.serving.engines.openvino_ir import ir_folder
 
-        self._ir = ir_folder(self._spec, self._quantization, folder)
+        self._ir = ir_folder(self._settings.model, self._settings.quantization, folder)
         self._start()  # it has its own packages to import meanwhile
         # Not AutoTokenizer: it imports torch, which takes seconds and is not needed here.
         from transformers import PreTrainedTokenizerFast
@@ -110,7 +88,9 @@ class OpenvinoEngine(ThreadedEngine):
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
     def _start(self) -> OpenvinoProcess:
-        self._process = OpenvinoProcess(self._ir, self._max_batch_size, self._cpus)
+        self._process = OpenvinoProcess(
+            self._ir, self._settings.max_batch_size, self._settings.cpus
+        )
         return self._process
 
     def _read(self, adapter: Adapter) -> tuple[str, float]:
@@ -165,7 +145,7 @@ class OpenvinoEngine(ThreadedEngine):
 
     def _join(self) -> None:
         new: list[Row] = []
-        room = self._max_batch_size - len(self._rows)
+        room = self._settings.max_batch_size - len(self._rows)
         if not self._rows:
             new = self._queue.take_alike(room, lambda row: row.adapter)
             self._rows = new  # first: if the adapter cannot be used, they are told

@@ -9,16 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter
-from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.engine_thread import CHECK_PROMPT
 from medsweep.serving.engines.model_names import ServedNames, base_folder
-from medsweep.serving.protocol import Delta, Generation
+from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 MAX_LORA_RANK = 64
 MAX_LORAS = 8
@@ -29,31 +27,15 @@ class VllmEngine:
     """vLLM behind the engines' protocol.
 
     Args:
-        spec: the base model's entry in the catalogue.
-        adapters: adapters by the name that requests use; all of the same base.
-        base: folder of the base model's weights; None takes what the adapters were made on.
-        dtype: compute dtype.
-        quantization: of the base's weights: none.
-        max_batch_size: requests that are answered together.
-        cpus: not used; vLLM computes on the GPU.
+        settings: with quantization none. `cpus` is not used: vLLM computes on the GPU.
 
     Raises:
         EnvironmentFault: vLLM is not installed.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        adapters: dict[str, Adapter],
-        *,
-        base: Path | None,
-        dtype: str,
-        quantization: str,
-        max_batch_size: int,
-        cpus: int | None,
-    ) -> None:
-        folder = base_folder(spec, adapters, base)
-        refused = wrong_quantization("vllm", quantization)
+    def __init__(self, settings: EngineSettings) -> None:
+        folder, spec = base_folder(settings), settings.model
+        refused = wrong_quantization("vllm", settings.quantization)
         if refused:
             raise InputError(refused)
         try:
@@ -71,18 +53,18 @@ class VllmEngine:
         self._served = ServedNames(spec, AutoTokenizer.from_pretrained(folder))
         self._loras: dict[str, Any] = {}
         self._numbers = count(1)
-        for name, adapter in adapters.items():
+        for name, adapter in settings.adapters.items():
             self._put(name, adapter)
-        settings = self._vllm.AsyncEngineArgs(
+        arguments = self._vllm.AsyncEngineArgs(
             model=str(folder),
-            dtype=dtype,
-            max_num_seqs=max_batch_size,
+            dtype=settings.dtype,
+            max_num_seqs=settings.max_batch_size,
             max_model_len=spec.context_length,
             enable_lora=True,
             max_loras=MAX_LORAS,
             max_lora_rank=MAX_LORA_RANK,
         )
-        self._engine = self._vllm.AsyncLLMEngine.from_engine_args(settings)
+        self._engine = self._vllm.AsyncLLMEngine.from_engine_args(arguments)
 
     def models(self) -> list[str]:
         """Return the base model's name, then the adapters'."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import pkgutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from medsweep.cluster.cpu_pinning import take_cpus, usable_cpus, wait_asleep
@@ -20,15 +18,13 @@ from medsweep.hardware.cgroup import cpu_throttled_periods
 from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.models.catalog import MODELS
-from medsweep.models.spec import ModelSpec
 from medsweep.results.provenance import provenance
 from medsweep.serving.admission import Limits
 from medsweep.serving.api_errors import without_text
 from medsweep.serving.app import build_app
-from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.null import NULL_MODEL, NullEngine
-from medsweep.serving.protocol import Delta, Engine, Generation
+from medsweep.serving.protocol import Delta, Engine, EngineSettings, Generation
 from medsweep.serving.ray.remote_engine import RemoteEngine
 from medsweep.serving.request import Answering
 from medsweep.serving.server_metrics import ServerMetrics
@@ -49,29 +45,13 @@ class Deployed:
 
     Attributes:
         name: of the application; the first part of the URL's path.
-        model: base model, by its name in the catalogue.
-        adapters: folder by the name that requests use.
         profile: selects the node by its labels; its CPUs are what the engine is given.
-        engine: name of the engine.
-        dtype: compute dtype where the node has GPUs.
-        quantization: of the base weights.
-        max_batch_size: requests a forward pass.
-        spec: of the model, from the catalogue of the process that deploys: it travels along, since
-            a user's own model is not in the catalogue of the process that serves.
+        settings: of the engine; the dtype is for a node with GPUs.
     """
 
     name: str
-    model: str
-    adapters: dict[str, Path]
     profile: HardwareProfile
-    engine: str
-    dtype: str
-    quantization: str
-    max_batch_size: int
-    spec: ModelSpec = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", MODELS[self.model])
+    settings: EngineSettings
 
 
 class EngineReplica:
@@ -80,17 +60,15 @@ class EngineReplica:
     def __init__(self, deployed: Deployed) -> None:
         wait_asleep()
         # Without the GPU that the dtype was chosen for, the CPU computes in float32.
-        self._dtype = deployed.dtype if observe_gpus() else "float32"
-        engine_class = pkgutil.resolve_name(ENGINES[deployed.engine])
-        self._engine: Engine = engine_class(
-            deployed.spec,
-            {name: read_adapter(folder) for name, folder in deployed.adapters.items()},
-            base=None,
+        self._dtype = deployed.settings.dtype if observe_gpus() else "float32"
+        adapters = deployed.settings.adapters.items()
+        settings = replace(
+            deployed.settings,
+            adapters={name: read_adapter(adapter.folder) for name, adapter in adapters},
             dtype=self._dtype,
-            quantization=deployed.quantization,
-            max_batch_size=deployed.max_batch_size,
             cpus=min(deployed.profile.cpus, usable_cpus()),
         )
+        self._engine = open_engine(settings)
         self._null = NullEngine()
         # After loading, which may use the whole machine: what is measured keeps to the profile.
         self._granted = take_cpus(deployed.profile.cpus)

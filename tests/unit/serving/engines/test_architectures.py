@@ -11,15 +11,13 @@ from medsweep.finetune.adapter import read_adapter, save_adapter
 from medsweep.finetune.lora import add_lora
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
-from medsweep.serving.engines.continuous import ContinuousEngine
-from medsweep.serving.engines.generate import GenerateEngine
-from medsweep.serving.protocol import Generation
+from medsweep.serving.engines import open_engine
+from medsweep.serving.protocol import EngineSettings, Generation
 
 pytestmark = pytest.mark.slow
 
 STAND_INS = [name for name, spec in MODELS.items() if spec.source == "standin"]
 PROMPTS = ["Asthma is", "Type 2 diabetes can be treated with", "The", "People with gout should"]
-SETTINGS = {"dtype": "float32", "quantization": "none", "max_batch_size": 3, "cpus": 1}
 
 
 def test_all_five_are_here() -> None:
@@ -68,8 +66,11 @@ def two_adapters(
 async def test_the_same_greedy_tokens(name: str, two_adapters: dict[str, Any]) -> None:
     models = ["one", name, "two"]
     said = []
-    for made in (GenerateEngine, ContinuousEngine):
-        engine = made(MODELS[name], two_adapters, base=None, **SETTINGS)
+    for kind in ("generate", "continuous"):
+        settings = EngineSettings(
+            kind, MODELS[name], "float32", max_batch_size=3, cpus=1, adapters=two_adapters
+        )
+        engine = open_engine(settings)
         asker = Asker(engine, [])
         requests = [
             # Lengths differ, so that rows leave and others take their places.

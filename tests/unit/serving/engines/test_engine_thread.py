@@ -18,18 +18,21 @@ from medsweep.models.templates import TEMPLATES
 from medsweep.serving.engines.continuous import ContinuousEngine
 from medsweep.serving.engines.generate import GenerateEngine
 from medsweep.serving.engines.request_state import Row
-from medsweep.serving.protocol import Generation
+from medsweep.serving.protocol import EngineSettings, Generation
 
 pytestmark = pytest.mark.slow
 
 BASE = "standin-llama-3-8b"
 ENGINES = {"generate": GenerateEngine, "continuous": ContinuousEngine}
-SETTINGS = {"dtype": "float32", "quantization": "none", "max_batch_size": 8, "cpus": 1}
+
+
+def settings(engine: str, **fields: Any) -> EngineSettings:
+    return EngineSettings(engine, MODELS[BASE], "float32", max_batch_size=8, cpus=1, **fields)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def asker(request: Any, tuned: Adapter, questions: list[str]) -> Iterator[Asker]:
-    engine = ENGINES[request.param](MODELS[BASE], {TUNED: tuned}, base=None, **SETTINGS)
+    engine = ENGINES[request.param](settings(request.param, adapters={TUNED: tuned}))
     yield Asker(engine, questions)
     engine.close()
 
@@ -269,14 +272,14 @@ async def test_a_broken_adapter_leaves_the_others(
 async def test_the_threads_are_the_profile_s(asker: Asker) -> None:
     seen: list[int] = []
     await asker.engine._do(lambda: seen.append(torch.get_num_threads()), between_tokens=True)
-    assert seen == [SETTINGS["cpus"]]
+    assert seen == [asker.engine._settings.cpus]
 
 
-@pytest.mark.parametrize("made", ENGINES.values())
+@pytest.mark.parametrize("name", ENGINES)
 async def test_without_an_adapter_and_closed(
-    made: Any, tuned: Adapter, questions: list[str]
+    name: str, tuned: Adapter, questions: list[str]
 ) -> None:
-    engine = made(MODELS[BASE], {}, base=tuned.base, **SETTINGS)
+    engine = ENGINES[name](settings(name, base=tuned.base))
     assert engine.models() == [BASE]
     await engine.check()
     await engine.add_adapter(TUNED, tuned)
@@ -296,7 +299,7 @@ async def test_without_an_adapter_and_closed(
         await anext(engine.stream(Generation(BASE, None, "Asthma is", 3)))
 
 
-@pytest.mark.parametrize("made", ENGINES.values())
-def test_neither_base_nor_adapter(made: Any) -> None:
+@pytest.mark.parametrize("name", ENGINES)
+def test_neither_base_nor_adapter(name: str) -> None:
     with pytest.raises(InputError, match="give the folder of its weights"):
-        made(MODELS[BASE], {}, base=None, **SETTINGS)
+        ENGINES[name](settings(name))

@@ -21,21 +21,25 @@ from medsweep.metrics.quality import score_answer
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
 from medsweep.serving.engines.openvino import OpenvinoEngine
+from medsweep.serving.protocol import EngineSettings
 from support import package
 
 MODEL = "smollm2-135m"
-SETTINGS = {"dtype": "float32", "quantization": "int8", "max_batch_size": 4, "cpus": 2}
+
+
+def settings(model: str, base: Path, **adapters: Adapter) -> EngineSettings:
+    return EngineSettings("openvino", MODELS[model], "float32", "int8", 4, 2, base, adapters)
 
 
 def test_a_model_without_a_gguf_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="llama-3-8b has none; it serves smollm2-135m"):
-        OpenvinoEngine(MODELS["llama-3-8b"], {}, base=tmp_path, **SETTINGS)
+        OpenvinoEngine(settings("llama-3-8b", tmp_path))
 
 
 def test_without_openvino_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino_genai", None)
     with pytest.raises(EnvironmentFault, match="pip install 'medsweep.openvino.'"):
-        OpenvinoEngine(MODELS[MODEL], {}, base=tmp_path, **SETTINGS)
+        OpenvinoEngine(settings(MODEL, tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
 @pytest.fixture(scope="module")
 def asker(folder: Path, adapter: Adapter) -> Iterator[Asker]:
     questions = ["What is asthma?", "What is gout and how is it treated?", "What is anemia?"]
-    engine = OpenvinoEngine(MODELS[MODEL], {"one": adapter}, base=folder, **SETTINGS)
+    engine = OpenvinoEngine(settings(MODEL, folder, one=adapter))
     yield Asker(engine, questions)
     engine.close()
 

@@ -10,8 +10,8 @@ from medsweep.finetune.evaluate import answer_questions
 from medsweep.metrics.quality import score_answer
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
-from medsweep.serving.engines.continuous import ContinuousEngine
-from medsweep.serving.engines.generate import GenerateEngine
+from medsweep.serving.engines import open_engine
+from medsweep.serving.protocol import EngineSettings
 from support import package
 
 pytestmark = pytest.mark.slow
@@ -91,21 +91,16 @@ def answered(request: Any, tuned: Adapter, questions: list[str]) -> tuple[str, l
     return request.param, answers
 
 
-@pytest.mark.parametrize("made", [GenerateEngine, ContinuousEngine])
+@pytest.mark.parametrize("name", ["generate", "continuous"])
 async def test_quantized_weights_answer_as_rounded_ones(
-    made: Any, answered: tuple[str, list[str]], tuned: Adapter, questions: list[str]
+    name: str, answered: tuple[str, list[str]], tuned: Adapter, questions: list[str]
 ) -> None:
     package("bitsandbytes")
     quantization, expected = answered
-    engine = made(
-        MODELS[BASE],
-        {TUNED: tuned},
-        base=None,
-        dtype="float32",
-        quantization=quantization,
-        max_batch_size=8,
-        cpus=1,
+    settings = EngineSettings(
+        name, MODELS[BASE], "float32", quantization, 8, 1, adapters={TUNED: tuned}
     )
+    engine: Any = open_engine(settings)
     modules = engine._model.model.modules()
     # PEFT's layers around them have the same names.
     ours = [kind for kind in map(type, modules) if kind.__module__.startswith("bitsandbytes")]

@@ -12,10 +12,16 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.models.catalog import MODELS
 from medsweep.serving.engines import vllm
 from medsweep.serving.engines.vllm import VllmEngine
-from medsweep.serving.protocol import Generation
+from medsweep.serving.protocol import EngineSettings, Generation
 
 BASE = "llama-3-8b"
-SETTINGS = {"dtype": "bfloat16", "quantization": "none", "max_batch_size": 8, "cpus": None}
+
+
+def settings(adapter: Adapter, **fields: Any) -> EngineSettings:
+    adapters = {"tuned": adapter}
+    return EngineSettings(
+        "vllm", MODELS[BASE], "bfloat16", max_batch_size=8, adapters=adapters, **fields
+    )
 
 
 class FakeTokenizer:
@@ -78,7 +84,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, adapter: Adapter) -> VllmEngine:
     monkeypatch.setattr(vllm, "importlib", SimpleNamespace(import_module=fakes.__getitem__))
     tokenizers = SimpleNamespace(from_pretrained=lambda _: FakeTokenizer())
     monkeypatch.setattr(transformers, "AutoTokenizer", tokenizers)
-    return VllmEngine(MODELS[BASE], {"tuned": adapter}, base=None, **SETTINGS)
+    return VllmEngine(settings(adapter))
 
 
 async def test_a_request_becomes_vllm_s(engine: VllmEngine, adapter: Adapter) -> None:
@@ -136,11 +142,9 @@ async def test_adapters_come_and_go(engine: VllmEngine, adapter: Adapter) -> Non
 def test_without_vllm_it_is_refused(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(EnvironmentFault, match="pip install 'medsweep.vllm.'"):
-        VllmEngine(MODELS[BASE], {"tuned": adapter}, base=None, **SETTINGS)
+        VllmEngine(settings(adapter))
 
 
 def test_quantized_weights_are_refused(adapter: Adapter) -> None:
     with pytest.raises(InputError, match="engine vllm has quantization none, not nf4"):
-        VllmEngine(
-            MODELS[BASE], {"tuned": adapter}, base=None, **{**SETTINGS, "quantization": "nf4"}
-        )
+        VllmEngine(settings(adapter, quantization="nf4"))

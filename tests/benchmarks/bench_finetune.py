@@ -177,7 +177,7 @@ def test_ray_train_against_the_bare_loop(tmp_path: Path, monkeypatch: pytest.Mon
     timed(job, lambda row: None)  # makes the stand-in, and warms what there is to warm
     bare, under_ray, reports = [], [], []
     with LocalCluster() as cluster:
-        cluster.bring_nodes([BOTH])
+        cluster.ensure_nodes([BOTH])
         for turn in range(ROUNDS):
             bare.append(timed(job, lambda row: None)[0])
             finetune_on(BOTH, job, run_name=f"turn-{turn}", storage=tmp_path / "ray")

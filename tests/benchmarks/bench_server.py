@@ -45,7 +45,7 @@ def served_by_ray() -> Iterator[int]:
     """The Ray Serve application with the null engine; its port."""
     profile = PROFILES["1xv100-1cpu"]
     with LocalCluster() as cluster:
-        cluster.bring_nodes([profile])
+        cluster.ensure_nodes([profile])
         from ray import serve
         from ray.serve.config import HTTPOptions
 

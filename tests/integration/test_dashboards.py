@@ -25,7 +25,7 @@ import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from crds import ROOT
-from medsweep.cluster.local import free_port
+from medsweep.cluster.protocol import free_port
 from medsweep.finetune.train_metrics import LABELS, TrainingMetrics
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.monitoring.dashboards import NAMES, dashboards

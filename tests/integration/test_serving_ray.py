@@ -39,7 +39,7 @@ def root() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDSWEEP_API_KEY", KEY)
         with LocalCluster() as cluster:
-            cluster.bring_nodes([PROFILE])
+            cluster.ensure_nodes([PROFILE])
             from ray import serve
             from ray.serve.config import HTTPOptions
 

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     with exclusive(folder):
         progress.note(f"{spec.name}: {len(points)} trials of up to {job.epochs} epochs")
         with LocalCluster() as cluster:
-            cluster.bring_nodes([host])
+            cluster.ensure_nodes([host])
             run_trials(
                 job,
                 points,

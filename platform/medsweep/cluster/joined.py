@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from medsweep.cluster.local import LocalCluster, free_port
+from medsweep.cluster.protocol import free_port
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
 T = TypeVar("T")
 
-PATIENCE_S = 600.0
-"""KubeRay hands the entrypoint over as soon as the head answers; workers may still be starting."""
+NODE_TIMEOUT_S = 600.0
+"""KubeRay starts the driver as soon as the head answers; worker pods may still be starting."""
 
 POLL_S = 1.0
 
 
-class JoinedCluster(LocalCluster):
-    """The Ray cluster that this process runs in; nothing of it is started or ended here.
+class JoinedCluster:
+    """The Ray cluster that this process runs in; none of its nodes are started or stopped here.
 
     Args:
-        patience_s: how long to wait for a node that is not there yet, in seconds.
+        node_timeout_s: how long to wait for a missing node, in seconds.
     """
 
-    # The nodes were chosen for their hardware: on other hardware than that, nothing is measured.
+    # Kubernetes chose each node for its hardware: on any other hardware nothing is measured.
     emulates = False
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
-        self._patience_s = patience_s
+    def __init__(self, node_timeout_s: float = NODE_TIMEOUT_S) -> None:
+        self.port = free_port()
+        self._node_timeout_s = node_timeout_s
 
     def __enter__(self) -> Self:
         import ray
@@ -41,59 +41,54 @@ class JoinedCluster(LocalCluster):
             )
         except ConnectionError as error:
             raise EnvironmentFault(
-                f"no Ray cluster runs here, and this is a job for one ({error}); "
-                "`medsweep run` needs none"
+                f"no Ray cluster runs here, and this job needs one ({error}); "
+                "`medsweep run` starts its own"
             ) from None
-        self.port = free_port()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         import ray
         from ray import serve
 
         serve.shutdown()  # does nothing where Ray Serve does not run
         ray.shutdown()
 
-    def bring_nodes(self, profiles: Sequence[HardwareProfile]) -> None:
-        """Wait until there is a node for each profile.
+    def ensure_nodes(self, profiles: Sequence[HardwareProfile]) -> None:
+        """Wait until there is a live node for each profile.
 
         Raises:
-            EnvironmentFault: one does not come.
+            EnvironmentFault: a node did not come in time.
         """
-        deadline = time.monotonic() + self._patience_s
-        while absent := [profile for profile in profiles if not _is_there(profile)]:
+        deadline = time.monotonic() + self._node_timeout_s
+        while missing := [profile for profile in profiles if not _has_node(profile)]:
             if time.monotonic() > deadline:
-                names = ", ".join(profile.name for profile in absent)
+                names = ", ".join(profile.name for profile in missing)
                 raise EnvironmentFault(
-                    f"no Ray node of {names} came within {self._patience_s:.0f} s; look at the "
-                    "worker's pod, and at its labels in the Ray cluster's worker group"
+                    f"no Ray node for {names} after {self._node_timeout_s:.0f} s; check the "
+                    "worker's pod, and its labels in the worker group of the Ray cluster"
                 )
             time.sleep(POLL_S)
 
+    def call_on_node(
+        self, profile: HardwareProfile, function: Callable[..., T], *arguments: object
+    ) -> T:
+        """Call a function in a Ray task on a profile's node, and return its result.
 
-def on_node(profile: HardwareProfile, do: Callable[..., T], *arguments: object) -> T:
-    """Call a function on the node of a hardware profile, and return what it returns.
+        Raises:
+            MedSweepError: the function raised it.
+        """
+        import ray
+        from ray.exceptions import RayTaskError
 
-    Raises:
-        MedSweepError: what the function raised of that kind, as it was raised there.
-    """
-    import ray
-    from ray.exceptions import RayTaskError
-
-    remote = ray.remote(do).options(num_cpus=0, label_selector=profile.labels, max_retries=0)
-    try:
-        result: T = ray.get(remote.remote(*arguments))
-    except RayTaskError as error:
-        raise error.cause or error from None
-    return result
+        options = {"num_cpus": 0, "label_selector": profile.labels, "max_retries": 0}
+        try:
+            result: T = ray.get(ray.remote(function).options(**options).remote(*arguments))
+        except RayTaskError as error:
+            raise error.cause or error from None
+        return result
 
 
-def _is_there(profile: HardwareProfile) -> bool:
+def _has_node(profile: HardwareProfile) -> bool:
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medsweep.cluster.joined import JoinedCluster, on_node
+from medsweep.cluster.joined import JoinedCluster
 from medsweep.errors import MedSweepError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.loadgen.calibrate import calibrate
@@ -87,9 +87,9 @@ def _measure(resolved: Resolved, ground: Ground, cluster: JoinedCluster, cell: C
             give_up(ground, cell, failures[cell.adapter])
             return
     try:
-        cluster.bring_nodes([cell.profile])
+        cluster.ensure_nodes([cell.profile])
         # A pod begins with an empty cache, and the adapter names its base by a path in there.
-        on_node(cell.profile, materialise, resolved.weights[cell.model.name])
+        cluster.call_on_node(cell.profile, materialise, resolved.weights[cell.model.name])
     except MedSweepError as error:
         give_up(ground, cell, str(error))
         return

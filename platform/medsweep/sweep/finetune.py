@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsweep.cluster.local import LocalCluster
+from medsweep.cluster.protocol import Cluster
 from medsweep.errors import MedSweepError
 from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
@@ -38,7 +38,7 @@ def finetune_all(
     folder: Path,
     absent: Sequence[AdapterPlan],
     *,
-    cluster: LocalCluster,
+    cluster: Cluster,
     progress: Progress,
 ) -> dict[str, str]:
     """Fine-tune what is absent, one at a time, each on a node of its hardware profile.
@@ -59,7 +59,7 @@ def finetune_all(
     for adapter in absent:
         profile, storage = adapter.profile, folder / ".ray"
         job = finetune_job(resolved, folder, adapter)
-        cluster.bring_nodes([profile])
+        cluster.ensure_nodes([profile])
         name = f"{adapter.model.name}@{profile.name}"
         with progress.step("fine-tune", name, announce=True):
             try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medsweep.cluster.local import LocalCluster
+from medsweep.cluster.protocol import Cluster
 from medsweep.datasets.spec import Pair
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
@@ -128,7 +128,7 @@ class _Running:
 
 
 def measure_wave(
-    ground: Ground, cluster: LocalCluster, cells: Sequence[Cell], adapters: Mapping[str, Adapter]
+    ground: Ground, cluster: Cluster, cells: Sequence[Cell], adapters: Mapping[str, Adapter]
 ) -> None:
     """Measure cells that are deployed together; each ends with a `cell.json`.
 
@@ -139,7 +139,7 @@ def measure_wave(
         adapters: by key.
     """
     url = start_ingress(cluster.port)
-    cluster.bring_nodes([cell.profile for cell in cells])
+    cluster.ensure_nodes([cell.profile for cell in cells])
     deployments = [_deployment(ground, cell, adapters[cell.adapter]) for cell in cells]
     names = ", ".join(cell.name for cell in cells)
     asked_at = time.monotonic()

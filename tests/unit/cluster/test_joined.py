@@ -16,14 +16,14 @@ def node(alive: bool = True, **labels: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("there", [[], [node(alive=False)], [node(**{"medsweep.io/gpu": "a100"})]])
-def test_a_node_that_does_not_come_is_said(
+def test_a_missing_node_is_reported(
     there: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
 
     monkeypatch.setattr(ray, "nodes", lambda: there)
-    with pytest.raises(EnvironmentFault, match="no Ray node of 1xv100-1cpu came"):
-        JoinedCluster(patience_s=-1).bring_nodes([PROFILE])
+    with pytest.raises(EnvironmentFault, match="no Ray node for 1xv100-1cpu after"):
+        JoinedCluster(node_timeout_s=-1).ensure_nodes([PROFILE])
 
 
 def test_a_node_with_the_profile_s_labels_is_waited_for_no_longer(
@@ -32,7 +32,7 @@ def test_a_node_with_the_profile_s_labels_is_waited_for_no_longer(
     import ray
 
     monkeypatch.setattr(ray, "nodes", lambda: [node()])
-    JoinedCluster(patience_s=-1).bring_nodes([PROFILE])
+    JoinedCluster(node_timeout_s=-1).ensure_nodes([PROFILE])
 
 
 def test_without_a_ray_cluster_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

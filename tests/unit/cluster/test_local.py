@@ -1,9 +1,12 @@
-"""The local cluster's nodes: one a profile, started once."""
+"""The local cluster: one node per profile, started once; nothing is left of it afterwards."""
+
+import os
+import signal
 
 import psutil
 import pytest
 
-from medsweep.cluster.local import LocalCluster
+from medsweep.cluster.local import ENVIRONMENT, LocalCluster
 from medsweep.hardware.catalog import PROFILES
 
 pytestmark = pytest.mark.slow
@@ -19,30 +22,42 @@ def nodes() -> dict[str, str]:
     return {name: node["NodeID"] for name, node in found if name}
 
 
+def variables() -> dict[str, str]:
+    """The environment, but for what Ray itself sets on connecting."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONBREAKPOINT"}
+
+
 def newest_raylet() -> psutil.Process:
     children = psutil.Process().children(recursive=True)
     found = [child for child in children if child.name() == "raylet"]
     return max(found, key=psutil.Process.create_time)
 
 
-def test_a_node_stays_while_it_is_wanted_and_lives() -> None:
+def test_a_node_stays_while_it_is_needed_and_lives() -> None:
+    environment, handler = variables(), signal.getsignal(signal.SIGTERM)
     v100, a100 = PROFILES["1xv100-1cpu"], PROFILES["1xa100-1cpu"]
     with LocalCluster() as cluster:
-        cluster.bring_nodes([v100])
+        assert os.environ["RAY_TMPDIR"].startswith("/tmp/ms-")
+        assert os.environ.items() >= ENVIRONMENT.items()
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert cluster.call_on_node(v100, os.getpid) == os.getpid()
+        cluster.ensure_nodes([v100])
         first = nodes()
-        cluster.bring_nodes([a100, v100, v100])
+        cluster.ensure_nodes([a100, v100, v100])
         both = nodes()
-        cluster.bring_nodes([a100])
+        cluster.ensure_nodes([a100])
         last = nodes()
         raylet = newest_raylet()
         raylet.kill()
         raylet.wait()
         while nodes():
             pass
-        cluster.bring_nodes([a100])
+        cluster.ensure_nodes([a100])
         anew = nodes()
     assert set(first) == {"1xv100-1cpu"}
     assert both == {**first, "1xa100-1cpu": both["1xa100-1cpu"]}
     assert last == {"1xa100-1cpu": both["1xa100-1cpu"]}
     assert set(anew) == {"1xa100-1cpu"}
     assert anew != last
+    assert variables() == environment
+    assert signal.getsignal(signal.SIGTERM) == handler

@@ -38,7 +38,7 @@ KILLED_AT = 7
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
     with LocalCluster() as cluster:
-        cluster.bring_nodes([PAIR])
+        cluster.ensure_nodes([PAIR])
         yield
 
 

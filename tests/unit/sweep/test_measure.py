@@ -45,7 +45,7 @@ class Nowhere:
 
     port = 9
 
-    def bring_nodes(self, profiles: object) -> None:
+    def ensure_nodes(self, profiles: object) -> None:
         pass
 
 

@@ -1,0 +1,56 @@
+"""What a sweep needs of the Ray cluster that it runs on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self, TypeVar
+
+from medsweep.hardware.profile import HardwareProfile
+
+T = TypeVar("T")
+
+
+class Cluster(Protocol):
+    """A context manager around a Ray cluster, with one node for each hardware profile in use.
+
+    `LocalCluster` starts a cluster on this machine; `JoinedCluster` uses the one that this process
+    already runs in.
+
+    Attributes:
+        port: TCP port on the loopback address for Ray Serve's proxy.
+        emulates: whether a node may have other hardware than its profile; its rows then say so.
+    """
+
+    port: int
+    emulates: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def ensure_nodes(self, profiles: Sequence[HardwareProfile]) -> None:
+        """Return once there is a live node for each profile.
+
+        Raises:
+            EnvironmentFault: a node did not start in time.
+        """
+        ...
+
+    def call_on_node(
+        self, profile: HardwareProfile, function: Callable[..., T], *arguments: object
+    ) -> T:
+        """Call a function on the machine of a profile's node, and return its result.
+
+        Raises:
+            MedSweepError: the function raised it.
+        """
+        ...
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that is not in use now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -4,6 +4,8 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results
+# Without bytecode every process that a test starts compiles the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo smollm2 test test-fast test-cluster check format bench bench-peers docs manifests goldens clean
@@ -21,10 +23,10 @@ smollm2: $(VENV)/installed ## Run real weights on real data; give MEDQUAD=FILE w
 		$(if $(MEDQUAD),--set dataset.path=$(MEDQUAD))
 
 test: $(VENV)/installed-dev ## Run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-fast: $(VENV)/installed-dev ## Run the tests that take under a minute in all
-	$(BIN)/pytest -m "not slow" -q
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" -q
 
 test-cluster: $(VENV)/installed-dev ## Run the cluster's tests against the API server of KUBECONFIG
 	MEDSWEEP_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster -k real

@@ -89,9 +89,9 @@ def test_unknown_kind_of_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("cut-short.jsonl.gz", gzip.compress(json.dumps(ROWS).encode() * 50)[:-20]),
+        ("cut-short.jsonl.gz", gzip.compress(json.dumps(ROWS).encode() * 50, mtime=0)[:-20]),
         ("no-gzip.jsonl.gz", b"plain text"),
-        ("damaged.jsonl.gz", gzip.compress(b"x" * 90)[:10] + b"\xff" * 30),
+        ("damaged.jsonl.gz", gzip.compress(b"x" * 90, mtime=0)[:10] + b"\xff" * 30),
         ("no-table.parquet", b"plain text"),
         ("latin.jsonl", b'{"question": "caf\xe9?", "answer": "yes"}\n'),
         ("nul.csv", b'question,answer\n"' + b"x" * 200_000 + b'","y"\n'),

@@ -92,7 +92,7 @@ def config_page() -> str:
             kind = re.sub(r"medsweep\.[\w.]*\.", "", inspect.formatannotation(field.annotation))
             kind = re.sub(r"Optional\[(.*)\]$", r"\1 | None", kind)
             # What checks a value is no part of its type.
-            kind = re.sub(r"(?:typing\.)?Annotated\[(\w+), \w+\(.*?>\)\]", r"\1", kind)
+            kind = re.sub(r"(?:typing\.)?Annotated\[(\w+), \w+\(.*?[>\]]\)\]", r"\1", kind)
             meaning = meanings[name]
             parts.append(f"| `{name}` | {_cell(kind)} | {default} | {_cell(meaning)} |")
         parts.append("")

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medsweep.finetune.job import FineTuneJob
+from medsweep.finetune.recipe import Recipe
 from medsweep.sweep.spec import SweepSpec
 
 SWEEP = """\
@@ -33,6 +35,12 @@ load:
   compare_base: true
 cells_together: 1
 """
+
+
+def change_job(job: FineTuneJob, **changes: Any) -> FineTuneJob:
+    """Return the job with other values for fields of its own or of its recipe."""
+    recipe = {name: changes.pop(name) for name in [*changes] if name in Recipe.model_fields}
+    return replace(job, recipe=job.recipe.changed(**recipe), **changes)
 
 
 def tool(name: str) -> str:

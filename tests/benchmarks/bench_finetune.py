@@ -20,14 +20,16 @@ from medsweep.datasets.spec import DatasetSpec, Pair
 from medsweep.datasets.split import Split
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune import ray_train
-from medsweep.finetune.batch_order import Layout, MicroBatch, Packing, plan_epoch
+from medsweep.finetune.batch_order import Layout, MicroBatch, plan_epoch
 from medsweep.finetune.data import Example, collate, encode
-from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.ddp import Ddp
+from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import Loop
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.ray_train import finetune_on
+from medsweep.finetune.recipe import Packing, Recipe
 from medsweep.finetune.schedule import Schedule
-from medsweep.finetune.strategy import Ddp
+from medsweep.finetune.session import finetune
 from medsweep.finetune.team import ALONE
 from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.models.catalog import MODELS
@@ -150,17 +152,12 @@ def test_ray_train_against_the_bare_loop(tmp_path: Path, monkeypatch: pytest.Mon
     pairs = load_sources(DatasetSpec())[0].pairs
     spec = MODELS["standin-llama-3-8b"]
     job = FineTuneJob(
+        recipe=Recipe(
+            dropout=0.05, epochs=6, learning_rate=1e-2, batch_size=16, max_seq_length=512
+        ),
         weights=identify(spec, [pair.answer for pair in pairs[:100]]),
         split=Split(tuple(pairs[:320]), tuple(pairs[400:404]), "", ""),
         folder=tmp_path / "adapter",
-        rank=16,
-        alpha=16,
-        dropout=0.05,
-        targets=spec.lora_targets,
-        epochs=6,
-        learning_rate=1e-2,
-        batch_size=16,
-        max_seq_length=512,
         max_tokens=2,
         seed=7,
         provenance={},

@@ -10,7 +10,9 @@ import pytest
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.datasets.split import Split
-from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.job import FineTuneJob
+from medsweep.finetune.recipe import Recipe
+from medsweep.finetune.session import finetune
 from medsweep.models import standin
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify
@@ -53,17 +55,10 @@ def fine_tuned(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
     pairs = load_sources(DatasetSpec())[0].pairs
     split = Split(tuple(pairs[:64]), tuple(pairs[300:306]), "hash-of-the-data", "70 of 600 pairs")
     job = FineTuneJob(
+        recipe=Recipe(rank=8, alpha=16, dropout=0.05, learning_rate=1e-2, batch_size=4),
         weights=identify(MODELS[STANDIN], [pair.answer for pair in pairs[:100]]),
         split=split,
         folder=tmp_path_factory.mktemp("adapters") / "one",
-        rank=8,
-        alpha=16,
-        dropout=0.05,
-        targets=MODELS[STANDIN].lora_targets,
-        epochs=3,
-        learning_rate=1e-2,
-        batch_size=4,
-        max_seq_length=2048,
         max_tokens=12,
         seed=7,
         provenance={"cpus": {"asked": 2}},

@@ -79,7 +79,7 @@ def _here(
     resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]
 ) -> dict[str, MedSweepError]:
     """Fine-tune in this process; return the fault by key of each that failed."""
-    from medsweep.finetune.job import finetune
+    from medsweep.finetune.session import finetune
     from medsweep.sweep.finetune import finetune_job
 
     failures: dict[str, MedSweepError] = {}

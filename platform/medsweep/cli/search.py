@@ -50,10 +50,10 @@ def run(options: argparse.Namespace) -> int:
     def tell(point: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         values = ", ".join(f"{name} {value:g}" for name, value in point.items())
         figure = f"{spec.search.metric} {row[spec.search.metric]:.4f}" if spec.search else ""
-        progress.note(f"epoch {row['epoch']}/{job.epochs}: {values}: {figure}")
+        progress.note(f"epoch {row['epoch']}/{job.recipe.epochs}: {values}: {figure}")
 
     with exclusive(folder):
-        progress.note(f"{spec.name}: {len(points)} trials of up to {job.epochs} epochs")
+        progress.note(f"{spec.name}: {len(points)} trials of up to {job.recipe.epochs} epochs")
         with LocalCluster() as cluster:
             cluster.ensure_nodes([host])
             run_trials(

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import EnvironmentFault, StageError
+from medsweep.finetune.recipe import Recipe
 from medsweep.finetune.team import Team
+from medsweep.finetune.zero import spread_while_loading
 from medsweep.hardware.observe import host_profile
 from medsweep.models.precision import TrainingPrecision, training_precision
 from medsweep.models.spec import ModelSpec
 
 
-def precision_here(
-    spec: ModelSpec, device: str, quantization: str, dtype: str
-) -> TrainingPrecision:
-    """Return what a fine-tune computes in on a device of this machine.
+def precision_here(spec: ModelSpec, device: str, recipe: Recipe) -> TrainingPrecision:
+    """Return the dtypes that a fine-tune computes in on a device of this machine.
 
     Raises:
         StageError: it cannot be done here; the message says why.
@@ -23,7 +23,7 @@ def precision_here(
     import torch
 
     capability = None if device == "cpu" else torch.cuda.get_device_capability(device)
-    precision = training_precision(spec, capability, quantization, dtype)
+    precision = training_precision(spec, capability, recipe.quantization, recipe.dtype)
     if precision.refused:
         raise StageError(f"fine-tuning {spec.name}: {precision.refused}")
     return precision
@@ -72,8 +72,6 @@ def load_base(
         options["quantization_config"] = _quantization_config(quantization, compute)
     spread = spread and team.size > 1
     if spread:
-        from medsweep.finetune.zero import spread_while_loading
-
         spreading = spread_while_loading(team, precision)
     elif quantization != "none" or team.device_type == "cuda":
         options["device_map"] = {"": team.device}

@@ -10,11 +10,9 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from medsweep.finetune.data import Example, Row
-
-Packing = Literal["bucketed", "packed", "padded"]
+from medsweep.finetune.recipe import Packing
 
 BUCKET_STEPS = 50
 """Most steps whose examples are sorted by length together: little padding, still a random order."""

@@ -1,31 +1,44 @@
-"""How much memory a fine-tune needs on one worker: the one model that plan and errors use.
+"""How much memory a fine-tune needs on one worker: the one model behind `plan` and the errors.
 
 Activations are counted from what PyTorch saves for the backward pass of a Llama block with LoRA on
-each of its matrices; a test compares the count with what is really saved. The rest is arithmetic.
+each of its matrices; a test compares the count with what is actually saved. The rest is arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
+from medsweep.errors import StageError
+from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.profile import GIB
 from medsweep.models.precision import DTYPE_BYTES, QUANTIZED_BYTES
 from medsweep.models.spec import ModelSpec
 
 FRAGMENTATION = 1.10
-"""The allocator's own share: a round allowance, not a measurement."""
+"""Allowance for the allocator: a round number, not a measurement."""
 
 CONTEXT_BYTES = GIB // 2
-"""CUDA context and libraries: the same."""
+"""Allowance for the CUDA context and libraries: likewise."""
 
 SHORTEST_SUGGESTED = 256
 """Tokens: a shorter sequence holds little more than the prompt."""
 
+SAVING_FIELDS = (
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "strategy",
+    "quantization",
+    "max_seq_length",
+)
+"""Fields of the recipe that can be changed to need less memory."""
+
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes on one worker at the moment that needs most.
+    """Peak bytes on one worker.
 
     Attributes:
         weights: of the base model.
@@ -41,65 +54,59 @@ class Need:
 
     @property
     def total(self) -> int:
-        """All of it, with what the allocator and the driver take."""
+        """The sum, with the allowances for the allocator and the driver."""
         parts = self.weights + self.adapters + self.activations + self.logits
         return int(parts * FRAGMENTATION + CONTEXT_BYTES)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What memory depends on, besides the model.
+    """A recipe on a model, with what was resolved for one worker.
 
     Attributes:
+        model: the base model.
+        recipe: the recipe; `choose` fills in what it leaves open.
         compute: dtype of the matrix products.
-        quantization: of the base weights.
-        rank: of LoRA.
-        targets: modules with LoRA.
-        dropout: of LoRA.
-        rows: of a forward pass.
-        width: tokens of a row.
-        gradient_checkpointing: whether a block's activations are computed again instead of kept.
-        strategy: `ddp`, `zero2` or `zero3`.
-        workers: that the strategy spreads over.
+        workers: workers that share a step, and the weights where the strategy shards them.
     """
 
+    model: ModelSpec
+    recipe: Recipe
     compute: str
-    quantization: str
-    rank: int
-    targets: tuple[str, ...]
-    dropout: float
-    rows: int
-    width: int
-    gradient_checkpointing: bool = False
-    strategy: str = "ddp"
     workers: int = 1
 
-    def fields(self) -> dict[str, object]:
-        """Return the fields of the recipe that can be changed to need less, in order."""
-        return {
-            "micro_batch_size": self.rows,
-            "gradient_checkpointing": self.gradient_checkpointing,
-            "strategy": self.strategy,
-            "quantization": self.quantization,
-            "max_seq_length": self.width,
-        }
+    @property
+    def rows(self) -> int:
+        """Rows of one worker's forward pass."""
+        share = -(-self.recipe.batch_size // self.workers)
+        return min(share, self.recipe.micro_batch_size or share)
+
+    @property
+    def width(self) -> int:
+        """Tokens of a row."""
+        return self.recipe.width(self.model)
+
+    def changed(self, **values: Any) -> Settings:
+        """Return the settings with other values for some fields of the recipe."""
+        return replace(self, recipe=self.recipe.changed(**values))
 
 
-def finetune_memory(model: ModelSpec, settings: Settings) -> Need:
+def finetune_memory(settings: Settings) -> Need:
     """Return what a fine-tune needs on each worker, in bytes."""
+    model, recipe = settings.model, settings.recipe
     block_weights = model.parameters - model.embedding_parameters
     plain = DTYPE_BYTES[settings.compute]
-    quantized = QUANTIZED_BYTES[settings.quantization] or plain
+    quantized = QUANTIZED_BYTES[recipe.quantization] or plain
     weights = block_weights * quantized + model.embedding_parameters * plain
-    if settings.strategy == "zero3":
+    if recipe.strategy == "zero3":
         weights /= settings.workers
-    spread = 1 if settings.strategy == "ddp" else settings.workers
-    # float32: the weights themselves; gradient and two moments, which ZeRO spreads.
-    adapters = lora_weights(model, settings.rank, settings.targets) * (4 + 12 / spread)
+    shards = 1 if recipe.strategy == "ddp" else settings.workers
+    # float32: the weights themselves; gradient and two moments, which ZeRO shards.
+    adapters = lora_weights(model, recipe.rank, recipe.modules(model)) * (4 + 12 / shards)
     tokens = settings.rows * settings.width
-    block = _block_bytes(model, settings)
+    block = _block_bytes(settings)
     kept = model.hidden_size * plain * model.layers + block
-    activations = tokens * (kept if settings.gradient_checkpointing else block * model.layers)
+    activations = tokens * (kept if recipe.gradient_checkpointing else block * model.layers)
     # As computed, in float32, its logarithm and its gradient.
     logits = tokens * model.vocab_size * (plain + 12)
     return Need(weights, adapters, activations, logits)
@@ -111,96 +118,132 @@ def lora_weights(model: ModelSpec, rank: int, targets: tuple[str, ...]) -> int:
     return model.layers * rank * sum(inputs + outputs for inputs, outputs in sizes)
 
 
-def choose(model: ModelSpec, asked: Settings, available: int, *, free: Collection[str]) -> Settings:
-    """Return the settings with those that change time alone set to what fits.
+def choose(settings: Settings, available: int) -> Settings:
+    """Fill in the fields that the recipe leaves open, so that it fits into a worker's memory.
 
-    Most rows at once first, then the same with activations computed again. Where nothing fits, the
-    last of these.
+    These change only the time: `micro_batch_size` and `gradient_checkpointing`. The most rows are
+    tried first, then the same with activations recomputed. Where nothing fits, the last try.
 
     Args:
-        model: the base model.
-        asked: what was asked for; the most rows there can be.
+        settings: a recipe and where it runs.
         available: memory of one worker, in bytes.
-        free: which may be chosen: `rows`, `gradient_checkpointing`.
     """
-    again = [False, True] if "gradient_checkpointing" in free else [asked.gradient_checkpointing]
-    rows = [asked.rows]
-    while "rows" in free and rows[-1] > 1:
+    recipe = settings.recipe
+    recomputed = [recipe.gradient_checkpointing]
+    if recipe.gradient_checkpointing is None:
+        recomputed = [False, True]
+    rows = [settings.rows]
+    while recipe.micro_batch_size is None and rows[-1] > 1:
         rows.append(rows[-1] // 2)
     candidates = [
-        replace(asked, rows=count, gradient_checkpointing=each) for each in again for count in rows
+        settings.changed(micro_batch_size=count, gradient_checkpointing=each)
+        for each in recomputed
+        for count in rows
     ]
-    fitting = (each for each in candidates if finetune_memory(model, each).total <= available)
+    fitting = (each for each in candidates if finetune_memory(each).total <= available)
     return next(fitting, candidates[-1])
 
 
-def settings_that_fit(model: ModelSpec, settings: Settings, available: int) -> Settings | None:
+def settings_that_fit(settings: Settings, available: int) -> Settings | None:
     """Return the settings nearest to these that fit, or None.
 
-    Cheapest first: fewer rows at once, activations computed again and weights spread over the
-    workers cost time alone; quantizing and shorter sequences change what is learnt.
+    Cheapest first: fewer rows at once, recomputed activations and sharded weights cost only time;
+    quantization and shorter sequences change what is learnt.
 
     Args:
-        model: the base model.
-        settings: what was asked for.
+        settings: a recipe and where it runs.
         available: memory of one worker, in bytes.
     """
-    for candidate in _ever_smaller(settings):
-        if finetune_memory(model, candidate).total <= available:
+    for candidate in _ever_smaller(_stated(settings)):
+        if finetune_memory(candidate).total <= available:
             return candidate
     return None
 
 
-def advice(model: ModelSpec, settings: Settings, available: int) -> str:
+def advice(settings: Settings, available: int) -> str:
     """Return what to change so that it fits, as fields of the recipe."""
-    has = f"{available / GIB:.1f} GiB"
-    fitting = settings_that_fit(model, settings, available)
+    has, name = f"{available / GIB:.1f} GiB", settings.model.name
+    fitting = settings_that_fit(settings, available)
     if fitting is None:
-        return f"no settings make {model.name} fit into {has}; take a profile with more memory"
-    given = settings.fields()
+        return f"no settings make {name} fit into {has}; take a profile with more memory"
+    given = dict(_stated(settings).recipe)
     changes = [
         f"finetune.{name}: {str(value).lower()}"
-        for name, value in fitting.fields().items()
-        if value != given[name]
+        for name in SAVING_FIELDS
+        if (value := getattr(fitting.recipe, name)) != given[name]
     ]
     if not changes:
-        return f"by count it fits into {has}: is something else using the memory?"
-    needed = finetune_memory(model, fitting).total / GIB
+        return f"the estimate fits into {has}; is something else using the memory?"
+    needed = finetune_memory(fitting).total / GIB
     return f"this would fit ({needed:.1f} of {has}): {', '.join(changes)}"
+
+
+@contextmanager
+def naming_out_of_memory(doing: Callable[[], str], advise: Callable[[], str]) -> Iterator[None]:
+    """Turn the error that PyTorch raises when memory runs out into a StageError.
+
+    Args:
+        doing: returns what was being done.
+        advise: returns what would fit.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _ran_out(error):
+            raise
+        raise StageError(f"fine-tuning: out of memory {doing()}; {advise()}") from None
+
+
+def _ran_out(error: Exception) -> bool:
+    import torch
+
+    # On a CPU PyTorch raises a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _stated(settings: Settings) -> Settings:
+    """Return the settings with the values that their open fields have before anything is saved."""
+    return settings.changed(
+        micro_batch_size=settings.rows,
+        gradient_checkpointing=bool(settings.recipe.gradient_checkpointing),
+        max_seq_length=settings.width,
+    )
 
 
 def _ever_smaller(settings: Settings) -> Iterator[Settings]:
     yield settings
     while settings.rows > 1:
-        settings = replace(settings, rows=settings.rows // 2)
+        settings = settings.changed(micro_batch_size=settings.rows // 2)
         yield settings
-    if not settings.gradient_checkpointing:
-        settings = replace(settings, gradient_checkpointing=True)
+    if not settings.recipe.gradient_checkpointing:
+        settings = settings.changed(gradient_checkpointing=True)
         yield settings
-    if settings.workers > 1 and settings.strategy != "zero3":
-        settings = replace(settings, strategy="zero3")
+    if settings.workers > 1 and settings.recipe.strategy != "zero3":
+        settings = settings.changed(strategy="zero3")
         yield settings
-    if settings.quantization != "nf4":
-        settings = replace(settings, quantization="nf4")
+    if settings.recipe.quantization != "nf4":
+        settings = settings.changed(quantization="nf4")
         yield settings
     while settings.width >= 2 * SHORTEST_SUGGESTED:
-        settings = replace(settings, width=settings.width // 2)
+        settings = settings.changed(max_seq_length=settings.width // 2)
         yield settings
 
 
-def _block_bytes(model: ModelSpec, settings: Settings) -> float:
+def _block_bytes(settings: Settings) -> float:
     """Return what one block keeps of a token, in bytes.
 
     Two norms, each its input twice and its output; queries, keys, values and output of the
     attention; gate, its activation, what that is multiplied with and the product. Beside these the
     input of each LoRA matrix, in float32, where that is a copy, with the mask of its dropout.
     """
-    plain = DTYPE_BYTES[settings.compute]
+    model, recipe, plain = settings.model, settings.recipe, DTYPE_BYTES[settings.compute]
     key = model.kv_heads * model.head_dim
     block = 6 * model.hidden_size + 2 * (_query_size(model) + key) + 4 * _mlp_size(model)
-    inputs = sum(size for size, _ in _matrix_sizes(model, settings.targets))
-    copied = settings.dropout > 0 or plain < 4
-    return block * plain + inputs * (4 * copied + 1 * (settings.dropout > 0))
+    inputs = sum(size for size, _ in _matrix_sizes(model, recipe.modules(model)))
+    copied = recipe.dropout > 0 or plain < 4
+    return block * plain + inputs * (4 * copied + 1 * (recipe.dropout > 0))
 
 
 def _matrix_sizes(model: ModelSpec, targets: tuple[str, ...]) -> list[tuple[int, int]]:

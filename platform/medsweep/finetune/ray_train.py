@@ -14,7 +14,8 @@ from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.epochs import EpochLog
-from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.job import FineTuneJob
+from medsweep.finetune.session import finetune
 from medsweep.finetune.train_metrics import TrainingMetrics, basis_of, memory_held_bytes
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
@@ -55,7 +56,7 @@ def finetune_on(
     from ray.train.torch import TorchTrainer
 
     gpus = profile.gpus if _has_gpus(profile) else 0
-    workers = job.workers or max(1, gpus)
+    workers = job.recipe.workers or max(1, gpus)
     cpus = max(1, profile.cpus // workers)
     epochs = storage / f"{run_name}.epochs"
     log = EpochLog(epochs)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Shape = Literal["linear", "cosine", "constant"]
+from medsweep.finetune.recipe import ScheduleShape
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Schedule:
 
     peak: float
     steps: int
-    shape: Shape = "linear"
+    shape: ScheduleShape = "linear"
     warmup_share: float = 0.03
 
     def rate(self, step: int) -> float:

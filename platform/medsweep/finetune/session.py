@@ -6,28 +6,69 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medsweep.finetune.adapter import epoch_row, save_adapter
 from medsweep.finetune.base import load_base, memory_here, precision_here
 from medsweep.finetune.batch_order import Layout, plan_epoch
 from medsweep.finetune.checkpoint import Checkpoint, CheckpointFolder
 from medsweep.finetune.data import tokenise
+from medsweep.finetune.ddp import Ddp
 from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
+from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import EpochStats, Loop, Position
 from medsweep.finetune.lora import add_lora
-from medsweep.finetune.memory import Settings, advice, choose
-from medsweep.finetune.out_of_memory import naming_out_of_memory
+from medsweep.finetune.memory import Settings, advice, choose, naming_out_of_memory
+from medsweep.finetune.recipe import StrategyName
 from medsweep.finetune.schedule import Schedule, on_plateau
-from medsweep.finetune.strategy import make_strategy, trained
+from medsweep.finetune.strategy import Strategy, trained
 from medsweep.finetune.team import Team
+from medsweep.finetune.zero import Zero
+from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import materialise
 
-if TYPE_CHECKING:
-    from medsweep.finetune.job import FineTuneJob
-
 log = logging.getLogger(__name__)
+
+
+def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
+    """Fine-tune, asking the held-out questions before the first epoch and after each.
+
+    It needs no Ray. Where torch.distributed knows of other workers, each of them calls it and they
+    share the work. Where a checkpoint of the job exists, training continues from it.
+
+    Args:
+        job: the fine-tune.
+        on_epoch: called on every worker with each row of `training.parquet`; the base model's is
+            epoch 0. An exception that it raises stops the run.
+
+    Raises:
+        StageError: no module matches a LoRA target, there is no room for an answer or no memory, a
+            loss is not finite, or the checkpoints belong to another job.
+        InputError: a fresh run was requested, and an earlier one exists.
+    """
+    job.require_fresh()
+    session = Session(job)
+    with session.naming_out_of_memory():
+        session.load()
+        session.train(on_epoch)
+        session.save()
+
+
+def make_strategy(
+    name: StrategyName, model: Any, team: Team, precision: TrainingPrecision
+) -> Strategy:
+    """Return the strategy of that name; a single worker has nothing to shard and uses DDP.
+
+    Args:
+        name: `ddp`, `zero2` (shards gradients and optimizer state) or `zero3` (the weights too).
+        model: the PEFT model.
+        team: the workers.
+        precision: dtypes of the computation.
+    """
+    if name == "ddp" or team.size == 1:
+        return Ddp(model, team, precision)
+    return Zero(model, team, precision, stage=int(name[-1]))
 
 
 class Session:
@@ -51,68 +92,76 @@ class Session:
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.template = TEMPLATES[spec.template]
         self.lessons = tokenise(job.split, self.template, self.tokenizer, job.width)
-        self.precision = precision_here(spec, self.team.device, job.quantization, job.dtype)
+        self.precision = precision_here(spec, self.team.device, job.recipe)
         self.memory_bytes = memory_here(self.team)
-        self.settings = self._settings()
-        self.layout = Layout(job.batch_size, self.settings.rows, job.width, job.packing)
+        settings = Settings(spec, job.recipe, self.precision.compute, self.team.size)
+        self.settings = choose(settings, self.memory_bytes)
+        self.recipe = self.settings.recipe
+        self.layout = Layout(
+            self.recipe.batch_size, self.settings.rows, job.width, self.recipe.packing
+        )
         self.rows: list[Mapping[str, Any]] = []
         self.resumed: list[str] = []
         self.doing = "loading the weights"
 
     def naming_out_of_memory(self) -> AbstractContextManager[None]:
         """Say where memory ran out, and what would fit."""
-        spec, settings = self.job.weights.spec, self.settings
         return naming_out_of_memory(
-            lambda: self.doing, lambda: advice(spec, settings, self.memory_bytes)
+            lambda: self.doing, lambda: advice(self.settings, self.memory_bytes)
         )
 
     def load(self) -> None:
         """Load the base model, put the adapter on it, and take up what a checkpoint holds."""
         import torch
 
-        job, team = self.job, self.team
+        job, recipe, team = self.job, self.recipe, self.team
         found = self._checkpoint()
         torch.manual_seed(job.seed)
         base = load_base(
             self.base,
             self.precision,
-            quantization=job.quantization,
+            quantization=recipe.quantization,
             team=team,
-            spread=job.strategy == "zero3",
-            gradient_checkpointing=self.settings.gradient_checkpointing,
+            spread=recipe.strategy == "zero3",
+            gradient_checkpointing=bool(recipe.gradient_checkpointing),
         )
         self.model = add_lora(
-            base, rank=job.rank, alpha=job.alpha, dropout=job.dropout, targets=job.targets
+            base,
+            rank=recipe.rank,
+            alpha=recipe.alpha,
+            dropout=recipe.dropout,
+            targets=recipe.modules(job.weights.spec),
         )
         if found:
             with torch.no_grad():
                 for name, parameter in trained(self.model).items():
                     parameter.copy_(found.tensors[f"weight.{name}"])
-        self.strategy = make_strategy(job.strategy, self.model, team, self.precision)
+        self.strategy = make_strategy(recipe.strategy, self.model, team, self.precision)
         if found:
             self.rows = list(found.rows)
             self.strategy.restore(found.tensors)
-        steps = job.epochs * self.layout.steps(len(self.lessons.learnt))
+        steps = recipe.epochs * self.layout.steps(len(self.lessons.learnt))
         self.loop = Loop(
             self.strategy,
-            Schedule(job.learning_rate, steps, job.schedule, job.warmup_share),
+            Schedule(recipe.learning_rate, steps, recipe.schedule, recipe.warmup_share),
             team,
             seed=job.seed,
             pad_id=self.tokenizer.pad_token_id,
-            width=job.width if job.packing == "padded" else None,
+            width=job.width if recipe.packing == "padded" else None,
             position=found.position if found else Position(),
         )
 
     def train(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
         """Train to the last epoch or to a plateau, evaluating before the first and after each."""
-        job = self.job
+        recipe = self.recipe
         if not self.rows:
             self.model.eval()
             on_epoch(self._evaluate(EpochStats(epoch=0, loss=None, steps=0, tokens=0, seconds=0.0)))
-        for epoch in range(len(self.rows), job.epochs + 1):
-            self.doing = f"in epoch {epoch} (rows of up to {job.width} tokens)"
+        for epoch in range(len(self.rows), recipe.epochs + 1):
+            self.doing = f"in epoch {epoch} (rows of up to {self.job.width} tokens)"
             on_epoch(self._evaluate(self.loop.epoch(epoch, self._steps(epoch), self._after_step)))
-            if on_plateau([row["eval_loss"] for row in self.rows], job.patience, job.min_delta):
+            losses = [row["eval_loss"] for row in self.rows]
+            if on_plateau(losses, recipe.patience, recipe.min_delta):
                 break
 
     def save(self) -> None:
@@ -123,29 +172,6 @@ class Session:
         self.team.wait()
         if self.job.checkpoints and self.team.leads:
             self._checkpoints(self.job.checkpoints).remove()
-
-    def _settings(self) -> Settings:
-        """Return what memory depends on; what was left open is chosen so that it fits."""
-        job, team = self.job, self.team
-        share = -(-job.batch_size // team.size)
-        asked = Settings(
-            self.precision.compute,
-            job.quantization,
-            job.rank,
-            job.targets,
-            job.dropout,
-            min(share, job.micro_batch_size or share),
-            job.width,
-            bool(job.gradient_checkpointing),
-            job.strategy,
-            team.size,
-        )
-        left_open = {
-            "rows": job.micro_batch_size,
-            "gradient_checkpointing": job.gradient_checkpointing,
-        }
-        free = [name for name, value in left_open.items() if value is None]
-        return choose(job.weights.spec, asked, self.memory_bytes, free=free)
 
     def _steps(self, epoch: int) -> list[Any]:
         return plan_epoch(
@@ -194,7 +220,7 @@ class Session:
     def _after_step(self, last: bool) -> None:
         """Write a checkpoint where one is due; all workers meet, the first writes."""
         folder, position = self.job.checkpoints, self.loop.position
-        if folder is None or not (last or position.step % self.job.checkpoint_steps == 0):
+        if folder is None or not (last or position.step % self.recipe.checkpoint_steps == 0):
             return
         state = self.strategy.state()
         if self.team.leads:
@@ -226,10 +252,10 @@ class Session:
                 "truncated_pairs": sum(example.cut for example in self.lessons.learnt),
                 "pairs_without_room": self.lessons.without_room,
                 "micro_batch_size_used": self.settings.rows,
-                "gradient_checkpointing_used": self.settings.gradient_checkpointing,
+                "gradient_checkpointing_used": self.recipe.gradient_checkpointing,
                 "workers": self.team.size,
                 "precision": asdict(self.precision),
                 "resumed": self.resumed,
-                "recipe": job.recipe,
+                "recipe": job.parameters,
             },
         )

@@ -1,20 +1,16 @@
-"""How weights are learnt on one worker or several: gradients, the optimizer and its state."""
+"""What the training loop needs of a strategy, and what all strategies share.
+
+A strategy holds the gradients, the optimizer and its state, on one worker or several.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from medsweep.finetune.loss import answer_nats
-from medsweep.finetune.team import Team
-from medsweep.models.precision import TrainingPrecision
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
-
-StrategyName = Literal["ddp", "zero2", "zero3"]
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -59,109 +55,8 @@ class Strategy(Protocol):
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take up what `state` returned; the model has its weights already."""
 
-    def whole_weights(self) -> contextlib.AbstractContextManager[None]:
+    def whole_weights(self) -> AbstractContextManager[None]:
         """Have all trained weights in place on every worker, to read and to save."""
-
-
-class Ddp:
-    """Every worker holds the whole model and gradients are averaged; one worker needs no others.
-
-    Args:
-        model: the PEFT model.
-        team: the workers.
-        precision: what to compute in.
-    """
-
-    def __init__(self, model: Any, team: Team, precision: TrainingPrecision) -> None:
-        import torch
-
-        self.model = model
-        self._named = trained(model)
-        self._shared = team.size > 1
-        self._run = model
-        if self._shared:
-            # All workers loaded the same weights and drew the same adapters by seed.
-            self._run = torch.nn.parallel.DistributedDataParallel(model, init_sync=False)
-        self._optimizer = adamw(model)
-        self._cast = autocast(team, precision)
-        self._scaler = torch.amp.GradScaler(team.device_type, enabled=precision.grad_scaling)
-
-    def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
-        """Add a micro-batch's gradients; workers exchange them in the last one only."""
-        import torch
-
-        quietly = self._run.no_sync() if self._shared and not last else contextlib.nullcontext()
-        with quietly:
-            with self._cast:
-                nats = answer_nats(self._run, batch)
-            torch.autograd.backward(self._scaler.scale(nats * weight))
-        return float(nats.detach())
-
-    def update(self, rate: float) -> float | None:
-        """Make one optimizer step."""
-        import torch
-
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._scaler.unscale_(self._optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), MAX_GRADIENT_NORM))
-        overflowed = self._scaler.is_enabled() and self._scaler.get_scale() > 1
-        if math.isfinite(norm) or overflowed:
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
-        return None if overflowed and not math.isfinite(norm) else norm
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return all that a run goes on from."""
-        import torch
-
-        found = {f"weight.{name}": one.detach() for name, one in self._named.items()}
-        updates = torch.tensor(0.0)
-        for name, parameter in self._named.items():
-            if state := self._optimizer.state[parameter]:
-                found |= {f"{moment}.{name}": state[moment] for moment in MOMENTS}
-                updates = state["step"]
-        scaler = self._scaler.state_dict()  # empty where gradients are not scaled
-        scale, growth = scaler.get("scale", 1.0), scaler.get("_growth_tracker", 0)
-        numbers = {"scale": torch.tensor(scale), "growth": torch.tensor(growth)}
-        return {**found, "updates": updates, **numbers}
-
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state` returned."""
-        if self._scaler.is_enabled():
-            numbers = {"scale": float(state["scale"]), "_growth_tracker": int(state["growth"])}
-            self._scaler.load_state_dict({**self._scaler.state_dict(), **numbers})
-        if not float(state["updates"]):
-            return
-        for name, parameter in self._named.items():
-            self._optimizer.state[parameter] = {
-                "step": state["updates"].clone(),
-                **{one: state[f"{one}.{name}"].to(parameter.device) for one in MOMENTS},
-            }
-
-    @contextlib.contextmanager
-    def whole_weights(self) -> Iterator[None]:
-        """Do nothing: they are."""
-        yield
-
-
-def make_strategy(
-    name: StrategyName, model: Any, team: Team, precision: TrainingPrecision
-) -> Strategy:
-    """Return the strategy of that name; a single worker has nothing to spread and needs none.
-
-    Args:
-        name: `ddp`, `zero2` (spreads gradients and optimizer state) or `zero3` (the weights too).
-        model: the PEFT model.
-        team: the workers.
-        precision: what to compute in.
-    """
-    if name == "ddp" or team.size == 1:
-        return Ddp(model, team, precision)
-    from medsweep.finetune.zero import Zero
-
-    return Zero(model, team, precision, stage=int(name[-1]))
 
 
 def trained(model: Any) -> dict[str, torch.nn.Parameter]:
@@ -174,11 +69,3 @@ def adamw(model: Any) -> torch.optim.AdamW:
     import torch
 
     return torch.optim.AdamW(trained(model).values(), weight_decay=0.0)
-
-
-def autocast(team: Team, precision: TrainingPrecision) -> torch.autocast:
-    """Return the context in which the model computes."""
-    import torch
-
-    dtype = getattr(torch, precision.compute)
-    return torch.autocast(team.device_type, dtype, enabled=dtype != torch.float32)

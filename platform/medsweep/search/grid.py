@@ -24,7 +24,7 @@ def grid(spec: SearchSpec, job: FineTuneJob) -> list[Point]:
         spec: the grid.
         job: has the values that the grid leaves out, and the seed of the order.
     """
-    values = [getattr(spec, name) or [getattr(job, name)] for name in PARAMETERS]
+    values = [getattr(spec, name) or [getattr(job.recipe, name)] for name in PARAMETERS]
     points = [dict(zip(PARAMETERS, point, strict=True)) for point in itertools.product(*values)]
     random.Random(job.seed).shuffle(points)  # noqa: S311 an order, not a secret
     return points
@@ -32,4 +32,4 @@ def grid(spec: SearchSpec, job: FineTuneJob) -> list[Point]:
 
 def variant(job: FineTuneJob, point: Mapping[str, Any]) -> FineTuneJob:
     """Return the job of one trial; it leaves no checkpoints behind."""
-    return replace(job, **point, checkpoints=None)
+    return replace(job, recipe=job.recipe.changed(**point), checkpoints=None)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from medsweep.config import Closed
+from medsweep.finetune.recipe import Alpha, Dropout, Rank, SequenceLength
 
 Metric = Literal["token_f1", "rouge_l", "corpus_bleu", "ngram_match", "eval_loss"]
-
-LEAST = {"max_seq_length": 16, "rank": 1, "alpha": 1}
-"""As in `finetune`."""
 
 
 class SearchSpec(Closed):
@@ -29,10 +27,10 @@ class SearchSpec(Closed):
         at_once: trials at one time; None takes one for each GPU, or else for each CPU.
     """
 
-    max_seq_length: list[int] | None = Field(default=None, min_length=1)
-    rank: list[int] | None = Field(default=None, min_length=1)
-    alpha: list[int] | None = Field(default=None, min_length=1)
-    dropout: list[float] | None = Field(default=None, min_length=1)
+    max_seq_length: list[SequenceLength] | None = Field(default=None, min_length=1)
+    rank: list[Rank] | None = Field(default=None, min_length=1)
+    alpha: list[Alpha] | None = Field(default=None, min_length=1)
+    dropout: list[Dropout] | None = Field(default=None, min_length=1)
     metric: Metric = "token_f1"
     grace_epochs: int = Field(default=1, ge=1)
     reduction: int = Field(default=3, ge=2)
@@ -40,14 +38,7 @@ class SearchSpec(Closed):
 
     @field_validator("max_seq_length", "rank", "alpha", "dropout")
     @classmethod
-    def _usable(cls, values: list[float] | None, field: ValidationInfo) -> list[float] | None:
-        least = LEAST.get(str(field.field_name), 0)
-        for value in values or ():
-            if value < least or (field.field_name == "dropout" and value >= 1):
-                raise ValueError(
-                    f"{value} is not allowed: "
-                    + (f"at least {least}" if least else "from 0 to less than 1")
-                )
+    def _distinct(cls, values: list[float] | None) -> list[float] | None:
         if values is not None and len(set(values)) != len(values):
-            raise ValueError(f"a value stands twice: {values}")
+            raise ValueError(f"a value is given twice: {values}")
         return values

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import MedSweepError
-from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.job import FineTuneJob
+from medsweep.finetune.session import finetune
 from medsweep.search.grid import variant
 from medsweep.search.record import kept, read_record
 
@@ -42,7 +43,7 @@ def run_trial(
     def on_epoch(row: Mapping[str, Any]) -> None:
         if row["epoch"] > told:
             record.rows.append(kept(row, _peak_gpu_memory_bytes()))
-            if row["epoch"] == trial.epochs:
+            if row["epoch"] == trial.recipe.epochs:
                 record.status = "finished"  # ASHA ends a trial in its last report
             record.write(records)
             report(record.rows[-1])

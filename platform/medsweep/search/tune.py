@@ -75,8 +75,8 @@ def run_trials(
                 mode="min" if spec.metric == "eval_loss" else "max",
                 scheduler=ASHAScheduler(
                     time_attr="epoch",
-                    max_t=job.epochs,
-                    grace_period=min(spec.grace_epochs, job.epochs),
+                    max_t=job.recipe.epochs,
+                    grace_period=min(spec.grace_epochs, job.recipe.epochs),
                     reduction_factor=spec.reduction,
                 ),
                 # Imports take longer than a small trial: a process takes one trial after another.

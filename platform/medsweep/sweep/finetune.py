@@ -82,16 +82,13 @@ def telling(adapter: AdapterPlan, progress: Progress) -> Callable[[Mapping[str, 
 
 def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> FineTuneJob:
     """Return what one adapter's fine-tune is to do, from the sweep's recipe."""
-    recipe = resolved.spec.finetune
-    knobs = recipe.model_dump(exclude={"profile", "targets"})
     return FineTuneJob(
+        recipe=resolved.spec.finetune.recipe,
         weights=resolved.weights[adapter.model.name],
         split=resolved.split,
         folder=adapter_folder(folder, adapter).resolve(),
-        targets=tuple(recipe.targets or adapter.model.lora_targets),
         max_tokens=resolved.spec.load.max_tokens,
         seed=resolved.spec.seed,
         provenance={**provenance(), "profile": adapter.profile.name, "sweep": resolved.spec.name},
         checkpoints=(folder / ".ray" / f"{adapter.folder_name}-checkpoints").resolve(),
-        **knobs,
     )

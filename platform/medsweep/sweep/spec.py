@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from medsweep.config import Closed
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import UnknownName
+from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.own import OwnProfileSpec
 from medsweep.loadgen.spec import LoadPoint
@@ -47,57 +48,19 @@ ProfileName = Annotated[str, AfterValidator(_known_profile)]
 CellName = Annotated[str, AfterValidator(_known_cell)]
 
 
-class FineTuneSpec(Closed):
-    """The LoRA recipe; the defaults are the highlighted values of the paper's Table 1.
+class FineTuneSpec(Recipe):
+    """The LoRA recipe, and where it runs.
 
     Attributes:
-        rank: LoRA rank.
-        alpha: LoRA scaling.
-        dropout: LoRA dropout.
-        targets: modules to adapt; None takes the model's own from the catalogue.
-        epochs: passes over the training side.
-        learning_rate: peak of AdamW's rate.
-        schedule: what the rate does after the warm-up; both decays end at zero.
-        warmup_share: share of the steps over which the rate rises.
-        batch_size: sequences an optimizer step, over all workers.
-        micro_batch_size: rows of one worker's forward pass; None takes as many as fit its memory.
-        max_seq_length: tokens; longer sequences are cut at the end, and counted.
-        packing: `bucketed` puts sequences of similar length together, `packed` several into one
-            row, `padded` pads each to max_seq_length, as the paper did.
-        quantization: of the base weights while the adapter is trained; needs the extra `quant`.
-        dtype: to compute in; `auto` goes by the GPU's compute capability.
-        gradient_checkpointing: compute activations twice instead of keeping them; None does so
-            where they would not fit.
-        strategy: of several workers; zero2 and zero3 need the extra `deepspeed`.
-        workers: None takes one for each GPU that is there, or one without any.
-        checkpoint_steps: optimizer steps between checkpoints, besides one at each epoch's end.
-        patience: epochs in a row without a lower evaluation loss after which training stops; None
-            trains all epochs.
-        min_delta: nats by which a loss must be lower to count.
         profile: hardware profile to fine-tune on; None takes the model's cell with most GPU memory.
     """
 
-    rank: int = Field(default=16, ge=1)
-    alpha: int = Field(default=16, ge=1)
-    dropout: float = Field(default=0.25, ge=0, lt=1)
-    targets: list[str] | None = None
-    epochs: int = Field(default=3, ge=1)
-    learning_rate: float = Field(default=2e-4, gt=0)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_share: float = Field(default=0.03, ge=0, lt=1)
-    batch_size: int = Field(default=8, ge=1)
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    max_seq_length: int = Field(default=2048, ge=16)
-    packing: Literal["bucketed", "packed", "padded"] = "bucketed"
-    quantization: Literal["none", "int8", "nf4"] = "none"
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    gradient_checkpointing: bool | None = None
-    strategy: Literal["ddp", "zero2", "zero3"] = "ddp"
-    workers: int | None = Field(default=None, ge=1)
-    checkpoint_steps: int = Field(default=50, ge=1)
-    patience: int | None = Field(default=None, ge=1)
-    min_delta: float = Field(default=0.0, ge=0)
     profile: ProfileName | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe alone."""
+        return Recipe(**self.model_dump(exclude={"profile"}))
 
 
 class LoadPointSpec(Closed):

@@ -111,4 +111,4 @@ def test_a_user_s_own_model_is_fine_tuned_without_ray(
     # Not to be built on, where that was asked for.
     assert main([*command, "--fresh"]) == 2
     refused = capsys.readouterr().err
-    assert f"was begun before: {found['folder']}; delete that" in refused
+    assert f"an earlier one exists: {found['folder']}; delete it" in refused

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from medsweep.finetune.batch_order import Layout, Packing, Step, plan_epoch
+from medsweep.finetune.batch_order import Layout, Step, plan_epoch
 from medsweep.finetune.data import Example
+from medsweep.finetune.recipe import Packing
 
 PACKINGS: list[Packing] = ["bucketed", "packed", "padded"]
 WIDTH = 80

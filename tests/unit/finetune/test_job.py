@@ -14,11 +14,13 @@ from medsweep.errors import StageError
 from medsweep.finetune import session
 from medsweep.finetune.adapter import WEIGHTS_FILE, read_adapter
 from medsweep.finetune.data import encode
+from medsweep.finetune.ddp import Ddp
 from medsweep.finetune.evaluate import answer_loss, grade
-from medsweep.finetune.job import FineTuneJob, finetune
-from medsweep.finetune.strategy import Ddp
+from medsweep.finetune.job import FineTuneJob
+from medsweep.finetune.session import finetune
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import materialise
+from support import change_job
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +34,7 @@ def again(fine_tuned: Any, tmp_path: Path) -> Callable[..., FineTuneJob]:
     """The job of the session with changes, for another folder."""
 
     def change(**changes: Any) -> FineTuneJob:
-        job: FineTuneJob = replace(fine_tuned.job, folder=tmp_path / "again", **changes)
-        return job
+        return change_job(fine_tuned.job, folder=tmp_path / "again", **changes)
 
     return change
 
@@ -136,7 +137,7 @@ def test_how_it_is_computed_does_not_change_what_is_learnt(
     one = again(**same)
     rows: dict[str, list[Any]] = {"one": [], "other": []}
     finetune(one, rows["one"].append)
-    finetune(replace(one, folder=one.folder.with_name("other"), **changes), rows["other"].append)
+    finetune(change_job(one, folder=one.folder.with_name("other"), **changes), rows["other"].append)
     for row, other in zip(rows["one"], rows["other"], strict=True):
         assert other["eval_loss"] == pytest.approx(row["eval_loss"], abs=2e-3)
         assert other["loss"] == (row["loss"] and pytest.approx(row["loss"], abs=2e-3))
@@ -191,7 +192,7 @@ def test_other_faults_are_not_called_memory(
 
 
 def test_a_wrong_target_stops(again: Callable[..., FineTuneJob]) -> None:
-    job = again(targets=("c_attn",))
+    job = again(targets=["c_attn"])
     with pytest.raises(StageError, match="no module is called c_attn"):
         finetune(job, ignore)
     assert not job.folder.exists()

@@ -12,15 +12,17 @@ from medsweep.finetune.memory import (
     lora_weights,
     settings_that_fit,
 )
+from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.profile import GIB
 from medsweep.models.catalog import MODELS
 
 LLAMA = MODELS["llama-3-8b"]
 
 
-def settings(**changes: Any) -> Settings:
-    asked = Settings("bfloat16", "none", 16, LLAMA.lora_targets, 0.25, 8, 2048)
-    return replace(asked, **changes)
+def settings(workers: int = 1, **recipe: Any) -> Settings:
+    """Llama 3 in bfloat16, 8 sequences per worker."""
+    given = {"micro_batch_size": 8, "gradient_checkpointing": False, **recipe}
+    return Settings(LLAMA, Recipe(batch_size=8 * workers, **given), "bfloat16", workers)
 
 
 @pytest.mark.parametrize(
@@ -49,21 +51,21 @@ def test_lora_weights() -> None:
 def test_quantized_weights_are_those_of_the_blocks() -> None:
     # Llama 3: two tables of 128,256 x 4,096 stay in 16 bits.
     tables = 2 * 128_256 * 4096
-    need = finetune_memory(LLAMA, settings(quantization="nf4"))
+    need = finetune_memory(settings(quantization="nf4"))
     assert need.weights == pytest.approx((LLAMA.parameters - tables) * 0.55 + tables * 2)
-    assert finetune_memory(LLAMA, settings()).weights == LLAMA.parameters * 2
+    assert finetune_memory(settings()).weights == LLAMA.parameters * 2
 
 
 def test_each_knob_saves_what_it_says() -> None:
-    need = finetune_memory(LLAMA, settings())
-    halved = finetune_memory(LLAMA, settings(rows=4))
+    need = finetune_memory(settings())
+    halved = finetune_memory(settings(micro_batch_size=4))
     assert halved.activations == need.activations / 2
     assert halved.logits == need.logits / 2
-    again = finetune_memory(LLAMA, settings(gradient_checkpointing=True))
+    again = finetune_memory(settings(gradient_checkpointing=True))
     assert again.activations < need.activations / 10
     assert (again.weights, again.logits) == (need.weights, need.logits)
     two, three = (
-        finetune_memory(LLAMA, settings(strategy=name, workers=2)) for name in ("zero2", "zero3")
+        finetune_memory(settings(strategy=name, workers=2)) for name in ("zero2", "zero3")
     )
     # Of 16 bytes a trained weight, 12 are spread.
     assert two.adapters / need.adapters == pytest.approx(10 / 16)
@@ -73,58 +75,63 @@ def test_each_knob_saves_what_it_says() -> None:
 
 def test_the_paper_s_recipe_fits_where_the_paper_ran_it() -> None:
     # Llama 3 on 4 bits on one A100 with 40 GB; distilgpt2 on a V100 with 16.
-    nf4 = settings(quantization="nf4", rows=1)
-    assert settings_that_fit(LLAMA, nf4, 40 * GIB) == nf4
+    nf4 = settings(quantization="nf4", micro_batch_size=1)
+    assert settings_that_fit(nf4, 40 * GIB) == nf4
     small = MODELS["distilgpt2"]
-    one = Settings("float16", "none", 16, small.lora_targets, 0.25, 1, 1024)
-    assert settings_that_fit(small, one, 16 * GIB) == one
+    recipe = Recipe(
+        micro_batch_size=1, gradient_checkpointing=False, max_seq_length=1024, batch_size=1
+    )
+    one = Settings(small, recipe, "float16")
+    assert settings_that_fit(one, 16 * GIB) == one
 
 
 def test_what_is_left_open_is_chosen_so_that_it_fits() -> None:
-    free = ["rows", "gradient_checkpointing"]
-    asked = settings()
-    roomy = finetune_memory(LLAMA, asked).total
-    assert choose(LLAMA, asked, roomy, free=free) == asked
-    assert choose(LLAMA, asked, roomy - 1, free=free) == settings(rows=4)
-    again = choose(LLAMA, asked, 40 * GIB, free=free)
-    # On an A100 one row does not fit either, so activations are computed again, for more rows.
-    assert again.gradient_checkpointing
+    free = settings(micro_batch_size=None, gradient_checkpointing=None)
+    roomy = finetune_memory(settings()).total
+    assert choose(free, roomy) == settings()
+    assert choose(free, roomy - 1) == settings(micro_batch_size=4)
+    again = choose(free, 40 * GIB)
+    # On an A100 one row does not fit either, so activations are recomputed, for more rows.
+    assert again.recipe.gradient_checkpointing
     assert again.rows > 1
-    assert finetune_memory(LLAMA, again).total <= 40 * GIB
-    # What was asked for stays, whether it fits or not.
-    assert choose(LLAMA, asked, GIB, free=[]) == asked
-    assert choose(LLAMA, asked, GIB, free=["rows"]) == settings(rows=1)
-    assert choose(LLAMA, asked, GIB, free=free) == settings(rows=1, gradient_checkpointing=True)
+    assert finetune_memory(again).total <= 40 * GIB
+    # What the recipe states stays, whether it fits or not.
+    assert choose(settings(), roomy) == settings()
+    assert choose(settings(), GIB) == settings()
+    assert choose(settings(micro_batch_size=None), GIB) == settings(micro_batch_size=1)
+    last = settings(micro_batch_size=1, gradient_checkpointing=True)
+    assert choose(free, GIB) == last
 
 
 def test_the_cheapest_change_comes_first() -> None:
     asked = settings()
-    total = finetune_memory(LLAMA, asked).total
-    assert settings_that_fit(LLAMA, asked, total) == asked
-    assert settings_that_fit(LLAMA, asked, total - 1) == replace(asked, rows=4)
-    fitting = settings_that_fit(LLAMA, asked, 12 * GIB)
+    total = finetune_memory(asked).total
+    assert settings_that_fit(asked, total) == asked
+    assert settings_that_fit(asked, total - 1) == settings(micro_batch_size=4)
+    fitting = settings_that_fit(asked, 12 * GIB)
     assert fitting is not None
-    assert (fitting.rows, fitting.gradient_checkpointing, fitting.quantization) == (1, True, "nf4")
-    assert finetune_memory(LLAMA, fitting).total <= 12 * GIB
-    assert settings_that_fit(LLAMA, asked, 2 * GIB) is None
+    recipe = fitting.recipe
+    assert (fitting.rows, recipe.gradient_checkpointing, recipe.quantization) == (1, True, "nf4")
+    assert finetune_memory(fitting).total <= 12 * GIB
+    assert settings_that_fit(asked, 2 * GIB) is None
 
 
 def test_zero3_is_advised_where_there_are_two_workers() -> None:
-    two = settings(quantization="nf4", workers=2, rows=1, gradient_checkpointing=True)
-    available = finetune_memory(LLAMA, two).total - 1
-    assert "finetune.strategy: zero3" in advice(LLAMA, two, available)
+    two = settings(quantization="nf4", workers=2, micro_batch_size=1, gradient_checkpointing=True)
+    available = finetune_memory(two).total - 1
+    assert "finetune.strategy: zero3" in advice(two, available)
     one = replace(two, workers=1)
-    assert "finetune.max_seq_length: 1024" in advice(LLAMA, one, available)
+    assert "finetune.max_seq_length: 1024" in advice(one, available)
 
 
 def test_advice_names_the_fields_to_change() -> None:
-    said = advice(LLAMA, settings(), 24 * GIB)
+    said = advice(settings(), 24 * GIB)
     assert said.startswith("this would fit (")
     assert said.endswith(
         " of 24.0 GiB): finetune.micro_batch_size: 1, finetune.gradient_checkpointing: true"
     )
-    assert "no settings make llama-3-8b fit into 2.0 GiB" in advice(LLAMA, settings(), 2 * GIB)
-    assert "something else" in advice(LLAMA, settings(rows=1), 500 * GIB)
+    assert "no settings make llama-3-8b fit into 2.0 GiB" in advice(settings(), 2 * GIB)
+    assert "something else" in advice(settings(micro_batch_size=1), 500 * GIB)
 
 
 @pytest.mark.slow
@@ -167,7 +174,8 @@ def test_activations_are_those_that_pytorch_saves(name: str, dropout: float) -> 
             model(input_ids=ids, attention_mask=mask, use_cache=False)
     weights = {id(one.untyped_storage()) for one in model.parameters()}
     measured = sum(size for key, size in saved.items() if key not in weights)
-    asked = Settings("float32", "none", 16, spec.lora_targets, dropout, 1, tokens)
+    recipe = Recipe(dropout=dropout, batch_size=1, max_seq_length=tokens)
+    asked = Settings(spec, recipe, "float32")
     # The block's values come from the whole spec, of which two layers are taken.
-    counted = finetune_memory(spec, asked).activations * 2 / spec.layers
+    counted = finetune_memory(asked).activations * 2 / spec.layers
     assert counted == pytest.approx(measured, rel=0.1)

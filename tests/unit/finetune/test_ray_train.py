@@ -19,10 +19,12 @@ from medsweep.cluster.local import LocalCluster
 from medsweep.errors import InputError, StageError
 from medsweep.finetune import ray_train
 from medsweep.finetune.adapter import WEIGHTS_FILE, read_adapter
-from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import Loop
 from medsweep.finetune.ray_train import finetune_on
+from medsweep.finetune.session import finetune
 from medsweep.hardware.profile import GIB, HardwareProfile
+from support import change_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -46,7 +48,7 @@ def two_cpus() -> Iterator[None]:
 def job(fine_tuned: Any, tmp_path: Path) -> FineTuneJob:
     """The session's job without dropout, which each worker would draw for itself."""
     split = replace(fine_tuned.job.split, train=fine_tuned.job.split.train[:37])
-    changed: FineTuneJob = replace(
+    return change_job(
         fine_tuned.job,
         folder=tmp_path / "adapter",
         split=split,
@@ -57,7 +59,6 @@ def job(fine_tuned: Any, tmp_path: Path) -> FineTuneJob:
         micro_batch_size=2,
         workers=2,
     )
-    return changed
 
 
 def losses(job: FineTuneJob) -> list[float]:
@@ -97,11 +98,11 @@ def in_turn(jobs: Sequence[FineTuneJob], log: Path) -> Callable[[Any], None]:
 def test_every_strategy_learns_in_two_runs_on_two_workers_what_one_learns_alone(
     two_cpus: None, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = {q: replace(job, quantization=q, folder=tmp_path / q) for q in ("none", "nf4")}
+    alone = {q: change_job(job, quantization=q, folder=tmp_path / q) for q in ("none", "nf4")}
     for each in alone.values():
         finetune(each, lambda row: None)
     jobs = [
-        replace(
+        change_job(
             job,
             strategy=strategy,
             quantization=q,
@@ -121,7 +122,7 @@ def test_every_strategy_learns_in_two_runs_on_two_workers_what_one_learns_alone(
         read_adapter(each.folder)
         said = json.loads((each.folder / "provenance.json").read_text())
         assert (said["workers"], said["resumed"]) == (2, [f"resumed at step {CUT_AT - 1}"])
-        assert losses(each) == pytest.approx(losses(alone[each.quantization]), abs=1e-3)
+        assert losses(each) == pytest.approx(losses(alone[each.recipe.quantization]), abs=1e-3)
     assert losses(jobs[0]) != pytest.approx(losses(jobs[1]), abs=1e-3)
 
 
@@ -148,9 +149,9 @@ def dying(pids: Path) -> Callable[[Any], None]:
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(
     two_cpus: None, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = replace(job, epochs=2, folder=tmp_path / "whole")
+    whole = change_job(job, epochs=2, folder=tmp_path / "whole")
     finetune(whole, lambda row: None)
-    cut = replace(whole, folder=job.folder, checkpoints=tmp_path / "kept", checkpoint_steps=3)
+    cut = change_job(whole, folder=job.folder, checkpoints=tmp_path / "kept", checkpoint_steps=3)
     (tmp_path / "pids").mkdir()
     monkeypatch.setattr(ray_train, "_worker", dying(tmp_path / "pids"))
     told: list[int] = []
@@ -175,5 +176,5 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(
 
 def test_a_name_resumes_a_retry_and_never_a_repeat(job: FineTuneJob, tmp_path: Path) -> None:
     (tmp_path / "ray" / "name").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"was begun before: \S+/ray/name; delete that"):
+    with pytest.raises(InputError, match=r"an earlier one exists: \S+/ray/name; delete it"):
         finetune_on(PAIR, replace(job, fresh=True), run_name="name", storage=tmp_path / "ray")

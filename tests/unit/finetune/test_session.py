@@ -10,8 +10,10 @@ import pytest
 
 from medsweep.errors import InputError, StageError
 from medsweep.finetune.adapter import read_adapter
-from medsweep.finetune.job import FineTuneJob, finetune
+from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import Loop
+from medsweep.finetune.session import finetune
+from support import change_job
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +32,7 @@ def cut_short(
 
     def run(at_step: int, **changes: Any) -> FineTuneJob:
         settings = {"checkpoint_steps": 5, "checkpoints": tmp_path / "checkpoints", **changes}
-        job: FineTuneJob = replace(fine_tuned.job, folder=tmp_path / "adapter", **settings)
+        job = change_job(fine_tuned.job, folder=tmp_path / "adapter", **settings)
         step = Loop.step
 
         def dying(loop: Loop, what: Any) -> None:
@@ -98,7 +100,7 @@ def test_a_corrupt_checkpoint_costs_a_few_steps(
 
 def test_a_fresh_run_does_not_resume(cut_short: Callable[..., FineTuneJob]) -> None:
     job = cut_short(at_step=7)
-    with pytest.raises(InputError, match=r"was begun before: \S+/checkpoints; delete that"):
+    with pytest.raises(InputError, match=r"an earlier one exists: \S+/checkpoints; delete it"):
         finetune(replace(job, fresh=True), lambda _: None)
 
 
@@ -107,6 +109,6 @@ def test_another_recipe_does_not_resume_but_another_way_to_compute_does(
 ) -> None:
     job = cut_short(at_step=7)
     with pytest.raises(StageError, match="the checkpoints are of another fine-tune"):
-        finetune(replace(job, rank=4), lambda _: None)
-    finetune(replace(job, micro_batch_size=1, epochs=job.epochs), lambda _: None)
+        finetune(change_job(job, rank=4), lambda _: None)
+    finetune(change_job(job, micro_batch_size=1), lambda _: None)
     assert said(job) == ["resumed at step 5"]

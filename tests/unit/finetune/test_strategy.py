@@ -4,8 +4,10 @@ from typing import Any
 import pytest
 import torch
 
-from medsweep.finetune import strategy as module
-from medsweep.finetune.strategy import MAX_GRADIENT_NORM, Ddp, make_strategy, trained
+from medsweep.finetune import ddp as module
+from medsweep.finetune.ddp import Ddp
+from medsweep.finetune.session import make_strategy
+from medsweep.finetune.strategy import MAX_GRADIENT_NORM, trained
 from medsweep.finetune.team import ALONE, Team
 from medsweep.models.precision import TrainingPrecision
 

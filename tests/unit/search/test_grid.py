@@ -39,7 +39,7 @@ def test_the_seed_decides_the_order(job: Any) -> None:
     assert one != other
     assert sorted(map(str, one)) == sorted(map(str, other))
     # What the grid leaves out is the recipe's.
-    assert {point["max_seq_length"] for point in one} == {job.max_seq_length}
+    assert {point["max_seq_length"] for point in one} == {job.recipe.max_seq_length}
 
 
 def test_every_trial_is_another_job(job: Any) -> None:
@@ -53,10 +53,10 @@ def test_every_trial_is_another_job(job: Any) -> None:
     ("settings", "problem"),
     [
         ({"rank": []}, "at least 1"),
-        ({"rank": [4, 4]}, "a value stands twice"),
-        ({"rank": [0]}, "0 is not allowed: at least 1"),
-        ({"dropout": [1.0]}, "from 0 to less than 1"),
-        ({"max_seq_length": [8]}, "at least 16"),
+        ({"rank": [4, 4]}, "a value is given twice"),
+        ({"rank": [0]}, "greater than or equal to 1"),
+        ({"dropout": [1.0]}, "less than 1"),
+        ({"max_seq_length": [8]}, "greater than or equal to 16"),
         ({"metric": "accuracy"}, "token_f1"),
     ],
 )

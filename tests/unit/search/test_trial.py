@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from medsweep.errors import StageError
+from medsweep.finetune.recipe import Recipe
 from medsweep.results.store import read_json
 from medsweep.search import trial as module
 from medsweep.search.record import FIGURES
@@ -21,7 +22,7 @@ class Job:
 
     def __init__(self) -> None:
         self.identity = "0123456789abcdef0123"
-        self.epochs = 3
+        self.recipe = Recipe(epochs=3)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def finetune(job: Any, on_epoch: Any) -> None:
         called.append(job)
-        for epoch in range(job.epochs + 1):
+        for epoch in range(job.recipe.epochs + 1):
             figures = dict.fromkeys(("loss", *FIGURES), epoch / 10)
             on_epoch({"epoch": epoch, **figures, "tokens": 100, "seconds": 2.0})
 

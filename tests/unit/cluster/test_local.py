@@ -22,9 +22,10 @@ def nodes() -> dict[str, str]:
     return {name: node["NodeID"] for name, node in found if name}
 
 
-def variables() -> dict[str, str]:
-    """The environment, but for what Ray itself sets on connecting."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONBREAKPOINT"}
+def variables() -> dict[str, str | None]:
+    """What the cluster sets; Ray sets further variables of its own on connecting."""
+    names = (*ENVIRONMENT, "RAY_TMPDIR", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER")
+    return {name: os.environ.get(name) for name in names}
 
 
 def newest_raylet() -> psutil.Process:

@@ -3,7 +3,7 @@
 MedSweepError                 1  something that could not be done; the rest went on
 ├── InputError                2  the input is wrong; nothing was started
 │   ├── ConfigError           2  a YAML file has faults, all of them listed
-│   ├── UnknownName           2  a name that no catalogue or registry knows
+│   ├── UnknownName           2  a name that no catalogue knows
 │   └── DatasetError          2  a dataset cannot be read, or too much of it is unusable
 ├── StageError                1  fine-tuning, serving or load failed for one cell
 ├── Interrupted               3  stopped by the user; the same command goes on from there
@@ -64,7 +64,7 @@ class InputError(MedSweepError):
 
 
 class UnknownName(InputError):
-    """A name that no catalogue or registry knows.
+    """A name that no catalogue knows.
 
     Args:
         kind: what was looked up, in words ("model", "hardware profile").

@@ -12,7 +12,7 @@ SOURCE = PACKAGE.parent
 # From low to high: a package imports from those below its own, and never from those beside it.
 LAYERS = (
     ("errors", "clock", "reporter"),
-    ("registry", "config"),
+    ("table", "config"),
     ("hardware", "metrics"),
     ("models", "results", "telemetry"),
     ("datasets", "prediction", "loadgen", "cluster"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medsweep.registry import Registry
+from medsweep.table import Table
 
 
 @dataclass(frozen=True)
@@ -34,71 +34,71 @@ class DatasetEntry:
     what: str
 
 
-DATASETS: Registry[DatasetEntry] = Registry("dataset")
-
 # Columns as on the hub's dataset pages; revisions as public projects pin them, two or more for
 # each, last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher
 # withdrew the answers that come from MedlinePlus, two thirds of the rows.
-for _entry in (
-    DatasetEntry(
-        name="embedded",
-        hub_id=None,
-        revision=None,
-        public=True,
-        question="question",
-        answer="answer",
-        question_type="question_type",
-        withholds=False,
-        licence="Apache-2.0",
-        what="question-answer pairs written for MedSweep; not medical advice",
+DATASETS = Table(
+    "dataset",
+    (
+        DatasetEntry(
+            name="embedded",
+            hub_id=None,
+            revision=None,
+            public=True,
+            question="question",
+            answer="answer",
+            question_type="question_type",
+            withholds=False,
+            licence="Apache-2.0",
+            what="question-answer pairs written for MedSweep; not medical advice",
+        ),
+        DatasetEntry(
+            name="medquad",
+            hub_id="lavita/MedQuAD",
+            revision="84ea67f83cec9692ad254eaa02c9731b24ecfe4c",
+            public=True,
+            question="question",
+            answer="answer",
+            question_type="question_type",
+            withholds=True,
+            licence="CC-BY-4.0",
+            what="MedQuAD: questions and answers from NIH sites",
+        ),
+        DatasetEntry(
+            name="medquad-qna",
+            hub_id="keivalya/MedQuad-MedicalQnADataset",
+            revision="5b0961fbaa6d7f9c344c5d59c29943fb900c2eca",
+            public=True,
+            question="Question",
+            answer="Answer",
+            question_type="qtype",
+            withholds=False,
+            licence="CC-BY-4.0",
+            what="MedQuAD without the rows that have no answer",
+        ),
+        DatasetEntry(
+            name="wikidoc",
+            hub_id="medalpaca/medical_meadow_wikidoc",
+            revision="976bce16fd66f55e6828422b71249a7405a11aa4",
+            public=True,
+            question="input",
+            answer="output",
+            question_type=None,
+            withholds=False,
+            licence="cc",
+            what="Medical Meadow WikiDoc: rephrased paragraphs of WikiDoc",
+        ),
+        DatasetEntry(
+            name="local",
+            hub_id=None,
+            revision=None,
+            public=False,
+            question="question",
+            answer="answer",
+            question_type="question_type",
+            withholds=False,
+            licence=None,
+            what="your own .jsonl, .jsonl.gz, .csv or .parquet file, given by `path`",
+        ),
     ),
-    DatasetEntry(
-        name="medquad",
-        hub_id="lavita/MedQuAD",
-        revision="84ea67f83cec9692ad254eaa02c9731b24ecfe4c",
-        public=True,
-        question="question",
-        answer="answer",
-        question_type="question_type",
-        withholds=True,
-        licence="CC-BY-4.0",
-        what="MedQuAD: questions and answers from NIH sites",
-    ),
-    DatasetEntry(
-        name="medquad-qna",
-        hub_id="keivalya/MedQuad-MedicalQnADataset",
-        revision="5b0961fbaa6d7f9c344c5d59c29943fb900c2eca",
-        public=True,
-        question="Question",
-        answer="Answer",
-        question_type="qtype",
-        withholds=False,
-        licence="CC-BY-4.0",
-        what="MedQuAD without the rows that have no answer",
-    ),
-    DatasetEntry(
-        name="wikidoc",
-        hub_id="medalpaca/medical_meadow_wikidoc",
-        revision="976bce16fd66f55e6828422b71249a7405a11aa4",
-        public=True,
-        question="input",
-        answer="output",
-        question_type=None,
-        withholds=False,
-        licence="cc",
-        what="Medical Meadow WikiDoc: rephrased paragraphs of WikiDoc",
-    ),
-    DatasetEntry(
-        name="local",
-        hub_id=None,
-        revision=None,
-        public=False,
-        question="question",
-        answer="answer",
-        question_type="question_type",
-        withholds=False,
-        licence=None,
-        what="your own .jsonl, .jsonl.gz, .csv or .parquet file, given by `path`",
-    ),
-):
-    DATASETS.register(_entry.name)(_entry)
+)

@@ -1,4 +1,4 @@
-"""A user's own hardware profile: one entry of a sweep's `own_profiles`, filed beside the nine."""
+"""A user's own hardware profile: one entry of a sweep's `own_profiles`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from medsweep.config import Closed
 from medsweep.errors import UnknownName
 from medsweep.hardware.accelerators import ACCELERATORS
-from medsweep.hardware.catalog import PROFILES, SHIPPED
+from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 
@@ -85,7 +85,7 @@ class OwnProfileSpec(Closed):
     @field_validator("name")
     @classmethod
     def _not_taken(cls, name: str) -> str:
-        if name in (*SHIPPED, HOST):
+        if name in (*PROFILES, HOST):
             raise ValueError(f"the catalogue has a profile {name!r} already; choose another name")
         return name
 
@@ -104,16 +104,14 @@ class OwnProfileSpec(Closed):
             raise ValueError("`gpus` and `accelerator` belong together")
         return self
 
-    def file(self) -> None:
-        """Put it into the catalogue of this process."""
-        PROFILES.register(self.name)(
-            HardwareProfile(
-                name=self.name,
-                cpus=self.cpus,
-                gpus=self.gpus,
-                accelerator=self._accelerator(),
-                host_memory_bytes=int(self.host_memory_gib * GIB),
-            )
+    def profile(self) -> HardwareProfile:
+        """Return it in the catalogue's form."""
+        return HardwareProfile(
+            name=self.name,
+            cpus=self.cpus,
+            gpus=self.gpus,
+            accelerator=self._accelerator(),
+            host_memory_bytes=int(self.host_memory_gib * GIB),
         )
 
     def _accelerator(self) -> Accelerator | None:

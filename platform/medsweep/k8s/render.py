@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from medsweep.errors import InputError
-from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.k8s.conventions import (
@@ -56,7 +55,7 @@ def finetune_job(sweep: SweepSpec, adapter: AdapterPlan, settings: ClusterSettin
         InputError: the profile is this machine, or the settings lack a claim.
     """
     # Any of the model's cells that can run leads to the adapter: its key holds no profile.
-    cells = [f"{adapter.model.name}@{profile}" for profile in PROFILES]
+    cells = [f"{adapter.model.name}@{profile}" for profile in sweep.catalog.profiles]
     return _job(
         _Stage("finetune", sweep, adapter.model, adapter.profile, adapter.key, settings),
         cells=cells,
@@ -144,7 +143,7 @@ class _Stage:
         if profile.name == HOST:
             raise InputError(
                 f"{model.name}@{HOST}: `{HOST}` is the machine that MedSweep runs on, not a pool "
-                f"of a cluster; give one of {', '.join(PROFILES)}"
+                f"of a cluster; give one of {', '.join(sweep.catalog.profiles)}"
             )
         if settings.results_claim is None and settings.model_cache_claim is None:
             raise InputError(

@@ -1,4 +1,4 @@
-"""A user's own model: one entry of a sweep's `own_models`, filed beside the catalogue's."""
+"""A user's own model: one entry of a sweep's `own_models`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OwnModelSpec(Closed):
     @field_validator("name")
     @classmethod
     def _not_taken(cls, name: str) -> str:
-        if name in MODELS and MODELS[name].source != "own":
+        if name in MODELS:
             raise ValueError(f"the catalogue has a model {name!r} already; choose another name")
         return name
 
@@ -76,9 +76,9 @@ class OwnModelSpec(Closed):
             raise ValueError("`hub_id` and `revision` (a commit) belong together")
         return self
 
-    def file(self) -> None:
-        """Put it into the catalogue of this process."""
+    def model(self) -> ModelSpec:
+        """Return it in the catalogue's form."""
         fields = self.model_dump()
         for name in ("stop_tokens", "lora_targets"):
             fields[name] = tuple(fields[name])
-        MODELS.register(self.name)(ModelSpec(source="own", **fields))
+        return ModelSpec(source="own", **fields)

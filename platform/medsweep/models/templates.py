@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from medsweep.errors import InputError
-from medsweep.registry import Registry
+from medsweep.table import Table
 
 PAPER_INSTRUCTION = "Answer the question truthfully, you are a medical professional."
 """The instruction of the paper (its table 5); the Alpaca template's own where none is given."""
@@ -47,7 +47,7 @@ class Template:
     """One prompt template.
 
     Attributes:
-        name: its name in the registry.
+        name: its name in `TEMPLATES`.
         answer_prefix: text between a prompt and the answer in training data.
         answer_suffix: text that ends an answer.
         write: turns a dialogue into the prompt.
@@ -72,9 +72,6 @@ class Template:
     def answer(self, text: str) -> str:
         """Return an answer as it follows its prompt in training data."""
         return f"{self.answer_prefix}{text.strip()}{self.answer_suffix}"
-
-
-TEMPLATES: Registry[Template] = Registry("prompt template")
 
 
 def _dialogue(messages: Sequence[Message]) -> Dialogue:
@@ -157,12 +154,14 @@ def _in_turn(dialogue: Dialogue, system: str | None, turn: Callable[[str, str], 
 # Sources: the chat template published with each model's tokenizer; for DistilGPT2, which has none,
 # Alpaca's section headings. Llama 2 and Mistral write a space between the prompt and the answer. It
 # belongs to the answer: SentencePiece joins it to the first word.
-for _template in (
-    Template("alpaca", "", "<|endoftext|>", _alpaca),
-    Template("gemma", "", "<end_of_turn>", _gemma),
-    Template("llama-3", "", "<|eot_id|>", _llama_3),
-    Template("llama-2", " ", " </s>", _llama_2),
-    Template("mistral", " ", "</s>", _mistral),
-    Template("chatml", "", "<|im_end|>", _chatml),
-):
-    TEMPLATES.register(_template.name)(_template)
+TEMPLATES = Table(
+    "prompt template",
+    (
+        Template("alpaca", "", "<|endoftext|>", _alpaca),
+        Template("gemma", "", "<end_of_turn>", _gemma),
+        Template("llama-3", "", "<|eot_id|>", _llama_3),
+        Template("llama-2", " ", " </s>", _llama_2),
+        Template("mistral", " ", "</s>", _mistral),
+        Template("chatml", "", "<|im_end|>", _chatml),
+    ),
+)

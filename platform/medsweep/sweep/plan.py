@@ -11,17 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsweep import __version__
-from medsweep.hardware.catalog import PROFILES, SHIPPED
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.models.catalog import MODELS, PAPER_CELLS
+from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
 from medsweep.models.precision import choose_dtype, unsupported_reason
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.compatibility import unsupported
+from medsweep.sweep.catalog import Catalog
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
-
-PAPER_MODELS = ("distilgpt2", "gemma-1.1-7b", "llama-3-8b", "llama-2-7b", "mistral-7b")
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Plan:
 
 def model_names(spec: SweepSpec) -> list[str]:
     """Return the models that a sweep's cells name, stand-ins where it asks for them."""
-    return list(dict.fromkeys(model for model, _ in _pairs(spec)))
+    return list(dict.fromkeys(model for model, _ in _pairs(spec, spec.catalog)))
 
 
 def make_plan(
@@ -109,9 +107,10 @@ def make_plan(
         host: what the profile `host` is on this machine.
         barred: why a model's weights cannot be had, by model.
     """
+    catalog = spec.catalog.with_host(host)
     pairs = [
-        (MODELS[model], _priced(spec, host if profile == HOST else PROFILES[profile]))
-        for model, profile in dict.fromkeys(_pairs(spec))
+        (catalog.models[model], _priced(spec, catalog.profiles[profile]))
+        for model, profile in dict.fromkeys(_pairs(spec, catalog))
     ]
     own: dict[str, list[HardwareProfile]] = defaultdict(list)
     for model, profile in pairs:
@@ -123,7 +122,7 @@ def make_plan(
     finetunes: dict[str, tuple[HardwareProfile, str | None]] = {}
     for model, _ in pairs:
         if model.name not in finetunes:
-            where = _finetune_profile(spec, own[model.name], host)
+            where = _finetune_profile(spec, own[model.name], catalog)
             no_adapter = (barred or {}).get(model.name)
             no_adapter = no_adapter or finetune_refusal(spec.finetune, model, where)
             finetunes[model.name] = where, no_adapter
@@ -191,7 +190,7 @@ def waves(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return groups
 
 
-def _pairs(spec: SweepSpec) -> Iterator[tuple[str, str]]:
+def _pairs(spec: SweepSpec, catalog: Catalog) -> Iterator[tuple[str, str]]:
     """Yield (model, profile) of each cell that the sweep names."""
     prefix = "standin-" if spec.stand_ins else ""
     for cell in spec.cells:
@@ -199,23 +198,21 @@ def _pairs(spec: SweepSpec) -> Iterator[tuple[str, str]]:
             pairs = list(PAPER_CELLS)
         elif cell == "all":
             models = spec.models or PAPER_MODELS
-            profiles = [*SHIPPED, *(own.name for own in spec.own_profiles)]
+            profiles = [name for name in catalog.profiles if name != HOST]
             pairs = [(model, profile) for model in models for profile in profiles]
         else:
             model, _, profile = cell.partition("@")
             pairs = [(model, profile)]
         for model, profile in pairs:
-            yield (prefix + model if prefix + model in MODELS else model), profile
+            yield (prefix + model if prefix + model in catalog.models else model), profile
 
 
 def _finetune_profile(
-    spec: SweepSpec, own: Sequence[HardwareProfile], host: HardwareProfile
+    spec: SweepSpec, own: Sequence[HardwareProfile], catalog: Catalog
 ) -> HardwareProfile:
     """Return the profile that the sweep names, or of the model's own the one with most memory."""
-    if spec.finetune.profile == HOST:
-        return host
     if spec.finetune.profile is not None:
-        return PROFILES[spec.finetune.profile]
+        return catalog.profiles[spec.finetune.profile]
     return max(own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from medsweep.datasets.split import Split, load_split
 from medsweep.hardware.observe import host_profile
-from medsweep.models.catalog import MODELS
 from medsweep.models.weights import Weights, barred, identify
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
@@ -47,7 +46,8 @@ def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
     """
     split = load_split(spec.dataset, spec.seed)
     texts = [pair.answer for pair in split.train]
-    weights = {name: identify(MODELS[name], texts) for name in model_names(spec)}
+    models = spec.catalog.models
+    weights = {name: identify(models[name], texts) for name in model_names(spec)}
     revisions = {name: found.revision for name, found in weights.items()}
     reasons = {name: barred(found) if fetches else None for name, found in weights.items()}
     no_weights = {name: reason for name, reason in reasons.items() if reason is not None}

@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from medsweep.config import Closed
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import UnknownName
 from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.observe import HOST
 from medsweep.hardware.own import OwnProfileSpec
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
 from medsweep.search.spec import SearchSpec
 from medsweep.serving.config import ServeSpec
+from medsweep.sweep.catalog import Catalog
 
 
-def _known_model(name: str) -> str:
-    if name not in MODELS:
-        raise ValueError(str(UnknownName("model", name, MODELS)))
+def _check_known(kind: str, name: str, shipped: Iterable[str], own: list[Any] | None) -> None:
+    """Raise where a name is neither shipped nor the sweep's own.
+
+    Args:
+        kind: what is named, in words.
+        name: its name.
+        shipped: names that every sweep knows.
+        own: the sweep's own entries; None where these have faults, so that no name can be judged.
+    """
+    if own is not None and name not in (known := {*shipped, *(entry.name for entry in own)}):
+        raise ValueError(str(UnknownName(kind, name, known)))
+
+
+def _known_model(name: str, info: ValidationInfo) -> str:
+    _check_known("model", name, MODELS, info.data.get("own_models"))
     return name
 
 
-def _known_profile(name: str) -> str:
-    if name != "host" and name not in PROFILES:
-        raise ValueError(str(UnknownName("hardware profile", name, [*PROFILES, "host"])))
+def _known_profile(name: str, info: ValidationInfo) -> str:
+    _check_known("hardware profile", name, [*PROFILES, HOST], info.data.get("own_profiles"))
     return name
 
 
-def _known_cell(name: str) -> str:
+def _known_cell(name: str, info: ValidationInfo) -> str:
     if name not in ("paper", "all"):
         model, at, profile = name.partition("@")
         if not at:
             raise ValueError(f"{name!r}: expected `paper`, `all` or `model@profile`")
-        _known_model(model)
-        _known_profile(profile)
+        _known_model(model, info)
+        _known_profile(profile, info)
     return name
 
 
-# Checked one by one, so that each unknown name is a fault with a line of its own.
+# For fields of SweepSpec below `own_models` and `own_profiles`. Checked one by one, so that each
+# unknown name is a fault with a line of its own.
 ModelName = Annotated[str, AfterValidator(_known_model)]
 ProfileName = Annotated[str, AfterValidator(_known_profile)]
 CellName = Annotated[str, AfterValidator(_known_cell)]
@@ -55,7 +79,7 @@ class FineTuneSpec(Recipe):
         profile: hardware profile to fine-tune on; None takes the model's cell with most GPU memory.
     """
 
-    profile: ProfileName | None = None
+    profile: str | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -198,16 +222,39 @@ class SweepSpec(Closed):
 
     @field_validator("own_models", "own_profiles")
     @classmethod
-    def _file(cls, own: list[OwnModelSpec | OwnProfileSpec]) -> list[OwnModelSpec | OwnProfileSpec]:
-        # Before `cells` is checked, which names them: fields are validated in their order.
-        for each in own:
-            each.file()
+    def _distinct(cls, own: list[Any]) -> list[Any]:
+        for name, count in Counter(entry.name for entry in own).items():
+            if count > 1:
+                raise ValueError(
+                    f"{count} entries are called {name!r}; give each a name of its own"
+                )
         return own
 
     @field_validator("cells", mode="before")
     @classmethod
     def _one_or_many(cls, cells: object) -> object:
         return [cells] if isinstance(cells, str) else cells
+
+    @field_validator("finetune")
+    @classmethod
+    def _known_finetune_profile(cls, finetune: FineTuneSpec, info: ValidationInfo) -> FineTuneSpec:
+        if finetune.profile is not None:
+            try:
+                _known_profile(finetune.profile, info)
+            except ValueError as error:
+                fault = InitErrorDetails(
+                    type="value_error",
+                    loc=("profile",),
+                    input=finetune.profile,
+                    ctx={"error": error},
+                )
+                raise ValidationError.from_exception_data(cls.__name__, [fault]) from None
+        return finetune
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models and hardware profiles that this sweep can name, except for `host`."""
+        return Catalog.of(self.own_models, self.own_profiles)
 
     @property
     def texts_kept(self) -> bool:

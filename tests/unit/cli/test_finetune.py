@@ -7,7 +7,6 @@ import pytest
 
 from medsweep.cli import main
 from medsweep.finetune.adapter import read_adapter
-from medsweep.models.catalog import MODELS
 from medsweep.models.weights import materialise
 
 SWEEP = """\
@@ -35,8 +34,7 @@ load: {{points: [{{concurrency: 1}}], max_tokens: 4}}
 
 @pytest.fixture(autouse=True)
 def around(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token of the hub's; the catalogue is as it was after each test."""
-    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
+    """No token of the hub's."""
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medsweep.hardware.accelerators import A100
-from medsweep.hardware.catalog import profile
+from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import HOST, ObservedHardware, host_profile, matches, observe_host
 from medsweep.hardware.profile import GIB
 
@@ -39,7 +39,7 @@ DIFFERENCES = [
 
 @pytest.mark.parametrize(("change", "says"), DIFFERENCES)
 def test_matches_says_what_differs(change: dict[str, object], says: str | None) -> None:
-    answer = matches(profile("1xa100-2cpu"), replace(SEEN, **change))  # type: ignore[arg-type]
+    answer = matches(PROFILES["1xa100-2cpu"], replace(SEEN, **change))  # type: ignore[arg-type]
     if says is None:
         assert answer is None
     else:
@@ -73,7 +73,7 @@ def test_this_machine_can_be_observed() -> None:
     seen = observe_host()
     assert 1 <= seen.cpus <= (os.cpu_count() or 1)
     assert seen.memory_bytes > 2**28
-    found = profile(HOST)
+    found = host_profile()
     assert (found.name, found.gpus) == (HOST, len(seen.gpus))
     assert found.cpus >= 1
 

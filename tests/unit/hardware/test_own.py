@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from medsweep.config import load_config
 from medsweep.errors import ConfigError
-from medsweep.hardware.catalog import PROFILES, SHIPPED
+from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
 from medsweep.hardware.own import OwnProfileSpec
 from medsweep.prediction.roofline import datasheet_machine
@@ -32,15 +32,8 @@ OWN: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The catalogue as it was, after each test."""
-    monkeypatch.setattr(PROFILES, "_entries", dict(PROFILES._entries))
-
-
 def test_its_figures_are_those_given_in_si_units() -> None:
-    OwnProfileSpec.model_validate(OWN).file()
-    found = PROFILES["1xl4-8cpu"]
+    found = OwnProfileSpec.model_validate(OWN).profile()
     assert found.gpu_memory_bytes == 24 * 2**30
     assert found.accelerator is not None
     assert found.accelerator.compute_capability == (8, 9)
@@ -52,10 +45,10 @@ def test_its_figures_are_those_given_in_si_units() -> None:
 
 
 def test_an_accelerator_of_the_catalogue_is_named() -> None:
-    OwnProfileSpec.model_validate(
+    own = OwnProfileSpec.model_validate(
         {**OWN, "name": "4xa100", "gpus": 4, "accelerator": "a100"}
-    ).file()
-    assert PROFILES["4xa100"].accelerator is PROFILES["1xa100-1cpu"].accelerator
+    ).profile()
+    assert own.accelerator is PROFILES["1xa100-1cpu"].accelerator
 
 
 @pytest.mark.parametrize(
@@ -90,15 +83,14 @@ def test_the_example_of_the_docs_is_planned_and_predicted(tmp_path: Path) -> Non
     assert gpu.usd == pytest.approx(0.85 * gpu.load_s / 3600)
 
 
-def test_all_takes_the_nine_and_the_sweep_s_own_alone(tmp_path: Path) -> None:
-    OwnProfileSpec.model_validate({**OWN, "name": "of-another-sweep"}).file()
+def test_all_takes_the_nine_and_the_sweep_s_own(tmp_path: Path) -> None:
     (tmp_path / "all.yaml").write_text(
         "name: a\ncells: all\nmodels: [distilgpt2]\nload: {points: [{concurrency: 1}]}\n"
         "own_profiles: [{name: mine, cpus: 2, host_memory_gib: 8}]\n"
     )
     spec = load_config(SweepSpec, tmp_path / "all.yaml")
     plan = make_plan(spec, "data", {"distilgpt2": "r"}, host_profile())
-    assert {cell.profile.name for cell in plan.cells} == {*SHIPPED, "mine"}
+    assert {cell.profile.name for cell in plan.cells} == {*PROFILES, "mine"}
 
 
 def test_a_fault_names_its_line(tmp_path: Path) -> None:

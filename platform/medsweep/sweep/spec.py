@@ -226,7 +226,7 @@ class SweepSpec(Closed):
         for name, count in Counter(entry.name for entry in own).items():
             if count > 1:
                 raise ValueError(
-                    f"{count} entries are called {name!r}; give each a name of its own"
+                    f"{count} entries are called {name!r}; give each its own name"
                 )
         return own
 

@@ -225,9 +225,7 @@ class SweepSpec(Closed):
     def _distinct(cls, own: list[Any]) -> list[Any]:
         for name, count in Counter(entry.name for entry in own).items():
             if count > 1:
-                raise ValueError(
-                    f"{count} entries are called {name!r}; give each its own name"
-                )
+                raise ValueError(f"{count} entries are called {name!r}; give each its own name")
         return own
 
     @field_validator("cells", mode="before")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from medsweep.comparison.results import ResultSet
+from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK, QUALITIES, RESPONSES
 
 BLANK = {column.name: None for column in BENCHMARK}
@@ -58,6 +58,6 @@ def answers(scores: Sequence[float], words: int = 100, **more: Any) -> list[dict
 
 def result_set(
     rows: list[dict[str, Any]], graded: dict[str, list[dict[str, Any]]] | None = None
-) -> ResultSet:
+) -> Results:
     """A result set of rows, and of answers by cell key."""
-    return ResultSet("set", rows, graded or {})
+    return Results("set", rows, graded or {})

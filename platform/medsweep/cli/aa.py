@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure a cell twice in one sweep; exit 5 where the two differ beyond noise."""
     spec = load_sweep(options)
-    from medsweep.comparison.results import read_results
+    from medsweep.results.reader import Results
     from medsweep.sweep.aa import compare_twins, twin_sweep
     from medsweep.sweep.run import run_sweep
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if summary.failures:
         why = "; ".join(f"{cell}: {reason}" for cell, reason in summary.failures.items())
         raise MedSweepError(f"the A/A run failed: {why}")
-    found = compare_twins(read_results(summary.folder))
+    found = compare_twins(Results.open(summary.folder))
     differ = [each for each in found.findings if each.is_clear]
     if options.json:
         print(json.dumps(as_json(found, differ, worse=bool(differ)), indent=2))

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("before", type=Path, metavar="A", help="a sweep's results")
+    parser.add_argument(
+        "before", metavar="A", help="results: a folder or its URL in an object store"
+    )
     parser.add_argument(
         "after",
-        type=Path,
         nargs="?",
         metavar="B",
         help="those to hold against A; `paper` for the paper's own tables; without it the profiles "
@@ -52,18 +53,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what changed; exit 5 if something is worse beyond noise."""
-    from medsweep.comparison.results import read_results
     from medsweep.comparison.sets import compare_sets, compare_within
+    from medsweep.results.reader import Results
 
-    if options.after == Path(PAPER) and not options.after.exists():
+    if options.after == PAPER and not Path(PAPER).exists():
         compare_paper(options.before, as_json=options.json)
         return EXIT_DONE
-    before = read_results(options.before)
+    before = Results.open(options.before)
     if options.after is None:
         found = compare_within(before, options.reference)
         bad: Sequence[Finding] = []
     else:
-        found = compare_sets(before, read_results(options.after))
+        found = compare_sets(before, Results.open(options.after))
         bad = found.regressions(options.tolerance)
     failed = [each for each in found.gates if not each.passes] if options.quality_gate else []
     worse = bool(bad or failed or found.lost)

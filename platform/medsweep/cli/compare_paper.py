@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import show
@@ -17,7 +16,7 @@ PAPER = "paper"
 """What stands in the place of the second result set."""
 
 
-def compare_paper(path: Path, *, as_json: bool) -> None:
+def compare_paper(path: str, *, as_json: bool) -> None:
     """Print every figure and every cell beside the paper's, and what is wrong with its tables.
 
     Args:
@@ -27,11 +26,11 @@ def compare_paper(path: Path, *, as_json: bool) -> None:
     Raises:
         InputError: there are no results, or none of a model that the paper has.
     """
-    from medsweep.comparison.results import read_results
     from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4
     from medsweep.report.tables import paper_cells, paper_figures
+    from medsweep.results.reader import Results
 
-    rows = read_results(path).rows
+    rows = Results.open(path).rows
     figures, cells = paper_figures(rows), paper_cells(rows)
     if not figures and not cells:
         known = ", ".join(result.model for result in TABLE_4)

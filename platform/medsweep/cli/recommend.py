@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, fraction, positive, seconds, show
@@ -22,7 +21,9 @@ p99) can be limited as --max-STATISTIC-LATENCY, any quality figure as --min-FIGU
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a sweep's results")
+    parser.add_argument(
+        "folder", metavar="DIR", help="results: a folder or its URL in an object store"
+    )
     limits = parser.add_argument_group("limits", LIMITS)
     for option, column in limit_options().items():
         is_time = column.endswith("_s")
@@ -43,14 +44,14 @@ def run(options: argparse.Namespace) -> int:
     """Print the ranking of each basis, what to take, and what to measure next."""
     from medsweep.decide.candidates import candidates
     from medsweep.decide.recommend import recommend
-    from medsweep.report.source import read_source
+    from medsweep.results.reader import Results
 
     given = {
         option: bound
         for option in limit_options()
         if (bound := getattr(options, option.replace("-", "_"))) is not None
     }
-    found = candidates(read_source(options.folder).rows)
+    found = candidates(Results.open(options.folder).rows)
     by_basis = {
         basis: recommend(
             [each for each in found if each.basis == basis], make_limits(given), options.rate

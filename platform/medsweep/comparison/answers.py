@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsweep.comparison.finding import Finding
-from medsweep.comparison.results import Row
 from medsweep.metrics.significance import mcnemar
 from medsweep.metrics.statistics import PairedDifference, paired_bootstraps
+from medsweep.results.aggregate import Row
 from medsweep.results.schema import QUALITIES
 
 FIGURE = "token_f1"

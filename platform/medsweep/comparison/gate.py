@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.comparison.answers import pair_up
-from medsweep.comparison.results import Row
+from medsweep.results.aggregate import Row
 
 FIGURES = ("rouge1", "rouge2", "rouge_l", "token_f1")
 LEAST_SHARE = 0.99

@@ -9,10 +9,11 @@ from itertools import combinations
 from medsweep.comparison.answers import TESTS, Match, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
 from medsweep.comparison.gate import Gate, gate
-from medsweep.comparison.results import ResultSet, Row
 from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
+from medsweep.results.aggregate import Row
+from medsweep.results.reader import Results
 from medsweep.telemetry.scaling import Puzzle, puzzles
 
 # What can make two sets differ without anybody's having meant it.
@@ -66,7 +67,7 @@ class Comparison:
         return [each for each in self.findings if each.is_regression(tolerance)]
 
 
-def compare_sets(before: ResultSet, after: ResultSet) -> Comparison:
+def compare_sets(before: Results, after: Results) -> Comparison:
     """Hold the same models on the same profiles at the same load points against each other.
 
     Args:
@@ -76,11 +77,11 @@ def compare_sets(before: ResultSet, after: ResultSet) -> Comparison:
     Raises:
         InputError: they have no load point of any cell in common.
     """
-    points, later = before.points(), after.points()
+    points, later = before.by_load_point(), after.by_load_point()
     shared = [point for point in points if point in later]
     lost = {
         f"{model}@{profile}": why
-        for (model, profile), why in after.not_ok().items()
+        for (model, profile), why in after.not_measured().items()
         if any(point[:2] == (model, profile) for point in points)
     }
     if not shared and not lost:
@@ -110,7 +111,7 @@ def compare_sets(before: ResultSet, after: ResultSet) -> Comparison:
     )
 
 
-def compare_within(results: ResultSet, reference: str | None = None) -> Comparison:
+def compare_within(results: Results, reference: str | None = None) -> Comparison:
     """Hold the answers of one set against each other: profiles by model, and models by profile.
 
     Speed is left out, except where better hardware was not faster: between profiles it is meant to

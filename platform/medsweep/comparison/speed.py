@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from medsweep.comparison.finding import Finding
-from medsweep.comparison.results import Row
 from medsweep.metrics.significance import share_difference, unpaired_difference
+from medsweep.results.aggregate import Row
 
 FIGURES: dict[str, Literal[-1, 1]] = {
     "ttft_mean_s": -1,

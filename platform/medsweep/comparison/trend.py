@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.comparison.results import ResultSet, Row
 from medsweep.metrics.significance import ALPHA, Drift, drift
+from medsweep.results.aggregate import Row
+from medsweep.results.reader import Results
 
 FIGURE = "e2e_mean_s"
 
@@ -29,7 +30,7 @@ class Trend:
         return self.drift is not None and self.drift.p_value <= ALPHA
 
 
-def trend(results: ResultSet) -> Trend:
+def trend(results: Results) -> Trend:
     """Return a set's drift.
 
     Each visit is divided by the mean of its own load point, so that what was visited when does not
@@ -40,7 +41,7 @@ def trend(results: ResultSet) -> Trend:
         results: the set.
     """
     visits: list[tuple[str, float]] = []
-    for rows in results.points().values():
+    for rows in results.by_load_point().values():
         visits += _relative(rows)
     # By time alone: sorting by value too where times are equal would make a trend of nothing.
     visits.sort(key=lambda visit: visit[0])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsweep.report import decision_views, method_views, paper_views, training_view, views
 from medsweep.report.figures import (
+    Training,
     latency_by_configuration,
     matrix_figure,
     quality_by_epoch,
@@ -20,8 +22,7 @@ from medsweep.report.figures import (
 )
 from medsweep.report.figures.style import GRID, INK, MUTED, WARNING
 from medsweep.report.numbers import share
-from medsweep.report.samples import samples
-from medsweep.report.source import Source, read_source
+from medsweep.report.samples import public_answers, samples
 from medsweep.report.tables import (
     base_against_tuned,
     bound_table,
@@ -38,16 +39,21 @@ from medsweep.report.tables import (
     quality_table,
     roofline_table,
 )
-from medsweep.report.tables.grouping import distinct, is_emulated, model_order, profile_order
+from medsweep.report.tables.grouping import model_order, profile_order
 from medsweep.report.tables_csv import write_csv
 from medsweep.report.takeaways import take_away
+from medsweep.report.training_view import adapters_used
 from medsweep.report.view import View
+from medsweep.results.aggregate import Row, distinct
+from medsweep.results.reader import Results
 from medsweep.results.store import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 REPORT = "report.html"
+
+Scores = Mapping[str, Sequence[Row]]
 
 # Colours of a picture that are the page's own there, light or dark.
 _THEMED = {
@@ -64,28 +70,29 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` and `figures/` of a result folder.
 
     Args:
-        folder: `<out>/<sweep>` with its `benchmark.parquet`; answers and training records are
-            shown where they are there.
+        folder: of a sweep or of `medsweep bench --out`, or the `benchmark.parquet` in it; answers
+            and training records are shown if the folder has them.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: there is no `benchmark.parquet`.
+        InputError: there are no results.
         EnvironmentFault: no space, or no permission.
     """
-    source = read_source(folder)
-    pictures = _pictures(source, folder / "figures")
-    tables = _tables(source)
+    results = Results.open(folder)
+    folder = folder if folder.is_dir() else folder.parent
+    training, scores = adapters_used(results), results.question_scores()
+    pictures = _pictures(results.rows, training, folder / "figures")
+    tables = _tables(results.rows, training, scores)
     write_csv(folder / "tables", tables)
     page = folder / REPORT
-    write_text(page, _render(source, pictures, tables))
+    write_text(page, _render(results, scores, pictures, tables))
     return page
 
 
-def _tables(source: Source) -> dict[str, View]:
+def _tables(rows: Sequence[Row], training: Sequence[Training], scores: Scores) -> dict[str, View]:
     """Return every table of the page by the name that the template knows it by."""
-    rows = source.rows
     found = method(rows)
     return {
         "decision": decision_views.decision_view(decision_table(rows)),
@@ -93,11 +100,11 @@ def _tables(source: Source) -> dict[str, View]:
         "latency": views.latency_view(latency_table(rows)),
         "bound": decision_views.bound_view(bound_table(rows)),
         "quality": views.quality_view(quality_table(rows)),
-        "models": views.models_view(model_against_model(rows, source.scores)),
-        "paired": views.paired_view(base_against_tuned(rows, source.scores)),
+        "models": views.models_view(model_against_model(rows, scores)),
+        "paired": views.paired_view(base_against_tuned(rows, scores)),
         "roofline": decision_views.roofline_view(roofline_table(rows)),
         "cost": decision_views.cost_view(cost_table(rows)),
-        "training": training_view.training_view(source.training),
+        "training": training_view.training_view(training),
         "paper_cells": paper_views.paper_cells_view(paper_cells(rows)),
         "paper_figures": paper_views.paper_figures_view(paper_figures(rows)),
         "paper": paper_views.paper_view(paper_table_4(rows)),
@@ -107,17 +114,17 @@ def _tables(source: Source) -> dict[str, View]:
     }
 
 
-def _pictures(source: Source, folder: Path) -> dict[str, str]:
+def _pictures(rows: Sequence[Row], training: Sequence[Training], folder: Path) -> dict[str, str]:
     """Write the figures and return them as inline SVG, by name."""
     figures = {
-        "matrix": matrix_figure(source.rows),
-        "latency": latency_by_configuration(source.rows),
+        "matrix": matrix_figure(rows),
+        "latency": latency_by_configuration(rows),
     }
-    if decisions := decision_table(source.rows):
+    if decisions := decision_table(rows):
         figures["tradeoff"] = tradeoff(decisions)
-        figures["load"] = speed_by_load(source.rows)
-    if source.training:
-        figures["training"] = quality_by_epoch(source.training)
+        figures["load"] = speed_by_load(rows)
+    if training:
+        figures["training"] = quality_by_epoch(training)
     names = {
         "tradeoff": "quality-against-latency",
         "matrix": "matrix",
@@ -146,8 +153,10 @@ def _inline(svg: str, name: str) -> str:
     return element.replace("<svg ", f'<svg role="img" aria-labelledby="{name}" ', 1)
 
 
-def _render(source: Source, pictures: dict[str, str], tables: dict[str, View]) -> str:
-    rows = source.rows
+def _render(
+    results: Results, scores: Scores, pictures: dict[str, str], tables: dict[str, View]
+) -> str:
+    rows = results.rows
     states = matrix(rows)
     script = _text("page.js")
     return (
@@ -158,19 +167,19 @@ def _render(source: Source, pictures: dict[str, str], tables: dict[str, View]) -
             script=script,
             # The page may run this script and no other.
             script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            sweep=source.sweep,
+            sweep=results.sweep,
             counts={state: states.count(state) for state in ("ok", "failed", "refused")},
-            emulated=is_emulated(rows),
+            emulated=any(row["basis"] == "emulated" for row in rows),
             emulated_rows=sum(row["basis"] == "emulated" for row in rows),
             all_rows=len(rows),
             stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
             model_names=sorted(distinct(rows, "model"), key=model_order),
             profile_names=sorted(distinct(rows, "profile"), key=profile_order),
-            take_away=take_away(rows, base_against_tuned(rows, source.scores)),
+            take_away=take_away(rows, base_against_tuned(rows, scores)),
             pictures=pictures,
             **tables,
             inconsistencies=paper_table_4(rows).inconsistencies,
-            samples=samples(rows, source.answers),
+            samples=samples(rows, public_answers(results)),
             facts=method_views.facts(method(rows)),
             share=share,
         )

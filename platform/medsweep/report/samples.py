@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from medsweep.datasets.spec import DatasetSpec
 from medsweep.metrics.entities import left_out, unsupported_entities
-from medsweep.report.tables.grouping import (
-    VARIANTS,
-    Row,
-    basis_order,
-    distinct,
-    group_by,
-    model_order,
-)
+from medsweep.report.tables.grouping import model_order
+from medsweep.results.aggregate import Row, basis_order, distinct, group_by, variant_order
+from medsweep.results.reader import Results
 
 QUESTIONS = 3
 
@@ -50,6 +47,18 @@ class Sample:
     answers: tuple[SampleAnswer, ...]
 
 
+def public_answers(results: Results) -> dict[str, list[dict[str, Any]]]:
+    """Return the first answers by cell key; empty unless the dataset is known to be public.
+
+    `keep_text` stores private texts for those who have the folder; a report is passed on.
+    """
+    try:
+        public = DatasetSpec.model_validate(results.spec["dataset"]).is_public
+    except (KeyError, ValueError):
+        public = False
+    return results.first_answers() if public else {}
+
+
 def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list[Sample]:
     """Return the first questions, each with the first answer of every model and variant.
 
@@ -78,7 +87,7 @@ def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list
 def _answers(found: Sequence[Row]) -> tuple[SampleAnswer, ...]:
     groups = group_by(found, lambda answer: (answer["model"], answer["variant"], answer["basis"]))
     first = [group[0] for group in groups.values()]
-    first.sort(key=lambda answer: (model_order(answer["model"]), VARIANTS.index(answer["variant"])))
+    first.sort(key=lambda answer: (model_order(answer["model"]), variant_order(answer["variant"])))
     return tuple(
         SampleAnswer(
             answer["model"],

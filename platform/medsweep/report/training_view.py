@@ -6,7 +6,27 @@ from collections.abc import Iterator, Sequence
 
 from medsweep.report.figures import Training
 from medsweep.report.numbers import bounds, share
+from medsweep.report.tables.grouping import model_order
 from medsweep.report.view import Cell, View, count, headings, number, text, texts
+from medsweep.results.aggregate import distinct
+from medsweep.results.reader import Results, TrainingRecord
+
+
+def adapters_used(results: Results) -> list[Training]:
+    """Return the records of the adapters that answered; all of a model if no row names one."""
+    used = set(distinct(results.rows, "adapter_sha256"))
+    records: dict[str, list[TrainingRecord]] = {}
+    for record in results.training:
+        records.setdefault(record.model, []).append(record)
+    trainings: list[Training] = []
+    for model in sorted(records, key=model_order):
+        chosen = [each for each in records[model] if each.sha256 in used] or records[model]
+        bases = distinct([row for row in results.rows if row["model"] == model], "basis")
+        trainings += [
+            Training(model if len(chosen) == 1 else each.folder, bases, each.rows)
+            for each in chosen
+        ]
+    return trainings
 
 
 def training_view(training: Sequence[Training]) -> View:

@@ -133,6 +133,22 @@ class RemoteStore:
             made.rename(folder)
         return True
 
+    def pull_file(self, name: str, target: Path) -> bool:
+        """Fetch one published file; return whether the store has it.
+
+        Raises:
+            EnvironmentFault: the store does not answer.
+        """
+
+        def get() -> bool:
+            if not self._files.exists(self._path(name)):
+                return False
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._files.get_file(self._path(name), str(target))
+            return True
+
+        return self._again(name, get)
+
     def _manifest(self, name: str) -> dict[str, Any] | None:
         def read() -> bytes | None:
             try:

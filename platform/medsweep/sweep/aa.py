@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from medsweep.comparison.results import ResultSet
 from medsweep.comparison.sets import Comparison, compare_sets
 from medsweep.errors import InputError
+from medsweep.results.reader import Results
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.resolve import Resolved, resolve
 from medsweep.sweep.spec import SweepSpec
@@ -47,7 +47,7 @@ def twin_sweep(spec: SweepSpec) -> Resolved:
     return replace(resolved, plan=Plan((cell, other), adapters))
 
 
-def compare_twins(results: ResultSet) -> Comparison:
+def compare_twins(results: Results) -> Comparison:
     """Hold the two names of an A/A run against each other.
 
     Args:
@@ -64,7 +64,7 @@ def compare_twins(results: ResultSet) -> Comparison:
     return compare_sets(first, second)
 
 
-def _side(results: ResultSet, rows: Sequence[dict[str, object]]) -> ResultSet:
+def _side(results: Results, rows: Sequence[dict[str, object]]) -> Results:
     keys = {row["key"] for row in rows}
-    answers = {key: found for key, found in results.answers.items() if key in keys}
-    return ResultSet(results.name, rows, answers)
+    answers = {key: rows for key, rows in results.answers.items() if key in keys}
+    return Results(results.name, rows, answers)

@@ -121,3 +121,10 @@ def test_within_a_set_profiles_and_models_are_compared_in_pairs() -> None:
         compare_within(results, "x")
     with pytest.raises(InputError, match="no graded answers"):
         compare_within(result_set(repeats("ttft_mean_s", [1.0])))
+
+
+def test_results_without_rows_are_wrong_input() -> None:
+    with pytest.raises(InputError, match="the first has none, the second none"):
+        compare_sets(result_set([]), result_set([]))
+    with pytest.raises(InputError, match="no graded answers"):
+        compare_within(result_set([]))

@@ -10,7 +10,8 @@ import pytest
 
 from medsweep.errors import InputError
 from medsweep.report.page import write_report
-from medsweep.report.source import read_source
+from medsweep.report.samples import public_answers
+from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import write_rows
 
@@ -217,6 +218,22 @@ def test_a_folder_without_rows_has_a_page(tmp_path: Path) -> None:
     assert "<b>0</b> cells ok" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
+def test_a_load_test_of_a_server_has_a_page(tmp_path: Path) -> None:
+    """Rows as `medsweep bench --out` writes them: no variant, no hardware, no grades."""
+    point = dict.fromkeys(("e2e_mean_s", "ttft_mean_s", "tpot_mean_s"), 0.5)
+    bench: Any = {"sweep": "bench", "key": "bench", "model": "my-model", "profile": "endpoint"}
+    bench |= {"basis": "observed", "status": "ok", "sent": 9, "ok": 9, "failed": 0, "repeat": 1}
+    points = [
+        {**bench, **point, "load_point": f"c{each}", "concurrency": each, "requests_per_s": 2.0}
+        for each in (1, 8)
+    ]
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, points)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    latency = [row for row in Page(html).rows if row[:2] == ["my-model", "endpoint"]]
+    assert "Shortest mean end-to-end time at c1 (observed): my-model on endpoint, 0.500 s" in html
+    assert {row[2] for row in latency} >= {"c1", "c8"}
+
+
 def test_answers_whose_texts_are_not_kept_are_not_shown(
     folder: Path, responses: dict[str, Rows]
 ) -> None:
@@ -234,10 +251,10 @@ def test_answers_whose_texts_are_not_kept_are_not_shown(
 def test_a_dataset_that_is_not_known_to_be_public_is_not_shown(folder: Path) -> None:
     for sweep in ("name: small\ndataset: {name: local, path: private.csv}\n", "name: small\n", "["):
         (folder / "sweep.yaml").write_text(sweep)
-        assert read_source(folder).answers == {}
+        assert public_answers(Results.open(folder)) == {}
     (folder / "sweep.yaml").unlink()
-    assert read_source(folder).answers == {}
-    assert read_source(folder).scores
+    assert public_answers(Results.open(folder)) == {}
+    assert Results.open(folder).question_scores()
 
 
 def test_every_mark_of_a_chart_tells_its_value(html: str, small: Any) -> None:

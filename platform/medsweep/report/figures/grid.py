@@ -18,7 +18,7 @@ from medsweep.report.figures.style import (
 )
 from medsweep.report.numbers import seconds, share, significant
 from medsweep.report.tables.grid import NOT_IN_SWEEP, Matrix, MatrixCell, matrix
-from medsweep.report.tables.grouping import Row
+from medsweep.results.aggregate import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from medsweep.report.figures.style import (
 )
 from medsweep.report.numbers import seconds, share, significant
 from medsweep.report.tables.decision import DecisionRow
-from medsweep.report.tables.grouping import BASES
+from medsweep.results.aggregate import BASES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

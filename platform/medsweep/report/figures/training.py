@@ -15,7 +15,7 @@ from medsweep.report.figures.style import (
     tip_at,
     with_basis,
 )
-from medsweep.report.tables.grouping import Row
+from medsweep.results.aggregate import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,15 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import (
-    Row,
-    basis_order,
-    first,
-    group_by,
-    headline_rows,
-    model_order,
-    profile_order,
-)
+from medsweep.report.tables.grouping import headline_rows, model_order, profile_order
+from medsweep.results.aggregate import Row, basis_order, first, group_by
 
 
 @dataclass(frozen=True)

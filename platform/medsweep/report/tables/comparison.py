@@ -7,14 +7,8 @@ from dataclasses import dataclass, replace
 
 from medsweep.metrics.significance import ALPHA, holm
 from medsweep.metrics.statistics import PairedDifference, paired_bootstrap
-from medsweep.report.tables.grouping import (
-    Row,
-    basis_order,
-    distinct,
-    group_by,
-    model_order,
-    ok_rows,
-)
+from medsweep.report.tables.grouping import model_order
+from medsweep.results.aggregate import Row, basis_order, distinct, group_by, ok_rows
 from medsweep.results.schema import QUALITIES
 
 SEED = 0

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import (
-    Row,
-    basis_order,
-    busiest_point,
-    first,
-    group_by,
-    headline_rows,
-    mean,
-    model_order,
-    profile_order,
-)
+from medsweep.report.tables.grouping import busiest_point, headline_rows, model_order, profile_order
+from medsweep.results.aggregate import Row, basis_order, first, group_by, mean
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from medsweep.decide.candidates import Candidate, best_trade_offs, candidates
 from medsweep.metrics.statistics import Interval
 from medsweep.report.tables.grouping import (
-    Row,
-    basis_order,
     busiest_point,
-    first,
-    group_by,
     headline_rows,
     load_points,
-    mean,
     mean_interval,
     most_asked,
 )
 from medsweep.report.tables.quality import QualityFigure
+from medsweep.results.aggregate import Row, basis_order, first, group_by, mean
 
 
 @dataclass(frozen=True)

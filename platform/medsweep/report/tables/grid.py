@@ -6,18 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.report.tables.grouping import (
-    Row,
-    basis_order,
-    distinct,
-    first,
-    group_by,
     headline_rows,
     load_points,
-    mean,
     model_order,
     most_asked,
     profile_order,
 )
+from medsweep.results.aggregate import Row, basis_order, distinct, first, group_by, mean
 
 NOT_IN_SWEEP = "not in sweep"
 

@@ -1,37 +1,21 @@
-"""What every table needs of the rows: order, groups and means that leave out what is missing."""
+"""Which rows a table shows, and in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
 
 from medsweep.hardware.catalog import PROFILES
 from medsweep.metrics.statistics import Interval
 from medsweep.models.catalog import MODELS
-
-Row = Mapping[str, Any]
-K = TypeVar("K", bound=Hashable)
-
-BASES = ("observed", "emulated", "predicted")
-VARIANTS = ("adapter", "base")
-
-
-def group_by(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
-    """Return the rows by key, both in the order in which they come.
-
-    Args:
-        rows: what to group.
-        key: what a row belongs to.
-    """
-    groups: dict[K, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
-
-
-def ok_rows(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows that were measured."""
-    return [row for row in rows if row["status"] == "ok"]
+from medsweep.results.aggregate import (
+    Row,
+    first,
+    group_by,
+    group_by_columns,
+    mean,
+    ok_rows,
+    variant_order,
+)
 
 
 def headline_rows(rows: Iterable[Row]) -> list[Row]:
@@ -41,9 +25,9 @@ def headline_rows(rows: Iterable[Row]) -> list[Row]:
         rows: of any number of cells.
     """
     chosen: list[Row] = []
-    for cell in group_by(ok_rows(rows), lambda row: (row["model"], row["profile"])).values():
-        by_variant = group_by(cell, lambda row: str(row["variant"]))
-        chosen += next((by_variant[name] for name in VARIANTS if name in by_variant), [])
+    for cell in group_by_columns(ok_rows(rows), "model", "profile").values():
+        variants = group_by(cell, lambda row: row["variant"])
+        chosen += variants[min(variants, key=variant_order)]
     return chosen
 
 
@@ -55,17 +39,6 @@ def most_asked(rows: Sequence[Row]) -> list[Row]:
     """
     most = max(rows, key=lambda row: row.get("questions") or 0, default=None)
     return [row for row in rows if most and row["load_point"] == most["load_point"]]
-
-
-def is_emulated(rows: Iterable[Row]) -> bool:
-    """Return whether any row was measured on something else than the named hardware."""
-    return any(row["basis"] == "emulated" for row in rows)
-
-
-def mean(rows: Sequence[Row], column: str) -> float | None:
-    """Return the mean of a column, or None where no row has it."""
-    values = [row[column] for row in rows if row.get(column) is not None]
-    return sum(values) / len(values) if values else None
 
 
 def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:
@@ -80,16 +53,6 @@ def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:
         return None
     low, high = (first(rows, f"{latency}_mean_{bound}_s") for bound in ("low", "high"))
     return Interval(middle, low, high)
-
-
-def first(rows: Iterable[Row], column: str) -> Any:
-    """Return the first value of a column that is not missing, or None."""
-    return next((row[column] for row in rows if row.get(column) is not None), None)
-
-
-def distinct(rows: Iterable[Row], column: str) -> tuple[Any, ...]:
-    """Return the values of a column, each once, without the missing ones."""
-    return tuple(dict.fromkeys(row[column] for row in rows if row.get(column) is not None))
 
 
 def model_order(model: str) -> tuple[int, str]:
@@ -127,8 +90,3 @@ def busiest_point(rows: Sequence[Row]) -> tuple[str, float] | None:
         if (rate := mean([row for row in rows if row["load_point"] == point], "requests_per_s"))
     }
     return max(rates.items(), key=lambda entry: entry[1], default=None)
-
-
-def basis_order(basis: str | None) -> int:
-    """Return a sorting key: observed first, what has no basis last."""
-    return BASES.index(basis) if basis in BASES else len(BASES)

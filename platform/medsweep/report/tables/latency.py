@@ -6,18 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.metrics.statistics import Interval
-from medsweep.report.tables.grouping import (
-    VARIANTS,
-    Row,
-    first,
-    group_by,
-    load_points,
-    mean,
-    mean_interval,
-    model_order,
-    ok_rows,
-    profile_order,
-)
+from medsweep.report.tables.grouping import load_points, mean_interval, model_order, profile_order
+from medsweep.results.aggregate import Row, first, group_by, mean, ok_rows, variant_order
 
 
 @dataclass(frozen=True)
@@ -28,7 +18,7 @@ class LatencyRow:
         model: name.
         profile: hardware profile.
         load_point: load shape.
-        variant: adapter or base.
+        variant: adapter or base; None for `medsweep bench`.
         basis: observed, emulated or predicted.
         repeats: measurements behind the means.
         ttft: time to first text, in seconds, with its interval over repeats.
@@ -50,7 +40,7 @@ class LatencyRow:
     model: str
     profile: str
     load_point: str
-    variant: str
+    variant: str | None
     basis: str
     repeats: int
     ttft: Interval | None
@@ -91,7 +81,7 @@ def latency_table(rows: Sequence[Row]) -> list[LatencyRow]:
             model_order(row.model),
             profile_order(row.profile),
             points.index(row.load_point),
-            VARIANTS.index(row.variant),
+            variant_order(row.variant),
         ),
     )
 

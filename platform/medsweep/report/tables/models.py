@@ -7,7 +7,8 @@ from itertools import combinations
 
 from medsweep.comparison.answers import TESTS, Match, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
-from medsweep.report.tables.grouping import Row, distinct, headline_rows, model_order
+from medsweep.report.tables.grouping import headline_rows, model_order
+from medsweep.results.aggregate import Row, distinct
 
 
 def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> list[Finding]:

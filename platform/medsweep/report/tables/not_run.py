@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import Row, group_by, model_order, profile_order
+from medsweep.report.tables.grouping import model_order, profile_order
+from medsweep.results.aggregate import Row, group_by
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import significant
 from medsweep.report.paper import RESPONSE_TIME_RANGES, TABLE_3, TABLE_4, ResponseTimeRange
-from medsweep.report.tables.grouping import Row, first, headline_rows
+from medsweep.report.tables.grouping import headline_rows
 from medsweep.report.tables.latency import LatencyRow, latency_table
+from medsweep.results.aggregate import Row, first
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medsweep.report.paper import COUNTS_NGRAMS
-from medsweep.report.tables.grouping import Row
 from medsweep.report.tables.paper_table import PAPER, PaperRow, paper_table_4
+from medsweep.results.aggregate import Row
 
 
 @dataclass(frozen=True)

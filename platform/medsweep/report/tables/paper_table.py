@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4, PaperResult
-from medsweep.report.tables.grouping import Row
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.quality import QualityRow, quality_table
+from medsweep.results.aggregate import Row
 
 PAPER = "paper"
 

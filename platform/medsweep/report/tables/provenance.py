@@ -6,14 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import (
-    Row,
-    distinct,
-    first,
-    group_by,
-    ok_rows,
-    profile_order,
-)
+from medsweep.report.tables.grouping import profile_order
+from medsweep.results.aggregate import Row, distinct, first, group_by, ok_rows
 
 
 @dataclass(frozen=True)

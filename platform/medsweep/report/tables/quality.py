@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import (
-    VARIANTS,
-    Row,
-    basis_order,
-    group_by,
-    mean,
-    model_order,
-    most_asked,
-    ok_rows,
-)
+from medsweep.report.tables.grouping import model_order, most_asked
+from medsweep.results.aggregate import Row, basis_order, group_by, mean, ok_rows, variant_order
 from medsweep.results.schema import QUALITIES
 
 
@@ -79,7 +71,7 @@ def quality_table(rows: Sequence[Row]) -> list[QualityRow]:
         table,
         key=lambda row: (
             model_order(row.model),
-            VARIANTS.index(row.variant),
+            variant_order(row.variant),
             basis_order(row.basis),
         ),
     )

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import Row, first, group_by, load_points, mean, ok_rows
+from medsweep.report.tables.grouping import load_points
+from medsweep.results.aggregate import Row, first, group_by, mean, ok_rows
 
 
 @dataclass(frozen=True)

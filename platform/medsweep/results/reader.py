@@ -1,0 +1,254 @@
+"""The results of a sweep or of `medsweep bench`, read from a folder, a file or an object store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import InputError
+from medsweep.results.aggregate import Row, distinct, group_by_columns, ok_rows
+from medsweep.results.object_store import RemoteStore
+from medsweep.results.schema import BENCHMARK, QUALITIES
+from medsweep.results.store import read_json, read_rows
+
+FILE = "benchmark.parquet"
+
+_REQUIRED = ("model", "profile", "variant", "load_point", "status")
+_IDENTITY = ("key", "model", "profile")
+
+Find = Callable[[str], Path | None]
+"""Gives the local path of a result file by its name, such as `cells/<key>/responses.parquet`."""
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How one adapter was trained.
+
+    Attributes:
+        model: name of the base model.
+        folder: name of the adapter's folder.
+        sha256: hash of the adapter's weights; None if its `adapter.json` does not say.
+        rows: of `training.parquet`; epoch 0 is the base model.
+    """
+
+    model: str
+    folder: str
+    sha256: str | None
+    rows: tuple[Row, ...]
+
+
+class Results:
+    """What was measured. Every file is read when it is first needed.
+
+    Args:
+        name: what messages call these results.
+        rows: of `benchmark.parquet`.
+        answers: graded answers by cell key, in place of those in files.
+        find: gives the path of a file, or None if there is no such file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: Sequence[Row],
+        answers: Mapping[str, Sequence[Row]] | None = None,
+        *,
+        find: Find = lambda _: None,
+    ) -> None:
+        self.name, self.rows = name, rows
+        self._answers, self._find = answers, find
+
+    @classmethod
+    def open(cls, path: str | Path) -> Results:
+        """Open results.
+
+        Args:
+            path: the folder of a sweep or of `medsweep bench --out`, its `benchmark.parquet`, or
+                the URL of the folder in an object store.
+
+        Raises:
+            InputError: there are no results, or the file is not a `benchmark.parquet`.
+            EnvironmentFault: the object store does not answer.
+        """
+        local = Path(path)
+        if "://" in str(path):
+            find = _remote_files(str(path))
+        elif local.is_dir():
+            find = _local_files(local)
+        else:
+            beside = _local_files(local.parent)
+            find = lambda name: local if name == FILE else beside(name)  # noqa: E731
+        file = find(FILE)
+        if file is None or not file.is_file():
+            raise InputError(
+                f"{path}: no {FILE} there; give the folder of a sweep, such as results/demo, after "
+                "`medsweep run` or `medsweep k8s fetch`, or the folder that `medsweep bench --out` "
+                "wrote"
+            )
+        return cls(str(path), _benchmark(file, str(path)), find=find)
+
+    @property
+    def sweep(self) -> str:
+        """Name of the sweep; the folder's where no row has one."""
+        return str(next(iter(distinct(self.rows, "sweep")), Path(self.name).resolve().name))
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The sweep as plain data; empty if its file is missing or unreadable."""
+        import yaml
+
+        path = self._find("sweep.yaml")
+        try:
+            spec = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+        except (OSError, ValueError, yaml.YAMLError):
+            spec = None
+        return spec if isinstance(spec, dict) else {}
+
+    @cached_property
+    def answers(self) -> Mapping[str, Sequence[Row]]:
+        """Graded answers by cell key; cells without a file are left out."""
+        if self._answers is not None:
+            return self._answers
+        return {key: read_rows(path) for key, path in self._responses.items()}
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return one row per request, with the key, model and profile of its cell."""
+        bench = self._find("requests.parquet")
+        found = self._cell_files("requests.parquet")
+        return [
+            {**dict(zip(_IDENTITY, cell, strict=True)), **row}
+            for cell in group_by_columns(self.rows, *_IDENTITY)
+            if (path := found.get(str(cell[0]), bench))
+            for row in read_rows(path)
+        ]
+
+    def responses(self) -> list[dict[str, Any]]:
+        """Return one row per graded answer, with the key, model and profile of its cell."""
+        return [
+            {**dict(zip(_IDENTITY, cell, strict=True)), **row}
+            for cell in group_by_columns(self.rows, *_IDENTITY)
+            for row in self.answers.get(cell[0], ())
+        ]
+
+    def question_scores(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the mean scores of each question, variant and load point, by cell key."""
+        keys = ["question_id", "variant", "load_point"]
+        return {
+            key: _aggregate(path, keys, list(QUALITIES), "mean")
+            for key, path in self._responses.items()
+        }
+
+    def first_answers(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the first answer to each question of each variant with its text, by cell key."""
+        columns = ["question", "reference", "answer", "token_f1"]
+        return {
+            key: _aggregate(path, ["question_id", "variant"], columns, "first")
+            for key, path in self._responses.items()
+        }
+
+    @cached_property
+    def training(self) -> list[TrainingRecord]:
+        """The training record of every finished adapter; empty for an object store."""
+        folder = self._find("adapters")
+        if folder is None or not folder.is_dir():
+            return []
+        return [
+            TrainingRecord(str(card["model"]), adapter.name, card.get("sha256"), _rows(record))
+            for adapter in sorted(folder.iterdir())
+            if not adapter.name.startswith(".")
+            and (card := read_json(adapter / "adapter.json"))
+            and (record := adapter / "training.parquet").is_file()
+        ]
+
+    def by_load_point(self) -> dict[tuple[str, str, str, str], list[Row]]:
+        """Return the measured rows of each model, profile, variant and load point."""
+        return group_by_columns(ok_rows(self.rows), "model", "profile", "variant", "load_point")
+
+    def graded(self) -> dict[tuple[str, str, str], list[Row]]:
+        """Return the graded answers of each model, profile and variant."""
+        cells = {row["key"]: (row["model"], row["profile"]) for row in self.rows}
+        graded: dict[tuple[str, str, str], list[Row]] = {}
+        for key, answers in self.answers.items():
+            for answer in answers if key in cells else ():
+                graded.setdefault((*cells[key], answer["variant"]), []).append(answer)
+        return graded
+
+    def not_measured(self) -> dict[tuple[str, str], str]:
+        """Return why a model has no measurement on a profile."""
+        measured = {(row["model"], row["profile"]) for row in ok_rows(self.rows)}
+        return {
+            cell: f"{row['status']}: {row['reason']}"
+            for row in self.rows
+            if (cell := (row["model"], row["profile"])) not in measured
+        }
+
+    @cached_property
+    def _responses(self) -> dict[str, Path]:
+        return self._cell_files("responses.parquet")
+
+    def _cell_files(self, name: str) -> dict[str, Path]:
+        return {
+            key: path
+            for key in distinct(self.rows, "key")
+            if Path(key).name == key and (path := self._find(f"cells/{key}/{name}"))
+        }
+
+
+def _local_files(folder: Path) -> Find:
+    def find(name: str) -> Path | None:
+        path = folder / name
+        return path if path.exists() else None
+
+    return find
+
+
+def _remote_files(url: str) -> Find:
+    """Return how to fetch files of a sweep's folder in an object store, each once."""
+    store = RemoteStore(url)
+    scratch = tempfile.TemporaryDirectory(prefix="medsweep-")
+
+    def find(name: str) -> Path | None:
+        path = Path(scratch.name, name)
+        if not path.exists():
+            if "/" in name:
+                store.pull(name.rpartition("/")[0], path.parent)
+            elif path.suffix:
+                store.pull_file(name, path)
+        return path if path.exists() else None
+
+    return find
+
+
+def _benchmark(file: Path, name: str) -> list[Row]:
+    """Return the rows of a `benchmark.parquet` with every column of the schema."""
+    import pyarrow.parquet as pq
+
+    try:
+        columns = set(pq.read_schema(file).names)
+        rows = read_rows(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: cannot be read as Parquet: {error}") from None
+    if missing := set(_REQUIRED) - columns:
+        raise InputError(f"{name}: not a {FILE}: no column {', '.join(sorted(missing))}")
+    # Columns that were added after the file was written are null.
+    added = {column.name: None for column in BENCHMARK if column.name not in columns}
+    return [added | row for row in rows]
+
+
+def _rows(path: Path) -> tuple[Row, ...]:
+    return tuple(read_rows(path))
+
+
+def _aggregate(path: Path, keys: list[str], columns: list[str], how: str) -> list[dict[str, Any]]:
+    """Return the groups of a Parquet file in order, without a Python object per row."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=[*keys, *columns])
+    groups = table.group_by(keys, use_threads=False).aggregate([(each, how) for each in columns])
+    names = [each.removesuffix(f"_{how}") for each in groups.column_names]
+    rows: list[dict[str, Any]] = groups.rename_columns(names).to_pylist()
+    return rows

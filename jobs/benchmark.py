@@ -6,7 +6,7 @@ import sys
 
 from medsweep.errors import MedSweepError
 from medsweep.k8s.cells import measure_cells
-from medsweep.k8s.layout import cell_folders, cells_asked
+from medsweep.k8s.layout import cell_folders, select_cells
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.object_store import working_folder
 from medsweep.sweep.resolve import resolve
@@ -22,7 +22,7 @@ def main() -> int:
     options = parser.parse_args()
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
     resolved = resolve(spec, fetches=False)  # that is the worker's part, which has the token
-    cells = cells_asked(resolved, options.cell)
+    cells = select_cells(resolved, options.cell)
     with (
         LiveMetrics(options.port, "0.0.0.0" if options.port else "127.0.0.1") as metrics,  # noqa: S104
         working_folder(options.out, spec.name, cell_folders(resolved, cells)) as folder,

@@ -8,7 +8,7 @@ import ray
 
 from medsweep.errors import MedSweepError
 from medsweep.finetune.ray_train import finetune_on
-from medsweep.k8s.layout import adapter_folders, adapters_asked
+from medsweep.k8s.layout import adapter_folders, select_adapters
 from medsweep.results.object_store import working_folder
 from medsweep.sweep.finetune import adapter_folder, finetune_job, telling
 from medsweep.sweep.progress import Progress
@@ -24,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
     resolved = resolve(spec, fetches=False)  # that is the workers' part, who have the token
-    wanted = adapters_asked(resolved, options.adapter)
+    wanted = select_adapters(resolved, options.adapter)
     ray.init()
     with working_folder(options.out, spec.name, adapter_folders(wanted)) as folder:
         for adapter in [each for each in wanted if not adapter_folder(folder, each).is_dir()]:

@@ -95,7 +95,7 @@ def test_render_prints_what_submit_applies(
     (service,) = yaml.safe_load_all(capsys.readouterr().out)
     assert service["kind"] == "RayService"
     assert main(["k8s", "render", place.sweep, "--cell", "gemma@nowhere"]) == 2
-    assert "no such cell can run; there are: standin-distilgpt2@" in capsys.readouterr().err
+    assert "no such cell can run; these can: standin-distilgpt2@" in capsys.readouterr().err
 
 
 def test_doctor_fails_where_something_is_missing(
@@ -121,7 +121,7 @@ def test_wrong_options_are_said_before_anything_is_asked(
 ) -> None:
     place.server.requests.clear()
     assert main(["k8s", "status", "trial", "--namespace", "Not_One"]) == 2
-    assert "--namespace Not_One: expected lower-case letters" in capsys.readouterr().err
+    assert "--namespace Not_One: expected at most 63 lower-case letters" in capsys.readouterr().err
     with pytest.raises(SystemExit) as left:
         place.call("submit", place.sweep, "--max-at-once", "0")
     assert left.value.code == 2

@@ -39,7 +39,7 @@ def test_doctor_misses_pools_crds_and_the_namespace(cluster: Ground) -> None:
     cluster.api.delete(NODES, "", f"{cluster.namespace}-a100")
     settings = cluster.settings.model_copy(update={"namespace": "absent", "queue": "q"})
     checks = found(cluster.api, settings)
-    assert checks["namespace"].found == "absent is not there"
-    assert checks["pool a100"].found == "no node has medsweep.io/gpu=a100"
+    assert checks["namespace"].finding == "absent does not exist"
+    assert checks["pool a100"].finding == "no node has medsweep.io/gpu=a100"
     assert "kubectl label node NODE medsweep.io/gpu=a100" in checks["pool a100"].advice
     assert checks["queue"].state in ("failed", "unknown")

@@ -110,7 +110,7 @@ def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(
         "standin-llama-3-8b@1xa100-2cpu": "failed",
     }
     text = out.getvalue()
-    assert "it needed more memory than the profile has, and was killed (OOMKilled)" in text
+    assert "it needed more memory than the profile has and was killed (OOMKilled)" in text
     assert "benchmark standin-llama-3-8b@1xa100-2cpu: failed: its fine-tune failed" in text
     with Player(cluster.operator, selector_of(SPEC.name)) as player:
         assert set(go(cluster).values()) == {"done"}
@@ -159,7 +159,7 @@ def test_the_controllers_role_is_enough_and_the_jobs_account_may_nothing(cluster
     controller = cluster.as_account("medsweep-controller")
     with Player(cluster.operator, selector_of(SPEC.name)):
         states = run_jobs(
-            controller, SPEC, planned(SPEC), cluster.settings, most=2, out=io.StringIO()
+            controller, SPEC, planned(SPEC), cluster.settings, max_jobs=2, out=io.StringIO()
         )
     assert {each.job.phase for each in states} == {"done"}
     assert len(sweep_states(controller, cluster.namespace, SPEC.name, queued=False)) == 5
@@ -167,7 +167,7 @@ def test_the_controllers_role_is_enough_and_the_jobs_account_may_nothing(cluster
     nobody = cluster.as_account("medsweep-job")
     with pytest.raises(EnvironmentFault, match="not allowed to list.*medsweep-controller"):
         nobody.objects(RAY_JOBS, cluster.namespace)
-    with pytest.raises(EnvironmentFault, match="how many jobs the pools hold cannot be seen"):
+    with pytest.raises(EnvironmentFault, match="cannot count how many jobs the node pools hold"):
         run_jobs(controller, SPEC, planned(SPEC), cluster.settings, out=io.StringIO())
 
 

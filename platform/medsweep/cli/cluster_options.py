@@ -1,4 +1,4 @@
-"""What the verbs that talk to a cluster share: its settings, its address, a sweep by name."""
+"""Options that the cluster verbs share: settings, kubeconfig context, a sweep by name."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from medsweep.k8s.settings import ClusterSettings
 
 
-def add_cluster(parser: argparse._ActionsContainer, *, talks: bool = True) -> None:
+def add_cluster(parser: argparse._ActionsContainer, *, connects: bool = True) -> None:
     """Add the cluster's arguments.
 
     Args:
         parser: of the verb.
-        talks: also those that find the API server.
+        connects: whether the verb needs the API server, and so a context.
     """
     parser.add_argument(
         "--cluster", type=Path, metavar="FILE", help="YAML file with the cluster's settings"
     )
-    parser.add_argument("--namespace", metavar="NAME", help="in place of the settings' namespace")
-    if talks:
+    parser.add_argument("--namespace", metavar="NAME", help="overrides the settings' namespace")
+    if connects:
         parser.add_argument(
             "--context", metavar="NAME", help="context of the kubeconfig; default: the current one"
         )
 
 
 def add_named_sweep(parser: argparse.ArgumentParser) -> None:
-    """Add a sweep that may be given by its name alone."""
+    """Add a sweep that may be given by name."""
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's YAML file, or its name")
 
 
@@ -46,7 +46,7 @@ def add_max_at_once(parser: argparse._ActionsContainer) -> None:
 
 
 def load_settings(options: argparse.Namespace) -> ClusterSettings:
-    """Return the cluster's settings; raise ConfigError with all their faults."""
+    """Return the cluster's settings; raise a ConfigError that lists all their faults."""
     from medsweep.config import load_config
     from medsweep.k8s.settings import ClusterSettings
 
@@ -59,27 +59,27 @@ def load_settings(options: argparse.Namespace) -> ClusterSettings:
         return ClusterSettings(namespace=options.namespace)
     except ValueError:
         raise InputError(
-            f"--namespace {options.namespace}: expected lower-case letters, digits and hyphens, "
-            "63 at most"
+            f"--namespace {options.namespace}: expected at most 63 lower-case letters, digits and "
+            "hyphens"
         ) from None
 
 
 def _at_least_one(text: str) -> int:
-    """Return a whole number from 1 on, for argparse."""
+    """Parse a positive integer, for argparse."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError("expected 1 or more")
     return int(text)
 
 
 def cluster_of(options: argparse.Namespace) -> Api:
-    """Return the API server that the arguments name."""
+    """Return the API server of the context that the arguments name."""
     from medsweep.k8s.client import connect
 
     return connect(options.context)
 
 
 def sweep_name(options: argparse.Namespace) -> str:
-    """Return the name of the sweep that is given by file or by name."""
+    """Return the name of a sweep that is given as a file or by name."""
     path = Path(options.sweep)
     if path.suffix not in (".yaml", ".yml"):
         return str(options.sweep)

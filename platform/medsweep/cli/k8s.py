@@ -39,36 +39,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     child = add("render", "print the manifests of a sweep's jobs", render)
     add_sweep(child)
-    add_cluster(child, talks=False)
+    add_cluster(child, connects=False)
     child.add_argument(
         "--stage", choices=["finetune", "benchmark", "serve"], help="default: finetune, benchmark"
     )
-    child.add_argument("--cell", metavar="MODEL@PROFILE", help="of this cell alone")
+    child.add_argument("--cell", metavar="MODEL@PROFILE", help="render only this cell")
     child = add("submit", "submit a sweep's jobs in order and wait for them; resumable", submit)
     add_sweep(child)
     add_cluster(child)
     add_max_at_once(child)
-    child = add("status", "show where a sweep's jobs are, and why they do not go on", status)
+    child = add("status", "show the phase of a sweep's jobs, and why they do not proceed", status)
     add_named_sweep(child)
     add_cluster(child)
     add_json(child)
-    child = add("logs", "print what a job's driver wrote", logs)
+    child = add("logs", "print the log of a job's driver", logs)
     add_named_sweep(child)
     child.add_argument("job", metavar="JOB", help="name of the job or its beginning, or its key")
-    child.add_argument("--follow", action="store_true", help="wait for more until the job ends")
+    child.add_argument(
+        "--follow", action="store_true", help="wait for further lines until the job ends"
+    )
     add_cluster(child)
-    child = add("fetch", "bring the cells that are done, verified, and write the report", fetch)
+    child = add("fetch", "fetch and verify the cells that are done, and write the report", fetch)
     add_sweep(child)
     add_cluster(child)
     add_out(child)
     add_json(child)
-    child = add("cancel", "end a sweep's jobs that are not over; the others stay", cancel)
+    child = add("cancel", "delete a sweep's unfinished jobs; finished ones stay", cancel)
     add_named_sweep(child)
     add_cluster(child)
-    child = add("delete", "delete everything of a sweep in the cluster; results stay", delete)
+    child = add("delete", "delete all objects of a sweep in the cluster; results stay", delete)
     add_named_sweep(child)
     add_cluster(child)
-    child = add("doctor", "check what a sweep needs of the cluster; say what to do", doctor)
+    child = add("doctor", "check the cluster for everything that a sweep needs", doctor)
     add_cluster(child)
     add_json(child)
 
@@ -85,8 +87,8 @@ def render(options: argparse.Namespace) -> int:
     plan = resolve(spec, fetches=False).plan
     cells = [cell for cell in plan.runnable if options.cell in (None, cell.name)]
     if not cells:
-        known = ", ".join(sorted(cell.name for cell in plan.runnable))
-        raise InputError(f"--cell {options.cell}: no such cell can run; there are: {known}")
+        names = ", ".join(sorted(cell.name for cell in plan.runnable))
+        raise InputError(f"--cell {options.cell}: no such cell can run; these can: {names}")
     if options.stage == "serve":
         manifests = [serve_service(spec, cell, settings) for cell in cells]
     else:
@@ -101,14 +103,14 @@ def render(options: argparse.Namespace) -> int:
 
 
 def submit(options: argparse.Namespace) -> int:
-    """Submit and wait; say what failed."""
+    """Submit and wait; list the failures."""
     spec, settings = load_sweep(options), load_settings(options)
     from medsweep.k8s.run import run_jobs
     from medsweep.k8s.table import summary
     from medsweep.sweep.resolve import resolve
 
     api, plan = cluster_of(options), resolve(spec, fetches=False).plan
-    states = run_jobs(api, spec, plan, settings, most=options.max_at_once)
+    states = run_jobs(api, spec, plan, settings, max_jobs=options.max_at_once)
     print(summary(states))
     failed = [each for each in states if each.job.phase == "failed"]
     for each in failed:
@@ -117,7 +119,7 @@ def submit(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Print one row a job."""
+    """Print one row per job."""
     settings, name = load_settings(options), sweep_name(options)
     from medsweep.k8s.sweeps import sweep_states
     from medsweep.k8s.table import job_row
@@ -151,7 +153,7 @@ def logs(options: argparse.Namespace) -> int:
 
 
 def fetch(options: argparse.Namespace) -> int:
-    """Bring the results here."""
+    """Fetch the results."""
     spec, settings = load_sweep(options), load_settings(options)
     from medsweep.cli.run import report
     from medsweep.k8s.run import fetch_sweep
@@ -164,28 +166,28 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def cancel(options: argparse.Namespace) -> int:
-    """End what is not over."""
-    return _remove(options, keep_over=True)
+    """Delete the unfinished jobs."""
+    return _remove(options, keep_finished=True)
 
 
 def delete(options: argparse.Namespace) -> int:
-    """Delete everything."""
-    return _remove(options, keep_over=False)
+    """Delete all objects of the sweep."""
+    return _remove(options, keep_finished=False)
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print every check; 1 if one failed."""
+    """Print every check; return 1 if one failed."""
     from medsweep.k8s.doctor import examine
 
     checks = list(examine(cluster_of(options), load_settings(options)))
-    headings = {"state": "state", "what": "what", "found": "found", "advice": "what to do"}
+    headings = {"state": "state", "what": "what", "finding": "finding", "advice": "what to do"}
     rows = [{**asdict(check), "advice": check.advice or None} for check in checks]
     show(rows, as_json=options.json, headings=headings)
     failed = any(check.state == "failed" for check in checks)
     return MedSweepError.exit_code if failed else EXIT_DONE
 
 
-def _remove(options: argparse.Namespace, *, keep_over: bool) -> int:
+def _remove(options: argparse.Namespace, *, keep_finished: bool) -> int:
     settings, name = load_settings(options), sweep_name(options)
     from medsweep.k8s.sweeps import remove
 
@@ -193,7 +195,7 @@ def _remove(options: argparse.Namespace, *, keep_over: bool) -> int:
         cluster_of(options),
         settings.namespace,
         name,
-        keep=("done", "failed") if keep_over else (),
+        keep=("done", "failed") if keep_finished else (),
     )
     for each in removed:
         print(f"deleted {each}")

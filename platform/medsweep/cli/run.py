@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             resolve(spec, fetches=False),
             settings,
             Path(options.out),
-            most=options.max_at_once,
+            max_jobs=options.max_at_once,
         )
     else:
         summary = _run_here(resolve(spec), options)

@@ -1,4 +1,4 @@
-"""What an API server refuses, in a sentence that says what to do."""
+"""What an API server refuses, as a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ _INSTALLED_BY = {
 }
 
 
-def fault(status: int, body: bytes, verb: str, resource: Resource, where: str) -> MedSweepError:
-    """Return the error for an answer that is no success.
+def api_fault(status: int, body: bytes, verb: str, resource: Resource, where: str) -> MedSweepError:
+    """Return the error for a response that is not a success.
 
     Args:
         status: HTTP status.
-        body: of the answer; a `Status` object, or plain text.
-        verb: what was asked for ("create", "list").
-        resource: of what.
+        body: of the response; a `Status` object, or plain text.
+        verb: of the request ("create", "list").
+        resource: kind of object that the request was for.
         where: namespace and name, as far as the request named them.
     """
     answer = parse_status(body)
-    said = str(answer.get("message") or body.decode(errors="replace").strip())[:400]
-    causes = answer.get("details", {}).get("causes") or []
-    of = f"{resource.title} {where}".strip()
+    message = str(answer.get("message") or body.decode(errors="replace").strip())[:400]
+    details = answer.get("details") or {}
+    causes = details.get("causes") or []
+    subject = f"{resource.title} {where}".strip()
     if status == 401:
         return EnvironmentFault(
             "the cluster does not accept the login: the token of the kubeconfig's context has "
@@ -36,41 +37,41 @@ def fault(status: int, body: bytes, verb: str, resource: Resource, where: str) -
         )
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return EnvironmentFault(
-            f"{of}: the namespace is being deleted; wait until it is gone, create it again "
+            f"{subject}: the namespace is being deleted; wait until it is gone, create it again "
             "(kubectl apply -k k8s/base) and run the same command"
         )
-    if status == 403 and "exceeded quota" in said:
+    if status == 403 and "exceeded quota" in message:
         return EnvironmentFault(
-            f"{of}: {said}; ask for more quota, or give a smaller --max-at-once"
+            f"{subject}: {message}; request more quota, or give a smaller --max-at-once"
         )
     if status == 403:
         return EnvironmentFault(
-            f"{of}: not allowed to {verb}: {said}; ask for the role medsweep-controller of "
-            f"k8s/base; {_DOCTOR}"
+            f"{subject}: not allowed to {verb}: {message}; request the role medsweep-controller "
+            f"of k8s/base; {_DOCTOR}"
         )
-    if status == 404 and answer.get("details", {}).get("kind") == "namespaces":
+    if status == 404 and details.get("kind") == "namespaces":
         return EnvironmentFault(
-            f"{of}: there is no such namespace; create it (kubectl apply -k k8s/base) or name "
-            "another with --namespace"
+            f"{subject}: there is no such namespace; create it (kubectl apply -k k8s/base) or "
+            "name another with --namespace"
         )
-    if status == 404 and not answer.get("details", {}).get("name"):
+    if status == 404 and not details.get("name"):
         advice = _INSTALLED_BY.get(resource.group, "update the cluster")
         return EnvironmentFault(
             f"the cluster does not know {resource.title} {resource.version}: {advice}; {_DOCTOR}"
         )
     if status == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in causes):
-        theirs = "; ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
+        fields = "; ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
         return EnvironmentFault(
-            f"{of}: someone else set fields of it ({theirs}); undo that, or delete the object "
-            "(medsweep k8s delete) and submit again"
+            f"{subject}: another field manager has set fields of it ({fields}); undo that, or "
+            "delete the object (medsweep k8s delete) and submit again"
         )
     if status in (400, 422):
-        return InputError(f"{of}: the cluster takes no such object: {said}")
-    return EnvironmentFault(f"{of}: could not {verb}: HTTP {status}: {said}")
+        return InputError(f"{subject}: the cluster rejects this object: {message}")
+    return EnvironmentFault(f"{subject}: could not {verb}: HTTP {status}: {message}")
 
 
 def parse_status(body: bytes) -> dict[str, Any]:
-    """Return the `Status` object of an answer; empty if it is none."""
+    """Return the `Status` object of a response; empty if the response is not one."""
     try:
         value = json.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How many jobs may be at work at once: what the node pools hold, or what a person says."""
+"""How many jobs may run at once: what the node pools hold, or what the user sets."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from medsweep.k8s.conventions import GPU
 
 GPU_RESOURCE = "nvidia.com/gpu"
 WINDOW = 500
-"""Jobs that a queue is given at once: it admits in its own order, and each waiting one costs it."""
+"""Jobs handed to a queue at once: it admits in its own order, and waiting jobs cost it work."""
 
 
-class Room:
-    """Counts the jobs at work, and says whether there is place for one more.
+class Capacity:
+    """Counts the submitted jobs, and tells whether one more fits.
 
     Args:
-        most: jobs at once over all pools.
-        gpus: GPUs that each pool has, by its label; None leaves the pools to `most`.
+        max_jobs: jobs at once over all pools.
+        gpus: GPUs of each pool, by its label; None means that only `max_jobs` counts.
     """
 
-    def __init__(self, most: int, gpus: Mapping[str, int] | None = None) -> None:
-        self._most, self._gpus = most, gpus
-        self._taken: Counter[str] = Counter()
+    def __init__(self, max_jobs: int, gpus: Mapping[str, int] | None = None) -> None:
+        self._max_jobs, self._gpus = max_jobs, gpus
+        self._used: Counter[str] = Counter()
         self._jobs = 0
 
     def admits(self, profile: HardwareProfile) -> bool:
-        """Whether one more job on this profile has a place."""
-        if self._jobs >= self._most:
+        """Whether one more job on this profile fits."""
+        if self._jobs >= self._max_jobs:
             return False
         pool = profile.labels[GPU]
-        return self._gpus is None or self._taken[pool] + profile.gpus <= self._gpus.get(pool, 0)
+        return self._gpus is None or self._used[pool] + profile.gpus <= self._gpus.get(pool, 0)
 
-    def take(self, profile: HardwareProfile) -> None:
-        """A job on this profile has its place."""
+    def acquire(self, profile: HardwareProfile) -> None:
+        """Count a job on this profile."""
         self._jobs += 1
-        self._taken[profile.labels[GPU]] += profile.gpus
+        self._used[profile.labels[GPU]] += profile.gpus
 
-    def free(self, profile: HardwareProfile) -> None:
-        """A job on this profile is over."""
+    def release(self, profile: HardwareProfile) -> None:
+        """Stop counting a job on this profile."""
         self._jobs -= 1
-        self._taken[profile.labels[GPU]] -= profile.gpus
+        self._used[profile.labels[GPU]] -= profile.gpus
 
     def check(self, profiles: Iterable[HardwareProfile]) -> None:
-        """Refuse profiles that no job will ever have a place for.
+        """Refuse profiles whose jobs can never fit.
 
         Raises:
-            EnvironmentFault: a pool is not there, or is smaller than one job; all are named.
+            EnvironmentFault: a pool does not exist or is smaller than one job; it names all.
         """
         gpus = self._gpus
         if gpus is None:
@@ -62,13 +62,13 @@ class Room:
         if small:
             raise EnvironmentFault(
                 f"no node pool for {GPU}={', '.join(sorted(small))}: label its nodes "
-                f"(kubectl label node NODE {GPU}=...), or, where the pool grows from nothing, "
-                "say with --max-at-once how many jobs it can hold"
+                f"(kubectl label node NODE {GPU}=...), or, if the pool scales from zero, "
+                "give the number of jobs that it can hold with --max-at-once"
             )
 
 
 def pool_gpus(nodes: Iterable[Object]) -> dict[str, int]:
-    """Return the GPUs that may be asked for, by the pool's label; a cordoned node has none."""
+    """Return the allocatable GPUs by the pool's label; a cordoned node counts none."""
     gpus: Counter[str] = Counter()
     for node in nodes:
         pool = pool_of(node)
@@ -78,11 +78,11 @@ def pool_gpus(nodes: Iterable[Object]) -> dict[str, int]:
 
 
 def pool_of(node: Object) -> str | None:
-    """Return the label of a node's pool; None for a node of none."""
+    """Return the label of a node's pool; None if it belongs to no pool."""
     label: str | None = node["metadata"].get("labels", {}).get(GPU)
     return label
 
 
 def is_open(node: Object) -> bool:
-    """Whether new pods may come to a node: it is not cordoned."""
+    """Whether a node accepts new pods: it is not cordoned."""
     return not node.get("spec", {}).get("unschedulable")

@@ -1,7 +1,7 @@
-"""One API server: requests that are repeated as long as that can help, and faults in sentences.
+"""Talk to one API server: retry what may succeed later, and report every refusal as a sentence.
 
-The official client reads the kubeconfig, holds the login and the connections. Its typed classes
-are left aside: manifests are dictionaries from the renderer to the wire.
+The official client reads the kubeconfig and manages login and connections. Its typed classes are
+not used: manifests are dictionaries from the renderer to the wire.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from medsweep.errors import EnvironmentFault, InputError
-from medsweep.k8s.api_errors import fault, parse_status
+from medsweep.k8s.api_errors import api_fault, parse_status
 from medsweep.k8s.resources import Resource
 
 if TYPE_CHECKING:
@@ -26,37 +26,37 @@ Object = dict[str, Any]
 
 FIELD_MANAGER = "medsweep"
 PAGE = 500
-"""Objects a page of a list; kubectl takes as many."""
+"""Objects per page of a list, as in kubectl."""
 
 _CONNECT_S, READ_S = 10.0, 60.0
-_AGAIN = (429, 500, 502, 503, 504)
+_RETRIED = (429, 500, 502, 503, 504)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 30.0
 _PATIENCE_NEW_S, _PATIENCE_S = 2.0, 600.0
-"""How long to wait in all for a server that never answered, and for one that did: an upgrade of
-the control plane takes minutes, and jobs go on meanwhile."""
+"""Total wait for a server that has never answered, and for one that has: an upgrade of the control
+plane takes minutes, and jobs continue during it."""
 
 
 class Gone(Exception):
-    """The API server no longer holds the version that was asked for: list again."""
+    """The API server no longer holds the requested version: list again."""
 
 
 class Absent(EnvironmentFault):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question to an API server.
+    """One request to an API server.
 
     Attributes:
-        method: of HTTP.
-        verb: what is asked for in the words of permissions, for messages.
-        resource: of what.
-        namespace: where; not looked at for kinds without.
+        method: HTTP method.
+        verb: as in RBAC rules, for messages.
+        resource: kind of object.
+        namespace: of the object; ignored for kinds that are not namespaced.
         name: of one object; empty for the collection.
         subresource: part of the object, such as `log`.
-        query: parameters.
-        body: what is sent.
+        query: parameters of the URL.
+        body: object to send.
         content_type: of the body.
     """
 
@@ -72,7 +72,7 @@ class Request:
 
     @property
     def where(self) -> str:
-        """Namespace and name, as far as there are any."""
+        """Namespace and name, without the parts that the request does not have."""
         namespace = self.namespace if self.resource.namespaced else ""
         return "/".join(part for part in (namespace, self.name) if part)
 
@@ -88,7 +88,7 @@ class Api:
 
     Args:
         client: the official client, with its login.
-        wait: how to wait, in seconds.
+        wait: sleeps for a number of seconds.
     """
 
     def __init__(self, client: ApiClient, wait: Callable[[float], object] = time.sleep) -> None:
@@ -101,7 +101,7 @@ class Api:
         return str(self.client.configuration.host).rstrip("/")
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """Return one object, or None."""
+        """Return one object, or None if it does not exist."""
         try:
             return self.call(Request("GET", "get", resource, namespace, name))
         except Absent:
@@ -111,12 +111,12 @@ class Api:
         """Yield the pages of a list; each has `items` and `metadata.resourceVersion`.
 
         Args:
-            resource: what to list.
-            namespace: where.
-            selector: of labels.
+            resource: kind of object.
+            namespace: to list; empty for all.
+            selector: label selector.
 
         Raises:
-            Gone: the rest of the pages is no longer held; list again.
+            Gone: the server no longer holds the remaining pages; list again.
         """
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
@@ -128,20 +128,20 @@ class Api:
             query = {**query, "continue": following}
 
     def objects(self, resource: Resource, namespace: str, selector: str = "") -> list[Object]:
-        """Return every object of a list."""
+        """Return every object in a namespace that a label selector matches."""
         while True:
             try:
                 pages = self.pages(resource, namespace, selector)
-                return [each for page in pages for each in page["items"]]
+                return [value for page in pages for value in page["items"]]
             except Gone:
                 continue
 
     def apply(self, resource: Resource, manifest: Object) -> Object:
-        """Create an object or bring it to its manifest; the same manifest again changes nothing.
+        """Apply a manifest server-side; applying the same manifest again changes nothing.
 
         Raises:
-            EnvironmentFault: fields of it are someone else's, or the cluster will not do it.
-            InputError: the manifest is wrong.
+            EnvironmentFault: another field manager owns some fields, or the cluster refuses.
+            InputError: the manifest is invalid.
         """
         metadata = manifest["metadata"]
         return self.call(
@@ -158,11 +158,11 @@ class Api:
         )
 
     def create(self, resource: Resource, namespace: str, manifest: Object) -> Object:
-        """Create an object that must not be there yet."""
+        """Create an object that must not exist yet."""
         return self.call(Request("POST", "create", resource, namespace, body=manifest))
 
     def delete(self, resource: Resource, namespace: str, name: str) -> None:
-        """Delete an object and, in the background, what it owns; one that is gone is fine."""
+        """Delete an object, if it exists, and in the background what it owns."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         try:
             self.call(Request("DELETE", "delete", resource, namespace, name, body=body))
@@ -174,72 +174,74 @@ class Api:
         import urllib3
 
         try:
-            # Beside all groups, so no resource leads there.
-            answer = self._once("GET", "/version", None, "", READ_S, whole=True)
+            # This path belongs to no resource.
+            response = self._send("GET", "/version", None, "", READ_S, preload=True)
         except urllib3.exceptions.HTTPError as error:
-            raise self._silent(_inner(error)) from None
-        return str(parse_status(answer.data).get("gitVersion", "unknown"))
+            raise self._unreachable(_innermost(error)) from None
+        return str(parse_status(response.data).get("gitVersion", "unknown"))
 
     def stream(self, request: Request, read_s: float) -> BaseHTTPResponse:
-        """Return an open answer that comes bit by bit, such as a watch or a log.
+        """Return an open response that arrives in chunks, such as a watch or a log.
 
         Args:
-            request: what is asked.
-            read_s: longest silence, in seconds.
+            request: to send.
+            read_s: longest time between two chunks, in seconds.
 
         Raises:
-            Gone: the version asked for is no longer held.
-            Absent: there is no such object.
+            Gone: the server no longer holds the requested version.
+            Absent: the object does not exist.
         """
-        return self._answer(request, read_s, whole=False)
+        return self._retry(request, read_s, preload=False)
 
     def call(self, request: Request) -> Object:
-        """Ask one question; return the object that is the answer."""
-        value: Object = json.loads(self._answer(request, READ_S, whole=True).data)
+        """Send a request; return the object in the response."""
+        value: Object = json.loads(self._retry(request, READ_S, preload=True).data)
         return value
 
-    def _answer(self, request: Request, read_s: float, *, whole: bool) -> BaseHTTPResponse:
-        """Ask until there is an answer, or patience is at its end."""
+    def _retry(self, request: Request, read_s: float, *, preload: bool) -> BaseHTTPResponse:
+        """Send a request until it succeeds, is refused, or has taken too long."""
         import urllib3
 
         waited, pause = 0.0, _FIRST_WAIT_S
         while True:
-            asked_for = None
+            retry_after = None
             try:
-                answer = self._once(
+                response = self._send(
                     request.method,
                     request.path,
                     request.body,
                     request.content_type,
                     read_s,
-                    whole=whole,
+                    preload=preload,
                 )
             except urllib3.exceptions.SSLError as error:
-                raise EnvironmentFault(f"{self.server}: is not trusted: {_inner(error)}") from None
+                raise EnvironmentFault(
+                    f"{self.server}: its certificate is not trusted: {_innermost(error)}"
+                ) from None
             except urllib3.exceptions.HTTPError as error:
-                reason = _inner(error)
+                reason = _innermost(error)
             else:
                 self._reached = True
-                if answer.status < 400:
-                    return answer
-                _refuse(answer, request)
-                reason = f"HTTP {answer.status}"
-                asked_for = answer.headers.get("Retry-After")
-            # The server's own word on when to come again counts for more than ours.
-            delay = float(asked_for) if asked_for and asked_for.isdigit() else pause
+                if response.status < 400:
+                    return response
+                _raise_if_final(response, request)
+                reason = f"HTTP {response.status}"
+                retry_after = response.headers.get("Retry-After")
+            # The server knows better than we do when to retry.
+            delay = float(retry_after) if retry_after and retry_after.isdigit() else pause
             if waited + delay > (_PATIENCE_S if self._reached else _PATIENCE_NEW_S):
-                raise self._silent(reason)
+                raise self._unreachable(reason)
             self._wait(delay)
             waited, pause = waited + delay, min(2 * pause, _LONGEST_WAIT_S)
 
-    def _silent(self, reason: str) -> EnvironmentFault:
+    def _unreachable(self, reason: str) -> EnvironmentFault:
         return EnvironmentFault(
             f"{self.server}: the cluster does not answer ({reason}); check the context of the "
-            "kubeconfig and the network; what runs in the cluster goes on, and the same command "
-            "finds it again"
+            "kubeconfig and the network; jobs in the cluster keep running, and the same command "
+            "finds them again"
         )
 
-    def _once(
+    def _send(
         self,
         method: str,
         path: str,
@@ -247,41 +249,41 @@ class Api:
         content_type: str,
         read_s: float,
         *,
-        whole: bool,
+        preload: bool,
     ) -> BaseHTTPResponse:
         import urllib3
 
         headers = {"Accept": "application/json", **self.client.default_headers}
         if body is not None:
             headers["Content-Type"] = content_type
-        # Asked for at each request: a login that lasts an hour is renewed here.
+        # For each request, because this renews a login that has expired.
         self.client.update_params_for_auth(headers, [], ["BearerToken"])
-        answer: BaseHTTPResponse = self.client.rest_client.pool_manager.request(
+        response: BaseHTTPResponse = self.client.rest_client.pool_manager.request(
             method,
             f"{self.server}{path}",
             headers=headers,
             body=None if body is None else json.dumps(body),
             timeout=urllib3.Timeout(connect=_CONNECT_S, read=read_s),
             retries=False,
-            preload_content=whole,
+            preload_content=preload,
         )
-        return answer
+        return response
 
 
-def _refuse(answer: BaseHTTPResponse, request: Request) -> None:
-    """Raise what an answer means, unless the same question again may be answered."""
-    body = answer.data
-    if answer.status == 410:
+def _raise_if_final(response: BaseHTTPResponse, request: Request) -> None:
+    """Raise the error that a response stands for, unless a retry may succeed."""
+    body = response.data
+    if response.status == 410:
         raise Gone
     details = parse_status(body).get("details") or {}
-    if answer.status == 404 and request.name and details.get("name") == request.name:
+    if response.status == 404 and request.name and details.get("name") == request.name:
         raise Absent(f"{request.resource.title} {request.where}: there is no such object")
-    if answer.status not in _AGAIN:
-        raise fault(answer.status, body, request.verb, request.resource, request.where)
+    if response.status not in _RETRIED:
+        raise api_fault(response.status, body, request.verb, request.resource, request.where)
 
 
-def _inner(error: BaseException) -> str:
-    """Return what the last link of a chain of errors says: the others only wrap it."""
+def _innermost(error: BaseException) -> str:
+    """Return the message of the last error in a chain: the others only wrap it."""
     reason = getattr(error, "reason", None)
     while isinstance(reason, BaseException) and reason is not error:
         error, reason = reason, getattr(reason, "reason", None)
@@ -292,12 +294,12 @@ def connect(context: str | None = None, user: str | None = None) -> Api:
     """Return the API server of a kubeconfig's context, or of the cluster that this runs in.
 
     Args:
-        context: name in the kubeconfig; None takes the current one.
-        user: whom to act as, such as `system:serviceaccount:medsweep:medsweep-sweep`.
+        context: name in the kubeconfig; None means the current one.
+        user: to impersonate, such as `system:serviceaccount:medsweep:medsweep-sweep`.
 
     Raises:
-        EnvironmentFault: there is no cluster to talk to.
-        InputError: no such context.
+        EnvironmentFault: no cluster is configured.
+        InputError: the kubeconfig has no such context.
     """
     try:
         from kubernetes import client, config
@@ -308,7 +310,7 @@ def connect(context: str | None = None, user: str | None = None) -> Api:
     configuration = client.Configuration()
     try:
         config.load_kube_config(
-            # The client reads the variable once, when it is imported.
+            # The client reads the variable only once, when it is imported.
             config_file=os.environ.get("KUBECONFIG"),
             context=context,
             client_configuration=configuration,
@@ -316,7 +318,7 @@ def connect(context: str | None = None, user: str | None = None) -> Api:
     except config.ConfigException as missing:
         if context is not None:
             raise InputError(
-                f"--context {context}: {missing}; `kubectl config get-contexts` lists what there is"
+                f"--context {context}: {missing}; `kubectl config get-contexts` lists them"
             ) from None
         try:
             config.load_incluster_config(client_configuration=configuration)

@@ -15,7 +15,7 @@ from medsweep.k8s.settings import ClusterSettings, ImageFamily
 Stage = Literal["finetune", "benchmark", "serve"]
 
 LONGEST_NAME = 47
-"""KubeRay adds to a RayJob's and a RayService's name, and a Service's has 63 characters at most."""
+"""KubeRay appends to the names of RayJobs and RayServices; a Service has at most 63 characters."""
 
 SWEEP = "medsweep.io/sweep"
 STAGE = "medsweep.io/stage"
@@ -27,7 +27,7 @@ ROLE = "medsweep.io/role"
 QUEUE = "kueue.x-k8s.io/queue-name"
 
 NO_GPU = "none"
-"""Value of `GPU` on nodes of the CPU pool."""
+"""Value of the label `GPU` on nodes of the CPU pool."""
 
 APPLICATION = {
     "app.kubernetes.io/name": "medsweep",
@@ -43,7 +43,7 @@ POD_SECURITY: dict[str, Any] = {
     "runAsUser": USER_ID,
     "runAsGroup": USER_ID,
     "fsGroup": USER_ID,
-    # A claim with many files would be walked through at each start otherwise.
+    # Otherwise every start changes the owner of each file on the claim.
     "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
 }
@@ -65,20 +65,21 @@ _FIRST_CUDA_13 = (7, 5)
 
 
 def object_name(stage: Stage, sweep: str, model: str, profile: str, key: str) -> str:
-    """Return the name of a stage's object: the same for the same key and sweep, and no other.
+    """Return the name of a stage's object, which is unique for its key and sweep.
 
-    The sweep is part of it because the results are: the same cell of two sweeps is two objects.
+    The sweep is part of the name because each sweep has results of its own: the same cell of two
+    sweeps is two objects.
 
     Args:
         stage: what the object does.
         sweep: name of the sweep.
-        model: name of the model; cut where the whole would be too long.
-        profile: name of the hardware profile; cut likewise.
+        model: name of the model; shortened where the full name would be too long.
+        profile: name of the hardware profile; shortened likewise.
         key: of the cell or the adapter.
     """
-    whose = hashlib.sha256(sweep.encode()).hexdigest()[:_SWEEP_DIGITS]
-    where = profile[:_PROFILE_CHARACTERS].rstrip("-")
-    end = f"-{where}-{key[:_KEY_DIGITS]}-{whose}"
+    sweep_hash = hashlib.sha256(sweep.encode()).hexdigest()[:_SWEEP_DIGITS]
+    place = profile[:_PROFILE_CHARACTERS].rstrip("-")
+    end = f"-{place}-{key[:_KEY_DIGITS]}-{sweep_hash}"
     start = f"{_PREFIXES[stage]}-{re.sub(r'[^a-z0-9-]', '-', model)}"
     return start[: LONGEST_NAME - len(end)].rstrip("-") + end
 
@@ -98,8 +99,8 @@ def labels(stage: Stage, sweep: str, key: str, profile: str) -> dict[str, str]:
 def pod_labels(stage: Stage, sweep: str, key: str, profile: str) -> dict[str, str]:
     """Return the labels of a stage's pods.
 
-    `app.kubernetes.io/name` is not among them: KubeRay puts its own there, and selects by it the
-    head that a job's or service's head Service leads to.
+    They leave out `app.kubernetes.io/name`: KubeRay sets its own value, by which the head Service
+    of a job or service selects its pod. Network policies select `app.kubernetes.io/part-of`.
     """
     return {
         "app.kubernetes.io/part-of": "medsweep",
@@ -118,7 +119,7 @@ def image_family(profile: HardwareProfile) -> ImageFamily:
 
 
 def image_reference(settings: ClusterSettings, family: ImageFamily) -> str:
-    """Return an image's full name, by digest where the settings give one."""
+    """Return an image's full name, by digest if the settings give one."""
     digest = settings.image_digests.get(family)
     if digest is not None:
         return f"{settings.image}@{digest}"

@@ -1,4 +1,4 @@
-"""Why a job does not go on, in words: what its pods, its cluster and its queue say."""
+"""Why a job does not proceed, in words: from its pods, its Ray cluster and its queue."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ Object = dict[str, Any]
 _WAITING = {
     "ImagePullBackOff": "its image cannot be pulled; check image, tag and pull secret",
     "ErrImagePull": "its image cannot be pulled; check image, tag and pull secret",
-    "InvalidImageName": "the name of its image is not valid",
-    "CreateContainerConfigError": "a secret or a config map that it needs is not there",
-    "CrashLoopBackOff": "it ends again and again; see `medsweep k8s logs`",
+    "InvalidImageName": "its image name is invalid",
+    "CreateContainerConfigError": "a secret or config map that it needs does not exist",
+    "CrashLoopBackOff": "its container keeps crashing; see `medsweep k8s logs`",
 }
 _ENDED = {
-    "OOMKilled": "it needed more memory than the profile has, and was killed (OOMKilled)",
-    "Evicted": "its node was short of something and evicted it",
+    "OOMKilled": "it needed more memory than the profile has and was killed (OOMKilled)",
+    "Evicted": "its node ran short of a resource and evicted it",
 }
 _LONGEST = 300
 
 
 def pods_reason(pods: Iterable[Object]) -> str | None:
-    """Return what keeps the pods of a job from running, or ended them; None if nothing does."""
+    """Return what keeps a job's pods from running, or what ended them; None if nothing does."""
     return next((reason for pod in pods for reason in _pod_reasons(pod)), None)
 
 
 def cluster_reason(cluster: Object) -> str | None:
-    """Return what keeps a Ray cluster from having its pods, such as a quota.
+    """Return what keeps a Ray cluster from getting its pods, such as a quota.
 
     Args:
         cluster: a RayCluster.
@@ -52,7 +52,7 @@ def workload_reason(workload: Object) -> str | None:
 
 
 def job_reason(job: Object) -> str | None:
-    """Return what a failed RayJob says itself."""
+    """Return the reason that a failed RayJob gives itself."""
     status = job.get("status", {})
     parts = [str(status[name]) for name in ("reason", "message") if status.get(name)]
     return _short(": ".join(parts)) or None
@@ -63,7 +63,7 @@ def _pod_reasons(pod: Object) -> Iterator[str]:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             message = _short(condition.get("message") or "")
-            yield f"{name}: no node takes it ({condition.get('reason')}): {message}"
+            yield f"{name}: no node can run it ({condition.get('reason')}): {message}"
     if status.get("phase") == "Failed" and status.get("reason"):
         yield f"{name}: {_ENDED.get(status['reason'], status['reason'])}"
     for container in (status.get("initContainerStatuses") or []) + (

@@ -1,4 +1,4 @@
-"""Whether a cluster can run sweeps: each thing that is needed, and what to do where it is not."""
+"""Check whether a cluster can run sweeps: every requirement, and what to do if one is not met."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ _FETCH = "bind the role medsweep-fetch of k8s/base, or keep results in an object
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        what: it was about.
-        state: ok; failed; or unknown, where looking is not allowed.
-        found: what there is.
-        advice: what to do; empty where it is ok.
+        what: subject of the check.
+        state: `ok`, `failed`, or `unknown` if the cluster does not let us look.
+        finding: what the cluster has.
+        advice: what to do; empty if the state is `ok`.
     """
 
     what: str
     state: str
-    found: str
+    finding: str
     advice: str = ""
 
 
 def examine(api: Api, settings: ClusterSettings) -> Iterator[Check]:
-    """Look at everything that a sweep needs of a cluster.
+    """Check everything that a sweep needs of a cluster.
 
     Args:
         api: the API server.
-        settings: how the cluster is used.
+        settings: of the cluster.
 
     Raises:
         EnvironmentFault: the cluster does not answer.
@@ -73,19 +73,19 @@ def examine(api: Api, settings: ClusterSettings) -> Iterator[Check]:
 
 def _namespace(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     name, advice = settings.namespace, "kubectl apply -k k8s/base, or another --namespace"
-    found = _look(api, NAMESPACES, "", name)
-    if isinstance(found, Check):
-        yield found
-    elif found is None:
-        yield Check("namespace", "failed", f"{name} is not there", advice)
-    elif found["metadata"].get("deletionTimestamp"):
+    namespace = _look(api, NAMESPACES, "", name)
+    if isinstance(namespace, Check):
+        yield namespace
+    elif namespace is None:
+        yield Check("namespace", "failed", f"{name} does not exist", advice)
+    elif namespace["metadata"].get("deletionTimestamp"):
         yield Check("namespace", "failed", f"{name} is being deleted", f"wait, then {advice}")
     else:
         yield Check("namespace", "ok", name)
     account = _look(api, SERVICE_ACCOUNTS, settings.namespace, settings.service_account)
     if account is None:
-        found_ = f"{settings.service_account} is not there"
-        yield Check("service account", "failed", found_, "kubectl apply -k k8s/base")
+        finding = f"{settings.service_account} does not exist"
+        yield Check("service account", "failed", finding, "kubectl apply -k k8s/base")
     elif isinstance(account, Check):
         yield account
     else:
@@ -133,21 +133,21 @@ def _may(api: Api, settings: ClusterSettings, resource: Resource, part: str, ver
 
 
 def _definitions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
-    """Look whether the kinds are served; where CRDs may be read, in which versions."""
+    """Check that the kinds are served; if CRDs may be read, also in which versions."""
     kuberay = f"install KubeRay's operator {KUBERAY} with its CRDs"
-    wanted = [(resource, kuberay) for resource in (RAY_JOBS, RAY_CLUSTERS, RAY_SERVICES)]
+    needed = [(resource, kuberay) for resource in (RAY_JOBS, RAY_CLUSTERS, RAY_SERVICES)]
     if settings.queue is not None:
         kueue = "install Kueue, or leave `queue` out of the cluster settings"
-        wanted.append((LOCAL_QUEUES, kueue))
-    for resource, advice in wanted:
+        needed.append((LOCAL_QUEUES, kueue))
+    for resource, advice in needed:
         name = f"{resource.plural}.{resource.group}"
-        found = _look(api, CRDS, "", name)
-        if isinstance(found, Check):
-            yield found
-        elif found is None:
+        crd = _look(api, CRDS, "", name)
+        if isinstance(crd, Check):
+            yield crd
+        elif crd is None:
             yield Check(f"CRD {name}", "failed", "not installed", advice)
         else:
-            served = [each["name"] for each in found["spec"]["versions"] if each["served"]]
+            served = [each["name"] for each in crd["spec"]["versions"] if each["served"]]
             good = resource.version in served
             yield Check(
                 f"CRD {name}",
@@ -162,8 +162,8 @@ def _definitions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
             yield Check("queue", "unknown", str(error))
             return
         if queue is None:
-            found_ = f"no LocalQueue {settings.queue} in {settings.namespace}"
-            yield Check("queue", "failed", found_, "kubectl apply -k k8s/overlays/kueue")
+            finding = f"no LocalQueue {settings.queue} in {settings.namespace}"
+            yield Check("queue", "failed", finding, "kubectl apply -k k8s/overlays/kueue")
         else:
             yield Check("queue", "ok", settings.queue)
 
@@ -176,7 +176,7 @@ def _pools(api: Api) -> Iterator[Check]:
             "node pools",
             "unknown",
             "nodes may not be listed",
-            "say with --max-at-once how many jobs the pools hold, or use a queue",
+            "give the number of jobs that the pools hold with --max-at-once, or use a queue",
         )
         return
     gpus = pool_gpus(nodes)
@@ -199,7 +199,7 @@ def _pools(api: Api) -> Iterator[Check]:
             advice = f"its profiles cannot run; kubectl label node NODE {GPU}={pool}"
             yield Check(f"pool {pool}", "failed", f"no node has {GPU}={pool}", advice)
         elif gpus[pool] < most:
-            advice = "see that the GPU operator or device plugin runs on its nodes"
+            advice = "check that the GPU operator or device plugin runs on its nodes"
             yield Check(f"pool {pool}", "failed", f"{gpus[pool]} allocatable GPUs", advice)
         else:
             yield Check(f"pool {pool}", "ok", f"{gpus[pool]} allocatable GPUs")
@@ -209,47 +209,49 @@ def _storage(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     for claim in (settings.results_claim, settings.model_cache_claim):
         if claim is None:
             continue
-        found = _look(api, CLAIMS, settings.namespace, claim)
-        if isinstance(found, Check):
-            yield found
-        elif found is None:
-            yield Check(f"claim {claim}", "failed", "not there", "kubectl apply -k k8s/base")
+        value = _look(api, CLAIMS, settings.namespace, claim)
+        if isinstance(value, Check):
+            yield value
+        elif value is None:
+            yield Check(f"claim {claim}", "failed", "does not exist", "kubectl apply -k k8s/base")
         else:
-            yield _claim(api, settings.namespace, claim, found)
+            yield _claim(api, settings.namespace, claim, value)
 
 
-def _claim(api: Api, namespace: str, claim: str, found: Object) -> Check:
-    modes = found["spec"].get("accessModes", [])
-    phase = found.get("status", {}).get("phase", "Pending")
-    class_ = found["spec"].get("storageClassName")
+def _claim(api: Api, namespace: str, claim: str, value: Object) -> Check:
+    modes = value["spec"].get("accessModes", [])
+    phase = value.get("status", {}).get("phase", "Pending")
+    class_ = value["spec"].get("storageClassName")
     what = f"claim {claim}"
     if "ReadWriteMany" not in modes:
-        advice = "head and worker are on two nodes: make it ReadWriteMany"
+        advice = "head and worker run on different nodes: make it ReadWriteMany"
         return Check(what, "failed", f"access modes: {', '.join(modes)}", advice)
     if phase == "Bound":
         return Check(what, "ok", f"bound, storage class {class_ or 'of the cluster'}")
     if class_:
-        known = _look(api, STORAGE_CLASSES, "", class_)
-        if known is None:
-            advice = "name one that is there (kubectl get storageclass) and offers ReadWriteMany"
+        storage = _look(api, STORAGE_CLASSES, "", class_)
+        if storage is None:
+            advice = "choose one (kubectl get storageclass) that offers ReadWriteMany"
             return Check(what, "failed", f"no storage class {class_}", advice)
-    advice = f"kubectl -n {namespace} describe pvc {claim}; some classes bind with the first job"
+    advice = (
+        f"kubectl -n {namespace} describe pvc {claim}; some classes bind when the first job starts"
+    )
     return Check(what, "unknown", f"not bound yet ({phase})", advice)
 
 
 def _secrets(api: Api, settings: ClusterSettings) -> Iterator[Check]:
-    make = f"kubectl -n {settings.namespace} create secret generic {settings.hf_secret}"
-    wanted = {settings.hf_secret: f"gated models need it: {make} --from-file=token=FILE"}
+    create = f"kubectl -n {settings.namespace} create secret generic {settings.hf_secret}"
+    needed = {settings.hf_secret: f"gated models need it: {create} --from-file=token=FILE"}
     if settings.results_secret:
-        wanted[settings.results_secret] = "jobs cannot reach the object store without it"
-    for name, advice in wanted.items():
-        found = _look(api, SECRETS, settings.namespace, name)
-        if isinstance(found, Check):
-            yield found
-        elif found is None:
-            yield Check(f"secret {name}", "failed", "not there", advice)
+        needed[settings.results_secret] = "jobs cannot reach the object store without it"
+    for name, advice in needed.items():
+        secret = _look(api, SECRETS, settings.namespace, name)
+        if isinstance(secret, Check):
+            yield secret
+        elif secret is None:
+            yield Check(f"secret {name}", "failed", "does not exist", advice)
         else:
-            yield Check(f"secret {name}", "ok", "there")
+            yield Check(f"secret {name}", "ok", "exists")
 
 
 def _images(api: Api, settings: ClusterSettings) -> Iterator[Check]:
@@ -258,27 +260,27 @@ def _images(api: Api, settings: ClusterSettings) -> Iterator[Check]:
         advice = "give `image` with its registry in the cluster settings (--cluster FILE)"
         yield Check(what, "failed", f"{tag} names no registry", advice)
         return
-    secret = settings.image_pull_secret
-    if secret is None:
-        advice = "if the registry asks for a login, give `image_pull_secret`"
-        yield Check(what, "unknown", f"{tag}: only a node can tell whether it is pulled", advice)
+    name = settings.image_pull_secret
+    if name is None:
+        advice = "if the registry requires a login, set `image_pull_secret`"
+        yield Check(what, "unknown", f"{tag}: only a node can tell whether it can pull it", advice)
         return
-    found = _look(api, SECRETS, settings.namespace, secret)
-    if isinstance(found, Check):
-        yield found
-    elif found is None or found.get("type") != "kubernetes.io/dockerconfigjson":
-        advice = f"kubectl -n {settings.namespace} create secret docker-registry {secret} ..."
-        yield Check(what, "failed", f"no pull secret {secret} of type dockerconfigjson", advice)
+    secret = _look(api, SECRETS, settings.namespace, name)
+    if isinstance(secret, Check):
+        yield secret
+    elif secret is None or secret.get("type") != "kubernetes.io/dockerconfigjson":
+        advice = f"kubectl -n {settings.namespace} create secret docker-registry {name} ..."
+        yield Check(what, "failed", f"no pull secret {name} of type dockerconfigjson", advice)
     else:
-        yield Check(what, "ok", f"{tag} with pull secret {secret}")
+        yield Check(what, "ok", f"{tag} with pull secret {name}")
 
 
 def _look(api: Api, resource: Resource, namespace: str, name: str) -> Object | Check | None:
-    """Return an object, None where it is not there, or a check that says why it cannot be seen."""
+    """Return an object, None if it does not exist, or a check that says that it cannot be read."""
     try:
         return api.get(resource, namespace, name)
     except EnvironmentFault:
         what = f"{resource.kind} {name}"
-        of = f"-n {namespace} " if resource.namespaced else ""
-        advice = f"whoever may can look: kubectl {of}get {resource.plural} {name}"
+        option = f"-n {namespace} " if resource.namespaced else ""
+        advice = f"ask someone who may read it: kubectl {option}get {resource.plural} {name}"
         return Check(what, "unknown", "may not be read", advice)

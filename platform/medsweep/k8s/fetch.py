@@ -1,4 +1,4 @@
-"""Bring the cells of a sweep from where its jobs put them: an object store, or a claim."""
+"""Fetch the cells of a sweep from where its jobs store them: an object store, or a claim."""
 
 from __future__ import annotations
 
@@ -30,48 +30,48 @@ from medsweep.results.cells import CellFolder
 from medsweep.results.object_store import RemoteStore
 
 ROLE_FETCH = "fetch"
-_LIVES_S = 900
-_TOGETHER = 8
+_POD_LIFETIME_S = 900
+_PARALLEL = 8
 _CONTAINER = "results"
 
 
 def fetch_cells(
-    find: Callable[[], Api],
+    connect: Callable[[], Api],
     settings: ClusterSettings,
     sweep: str,
     keys: Iterable[str],
     folder: Path,
 ) -> int:
-    """Bring every cell that is whole and not here yet; return how many came.
+    """Fetch every complete cell that is not here yet; return how many were fetched.
 
     Args:
-        find: the API server; asked for with a claim alone.
-        settings: of the cluster; they say where the results are.
+        connect: returns the API server; called only if the results are on a claim.
+        settings: of the cluster, with the location of the results.
         sweep: name of the sweep.
         keys: of the cells.
-        folder: of the sweep's results here.
+        folder: local folder of the sweep's results.
 
     Raises:
-        EnvironmentFault: a file is not what was written, or the place cannot be read.
+        EnvironmentFault: a file differs from what the job wrote, or the results cannot be read.
     """
     missing = [key for key in keys if not CellFolder(folder / "cells" / key).done]
     if not missing:
         return 0
     if settings.results_claim is not None:
-        return _from_claim(find(), settings, sweep, missing, folder)
+        return _from_claim(connect(), settings, sweep, missing, folder)
     store = RemoteStore(f"{settings.results}/{sweep}")
-    with ThreadPoolExecutor(_TOGETHER) as pool:
+    with ThreadPoolExecutor(_PARALLEL) as pool:
         return sum(
             pool.map(lambda key: store.pull(f"cells/{key}", folder / "cells" / key), missing)
         )
 
 
 def fetch_pod(settings: ClusterSettings, sweep: str) -> Object:
-    """Return the pod that reads the claim: it sleeps, and ends by itself if nobody deletes it."""
+    """Return the pod that reads the claim: it sleeps, and ends by itself if it is not deleted."""
     container = {
         "name": _CONTAINER,
         "image": image_reference(settings, "cpu"),
-        "command": ["sleep", str(_LIVES_S)],
+        "command": ["sleep", str(_POD_LIFETIME_S)],
         "resources": {
             "requests": {"cpu": "100m", "memory": "128Mi"},
             "limits": {"cpu": "1", "memory": "512Mi"},
@@ -81,12 +81,12 @@ def fetch_pod(settings: ClusterSettings, sweep: str) -> Object:
     }
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": _LIVES_S,
+        "activeDeadlineSeconds": _POD_LIFETIME_S,
         "serviceAccountName": settings.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
-        # Beside a worker it would be measured too.
+        # On a worker's node it would disturb the measurement.
         "nodeSelector": {GPU: NO_GPU},
         "containers": [container],
         "volumes": [
@@ -125,27 +125,27 @@ def _from_claim(
             _copy(api, settings.namespace, name, sweep, archive)
             archive.seek(0)
             with tarfile.open(fileobj=archive) as files:
-                # Nothing in it may point or be written outside.
+                # The filter refuses members outside the folder.
                 files.extractall(scratch, filter="data")
-            return sum([_take(Path(scratch), folder, key) for key in keys])
+            return sum([_move_cell(Path(scratch), folder, key) for key in keys])
     except tarfile.TarError as error:
         raise EnvironmentFault(
-            f"{settings.results}: what came is not whole ({error}); run the same command again"
+            f"{settings.results}: the archive is incomplete ({error}); run the same command again"
         ) from None
     finally:
         api.delete(PODS, settings.namespace, name)
 
 
-def _take(scratch: Path, folder: Path, key: str) -> bool:
-    """Move one cell into place, if it came whole and as it was written."""
+def _move_cell(scratch: Path, folder: Path, key: str) -> bool:
+    """Move one cell into place if it is complete and its files match their hashes."""
     source = CellFolder(scratch / "cells" / key)
     if source.record() is None:
         return False
-    wrong = source.faults()
-    if wrong:
+    damaged = source.faults()
+    if damaged:
         raise EnvironmentFault(
-            f"cell {key}: {', '.join(wrong)}: not what the job wrote (sha256 differs); delete its "
-            "folder on the claim and submit again"
+            f"cell {key}: {', '.join(damaged)}: not what the job wrote (sha256 differs); delete "
+            "its folder on the claim and submit again"
         )
     target = folder / "cells" / key
     target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a job is asked for by key, and the folders of the sweep that it needs."""
+"""Select what a job works on by its key, and name the folders of the sweep that it needs."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from medsweep.sweep.resolve import Resolved
 T = TypeVar("T")
 
 
-def cells_asked(resolved: Resolved, key: str | None) -> list[Cell]:
-    """Return the cell of a key, or without one every cell that can run.
+def select_cells(resolved: Resolved, key: str | None) -> list[Cell]:
+    """Return the cell with a key, or every cell that can run if there is no key.
 
     Raises:
-        UnknownName: this version plans no such cell.
+        UnknownName: this version's plan has no such cell.
     """
-    return _asked("cell", {cell.key: cell for cell in resolved.plan.runnable}, key)
+    return _select("cell", {cell.key: cell for cell in resolved.plan.runnable}, key)
 
 
-def adapters_asked(resolved: Resolved, key: str | None) -> list[AdapterPlan]:
-    """Return the adapter of a key, or without one all of the sweep.
+def select_adapters(resolved: Resolved, key: str | None) -> list[AdapterPlan]:
+    """Return the adapter with a key, or every adapter of the sweep if there is no key.
 
     Raises:
-        UnknownName: this version plans no such adapter.
+        UnknownName: this version's plan has no such adapter.
     """
-    return _asked("adapter", resolved.plan.adapters, key)
+    return _select("adapter", resolved.plan.adapters, key)
 
 
 def adapter_folders(adapters: Iterable[AdapterPlan]) -> list[str]:
-    """Return where adapters lie below the sweep's folder."""
+    """Return the adapters' folders, relative to the sweep's folder."""
     return [f"adapters/{adapter.folder_name}" for adapter in adapters]
 
 
 def cell_folders(resolved: Resolved, cells: Iterable[Cell]) -> list[str]:
-    """Return what measuring some cells reads and writes below the sweep's folder."""
+    """Return the folders that measuring these cells reads and writes, relative to the sweep's."""
     cells = list(cells)
     adapters = adapter_folders(resolved.plan.adapters[cell.adapter] for cell in cells)
     return [*adapters, *(f"cells/{cell.key}" for cell in cells)]
 
 
-def _asked(kind: str, known: Mapping[str, T], key: str | None) -> list[T]:
+def _select(kind: str, planned: Mapping[str, T], key: str | None) -> list[T]:
     if key is None:
-        return list(known.values())
-    if key not in known:
-        # The client that made the job, or its image, is of another version.
-        raise UnknownName(f"{kind} of this version's plan", key, known)
-    return [known[key]]
+        return list(planned.values())
+    if key not in planned:
+        # The client that rendered the job and the image that runs it are of different versions.
+        raise UnknownName(f"{kind} of this version's plan", key, planned)
+    return [planned[key]]

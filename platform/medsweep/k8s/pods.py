@@ -19,7 +19,7 @@ from medsweep.k8s.conventions import (
 from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings, ImageFamily
 
 HOME = "/opt/medsweep"
-"""Where the images hold `jobs/`."""
+"""Folder of the images that holds `jobs/`."""
 
 METRICS_PORT = 9464
 SERVE_PORT = 8000
@@ -35,13 +35,13 @@ def head_template(
     *,
     serves: bool = False,
 ) -> Manifest:
-    """Return the pod of driver and load generator, on a node of the CPU pool.
+    """Return the pod template of the head, which runs driver and load generator in the CPU pool.
 
     Args:
         settings: of the cluster.
         labels: of the pod.
         environment: variables that the driver needs.
-        serves: whether clients reach a model through it.
+        serves: whether clients reach a served model through it.
     """
     ports = {"gcs-server": 6379, "client": 10001, "dashboard": 8265}
     ports |= {"as-metrics": 44217, "dash-metrics": 44227}
@@ -59,12 +59,12 @@ def worker_template(
     family: ImageFamily,
     environment: Sequence[Manifest],
 ) -> Manifest:
-    """Return the pod that is the machine of a hardware profile: its CPUs, its memory, its GPUs.
+    """Return the pod template of a worker with the CPUs, memory and GPUs of a hardware profile.
 
     Args:
         settings: of the cluster.
         labels: of the pod.
-        profile: what the pod shall be.
+        profile: whose hardware the pod requests.
         family: of the image.
         environment: variables that the model needs.
     """
@@ -74,7 +74,7 @@ def worker_template(
     container = _container(settings, "ray-worker", family, resources, environment)
     template = _template(settings, {**labels, ROLE: "worker"}, container, profile.labels[GPU])
     if not profile.gpus:
-        # It shares the CPU pool with the load generators: not their nodes, which works both ways.
+        # It shares the CPU pool with the load generators, but must not share a node with one.
         template["spec"]["affinity"] = {
             "podAntiAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": [
@@ -89,12 +89,12 @@ def worker_template(
 
 
 def submitter_template(settings: ClusterSettings, labels: Mapping[str, str]) -> Manifest:
-    """Return the pod that hands the entrypoint to Ray; KubeRay's own would run as root."""
+    """Return the pod template of the submitter; KubeRay's own would run as root."""
     container = {
         "name": "ray-job-submitter",
         "image": image_reference(settings, "cpu"),
         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 the pod's own
-        "resources": _exactly({"cpu": "500m", "memory": "512Mi"}),
+        "resources": _guaranteed({"cpu": "500m", "memory": "512Mi"}),
         "securityContext": copy.deepcopy(CONTAINER_SECURITY),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
@@ -112,7 +112,7 @@ def _template(
     return {
         "metadata": {
             "labels": dict(labels),
-            # A measurement that is moved in the middle is lost.
+            # A measurement whose pod is moved is lost.
             "annotations": {
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                 "karpenter.sh/do-not-disrupt": "true",
@@ -156,14 +156,14 @@ def _container(
         "MEDSWEEP_CACHE": f"{_CACHE_MOUNT}/medsweep",
     }
     if settings.results_claim is None:
-        # Where a job keeps its copy of the store's folders: all of its pods see it.
+        # All pods of a job share its copy of the object store's folders.
         variables["TMPDIR"] = _CACHE_MOUNT
     container: Manifest = {
         "name": name,
         "image": image_reference(settings, family),
         "imagePullPolicy": "IfNotPresent",
         "env": [*({"name": key, "value": value} for key, value in variables.items()), *environment],
-        "resources": _exactly(resources),
+        "resources": _guaranteed(resources),
         "securityContext": copy.deepcopy(CONTAINER_SECURITY),
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
@@ -189,6 +189,6 @@ def _volumes(settings: ClusterSettings) -> list[Manifest]:
     return volumes
 
 
-def _exactly(amounts: Mapping[str, str]) -> Manifest:
-    """Return requests equal to limits: neither more nor less than was asked for."""
+def _guaranteed(amounts: Mapping[str, str]) -> Manifest:
+    """Return requests equal to limits, so that the pod gets exactly these amounts."""
     return {"requests": dict(amounts), "limits": dict(amounts)}

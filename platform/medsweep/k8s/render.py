@@ -1,4 +1,4 @@
-"""The one source of every RayJob and RayService: from a plan's stage to its manifest."""
+"""Render the RayJob or RayService of a stage of a plan; the only place that builds them."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from medsweep.sweep.plan import AdapterPlan, Cell
 from medsweep.sweep.spec import SweepSpec
 
 RAY_VERSION = "2.60.0"
-"""Of the images; a test holds it to the package's own dependency."""
+"""Version in the images; a test compares it with the package's dependency."""
 
-# There has to be something: KubeRay writes resources and labels into this map, and a webhook that
-# reads and writes the whole object (Kueue's) makes a missing one null, which the CRD refuses.
-_START = {"disable-usage-stats": "true"}
+# This must not be empty: KubeRay writes resources and labels into it, and a webhook that reads and
+# writes complete objects (Kueue's) turns a missing map into null, which the CRD refuses.
+_START_PARAMS = {"disable-usage-stats": "true"}
 
 SWEEP_VARIABLE = "MEDSWEEP_SWEEP"
-"""Environment variable with the sweep, as JSON, cut down to what the job does."""
+"""Environment variable with the sweep as JSON, reduced to what the job does."""
 
 
 def finetune_job(sweep: SweepSpec, adapter: AdapterPlan, settings: ClusterSettings) -> Manifest:
-    """Return the RayJob that makes one adapter.
+    """Return the RayJob that fine-tunes one adapter.
 
     Args:
         sweep: the sweep.
-        adapter: what to make, and on which profile.
+        adapter: to fine-tune, with its profile.
         settings: of the cluster.
 
     Raises:
         InputError: the profile is this machine, or the settings lack a claim.
     """
-    # Any of the model's cells that can run leads to the adapter: its key holds no profile.
+    # Every cell of the model leads to the same adapter, whose key does not depend on the profile.
     cells = [f"{adapter.model.name}@{profile}" for profile in sweep.catalog.profiles]
     return _job(
         _Stage("finetune", sweep, adapter.model, adapter.profile, adapter.key, settings),
@@ -69,7 +69,7 @@ def benchmark_job(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
 
     Args:
         sweep: the sweep.
-        cell: what to measure; its adapter is there when the job starts.
+        cell: to measure; its adapter exists when the job starts.
         settings: of the cluster.
 
     Raises:
@@ -90,7 +90,7 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
 
     Args:
         sweep: the sweep.
-        cell: what to serve; its adapter is there when the service starts.
+        cell: to serve; its adapter exists when the service starts.
         settings: of the cluster.
 
     Raises:
@@ -110,7 +110,7 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
         "args": {"cell": cell.key, "out": settings.out},
     }
     served = {
-        # KubeRay's probe of a worker asks the worker's own proxy (kuberay#4994).
+        # KubeRay probes each worker's own proxy (kuberay#4994).
         "proxy_location": "EveryNode",
         "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},  # noqa: S104 the pod's own network
         "applications": [application],
@@ -120,7 +120,7 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
         "kind": "RayService",
         "metadata": stage.metadata(),
         "spec": {
-            # A pool has no second set of GPUs to upgrade on.
+            # A pool has no second set of GPUs for a rolling upgrade.
             "upgradeStrategy": {"type": "None"},
             "serveConfigV2": json.dumps(served, indent=2, sort_keys=True),
             "rayClusterConfig": stage.cluster(environment, serves=True),
@@ -129,7 +129,7 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
 
 
 class _Stage:
-    """One stage of a sweep on one hardware profile."""
+    """Renders what the objects of all stages have in common."""
 
     def __init__(
         self,
@@ -142,13 +142,13 @@ class _Stage:
     ) -> None:
         if profile.name == HOST:
             raise InputError(
-                f"{model.name}@{HOST}: `{HOST}` is the machine that MedSweep runs on, not a pool "
-                f"of a cluster; give one of {', '.join(sweep.catalog.profiles)}"
+                f"{model.name}@{HOST}: `{HOST}` is the machine that MedSweep runs on, not a node "
+                f"pool; choose one of {', '.join(sweep.catalog.profiles)}"
             )
         if settings.results_claim is None and settings.model_cache_claim is None:
             raise InputError(
                 f"cluster settings: results ({settings.results}): an object store needs a "
-                "model_cache_claim too, through which head and worker share what they work on"
+                "model_cache_claim too, through which head and worker share their files"
             )
         self.sweep, self.model, self.profile, self.settings = sweep, model, profile, settings
         self.name = object_name(stage, sweep.name, model.name, profile.name, key)
@@ -165,19 +165,21 @@ class _Stage:
         }
 
     def sweep_variable(self, cells: list[str]) -> list[Manifest]:
-        """Return the variable that holds the sweep, cut down to some of its cells."""
+        """Return the variable that holds the sweep, reduced to some of its cells."""
         finetune = self.sweep.finetune.model_copy(update={"profile": self.profile.name})
-        cut = self.sweep.model_copy(update={"cells": cells, "models": None, "finetune": finetune})
-        return [{"name": SWEEP_VARIABLE, "value": cut.model_dump_json(exclude_defaults=True)}]
+        reduced = self.sweep.model_copy(
+            update={"cells": cells, "models": None, "finetune": finetune}
+        )
+        return [{"name": SWEEP_VARIABLE, "value": reduced.model_dump_json(exclude_defaults=True)}]
 
     def cluster(self, environment: list[Manifest], *, serves: bool = False) -> Manifest:
-        """Return the Ray cluster: a head without CPUs, and one worker that is the profile."""
+        """Return the Ray cluster: a head without CPUs, one worker with the profile's hardware."""
         settings, profile = self.settings, self.profile
         resources = {"CPU": str(profile.cpus)}
         if profile.gpus:
             resources["GPU"] = str(profile.gpus)
         family = image_family(profile)
-        # The head writes the rows, and they name the image that measured: the worker's.
+        # The head writes the rows, which name the image that was measured: the worker's.
         image = {"name": "MEDSWEEP_IMAGE_DIGEST", "value": image_reference(settings, family)}
         worker = worker_template(
             settings, self.pod_labels, profile, family, [image, *self._token()]
@@ -186,8 +188,8 @@ class _Stage:
             "rayVersion": RAY_VERSION,
             "headGroupSpec": {
                 "serviceType": "ClusterIP",
-                "rayStartParams": dict(_START),
-                # Nothing that is measured may land on the head.
+                "rayStartParams": dict(_START_PARAMS),
+                # Nothing that is measured may run on the head.
                 "resources": {"CPU": "0"},
                 "labels": {ROLE: "head"},
                 "template": head_template(
@@ -200,7 +202,7 @@ class _Stage:
                     "replicas": 1,
                     "minReplicas": 1,
                     "maxReplicas": 1,
-                    "rayStartParams": dict(_START),
+                    "rayStartParams": dict(_START_PARAMS),
                     "resources": resources,
                     "labels": {**profile.labels, ROLE: "worker"},
                     "template": worker,
@@ -209,7 +211,7 @@ class _Stage:
         }
 
     def _token(self) -> list[Manifest]:
-        """Return the hub's token, by reference, where the model asks for one."""
+        """Return a reference to the hub's token if the model is gated."""
         if not self.model.gated:
             return []
         key = {"name": self.settings.hf_secret, "key": "token"}
@@ -226,7 +228,7 @@ def _job(stage: _Stage, *, cells: list[str], command: str, deadline_s: int) -> M
         "activeDeadlineSeconds": deadline_s,
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": settings.ttl_s,
-        # A submitter that is started again asks first whether its job is there.
+        # A restarted submitter first checks whether its job already exists.
         "submitterConfig": {"backoffLimit": 2},
         "submitterPodTemplate": submitter_template(settings, stage.pod_labels),
         "rayClusterSpec": stage.cluster(stage.sweep_variable(cells)),

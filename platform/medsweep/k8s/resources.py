@@ -1,4 +1,4 @@
-"""The kinds of object that the client reads or writes, and where an API server keeps them."""
+"""The kinds of object that the client reads or writes, and their paths on an API server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Resource:
     Attributes:
         group: API group; empty for the core.
         version: of the group.
-        plural: name in paths and permissions.
+        plural: name in paths and RBAC rules.
         kind: name in manifests.
-        namespaced: whether objects lie in a namespace.
+        namespaced: whether its objects belong to a namespace.
     """
 
     group: str
@@ -26,14 +26,14 @@ class Resource:
 
     @property
     def title(self) -> str:
-        """What permissions and error messages call it, such as `rayjobs.ray.io`."""
+        """Name in RBAC rules and error messages, such as `rayjobs.ray.io`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
-        """Return the path of the collection, of one object, or of a part of it."""
+        """Return the path of the collection, of one object, or of a subresource."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        within = f"/namespaces/{quote(namespace)}" if self.namespaced else ""
-        parts = [root + within, self.plural, quote(name), subresource]
+        scope = f"/namespaces/{quote(namespace)}" if self.namespaced else ""
+        parts = [root + scope, self.plural, quote(name), subresource]
         return "/".join(part for part in parts if part)
 
 

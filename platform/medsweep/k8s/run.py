@@ -1,4 +1,4 @@
-"""A whole sweep in a cluster: what is missing is submitted, waited for, brought here, reported."""
+"""Run a sweep in a cluster: submit the missing cells, wait, fetch the results, write the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from medsweep.errors import EnvironmentFault, InputError
-from medsweep.k8s.capacity import WINDOW, Room, pool_gpus
+from medsweep.k8s.capacity import WINDOW, Capacity, pool_gpus
 from medsweep.k8s.client import Api
 from medsweep.k8s.fetch import fetch_cells
 from medsweep.k8s.resources import NODES
@@ -25,62 +25,62 @@ from medsweep.sweep.spec import SweepSpec
 
 
 def run_in_cluster(
-    find: Callable[[], Api],
+    connect: Callable[[], Api],
     resolved: Resolved,
     settings: ClusterSettings,
     out: Path,
     *,
-    most: int | None = None,
+    max_jobs: int | None = None,
 ) -> Summary:
-    """Run what has no result yet, here or in the object store, and write the results of all.
+    """Run the cells without a result, here or in the object store, and write the sweep's results.
 
     Args:
-        find: the API server; not asked for where nothing is missing.
+        connect: returns the API server; not called if nothing is missing.
         resolved: the sweep.
         settings: of the cluster.
-        out: parent of the sweep's folder here.
-        most: jobs at once; see `run_jobs`.
+        out: local parent of the sweep's folder.
+        max_jobs: jobs at once; see `run_jobs`.
 
     Raises:
-        EnvironmentFault: the cluster will not do it, or results cannot be brought.
+        EnvironmentFault: the cluster refuses, or results cannot be fetched.
     """
     spec, plan = resolved.spec, resolved.plan
     folder = (out / spec.name).resolve()
     keys = [cell.key for cell in plan.runnable]
-    came = 0
+    fetched = 0
     if settings.results_claim is None:
-        came = fetch_cells(find, settings, spec.name, keys, folder)
+        fetched = fetch_cells(connect, settings, spec.name, keys, folder)
     missing = [cell for cell in plan.runnable if not CellFolder(folder / "cells" / cell.key).done]
     reasons: dict[str, str] = {}
     if missing:
-        wanted = {cell.key for cell in missing} | {cell.adapter for cell in missing}
-        done = {*keys, *plan.adapters} - wanted
-        states = run_jobs(find(), spec, plan, settings, most=most, done=done)
+        needed = {cell.key for cell in missing} | {cell.adapter for cell in missing}
+        done = {*keys, *plan.adapters} - needed
+        states = run_jobs(connect(), spec, plan, settings, max_jobs=max_jobs, done=done)
         reasons = {
             each.task.what: each.job.reason or "" for each in states if each.job.phase == "failed"
         }
-        came += fetch_cells(find, settings, spec.name, keys, folder)
-    return gather(resolved, out, reasons, came)
+        fetched += fetch_cells(connect, settings, spec.name, keys, folder)
+    return gather(resolved, out, reasons, fetched)
 
 
 def fetch_sweep(
-    find: Callable[[], Api], resolved: Resolved, settings: ClusterSettings, out: Path
+    connect: Callable[[], Api], resolved: Resolved, settings: ClusterSettings, out: Path
 ) -> Summary:
-    """Bring the cells that are done, and write the results of all.
+    """Fetch the cells that are done, and write the sweep's results.
 
     Args:
-        find: the API server; asked for with a claim alone.
+        connect: returns the API server; called only if the results are on a claim.
         resolved: the sweep.
         settings: of the cluster.
-        out: parent of the sweep's folder here.
+        out: local parent of the sweep's folder.
 
     Raises:
-        EnvironmentFault: results cannot be brought.
+        EnvironmentFault: results cannot be fetched.
     """
     keys = [cell.key for cell in resolved.plan.runnable]
     folder = (out / resolved.spec.name).resolve()
-    came = fetch_cells(find, settings, resolved.spec.name, keys, folder)
-    return gather(resolved, out, {}, came)
+    fetched = fetch_cells(connect, settings, resolved.spec.name, keys, folder)
+    return gather(resolved, out, {}, fetched)
 
 
 def run_jobs(
@@ -89,32 +89,32 @@ def run_jobs(
     plan: Plan,
     settings: ClusterSettings,
     *,
-    most: int | None = None,
+    max_jobs: int | None = None,
     done: Collection[str] = (),
     out: TextIO | None = None,
 ) -> list[TaskState]:
-    """Submit a sweep's jobs and wait until all are over.
+    """Submit a sweep's jobs and wait until every one is done or has failed.
 
     Args:
         api: the API server.
         spec: the sweep.
         plan: its cells.
         settings: of the cluster.
-        most: jobs at once; None leaves it to Kueue, or without a queue to the pools' GPUs.
-        done: keys of cells and adapters that the results hold already.
-        out: where progress is shown; None is standard error.
+        max_jobs: jobs at once; None leaves it to Kueue, or without a queue to the pools' GPUs.
+        done: keys of cells and adapters whose results exist already.
+        out: stream for progress; None means standard error.
 
     Raises:
-        EnvironmentFault: the cluster will not do it.
-        InputError: nothing of the plan can run there.
+        EnvironmentFault: the cluster refuses.
+        InputError: no cell of the plan can run in a cluster.
     """
     tasks = tasks_of(spec, plan, settings)
     if not tasks:
         raise InputError(f"{spec.name}: no cell can run; see `medsweep plan`")
-    room = _room(api, settings, most)
-    room.check(task.profile for task in tasks if task.key not in done)
+    capacity = _capacity(api, settings, max_jobs)
+    capacity.check(task.profile for task in tasks if task.key not in done)
     table = Table(out)
-    submission = Submission(api, settings.namespace, tasks, room, done)
+    submission = Submission(api, settings.namespace, tasks, capacity, done)
     feed = sweep_feed(
         api, settings.namespace, selector_of(spec.name), queued=settings.queue is not None
     )
@@ -123,15 +123,15 @@ def run_jobs(
     return submission.states
 
 
-def _room(api: Api, settings: ClusterSettings, most: int | None) -> Room:
-    if most is not None:
-        return Room(most)
+def _capacity(api: Api, settings: ClusterSettings, max_jobs: int | None) -> Capacity:
+    if max_jobs is not None:
+        return Capacity(max_jobs)
     if settings.queue is not None:
-        return Room(WINDOW)
+        return Capacity(WINDOW)
     try:
-        return Room(WINDOW, pool_gpus(api.objects(NODES, "")))
+        return Capacity(WINDOW, pool_gpus(api.objects(NODES, "")))
     except EnvironmentFault as error:
         raise EnvironmentFault(
-            f"how many jobs the pools hold cannot be seen ({error}); say it with --max-at-once, "
-            "or give the cluster settings a `queue`"
+            f"cannot count how many jobs the node pools hold ({error}); give the number with "
+            "--max-at-once, or set `queue` in the cluster settings"
         ) from None

@@ -1,4 +1,4 @@
-"""What a cluster's owner decides, and no sweep does: names, images, storage, queues, deadlines."""
+"""What a cluster's owner decides for every sweep: names, images, storage, queues, deadlines."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ImageFamily = Literal["cpu", "cu126", "cu13"]
 
 _PVC = "pvc://"
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-# It stands in a command that a shell reads: nothing in it may mean anything there.
-_PLACE = re.compile(r"(pvc://[a-z0-9][-a-z0-9.]*|(s3|gs)://[a-zA-Z0-9][-a-zA-Z0-9._/]*)")
+# It becomes part of a shell command, so it may hold no character that a shell interprets.
+_LOCATION = re.compile(r"(pvc://[a-z0-9][-a-z0-9.]*|(s3|gs)://[a-zA-Z0-9][-a-zA-Z0-9._/]*)")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -23,31 +23,32 @@ class ClusterSettings(Closed):
     """How MedSweep uses one Kubernetes cluster.
 
     Attributes:
-        namespace: where everything is created.
+        namespace: that everything is created in.
         image: repository of the images, with its registry where it has one.
         image_tag: tag of all images, before `-cpu`, `-cu126` or `-cu13`.
-        image_digests: `sha256:...` by image family; one that is given wins over the tag.
-        image_pull_secret: secret of type dockerconfigjson; None for a registry that asks nothing.
+        image_digests: `sha256:...` by image family; a digest takes precedence over the tag.
+        image_pull_secret: secret of type dockerconfigjson; None for a registry without a login.
         results: `pvc://CLAIM`, `s3://bucket/prefix` or `gs://bucket/prefix`. A claim must be
-            ReadWriteMany: head and worker are on two nodes.
+            ReadWriteMany, because head and worker run on different nodes.
         results_secret: secret whose keys become environment variables, for the object store; None
-            where the service account's own identity is enough.
-        model_cache_claim: ReadWriteMany claim for downloaded weights; None downloads for each job.
-            With an object store jobs need it: head and worker, which are on two nodes, hand
-            the adapter and what is half done to each other through it.
-        hf_secret: secret with the key `token`, given to jobs of gated models alone.
-        api_key_secret: secret with the key `api-key`, which a served model asks its clients for.
+            if the service account's own identity is enough.
+        model_cache_claim: ReadWriteMany claim for downloaded weights; None downloads them for each
+            job. Required with an object store: head and worker, which run on different nodes, share
+            adapters and unfinished work through it.
+        hf_secret: secret with the key `token`, given only to jobs of gated models.
+        api_key_secret: secret with the key `api-key`, which clients of a served model must send.
         service_account: of every pod; no pod gets its token.
         queue: Kueue's LocalQueue; None leaves admission to the scheduler.
         head_cpus: CPUs of the head, where driver and load generator run.
         head_memory_gib: memory of the head.
         scratch_gib: disk for weights, logs and temporary files of one pod.
-        start_deadline_s: a job whose pods are not up by then has failed.
-        finetune_deadline_s: longest fine-tune, from its admission, waiting for nodes included.
-        benchmark_deadline_s: longest cell, from its admission, waiting for nodes included.
-        backoff_limit: further tries of a job, each on a new Ray cluster; they go on from what is
-            stored.
-        ttl_s: a finished job's Ray cluster stays so long; a few scrapes, since it holds its GPUs.
+        start_deadline_s: a job fails if its pods are not running after this time.
+        finetune_deadline_s: longest fine-tune, from its admission, including the wait for nodes.
+        benchmark_deadline_s: longest cell, from its admission, including the wait for nodes.
+        backoff_limit: how often a failed job is retried, each time on a new Ray cluster; a retry
+            continues from what is stored.
+        ttl_s: how long a finished job's Ray cluster stays, holding its GPUs; long enough for a few
+            scrapes.
     """
 
     docs: ClassVar[str] = "reference/config.md#a-clusters-file"
@@ -75,12 +76,12 @@ class ClusterSettings(Closed):
 
     @field_validator("results")
     @classmethod
-    def _place(cls, place: str) -> str:
-        if not _PLACE.fullmatch(place):
+    def _location(cls, location: str) -> str:
+        if not _LOCATION.fullmatch(location):
             raise ValueError(
-                f"{place!r} is not pvc://CLAIM, s3://bucket/prefix or gs://bucket/prefix"
+                f"{location!r} is not pvc://CLAIM, s3://bucket/prefix or gs://bucket/prefix"
             )
-        return place.rstrip("/")
+        return location.rstrip("/")
 
     @field_validator("image_digests")
     @classmethod
@@ -92,7 +93,7 @@ class ClusterSettings(Closed):
 
     @model_validator(mode="after")
     def _deadlines(self) -> ClusterSettings:
-        # activeDeadlineSeconds runs from the job's creation, pulling images and queueing included.
+        # activeDeadlineSeconds counts from the job's creation, including queueing and image pulls.
         for name in ("finetune_deadline_s", "benchmark_deadline_s"):
             if getattr(self, name) <= self.start_deadline_s:
                 raise ValueError(
@@ -108,7 +109,7 @@ class ClusterSettings(Closed):
 
     @property
     def out(self) -> str:
-        """What a job is given as `--out`: the claim's mount, or the object store's URL."""
+        """The `--out` of a job: the claim's mount point, or the object store's URL."""
         return RESULTS_MOUNT if self.results_claim else self.results
 
 

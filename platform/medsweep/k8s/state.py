@@ -1,4 +1,4 @@
-"""Where a sweep's jobs are: phase, reason, node and time of each, from what the cluster says."""
+"""The state of a sweep's jobs: phase, reason, node and time, from the objects in the cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, WORKLOADS, Reso
 Phase = Literal["waiting", "queued", "starting", "running", "ending", "done", "failed"]
 
 ACTIVE: tuple[Phase, ...] = ("queued", "starting", "running", "ending")
-"""Phases of a job that holds its place, or will without a further word."""
+"""Phases of a job that counts against the capacity."""
 
 _PHASES: dict[str, Phase] = {
     "": "starting",
@@ -49,11 +49,11 @@ class JobState:
         stage: finetune or benchmark.
         key: of the adapter or the cell.
         profile: hardware profile that it runs on.
-        phase: where it is.
-        reason: why it does not go on or failed; None where there is nothing to say.
-        node: where its worker is; None before it is scheduled.
-        started: when it began to run; None before.
-        seconds: from its start to its end; None unless it is over.
+        phase: that it is in.
+        reason: why it does not proceed or failed; None if nothing is wrong.
+        node: of its worker; None before it is scheduled.
+        started: start time; None before it runs.
+        seconds: from its start to its end; None before it ends.
     """
 
     name: str
@@ -67,40 +67,42 @@ class JobState:
     seconds: float | None = None
 
 
-class Seen:
-    """What the cluster holds of one sweep, kept up to date by changes.
+class SweepObjects:
+    """The objects of one sweep in the cluster, kept up to date by changes.
 
-    Jobs, Ray clusters and pods carry the stage and the key as labels: that is how they are joined.
+    Labels with stage and key connect a job with its Ray clusters and pods.
     """
 
     def __init__(self) -> None:
         self._objects: dict[Resource, dict[str, Object]] = defaultdict(dict)
-        self._parts: dict[tuple[Resource, str], dict[str, Object]] = defaultdict(dict)
-        self._by_uid: dict[str, str] = {}
-        self._job_of: dict[str, str] = {}  # of a Ray cluster, uid by uid; also once it is gone
+        self._by_key: dict[tuple[Resource, str], dict[str, Object]] = defaultdict(dict)
+        self._name_of: dict[str, str] = {}  # of a job, by its uid
+        self._job_of: dict[
+            str, str
+        ] = {}  # job's uid by its Ray cluster's, also once that is deleted
 
     def put(self, resource: Resource, name: str, value: Object | None) -> str | None:
-        """Take one object in, or out; return the name of the job that it belongs to, if any."""
+        """Store an object, or remove it if it is None; return the name of its job, if any."""
         before = self._objects[resource].pop(name, None)
         if before is not None:
-            self._parts[resource, _belongs(resource, before)].pop(name, None)
+            self._by_key[resource, _join_key(resource, before)].pop(name, None)
         if value is not None:
             value = _slim(value)
             self._objects[resource][name] = value
-            self._parts[resource, _belongs(resource, value)][name] = value
+            self._by_key[resource, _join_key(resource, value)][name] = value
         if resource is RAY_JOBS:
             if value is not None:
-                self._by_uid[_uid(value)] = name
+                self._name_of[_uid(value)] = name
             return name
         if resource is RAY_CLUSTERS and value is not None and _owner(value):
             self._job_of[_uid(value)] = _owner(value)
         known = value or before
         if known is None:
             return None
-        belongs = _belongs(resource, known)
+        key = _join_key(resource, known)
         if resource is WORKLOADS:
-            return self._by_uid.get(belongs)
-        return next(iter(self._parts[RAY_JOBS, belongs]), None)
+            return self._name_of.get(key)
+        return next(iter(self._by_key[RAY_JOBS, key]), None)
 
     def job(self, name: str) -> Object | None:
         """Return one RayJob."""
@@ -114,7 +116,7 @@ class Seen:
         """Return one job's state."""
         job = self._objects[RAY_JOBS][name]
         labels, phase = job["metadata"].get("labels", {}), phase_of(job)
-        pods = self._of(PODS, job)
+        pods = self._parts(PODS, job)
         return JobState(
             name,
             labels.get(STAGE, ""),
@@ -126,28 +128,29 @@ class Seen:
             *_times(job.get("status") or {}, phase),
         )
 
-    def _of(self, resource: Resource, job: Object) -> list[Object]:
-        """Return a job's parts, without those of an earlier job of its name, which end slowly."""
+    def _parts(self, resource: Resource, job: Object) -> list[Object]:
+        """Return a job's objects, without those left over from an earlier job of the same name."""
         uid = _uid(job)
         return [
-            each
-            for each in self._parts[resource, _belongs(RAY_JOBS, job)].values()
-            if self._job_of.get(_owner(each) if resource is PODS else _uid(each), uid) == uid
+            part
+            for part in self._by_key[resource, _join_key(RAY_JOBS, job)].values()
+            if self._job_of.get(_owner(part) if resource is PODS else _uid(part), uid) == uid
         ]
 
     def _reason(self, job: Object, phase: Phase, pods: Iterable[Object]) -> str | None:
         if phase in ("done", "running"):
             return None
-        found = pods_reason(pods)
-        if found is None:
-            found = next(filter(None, map(cluster_reason, self._of(RAY_CLUSTERS, job))), None)
+        reason = pods_reason(pods)
+        if reason is None:
+            clusters = self._parts(RAY_CLUSTERS, job)
+            reason = next(filter(None, map(cluster_reason, clusters)), None)
         if phase == "failed":
-            own = job_reason(job)
-            return " | ".join(part for part in (found, own) if part) or "no reason given"
-        if found is None:
-            workloads = self._parts[WORKLOADS, _uid(job)].values()
-            found = next(filter(None, map(workload_reason, workloads)), None)
-        return found
+            parts = (reason, job_reason(job))
+            return " | ".join(part for part in parts if part) or "no reason given"
+        if reason is None:
+            workloads = self._by_key[WORKLOADS, _uid(job)].values()
+            reason = next(filter(None, map(workload_reason, workloads)), None)
+        return reason
 
 
 def selector_of_parts(job: Object) -> str:
@@ -159,7 +162,7 @@ def selector_of_parts(job: Object) -> str:
 
 
 def phase_of(job: Object) -> Phase:
-    """Return where a RayJob is."""
+    """Return the phase of a RayJob."""
     if job["metadata"].get("deletionTimestamp"):
         return "ending"
     status = job.get("status") or {}
@@ -172,7 +175,7 @@ def phase_of(job: Object) -> Phase:
 
 
 def _slim(value: Object) -> Object:
-    """Return the parts of an object that are looked at: of 10,000 jobs the rest is much."""
+    """Return only the parts of an object that are used, to save memory with 10,000 jobs."""
     metadata, spec = value["metadata"], value.get("spec") or {}
     return {
         "metadata": {name: metadata[name] for name in _METADATA if name in metadata},
@@ -181,8 +184,8 @@ def _slim(value: Object) -> Object:
     }
 
 
-def _belongs(resource: Resource, value: Object) -> str:
-    """Return what joins an object with its job: stage and key, or the job's uid for a workload."""
+def _join_key(resource: Resource, value: Object) -> str:
+    """Return what an object shares with its job: stage and key, or for a workload the job's uid."""
     labels: Mapping[str, str] = value["metadata"].get("labels") or {}
     if resource is WORKLOADS:
         return labels.get(JOB_UID, "")
@@ -194,7 +197,7 @@ def _uid(value: Object) -> str:
 
 
 def _owner(value: Object) -> str:
-    """Return the uid of what an object goes with; empty for none."""
+    """Return the uid of an object's owner; empty if it has none."""
     return next((str(each["uid"]) for each in value["metadata"].get("ownerReferences", [])), "")
 
 

@@ -1,7 +1,7 @@
-"""Walk a plan through a cluster: submit what has a place, watch, submit what became possible.
+"""Run the jobs of a plan in a cluster: submit those that fit, watch them, submit the next.
 
-What is done is known from the cluster and from the results, never from here: the same command
-after a crash finds its jobs by name and goes on.
+Progress is known only from the cluster and the results: after a crash, the same command finds its
+jobs by name and continues.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from functools import partial
 from medsweep.errors import InputError
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.k8s.capacity import Room
+from medsweep.k8s.capacity import Capacity
 from medsweep.k8s.client import Api, Object
 from medsweep.k8s.conventions import GPU, Stage, object_name
 from medsweep.k8s.render import benchmark_job, finetune_job
 from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS
 from medsweep.k8s.settings import ClusterSettings
-from medsweep.k8s.state import ACTIVE, JobState, Seen, selector_of_parts
+from medsweep.k8s.state import ACTIVE, JobState, SweepObjects, selector_of_parts
 from medsweep.k8s.watch import Change, Feed
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.spec import SweepSpec
@@ -30,16 +30,16 @@ OVER = ("done", "failed")
 
 @dataclass(frozen=True)
 class Task:
-    """One job that is to be done.
+    """One job of a plan.
 
     Attributes:
         name: of its RayJob.
         stage: finetune or benchmark.
-        what: for a person: `model` or `model@profile`.
+        what: name for people: `model` or `model@profile`.
         key: of the adapter or the cell.
-        profile: where it runs.
-        needs: name of the task that must be done before; None for none.
-        manifest: renders its RayJob; called when it is submitted, not before.
+        profile: hardware profile that it runs on.
+        needs: name of the task that must be done first; None if there is none.
+        manifest: renders its RayJob, when it is submitted.
     """
 
     name: str
@@ -52,24 +52,24 @@ class Task:
 
 
 def tasks_of(spec: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Task]:
-    """Return the tasks of a plan, each after what it needs.
+    """Return the tasks of a plan, each after the task that it needs.
 
     Raises:
-        InputError: cells of it run on no pool.
+        InputError: some cells cannot run on a node pool.
     """
-    here = [cell.name for cell in plan.runnable if cell.profile.name == HOST]
-    if here:
+    local = [cell.name for cell in plan.runnable if cell.profile.name == HOST]
+    if local:
         raise InputError(
-            f"{', '.join(here)}: `{HOST}` is the machine that MedSweep runs on, not a pool of a "
-            "cluster; leave it out of `cells`, or run it with `medsweep run`"
+            f"{', '.join(local)}: `{HOST}` is the machine that MedSweep runs on, not a node pool; "
+            "leave it out of `cells`, or run it with `medsweep run`"
         )
     tasks: list[Task] = []
-    made: dict[str, str] = {}
+    finetunes: dict[str, str] = {}
     for adapter in plan.adapters.values():
         name = object_name(
             "finetune", spec.name, adapter.model.name, adapter.profile.name, adapter.key
         )
-        made[adapter.key] = name
+        finetunes[adapter.key] = name
         tasks.append(
             Task(
                 name,
@@ -88,7 +88,7 @@ def tasks_of(spec: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Tas
             cell.name,
             cell.key,
             cell.profile,
-            made[cell.adapter],
+            finetunes[cell.adapter],
             partial(benchmark_job, spec, cell, settings),
         )
         for cell in plan.runnable
@@ -97,11 +97,11 @@ def tasks_of(spec: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Tas
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task and where it is.
+    """One task and its state.
 
     Attributes:
-        task: what is to be done.
-        job: what the cluster says of it.
+        task: the task.
+        job: state of its job in the cluster.
     """
 
     task: Task
@@ -109,14 +109,14 @@ class TaskState:
 
 
 class Submission:
-    """The tasks of one sweep on their way through a cluster.
+    """Submits the tasks of one sweep and follows their state.
 
     Args:
         api: the API server.
-        namespace: where the jobs are made.
-        tasks: each after what it needs.
-        room: how many at once.
-        done: keys of cells and adapters that the results hold already.
+        namespace: of the jobs.
+        tasks: each after the task that it needs.
+        capacity: limits the jobs that run at once.
+        done: keys of cells and adapters whose results exist already.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class Submission:
         api: Api,
         namespace: str,
         tasks: Iterable[Task],
-        room: Room,
+        capacity: Capacity,
         done: Collection[str] = (),
     ) -> None:
-        self._api, self._namespace, self._room = api, namespace, room
+        self._api, self._namespace, self._capacity = api, namespace, capacity
         self._tasks = {task.name: task for task in tasks}
-        self._seen = Seen()
+        self._objects = SweepObjects()
         self._states = {
             task.name: JobState(
                 task.name,
@@ -142,14 +142,14 @@ class Submission:
         }
         self._ready: dict[str, deque[Task]] = defaultdict(deque)
         self._blocked: dict[str, list[Task]] = defaultdict(list)
-        self._placed: set[str] = set()
+        self._counted: set[str] = set()  # by the capacity
         self._deleting: set[str] = set()
         self._changed: dict[str, None] = {}
         self._left = sum(state.phase not in OVER for state in self._states.values())
 
     @property
     def left(self) -> int:
-        """Tasks that are not over."""
+        """Number of tasks that are neither done nor failed."""
         return self._left
 
     @property
@@ -158,17 +158,17 @@ class Submission:
         return [TaskState(task, self._states[name]) for name, task in self._tasks.items()]
 
     def changed(self) -> list[TaskState]:
-        """Return the tasks whose state changed since this was asked last."""
+        """Return the tasks whose state has changed since the last call."""
         names, self._changed = self._changed, {}
         return [TaskState(self._tasks[name], self._states[name]) for name in names]
 
     def run(self, feed: Feed, show: Callable[[Submission], None], redraw_s: float | None) -> None:
-        """Submit and watch until every task is over.
+        """Submit and watch until every task is done or has failed.
 
         Args:
-            feed: what happens in the cluster.
+            feed: changes in the cluster.
             show: called after each change.
-            redraw_s: call it at least so often; None only at changes.
+            redraw_s: longest time between two calls of `show`; None calls it only after changes.
         """
         self.begin(feed.ready())
         while True:
@@ -180,89 +180,89 @@ class Submission:
                 self.take(change)
 
     def begin(self, changes: Iterable[Change]) -> None:
-        """Find what there is: jobs of an earlier run go on, those that failed are tried again."""
+        """Adopt the jobs of an earlier run, and retry those that failed."""
         for change in changes:
-            self._seen.put(change.resource, change.name, change.value)
+            self._objects.put(change.resource, change.name, change.value)
         for name, task in self._tasks.items():
             if self._states[name].phase == "done":
                 continue
-            if self._seen.job(name) is not None:
-                found = self._seen.state(name)
-                if found.phase == "failed":
+            if self._objects.job(name) is not None:
+                state = self._objects.state(name)
+                if state.phase == "failed":
                     self._api.delete(RAY_JOBS, self._namespace, name)
-                    self._seen.put(RAY_JOBS, name, None)
-                    found = replace(found, phase="ending", reason="failed before; tried again")
-                if found.phase == "ending":
+                    self._objects.put(RAY_JOBS, name, None)
+                    state = replace(state, phase="ending", reason="failed before; will be retried")
+                if state.phase == "ending":
                     self._deleting.add(name)
-                self._set(name, found)
+                self._set(name, state)
             else:
                 self._enqueue(task)
 
     def submit(self) -> int:
-        """Submit what may start and has a place; return how many."""
+        """Submit the ready tasks that fit; return how many."""
         count = 0
         for waiting in self._ready.values():
-            while waiting and self._room.admits(waiting[0].profile):
+            while waiting and self._capacity.admits(waiting[0].profile):
                 task = waiting.popleft()
                 value = self._api.apply(RAY_JOBS, task.manifest())
-                self._seen.put(RAY_JOBS, task.name, value)
-                self._set(task.name, self._seen.state(task.name))
+                self._objects.put(RAY_JOBS, task.name, value)
+                self._set(task.name, self._objects.state(task.name))
                 count += 1
         return count
 
     def take(self, change: Change) -> None:
-        """Take in one change."""
-        name = self._seen.put(change.resource, change.name, change.value)
+        """Process one change."""
+        name = self._objects.put(change.resource, change.name, change.value)
         if name is None or name not in self._tasks or self._states[name].phase in OVER:
             return
         if name in self._deleting and (change.resource is not RAY_JOBS or change.value):
-            return  # the end of what failed before
-        if self._seen.job(name) is not None:
-            self._set(name, self._now(name))
+            return  # an object of the job that is being deleted
+        if self._objects.job(name) is not None:
+            self._set(name, self._current(name))
         elif name in self._deleting:
             self._deleting.remove(name)
             self._set(name, replace(self._states[name], phase="waiting", reason=None))
             self._enqueue(self._tasks[name])
         else:
             before = self._states[name]
-            reason = f"its RayJob was deleted by someone else ({before.phase}); submit again"
+            reason = f"its RayJob was deleted by another client ({before.phase}); submit again"
             self._set(name, replace(before, phase="failed", reason=reason))
 
-    def _now(self, name: str) -> JobState:
-        """Return a job's state; of one that failed, after a look at what its pods say.
+    def _current(self, name: str) -> JobState:
+        """Return a job's state; if it failed, list its pods first.
 
-        Each kind has a watch of its own: that a job failed may be heard before why its pod did.
+        Each kind has its own watch, so a job's failure may arrive before the reason of its pod.
         """
-        state = self._seen.state(name)
-        job = self._seen.job(name)
+        state = self._objects.state(name)
+        job = self._objects.job(name)
         if state.phase != "failed" or job is None:
             return state
         for resource in (PODS, RAY_CLUSTERS):
             for value in self._api.objects(resource, self._namespace, selector_of_parts(job)):
-                self._seen.put(resource, value["metadata"]["name"], value)
-        return self._seen.state(name)
+                self._objects.put(resource, value["metadata"]["name"], value)
+        return self._objects.state(name)
 
     def _set(self, name: str, state: JobState) -> None:
         self._states[name] = state
         self._changed[name] = None
-        self._place(name, wanted=state.phase in ACTIVE)
+        self._count(name, active=state.phase in ACTIVE)
         if state.phase in OVER:
             self._left -= 1
             for blocked in self._blocked.pop(name, []):
                 self._enqueue(blocked)
 
-    def _place(self, name: str, *, wanted: bool) -> None:
-        """Take a place in the room, or give it back."""
+    def _count(self, name: str, *, active: bool) -> None:
+        """Count a job against the capacity, or stop counting it."""
         profile = self._tasks[name].profile
-        if wanted and name not in self._placed:
-            self._placed.add(name)
-            self._room.take(profile)
-        elif not wanted and name in self._placed:
-            self._placed.remove(name)
-            self._room.free(profile)
+        if active and name not in self._counted:
+            self._counted.add(name)
+            self._capacity.acquire(profile)
+        elif not active and name in self._counted:
+            self._counted.remove(name)
+            self._capacity.release(profile)
 
     def _enqueue(self, task: Task) -> None:
-        """Let a task wait for a place, or for what it needs; give up where that failed."""
+        """Queue a task until it fits and what it needs is done; fail it if that failed."""
         needed = self._states.get(task.needs) if task.needs else None
         if needed is None or needed.phase == "done":
             self._ready[task.profile.labels[GPU]].append(task)

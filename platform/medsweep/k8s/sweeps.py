@@ -1,4 +1,4 @@
-"""What a cluster holds of a sweep, found by labels alone: its state, its logs, its end."""
+"""Show the state and logs of a sweep in a cluster, and delete it; objects are found by label."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from medsweep.k8s.resources import (
     WORKLOADS,
     Resource,
 )
-from medsweep.k8s.state import JobState, Phase, Seen, phase_of
+from medsweep.k8s.state import JobState, Phase, SweepObjects, phase_of
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-# What a sweep is made of; Ray clusters, submitters and pods belong to these and go with them.
-_MADE: tuple[Resource, ...] = (RAY_JOBS, RAY_SERVICES)
+# The objects that a sweep creates; these own Ray clusters, submitters and pods.
+_OWNERS: tuple[Resource, ...] = (RAY_JOBS, RAY_SERVICES)
 _LOG_SILENCE_S = 3600.0
 
 
@@ -32,42 +32,42 @@ def selector_of(sweep: str) -> str:
 
 
 def sweep_states(api: Api, namespace: str, sweep: str, *, queued: bool) -> list[JobState]:
-    """Return where every job of a sweep is.
+    """Return the state of every job of a sweep.
 
     Args:
         api: the API server.
-        namespace: where.
+        namespace: of the sweep.
         sweep: name of the sweep.
-        queued: also ask Kueue why a job waits.
+        queued: also read from Kueue why a job waits.
     """
-    seen = Seen()
+    objects = SweepObjects()
     for resource in (RAY_JOBS, RAY_CLUSTERS, PODS):
         for value in api.objects(resource, namespace, selector_of(sweep)):
-            seen.put(resource, value["metadata"]["name"], value)
+            objects.put(resource, value["metadata"]["name"], value)
     if queued:
         for value in api.objects(WORKLOADS, namespace):
-            seen.put(WORKLOADS, value["metadata"]["name"], value)
-    return seen.states()
+            objects.put(WORKLOADS, value["metadata"]["name"], value)
+    return objects.states()
 
 
 def remove(api: Api, namespace: str, sweep: str, *, keep: tuple[Phase, ...] = ()) -> list[str]:
-    """Delete what was made for a sweep; return what, as `rayjobs/NAME`.
+    """Delete a sweep's objects; return their names as `rayjobs/NAME`.
 
     Args:
         api: the API server.
-        namespace: where.
+        namespace: of the sweep.
         sweep: name of the sweep.
-        keep: phases of jobs that stay.
+        keep: phases of jobs that are not deleted.
     """
     removed = []
-    for resource in _MADE:
+    for resource in _OWNERS:
         for value in api.objects(resource, namespace, selector_of(sweep)):
             if resource is RAY_JOBS and phase_of(value) in keep:
                 continue
             name = value["metadata"]["name"]
             api.delete(resource, namespace, name)
             removed.append(f"{resource.plural}/{name}")
-    # Of a fetch that was killed: nothing owns its pod.
+    # No object owns the pod of a fetch; it stays if the fetch was killed.
     for value in api.objects(PODS, namespace, f"{selector_of(sweep)},{ROLE}=fetch"):
         api.delete(PODS, namespace, value["metadata"]["name"])
         removed.append(f"pods/{value['metadata']['name']}")
@@ -75,32 +75,33 @@ def remove(api: Api, namespace: str, sweep: str, *, keep: tuple[Phase, ...] = ()
 
 
 def log_lines(api: Api, namespace: str, sweep: str, job: str, *, follow: bool) -> Iterator[str]:
-    """Yield the lines that a job's driver wrote.
+    """Yield the lines of a job's driver log.
 
     Args:
         api: the API server.
-        namespace: where.
+        namespace: of the sweep.
         sweep: name of the sweep.
-        job: name of the RayJob, or the beginning of one, or the key that it carries.
-        follow: wait for more until the job ends.
+        job: name of the RayJob or the beginning of its name, or the key of its cell or adapter.
+        follow: wait for further lines until the job ends.
 
     Raises:
         InputError: there is no such job, or it has no pods (any more).
     """
     states = sweep_states(api, namespace, sweep, queued=False)
-    found = [each for each in states if each.key == job or each.name.startswith(job)]
-    if len(found) != 1:
-        names = "\n  ".join(each.name for each in found or states)
+    matches = [each for each in states if each.key == job or each.name.startswith(job)]
+    if len(matches) != 1:
+        names = "\n  ".join(each.name for each in matches or states)
         raise InputError(
-            f"{job}: {'more than one job' if found else 'no job'} of sweep {sweep} in {namespace} "
-            f"is called so; there are:\n  {names or '(none)'}"
+            f"{job}: {'more than one job' if matches else 'no job'} of sweep {sweep} "
+            f"in {namespace} has this name; jobs:\n  {names or '(none)'}"
         )
+    state = matches[0]
     pods = [
         pod
         for pod in api.objects(PODS, namespace, selector_of(sweep))
-        if found[0].key in pod["metadata"]["labels"].values()
+        if state.key in pod["metadata"]["labels"].values()
     ]
-    # The submitter prints what the driver writes; without it the head still has its own log.
+    # The submitter prints the driver's output; without a submitter, read the head's own log.
     pods.sort(key=lambda pod: ("submitter", "head").index(_role(pod)) if _role(pod) else 2)
     for pod in (each for each in pods if _role(each)):
         request = Request(
@@ -113,28 +114,28 @@ def log_lines(api: Api, namespace: str, sweep: str, job: str, *, follow: bool) -
             {"follow": "true"} if follow else {},
         )
         try:
-            answer = api.stream(request, _LOG_SILENCE_S)
+            response = api.stream(request, _LOG_SILENCE_S)
         except Absent:
             continue
-        yield from _lines(answer)
+        yield from _lines(response)
         return
     raise InputError(
-        f"{found[0].name}: {found[0].phase}, and its pods are not there"
-        + (f": {found[0].reason}" if found[0].reason else "; a finished job's go after a while")
+        f"{state.name}: {state.phase}, and it has no pods"
+        + (f": {state.reason}" if state.reason else "; those of a finished job are deleted")
     )
 
 
-def _lines(answer: BaseHTTPResponse) -> Iterator[str]:
+def _lines(response: BaseHTTPResponse) -> Iterator[str]:
     import urllib3
 
     rest = b""
     try:
-        for chunk in answer.stream(65536):
+        for chunk in response.stream(65536):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (line.decode(errors="replace") for line in lines)
     except urllib3.exceptions.HTTPError as error:
         raise EnvironmentFault(
-            f"the log ends here, because the connection does ({error}); the job goes on"
+            f"the connection to the log ended ({error}); the job continues"
         ) from None
     if rest:
         yield rest.decode(errors="replace")

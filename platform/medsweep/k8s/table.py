@@ -1,4 +1,4 @@
-"""How a sweep in a cluster is shown: a table that is drawn again on a terminal, or plain lines."""
+"""Show the progress of a sweep in a cluster: a live table on a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ REDRAW_S = 1.0
 
 
 class Table:
-    """Shows a submission as it goes on.
+    """Shows the progress of a submission.
 
     Args:
-        out: where to; None is standard error.
+        out: stream to write to; None means standard error.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._reporter = Reporter(out)
         self._drawn_at = float("-inf")
-        self._said: dict[str, tuple[str, str | None]] = {}
+        self._written: dict[str, tuple[str, str | None]] = {}
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the table is drawn, and so has to be drawn again."""
+        """Whether the output is a terminal, on which the table is redrawn."""
         return self._reporter.is_terminal
 
     def show(self, submission: Submission) -> None:
-        """Draw the table again, or write a line for each task whose phase or reason changed."""
+        """Redraw the table, or write a line for each task whose phase or reason changed."""
         changed = submission.changed()
         if self.is_terminal:
-            # It holds every job: at 10,000 of them it must not be drawn at every change.
+            # Drawing covers every job: with 10,000 of them, once per change would be too often.
             if time.monotonic() - self._drawn_at >= REDRAW_S or not submission.left:
                 self._draw(submission.states)
                 self._drawn_at = time.monotonic()
             return
         for each in changed:
             now = (each.job.phase, each.job.reason)
-            before = self._said.get(each.job.name, ("waiting", None))
+            before = self._written.get(each.job.name, ("waiting", None))
             if now != before:
-                self._reporter.line(f"{each.task.stage} {each.task.what}: {_words(each.job)}")
-                self._said[each.job.name] = now
+                self._reporter.line(f"{each.task.stage} {each.task.what}: {_describe(each.job)}")
+                self._written[each.job.name] = now
 
     def _draw(self, states: Sequence[TaskState]) -> None:
-        shown = sorted(states, key=lambda each: _ORDER.index(each.job.phase))
-        rows = max(self._reporter.height - 3, 1)
+        ordered = sorted(states, key=lambda each: _ORDER.index(each.job.phase))
+        visible = ordered[: max(self._reporter.height - 3, 1)]
         lines = [summary(states)]
-        width = max((len(each.task.what) for each in shown[:rows]), default=0)
+        width = max((len(each.task.what) for each in visible), default=0)
         lines += [
-            f"  {each.task.stage:<9}  {each.task.what:<{width}}  {_words(each.job)}"
-            for each in shown[:rows]
+            f"  {each.task.stage:<9}  {each.task.what:<{width}}  {_describe(each.job)}"
+            for each in visible
         ]
-        if len(shown) > rows:
-            lines.append(f"  … and {len(shown) - rows} more")
+        if len(ordered) > len(visible):
+            lines.append(f"  … and {len(ordered) - len(visible)} more")
         self._reporter.status(lines)
 
 
 def summary(states: Sequence[TaskState]) -> str:
-    """Return the tasks by phase, and how long the rest will take as far as that is known."""
+    """Return the number of tasks in each phase, and the remaining time if it can be estimated."""
     counts = Counter(each.job.phase for each in states)
     parts = ", ".join(f"{counts[phase]} {phase}" for phase in _ORDER if counts[phase])
     eta = eta_s(states)
@@ -75,24 +75,25 @@ def summary(states: Sequence[TaskState]) -> str:
 
 
 def eta_s(states: Sequence[TaskState]) -> float | None:
-    """Return the seconds left: what is left of each stage times its mean, over jobs at work.
+    """Return the remaining time in seconds, or None if a remaining stage has no finished job yet.
 
-    None before a job of every stage that is left has been seen to its end.
+    It is the number of unfinished jobs times the mean duration, summed over stages and divided by
+    the number of running jobs.
     """
-    total, working = 0.0, 0
+    total, running = 0.0, 0
     for stage in {each.task.stage for each in states}:
-        ours = [each.job for each in states if each.task.stage == stage]
-        left = sum(job.phase not in OVER for job in ours)
-        took = [job.seconds for job in ours if job.phase == "done" and job.seconds is not None]
-        working += sum(job.phase == "running" for job in ours)
+        jobs = [each.job for each in states if each.task.stage == stage]
+        left = sum(job.phase not in OVER for job in jobs)
+        took = [job.seconds for job in jobs if job.phase == "done" and job.seconds is not None]
+        running += sum(job.phase == "running" for job in jobs)
         if left and not took:
             return None
         total += left * sum(took) / len(took) if left else 0.0
-    return total / max(working, 1)
+    return total / max(running, 1)
 
 
 def job_row(job: JobState) -> dict[str, str | float | None]:
-    """Return one job for a table or for JSON."""
+    """Return one job as a row of a table or of JSON."""
     return {
         "job": job.name,
         "stage": job.stage,
@@ -105,7 +106,7 @@ def job_row(job: JobState) -> dict[str, str | float | None]:
     }
 
 
-def _words(job: JobState) -> str:
+def _describe(job: JobState) -> str:
     seconds = job.seconds if job.seconds is not None else _since(job)
     parts: list[str] = [job.phase]
     parts += [f"on {job.node}"] if job.node and job.phase not in OVER else []

@@ -1,7 +1,7 @@
-"""Follow the objects of a label selector: a list, then a watch from there, for as long as it takes.
+"""Follow the objects that a label selector matches: list them, then watch them from that version.
 
-A watch ends all the time: the server closes it after minutes, a proxy cuts it, the version it began
-at is forgotten (410), the server is restarted. None of this is the caller's business.
+Watches end often: the server closes them after minutes, a proxy cuts them, the server no longer
+holds the version (410) or is restarted. Callers do not notice any of this.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, WORKLOADS, Reso
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-# The server ends the watch before a silent line would be taken for dead.
+# The server ends the watch before the client would take a silent connection for dead.
 _SERVER_ENDS_AFTER_S = 240
 _SILENCE_S = 300.0
-# A server that ends every watch at once is not asked again at once.
+# Do not hammer a server that ends every watch immediately.
 _PAUSE_S = 1.0
 _JOIN_S = 2.0
 
 
 @dataclass(frozen=True)
 class Change:
-    """One object as it is now.
+    """The new state of one object.
 
     Attributes:
         resource: its kind.
         name: of the object.
-        value: the object; None when it is gone.
+        value: the object; None if it was deleted.
     """
 
     resource: Resource
@@ -45,14 +45,14 @@ class Change:
 
 
 class Watch:
-    """Yields every object that there is, then each change, until it is closed.
+    """Lists the objects, then yields each change until it is closed.
 
     Args:
         api: the API server.
-        resource: what to follow.
-        namespace: where.
-        selector: of labels.
-        pause_s: between the end of one connection and the next.
+        resource: kind of object.
+        namespace: of the objects.
+        selector: label selector.
+        pause_s: pause between two connections, in seconds.
     """
 
     def __init__(
@@ -68,32 +68,32 @@ class Watch:
         self._known: set[str] = set()
         self._version = ""
         self._closed = threading.Event()
-        self._answer: BaseHTTPResponse | None = None
+        self._response: BaseHTTPResponse | None = None
 
     def close(self) -> None:
-        """End it, from whichever thread."""
+        """End the watch; safe to call from any thread."""
         self._closed.set()
-        if self._answer is not None:
+        if self._response is not None:
             try:
-                self._answer.shutdown()
-            except (OSError, ValueError, RuntimeError):  # it has ended by itself
+                self._response.shutdown()
+            except (OSError, ValueError, RuntimeError):  # the connection has already ended
                 return
 
     def objects(self) -> list[Object]:
-        """List: return every object, and go on from there."""
+        """Return every object; `changes` continues from this version."""
         while True:
             try:
                 pages = list(self._api.pages(self._resource, self._namespace, self._selector))
             except Gone:
                 continue
-            # The version of the first page: what changed since is watched, so nothing is missed.
+            # Changes since the first page may be missing from later ones, so watch from the first.
             self._version = pages[0]["metadata"]["resourceVersion"]
-            items = [each for page in pages for each in page["items"]]
-            self._known = {each["metadata"]["name"] for each in items}
+            items = [value for page in pages for value in page["items"]]
+            self._known = {value["metadata"]["name"] for value in items}
             return items
 
     def changes(self) -> Iterator[Change]:
-        """Yield each change since the list; list again where the server has forgotten."""
+        """Yield each change since the list; list again if the server has dropped the version."""
         while not self._closed.is_set():
             try:
                 yield from self._watch_once()
@@ -102,12 +102,12 @@ class Watch:
                 items = self.objects()
                 for name in sorted(before - self._known):
                     yield Change(self._resource, name, None)
-                for each in items:
-                    yield Change(self._resource, each["metadata"]["name"], each)
+                for value in items:
+                    yield Change(self._resource, value["metadata"]["name"], value)
             self._closed.wait(self._pause_s)
 
     def _watch_once(self) -> Iterator[Change]:
-        """Yield changes until the connection ends, for whatever reason."""
+        """Yield changes until the connection ends for any reason."""
         import urllib3
 
         request = Request(
@@ -123,11 +123,11 @@ class Watch:
                 "timeoutSeconds": str(_SERVER_ENDS_AFTER_S),
             },
         )
-        self._answer = self._api.stream(request, _SILENCE_S)
+        self._response = self._api.stream(request, _SILENCE_S)
         try:
-            if self._closed.is_set():  # while the connection was being made
+            if self._closed.is_set():  # while connecting
                 return
-            for event in _events(self._answer):
+            for event in _events(self._response):
                 if self._closed.is_set():
                     return
                 change = self._read(event)
@@ -136,13 +136,13 @@ class Watch:
         except (urllib3.exceptions.HTTPError, OSError):
             return
         finally:
-            self._answer.close()
+            self._response.close()
 
     def _read(self, event: dict[str, Any]) -> Change | None:
-        """Return what an event says, or None for a mere bookmark."""
+        """Return the change that an event reports, or None for a bookmark."""
         value = event["object"]
         if event["type"] == "ERROR":
-            # Whatever it is: a fresh list answers it, or says in a sentence why not.
+            # A fresh list resolves any error, or raises one that explains it.
             raise Gone
         self._version = value["metadata"]["resourceVersion"]
         if event["type"] == "BOOKMARK":
@@ -155,10 +155,10 @@ class Watch:
         return Change(self._resource, name, value)
 
 
-def _events(answer: BaseHTTPResponse) -> Iterator[dict[str, Any]]:
-    """Yield the events of a watch: one JSON object a line; a cut line is dropped."""
+def _events(response: BaseHTTPResponse) -> Iterator[dict[str, Any]]:
+    """Yield the events of a watch, one JSON object per line; drop an incomplete last line."""
     buffer = b""
-    for chunk in answer.stream(65536):
+    for chunk in response.stream(65536):
         *lines, buffer = (buffer + chunk).split(b"\n")
         for line in lines:
             if line.strip():
@@ -166,11 +166,11 @@ def _events(answer: BaseHTTPResponse) -> Iterator[dict[str, Any]]:
 
 
 class Feed:
-    """What happens to a sweep's objects; as a context, it ends its threads.
+    """Merges several watches into one stream; as a context manager, it ends their threads.
 
     Args:
         api: the API server.
-        namespace: where.
+        namespace: of the objects.
         selectors: label selector by kind.
     """
 
@@ -183,7 +183,7 @@ class Feed:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Feed:
-        # The jobs come last: by then it is known how their pods are.
+        # Jobs come last, when the state of their pods is known.
         for resource, watch in reversed(self._watches):
             for value in watch.objects():
                 self._queue.put(Change(resource, value["metadata"]["name"], value))
@@ -205,29 +205,29 @@ class Feed:
             thread.join(_JOIN_S)
 
     def ready(self) -> list[Change]:
-        """Return the changes that have come, without waiting."""
+        """Return the changes that have arrived, without waiting."""
         changes = []
         while (change := self._get(0)) is not None:
             changes.append(change)
         return changes
 
     def wait(self, seconds: float | None) -> list[Change]:
-        """Wait for a change; return it and what came with it, or nothing after a while.
+        """Wait for a change; return all that have arrived by then, or none after a timeout.
 
         Args:
-            seconds: longest wait; None waits as long as it takes.
+            seconds: timeout; None means no timeout.
         """
         first = self._get(seconds)
         return [] if first is None else [first, *self.ready()]
 
     def _get(self, seconds: float | None) -> Change | None:
         try:
-            found = self._queue.get(timeout=seconds) if seconds != 0 else self._queue.get_nowait()
+            item = self._queue.get(timeout=seconds) if seconds != 0 else self._queue.get_nowait()
         except queue.Empty:
             return None
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(item, Exception):
+            raise item
+        return item
 
     def _follow(self, watch: Watch) -> None:
         try:
@@ -238,13 +238,13 @@ class Feed:
 
 
 def sweep_feed(api: Api, namespace: str, selector: str, *, queued: bool) -> Feed:
-    """Return what happens to a sweep's jobs, their Ray clusters and pods.
+    """Return the changes of a sweep's jobs and of their Ray clusters and pods.
 
     Args:
         api: the API server.
-        namespace: where.
-        selector: labels of the sweep.
-        queued: also what Kueue says; its workloads do not carry the sweep's labels.
+        namespace: of the sweep.
+        selector: label selector of the sweep.
+        queued: also follow Kueue's workloads, which do not carry the sweep's labels.
     """
     resources: Sequence[Resource] = (RAY_JOBS, RAY_CLUSTERS, PODS)
     selectors = dict.fromkeys(resources, selector)

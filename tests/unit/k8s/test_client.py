@@ -210,5 +210,5 @@ def test_a_manifest_that_the_server_refuses_is_wrong_input(
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         server.store.kinds["ray.io", "rayjobs"] = ("RayJob", True)
         job = {"apiVersion": "ray.io/v1", "kind": "RayJob", **named("x" * 60, namespace="n")}
-        with pytest.raises(InputError, match="takes no such object.*at most 47 characters"):
+        with pytest.raises(InputError, match="rejects this object.*at most 47 characters"):
             connect().apply(RAY_JOBS, job)

@@ -264,7 +264,7 @@ def test_a_cell_that_cannot_run_has_no_manifest(paper: SweepSpec, plan: Plan) ->
 def test_this_machine_is_no_pool_of_a_cluster() -> None:
     spec = make_spec(cells=["distilgpt2@host"])
     found = planned(spec)
-    with pytest.raises(InputError, match="give one of 1xv100-1cpu"):
+    with pytest.raises(InputError, match="choose one of 1xv100-1cpu"):
         benchmark_job(spec, found.cells[0], QUEUED)
     with pytest.raises(InputError, match="`host` is the machine"):
         finetune_job(spec, next(iter(found.adapters.values())), QUEUED)

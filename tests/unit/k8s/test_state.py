@@ -6,7 +6,7 @@ import pytest
 
 from medsweep.k8s.diagnose import job_reason, pods_reason
 from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, WORKLOADS
-from medsweep.k8s.state import Seen, phase_of
+from medsweep.k8s.state import SweepObjects, phase_of
 
 Object = dict[str, Any]
 
@@ -69,7 +69,7 @@ def test_a_job_that_is_being_deleted_is_ending_and_a_suspended_one_queued() -> N
                     }
                 ]
             },
-            "w: no node takes it (Unschedulable): 0/3 nodes are available",
+            "w: no node can run it (Unschedulable): 0/3 nodes are available",
         ),
         (
             {
@@ -82,15 +82,15 @@ def test_a_job_that_is_being_deleted_is_ending_and_a_suspended_one_queued() -> N
         ),
         (
             {"containerStatuses": [container(waiting={"reason": "CreateContainerConfigError"})]},
-            "w: CreateContainerConfigError: a secret or a config map that it needs is not there",
+            "w: CreateContainerConfigError: a secret or config map that it needs does not exist",
         ),
         (
             {"containerStatuses": [container(terminated={"reason": "OOMKilled"})]},
-            "w: it needed more memory than the profile has, and was killed (OOMKilled)",
+            "w: it needed more memory than the profile has and was killed (OOMKilled)",
         ),
         (
             {"phase": "Failed", "reason": "Evicted"},
-            "w: its node was short of something and evicted it",
+            "w: its node ran short of a resource and evicted it",
         ),
         ({"containerStatuses": [container(running={})]}, None),
         ({"containerStatuses": [container(waiting={"reason": "PodInitializing"})]}, None),
@@ -101,59 +101,59 @@ def test_a_pods_reason_is_said_in_words(status: Object, said: str | None) -> Non
 
 
 def test_a_state_joins_job_pods_and_cluster_by_their_labels() -> None:
-    seen = Seen()
-    seen.put(RAY_JOBS, "bm-one", job("Running", startTime="2026-01-01T00:00:00Z"))
-    assert seen.put(PODS, "w", pod(node="gpu-1")) == "bm-one"
-    seen.put(PODS, "h", pod("h", "head", "cpu-1"))
-    state = seen.state("bm-one")
+    objects = SweepObjects()
+    objects.put(RAY_JOBS, "bm-one", job("Running", startTime="2026-01-01T00:00:00Z"))
+    assert objects.put(PODS, "w", pod(node="gpu-1")) == "bm-one"
+    objects.put(PODS, "h", pod("h", "head", "cpu-1"))
+    state = objects.state("bm-one")
     assert (state.node, state.phase, state.reason, state.key) == ("gpu-1", "running", None, "key")
-    seen.put(RAY_JOBS, "bm-one", job("Initializing"))
+    objects.put(RAY_JOBS, "bm-one", job("Initializing"))
     quota = {"type": "ReplicaFailure", "status": "True", "message": "pods exceeded quota: gpus"}
     cluster = {
         "metadata": {"name": "bm-one-x", "labels": LABELS},
         "status": {"conditions": [quota]},
     }
-    assert seen.put(RAY_CLUSTERS, "bm-one-x", cluster) == "bm-one"
-    assert seen.state("bm-one").reason == "quota: pods exceeded quota: gpus"
-    assert seen.put(PODS, "w", None) == "bm-one"
-    assert seen.state("bm-one").node is None
+    assert objects.put(RAY_CLUSTERS, "bm-one-x", cluster) == "bm-one"
+    assert objects.state("bm-one").reason == "quota: pods exceeded quota: gpus"
+    assert objects.put(PODS, "w", None) == "bm-one"
+    assert objects.state("bm-one").node is None
 
 
 def test_what_is_left_of_an_earlier_job_of_the_name_says_nothing() -> None:
-    seen = Seen()
+    objects = SweepObjects()
     killed = pod(
         "old", node="gpu-1", containerStatuses=[container(terminated={"reason": "OOMKilled"})]
     )
     for value, owner in ((killed, "c0"), (pod("new", node="gpu-2"), "c1")):
         value["metadata"]["ownerReferences"] = [{"uid": owner}]
-        seen.put(PODS, value["metadata"]["name"], value)
+        objects.put(PODS, value["metadata"]["name"], value)
     for uid, owner in (("c0", "u0"), ("c1", "u1")):
         metadata = {"name": uid, "uid": uid, "labels": LABELS, "ownerReferences": [{"uid": owner}]}
-        seen.put(RAY_CLUSTERS, uid, {"metadata": metadata})
-    seen.put(RAY_CLUSTERS, "c0", None)  # its pods take longer
-    seen.put(RAY_JOBS, "bm-one", job("Initializing"))
-    state = seen.state("bm-one")
+        objects.put(RAY_CLUSTERS, uid, {"metadata": metadata})
+    objects.put(RAY_CLUSTERS, "c0", None)  # its pods take longer
+    objects.put(RAY_JOBS, "bm-one", job("Initializing"))
+    state = objects.state("bm-one")
     assert (state.node, state.reason) == ("gpu-2", None)
 
 
 def test_a_queued_job_says_what_kueue_says() -> None:
-    seen = Seen()
-    seen.put(RAY_JOBS, "bm-one", job("Suspended"))
+    objects = SweepObjects()
+    objects.put(RAY_JOBS, "bm-one", job("Suspended"))
     condition = {"type": "QuotaReserved", "status": "False", "message": "insufficient quota"}
     workload = {
         "metadata": {"name": "wl", "labels": {"kueue.x-k8s.io/job-uid": "u1"}},
         "status": {"conditions": [condition]},
     }
-    assert seen.put(WORKLOADS, "wl", workload) == "bm-one"
-    assert seen.state("bm-one").reason == "in the queue: insufficient quota"
+    assert objects.put(WORKLOADS, "wl", workload) == "bm-one"
+    assert objects.state("bm-one").reason == "in the queue: insufficient quota"
 
 
 def test_a_failed_job_has_its_time_and_every_reason() -> None:
-    seen = Seen()
+    objects = SweepObjects()
     times = {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T00:01:30Z"}
-    seen.put(
+    objects.put(
         RAY_JOBS, "bm-one", job("Failed", reason="DeadlineExceeded", message="too\nlong", **times)
     )
-    state = seen.state("bm-one")
+    state = objects.state("bm-one")
     assert (state.seconds, state.reason) == (90.0, "DeadlineExceeded: too long")
     assert job_reason(job("Failed")) is None

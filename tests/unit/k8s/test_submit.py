@@ -11,7 +11,7 @@ import pytest
 from apiserver.store import selected
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.hardware.catalog import PROFILES
-from medsweep.k8s.capacity import Room, pool_gpus
+from medsweep.k8s.capacity import Capacity, pool_gpus
 from medsweep.k8s.conventions import GPU
 from medsweep.k8s.resources import PODS, RAY_JOBS, Resource
 from medsweep.k8s.settings import ClusterSettings
@@ -57,9 +57,9 @@ def tasks(paper: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Task]
     return tasks_of(paper, plan, settings)
 
 
-def submission(notes: Notes, tasks: list[Task], most: int = 100, **rest: Any) -> Submission:
+def submission(notes: Notes, tasks: list[Task], max_jobs: int = 100, **rest: Any) -> Submission:
     changes = rest.pop("changes", [])
-    found = Submission(notes, "n", tasks, Room(most, rest.pop("gpus", None)), **rest)  # type: ignore[arg-type]
+    found = Submission(notes, "n", tasks, Capacity(max_jobs, rest.pop("gpus", None)), **rest)  # type: ignore[arg-type]
     found.begin(changes)
     return found
 
@@ -88,7 +88,7 @@ def test_cells_wait_for_their_fine_tune_alone(notes: Notes, tasks: list[Task]) -
 
 
 def test_no_more_jobs_than_there_is_room_for(notes: Notes, tasks: list[Task]) -> None:
-    found = submission(notes, tasks, most=2)
+    found = submission(notes, tasks, max_jobs=2)
     found.submit()
     assert len(notes.applied) == 2
     first = next(task for task in tasks if task.name == notes.applied[0])
@@ -117,7 +117,7 @@ def test_what_the_results_hold_is_not_submitted(notes: Notes, tasks: list[Task])
 def test_jobs_of_an_earlier_run_go_on_and_those_that_failed_are_tried_again(
     notes: Notes, tasks: list[Task]
 ) -> None:
-    found = Submission(notes, "n", tasks, Room(100))  # type: ignore[arg-type]
+    found = Submission(notes, "n", tasks, Capacity(100))  # type: ignore[arg-type]
     running, failed = tasks[0], tasks[1]
     found.begin([told(running, "Running"), told(failed, "Failed", message="no GPU")])
     assert notes.deleted == [failed.name]
@@ -146,7 +146,7 @@ def test_a_failure_heard_before_its_pods_still_says_what_they_say(
     found.take(told(tasks[1], "Failed", message="AppFailed"))
     killed, other = (each.job for each in found.states[:2])
     assert killed.reason == (
-        f"{tasks[0].name}-w: it needed more memory than the profile has, and was killed "
+        f"{tasks[0].name}-w: it needed more memory than the profile has and was killed "
         "(OOMKilled) | AppFailed"
     )
     assert other.reason == "AppFailed"
@@ -179,7 +179,7 @@ def test_a_job_that_someone_deletes_has_failed(notes: Notes, tasks: list[Task]) 
     found.take(Change(RAY_JOBS, tasks[0].name, None))
     (state,) = [each.job for each in found.states if each.task is tasks[0]]
     assert state.phase == "failed"
-    assert state.reason == "its RayJob was deleted by someone else (running); submit again"
+    assert state.reason == "its RayJob was deleted by another client (running); submit again"
     needing = [each.job for each in found.states if each.task.needs == tasks[0].name]
     assert {job.phase for job in needing} == {"failed"}
     assert all("its fine-tune failed: its RayJob was deleted" in str(job.reason) for job in needing)
@@ -240,19 +240,19 @@ def test_the_work_grows_with_the_tasks_and_no_faster(
     notes: Notes, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = 0
-    admits = Room.admits
+    admits = Capacity.admits
 
-    def counted(self: Room, profile: Any) -> bool:
+    def counted(self: Capacity, profile: Any) -> bool:
         nonlocal asked
         asked += 1
         return admits(self, profile)
 
-    monkeypatch.setattr(Room, "admits", counted)
+    monkeypatch.setattr(Capacity, "admits", counted)
     many = [
         Task(f"t{n}", "benchmark", f"t{n}", f"k{n}", tasks[0].profile, None, tasks[0].manifest)
         for n in range(200)
     ]
-    found = submission(notes, many, most=10)
+    found = submission(notes, many, max_jobs=10)
     while found.left:
         found.submit()
         for each in found.changed():
@@ -263,7 +263,7 @@ def test_the_work_grows_with_the_tasks_and_no_faster(
 
 def test_a_pool_that_is_not_there_is_said_before_anything_starts() -> None:
     with pytest.raises(EnvironmentFault) as raised:
-        Room(10, {"v100": 8, "a100": 1}).check(PROFILES.values())
+        Capacity(10, {"v100": 8, "a100": 1}).check(PROFILES.values())
     text = str(raised.value)
     assert "rtx8000 (has 0 GPUs, 1xrtx8000-1cpu needs 1)" in text
     assert "a100 (has 1 GPUs, 2xa100-4cpu needs 2)" in text

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from medsweep.models.chat_templates import CHAT_TEMPLATES
+from medsweep.models.templates import TEMPLATES
 
 FILES = (
     "added_tokens.json",
@@ -37,7 +37,7 @@ def save_tokenizer(base: Path, folder: Path, *, template: str, stop_tokens: Sequ
         settings = json.loads(config.read_text(encoding="utf-8"))
         settings.pop("chat_template", None)  # another one than the adapter was trained with
         (folder / config.name).write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATES[template], encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(TEMPLATES[template].jinja, encoding="utf-8")
     if (folder / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 

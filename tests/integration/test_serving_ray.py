@@ -189,8 +189,8 @@ def test_the_application_that_a_manifest_names(
     application = importlib.import_module("jobs.serve").application
     args = {"cell": cell.key, "out": str(tmp_path), "limits": {"max_concurrent": 3}}
     ingress = application(args)._bound_deployment
-    engine = ingress.init_args[0]._bound_deployment
-    [config] = engine.init_args
+    engine = ingress.init_args[1]._bound_deployment
+    config = engine.init_kwargs["pool"]
     assert (ingress.name, engine.name) == ("Ingress", "Engine")
     assert (config.base, config.limits.max_concurrent) == (cell.model.name, 3)
     [(name, folder)] = config.adapters.items()

@@ -13,7 +13,7 @@ from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines.null import NULL_MODEL
-from medsweep.serving.request import Answering
+from medsweep.serving.protocol import EngineClient
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
@@ -28,7 +28,7 @@ def null_app() -> Any:
     metrics = ServerMetrics([sink])
     engine = open_service(ServeConfig(engine="null"), metrics, MonotonicClock())
 
-    async def lookup(_: str) -> Answering:
+    async def lookup(_: str) -> EngineClient:
         return engine
 
     async def scrape() -> bytes:

@@ -60,7 +60,8 @@ class AdapterPool:
         self, engine: Engine, shelf: Shelf, *, max_loaded: int, metrics: ServerMetrics, clock: Clock
     ) -> None:
         self._engine, self._shelf, self._metrics, self._clock = engine, shelf, metrics, clock
-        self._base = engine.models()[0]
+        self._base = shelf.base
+        self._warm = False
         self._max_loaded = max_loaded
         self._places = asyncio.Semaphore(max_loaded)
         self._known: OrderedDict[tuple[str, tuple[int, int]], _Loaded] = OrderedDict()
@@ -74,20 +75,18 @@ class AdapterPool:
         return [self._base, *self._shelf.names()]
 
     async def check(self) -> None:
-        """Generate one token."""
-        await self._engine.check()
-
-    async def warm_up(self) -> None:
-        """Load as many of the named adapters as there is room for, and generate a token.
+        """Generate a token; the first time, load as many named adapters as there is room for.
 
         Raises:
             Refused: an adapter cannot be loaded.
             StageError: the engine does not generate.
         """
-        for name in self._shelf.named[: self._max_loaded]:
-            async with self._use(name):
-                pass
-        await self.check()
+        if not self._warm:
+            for name in self._shelf.named[: self._max_loaded]:
+                async with self._use(name):
+                    pass
+            self._warm = True
+        await self._engine.check()
 
     def close(self) -> None:
         """End the engine; answers that are not finished fail."""

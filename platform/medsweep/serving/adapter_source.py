@@ -55,7 +55,7 @@ class Shelf:
     def __init__(
         self, base: str, named: Mapping[str, Path], root: Path | None, clock: Clock
     ) -> None:
-        self._base, self._named, self._clock = base, dict(named), clock
+        self.base, self._named, self._clock = base, dict(named), clock
         self._root = root.resolve() if root is not None else None
         if self._root is not None and not self._root.is_dir():
             raise InputError(f"{root}: no such folder of adapters")
@@ -92,7 +92,7 @@ class Shelf:
         try:
             return self._found[name]
         except KeyError:
-            raise UnknownName("model", name, [self._base, *self._found]) from None
+            raise UnknownName("model", name, [self.base, *self._found]) from None
 
     def look(self) -> None:
         """Find out what is on the disk now."""
@@ -101,7 +101,7 @@ class Shelf:
             for entry in os.scandir(self._root):
                 # A link out of the root would let whoever may make one serve any folder.
                 inside = Path(entry.path).resolve().is_relative_to(self._root)
-                if inside and not entry.name.startswith(".") and entry.name != self._base:
+                if inside and not entry.name.startswith(".") and entry.name != self.base:
                     folders.setdefault(entry.name, Path(entry.path))
         found = [
             Shelved(name, folder, stamp)
@@ -113,7 +113,7 @@ class Shelf:
         self._found = {
             each.name: each
             for each in found
-            if each.name in self._named or self._models[each] == self._base
+            if each.name in self._named or self._models[each] == self.base
         }
         self._looked_s = self._clock.now()
 

@@ -22,10 +22,11 @@ from medsweep.serving.openai import (
     faults_in_words,
     model_list,
 )
-from medsweep.serving.request import Answer, Answering, Desk
+from medsweep.serving.protocol import EngineClient
+from medsweep.serving.request import Answer, Desk
 from medsweep.serving.server_metrics import ServerMetrics
 
-Lookup = Callable[[str], Awaitable[Answering]]
+Lookup = Callable[[str], Awaitable[EngineClient]]
 """Gives the engine of a served cell; raises UnknownName for a cell that is not served."""
 
 
@@ -87,7 +88,7 @@ def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> No
         "content": content,
     }
 
-    def engine_of(request: Request) -> Awaitable[Answering]:
+    def engine_of(request: Request) -> Awaitable[EngineClient]:
         return lookup(request.path_params.get("served", ""))
 
     @app.get(f"{prefix}/models", responses=_errors(404))

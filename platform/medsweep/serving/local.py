@@ -8,7 +8,7 @@ from medsweep.clock import MonotonicClock
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.http import bound, serve_http
-from medsweep.serving.request import Answering
+from medsweep.serving.protocol import EngineClient
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
@@ -40,7 +40,7 @@ def serve_here(
     async def scrape() -> bytes:
         return sink.text()
 
-    async def lookup(_: str) -> Answering:
+    async def lookup(_: str) -> EngineClient:
         return engine
 
     # The address first: loading can take minutes.
@@ -60,7 +60,7 @@ def serve_here(
                 app,
                 listener,
                 limits=config.limits,
-                start=engine.warm_up,
+                start=engine.check,
                 ready=ready,
             )
         finally:

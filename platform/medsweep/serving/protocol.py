@@ -98,10 +98,10 @@ class EngineSettings:
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
 
 
-class Engine(Protocol):
-    """Turns prompts into tokens."""
+class EngineClient(Protocol):
+    """What a server needs of an engine, which may be in another process."""
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Return the names that requests may use: the base model's first, then the adapters'."""
         ...
 
@@ -114,6 +114,18 @@ class Engine(Protocol):
             UnknownName: no adapter of that name is loaded.
         """
         ...
+
+    async def check(self) -> None:
+        """Generate one token.
+
+        Raises:
+            StageError: it cannot.
+        """
+        ...
+
+
+class Engine(EngineClient, Protocol):
+    """Turns prompts into tokens in this process."""
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
         """Load an adapter; other answers wait for it no longer than they must.
@@ -132,14 +144,6 @@ class Engine(Protocol):
 
         Raises:
             UnknownName: no adapter of that name is loaded.
-        """
-        ...
-
-    async def check(self) -> None:
-        """Generate one token.
-
-        Raises:
-            StageError: it cannot.
         """
         ...
 

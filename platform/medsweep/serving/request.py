@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from starlette.responses import Response
 
@@ -16,25 +16,13 @@ from medsweep.serving.admission import Gate, Limits
 from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.health import Health
 from medsweep.serving.openai import Answers, ChatRequest, CompletionRequest, sse
-from medsweep.serving.protocol import Delta, Generation
+from medsweep.serving.protocol import Delta, EngineClient, Generation
 from medsweep.serving.server_metrics import RequestTimes, ServerMetrics
 
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 FAREWELL_S = 5.0
 """So long a client that has stopped reading is given to take the news that its time is up."""
-
-
-class Answering(Protocol):
-    """The half of an engine that requests need; it may be in another process."""
-
-    async def models(self) -> list[str]:
-        """Return the names that requests may use: the base model's first, then the adapters'."""
-        ...
-
-    def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer; stop computing it when the iterator is closed."""
-        ...
 
 
 @dataclass
@@ -88,7 +76,7 @@ class Answer(Response):
     """
 
     def __init__(
-        self, desk: Desk, engine: Answering, request: ChatRequest | CompletionRequest
+        self, desk: Desk, engine: EngineClient, request: ChatRequest | CompletionRequest
     ) -> None:
         super().__init__()
         self._desk, self._engine = desk, engine

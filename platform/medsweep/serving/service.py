@@ -20,8 +20,8 @@ from medsweep.serving.adapter_source import CARD, Shelf, model_of
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import unsupported
-from medsweep.serving.engines.null import NULL_MODEL, NullEngine
-from medsweep.serving.protocol import Engine
+from medsweep.serving.engines.null import NULL_MODEL, NULL_SPEC
+from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.server_metrics import ServerMetrics
 
 
@@ -38,22 +38,40 @@ def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> A
         EnvironmentFault: the weights cannot be had.
     """
     wait_asleep()
+    return open_pool(resolve_settings(config), config, metrics, clock)
+
+
+def resolve_settings(config: ServeConfig) -> EngineSettings:
+    """Return the settings of a server's engine on this machine; weights that are missing are made.
+
+    Raises:
+        InputError: there is nothing to serve, or it does not belong together.
+        EnvironmentFault: the weights cannot be had.
+    """
     if config.engine == NULL_MODEL:
-        return _pool(NullEngine(), NULL_MODEL, config, metrics, clock)
+        return config.settings(NULL_SPEC, dtype="float32", cpus=None)
     spec, base = _base(config)
     host = host_profile()
     reason = unsupported(config.engine, host, spec, quantization=config.quantization)
     if reason is not None:
         raise InputError(reason)
     dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
-    engine = open_engine(config.settings(spec, dtype=dtype, cpus=usable_cpus(), base=base))
-    return _pool(engine, spec.name, config, metrics, clock)
+    return config.settings(spec, dtype=dtype, cpus=usable_cpus(), base=base)
 
 
-def _pool(
-    engine: Engine, base: str, config: ServeConfig, metrics: ServerMetrics, clock: Clock
+def open_pool(
+    settings: EngineSettings, config: ServeConfig, metrics: ServerMetrics, clock: Clock
 ) -> AdapterPool:
-    shelf = Shelf(base, config.adapters, config.adapter_root, clock)
+    """Load an engine and return it with the adapters of a server.
+
+    Args:
+        settings: of the engine.
+        config: which adapters there are, and how many may be in memory.
+        metrics: counts loads and evictions of adapters.
+        clock: times them.
+    """
+    engine = open_engine(settings)
+    shelf = Shelf(settings.model.name, config.adapters, config.adapter_root, clock)
     return AdapterPool(engine, shelf, max_loaded=config.max_loaded, metrics=metrics, clock=clock)
 
 

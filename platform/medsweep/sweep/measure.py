@@ -25,13 +25,13 @@ from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
 from medsweep.serving.ray.deployments import (
-    Deployed,
+    CellDeployment,
     deploy,
     start_ingress,
     throttled_periods,
     undeploy,
 )
-from medsweep.serving.ray.node_telemetry import Watch
+from medsweep.serving.ray.node_telemetry import NodeTelemetry
 from medsweep.sweep.assemble import (
     Visit,
     add_repeat_intervals,
@@ -195,14 +195,14 @@ def give_up(
         ground.progress.note(str(fault))
 
 
-def _deployment(ground: Ground, cell: Cell, adapter: Adapter) -> Deployed:
+def _deployment(ground: Ground, cell: Cell, adapter: Adapter) -> CellDeployment:
     settings = ground.spec.serve.settings(
         cell.model,
         dtype=cell.dtype,
         cpus=cell.profile.cpus,
         adapters={adapter.folder.name: adapter},
     )
-    return Deployed(cell.key, cell.profile, settings)
+    return CellDeployment(cell.key, cell.profile, settings)
 
 
 def _visit_all(ground: Ground, running: Sequence[_Running], asked_at: float) -> None:
@@ -256,7 +256,7 @@ def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> Non
         "basis": up.columns["basis"],
     }
     job = _job(ground, up, up.model_of(visit), visit.point, visit.repeat)
-    with Watch(up.cell.key) as machine:
+    with NodeTelemetry(up.cell.key) as machine:
         records = load.run(job, lambda record: ground.metrics.request(labels, record))
     if not machine.lasted:
         # Ray Serve puts another engine in the place of one that dies, and requests wait for it.

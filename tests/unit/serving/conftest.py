@@ -15,8 +15,7 @@ from medsweep.errors import InputError, UnknownName
 from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
-from medsweep.serving.protocol import Delta, Generation, Start
-from medsweep.serving.request import Answering
+from medsweep.serving.protocol import Delta, EngineClient, Generation, Start
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
@@ -82,9 +81,9 @@ def scripted() -> ScriptedEngine:
 def app(scripted: ScriptedEngine) -> FastAPI:
     """The ingress of a sweep: several engines by the first part of the path."""
     null = open_service(ServeConfig(engine="null"), ServerMetrics([]), MonotonicClock())
-    engines: dict[str, Answering] = {"cell": scripted, "null-cell": null}
+    engines: dict[str, EngineClient] = {"cell": scripted, "null-cell": null}
 
-    async def lookup(served: str) -> Answering:
+    async def lookup(served: str) -> EngineClient:
         if served not in engines:
             raise UnknownName("served cell", served, engines)
         return engines[served]
@@ -97,7 +96,7 @@ def serve_app(scripted: ScriptedEngine) -> Callable[..., FastAPI]:
     """Builds the application of one engine; give it limits and the rest of `build_app`'s."""
 
     def build(engine: Any = scripted, key: str | None = None, **limits: Any) -> FastAPI:
-        async def lookup(_: str) -> Answering:
+        async def lookup(_: str) -> EngineClient:
             return engine
 
         async def scrape() -> bytes:

@@ -32,7 +32,7 @@ class CountingEngine:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         return ["base"]
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:

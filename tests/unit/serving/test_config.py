@@ -79,6 +79,6 @@ def test_what_is_no_adapter_or_whose_base_is_gone(tmp_path: Path) -> None:
 
 async def test_the_null_engine_needs_no_model() -> None:
     service = opened(engine="null")
-    await service.warm_up()
+    await service.check()
     assert await service.models() == ["null"]
     service.close()

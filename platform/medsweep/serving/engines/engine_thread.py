@@ -88,7 +88,7 @@ class ThreadedEngine(ABC):
     def _reset(self) -> None:
         """Forget what a step that failed has left behind."""
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Return the base model's name, then the adapters'."""
         return self._served.names()
 

@@ -7,15 +7,44 @@ from collections.abc import AsyncIterator
 
 from medsweep.errors import InputError, UnknownName
 from medsweep.finetune.adapter import Adapter
-from medsweep.serving.protocol import Delta, Generation
+from medsweep.models.spec import ModelSpec
+from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 NULL_MODEL = "null"
 
 
-class NullEngine:
-    """Answers every request with `max_tokens` one-word tokens, as fast as they can be sent."""
+NULL_SPEC = ModelSpec(
+    name=NULL_MODEL,
+    hub_id=None,
+    revision=None,
+    gated=False,
+    parameters=0,
+    layers=0,
+    hidden_size=0,
+    kv_heads=0,
+    head_dim=0,
+    vocab_size=0,
+    context_length=0,
+    template="",
+    lora_targets=(),
+    stop_tokens=(),
+    licence="none",
+    source="standin",
+)
+"""The model that there is not."""
 
-    def models(self) -> list[str]:
+
+class NullEngine:
+    """Answers every request with `max_tokens` one-word tokens, as fast as they can be sent.
+
+    Args:
+        settings: not used.
+    """
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        pass
+
+    async def models(self) -> list[str]:
         """Return the one name it answers to."""
         return [NULL_MODEL]
 

@@ -66,7 +66,7 @@ class VllmEngine:
         )
         self._engine = self._vllm.AsyncLLMEngine.from_engine_args(arguments)
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Return the base model's name, then the adapters'."""
         return self._served.names()
 

@@ -1,34 +1,24 @@
-"""The Ray Serve applications: one thin HTTP ingress, and behind it an engine for each cell."""
+"""The Ray Serve applications of a sweep: one ingress, and behind it an engine for each cell."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from medsweep.cluster.cpu_pinning import take_cpus, usable_cpus, wait_asleep
+from medsweep.cluster.cpu_pinning import usable_cpus
 from medsweep.cluster.ray_errors import root_cause
-from medsweep.errors import StageError, UnknownName
+from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
-from medsweep.hardware.cgroup import cpu_throttled_periods
 from medsweep.hardware.nvidia import observe_gpus
-from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.results.provenance import provenance
 from medsweep.serving.admission import Limits
-from medsweep.serving.api_errors import without_text
-from medsweep.serving.app import build_app
-from medsweep.serving.engines import open_engine
-from medsweep.serving.engines.null import NULL_MODEL, NullEngine
-from medsweep.serving.protocol import Delta, Engine, EngineSettings, Generation
-from medsweep.serving.ray.remote_engine import RemoteEngine
-from medsweep.serving.request import Answering
-from medsweep.serving.server_metrics import ServerMetrics
-from medsweep.telemetry.sampler import Recording, Sampler
+from medsweep.serving.protocol import EngineSettings
+from medsweep.serving.ray.application import node_of
+from medsweep.serving.ray.ingress import ingress_application
+from medsweep.serving.ray.replica import EngineReplica
 
 INGRESS = "ingress"
 MAX_ONGOING = 512
@@ -40,7 +30,7 @@ _LOOK_S = 30.0
 
 
 @dataclass(frozen=True)
-class Deployed:
+class CellDeployment:
     """What one cell needs to be served.
 
     Attributes:
@@ -53,91 +43,16 @@ class Deployed:
     profile: HardwareProfile
     settings: EngineSettings
 
-
-class EngineReplica:
-    """One engine in a process of its own, with its profile's CPUs; `null` answers beside it."""
-
-    def __init__(self, deployed: Deployed) -> None:
-        wait_asleep()
-        # Without the GPU that the dtype was chosen for, the CPU computes in float32.
-        self._dtype = deployed.settings.dtype if observe_gpus() else "float32"
-        adapters = deployed.settings.adapters.items()
-        settings = replace(
-            deployed.settings,
+    def settings_here(self) -> EngineSettings:
+        """Return the settings for this node, with the adapters read from its disk."""
+        adapters = self.settings.adapters.items()
+        return replace(
+            self.settings,
             adapters={name: read_adapter(adapter.folder) for name, adapter in adapters},
-            dtype=self._dtype,
-            cpus=min(deployed.profile.cpus, usable_cpus()),
+            # Without the GPU that the dtype was chosen for, the CPU computes in float32.
+            dtype=self.settings.dtype if observe_gpus() else "float32",
+            cpus=min(self.profile.cpus, usable_cpus()),
         )
-        self._engine = open_engine(settings)
-        self._null = NullEngine()
-        # After loading, which may use the whole machine: what is measured keeps to the profile.
-        self._granted = take_cpus(deployed.profile.cpus)
-        self._sampler: Sampler | None = None
-        self._identity = uuid.uuid4().hex
-        self._warm = False
-
-    async def check_health(self) -> None:
-        """Generate a token, once: Ray Serve asks before the first request, then every few seconds.
-
-        Engines that start together warm up beside each other, and none while another is measured.
-        """
-        if not self._warm:
-            await self._engine.check()
-            self._warm = True
-
-    def models(self) -> list[str]:
-        """Return every name that requests may use."""
-        return [*self._engine.models(), NULL_MODEL]
-
-    def observed(self) -> dict[str, Any]:
-        """Return what this replica really runs on; the driver is on another machine."""
-        return {
-            **asdict(observe_host()),
-            **asdict(self._granted),
-            "dtype": self._dtype,
-            "versions": provenance()["versions"],
-            "cpu_throttled_periods": cpu_throttled_periods(),
-        }
-
-    def watch(self) -> str:
-        """Begin to sample this machine and this process; return which replica this is."""
-        self.watched()
-        self._sampler = Sampler({"engine": os.getpid()})
-        self._sampler.start()
-        return self._identity
-
-    def watched(self) -> tuple[str, Recording | None]:
-        """End sampling; return which replica this is, and what was recorded if anything was."""
-        sampler, self._sampler = self._sampler, None
-        return self._identity, None if sampler is None else sampler.stop()
-
-    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer."""
-        engine: Engine = self._null if request.model == NULL_MODEL else self._engine
-        with without_text():
-            async for delta in engine.stream(request):
-                yield delta
-
-
-class _Engines:
-    """Finds the engine of a served cell, and remembers its handle."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, RemoteEngine] = {}
-
-    async def __call__(self, served: str) -> Answering:
-        if served not in self._known:
-            from ray import serve
-            from ray.serve.exceptions import RayServeException
-
-            try:
-                handle = serve.get_app_handle(served)
-                remote = RemoteEngine(handle)
-                await remote.models()
-            except RayServeException:
-                raise UnknownName("served cell", served, self._known) from None
-            self._known[served] = remote
-        return self._known[served]
 
 
 def start_ingress(port: int) -> str:
@@ -158,30 +73,14 @@ def start_ingress(port: int) -> str:
     url = f"http://127.0.0.1:{port}"
     if INGRESS in serve.status().applications:
         return url
-
-    @serve.deployment(
-        name="Ingress",
-        max_ongoing_requests=MAX_ONGOING,
-        max_queued_requests=MAX_QUEUED,
-        ray_actor_options={"num_cpus": 0},
-    )
-    @serve.ingress()
-    class Ingress:
-        """OpenAI's routes on the head node; holds no model."""
-
-        def __serve_build_asgi_app__(self) -> Any:
-            # The load generator has a time limit of its own, which is the one to find out about.
-            limits = Limits(
-                max_concurrent=MAX_ONGOING, max_queued=MAX_QUEUED, timeout_s=ANSWER_TIMEOUT_S
-            )
-            return build_app(_Engines(), metrics=ServerMetrics([]), limits=limits, many=True)
-
-    application: Any = Ingress
-    serve.run(application.bind(), name=INGRESS, route_prefix="/", logging_config=_quiet())
+    # The load generator has a time limit of its own, which must be reached first.
+    limits = Limits(max_concurrent=MAX_ONGOING, max_queued=MAX_QUEUED, timeout_s=ANSWER_TIMEOUT_S)
+    application = ingress_application(limits, most_requests=MAX_ONGOING + MAX_QUEUED)
+    serve.run(application, name=INGRESS, route_prefix="/", logging_config=_quiet())
     return url
 
 
-def deploy(deployments: Sequence[Deployed]) -> dict[str, dict[str, Any] | StageError]:
+def deploy(deployments: Sequence[CellDeployment]) -> dict[str, dict[str, Any] | StageError]:
     """Start an engine for each of several cells at one time, and wait for them.
 
     Returns:
@@ -226,7 +125,7 @@ def undeploy(names: Sequence[str]) -> None:
         time.sleep(POLL_S)
 
 
-def _engine(deployed: Deployed) -> Any:
+def _engine(deployed: CellDeployment) -> Any:
     """Return the Ray Serve application of one cell's engine."""
     from ray import serve
 
@@ -237,13 +136,8 @@ def _engine(deployed: Deployed) -> Any:
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=5,
         logging_config=_quiet(),
-        ray_actor_options={
-            "num_cpus": deployed.profile.cpus,
-            # Ray hides the GPUs of a node from whoever does not ask for them.
-            "num_gpus": deployed.profile.gpus,
-            "label_selector": deployed.profile.labels,
-        },
-    )(EngineReplica).bind(deployed)
+        ray_actor_options=node_of(deployed.profile),
+    )(EngineReplica).bind(deployed.settings_here, measured_cpus=deployed.profile.cpus)
 
 
 def _wait_for(name: str) -> dict[str, Any] | StageError:

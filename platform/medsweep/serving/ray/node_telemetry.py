@@ -10,7 +10,7 @@ from medsweep.telemetry.sampler import Recording
 _TIMEOUT_S = 10.0
 
 
-class Watch:
+class NodeTelemetry:
     """A context manager that samples where the engine runs, from entering to leaving.
 
     Args:
@@ -27,7 +27,7 @@ class Watch:
         self.lasted = False
 
     def __enter__(self) -> Self:
-        self._first = self._ask("watch")
+        self._first = self._call("start_sampling")
         return self
 
     def __exit__(
@@ -37,10 +37,10 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:  # else whatever happened is what matters, and the replica may be gone
-            last, self.recording = self._ask("watched") or (None, None)
+            last, self.recording = self._call("stop_sampling") or (None, None)
             self.lasted = last is not None and last == self._first
 
-    def _ask(self, method: str) -> Any:
+    def _call(self, method: str) -> Any:
         from ray import serve
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException

@@ -51,8 +51,8 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Row, int]]:
     return taken
 
 
-def test_models(asker: Asker) -> None:
-    assert asker.engine.models() == [BASE, TUNED]
+async def test_models(asker: Asker) -> None:
+    assert await asker.engine.models() == [BASE, TUNED]
 
 
 async def test_one_batch_answers_as_each_alone(asker: Asker, expected: list[str]) -> None:
@@ -213,13 +213,13 @@ async def test_an_adapter_comes_and_goes_while_another_answers(
     stream: Any = engine.stream(asker.request(0))
     pieces = [await anext(stream)]
     await engine.add_adapter("second", tuned)
-    assert engine.models() == [BASE, TUNED, "second"]
+    assert await engine.models() == [BASE, TUNED, "second"]
     second = asyncio.create_task(asker.text(asker.request(1, "second")))
     pieces += [piece async for piece in stream]
     assert text(pieces).strip() == expected[0]
     assert (await second).strip() == expected[1]
     await engine.remove_adapter("second")
-    assert engine.models() == [BASE, TUNED]
+    assert await engine.models() == [BASE, TUNED]
     with pytest.raises(UnknownName):
         await asker.text(asker.request(1, "second"))
     assert (await asker.text(asker.request(2))).strip() == expected[2]
@@ -233,7 +233,7 @@ async def test_an_adapter_that_answers_is_removed_when_it_has(
     pieces = [await anext(stream)]
     removal = asyncio.create_task(asker.engine.remove_adapter("second"))
     await asyncio.sleep(0)
-    assert asker.engine.models() == [BASE, TUNED]  # nobody new may use it
+    assert await asker.engine.models() == [BASE, TUNED]  # nobody new may use it
     assert not removal.done()
     pieces += [piece async for piece in stream]
     await removal
@@ -265,7 +265,7 @@ async def test_a_broken_adapter_leaves_the_others(
 ) -> None:
     with pytest.raises(Exception, match="adapter_config.json"):
         await asker.engine.add_adapter("broken", dataclasses.replace(tuned, folder=tmp_path))
-    assert asker.engine.models() == [BASE, TUNED]
+    assert await asker.engine.models() == [BASE, TUNED]
     assert (await asker.text(asker.request(0))).strip() == expected[0]
 
 
@@ -280,7 +280,7 @@ async def test_without_an_adapter_and_closed(
     name: str, tuned: Adapter, questions: list[str]
 ) -> None:
     engine = ENGINES[name](settings(name, base=tuned.base))
-    assert engine.models() == [BASE]
+    assert await engine.models() == [BASE]
     await engine.check()
     await engine.add_adapter(TUNED, tuned)
     asker = Asker(engine, questions)

@@ -125,7 +125,7 @@ async def test_an_adapter_that_came_later_answers_as_the_first(
     said = await asker.text(asker.request(0, "second", max_tokens=12))
     assert said == await asker.text(asker.request(0, "one", max_tokens=12))
     await asker.engine.remove_adapter("second")
-    assert asker.engine.models() == [MODEL, "one"]
+    assert await asker.engine.models() == [MODEL, "one"]
 
 
 @pytest.mark.slow

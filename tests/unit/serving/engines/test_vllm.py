@@ -130,7 +130,7 @@ async def test_an_answer_that_vllm_gives_up_is_a_fault(engine: VllmEngine, reaso
 
 async def test_adapters_come_and_go(engine: VllmEngine, adapter: Adapter) -> None:
     await engine.add_adapter("second", adapter)
-    assert engine.models() == [BASE, "tuned", "second"]
+    assert await engine.models() == [BASE, "tuned", "second"]
     number = engine._loras[engine._served["second"].adapter or ""].lora_int_id
     await engine.remove_adapter("second")
     assert engine._engine.removed == [number]

@@ -23,10 +23,10 @@ smollm2: $(VENV)/installed ## Run real weights on real data; give MEDQUAD=FILE w
 		$(if $(MEDQUAD),--set dataset.path=$(MEDQUAD))
 
 test: $(VENV)/installed-dev ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2
 
 test-fast: $(VENV)/installed-dev ## Run the tests that take under a minute in all
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" -q
+	$(BIN)/pytest -n 2 -m "not slow" -q
 
 test-cluster: $(VENV)/installed-dev ## Run the cluster's tests against the API server of KUBECONFIG
 	MEDSWEEP_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster -k real

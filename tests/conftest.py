@@ -1,4 +1,4 @@
-"""Fixtures that several kinds of test share: one sweep that really ran."""
+"""What every kind of test shares: how the files are dealt out, and one sweep that really ran."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import re
 import signal
 import subprocess
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from support import SWEEP, Runner, Story
 
@@ -16,10 +19,52 @@ from support import SWEEP, Runner, Story
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# The files that use the sweep below run in one worker, so that it runs once.
+STORY = {
+    "tests/browser/test_report.py",
+    "tests/integration/test_aa.py",
+    "tests/integration/test_serving_adapters.py",
+    "tests/integration/test_sweep.py",
+}
+
+
+class ByFile(LoadScopeScheduling):
+    """Deals out the tests file by file, in the order in which they were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "story" if file in STORY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Deal out files instead of single tests."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that the workers end at the same time."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (item.nodeid.partition("::")[0] not in STORY, "slow" not in item.keywords))
+
+
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment with a model cache of its own."""
-    return {**os.environ, "MEDSWEEP_CACHE": str(tmp_path_factory.mktemp("cache"))}
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of this run that is the same for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder if worker_id == "master" else folder.parent
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
+    """Where this run's models are; each is built once, under the lock that the product takes."""
+    return shared / "model-cache"
+
+
+@pytest.fixture(scope="session")
+def environment(cache: Path) -> dict[str, str]:
+    """Environment of a `medsweep` that keeps its models in this run's cache."""
+    return {**os.environ, "MEDSWEEP_CACHE": str(cache)}
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
-"""One stand-in, fine-tuned once a session, for every test that needs a real model."""
+"""One stand-in, fine-tuned once per run, for every test that needs a real model."""
 
+import fcntl
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,32 +42,35 @@ def corpus() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def session_cache(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the session's weights are; stand-ins learn for less than half of the usual time."""
-    folder = tmp_path_factory.mktemp("cache")
+def session_cache(one_thread: None, cache: Path) -> Iterator[Path]:
+    """Where this run's weights are; stand-ins learn for less than half of the usual time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDSWEEP_CACHE", str(folder))
-        patch.setitem(standin.RECIPE, "steps", 80)
-        yield folder
+        patch.setenv("MEDSWEEP_CACHE", str(cache))
+        patch.setitem(standin.RECIPE, "steps", 80)  # part of a stand-in's identity
+        yield cache
 
 
 @pytest.fixture(scope="session")
-def fine_tuned(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
-    """A stand-in for Llama 3, fine-tuned on 64 pairs."""
+def fine_tuned(session_cache: Path, shared: Path) -> FineTuned:
+    """A stand-in for Llama 3, fine-tuned on 64 pairs by the first worker that needs it."""
     pairs = load_sources(DatasetSpec())[0].pairs
     split = Split(tuple(pairs[:64]), tuple(pairs[300:306]), "hash-of-the-data", "70 of 600 pairs")
     job = FineTuneJob(
         recipe=Recipe(rank=8, alpha=16, dropout=0.05, learning_rate=1e-2, batch_size=4),
         weights=identify(MODELS[STANDIN], [pair.answer for pair in pairs[:100]]),
         split=split,
-        folder=tmp_path_factory.mktemp("adapters") / "one",
+        folder=shared / "adapters" / "one",
         max_tokens=12,
         seed=7,
         provenance={"cpus": {"asked": 2}},
     )
-    rows: list[dict[str, Any]] = []
-    finetune(job, lambda row: rows.append(dict(row)))
-    return FineTuned(job, rows)
+    with (shared / "fine-tuned.jsonl").open("a+") as told:
+        fcntl.flock(told, fcntl.LOCK_EX)
+        told.seek(0)
+        if not told.read():
+            finetune(job, lambda row: told.write(json.dumps(row) + "\n"))
+        told.seek(0)
+        return FineTuned(job, [json.loads(line) for line in told])
 
 
 @pytest.fixture(scope="session")

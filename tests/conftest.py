@@ -45,7 +45,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that the workers end at the same time."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (item.nodeid.partition("::")[0] not in STORY, "slow" not in item.keywords))
+        items.sort(
+            key=lambda item: (
+                item.nodeid.partition("::")[0] not in STORY,
+                "slow" not in item.keywords,
+            )
+        )
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 
+from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
-from medsweep.metrics.latency import output_tokens_per_s
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import identify, materialise
@@ -123,7 +123,8 @@ def load(server: Server, concurrency: int, requests: int) -> tuple[float, float,
     measured = [record for record in records if record.phase == "measure"]
     ttft = statistics.median(r.ttft_s for r in measured if r.ttft_s is not None)
     tpot = statistics.median(r.tpot_s for r in measured if r.tpot_s is not None)
-    return output_tokens_per_s(records) or float("nan"), ttft * 1e3, tpot * 1e3
+    rate = figures_of(records, job.point).output_tokens_per_s
+    return rate or float("nan"), ttft * 1e3, tpot * 1e3
 
 
 def alone(what: str, quantization: str, concurrency: int, requests: int) -> float:

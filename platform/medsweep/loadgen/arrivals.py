@@ -12,7 +12,6 @@ from medsweep.errors import InputError
 from medsweep.loadgen.spec import LoadPoint
 
 GAMMA_SHAPE = 0.5
-BURST_REQUESTS = 10
 _BLOCK = 1024
 
 Gaps = Callable[[np.random.Generator], npt.NDArray[np.float64]]
@@ -43,8 +42,8 @@ def due_times(point: LoadPoint, seed: int) -> Iterator[float]:
     if point.arrivals == "constant":
         yield from (k / rate for k in itertools.count())
     elif point.arrivals == "burst":
-        together = max(1, round(point.shape or BURST_REQUESTS))
-        yield from (k // together * together / rate for k in itertools.count())
+        size = point.together
+        yield from (k // size * size / rate for k in itertools.count())
     elif point.arrivals == "gamma":
         shape = point.shape or GAMMA_SHAPE
         yield from _summed(lambda rng: rng.gamma(shape, 1 / (rate * shape), _BLOCK), seed)

@@ -15,17 +15,15 @@ from medsweep.loadgen.calibrate import (
     Calibration,
     calibrate_fleet,
 )
-from medsweep.loadgen.failures import CLIENT, LoadAborted
-from medsweep.loadgen.figures import Figures, figures_of
+from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.fleet import Fleet, Progress
+from medsweep.loadgen.load_columns import client_limited
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.loadgen.spool import Spool
 from medsweep.metrics.request_record import RequestRecord
 
-# A client that sends on average later than this, or than this share of the time to first text,
-# was not able to make the load that was asked for.
-_LATE_S, _LATE_SHARE = 0.005, 0.05
 # A rate that is so close to what a concurrency can give is that concurrency.
 _ABOUT = 0.95
 
@@ -47,7 +45,7 @@ class Measured:
 
     point: LoadPoint
     repeat: int
-    figures: Figures
+    figures: LoadFigures
     ended_early: str | None = None
     gave_up: bool = False
     met: bool | None = None
@@ -55,14 +53,9 @@ class Measured:
     calibration: Calibration | None = None
 
     @property
-    def client_limited(self) -> bool:
-        """Whether the client, and not the server, may have set the figures."""
-        if CLIENT in self.figures.failed_by_kind:
-            return True
-        limited = self.calibration is not None and self.calibration.client_limited
-        delay_s = self.figures.latencies["dispatch_delay"].mean or 0.0
-        ttft_s = self.figures.latencies["ttft"].mean or 0.0
-        return limited or delay_s > max(_LATE_S, _LATE_SHARE * ttft_s)
+    def client_limited(self) -> bool | None:
+        """Whether the client, and not the server, may have set the figures; None if not known."""
+        return client_limited(self.figures, self.calibration)
 
     @property
     def like_concurrency(self) -> int:
@@ -72,7 +65,7 @@ class Measured:
         it is not the load's own, so that few calibrations serve many points.
         """
         own = self.point.concurrency or 1
-        requests = (self.figures.requests_per_s or 0) * TRUTH.service_s
+        requests = (self.figures.requests_per_s or self.point.rate or 0) * TRUTH.service_s
         tokens = (self.figures.output_tokens_per_s or 0) * TRUTH.service_s / TRUTH.tokens
         like = max(requests, tokens)
         if own < like * _ABOUT:
@@ -132,17 +125,17 @@ class Bench:
                 self.fleet.run(job, spool.write, look)
             except LoadAborted as error:
                 early, gave_up = str(error), True
-            found = figures_of(spool, self.objectives)
+            found = figures_of(spool, point, self.objectives, complete=early is None)
             self.on_records(point, repeat, spool)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         met = self._met(found) and early is None if self.objectives else None
         self.measured.append(Measured(point, repeat, found, early, gave_up, met, now))
         return self.measured[-1]
 
-    def _met(self, found: Figures) -> bool:
+    def _met(self, found: LoadFigures) -> bool:
         return found.ok > 0 and all(
             objective.met(found.latencies[objective.latency], late, found.sent)
-            for objective, late in zip(self.objectives, found.late, strict=True)
+            for objective, late in zip(self.objectives, found.missed, strict=True)
         )
 
     def calibrate(self) -> None:

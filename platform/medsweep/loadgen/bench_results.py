@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import EnvironmentFault
 from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.load_columns import load_columns, load_notes
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.results.provenance import provenance
-from medsweep.results.schema import BENCHMARK, REQUESTS, STATISTICS, arrow_schema
+from medsweep.results.schema import BENCHMARK, REQUESTS, arrow_schema
 from medsweep.results.store import write_rows
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def check_writable(folder: Path) -> None:
 
 def point_json(measured: Measured) -> dict[str, Any]:
     """Return one entry of `points`."""
-    point, found = measured.point, measured.figures
-    failed = dict(found.failed_by_kind)
-    sent = found.sent
+    point, figures = measured.point, measured.figures
+    failed = dict(figures.failed_by_kind)
+    sent = figures.sent
     if not sent:
         # Nothing got as far as being measured; what failed before must not go unseen.
-        failed = dict(found.unmeasured_failed_by_kind)
+        failed = dict(figures.unmeasured_failed_by_kind)
         sent = sum(failed.values())
     return {
         "load": {
@@ -66,17 +66,18 @@ def point_json(measured: Measured) -> dict[str, Any]:
         "ended_early": measured.ended_early,
         "requests": {
             "sent": sent,
-            "ok": found.ok,
+            "ok": figures.ok,
             "failed": sum(failed.values()),
             "failed_by_kind": failed,
-            "empty": found.empty,
+            "empty": figures.empty,
         },
-        **{f"{name}_s": asdict(summary) for name, summary in found.latencies.items()},
-        "window_s": found.window_s,
-        "requests_per_s": found.requests_per_s,
-        "output_tokens_per_s": found.output_tokens_per_s,
-        "goodput_rps": found.goodput_rps,
-        "e2e_growth_s_per_s": found.growth,
+        **{f"{name}_s": asdict(summary) for name, summary in figures.latencies.items()},
+        "window_s": figures.window_s,
+        "requests_per_s": figures.requests_per_s,
+        "output_tokens_per_s": figures.output_tokens_per_s,
+        "goodput_rps": figures.goodput_rps,
+        "itl_unit": figures.itl_unit,
+        "e2e_growth_s_per_s": figures.growth,
         "met": measured.met,
         "client_limited": measured.client_limited,
         "calibration": asdict(measured.calibration) if measured.calibration else None,
@@ -86,42 +87,9 @@ def point_json(measured: Measured) -> dict[str, Any]:
 
 
 def notes(measured: Measured) -> list[str]:
-    """Return what a reader of the figures must know beside them."""
-    found = measured.figures
-    said = [measured.ended_early] if measured.ended_early else []
-    if found.uncounted:
-        said.append(f"the server did not count the tokens of {found.uncounted} answers")
-    if found.empty:
-        said.append(f"{found.empty} answers held no text")
-    if found.unmeasured_failed_by_kind:
-        count = sum(found.unmeasured_failed_by_kind.values())
-        said.append(f"{count} requests of warm-up and cool-down failed")
-    if found.growth is not None:
-        said.append(
-            f"answers took {found.growth:.2g} s longer for each second of load: the server falls "
-            "behind, or was not full yet when measuring began (--warmup, --duration)"
-        )
-    elif (wanted := _longer_warmup(measured)) is not None:
-        said.append(
-            f"measuring began before an answer takes: the server may not have been full yet; "
-            f"--warmup {wanted} waits for that"
-        )
-    if measured.client_limited:
-        said.append("limited by the client, not the server")
-    return said
-
-
-def _longer_warmup(measured: Measured) -> int | None:
-    """Return how many requests of an open loop come before its first answers; None if too few do.
-
-    An open loop is at its level only when as many answers end as requests come, which is not
-    before the first have ended.
-    """
-    rate, answer_s = measured.point.rate, measured.figures.latencies["e2e"].mean
-    if rate is None or answer_s is None:
-        return None
-    wanted = math.ceil(rate * answer_s)
-    return wanted if wanted > measured.point.warmup_requests else None
+    """Return why a load ended early, and what a reader of the figures must know beside them."""
+    ended = [measured.ended_early] if measured.ended_early else []
+    return ended + load_notes(measured.point, measured.figures, measured.calibration)
 
 
 def over_repeats(results: Sequence[Measured]) -> list[dict[str, Any]]:
@@ -160,40 +128,21 @@ def write_benchmark(folder: Path, job: LoadJob, results: Sequence[Measured]) -> 
 
 
 def _row(job: LoadJob, measured: Measured) -> dict[str, Any]:
-    point, found = measured.point, measured.figures
-    row: dict[str, Any] = {
-        **_visit(point, measured.repeat),
+    point, figures = measured.point, measured.figures
+    return {
         "sweep": "bench",
         "cell": f"{job.model}@{PROFILE}",
         "key": "bench",
         "model": job.model,
         "profile": PROFILE,
-        "concurrency": point.concurrency,
-        "rate_rps": point.rate,
         "max_tokens": job.max_tokens,
         "basis": "observed",
         **provenance(),
         "measured_at": measured.ended_at,
+        **load_columns(point, measured.repeat, VARIANT, figures, measured.calibration),
         "status": "failed" if measured.gave_up else "ok",
         "reason": measured.ended_early,
-        "sent": found.sent,
-        "ok": found.ok,
-        "failed": found.failed,
-        "failed_by_kind": found.failed_by_kind,
-        "window_s": found.window_s,
-        "requests_per_s": found.requests_per_s,
-        "output_tokens_per_s": found.output_tokens_per_s,
-        "goodput_rps": found.goodput_rps,
-        "prompt_tokens_mean": found.prompt_tokens_mean,
-        "output_tokens_mean": found.output_tokens_mean,
-        "client_limited": measured.client_limited,
     }
-    for name, summary in found.latencies.items():
-        row |= {f"{name}_{statistic}_s": getattr(summary, statistic) for statistic in STATISTICS}
-    if measured.calibration is not None:
-        row["client_ttft_bias_s"] = measured.calibration.ttft_bias_s
-        row["client_itl_bias_s"] = measured.calibration.itl_bias_s
-    return row
 
 
 def _visit(point: LoadPoint, repeat: int) -> dict[str, Any]:

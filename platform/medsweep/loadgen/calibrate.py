@@ -14,8 +14,8 @@ from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.mock.answer import MockTiming
-from medsweep.loadgen.reservoir import Sample
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+from medsweep.metrics.latency import LatencySketch
 from medsweep.metrics.request_record import RequestRecord
 
 TRUTH = MockTiming(ttft_s=0.05, gap_s=0.01, tokens=32)
@@ -154,15 +154,15 @@ def _compare(concurrency: int, records: Sequence[RequestRecord], processes: int)
     if failed:
         raise StageError(f"calibration: {len(failed)} requests failed: {failed[0].status}")
     measured = [record for record in records if record.phase == "measure"]
-    ttft, gaps = Sample(), Sample()
-    ttft.add(record.ttft_s for record in measured)
+    ttft, gaps = LatencySketch(), LatencySketch()
     for record in measured:
-        gaps.add(record.chunk_gaps_s)
+        ttft.add(record.ttft_s)
+        gaps.add(*record.chunk_gaps_s)
     return Calibration(
         concurrency=concurrency,
-        ttft_bias_s=_error(ttft.summary().mean, TRUTH.ttft_s),
+        ttft_bias_s=_error(ttft.mean, TRUTH.ttft_s),
         ttft_max_error_s=_error(ttft.summary().max, TRUTH.ttft_s),
-        itl_bias_s=_error(gaps.summary().mean, TRUTH.gap_s),
+        itl_bias_s=_error(gaps.mean, TRUTH.gap_s),
         requests_per_s=len(measured) / _window_s(records),
         ideal_requests_per_s=concurrency / TRUTH.service_s,
         ttft_p99_error_s=_error(ttft.quantile(0.99), TRUTH.ttft_s),

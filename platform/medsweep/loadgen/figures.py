@@ -1,46 +1,111 @@
-"""From the records of one load point to its figures, in bounded memory."""
+"""From the records of one load point to its figures, in bounded memory.
+
+A rate is a number of answers over the length of a window. What is counted depends on the load:
+
+- Closed loop. The window runs from the first measured send to the last measured end. Each answer,
+  of any phase, counts by the share of its own time inside the window: a server that answers in
+  waves ends as many answers at once as there are workers, and whether such a wave falls just
+  inside the window would otherwise decide the figure.
+- Open loop that keeps up. Answers leave at the rate at which requests arrive. The window covers the
+  due times of the measured requests and the gap after the last: n arrivals, evenly spaced at rate
+  r, cover n / r seconds. The answers to the requests that were due in it count, whenever they
+  ended. The window must be longer than an answer, or nothing shows whether the server kept up:
+  the rates are None then, and `rate_reason` says why.
+- Open loop whose queue grows, or that was ended early. The window runs from the first measured end
+  to the last, and the answers that ended in it count: that is the server's own rate.
+
+Goodput is the same rate times the share of measured answers that meet every objective, so it
+never exceeds the rate. A failure is no answer: it counts in neither.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from medsweep.loadgen.growth import Growth
 from medsweep.loadgen.objective import Objective
-from medsweep.loadgen.reservoir import Sample
-from medsweep.metrics.latency import Summary, share_inside
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.metrics.latency import LatencySketch, LatencySummary
 from medsweep.metrics.request_record import RequestRecord
-
-LATENCIES = ("ttft", "tpot", "itl", "e2e", "dispatch_delay")
+from medsweep.results.schema import LATENCIES
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What was measured of one load point. Only measured requests count, except in throughput.
+class LoadWindow:
+    """The time that the rates of a load point cover.
+
+    Attributes:
+        start_s: its begin, in seconds on the clock of the records.
+        stop_s: its end, likewise.
+        last_s: when the last event that counts happened; before `stop_s` where a gap follows.
+        counts: what of an answer is counted in it: the `share` of its time that lies inside, or
+            the whole answer if its request was `due` or its last byte `ended` inside.
+    """
+
+    start_s: float
+    stop_s: float
+    last_s: float
+    counts: Literal["share", "due", "ended"]
+
+    @property
+    def length_s(self) -> float:
+        """Length in seconds."""
+        return self.stop_s - self.start_s
+
+    def weight(self, record: RequestRecord) -> float:
+        """Return how much of an answer counts, 0 to 1."""
+        if self.counts == "share":
+            return self._share(record.sent_s, record.end_s)
+        if self.counts == "due":
+            return float(record.due_s is not None and self.start_s <= record.due_s <= self.last_s)
+        return float(self.start_s < record.end_s <= self.stop_s)
+
+    def token_weight(self, record: RequestRecord) -> float:
+        """Return how much of an answer's tokens counts, 0 to 1.
+
+        By the share of its time, tokens count as spread evenly from the first text to the end.
+        """
+        if self.counts != "share":
+            return self.weight(record)
+        first_s = record.end_s if record.first_text_s is None else record.first_text_s
+        return self._share(first_s, record.end_s)
+
+    def _share(self, begin_s: float, end_s: float) -> float:
+        """Return the share of the time from `begin_s` to `end_s` that lies in the window."""
+        if begin_s >= end_s:
+            return float(self.start_s < end_s <= self.stop_s)
+        overlap_s = min(end_s, self.stop_s) - max(begin_s, self.start_s)
+        return max(overlap_s, 0.0) / (end_s - begin_s)
+
+
+@dataclass(frozen=True)
+class LoadFigures:
+    """What was measured at one load point. Only measured requests count, except in the rates.
 
     Attributes:
         sent: measured requests that have ended.
         ok: those that were answered.
         failed_by_kind: the others.
-        unmeasured_failed_by_kind: failures of warm-up and cool-down, which count for nothing.
-        words: for each kind of failure what the first one said.
+        unmeasured_failed_by_kind: failures of warm-up and cool-down, which count in no figure.
+        words: for each kind of failure the message of the first.
         empty: answers without any text.
-        uncounted: answers of which the server did not say how many tokens they held.
-        latencies: summaries in seconds of the answered requests, by name (`LATENCIES`); of the
-            gaps between tokens, all are pooled.
-        prompt_tokens_mean: tokens of a prompt; None if unknown.
-        output_tokens_mean: tokens of an answer; None if unknown.
-        window_s: from the first measured send to the last measured end.
-        requests_per_s: answers of any phase from the first measured send to the first send after
-            the measured ones, over that time. In an open loop those that ended in it. In a closed
-            loop each counts by the share of its own time that lies in it: a server that answers in
-            waves ends as many as there are workers at once, and whether such a wave falls just
-            inside or outside would decide the figure.
-        output_tokens_per_s: tokens that came in that time, over it; None if unknown.
-        goodput_rps: the part of `requests_per_s` that is within all objectives; None without any.
-        late: for each objective the measured requests that missed it or failed.
-        growth: seconds that answers took longer for each second of an open loop, where the server
+        uncounted: answers for which the server gave no number of tokens.
+        latencies: summaries in seconds of the answered requests, by name
+            (`results.schema.LATENCIES`); the gaps between tokens of all answers are pooled.
+        itl_unit: what `itl` is a gap between: `token`, or `chunk` where the server does not say
+            how many tokens each chunk holds; None without gaps.
+        prompt_tokens_mean: tokens per prompt; None if unknown.
+        output_tokens_mean: tokens per answer; None if unknown.
+        window: the time that the rates cover; None where nothing was measured.
+        requests_per_s: answers per second; see above.
+        output_tokens_per_s: their tokens per second; None also if tokens are unknown.
+        goodput_rps: answers per second that meet every objective; None without objectives.
+        rate_reason: why the rates are None; None where they are known.
+        missed: for each objective, the measured requests that missed it or failed.
+        growth: seconds by which answers got slower per second of an open loop, where the server
             fell behind; None where it did not.
     """
 
@@ -51,68 +116,83 @@ class Figures:
     words: dict[str, str]
     empty: int
     uncounted: int
-    latencies: dict[str, Summary]
+    latencies: dict[str, LatencySummary]
+    itl_unit: Literal["token", "chunk"] | None
     prompt_tokens_mean: float | None
     output_tokens_mean: float | None
-    window_s: float | None
+    window: LoadWindow | None
     requests_per_s: float | None
     output_tokens_per_s: float | None
     goodput_rps: float | None
-    late: tuple[int, ...]
+    rate_reason: str | None
+    missed: tuple[int, ...]
     growth: float | None = None
 
     @property
     def failed(self) -> int:
-        """Measured requests without a whole answer."""
+        """Measured requests without a complete answer."""
         return sum(self.failed_by_kind.values())
 
+    @property
+    def window_s(self) -> float | None:
+        """Length of the window, in seconds."""
+        return None if self.window is None else self.window.length_s
 
-def figures_of(records: Iterable[RequestRecord], objectives: Sequence[Objective] = ()) -> Figures:
-    """Return the figures of a load point.
 
-    The definitions are those of `metrics.latency`, computed while the records pass by.
+def figures_of(
+    records: Iterable[RequestRecord],
+    point: LoadPoint,
+    objectives: Sequence[Objective] = (),
+    *,
+    complete: bool = True,
+) -> LoadFigures:
+    """Return the figures of a load point; the definitions are those at the top of this module.
 
     Args:
-        records: of all phases; gone through twice.
+        records: of all phases, in any order; read twice.
+        point: the load that they are of.
         objectives: what an answer must meet to count as goodput.
+        complete: whether the load ran to its end; otherwise requests were dropped in flight.
     """
-    samples = {name: Sample() for name in LATENCIES}
-    prompt_tokens, output_tokens = Sample(), Sample()
+    sketches = {name: LatencySketch() for name in LATENCIES}
+    prompt_tokens, output_tokens = LatencySketch(), LatencySketch()
     status: Counter[str] = Counter()
     unmeasured: Counter[str] = Counter()
     words: dict[str, str] = {}
-    empty = uncounted = good = 0
-    late = [0] * len(objectives)
-    growth = Growth()
-    first_s, last_s, next_s = float("inf"), float("-inf"), float("inf")
+    empty = uncounted = good = chunked = 0
+    missed = [0] * len(objectives)
+    growth, span = Growth(), _Span()
     for record in records:
         if record.error is not None:
             words.setdefault(record.status, record.error)
         if record.phase != "measure":
             unmeasured[record.status] += record.status != "ok"
-            if record.phase == "cooldown":
-                next_s = min(next_s, record.sent_s)
             continue
         status[record.status] += 1
-        first_s, last_s = min(first_s, record.sent_s), max(last_s, record.end_s)
-        missed = [not objective.met_by(record) for objective in objectives]
-        late = [count + one for count, one in zip(late, missed, strict=True)]
+        span.add(record)
+        misses = [not objective.met_by(record) for objective in objectives]
+        missed = [count + miss for count, miss in zip(missed, misses, strict=True)]
         if record.status != "ok":
             continue
-        good += not any(missed)
+        good += not any(misses)
         growth.add(record.due_s, record.e2e_s)
         empty += record.first_text_s is None
         uncounted += record.output_tokens is None
-        samples["ttft"].add([record.ttft_s])
-        samples["tpot"].add([record.tpot_s])
-        samples["itl"].add(record.itl_s)
-        samples["e2e"].add([record.e2e_s])
-        samples["dispatch_delay"].add([record.dispatch_delay_s])
-        prompt_tokens.add([record.prompt_tokens])
-        output_tokens.add([record.output_tokens])
+        chunked += bool(record.chunk_gaps_s) and record.chunk_tokens is None
+        for name, sketch in sketches.items():
+            sketch.add(*record.itl_s if name == "itl" else (getattr(record, f"{name}_s"),))
+        prompt_tokens.add(record.prompt_tokens)
+        output_tokens.add(record.output_tokens)
     ok = status.pop("ok", 0)
-    ended, produced = _throughput(records, first_s, min(next_s, last_s))
-    return Figures(
+    ends = growth.slope is not None or not complete
+    window = span.window(point, ends=ends)
+    latencies = {name: sketch.summary() for name, sketch in sketches.items()}
+    reason = _rate_reason(window, latencies["e2e"].mean)
+    answers_per_s, tokens_per_s = (
+        (None, None) if window is None or reason else _rates(records, window)
+    )
+    gaps = latencies["itl"].samples
+    return LoadFigures(
         sent=ok + status.total(),
         ok=ok,
         failed_by_kind=dict(status),
@@ -120,37 +200,90 @@ def figures_of(records: Iterable[RequestRecord], objectives: Sequence[Objective]
         words=words,
         empty=empty,
         uncounted=uncounted,
-        latencies={name: sample.summary() for name, sample in samples.items()},
-        prompt_tokens_mean=prompt_tokens.summary().mean,
-        output_tokens_mean=output_tokens.summary().mean,
-        window_s=last_s - first_s if last_s > first_s else None,
-        requests_per_s=ended,
-        output_tokens_per_s=produced,
-        goodput_rps=ended * good / ok if objectives and ended is not None and ok else None,
-        late=tuple(late),
+        latencies=latencies,
+        itl_unit=("chunk" if chunked else "token") if gaps else None,
+        prompt_tokens_mean=prompt_tokens.mean,
+        output_tokens_mean=output_tokens.mean,
+        window=window,
+        requests_per_s=answers_per_s,
+        output_tokens_per_s=tokens_per_s,
+        goodput_rps=(
+            None
+            if not objectives or answers_per_s is None
+            else answers_per_s * good / ok
+            if ok
+            else 0.0
+        ),
+        rate_reason=reason,
+        missed=tuple(missed),
         growth=growth.slope,
     )
 
 
-def _throughput(
-    records: Iterable[RequestRecord], start_s: float, stop_s: float
-) -> tuple[float | None, float | None]:
-    """Return answers and output tokens a second; None where there is no time, or tokens unknown."""
-    if stop_s <= start_s:
-        return None, None
-    ended, produced, unknown = 0.0, 0.0, False
+class _Span:
+    """First and last moments of the measured requests."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sent_s = self._first_due_s = self._first_end_s = float("inf")
+        self._last_due_s = self._last_end_s = float("-inf")
+
+    def add(self, record: RequestRecord) -> None:
+        self._count += 1
+        self._sent_s = min(self._sent_s, record.sent_s)
+        self._last_end_s = max(self._last_end_s, record.end_s)
+        if record.status == "ok":
+            self._first_end_s = min(self._first_end_s, record.end_s)
+        if record.due_s is not None:
+            self._first_due_s = min(self._first_due_s, record.due_s)
+            self._last_due_s = max(self._last_due_s, record.due_s)
+
+    def window(self, point: LoadPoint, *, ends: bool) -> LoadWindow | None:
+        """Return the window of the rates.
+
+        Args:
+            point: the load.
+            ends: whether an open loop is measured by its ends.
+        """
+        if not self._count:
+            return None
+        begin_s, last_s, gap_s = self._sent_s, self._last_end_s, 0.0
+        counts: Literal["share", "due", "ended"] = "share"
+        if point.concurrency is None and ends and self._first_end_s < self._last_end_s:
+            begin_s, counts = self._first_end_s, "ended"
+        elif point.concurrency is None:
+            begin_s, last_s, counts = self._first_due_s, self._last_due_s, "due"
+            gap_s = self._gap_s(point)
+        window = LoadWindow(begin_s, last_s + gap_s, last_s, counts)
+        return window if window.length_s > 0 else None
+
+    def _gap_s(self, point: LoadPoint) -> float:
+        """Return the time from the last arrival, or burst, to the next."""
+        if point.rate is not None:
+            return point.together / point.rate
+        return (self._last_due_s - self._first_due_s) / max(1, self._count - 1)
+
+
+def _rate_reason(window: LoadWindow | None, answer_s: float | None) -> str | None:
+    if window is None:
+        return "no rates: there is no measured time"
+    if window.counts == "due" and answer_s is not None and window.length_s <= answer_s:
+        return (
+            f"no rates: requests were sent for {window.length_s:.3g} s and an answer takes "
+            f"{answer_s:.3g} s; measure for longer (requests, duration)"
+        )
+    return None
+
+
+def _rates(records: Iterable[RequestRecord], window: LoadWindow) -> tuple[float, float | None]:
+    """Return answers and output tokens per second; None for tokens if some are unknown."""
+    answers, tokens, unknown = 0.0, 0.0, False
     for record in records:
         if record.status != "ok":
             continue
-        if record.due_s is None:
-            ended += share_inside(record.sent_s, record.end_s, start_s, stop_s)
-        else:
-            ended += start_s < record.end_s <= stop_s
-        # Tokens count as spread evenly from the first text to the end.
-        first_s = record.end_s if record.first_text_s is None else record.first_text_s
-        share = share_inside(first_s, record.end_s, start_s, stop_s)
+        answers += window.weight(record)
+        share = window.token_weight(record)
         if share:
             unknown |= record.output_tokens is None
-            produced += share * (record.output_tokens or 0)
-    took_s = stop_s - start_s
-    return ended / took_s, None if unknown else produced / took_s
+            tokens += share * (record.output_tokens or 0)
+    return answers / window.length_s, None if unknown else tokens / window.length_s

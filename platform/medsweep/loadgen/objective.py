@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from medsweep.errors import InputError, UnknownName
 from medsweep.loadgen.spec import Limit
-from medsweep.metrics.latency import Summary
+from medsweep.metrics.latency import LatencySummary
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.statistics import percentile_floor
 
@@ -75,7 +75,7 @@ class Objective:
         # and the next; once as many are late as lie at or above it, it is late itself.
         return late >= requests - math.floor((requests - 1) * quantile)
 
-    def met(self, summary: Summary, late: int, requests: int) -> bool:
+    def met(self, summary: LatencySummary, late: int, requests: int) -> bool:
         """Whether a whole load point met it; failed requests count as late."""
         value_s = getattr(summary, self.statistic)
         if value_s is None or value_s > self.limit_s:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 from medsweep.clock import Clock
 from medsweep.loadgen.arrivals import due_times
@@ -16,9 +16,8 @@ from medsweep.loadgen.pacing import sleep_until
 from medsweep.loadgen.prompt_order import prompt_order
 from medsweep.loadgen.spec import Limit, LoadJob, Prompt
 from medsweep.loadgen.stream import Stream
-from medsweep.metrics.request_record import RequestRecord
+from medsweep.metrics.request_record import Phase, RequestRecord
 
-Phase = Literal["warmup", "measure", "cooldown"]
 # In so many turns of the event loop a backlog of answers is parsed, about.
 _TURNS = 64
 Ended = tuple[Stream, RequestError | None, float]

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from medsweep.errors import InputError, UnknownName
 
 Arrivals = Literal["constant", "poisson", "gamma", "burst"]
+BURST_REQUESTS = 10
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class LoadPoint:
         if self.due_s is not None:
             return "replay"
         return f"r{self.rate:g}-{self.arrivals}"
+
+    @property
+    def together(self) -> int:
+        """How many requests of an open loop are due at one moment."""
+        return max(1, round(self.shape or BURST_REQUESTS)) if self.arrivals == "burst" else 1
 
     @property
     def warmup_requests(self) -> int:

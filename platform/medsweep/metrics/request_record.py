@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+Phase = Literal["warmup", "measure", "cooldown"]
+
 
 @dataclass(frozen=True)
 class RequestRecord:
@@ -37,7 +39,7 @@ class RequestRecord:
     """
 
     index: int
-    phase: Literal["warmup", "measure", "cooldown"]
+    phase: Phase
     question_id: str
     due_s: float | None
     sent_s: float
@@ -92,10 +94,12 @@ class RequestRecord:
         """Time per output token after the first, in seconds per token.
 
         Returns:
-            `(e2e_s - ttft_s) / (output_tokens - 1)`; None without text, for an unknown count and
-            for fewer than two tokens.
+            `(e2e_s - ttft_s) / (output_tokens - 1)`; None for an unknown count, for fewer than two
+            tokens, and where all tokens came in one chunk: nothing was seen between them.
         """
-        if self.ttft_s is None or self.output_tokens is None or self.output_tokens < 2:
+        if self.ttft_s is None or self.output_tokens is None:
+            return None
+        if self.output_tokens < 2 or not self.chunk_gaps_s:
             return None
         return (self.e2e_s - self.ttft_s) / (self.output_tokens - 1)
 

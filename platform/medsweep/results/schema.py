@@ -61,8 +61,8 @@ STATISTICS = {
 
 LATENCIES = {
     "ttft": "time to the first chunk that carries text, from the due time in an open loop",
-    "tpot": "(end-to-end - TTFT) / (output tokens - 1)",
-    "itl": "gap between output tokens",
+    "tpot": "(end-to-end - TTFT) / (output tokens - 1); null where they came in one chunk",
+    "itl": "gap between output tokens, or between chunks (itl_unit)",
     "e2e": "time to the end of the answer, from the due time in an open loop",
     "dispatch_delay": "how late the client sent a request that was due; null in a closed loop",
 }
@@ -134,6 +134,8 @@ ASKED = (
     Column("quantization", "text", "", "of the base weights"),
     Column("concurrency", "integer", "1", "requests in flight; null in an open loop"),
     Column("rate_rps", "number", "1/s", "arrival rate; null in a closed loop"),
+    Column("arrivals", "text", "", "how an open loop spaces its requests; null in a closed loop"),
+    Column("arrival_shape", "number", "1", "of gamma arrivals their shape, of bursts their size"),
     Column("max_tokens", "integer", "1", "longest answer, in tokens"),
 )
 
@@ -165,12 +167,40 @@ OUTCOME = (
     Column("ok", "integer", "1", "answered requests"),
     Column("failed", "integer", "1", "requests without a whole answer"),
     Column("failed_by_kind", "counts", "1", "failed requests by kind"),
-    Column("window_s", "number", "s", "first measured send to last measured end"),
-    Column("requests_per_s", "number", "1/s", "answers that ended in the window"),
-    Column("output_tokens_per_s", "number", "1/s", "tokens that came in the window"),
-    Column("goodput_rps", "number", "1/s", "answers within the sweep's objectives; null without"),
+    Column(
+        "window_s",
+        "number",
+        "s",
+        "time that the rates cover: closed loop, first measured send to last measured end; open "
+        "loop, due times of the measured requests, or first to last end where the queue grows",
+    ),
+    Column(
+        "requests_per_s",
+        "number",
+        "1/s",
+        "answers over the window: by the share of their time in it (closed loop), to requests due "
+        "in it (open loop), or ended in it (growing queue); null unless longer than an answer",
+    ),
+    Column("output_tokens_per_s", "number", "1/s", "tokens of those answers over the window"),
+    Column(
+        "goodput_rps",
+        "number",
+        "1/s",
+        "requests_per_s times the share of answers that meet every objective; null without any",
+    ),
+    Column(
+        "e2e_growth",
+        "number",
+        "1",
+        "seconds by which answers got slower per second of an open loop; null where the queue does "
+        "not grow",
+    ),
     Column("prompt_tokens_mean", "number", "1", "tokens of a prompt"),
     Column("output_tokens_mean", "number", "1", "tokens of an answer"),
+    Column("itl_unit", "text", "", "what itl is a gap between: token or chunk; null without gaps"),
+    Column(
+        "load_notes", "text", "", "what to know beside the load figures, such as why one is null"
+    ),
     Column("cold_start_s", "number", "s", "from asking for the engine to the first answer"),
 )
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from medsweep.datasets.spec import Pair
 from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.figures import LoadFigures
+from medsweep.loadgen.load_columns import load_columns
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.faulty_answers import is_refusal
-from medsweep.metrics.latency import (
-    count_by_kind,
-    goodput_rps,
-    output_tokens_per_s,
-    requests_per_s,
-    summarise,
-    window_s,
-)
 from medsweep.metrics.quality import score_answer
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.metrics.tally import AnswerTally
-from medsweep.results.schema import LATENCIES, STATISTICS
-from medsweep.sweep.spec import ObjectivesSpec
+from medsweep.results.schema import LATENCIES
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ def visit_row(
     records: Sequence[RequestRecord],
     pairs: Mapping[str, Pair],
     *,
-    objectives: ObjectivesSpec | None,
+    figures: LoadFigures,
     calibration: Calibration | None,
     seed: int,
 ) -> dict[str, Any]:
@@ -116,42 +109,16 @@ def visit_row(
         visit: which measurement.
         records: its requests, of all phases.
         pairs: question and reference by question_id.
-        objectives: what an answer must meet to count as goodput.
+        figures: its load figures.
         calibration: the client's own error at the nearest concurrency.
         seed: of the bootstrap.
     """
-    measured = [record for record in records if record.phase == "measure"]
-    answered = [record for record in measured if record.status == "ok"]
-    failed = count_by_kind(measured)
-    row: dict[str, Any] = {
-        **visit.columns,
-        "status": "ok",
-        "concurrency": visit.point.concurrency,
-        "rate_rps": visit.point.rate,
-        "sent": len(measured),
-        "ok": len(answered),
-        "failed": sum(failed.values()),
-        "failed_by_kind": failed,
-        "window_s": window_s(records),
-        "requests_per_s": requests_per_s(records),
-        "output_tokens_per_s": output_tokens_per_s(records),
-        "prompt_tokens_mean": summarise(record.prompt_tokens for record in answered).mean,
-        "output_tokens_mean": summarise(record.output_tokens for record in answered).mean,
+    answered = [each for each in records if each.phase == "measure" and each.status == "ok"]
+    return {
+        **load_columns(visit.point, visit.repeat, visit.variant, figures, calibration),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_quality(answered, pairs, seed),
     }
-    if objectives is not None:
-        row["goodput_rps"] = goodput_rps(records, ttft_s=objectives.ttft_s, e2e_s=objectives.e2e_s)
-    for latency in LATENCIES:
-        summary = summarise(_values(latency, answered))
-        for statistic in STATISTICS:
-            row[f"{latency}_{statistic}_s"] = getattr(summary, statistic)
-    if calibration is not None:
-        row |= {
-            "client_ttft_bias_s": calibration.ttft_bias_s,
-            "client_itl_bias_s": calibration.itl_bias_s,
-            "client_limited": calibration.client_limited,
-        }
-    return row | _quality(answered, pairs, seed)
 
 
 def add_repeat_intervals(rows: Sequence[dict[str, Any]]) -> None:
@@ -170,14 +137,6 @@ def add_repeat_intervals(rows: Sequence[dict[str, Any]]) -> None:
                     row[f"{latency}_mean_cv"] = variation
                     row[f"{latency}_mean_low_s"] = interval.low
                     row[f"{latency}_mean_high_s"] = interval.high
-
-
-def _values(latency: str, records: Sequence[RequestRecord]) -> list[float | None]:
-    """Return one latency of every request; gaps between tokens are pooled."""
-    if latency == "itl":
-        return [gap for record in records for gap in record.itl_s]
-    read: Callable[[RequestRecord], float | None] = lambda record: getattr(record, f"{latency}_s")  # noqa: E731
-    return [read(record) for record in records]
 
 
 def _quality(

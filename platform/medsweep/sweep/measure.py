@@ -18,9 +18,9 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.mismatch import requested_fault
 from medsweep.hardware.observe import observe_host
 from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
-from medsweep.metrics.latency import summarise
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
@@ -239,10 +239,10 @@ def _warm_up(ground: Ground, load: LoadProcess, up: _Running, asked_at: float) -
         job = _job(ground, up, model, LoadPoint(1, requests=1, warmup=0))
         load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
         up.columns.setdefault("cold_start_s", time.monotonic() - asked_at)
-    null = load.run(_job(ground, up, NULL_MODEL, LoadPoint(1, requests=NULL_REQUESTS)))
-    measured = [record for record in null if record.phase == "measure"]
-    up.columns["overhead_ttft_s"] = summarise(record.ttft_s for record in measured).mean
-    up.columns["overhead_tpot_s"] = summarise(record.tpot_s for record in measured).mean
+    point = LoadPoint(1, requests=NULL_REQUESTS)
+    null = figures_of(load.run(_job(ground, up, NULL_MODEL, point)), point)
+    up.columns["overhead_ttft_s"] = null.latencies["ttft"].mean
+    up.columns["overhead_tpot_s"] = null.latencies["tpot"].mean
 
 
 def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> None:
@@ -261,15 +261,18 @@ def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> Non
     if not machine.lasted:
         # Ray Serve puts another engine in the place of one that dies, and requests wait for it.
         raise StageError("the engine did not last through the load: it died and was started anew")
+    figures = figures_of(records, visit.point, spec.load.goodput_objectives)
     row = visit_row(
         visit,
         records,
         ground.pairs,
-        objectives=spec.load.objectives,
+        figures=figures,
         calibration=ground.calibrations.get(concurrency_of(visit.point)),
         seed=spec.seed,
     )
-    row |= telemetry_columns(machine.recording, records)
+    if figures.window is not None:
+        window = figures.window
+        row |= telemetry_columns(machine.recording, window.start_s, window.stop_s)
     fault = requested_fault({**ground.columns(up.cell), **up.columns, **row}, emulation=True)
     if fault is not None:
         raise StageError(fault)

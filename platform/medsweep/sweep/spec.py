@@ -24,6 +24,7 @@ from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.own import OwnProfileSpec
+from medsweep.loadgen.objective import Latency, Objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
@@ -151,6 +152,16 @@ class LoadSpec(Closed):
     compare_base: bool = False
     objectives: ObjectivesSpec | None = None
     max_error_rate: float = Field(default=0.1, ge=0, le=1)
+
+    @property
+    def goodput_objectives(self) -> list[Objective]:
+        """What an answer must meet to count as goodput."""
+        given = self.objectives or ObjectivesSpec()
+        limits_s: tuple[tuple[Latency, float | None], ...] = (
+            ("ttft", given.ttft_s),
+            ("e2e", given.e2e_s),
+        )
+        return [Objective(name, "max", limit) for name, limit in limits_s if limit is not None]
 
     @field_validator("points")
     @classmethod

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from medsweep.metrics.request_record import RequestRecord
 from medsweep.telemetry.host import THREAD
 from medsweep.telemetry.sample import Sample
 from medsweep.telemetry.sampler import Recording
@@ -26,24 +25,19 @@ MEANS = (
 TOTALS = ("gpu_energy_j", "cpu_energy_j", "network_received_bytes", "network_sent_bytes")
 
 
-def telemetry_columns(
-    recording: Recording | None, records: Iterable[RequestRecord]
-) -> dict[str, Any]:
-    """Return what a machine did in the measured window of a visit.
+def telemetry_columns(recording: Recording | None, start_s: float, stop_s: float) -> dict[str, Any]:
+    """Return what a machine did in the window of a measurement.
 
     Args:
-        recording: what was sampled around the visit, on this machine or another; None has no
-            columns.
-        records: its requests, of all phases, timed with `time.perf_counter` on this machine.
+        recording: what was sampled around it, on this machine or another; None has no columns.
+        start_s: begin of the window, by `time.perf_counter` on this machine.
+        stop_s: its end, likewise.
     """
-    measured = [record for record in records if record.phase == "measure"]
-    if recording is None or not measured:
+    if recording is None:
         return {}
     since_1970_s = time.time() - time.perf_counter()
-    start_s = min(record.sent_s for record in measured) + since_1970_s
-    stop_s = max(record.end_s for record in measured) + since_1970_s
     return {
-        **window_columns(recording.samples, start_s, stop_s),
+        **window_columns(recording.samples, start_s + since_1970_s, stop_s + since_1970_s),
         "telemetry_samples": len(recording.samples),
         "telemetry_cpu_share": recording.cpu_share,
     }

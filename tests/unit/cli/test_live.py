@@ -31,13 +31,13 @@ def test_every_column_says_what_it_is_in() -> None:
 
 def test_figures_are_in_the_unit_of_their_column() -> None:
     latencies = {
-        **figures_of([]).latencies,
+        **figures_of([], POINT).latencies,
         "ttft": summarise([0.25] * 130),
         "tpot": summarise([0.01]),
         "e2e": summarise([1.5] * 130),
     }
     found = replace(
-        figures_of([]), ok=130, sent=131, latencies=latencies, requests_per_s=2.5,
+        figures_of([], POINT), ok=130, sent=131, latencies=latencies, requests_per_s=2.5,
         output_tokens_per_s=80.0, failed_by_kind={"timeout": 1},
     )  # fmt: skip
     header, row, *notes = table(Measured(POINT, 1, found))
@@ -57,8 +57,8 @@ def test_figures_are_in_the_unit_of_their_column() -> None:
 
 
 def test_a_percentile_with_too_few_requests_is_a_dash() -> None:
-    latencies = {**figures_of([]).latencies, "ttft": summarise([0.25] * 129)}
-    _, row, *_ = table(Measured(POINT, 1, replace(figures_of([]), latencies=latencies)))
+    latencies = {**figures_of([], POINT).latencies, "ttft": summarise([0.25] * 129)}
+    _, row, *_ = table(Measured(POINT, 1, replace(figures_of([], POINT), latencies=latencies)))
     assert row.split()[2:4] == ["250.0", "-"]
 
 

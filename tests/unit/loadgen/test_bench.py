@@ -8,7 +8,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.loadgen.bench import Bench, Measured, visits
 from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, point_json
 from medsweep.loadgen.calibrate import Calibration
-from medsweep.loadgen.figures import Figures, figures_of
+from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import running_mock
@@ -21,10 +21,10 @@ from medsweep.results.schema import REQUESTS
 from medsweep.results.store import read_rows
 
 POINTS = [LoadPoint(concurrency=1), LoadPoint(concurrency=8), LoadPoint(rate=2.0)]
-NOTHING = figures_of([])
+NOTHING = figures_of([], POINTS[0])
 
 
-def figures(**changes: object) -> Figures:
+def figures(**changes: object) -> LoadFigures:
     return replace(NOTHING, **changes)
 
 
@@ -48,7 +48,8 @@ def test_repeats_are_interleaved_and_shuffled_by_seed() -> None:
         # A fast server: 1,000 requests a second are 360 at a time of the calibration's.
         (LoadPoint(concurrency=8), {"requests_per_s": 1000.0}, 512),
         (LoadPoint(rate=10.0), {"requests_per_s": 10.0, "output_tokens_per_s": 5000.0}, 64),
-        (LoadPoint(rate=10.0), {}, 1),
+        (LoadPoint(rate=10.0), {}, 4),  # no rate was measured: the one that was sent
+        (LoadPoint(concurrency=1), {}, 1),
         (LoadPoint(concurrency=100_000), {}, 4096),
     ],
 )
@@ -79,7 +80,7 @@ def test_failure_of_the_client_s_own_limits_it() -> None:
 @pytest.mark.parametrize(
     ("point", "answer_s", "growth", "said"),
     [
-        (LoadPoint(rate=10.0), 4.01, None, ["--warmup 41 waits for that"]),
+        (LoadPoint(rate=10.0), 4.01, None, ["use a warmup of 41 requests"]),
         (LoadPoint(rate=10.0, warmup=41), 4.01, None, []),
         (LoadPoint(rate=10.0), 0.9, None, []),
         (LoadPoint(concurrency=4), 9.0, None, []),

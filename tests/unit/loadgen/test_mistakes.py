@@ -7,10 +7,11 @@ import pytest
 
 from medsweep.clock import Clock
 from medsweep.loadgen.arrivals import due_times
-from medsweep.loadgen.figures import Figures, figures_of
+from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import MockServer, running_mock
 from medsweep.loadgen.mock.timing import script_of
+from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.runner import run_load
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.request_record import RequestRecord
@@ -24,12 +25,12 @@ def load(virtually, make_job):
 
     def run(
         timing: MockTiming, point: LoadPoint, **job
-    ) -> tuple[list[RequestRecord], Figures, MockServer]:
-        async def main(clock: Clock) -> tuple[list[RequestRecord], Figures, MockServer]:
+    ) -> tuple[list[RequestRecord], LoadFigures, MockServer]:
+        async def main(clock: Clock) -> tuple[list[RequestRecord], LoadFigures, MockServer]:
             records: list[RequestRecord] = []
             async with running_mock(timing, clock=clock) as server:
                 await run_load(make_job(server.base_url, point, **job), records.append, clock)
-            return records, figures_of(records), server
+            return records, figures_of(records, point), server
 
         return virtually(main)
 
@@ -151,6 +152,63 @@ def test_queue_that_grows_is_told_from_one_that_does_not(load) -> None:
     assert over.growth == pytest.approx(24 / 20 - 1, rel=0.05)
     _, under, _ = load(timing, LoadPoint(rate=19.0, requests=190))
     assert under.growth is None
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        LoadPoint(rate=10.0, requests=640),
+        LoadPoint(rate=10.0, duration_s=64.0),
+        LoadPoint(rate=10.0, requests=640, warmup=0),
+        LoadPoint(rate=10.0, requests=640, warmup=120),
+        LoadPoint(rate=10.0, requests=650, arrivals="burst", shape=40),
+        LoadPoint(due_s=tuple(k / 10 for k in range(640))),
+    ],
+    ids=lambda point: f"{point.name}-{point.warmup}-{point.duration_s}",
+)
+def test_rate_of_long_answers_is_the_arrival_rate(load, point: LoadPoint) -> None:
+    """A server without limit, 10 s an answer: 10 requests/s come and 10 answers/s leave.
+
+    Counting the answers that end while requests are sent finds none of the first 10 s.
+    """
+    _, figures, _ = load(MockTiming(ttft_s=10.0, tokens=2), point, timeout_s=60.0)
+    assert figures.requests_per_s == pytest.approx(10.0, rel=0.001)
+    assert figures.output_tokens_per_s == pytest.approx(20.0, rel=0.001)
+    assert figures.growth is None
+
+
+def test_rate_is_null_where_the_load_is_shorter_than_an_answer(load) -> None:
+    """10 s of load at 10 s an answer: nothing tells whether the server keeps up."""
+    objective = Objective("e2e", "max", 60.0)
+    point = LoadPoint(rate=10.0, requests=100)
+    records, _, _ = load(MockTiming(ttft_s=10.0, tokens=2), point, timeout_s=60.0)
+    figures = figures_of(records, point, [objective])
+    assert figures.ok == 100
+    assert figures.requests_per_s is figures.output_tokens_per_s is figures.goodput_rps is None
+    assert "10 s and an answer takes 10 s" in (figures.rate_reason or "")
+
+
+@pytest.mark.parametrize("requests", [2, 16, 64])
+def test_rate_of_few_requests_has_no_fence_post(load, requests: int) -> None:
+    """16 requests at 2/s take 8 s and not 7.5 s: the last also has half a second of its own."""
+    _, figures, _ = load(MockTiming(ttft_s=0.05, tokens=1), LoadPoint(rate=2.0, requests=requests))
+    assert figures.window_s == pytest.approx(requests / 2)
+    assert figures.requests_per_s == pytest.approx(2.0)
+
+
+def test_rate_of_a_growing_queue_is_the_server_s_own(load) -> None:
+    """30/s for 2 slots of 100 ms: 20/s leave, whatever comes."""
+    timing = MockTiming(ttft_s=0.1, tokens=1, slots=2)
+    _, figures, _ = load(timing, LoadPoint(rate=30.0, requests=300), timeout_s=60.0)
+    assert figures.growth == pytest.approx(30 / 20 - 1, rel=0.05)
+    assert figures.requests_per_s == pytest.approx(20.0, rel=0.02)
+
+
+def test_one_chunk_of_many_tokens_has_no_time_per_token(load) -> None:
+    timing = MockTiming(ttft_s=0.3, tokens=700, tokens_per_chunk=700)
+    _, figures, _ = load(timing, LoadPoint(concurrency=1, requests=12), max_tokens=700)
+    assert (figures.output_tokens_mean, figures.latencies["tpot"].mean) == (700, None)
+    assert figures.itl_unit is None
 
 
 def test_arrivals_say_nothing_of_prompts() -> None:

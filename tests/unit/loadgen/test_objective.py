@@ -3,8 +3,8 @@ import pytest
 
 from medsweep.errors import InputError
 from medsweep.loadgen.objective import Objective, parse_objective
-from medsweep.loadgen.reservoir import Sample
 from medsweep.loadgen.spec import Limit
+from medsweep.metrics.latency import summarise
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,12 @@ def test_hopeless_is_when_no_end_of_the_load_can_help(statistic: str, requests: 
 def test_met_wants_enough_requests_and_counts_failures() -> None:
     objective = Objective("ttft", "p90", 1.0)
     assert objective.least_requests == 64
-    early = Sample()
-    early.add([0.5] * 90)
-    assert objective.met(early.summary(), late=0, requests=90)
-    assert objective.met(early.summary(), late=9, requests=100)
-    assert not objective.met(early.summary(), late=11, requests=101)  # failed, so no sample
-    few = Sample()
-    few.add([0.5] * 10)
-    assert not objective.met(few.summary(), late=0, requests=10)
+    early = summarise([0.5] * 90)
+    assert objective.met(early, late=0, requests=90)
+    assert objective.met(early, late=9, requests=100)
+    assert not objective.met(early, late=11, requests=101)  # failed, so no sample
+    few = summarise([0.5] * 10)
+    assert not objective.met(few, late=0, requests=10)
 
 
 def test_what_can_be_watched() -> None:

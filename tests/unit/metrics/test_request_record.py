@@ -82,8 +82,11 @@ def test_a_chunk_without_a_token_is_waiting_time_of_the_next() -> None:
     assert record(chunk_tokens=(2, 0, 2)).itl_s == (1.5, 1.5)
 
 
-def test_an_answer_in_one_chunk_has_no_itl_rather_than_zero() -> None:
-    assert record(chunk_gaps_s=(), chunk_tokens=(7,)).itl_s == ()
+def test_an_answer_in_one_chunk_has_no_itl_and_no_tpot_rather_than_zero() -> None:
+    for end_s in (12.0, 15.0):  # the stream may end long after the one chunk
+        one = record(chunk_gaps_s=(), chunk_tokens=(700,), output_tokens=700, end_s=end_s)
+        assert one.itl_s == ()
+        assert one.tpot_s is None
 
 
 @pytest.mark.parametrize("tokens", [(1, 2), (1, 2, 3, 4), ()])

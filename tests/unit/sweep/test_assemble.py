@@ -7,6 +7,8 @@ import pytest
 
 from medsweep.datasets.spec import Pair
 from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
@@ -17,7 +19,6 @@ from medsweep.sweep.assemble import (
     response_rows,
     visit_row,
 )
-from medsweep.sweep.spec import ObjectivesSpec
 
 PAIRS = {
     "q1": Pair("q1", "What is asthma?", "Asthma narrows the airways."),
@@ -57,8 +58,10 @@ RECORDS = [
 
 
 def row_of(records: list[RequestRecord], **changes: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"objectives": None, "calibration": None, "seed": 0}
-    return visit_row(VISIT, records, PAIRS, **{**options, **changes})
+    objectives = changes.pop("objectives", [])
+    options: dict[str, Any] = {"calibration": None, "seed": 0, **changes}
+    figures = figures_of(records, VISIT.point, objectives)
+    return visit_row(VISIT, records, PAIRS, figures=figures, **options)
 
 
 def test_counts_and_latency_are_of_the_measured_phase() -> None:
@@ -69,7 +72,7 @@ def test_counts_and_latency_are_of_the_measured_phase() -> None:
     assert row["tpot_mean_s"] == pytest.approx(0.2)
     assert row["ttft_p50_s"] is None  # too few
     assert row["dispatch_delay_mean_s"] is None  # closed loop
-    assert "goodput_rps" not in row  # no objectives were given
+    assert row["goodput_rps"] is None  # no objectives were given
 
 
 def test_quality_is_of_the_answers_that_were_timed() -> None:
@@ -86,7 +89,7 @@ def test_every_column_is_in_the_schema() -> None:
     known = {column.name for column in BENCHMARK}
     row = row_of(
         RECORDS,
-        objectives=ObjectivesSpec(ttft_s=0.2),
+        objectives=[Objective("ttft", "max", 0.2)],
         calibration=Calibration(1, 0.001, 0.002, 0.0001, 2.7, 2.8),
     )
     assert set(row) <= known

@@ -1,0 +1,120 @@
+"""A load test and a sweep say the same of the same records."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medsweep.datasets.spec import Pair
+from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.bench_results import write_benchmark
+from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.load_columns import load_columns, load_notes
+from medsweep.loadgen.objective import Objective
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.metrics.request_record import RequestRecord
+from medsweep.results.schema import BENCHMARK
+from medsweep.results.store import read_rows
+from medsweep.sweep.assemble import Visit, visit_row
+
+OBJECTIVES = [Objective("ttft", "max", 0.3), Objective("e2e", "p90", 1.5)]
+CALIBRATION = Calibration(8, 0.001, 0.002, 0.0001, 20.0, 22.0)
+
+
+def records_of(point: LoadPoint, seed: int = 0) -> list[RequestRecord]:
+    """Eight of ten are measured; every seventh fails, every ninth has chunks without counts."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for k in range(200):
+        at_s = k / (point.rate or 8)
+        first_s = at_s + float(rng.gamma(2.0, 0.1))
+        gaps_s = tuple(rng.gamma(2.0, 0.05, 5).tolist())
+        phase = "warmup" if k < 20 else "cooldown" if k >= 180 else "measure"
+        failed = k % 7 == 3
+        made.append(
+            RequestRecord(
+                index=k,
+                phase=phase,
+                question_id="q",
+                due_s=None if point.rate is None else at_s,
+                sent_s=at_s + 1e-4,
+                first_text_s=None if failed else first_s,
+                end_s=first_s + sum(gaps_s),
+                chunk_gaps_s=() if failed else gaps_s,
+                chunk_tokens=None if failed or k % 9 == 0 else (1,) * 6,
+                prompt_tokens=9,
+                output_tokens=None if failed else 6,
+                token_source="usage",
+                finish_reason="stop",
+                status="timeout" if failed else "ok",
+                error="no answer" if failed else None,
+                text="Rest.",
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        LoadPoint(concurrency=8),
+        LoadPoint(rate=8.0),
+        LoadPoint(rate=400.0),  # shorter than an answer: no rates
+        LoadPoint(rate=8.0, arrivals="gamma", shape=0.5),
+    ],
+)
+def test_bench_and_sweep_give_the_same_figures(point, make_job, tmp_path) -> None:
+    records = records_of(point)
+    figures = figures_of(records, point, OBJECTIVES)
+    measured = Measured(point, 2, figures, calibration=CALIBRATION)
+    write_benchmark(tmp_path, make_job("http://localhost/v1"), [measured])
+    [bench] = read_rows(tmp_path / "benchmark.parquet")
+    # A sweep holds its records in another order.
+    shuffled = [records[place] for place in np.random.default_rng(1).permutation(len(records))]
+    sweep = visit_row(
+        Visit(point, 2, "adapter"),
+        shuffled,
+        {"q": Pair("q", "What helps?", "Rest.")},
+        figures=figures_of(shuffled, point, OBJECTIVES),
+        calibration=CALIBRATION,
+        seed=0,
+    )
+    names = set(load_columns(point, 2, "adapter", figures, CALIBRATION)) - {
+        "variant",
+        "measured_at",
+    }
+    assert len(names) > 50
+    assert names <= {column.name for column in BENCHMARK}
+    for name in sorted(names):
+        bench_value, sweep_value = bench[name], sweep[name]
+        if isinstance(sweep_value, float):
+            assert bench_value == pytest.approx(sweep_value, rel=1e-12), name
+        else:
+            assert (dict(bench_value) if name == "failed_by_kind" else bench_value) == sweep_value
+    assert (sweep["goodput_rps"] is None) == (point.rate == 400.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("point", [LoadPoint(concurrency=8), LoadPoint(rate=8.0)])
+def test_goodput_is_never_above_the_rate(point: LoadPoint, seed: int) -> None:
+    records = records_of(point, seed)
+    for ttft_s, e2e_s in itertools.product((0.05, 0.2, 9.0), repeat=2):
+        limits = [Objective("ttft", "max", ttft_s), Objective("e2e", "max", e2e_s)]
+        found = figures_of(records, point, limits)
+        assert 0 <= found.goodput_rps <= found.requests_per_s
+    assert found.goodput_rps == found.requests_per_s
+
+
+def test_notes_say_what_a_figure_is_of() -> None:
+    point = LoadPoint(rate=400.0)
+    found = figures_of(records_of(point), point)
+    row = load_columns(point, 1, "base", found)
+    assert (row["requests_per_s"], row["itl_unit"], row["client_limited"]) == (None, "chunk", None)
+    assert "gap between chunks" in row["load_notes"]
+    assert "requests were sent for 0.4 s" in row["load_notes"]
+    quiet = figures_of([], point)
+    assert load_notes(point, quiet, None) == []
+    grows = load_notes(LoadPoint(rate=2.0), replace(quiet, growth=0.25), None)
+    assert any("the queue grows" in note for note in grows)

@@ -10,7 +10,8 @@ from medsweep.cli.options import show
 from medsweep.errors import InputError
 
 if TYPE_CHECKING:
-    from medsweep.report.tables import PaperCell, PaperFigure
+    from medsweep.report.tables.paper_cells import PaperCell
+    from medsweep.report.tables.paper_figures import PaperFigure
 
 PAPER = "paper"
 """What stands in the place of the second result set."""
@@ -27,7 +28,8 @@ def compare_paper(path: str, *, as_json: bool) -> None:
         InputError: there are no results, or none of a model that the paper has.
     """
     from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4
-    from medsweep.report.tables import paper_cells, paper_figures
+    from medsweep.report.tables.paper_cells import paper_cells
+    from medsweep.report.tables.paper_figures import paper_figures
     from medsweep.results.reader import Results
 
     rows = Results.open(path).rows
@@ -38,7 +40,7 @@ def compare_paper(path: str, *, as_json: bool) -> None:
     if as_json:
         found = {
             "figures": [asdict(each) for each in figures],
-            "cells": [{**asdict(each), "factor": each.factor} for each in cells],
+            "cells": [asdict(each) for each in cells],
             "inconsistencies": KNOWN_INCONSISTENCIES,
         }
         print(json.dumps(found, indent=2))
@@ -68,14 +70,14 @@ def _figure(each: PaperFigure) -> dict[str, Any]:
 
 
 def _cell(each: PaperCell) -> dict[str, Any]:
-    said = "; ".join(f"{found.low_s:g} to {found.high_s:g} s" for found in each.said)
+    stated = "; ".join(f"{one.low_s:g} to {one.high_s:g} s" for one in each.stated)
     return {
         "cell": f"{each.model}@{each.profile}",
         "basis": each.basis,
         "load": each.load_point,
-        "in Table 3": "yes" if each.ran else "no",
+        "in Table 3": "yes" if each.in_table_3 else "no",
         "ours (s)": f"{each.ours.mean:.3g}",
         "Table 4 (s)": f"{each.table_4_s:.2f}",
         "paper/ours": f"{each.factor:.3g}",
-        "its text": said or None,
+        "its text": stated or None,
     }

@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medsweep.report import decision_views, method_views, paper_views, training_view, views
 from medsweep.report.figures import (
     Training,
     latency_by_configuration,
@@ -22,28 +21,26 @@ from medsweep.report.figures import (
 )
 from medsweep.report.figures.style import GRID, INK, MUTED, WARNING
 from medsweep.report.numbers import share
+from medsweep.report.paper import KNOWN_INCONSISTENCIES
 from medsweep.report.samples import public_answers, samples
-from medsweep.report.tables import (
-    base_against_tuned,
-    bound_table,
-    cost_table,
-    decision_table,
-    failures,
-    latency_table,
-    matrix,
-    method,
-    model_against_model,
-    paper_cells,
-    paper_figures,
-    paper_table_4,
-    quality_table,
-    roofline_table,
-)
+from medsweep.report.table import Table, as_csv, make_table
+from medsweep.report.tables.bound import BoundRow, bound_table
+from medsweep.report.tables.cost import CostRow, cost_table
+from medsweep.report.tables.decision import DecisionRow, decision_table
+from medsweep.report.tables.failures import FailureRow, failure_table
 from medsweep.report.tables.grouping import model_order, profile_order
-from medsweep.report.tables_csv import write_csv
+from medsweep.report.tables.latency import LatencyRow, latency_table
+from medsweep.report.tables.matrix import matrix
+from medsweep.report.tables.method import HardwareRow, HostRow, hardware_table, host_table, method
+from medsweep.report.tables.models import model_against_model, model_table
+from medsweep.report.tables.paired import PairedRow, base_against_tuned
+from medsweep.report.tables.paper_cells import PaperCell, paper_cells
+from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
+from medsweep.report.tables.paper_table import PaperRow, paper_table_4
+from medsweep.report.tables.quality import QualityRow, quality_table
+from medsweep.report.tables.roofline import RooflineRow, roofline_table
+from medsweep.report.tables.training import adapters_used, training_table
 from medsweep.report.takeaways import take_away
-from medsweep.report.training_view import adapters_used
-from medsweep.report.view import View
 from medsweep.results.aggregate import Row, distinct
 from medsweep.results.reader import Results
 from medsweep.results.store import write_text
@@ -85,32 +82,33 @@ def write_report(folder: Path) -> Path:
     training, scores = adapters_used(results), results.question_scores()
     pictures = _pictures(results.rows, training, folder / "figures")
     tables = _tables(results.rows, training, scores)
-    write_csv(folder / "tables", tables)
+    for name, table in tables.items():
+        if table.rows:
+            write_text(folder / "tables" / f"{name}.csv", as_csv(table))
     page = folder / REPORT
     write_text(page, _render(results, scores, pictures, tables))
     return page
 
 
-def _tables(rows: Sequence[Row], training: Sequence[Training], scores: Scores) -> dict[str, View]:
-    """Return every table of the page by the name that the template knows it by."""
-    found = method(rows)
+def _tables(rows: Sequence[Row], training: Sequence[Training], scores: Scores) -> dict[str, Table]:
+    """Return every table of the page by its name in the template, which is that of its CSV file."""
     return {
-        "decision": decision_views.decision_view(decision_table(rows)),
-        "matrix": views.matrix_view(matrix(rows)),
-        "latency": views.latency_view(latency_table(rows)),
-        "bound": decision_views.bound_view(bound_table(rows)),
-        "quality": views.quality_view(quality_table(rows)),
-        "models": views.models_view(model_against_model(rows, scores)),
-        "paired": views.paired_view(base_against_tuned(rows, scores)),
-        "roofline": decision_views.roofline_view(roofline_table(rows)),
-        "cost": decision_views.cost_view(cost_table(rows)),
-        "training": training_view.training_view(training),
-        "paper_cells": paper_views.paper_cells_view(paper_cells(rows)),
-        "paper_figures": paper_views.paper_figures_view(paper_figures(rows)),
-        "paper": paper_views.paper_view(paper_table_4(rows)),
-        "failures": method_views.failures_view(failures(rows)),
-        "cpus": method_views.cpus_view(found),
-        "hosts": method_views.hosts_view(found),
+        "decision": make_table(DecisionRow, decision_table(rows)),
+        "matrix": matrix(rows).table,
+        "latency": make_table(LatencyRow, latency_table(rows)),
+        "bound": make_table(BoundRow, bound_table(rows)),
+        "quality": make_table(QualityRow, quality_table(rows)),
+        "models": model_table(model_against_model(rows, scores)),
+        "paired": make_table(PairedRow, base_against_tuned(rows, scores)),
+        "roofline": make_table(RooflineRow, roofline_table(rows)),
+        "cost": make_table(CostRow, cost_table(rows)),
+        "training": training_table(training),
+        "paper_cells": make_table(PaperCell, paper_cells(rows)),
+        "paper_figures": make_table(PaperFigure, paper_figures(rows)),
+        "paper": make_table(PaperRow, paper_table_4(rows)),
+        "failures": make_table(FailureRow, failure_table(rows)),
+        "cpus": make_table(HardwareRow, hardware_table(rows)),
+        "hosts": make_table(HostRow, host_table(rows)),
     }
 
 
@@ -154,7 +152,7 @@ def _inline(svg: str, name: str) -> str:
 
 
 def _render(
-    results: Results, scores: Scores, pictures: dict[str, str], tables: dict[str, View]
+    results: Results, scores: Scores, pictures: dict[str, str], tables: dict[str, Table]
 ) -> str:
     rows = results.rows
     states = matrix(rows)
@@ -178,9 +176,9 @@ def _render(
             take_away=take_away(rows, base_against_tuned(rows, scores)),
             pictures=pictures,
             **tables,
-            inconsistencies=paper_table_4(rows).inconsistencies,
+            inconsistencies=KNOWN_INCONSISTENCIES,
             samples=samples(rows, public_answers(results)),
-            facts=method_views.facts(method(rows)),
+            facts=method(rows).facts,
             share=share,
         )
     )

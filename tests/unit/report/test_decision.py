@@ -3,9 +3,11 @@ from typing import Any
 
 import pytest
 
-from medsweep.report.decision_views import bound_view, decision_view, roofline_view
 from medsweep.report.figures import save, tradeoff
-from medsweep.report.tables import bound_table, decision_table, roofline_table
+from medsweep.report.table import make_table
+from medsweep.report.tables.bound import BoundRow, bound_table
+from medsweep.report.tables.decision import DecisionRow, decision_table
+from medsweep.report.tables.roofline import RooflineRow, roofline_table
 
 Rows = list[dict[str, Any]]
 
@@ -42,7 +44,7 @@ def test_the_price_is_of_a_thousand_answers_at_the_busiest_point(rows: Rows, sma
             row["usd_per_answer"] = 0.002
     host = decision_table(rows)[0]
     assert host.usd_per_1k == pytest.approx(2.0)
-    cells = decision_view([host]).rows[0]
+    cells = make_table(DecisionRow, [host]).rows[0]
     assert cells[-1].text == "2.00"
 
 
@@ -64,7 +66,7 @@ def test_what_bound_most_repeats_is_said_with_its_evidence(rows: Rows, small: An
     [found] = bound_table(rows)
     assert (found.model, found.load_point, found.bound) == (small.llama, "c1", "cpu")
     assert (found.agreeing, found.repeats, found.evidence) == (2, 3, "cpu is busy")
-    assert [cell.text for cell in bound_view([found]).rows[0]][4:6] == ["cpu", "2 of 3"]
+    assert [cell.text for cell in make_table(BoundRow, [found]).rows[0]][4:6] == ["cpu", "2 of 3"]
 
 
 def test_the_roofline_stands_beside_what_was_measured(rows: Rows, small: Any) -> None:
@@ -75,4 +77,8 @@ def test_the_roofline_stands_beside_what_was_measured(rows: Rows, small: Any) ->
     [found] = roofline_table(rows)
     assert (found.model, found.profile, found.load_point) == (small.distil, "host", "c1")
     assert found.factor == pytest.approx(2.0)
-    assert [cell.text for cell in roofline_view([found]).rows[0]][5:7] == ["2.00", "bandwidth"]
+    cells = make_table(RooflineRow, [found]).rows[0]
+    assert [cell.text for cell in cells][5:7] == [
+        "2.00",
+        "bandwidth",
+    ]

@@ -4,13 +4,11 @@ from typing import Any
 
 import pytest
 
-from medsweep.report.tables import (
-    cost_table,
-    model_against_model,
-    paper_cells,
-    paper_figures,
-    roofline_table,
-)
+from medsweep.report.tables.cost import cost_table
+from medsweep.report.tables.models import model_against_model
+from medsweep.report.tables.paper_cells import paper_cells
+from medsweep.report.tables.paper_figures import paper_figures
+from medsweep.report.tables.roofline import roofline_table
 
 Rows = list[dict[str, Any]]
 
@@ -23,16 +21,16 @@ def test_each_cell_stands_beside_the_paper_s_time_with_a_reason(rows: Rows, smal
         (small.distil, "host"),
     }
     llama = found[small.llama, "1xa100-1cpu"]
-    assert (llama.table_4_s, llama.ran, llama.load_point) == (63.66, True, "c1")
+    assert (llama.table_4_s, llama.in_table_3, llama.load_point) == (63.66, True, "c1")
     assert llama.factor == pytest.approx(63.66 / 0.5)
-    assert llama.said == ()
+    assert llama.stated == ()
     assert "stand-in is many times smaller than llama-3-8b" in llama.reason
     assert "another machine stood in" in llama.reason
     # 63.66 s less the first 0.05 s, at 0.005 s a token.
     assert "its time is 12,723 tokens; ours are cut at 64" in llama.reason
     host = found[small.distil, "host"]
-    assert not host.ran
-    assert [each.low_s for each in host.said] == [15.0]
+    assert not host.in_table_3
+    assert [each.low_s for each in host.stated] == [15.0]
     assert "stood in" not in host.reason
 
 

@@ -3,19 +3,16 @@ from typing import Any
 import pytest
 
 from medsweep.metrics.statistics import Interval, paired_bootstrap
-from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4
+from medsweep.report.paper import TABLE_4
 from medsweep.report.samples import samples
-from medsweep.report.tables import (
-    base_against_tuned,
-    decision_table,
-    failures,
-    latency_table,
-    matrix,
-    method,
-    paper_table_4,
-    quality_table,
-)
-from medsweep.report.tables.comparison import SEED
+from medsweep.report.tables.decision import decision_table
+from medsweep.report.tables.failures import failure_table
+from medsweep.report.tables.latency import latency_table
+from medsweep.report.tables.matrix import matrix
+from medsweep.report.tables.method import hardware_table, host_table, method
+from medsweep.report.tables.paired import SEED, base_against_tuned
+from medsweep.report.tables.paper_table import paper_table_4
+from medsweep.report.tables.quality import quality_table
 from medsweep.results.schema import QUALITIES
 
 Rows = list[dict[str, Any]]
@@ -156,23 +153,22 @@ def test_the_paper_s_table_keeps_its_figures_and_ours_keep_their_names(
     rows: Rows, small: Any
 ) -> None:
     table = paper_table_4(rows)
-    papers = [row for row in table.rows if row.source == "paper"]
-    ours = [row for row in table.rows if row.source != "paper"]
+    papers = [row for row in table if row.source == "paper"]
+    ours = [row for row in table if row.source != "paper"]
     assert [row.model for row in papers] == [result.model for result in TABLE_4]
     assert [row.model for row in ours] == [small.llama, small.distil, small.distil]
     assert all(row.stands_in_for == row.model.removeprefix("standin-") for row in ours)
-    place = table.rows.index(ours[0])
-    assert table.rows[place - 1].model == "llama-3-8b"
+    place = table.index(ours[0])
+    assert table[place - 1].model == "llama-3-8b"
     assert ours[0].exact_match_percent == pytest.approx(10)
     assert ours[0].ngram_match_percent == pytest.approx(15)
     assert ours[0].f1_max == pytest.approx(0.7)
     assert (ours[0].response_low_s, ours[0].response_high_s) == (pytest.approx(0.5), 0.8)
-    assert table.inconsistencies == KNOWN_INCONSISTENCIES
 
 
 def test_failures_come_with_their_reason_and_kinds(rows: Rows, small: Any) -> None:
     again = dict(rows[-1], repeat=2, failed_by_kind={"timeout": 1, "http": 2})
-    failed, refused = failures([*rows, again])
+    failed, refused = failure_table([*rows, again])
     assert (failed.model, failed.reason, failed.rows) == (small.distil, small.failure, 2)
     assert failed.failed_by_kind == {"timeout": 4, "http": 2}
     assert (refused.profile, refused.status, refused.reason) == (
@@ -189,10 +185,10 @@ def test_the_method_says_what_was_asked_and_what_was_given(rows: Rows) -> None:
     assert (found.repeats, found.dataset_sha256, found.git_commits) == (2, ("d" * 64,), ("abc123",))
     assert found.client_ttft_bias_s == (0.0004, 0.0004)
     assert found.client_itl_bias_s is None
-    assert [(host.name, host.cpu_model, host.rows) for host in found.hosts] == [
+    assert [(host.name, host.cpu_model, host.rows) for host in host_table(rows)] == [
         ("laptop", "A CPU", 6)
     ]
-    cpus = found.cpus[0]
+    cpus = hardware_table(rows)[0]
     assert (cpus.profile, cpus.cpus_asked, cpus.cpus_given) == ("1xv100-1cpu", 1, (1,))
     assert (cpus.accelerator_asked, cpus.device_given) == ("1 of V100", ("A CPU",))
     assert (cpus.dtype_asked, cpus.dtype_given) == (("float16",), ("float32",))
@@ -200,9 +196,8 @@ def test_the_method_says_what_was_asked_and_what_was_given(rows: Rows) -> None:
 
 def test_no_rows_make_empty_tables() -> None:
     assert matrix([]).cells == ()
-    assert (
-        latency_table([]) == quality_table([]) == failures([]) == base_against_tuned([], {}) == []
-    )
+    assert latency_table([]) == quality_table([]) == failure_table([]) == []
+    assert base_against_tuned([], {}) == host_table([]) == hardware_table([]) == []
     assert method([]).repeats == 0
 
 

@@ -1,8 +1,8 @@
 """Figures of the report. The basis of what they show is in the picture itself."""
 
-from medsweep.report.figures.grid import matrix_figure
 from medsweep.report.figures.latency import latency_by_configuration
 from medsweep.report.figures.load import speed_by_load
+from medsweep.report.figures.matrix import matrix_figure
 from medsweep.report.figures.style import save
 from medsweep.report.figures.tradeoff import tradeoff
 from medsweep.report.figures.training import Training, quality_by_epoch

@@ -6,65 +6,44 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import headline_rows, model_order, profile_order
-from medsweep.results.aggregate import Row, basis_order, first, group_by
+from medsweep.report.table import TableCell, TableRow, build, column, hidden, prose
+from medsweep.report.tables.grouping import configuration_order, headline_rows
+from medsweep.results.aggregate import Row, first, group_by_columns
 
 
 @dataclass(frozen=True)
-class BoundRow:
-    """One load point of one configuration, its repeats together.
+class BoundRow(TableRow):
+    """One load point of one configuration, all repeats together."""
 
-    Attributes:
-        model, profile, basis, load_point: which.
-        bound: what bound most repeats.
-        agreeing: repeats that say so.
-        repeats: repeats that say anything.
-        evidence: figures of the first repeat that says so.
-    """
+    caption = "What limits each measurement, and the evidence for it"
+    labels = 3
 
-    model: str
-    profile: str
-    basis: str
-    load_point: str
-    bound: str
-    agreeing: int
-    repeats: int
-    evidence: str
+    model: str = column("Model")
+    profile: str = column("Profile")
+    load_point: str = column("Load point")
+    basis: str = column("Basis")
+    bound: str = column("Bound by")
+    agreeing: int = column(
+        "Repeats", cell=lambda row: TableCell(f"{row.agreeing} of {row.repeats}", kind="number")
+    )
+    repeats: int = hidden(len)
+    evidence: str = column("Evidence", show=prose, missing="")
 
 
 def bound_table(rows: Sequence[Row]) -> list[BoundRow]:
-    """Return one row a load point of which something is known.
+    """Return one row per load point with sensor readings.
 
     Args:
         rows: of `benchmark.parquet`.
     """
     known = [row for row in headline_rows(rows) if row.get("bound")]
-    groups = group_by(
-        known,
-        lambda row: tuple(row[name] for name in ("model", "profile", "basis", "load_point")),
-    )
+    groups = group_by_columns(known, "model", "profile", "basis", "load_point")
     table = [_row(group) for group in groups.values()]
-    return sorted(
-        table,
-        key=lambda row: (
-            basis_order(row.basis),
-            model_order(row.model),
-            profile_order(row.profile),
-            row.load_point,
-        ),
-    )
+    return sorted(table, key=lambda row: (*configuration_order(row), row.load_point))
 
 
 def _row(group: Sequence[Row]) -> BoundRow:
+    """Return what bound most repeats, with the evidence of the first of them."""
     [(bound, agreeing)] = Counter(str(row["bound"]) for row in group).most_common(1)
-    saying = [row for row in group if row["bound"] == bound]
-    return BoundRow(
-        model=first(group, "model"),
-        profile=first(group, "profile"),
-        basis=first(group, "basis"),
-        load_point=first(group, "load_point"),
-        bound=bound,
-        agreeing=agreeing,
-        repeats=len(group),
-        evidence=first(saying, "bound_evidence") or "",
-    )
+    evidence = first([row for row in group if row["bound"] == bound], "bound_evidence")
+    return build(BoundRow, group, bound=bound, agreeing=agreeing, evidence=evidence)

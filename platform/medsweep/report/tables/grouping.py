@@ -1,14 +1,16 @@
-"""Which rows a table shows, and in which order."""
+"""Which rows of `benchmark.parquet` a table shows, and in which order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from medsweep.hardware.catalog import PROFILES
 from medsweep.metrics.statistics import Interval
 from medsweep.models.catalog import MODELS
 from medsweep.results.aggregate import (
     Row,
+    basis_order,
     first,
     group_by,
     group_by_columns,
@@ -18,8 +20,24 @@ from medsweep.results.aggregate import (
 )
 
 
+class Configuration(Protocol):
+    """What has a model, a hardware profile and a basis."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+
+    @property
+    def profile(self) -> str:
+        """Hardware profile."""
+
+    @property
+    def basis(self) -> str:
+        """Observed, emulated or predicted."""
+
+
 def headline_rows(rows: Iterable[Row]) -> list[Row]:
-    """Return each cell's measured rows of the adapter, or of the base model where that is all.
+    """Return each cell's measured rows of the adapter, or of the base model if it has no others.
 
     Args:
         rows: of any number of cells.
@@ -31,11 +49,11 @@ def headline_rows(rows: Iterable[Row]) -> list[Row]:
     return chosen
 
 
-def most_asked(rows: Sequence[Row]) -> list[Row]:
-    """Return the repeats at the load point that asked most questions: of few, quality says little.
+def most_questions(rows: Sequence[Row]) -> list[Row]:
+    """Return the repeats at the load point with most questions, where quality is most certain.
 
     Args:
-        rows: of one cell and variant; all come back where none is graded.
+        rows: of one cell and variant.
     """
     most = max(rows, key=lambda row: row.get("questions") or 0, default=None)
     return [row for row in rows if most and row["load_point"] == most["load_point"]]
@@ -67,9 +85,14 @@ def profile_order(profile: str) -> tuple[int, str]:
     return (names.index(profile) if profile in PROFILES else len(names), profile)
 
 
+def configuration_order(row: Configuration) -> tuple[int, tuple[int, str], tuple[int, str]]:
+    """Return a sorting key: by basis, model and hardware profile."""
+    return basis_order(row.basis), model_order(row.model), profile_order(row.profile)
+
+
 def load_points(rows: Iterable[Row]) -> list[str]:
     """Return the load points: closed loops by concurrency, then open loops by rate."""
-    found = {
+    points = {
         str(row["load_point"]): (
             row.get("concurrency") is None,
             row.get("concurrency") or 0,
@@ -79,14 +102,14 @@ def load_points(rows: Iterable[Row]) -> list[str]:
         for row in rows
         if row["load_point"] is not None
     }
-    return sorted(found, key=found.__getitem__)
+    return sorted(points, key=points.__getitem__)
 
 
-def busiest_point(rows: Sequence[Row]) -> tuple[str, float] | None:
-    """Return the load point with most answers a second, and how many; None where none has any."""
+def busiest_point(rows: Sequence[Row]) -> tuple[str, float] | tuple[None, None]:
+    """Return the load point with most answers per second and its rate; None if there is none."""
     rates = {
         point: rate
         for point in load_points(rows)
         if (rate := mean([row for row in rows if row["load_point"] == point], "requests_per_s"))
     }
-    return max(rates.items(), key=lambda entry: entry[1], default=None)
+    return max(rates.items(), key=lambda entry: entry[1], default=(None, None))

@@ -7,8 +7,42 @@ from itertools import combinations
 
 from medsweep.comparison.answers import TESTS, Match, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
+from medsweep.report.table import (
+    Column,
+    Table,
+    difference,
+    fraction,
+    limits,
+    number,
+    part_of,
+    tabulate,
+    text,
+)
 from medsweep.report.tables.grouping import headline_rows, model_order
-from medsweep.results.aggregate import Row, distinct
+from medsweep.report.tables.quality import NAMES
+from medsweep.results.aggregate import Row, distinct, group_by_columns
+
+COLUMNS = (
+    Column("Models", lambda row: text(row.subject)),
+    Column("Figure", lambda row: text(NAMES[row.figure])),
+    Column("The former's", lambda row: fraction(row.after)),
+    Column("The latter's", lambda row: fraction(row.before)),
+    Column("Difference", lambda row: difference(row.after - row.before)),
+    Column("95 % interval", lambda row: limits(row.low, row.high, "no interval for this test")),
+    Column("p value", lambda row: number(row.p_adjusted, row.test)),
+    Column("Changed / questions", lambda row: part_of(row.changed, row.pairs)),
+    Column("Verdict", lambda row: text(row.verdict)),
+)
+
+
+def model_table(findings: Sequence[Finding]) -> Table:
+    """Return the table of models against each other, one row per pair and figure."""
+    return tabulate(
+        "Models against each other on the same questions: token F1 by paired bootstrap, exact "
+        "match by McNemar's test. p values are corrected for the number of tests (Holm)",
+        COLUMNS,
+        findings,
+    )
 
 
 def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> list[Finding]:
@@ -22,15 +56,15 @@ def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]
         scores: of answers by cell key, of single ones or of means.
 
     Returns:
-        The findings, their subjects with the basis; none where no basis has two models.
+        The findings, their subjects with the basis; none if no basis has two models.
     """
     measured = headline_rows(rows)
     matches = []
     for basis in distinct(measured, "basis"):
-        of_basis = [row for row in measured if row["basis"] == basis]
+        by_model = group_by_columns([row for row in measured if row["basis"] == basis], "model")
         answers = {
-            model: _answers([row for row in of_basis if row["model"] == model], scores)
-            for model in sorted(distinct(of_basis, "model"), key=model_order)
+            model: _answers(by_model[model,], scores)
+            for model in sorted((model for (model,) in by_model), key=model_order)
         }
         for first, second in combinations([name for name in answers if answers[name]], 2):
             subject = f"{second} against {first} ({basis})"
@@ -39,7 +73,7 @@ def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]
 
 
 def _answers(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> list[Row]:
-    """Return the scores of a model's cells; their texts are not looked at."""
+    """Return the scores of a model's cells, without texts."""
     variants = {row["key"]: row["variant"] for row in rows}
     return [
         {**score, "answer": None}

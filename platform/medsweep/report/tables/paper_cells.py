@@ -1,4 +1,4 @@
-"""Every cell of ours beside what the paper says of it, with the likely reason of the difference."""
+"""Each of our cells beside what the paper says of it, with the likely reason for the difference."""
 
 from __future__ import annotations
 
@@ -8,40 +8,53 @@ from dataclasses import dataclass
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import significant
 from medsweep.report.paper import RESPONSE_TIME_RANGES, TABLE_3, TABLE_4, ResponseTimeRange
-from medsweep.report.tables.grouping import headline_rows
+from medsweep.report.table import (
+    TableCell,
+    TableRow,
+    column,
+    hidden,
+    interval,
+    number,
+    prose,
+    texts,
+)
+from medsweep.report.tables.grouping import headline_rows, model_order, profile_order
 from medsweep.report.tables.latency import LatencyRow, latency_table
-from medsweep.results.aggregate import Row, first
+from medsweep.report.tables.paper_table import named
+from medsweep.results.aggregate import Row, first, group_by_columns
+
+
+def _ranges(stated: Sequence[ResponseTimeRange]) -> TableCell:
+    ranges = [f"{each.low_s:g} to {each.high_s:g} s ({each.subject})" for each in stated]
+    return texts(ranges, "the text gives no time for it")
 
 
 @dataclass(frozen=True)
-class PaperCell:
-    """Response time of one cell at its lightest load point, ours and the paper's.
+class PaperCell(TableRow):
+    """Response time of one cell at its lightest load point, ours and the paper's."""
 
-    Attributes:
-        model, profile, basis, load_point: which of ours.
-        stands_in_for: the model whose architecture a stand-in has; None for a real model.
-        ours: mean end-to-end time, in seconds.
-        table_4_s: the paper's time for the model, on a configuration that it does not name.
-        said: the ranges that its text gives for this model or profile.
-        ran: whether the paper's Table 3 has this cell.
-        reason: why the two differ, as far as our own figures say.
-    """
+    caption = (
+        "Response time of every cell at its lightest load point beside the paper's, and the likely "
+        "reason for the difference"
+    )
+    labels = 2
 
-    model: str
-    profile: str
-    basis: str
-    load_point: str
-    stands_in_for: str | None
-    ours: Interval
-    table_4_s: float
-    said: tuple[ResponseTimeRange, ...]
-    ran: bool
-    reason: str
-
-    @property
-    def factor(self) -> float:
-        """The paper's time over ours."""
-        return self.table_4_s / self.ours.mean
+    model: str = column("Model", cell=named)
+    profile: str = column("Profile")
+    load_point: str = column("Load point")
+    basis: str = column("Basis")
+    stands_in_for: str | None = hidden()
+    in_table_3: bool = column(
+        "In the paper's Table 3", cell=lambda row: TableCell("yes" if row.in_table_3 else "no")
+    )
+    ours: Interval = column("Ours (s)", show=interval)
+    # For the model, on a configuration that the paper does not name.
+    table_4_s: float = column(
+        "Paper's Table 4 (s)", cell=lambda row: TableCell(f"{row.table_4_s:.2f}", kind="number")
+    )
+    factor: float = column("Paper over ours", show=number)
+    stated: tuple[ResponseTimeRange, ...] = column("Paper's text", show=_ranges)
+    reason: str = column("Likely reason", show=prose)
 
 
 def paper_cells(rows: Sequence[Row]) -> list[PaperCell]:
@@ -51,57 +64,57 @@ def paper_cells(rows: Sequence[Row]) -> list[PaperCell]:
         rows: of `benchmark.parquet`.
     """
     measured = headline_rows(rows)
-    table: dict[tuple[str, str], LatencyRow] = {}
+    lightest: dict[tuple[str, str], LatencyRow] = {}
     for row in latency_table(measured):
         if row.e2e is not None:
-            table.setdefault((row.model, row.profile), row)
+            lightest.setdefault((row.model, row.profile), row)
     times = {result.model: result.response_time_s for result in TABLE_4}
-    found = []
-    for (model, profile), ours in table.items():
-        of_cell = [row for row in measured if (row["model"], row["profile"]) == (model, profile)]
-        stands_in_for = first(of_cell, "stands_in_for")
-        real = stands_in_for or model
-        if real not in times or ours.e2e is None:
+    table = []
+    for cell, of_cell in group_by_columns(measured, "model", "profile").items():
+        ours, stands_in_for = lightest.get(cell), first(of_cell, "stands_in_for")
+        real, profile = stands_in_for or cell[0], cell[1]
+        if real not in times or ours is None or ours.e2e is None:
             continue
-        found.append(
+        table.append(
             PaperCell(
-                model=model,
+                model=ours.model,
                 profile=profile,
-                basis=ours.basis,
                 load_point=ours.load_point,
+                basis=ours.basis,
                 stands_in_for=stands_in_for,
+                in_table_3=(real, profile) in TABLE_3,
                 ours=ours.e2e,
                 table_4_s=times[real],
-                said=tuple(
+                factor=times[real] / ours.e2e.mean,
+                stated=tuple(
                     each
                     for each in RESPONSE_TIME_RANGES
                     if each.model in (None, real) and each.profile in (None, profile)
                 ),
-                ran=(real, profile) in TABLE_3,
                 reason=_reason(ours, times[real], stands_in_for, first(of_cell, "max_tokens")),
             )
         )
-    return found
+    return sorted(table, key=lambda row: (model_order(row.model), profile_order(row.profile)))
 
 
 def _reason(
     ours: LatencyRow, paper_s: float, stands_in_for: str | None, max_tokens: int | None
 ) -> str:
-    """Say what is known to differ, the weightiest first."""
-    said = []
+    """Return what is known to differ, the largest effect first."""
+    reasons = []
     if stands_in_for:
-        said.append(f"a stand-in is many times smaller than {stands_in_for}")
+        reasons.append(f"a stand-in is many times smaller than {stands_in_for}")
     if ours.basis == "emulated":
-        said.append("another machine stood in for the hardware")
+        reasons.append("another machine stood in for the hardware")
     elif ours.basis == "predicted":
-        said.append("ours is computed and leaves queueing and the server out")
+        reasons.append("ours is computed and leaves queueing and the server out")
     if ours.tpot is not None and ours.ttft is not None and paper_s > ours.ttft.mean:
         tokens = 1 + (paper_s - ours.ttft.mean) / ours.tpot.mean
         longest = f"; ours are cut at {max_tokens}" if max_tokens else ""
-        said.append(
+        reasons.append(
             "the paper does not give the length of its answers: at our token rate its time is "
             f"{significant(tokens)} tokens{longest}"
         )
     else:
-        said.append("the paper gives neither the length of its answers nor its engine")
-    return "; ".join(said)
+        reasons.append("the paper gives neither the length of its answers nor its engine")
+    return "; ".join(reasons)

@@ -6,30 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medsweep.report.paper import COUNTS_NGRAMS
-from medsweep.report.tables.paper_table import PAPER, PaperRow, paper_table_4
+from medsweep.report.table import TableCell, TableRow, column, hidden, number, prose
+from medsweep.report.tables.paper_table import PAPER, PaperRow, named, paper_table_4
 from medsweep.results.aggregate import Row
 
 
 @dataclass(frozen=True)
-class PaperFigure:
-    """One figure of one model, ours and the paper's.
+class PaperFigure(TableRow):
+    """One figure of one model, ours and the paper's."""
 
-    Attributes:
-        model, basis: whose of ours.
-        stands_in_for: the model whose architecture a stand-in has; None for a real model.
-        figure: what is held against each other, with its unit.
-        ours: our figure; None where it was not measured.
-        paper: the paper's.
-        why: what keeps the two from being the same thing.
-    """
+    caption = "Figure by figure: ours, the paper's Table 4, and why the two may differ"
 
-    model: str
-    basis: str
-    stands_in_for: str | None
-    figure: str
-    ours: float | None
-    paper: float
-    why: str
+    model: str = column("Model", cell=named)
+    basis: str = column("Basis")
+    stands_in_for: str | None = hidden()
+    figure: str = column("Figure")
+    ours: float | None = column("Ours", show=number)
+    paper: float = column("Paper", cell=lambda row: TableCell(f"{row.paper:g}", kind="number"))
+    why: str = column("Why they need not agree", show=prose)
 
 
 def paper_figures(rows: Sequence[Row]) -> list[PaperFigure]:
@@ -38,17 +32,17 @@ def paper_figures(rows: Sequence[Row]) -> list[PaperFigure]:
     Args:
         rows: of `benchmark.parquet`.
     """
-    found: list[PaperFigure] = []
+    figures: list[PaperFigure] = []
     paper: PaperRow | None = None
-    for row in paper_table_4(rows).rows:
+    for row in paper_table_4(rows):
         if row.source == PAPER:
             paper = row
         elif paper is not None and paper.model in (row.model, row.stands_in_for):
-            found += _pairs(row, paper)
-    return found
+            figures += _side_by_side(row, paper)
+    return figures
 
 
-def _pairs(ours: PaperRow, paper: PaperRow) -> Iterator[PaperFigure]:
+def _side_by_side(ours: PaperRow, paper: PaperRow) -> Iterator[PaperFigure]:
     ngrams = paper.model in COUNTS_NGRAMS
     columns = (
         (

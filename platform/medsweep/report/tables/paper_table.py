@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from medsweep.report.paper import KNOWN_INCONSISTENCIES, TABLE_4, PaperResult
+from medsweep.report.numbers import MISSING, significant
+from medsweep.report.paper import TABLE_4, PaperResult
+from medsweep.report.table import TableCell, TableRow, column, hidden, number
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.results.aggregate import Row
@@ -13,53 +16,67 @@ from medsweep.results.aggregate import Row
 PAPER = "paper"
 
 
+def named(row: Any) -> TableCell:
+    """Return a cell with a row's model, and below it which model a stand-in resembles."""
+    real = row.stands_in_for
+    return TableCell(row.model, f"tiny stand-in with the architecture of {real}" if real else "")
+
+
+def _figure(title: str, name: str) -> Any:
+    """Declare a column with our figures, or the paper's with the decimals that it prints."""
+    percent = name.endswith("_percent")
+
+    def shown(row: PaperRow) -> TableCell:
+        value: float | None = getattr(row, name)
+        if value is None:
+            missing = "not in the paper" if row.source == PAPER else "not graded"
+            return TableCell(MISSING, title=missing, kind="number")
+        if row.source != PAPER:
+            printed = f"{value:.1f}" if percent else f"{value:.3f}"
+        else:
+            printed = f"{value:g}" if percent or value != round(value, 2) else f"{value:.2f}"
+        return TableCell(printed, kind="number")
+
+    return column(title, cell=shown)
+
+
+def _response_time(row: PaperRow) -> TableCell:
+    low, high = row.response_low_s, row.response_high_s
+    if low is None or high is None or (low == high and row.source != PAPER):
+        return number(low)
+    if low == high:
+        return TableCell(f"{low:.2f}", kind="number")
+    return TableCell(f"{significant(low)} to {significant(high)}", kind="number")
+
+
 @dataclass(frozen=True)
-class PaperRow:
-    """One row: the paper's, or one of ours under its own name.
+class PaperRow(TableRow):
+    """One row: the paper's, or one of ours under its own name."""
 
-    Attributes:
-        model: name; a stand-in's own, never that of the model whose architecture it has.
-        source: "paper", or the basis of our figures (observed, emulated, predicted).
-        stands_in_for: the model whose architecture a stand-in has; None for a real model.
-        exact_match_percent: share of whole answers; the paper's column as it is printed.
-        ngram_match_percent: share of n-grams; None for the paper, whose one column mixes both.
-        bleu_max: best single answer, 0 to 1.
-        rouge_max: best single answer, 0 to 1; ours is ROUGE-L.
-        f1_max: best single answer, 0 to 1.
-        response_low_s: lowest mean end-to-end time of a cell and load point, in seconds.
-        response_high_s: highest, in seconds; the same as the lowest for the paper.
-    """
+    caption = "The paper's table 4, and our own figures under the name of the model measured"
 
-    model: str
-    source: str
-    stands_in_for: str | None
-    exact_match_percent: float | None
-    ngram_match_percent: float | None
-    bleu_max: float | None
-    rouge_max: float | None
-    f1_max: float | None
-    response_low_s: float | None
-    response_high_s: float | None
+    model: str = column("Model", cell=named)
+    source: str = column("Source")  # "paper", or the basis of our figures
+    stands_in_for: str | None = hidden()
+    exact_match_percent: float | None = _figure("Exact match (%)", "exact_match_percent")
+    # The paper's one column mixes exact matches and n-grams.
+    ngram_match_percent: float | None = _figure("n-gram match (%)", "ngram_match_percent")
+    bleu_max: float | None = _figure("BLEU, best answer", "bleu_max")
+    rouge_max: float | None = _figure("ROUGE, best answer", "rouge_max")  # ours is ROUGE-L
+    f1_max: float | None = _figure("F1, best answer", "f1_max")
+    # Lowest and highest mean end-to-end time of our cells and load points.
+    response_low_s: float | None = column("Response time (s)", cell=_response_time)
+    response_high_s: float | None = hidden()
 
 
-@dataclass(frozen=True)
-class PaperComparison:
-    """The paper's table 4 with ours below each of its rows, and what is wrong with it.
-
-    Attributes:
-        rows: in the paper's order; our models that it does not have come last.
-        inconsistencies: of the paper, one sentence each.
-    """
-
-    rows: tuple[PaperRow, ...]
-    inconsistencies: tuple[str, ...]
-
-
-def paper_table_4(rows: Sequence[Row]) -> PaperComparison:
-    """Return the paper's table 4 beside ours.
+def paper_table_4(rows: Sequence[Row]) -> list[PaperRow]:
+    """Return the paper's table 4 with our rows below each of its rows.
 
     Args:
         rows: of `benchmark.parquet`.
+
+    Returns:
+        Rows in the paper's order; our models that it does not have come last.
     """
     stands_in_for = {row["model"]: row["stands_in_for"] for row in rows}
     latencies = latency_table(rows)
@@ -72,8 +89,7 @@ def paper_table_4(rows: Sequence[Row]) -> PaperComparison:
     for result in TABLE_4:
         table.append(_papers(result))
         table += [row for row in ours if result.model in (row.model, row.stands_in_for)]
-    table += [row for row in ours if row not in table]
-    return PaperComparison(tuple(table), KNOWN_INCONSISTENCIES)
+    return table + [row for row in ours if row not in table]
 
 
 def _papers(result: PaperResult) -> PaperRow:

@@ -5,9 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medsweep.report.tables.grouping import model_order, most_asked
-from medsweep.results.aggregate import Row, basis_order, group_by, mean, ok_rows, variant_order
+from medsweep.report.numbers import bounds, share
+from medsweep.report.table import (
+    MEANINGS,
+    Column,
+    TableCell,
+    TableRow,
+    build,
+    column,
+    columns,
+    count,
+    fraction,
+)
+from medsweep.report.tables.grouping import model_order, most_questions
+from medsweep.results.aggregate import (
+    Row,
+    average,
+    basis_order,
+    group_by_columns,
+    mean,
+    ok_rows,
+    values,
+    variant_order,
+)
 from medsweep.results.schema import QUALITIES
+
+NAMES = {
+    "exact_match": "Exact match",
+    "ngram_match": "n-gram match",
+    "bleu": "BLEU",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "token_f1": "Token F1",
+}
 
 
 @dataclass(frozen=True)
@@ -27,46 +58,91 @@ class QualityFigure:
     max: float | None
 
 
+def quality(value: QualityFigure | None) -> TableCell:
+    """Return a cell with a mean, its interval and its maximum."""
+    if value is None:
+        return fraction(None)
+    best = "" if value.max is None else f"max {share(value.max)}"
+    notes = filter(None, (bounds(value.low, value.high, 3), best))
+    return TableCell(share(value.mean), note="\n".join(notes), kind="number")
+
+
+def _per_cell(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return each cell's repeats at the load point with most questions."""
+    return [most_questions(cell) for cell in group_by_columns(rows, "key").values()]
+
+
+def _mean_of_cells(rows: Sequence[Row], name: str) -> float | None:
+    means = [value for cell in _per_cell(rows) if (value := mean(cell, name)) is not None]
+    return average(means) if means else None
+
+
+def _questions(rows: Sequence[Row]) -> int | None:
+    graded = [row for cell in _per_cell(rows) for row in cell]
+    return min(values(graded, "questions"), default=None)
+
+
+def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
+    graded = [row for cell in _per_cell(rows) for row in cell]
+    return {
+        name: QualityFigure(
+            middle,
+            _mean_of_cells(rows, f"{name}_low"),
+            _mean_of_cells(rows, f"{name}_high"),
+            max(values(graded, f"{name}_max"), default=None),
+        )
+        for name in QUALITIES
+        if (middle := _mean_of_cells(rows, name)) is not None
+    }
+
+
+def _figure_column(name: str) -> Column:
+    return Column(NAMES[name], lambda row: quality(row.figures.get(name)), MEANINGS[name])
+
+
 @dataclass(frozen=True)
-class QualityRow:
-    """One model's answers, averaged over its cells.
+class QualityRow(TableRow):
+    """One model's answers, averaged over its cells."""
 
-    Attributes:
-        model: name.
-        variant: adapter or base.
-        basis: observed, emulated or predicted.
-        cells: cells averaged over.
-        questions: distinct questions that one repeat graded; the fewest of any of those cells.
-        figures: by the names in `schema.QUALITIES`; one that no cell has is absent.
-        corpus_bleu: BLEU over all answers; None where not graded.
-    """
+    caption = (
+        "Quality of the answers, 0 to 1: mean over questions, below it the 95 % interval and the "
+        "best single answer. Each cell counts once, at its load point with most questions, and the "
+        "cells are averaged: the same adapter gives nearly the same answers in all of them"
+    )
+    labels = 2
 
-    model: str
-    variant: str
-    basis: str
-    cells: int
-    questions: int | None
-    figures: Mapping[str, QualityFigure]
-    corpus_bleu: float | None
+    model: str = column("Model")
+    variant: str | None = column("Variant")
+    basis: str = column("Basis")
+    cells: int = column("Cells", lambda rows: len(_per_cell(rows)), count)
+    questions: int | None = column("Questions", _questions, count)
+    figures: Mapping[str, QualityFigure] = columns(
+        *(_figure_column(name) for name in NAMES), value=_figures
+    )
+    corpus_bleu: float | None = column(
+        "Corpus BLEU",
+        lambda rows: _mean_of_cells(rows, "corpus_bleu"),
+        fraction,
+        meaning=MEANINGS["corpus_bleu"],
+    )
 
 
 def quality_table(rows: Sequence[Row]) -> list[QualityRow]:
     """Return one row per model, variant and basis.
 
-    The same adapter gives nearly the same answers in every cell, so the cells are averaged, each
-    at the load point that asked most questions: means, and the ends of intervals, which is the
-    typical repeat's interval and does not shrink with their number. The maximum is the best answer
-    of any cell.
+    The same adapter gives nearly the same answers in every cell, so the cells are averaged, and so
+    are the ends of their intervals: this is the interval of a typical repeat, which does not shrink
+    with the number of cells. The maximum is the best answer of any cell.
 
     Args:
-        rows: of `benchmark.parquet`; those that are not ok or not graded are left out.
+        rows: of `benchmark.parquet`; rows that are not ok or not graded are left out.
 
     Returns:
         Rows by model, variant and basis.
     """
     graded = [row for row in ok_rows(rows) if any(row[name] is not None for name in QUALITIES)]
-    groups = group_by(graded, lambda row: (row["model"], row["variant"], row["basis"]))
-    table = [_row(group) for group in groups.values()]
+    groups = group_by_columns(graded, "model", "variant", "basis")
+    table = [build(QualityRow, group) for group in groups.values()]
     return sorted(
         table,
         key=lambda row: (
@@ -74,38 +150,4 @@ def quality_table(rows: Sequence[Row]) -> list[QualityRow]:
             variant_order(row.variant),
             basis_order(row.basis),
         ),
-    )
-
-
-def _row(graded: Sequence[Row]) -> QualityRow:
-    cells = [most_asked(own) for own in group_by(graded, lambda row: str(row["key"])).values()]
-    asked = [row for cell in cells for row in cell]
-    figures = {name: _figure(cells, name) for name in QUALITIES}
-    counts = [row["questions"] for row in asked if row["questions"] is not None]
-    return QualityRow(
-        model=asked[0]["model"],
-        variant=asked[0]["variant"],
-        basis=asked[0]["basis"],
-        cells=len(cells),
-        questions=min(counts, default=None),
-        figures={name: figure for name, figure in figures.items() if figure is not None},
-        corpus_bleu=_over_cells(cells, "corpus_bleu"),
-    )
-
-
-def _over_cells(cells: Sequence[Sequence[Row]], column: str) -> float | None:
-    means = [value for cell in cells if (value := mean(cell, column)) is not None]
-    return sum(means) / len(means) if means else None
-
-
-def _figure(cells: Sequence[Sequence[Row]], name: str) -> QualityFigure | None:
-    middle = _over_cells(cells, name)
-    if middle is None:
-        return None
-    best = [row[f"{name}_max"] for cell in cells for row in cell]
-    return QualityFigure(
-        middle,
-        _over_cells(cells, f"{name}_low"),
-        _over_cells(cells, f"{name}_high"),
-        max((value for value in best if value is not None), default=None),
     )

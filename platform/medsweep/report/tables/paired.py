@@ -7,41 +7,74 @@ from dataclasses import dataclass, replace
 
 from medsweep.metrics.significance import ALPHA, holm
 from medsweep.metrics.statistics import PairedDifference, paired_bootstrap
+from medsweep.report.table import (
+    Column,
+    TableRow,
+    column,
+    columns,
+    difference,
+    fraction,
+    hidden,
+    limits,
+    number,
+    part_of,
+    text,
+)
 from medsweep.report.tables.grouping import model_order
-from medsweep.results.aggregate import Row, basis_order, distinct, group_by, ok_rows
+from medsweep.report.tables.quality import NAMES
+from medsweep.results.aggregate import (
+    Row,
+    average,
+    basis_order,
+    distinct,
+    group_by,
+    group_by_columns,
+    mean,
+    ok_rows,
+)
 from medsweep.results.schema import QUALITIES
 
 SEED = 0
-"""Of the bootstrap: a report made twice says the same."""
+"""Of the bootstrap: a report that is made twice is the same."""
+
+NO_P_VALUE = "one question, or none that changed, has no p value"
 
 
 @dataclass(frozen=True)
-class PairedRow:
-    """One quality figure of one model, without and with its adapter.
+class PairedRow(TableRow):
+    """One quality figure of one model, without and with its adapter, on the same questions."""
 
-    Attributes:
-        model: name.
-        basis: observed, emulated or predicted.
-        cells: cells whose answers are compared.
-        figure: name in `schema.QUALITIES`.
-        base: mean over questions of the base model.
-        tuned: mean over the same questions of the fine-tuned model.
-        difference: tuned minus base, over questions.
-        p_adjusted: its p-value after Holm's correction over all rows; None with one question.
-    """
+    caption = (
+        "Fine-tuned minus base on the same questions: paired bootstrap over questions, the answers "
+        "to one question averaged first. p values are corrected for the number of tests (Holm)"
+    )
+    labels = 2
 
-    model: str
-    basis: str
-    cells: int
-    figure: str
-    base: float
-    tuned: float
-    difference: PairedDifference
-    p_adjusted: float | None = None
+    model: str = column("Model")
+    figure: str = column("Figure", cell=lambda row: text(NAMES[row.figure]))
+    basis: str = column("Basis")
+    cells: int = hidden()
+    base: float = column("Base", show=fraction)
+    tuned: float = column("Fine-tuned", show=fraction)
+    difference: PairedDifference = columns(
+        Column("Difference", lambda row: difference(row.difference.mean)),
+        Column(
+            "95 % interval",
+            lambda row: limits(row.difference.low, row.difference.high, "too few questions"),
+        ),
+    )
+    p_adjusted: float | None = columns(
+        Column("p value", lambda row: number(row.p_adjusted, NO_P_VALUE)),
+        Column(
+            "Changed / questions",
+            lambda row: part_of(row.difference.changed, row.difference.pairs),
+        ),
+        Column("Verdict", lambda row: text(row.verdict)),
+    )
 
     @property
     def verdict(self) -> str:
-        """What may be said: higher, lower or "no clear difference"."""
+        """Higher, lower or "no clear difference"."""
         if self.p_adjusted is None or self.p_adjusted > ALPHA:
             return "no clear difference"
         return "higher" if self.difference.mean > 0 else "lower"
@@ -53,7 +86,7 @@ def base_against_tuned(
     """Compare each model with and without its adapter.
 
     A question is one pair: its answers (of several repeats and cells) are averaged first, because
-    they are not independent. Only cells and load points at which both variants were asked count.
+    they are not independent. Only cells and load points where both variants were measured count.
 
     Args:
         rows: of `benchmark.parquet`.
@@ -63,15 +96,15 @@ def base_against_tuned(
         Rows by model, basis and figure; none for a model that lacks either variant.
     """
     table: list[PairedRow] = []
-    groups = group_by(ok_rows(rows), lambda row: (str(row["model"]), str(row["basis"])))
+    groups = group_by_columns(ok_rows(rows), "model", "basis")
     order = sorted(groups, key=lambda group: (model_order(group[0]), basis_order(group[1])))
     for model, basis in order:
-        answers = [
-            found
+        cells = [
+            answers
             for key in distinct(groups[model, basis], "key")
-            if (found := _comparable(responses.get(key, ())))
+            if (answers := _comparable(responses.get(key, ())))
         ]
-        pooled = [answer for found in answers for answer in found]
+        pooled = [answer for answers in cells for answer in answers]
         for figure in QUALITIES:
             base, tuned = (_by_question(pooled, variant, figure) for variant in ("base", "adapter"))
             shared = [question for question in base if question in tuned]
@@ -82,12 +115,13 @@ def base_against_tuned(
             table.append(
                 PairedRow(
                     model=model,
-                    basis=basis,
-                    cells=len(answers),
                     figure=figure,
-                    base=sum(before) / len(before),
-                    tuned=sum(after) / len(after),
+                    basis=basis,
+                    cells=len(cells),
+                    base=average(before),
+                    tuned=average(after),
                     difference=paired_bootstrap(before, after, seed=SEED),
+                    p_adjusted=None,
                 )
             )
     return _corrected(table)
@@ -101,7 +135,7 @@ def _corrected(table: Sequence[PairedRow]) -> list[PairedRow]:
 
 
 def _comparable(answers: Sequence[Row]) -> list[Row]:
-    """Return one cell's answers at the load points where both variants were asked."""
+    """Return one cell's answers at the load points where both variants were measured."""
     points = [
         {answer["load_point"] for answer in answers if answer["variant"] == variant}
         for variant in ("base", "adapter")
@@ -110,8 +144,10 @@ def _comparable(answers: Sequence[Row]) -> list[Row]:
 
 
 def _by_question(answers: Sequence[Row], variant: str, figure: str) -> dict[str, float]:
-    scores: dict[str, list[float]] = {}
-    for answer in answers:
-        if answer["variant"] == variant and answer[figure] is not None:
-            scores.setdefault(answer["question_id"], []).append(answer[figure])
-    return {question: sum(found) / len(found) for question, found in scores.items()}
+    of_variant = [answer for answer in answers if answer["variant"] == variant]
+    questions = group_by(of_variant, lambda answer: str(answer["question_id"]))
+    return {
+        question: score
+        for question, group in questions.items()
+        if (score := mean(group, figure)) is not None
+    }

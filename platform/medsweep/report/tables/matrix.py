@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medsweep.report.numbers import seconds, share
+from medsweep.report.table import Column, Table, TableCell, tabulate, text
 from medsweep.report.tables.grouping import (
     headline_rows,
     load_points,
     model_order,
-    most_asked,
+    most_questions,
     profile_order,
 )
-from medsweep.results.aggregate import Row, basis_order, distinct, first, group_by, mean
+from medsweep.results.aggregate import (
+    Row,
+    basis_order,
+    distinct,
+    first,
+    group_by_columns,
+    mean,
+)
 
 NOT_IN_SWEEP = "not in sweep"
 
@@ -24,9 +33,10 @@ class MatrixCell:
     Attributes:
         model: name.
         profile: hardware profile.
-        state: ok, failed, refused or "not in sweep"; failed where any load point failed.
-        basis: observed, emulated or predicted; None where nothing ran.
-        token_f1: mean over questions and repeats where most were asked; None where not graded.
+        state: ok, failed, refused or "not in sweep"; failed if any load point failed.
+        basis: observed, emulated or predicted; None if nothing ran.
+        token_f1: mean over questions and repeats at the load point with most questions; None if not
+            graded.
         ttft_s: mean over repeats at `load_point`, in seconds.
         load_point: the lightest load point of the cell.
         output_tokens_per_s: highest mean of a load point.
@@ -70,13 +80,33 @@ class Matrix:
         raise KeyError((profile, model))
 
     def profile_bases(self, profile: str) -> tuple[str, ...]:
-        """Return every basis found on a profile, observed first."""
-        found = {cell.basis for cell in self.cells if cell.profile == profile and cell.basis}
-        return tuple(sorted(found, key=basis_order))
+        """Return every basis of a profile's cells, observed first."""
+        bases = {cell.basis for cell in self.cells if cell.profile == profile and cell.basis}
+        return tuple(sorted(bases, key=basis_order))
 
     def count(self, state: str) -> int:
         """Return how many cells are in a state."""
         return sum(cell.state == state for cell in self.cells)
+
+    @property
+    def table(self) -> Table:
+        """Profiles down, models across."""
+        return tabulate(
+            "State of every cell, with token F1 and mean time to first token at the lightest load",
+            [Column("Hardware profile", text), *map(self._column, self.models)],
+            self.profiles,
+        )
+
+    def _column(self, model: str) -> Column:
+        def shown(profile: str) -> TableCell:
+            cell = self.at(profile, model)
+            kind = f"state {cell.state.split()[0]}"
+            if cell.state != "ok":
+                return TableCell(cell.state, title=cell.reason or "", kind=kind)
+            figures = f"F1 {share(cell.token_f1)} · TTFT {seconds(cell.ttft_s)}"
+            return TableCell(f"ok, {cell.basis}", note=figures, kind=kind)
+
+        return Column(model, shown)
 
 
 def matrix(rows: Sequence[Row]) -> Matrix:
@@ -85,7 +115,7 @@ def matrix(rows: Sequence[Row]) -> Matrix:
     Args:
         rows: of `benchmark.parquet`.
     """
-    by_cell = group_by(rows, lambda row: (str(row["profile"]), str(row["model"])))
+    by_cell = group_by_columns(rows, "profile", "model")
     profiles = sorted({profile for profile, _ in by_cell}, key=profile_order)
     models = sorted({model for _, model in by_cell}, key=model_order)
     return Matrix(
@@ -105,17 +135,17 @@ def _cell(model: str, profile: str, rows: Sequence[Row]) -> MatrixCell:
     statuses = distinct(rows, "status")
     state = next((name for name in ("failed", "ok", "refused") if name in statuses), "failed")
     measured = headline_rows(rows)
-    by_point = group_by(measured, lambda row: str(row["load_point"]))
-    points = load_points(measured)
+    by_point = group_by_columns(measured, "load_point")
+    lightest = next(iter(load_points(measured)), None)
     rates = [mean(group, "output_tokens_per_s") for group in by_point.values()]
     return MatrixCell(
         model=model,
         profile=profile,
         state=state,
         basis=first(measured or rows, "basis") if state != "refused" else None,
-        token_f1=mean(most_asked(measured), "token_f1"),
-        ttft_s=mean(by_point[points[0]], "ttft_mean_s") if points else None,
-        load_point=points[0] if points else None,
+        token_f1=mean(most_questions(measured), "token_f1"),
+        ttft_s=mean(by_point.get((lightest,), ()), "ttft_mean_s"),
+        load_point=lightest,
         output_tokens_per_s=max((rate for rate in rates if rate is not None), default=None),
         reason=first([row for row in rows if row["status"] == state], "reason"),
     )

@@ -17,7 +17,7 @@ from medsweep.report.figures.style import (
     with_basis,
 )
 from medsweep.report.numbers import seconds, share, significant
-from medsweep.report.tables.grid import NOT_IN_SWEEP, Matrix, MatrixCell, matrix
+from medsweep.report.tables.matrix import NOT_IN_SWEEP, Matrix, MatrixCell, matrix
 from medsweep.results.aggregate import Row
 
 if TYPE_CHECKING:

@@ -1,0 +1,34 @@
+import csv
+import io
+from dataclasses import dataclass
+
+from medsweep.report.table import TableCell, TableRow, as_csv, build, column, hidden, make_table
+
+
+@dataclass(frozen=True)
+class Times(TableRow):
+    caption = "times"
+
+    model: str = column("Model")
+    e2e_s: float = column(
+        "E2E (s)", "e2e_mean_s", lambda value: TableCell(f"{value}", note="low\nhigh" * (value < 2))
+    )
+    rows: int = hidden(len)
+
+
+def test_a_table_is_made_of_its_declared_columns() -> None:
+    rows = [{"model": None, "e2e_mean_s": 1.5}, {"model": "m", "e2e_mean_s": 2.5}]
+    built = build(Times, rows)
+    assert built == Times(model="m", e2e_s=1.5, rows=2)
+    table = make_table(Times, [built])
+    assert [each.title for each in table.columns] == ["Model", "E2E (s)"]
+    assert [cell.text for cell in table.rows[0]] == ["m", "1.5"]
+
+
+def test_notes_are_columns_of_their_own_only_where_there_are_any() -> None:
+    table = make_table(Times, [Times("a, b", 1.0, 1), Times("c", 2.0, 1)])
+    assert list(csv.reader(io.StringIO(as_csv(table)))) == [
+        ["Model", "E2E (s)", "E2E (s): note"],
+        ["a, b", "1.0", "low; high"],
+        ["c", "2.0", ""],
+    ]

@@ -3,12 +3,13 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+EXTRAS ?= gguf,dev,docs
 OUT ?= results
 # Without bytecode every process that a test starts compiles the whole package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast test-cluster check format bench bench-peers docs manifests goldens clean
+.PHONY: help install demo smollm2 test test-fast fetch test-cluster check format bench bench-peers docs manifests goldens clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,11 +23,15 @@ smollm2: $(VENV)/installed ## Run real weights on real data; give MEDQUAD=FILE w
 	$(BIN)/medsweep run jobs/sweeps/smollm2-medquad.yaml --out $(OUT) \
 		$(if $(MEDQUAD),--set dataset.path=$(MEDQUAD))
 
-test: $(VENV)/installed-dev ## Run all tests
+test: $(VENV)/installed-dev fetch ## Run all tests
 	$(BIN)/pytest -n 2
 
 test-fast: $(VENV)/installed-dev ## Run the tests that take under a minute in all
 	$(BIN)/pytest -n 2 -m "not slow" -q
+
+fetch: $(VENV)/installed-dev ## Fetch helm, kubectl and tokenizers, which some tests need
+	$(BIN)/python tests/fetch_tools.py
+	$(BIN)/python tests/fetch_tokenizers.py
 
 test-cluster: $(VENV)/installed-dev ## Run the cluster's tests against the API server of KUBECONFIG
 	MEDSWEEP_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster -k real
@@ -49,7 +54,6 @@ bench-peers: $(VENV)/installed-dev ## Measure the load generator beside aiperf a
 
 docs: $(VENV)/installed-dev ## Write the generated reference pages and build the site
 	$(BIN)/python docs/reference.py
-	$(BIN)/pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 manifests: $(VENV)/installed-dev ## Write the generated samples, chart profiles, dashboards and rules
@@ -70,5 +74,5 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --editable '.[gguf,dev]'
+	$(BIN)/pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@

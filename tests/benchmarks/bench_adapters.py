@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from medsweep.cluster.cpu_pinning import wait_asleep
-from medsweep.finetune.adapter import Adapter, read_adapter, save_adapter
+from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.finetune.lora import add_lora
+from medsweep.finetune.save import save_adapter
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
 from medsweep.serving.engines import open_engine

@@ -59,30 +59,29 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_show(options: argparse.Namespace) -> int:
     """Print provenance and figures of one adapter."""
-    from medsweep.finetune.adapter import read_adapter, read_provenance
-    from medsweep.results.store import read_rows
+    from medsweep.finetune.adapter import read_adapter, read_provenance, read_training
+    from medsweep.finetune.epochs import EPOCH_FIGURES
 
     adapter = read_adapter(options.adapter)
-    record = read_provenance(adapter.folder)
-    epochs = read_rows(adapter.folder / "training.parquet")
+    record, epochs = read_provenance(adapter.folder), read_training(adapter.folder)
     if options.json:
         print(json.dumps({**_row(adapter.folder), "provenance": record, "training": epochs}))
         return EXIT_DONE
     for name, value in (
         ("model", adapter.model),
-        ("revision", record["revision"]),
+        ("revision", record.get("revision")),
         ("template", adapter.template),
         ("stop tokens", ", ".join(adapter.stop_tokens)),
         ("sha256", adapter.sha256),
-        ("data", f"{record['train_pairs']} to learn, {record['evaluation_pairs']} to ask"),
-        ("cleaned", record["dataset"]),
+        ("data", f"{record.get('train_pairs')} to learn, {record.get('evaluation_pairs')} to ask"),
+        ("cleaned", record.get("dataset")),
         *((name, record[name]) for name in sorted(record) if name.endswith("_sha256")),
-        *record["recipe"].items(),
+        *dict(record.get("recipe") or {}).items(),
     ):
         print(f"{name}: {value}")
     print()
-    figures = ("epoch", "loss", "eval_loss", "token_f1", "rouge_l", "corpus_bleu", "ngram_match")
-    show([{name: _round(row[name]) for name in figures} for row in epochs], as_json=False)
+    figures = ("epoch", "loss", *EPOCH_FIGURES)
+    show([{name: _round(row.get(name)) for name in figures} for row in epochs], as_json=False)
     return EXIT_DONE
 
 
@@ -104,10 +103,10 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def run_merge(options: argparse.Namespace) -> int:
     """Write the merged model."""
-    from medsweep.finetune.adapter import read_adapter
-    from medsweep.finetune.merge import find_base, merge
+    from medsweep.finetune.adapted import find_base, open_adapter
+    from medsweep.finetune.merge import merge
 
-    adapter = read_adapter(options.adapter)
+    adapter = open_adapter(options.adapter)
     merge(adapter, find_base(adapter, options.base), options.out)
     _say(options, {"folder": str(options.out)}, f"merged model: {options.out}")
     return EXIT_DONE
@@ -126,14 +125,13 @@ def run_push(options: argparse.Namespace) -> int:
 
 def _row(folder: Path) -> dict[str, Any]:
     """Return one adapter's line; one that is not whole has a dash for each figure."""
-    from medsweep.finetune.adapter import read_adapter
-    from medsweep.results.store import read_rows
+    from medsweep.finetune.adapter import read_adapter, read_training
 
     row: dict[str, Any] = {"adapter": str(folder), **dict.fromkeys(list(HEADINGS)[1:])}
     try:
         adapter = read_adapter(folder)
-        last = read_rows(folder / "training.parquet")[-1]
-    except (StageError, OSError) as error:
+        last = read_training(folder)[-1]
+    except StageError as error:
         return {**row, "problem": str(error)}
     return {
         **row,

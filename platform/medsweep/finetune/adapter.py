@@ -1,36 +1,52 @@
-"""The adapter folder: LoRA weights with all that is needed to use them, and their provenance."""
+"""The adapter folder, as it is read: LoRA weights with all that is needed to use them.
+
+Adapters come from other people. Reading one runs no code, asks no hub and fetches nothing; whatever
+is wrong with it is a StageError.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from medsweep.errors import StageError
-from medsweep.finetune.hashes import base_sha256, code_sha256, files_sha256, json_sha256
-from medsweep.finetune.model_card import model_card
-from medsweep.finetune.tokenizer import save_tokenizer
+from medsweep.models.chat_templates import CHAT_TEMPLATES
 from medsweep.models.weights import file_sha256
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+TRAINING_FILE = "training.parquet"
+PROVENANCE_FILE = "provenance.json"
 CARD_FILE = "adapter.json"
-"""Written last: a folder with it is whole."""
+"""Written last: only a complete folder has it."""
+
+MAX_CARD_BYTES = 2**20
+PROBE_BYTES = 2**20
+
+HUB_ENTRIES = (".cache", ".gitattributes")
+"""What the hub and its client add to a folder; nothing reads them here."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What the rest of MedSweep needs to know of an adapter.
+    """What `adapter.json` says of an adapter, and where its folder is.
 
     Attributes:
-        folder: where it is.
+        folder: of the adapter.
         model: name of the base model.
-        base: folder of the base model's weights.
+        base: folder of the base model's weights when it was trained.
         template: name of the prompt template.
         stop_tokens: special tokens that end an answer.
         sha256: hash of the LoRA weights; the identity of the adapter.
+        base_sha256: identity of the base model's weights; None in a folder that does not say.
+        files: hash of every other file, by name.
     """
 
     folder: Path
@@ -39,93 +55,76 @@ class Adapter:
     template: str
     stop_tokens: tuple[str, ...]
     sha256: str
+    base_sha256: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
-def save_adapter(
-    folder: Path,
-    model: Any,
-    *,
-    card: Mapping[str, Any],
-    epochs: Sequence[Mapping[str, Any]],
-    provenance: Mapping[str, Any],
-) -> None:
-    """Write an adapter folder; it is renamed into place when it is whole.
+_ADAPTER = TypeAdapter(Adapter)
 
-    Anybody can load it with PEFT and transformers alone: beside the LoRA weights it holds the
-    tokenizer with the prompt template as its chat template, and the stop tokens as
-    `generation_config.json`.
+
+def parse_card(text: bytes, folder: Path) -> Adapter:
+    """Return an adapter by the content of its `adapter.json`; no other file is opened.
 
     Args:
-        folder: where it shall be.
-        model: the PEFT model.
-        card: model, base, template and stop_tokens, as in `Adapter`.
-        epochs: one row an epoch, for `training.parquet`.
-        provenance: what it was made from and with.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+        text: the content.
+        folder: of the adapter; errors name it.
 
-    base = Path(card["base"])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="making-") as making:
-        made = Path(making) / "adapter"
-        model.save_pretrained(made)
-        _name_base(made / "adapter_config.json", provenance)
-        save_tokenizer(base, made, template=card["template"], stop_tokens=card["stop_tokens"])
-        pq.write_table(
-            pa.Table.from_pylist([dict(row) for row in epochs]), made / "training.parquet"
-        )
-        hashes = {
-            "code_sha256": code_sha256(),
-            "recipe_sha256": json_sha256(provenance.get("recipe", {})),
-        }
-        record = {**provenance, **hashes}
-        _write_json(made / "provenance.json", record)
-        (made / "README.md").write_text(model_card(card, epochs, record), encoding="utf-8")
-        whole = {
-            **card,
-            "base_sha256": base_sha256(base),
-            "sha256": file_sha256(made / WEIGHTS_FILE),
-            "files": files_sha256(made),
-        }
-        _write_json(made / CARD_FILE, whole)
-        made.rename(folder)
+    Raises:
+        StageError: it is not the content of an `adapter.json`.
+    """
+    try:
+        fields = json.loads(text)
+        adapter = _ADAPTER.validate_python({**fields, "folder": folder})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _incomplete(folder, f"{CARD_FILE}: {where}: {first['msg']}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _incomplete(folder, f"{CARD_FILE}: {error}") from None
+    if adapter.template not in CHAT_TEMPLATES:
+        raise _incomplete(folder, f"{CARD_FILE}: unknown template {adapter.template!r}")
+    unsafe = sorted(name for name in adapter.files if not _is_plain(name))
+    if unsafe:
+        raise _incomplete(folder, f"{CARD_FILE}: {unsafe[0]!r} is not the name of a file in it")
+    return adapter
+
+
+def read_card(folder: Path) -> Adapter:
+    """Return an adapter by its `adapter.json`; its weights are not read.
+
+    Raises:
+        StageError: there is no `adapter.json`, or none that can be used.
+    """
+    path = folder / CARD_FILE
+    try:
+        if path.is_file() and path.stat().st_size <= MAX_CARD_BYTES:
+            return parse_card(path.read_bytes(), folder)
+    except OSError as error:
+        raise _incomplete(folder, f"{CARD_FILE}: {error.strerror}") from None
+    raise _incomplete(
+        folder, f"no {CARD_FILE}; `medsweep adapters list FOLDER` finds the adapters in a folder"
+    )
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read an adapter folder.
+    """Read an adapter folder and check its weights.
 
     Raises:
-        StageError: the folder is not a whole adapter, its weights are not those that were saved, or
-            where its base model was there is another one.
+        StageError: the folder is not a complete adapter, its weights are not those that were saved,
+            or its base model's folder now holds another model.
     """
-    if not (folder / CARD_FILE).is_file():
-        raise StageError(
-            f"{folder}: not a whole adapter (no {CARD_FILE}); `medsweep adapters list FOLDER` "
-            "finds those below a folder"
-        )
+    adapter = read_card(folder)
     try:
-        card = json.loads((folder / CARD_FILE).read_text())
-        adapter = Adapter(
-            folder=folder,
-            model=card["model"],
-            base=Path(card["base"]),
-            template=card["template"],
-            stop_tokens=tuple(card["stop_tokens"]),
-            sha256=card["sha256"],
-        )
         actual = file_sha256(folder / WEIGHTS_FILE)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise StageError(
-            f"{folder}: not a whole adapter ({error}); delete the folder and run again"
-        ) from None
+    except OSError as error:
+        raise _incomplete(folder, f"{WEIGHTS_FILE}: {error.strerror}") from None
     if actual != adapter.sha256:
         raise StageError(
             f"{folder / WEIGHTS_FILE}: the weights are not those that were saved "
             f"(sha256 {actual[:12]}, expected {adapter.sha256[:12]}); "
             "delete the folder and run again"
         )
-    if adapter.base.is_dir():
+    if adapter.base_sha256 is not None and adapter.base.is_dir():
         check_base(adapter, adapter.base)
     return adapter
 
@@ -134,55 +133,111 @@ def check_base(adapter: Adapter, base: Path) -> None:
     """Check that a folder holds the base model that an adapter was trained on.
 
     Raises:
-        StageError: it holds another model, or none.
+        StageError: it holds another model or none, or the adapter does not say which it was.
     """
-    card = json.loads((adapter.folder / CARD_FILE).read_text())
-    expected, found = card.get("base_sha256"), base_sha256(base)
-    if expected is not None and found != expected:
-        what = f"another one ({found[:12]})" if found else "none"
+    expected, actual = adapter.base_sha256, base_sha256(base)
+    if expected is None:
+        raise _incomplete(adapter.folder, f"{CARD_FILE}: no base_sha256")
+    if actual != expected:
+        there = f"another model ({actual[:12]})" if actual else "no model"
         raise StageError(
-            f"{adapter.folder}: the adapter was trained on {adapter.model} ({expected[:12]}), and "
-            f"in {base} there is {what}; on other weights its answers mean nothing"
+            f"{adapter.folder}: the adapter was trained on {adapter.model} ({expected[:12]}), but "
+            f"{base} holds {there}; on other weights its answers mean nothing"
         )
+
+
+def check_files(adapter: Adapter) -> list[Path]:
+    """Check every file of an adapter against the hashes in `adapter.json`, and return them all.
+
+    Returns:
+        The files, `adapter.json` last.
+
+    Raises:
+        StageError: a file is changed, missing, not listed, or not a regular file.
+    """
+    folder, expected = adapter.folder, adapter.files
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        if name not in expected:
+            raise _incomplete(folder, f"{CARD_FILE}: `files` does not list {name}")
+    entries = {path.name: path for path in folder.iterdir() if path.name not in HUB_ENTRIES}
+    odd = [name for name, path in entries.items() if path.is_symlink() or not path.is_file()]
+    if odd:
+        raise StageError(f"{folder}: not regular files: {', '.join(sorted(odd))}; remove them")
+    unlisted = sorted(entries.keys() - expected.keys() - {CARD_FILE})
+    if unlisted:
+        raise StageError(
+            f"{folder}: {CARD_FILE} does not list {', '.join(map(repr, unlisted))}; remove them"
+        )
+    changed = sorted(
+        name
+        for name, digest in expected.items()
+        if name not in entries or file_sha256(entries[name]) != digest
+    )
+    if changed:
+        raise StageError(f"{folder}: changed or missing: {', '.join(changed)}")
+    return [entries[name] for name in sorted(expected)] + [folder / CARD_FILE]
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
     """Return what an adapter was made from and with.
 
     Raises:
-        StageError: there is no whole `provenance.json`.
+        StageError: `provenance.json` is missing or damaged.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / "provenance.json").read_text())
-    except (OSError, ValueError) as error:
-        raise StageError(f"{folder}: not a whole adapter ({error})") from None
-    return found
+        provenance = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _incomplete(folder, f"{PROVENANCE_FILE}: {error}") from None
+    if not isinstance(provenance, dict):
+        raise _incomplete(folder, f"{PROVENANCE_FILE}: not a JSON object")
+    return provenance
 
 
-def _name_base(config: Path, provenance: Mapping[str, Any]) -> None:
-    """Let PEFT's own configuration name the base on the hub, where the weights came from there."""
-    model = provenance.get("model", {})
-    if model.get("hub_id") and provenance.get("revision") == model["revision"]:
-        content = json.loads(config.read_text())
-        content |= {"base_model_name_or_path": model["hub_id"], "revision": model["revision"]}
-        _write_json(config, content)
+def read_training(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of an adapter's `training.parquet`: one per epoch.
+
+    Raises:
+        StageError: the file is missing, damaged or empty.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(folder / TRAINING_FILE).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise _incomplete(folder, f"{TRAINING_FILE}: {error}") from None
+    if not rows or not {"epoch", "eval_loss"} <= rows[-1].keys():
+        raise _incomplete(folder, f"{TRAINING_FILE}: no rows of epochs")
+    return rows
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+def base_sha256(folder: Path) -> str | None:
+    """Return an identity of a base model's weights, quickly even for many gigabytes.
 
-
-def epoch_row(
-    stats: Any, eval_loss: float, quality: Mapping[str, Any]
-) -> dict[str, float | int | None]:
-    """Return one row of `training.parquet`: the epoch's statistics, then each quality figure.
+    It covers the size, the first MiB (names and shapes of the tensors, then values) and the last
+    MiB of each file of weights: two models of one architecture differ in them.
 
     Args:
-        stats: an EpochStats.
-        eval_loss: nats an answer token on the evaluation side.
-        quality: summary by figure.
+        folder: of the base model; None is returned where it holds no weights.
     """
-    row: dict[str, float | int | None] = {**asdict(stats), "eval_loss": eval_loss}
-    for name, summary in quality.items():
-        row |= {name: summary.mean, f"{name}_low": summary.low, f"{name}_high": summary.high}
-    return row
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors"))
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as opened:
+            digest.update(opened.read(PROBE_BYTES))
+            opened.seek(max(0, size - PROBE_BYTES))
+            digest.update(opened.read(PROBE_BYTES))
+    return digest.hexdigest() if files else None
+
+
+def _is_plain(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) is not None and name != CARD_FILE
+
+
+def _incomplete(folder: Path, reason: str) -> StageError:
+    return StageError(
+        f"{folder}: not a complete adapter ({' '.join(reason.split())[:300]}); fetch it again, or "
+        "delete the folder and run again"
+    )

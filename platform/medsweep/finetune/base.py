@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medsweep.errors import EnvironmentFault, StageError
+from medsweep.errors import StageError
 from medsweep.finetune.recipe import Recipe
 from medsweep.finetune.team import Team
 from medsweep.finetune.zero import spread_while_loading
 from medsweep.hardware.observe import host_profile
+from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.models.precision import TrainingPrecision, training_precision
 from medsweep.models.spec import ModelSpec
 
@@ -64,18 +65,17 @@ def load_base(
         EnvironmentFault: bitsandbytes or DeepSpeed is not installed.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     compute = getattr(torch, precision.compute)
     options: dict[str, Any] = {"dtype": compute, "attn_implementation": precision.attention}
     if quantization != "none":
-        options["quantization_config"] = _quantization_config(quantization, compute)
+        options["quantization_config"] = bitsandbytes_config(quantization, compute, storage=compute)
     spread = spread and team.size > 1
     if spread:
         spreading = spread_while_loading(team, precision)
     elif quantization != "none" or team.device_type == "cuda":
         options["device_map"] = {"": team.device}
-    model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    model = load_model(folder, **options)
     if spread:
         model.spreading = spreading  # in force for as long as it is referred to
     model.requires_grad_(False)
@@ -87,24 +87,3 @@ def load_base(
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model
-
-
-def _quantization_config(quantization: str, compute: Any) -> Any:
-    try:
-        import bitsandbytes  # noqa: F401 transformers needs it, and says less when it is missing
-    except ImportError:
-        raise EnvironmentFault(
-            f"finetune.quantization: {quantization} needs `pip install medsweep[quant]`"
-        ) from None
-    from transformers import BitsAndBytesConfig
-
-    if quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
-        # ZeRO-3 spreads only tensors of a floating dtype.
-        bnb_4bit_quant_storage=compute,
-    )

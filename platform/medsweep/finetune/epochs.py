@@ -1,24 +1,50 @@
-"""What a fine-tune says of each epoch, and how its worker tells the process that waits for it."""
+"""The rows of `training.parquet`, one per epoch, and how a worker reports them to its driver."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-FIGURES = {
+from medsweep.finetune.loop import EpochStats
+from medsweep.metrics.quality import QualitySummary
+
+QUALITY_FIGURES = {
     "token_f1": "token F1",
     "rouge_l": "ROUGE-L",
     "corpus_bleu": "BLEU",
     "ngram_match": "n-gram match",
 }
+"""Columns of the quality figures that people are shown, with their names."""
+
+EPOCH_FIGURES = ("eval_loss", *QUALITY_FIGURES)
+"""Columns that compare epochs and recipes."""
+
+
+def epoch_row(
+    stats: EpochStats, eval_loss: float, quality: Mapping[str, QualitySummary]
+) -> dict[str, float | int | None]:
+    """Return one row of `training.parquet`: the epoch's statistics, then each quality figure.
+
+    Args:
+        stats: of the epoch.
+        eval_loss: nats per answer token on the evaluation side.
+        quality: summary by figure.
+    """
+    row: dict[str, float | int | None] = {**asdict(stats), "eval_loss": eval_loss}
+    for name, summary in quality.items():
+        row |= {name: summary.mean, f"{name}_low": summary.low, f"{name}_high": summary.high}
+    return row
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:
     """Return a row of `training.parquet` as a line for people."""
     figures = [
-        f"{name} {row[key]:.3f}" for key, name in FIGURES.items() if row.get(key) is not None
+        f"{name} {row[key]:.3f}"
+        for key, name in QUALITY_FIGURES.items()
+        if row.get(key) is not None
     ]
     if row["loss"] is None:
         parts = ["base model", f"evaluation loss {row['eval_loss']:.3f}", *figures]

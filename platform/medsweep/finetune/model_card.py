@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FIGURES = ("eval_loss", "token_f1", "rouge_l", "corpus_bleu", "ngram_match")
+from medsweep.finetune.epochs import EPOCH_FIGURES
 
 USE = """\
 ```python
@@ -92,7 +92,7 @@ def _data(provenance: Mapping[str, Any]) -> str:
 
 def _figures(epochs: Sequence[Mapping[str, Any]]) -> str:
     """Return the figures by epoch; epoch 0 is the base model."""
-    shown = [name for name in FIGURES if any(row.get(name) is not None for row in epochs)]
+    shown = [name for name in EPOCH_FIGURES if any(row.get(name) is not None for row in epochs)]
     lines = [f"| epoch | {' | '.join(shown)} |", f"| {' | '.join(['---'] * (len(shown) + 1))} |"]
     for row in epochs:
         cells = ["" if row.get(name) is None else f"{row[name]:.4g}" for name in shown]

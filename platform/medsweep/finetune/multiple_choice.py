@@ -1,4 +1,4 @@
-"""Multiple choice by log-likelihood: which of the options a model would rather have said."""
+"""Multiple choice by log-likelihood: which option a model finds most likely."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.datasets.spec import Pair
-from medsweep.finetune.adapter import read_adapter
+from medsweep.finetune.adapted import find_base, load_adapted, open_adapter
 from medsweep.finetune.data import collate, encode
 from medsweep.finetune.loss import answer_nats
-from medsweep.finetune.merge import find_base
 from medsweep.models.templates import TEMPLATES, Template
 
 
@@ -19,31 +18,24 @@ class Chooser:
 
     Args:
         folder: of the adapter.
-        base_only: leave the adapter out; its template is used all the same.
+        base_only: leave the adapter out, but use its template.
 
     Raises:
-        StageError: it is no adapter, or its base model is not to be found.
+        StageError: it is not an adapter, or its base model cannot be found.
     """
 
     def __init__(self, folder: Path, *, base_only: bool = False) -> None:
-        adapter = read_adapter(folder)
+        adapter = open_adapter(folder)
         base = find_base(adapter, None)
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-        if not base_only:
-            self._model = PeftModel.from_pretrained(self._model, folder)
-        self._model.eval()
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._model, self._tokenizer = load_adapted(adapter, base, base_only=base_only)
         self._template = TEMPLATES[adapter.template]
 
     def choose(self, question: str, options: Sequence[str]) -> int:
-        """Return the place of the option that the model finds most likely, from 0.
+        """Return the index of the option that the model finds most likely.
 
         Args:
-            question: as it is asked.
-            options: what there is to choose from.
+            question: the question.
+            options: the options.
         """
         nats = option_nats(self._model, self._tokenizer, self._template, question, options)
         # Per byte, or the shortest option would mostly win (lm-evaluation-harness's `acc_norm`).
@@ -62,7 +54,7 @@ def option_nats(
         model: a causal language model of transformers.
         tokenizer: of the base model.
         template: writes the prompt.
-        question: as it is asked.
+        question: the question.
         options: the answers to judge.
     """
     import torch

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
-
-from medsweep.errors import EnvironmentFault, InputError
-from medsweep.finetune.adapter import CARD_FILE, Adapter
+from medsweep.errors import EnvironmentFault, InputError, StageError
+from medsweep.finetune.adapter import CARD_FILE, Adapter, check_files, parse_card
 
 HUB = "hf://"
 
 
 def push(adapter: Adapter, target: str, *, private: bool = False) -> str:
-    """Copy an adapter's files to where others find them; whole, or not to be seen as an adapter.
+    """Copy the files that an adapter lists to where others can fetch them.
+
+    An interrupted push leaves nothing that is taken for an adapter.
 
     Args:
         adapter: the adapter.
-        target: `hf://owner/name` for a repository of the hub; else an fsspec URL or a folder.
+        target: `hf://owner/name` for a repository of the hub; otherwise an fsspec URL or a folder.
         private: whether a new repository of the hub is private.
 
     Returns:
-        Where it is now.
+        Its address.
 
     Raises:
-        InputError: there is another adapter at the target.
+        StageError: the adapter has files that are changed, not listed, or not regular files.
+        InputError: another adapter is at the target.
         EnvironmentFault: the target cannot be written.
     """
     if target.startswith(HUB):
@@ -33,6 +34,7 @@ def push(adapter: Adapter, target: str, *, private: bool = False) -> str:
 def _to_hub(adapter: Adapter, repository: str, private: bool) -> str:
     from huggingface_hub import HfApi
 
+    names = [path.name for path in check_files(adapter)]
     try:
         api = HfApi()
         api.create_repo(repository, private=private, exist_ok=True)
@@ -40,6 +42,7 @@ def _to_hub(adapter: Adapter, repository: str, private: bool) -> str:
         done = api.upload_folder(
             repo_id=repository,
             folder_path=adapter.folder,
+            allow_patterns=names,
             commit_message=f"Adapter {adapter.sha256[:12]} of {adapter.model}",
         )
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
@@ -53,18 +56,25 @@ def _to_hub(adapter: Adapter, repository: str, private: bool) -> str:
 def _to_url(adapter: Adapter, target: str) -> str:
     import fsspec
 
+    paths = check_files(adapter)
     try:
         files, root = fsspec.core.url_to_fs(target)
         if files.exists(f"{root}/{CARD_FILE}"):
-            there = json.loads(files.cat_file(f"{root}/{CARD_FILE}"))
-            if there.get("sha256") == adapter.sha256:
+            if _sha256(files.cat_file(f"{root}/{CARD_FILE}"), adapter) == adapter.sha256:
                 return target
-            raise InputError(f"{target}: another adapter is here; give another place")
+            raise InputError(f"{target}: another adapter is here; give another URL")
         files.makedirs(root, exist_ok=True)
-        names = sorted(path.name for path in adapter.folder.iterdir() if path.is_file())
-        # The card comes last: without it the folder is not taken for an adapter.
-        for name in [name for name in names if name != CARD_FILE] + [CARD_FILE]:
-            files.pipe_file(f"{root}/{name}", (adapter.folder / name).read_bytes())
+        # adapter.json comes last: without it the folder is not taken for an adapter.
+        for path in paths:
+            files.pipe_file(f"{root}/{path.name}", path.read_bytes())
     except (ImportError, ValueError, OSError) as error:
         raise EnvironmentFault(f"{target}: cannot be written: {error}") from None
     return target
+
+
+def _sha256(card: bytes, adapter: Adapter) -> str | None:
+    """Return the identity of the adapter that is at the target; None where that is no adapter."""
+    try:
+        return parse_card(card, adapter.folder).sha256
+    except StageError:
+        return None

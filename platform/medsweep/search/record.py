@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medsweep.finetune.epochs import EPOCH_FIGURES
 from medsweep.results.schema import Column
 from medsweep.results.store import read_json, write_json
-
-FIGURES = ("eval_loss", "token_f1", "rouge_l", "corpus_bleu", "ngram_match")
 
 COLUMNS: tuple[Column, ...] = (
     Column("trial", "text", "", "identity of the trial: model, data and recipe"),
@@ -70,7 +69,7 @@ def read_record(folder: Path, trial: str, point: Mapping[str, Any]) -> Record:
 
 def kept(row: Mapping[str, Any], peak_gpu_memory_bytes: int | None) -> dict[str, Any]:
     """Return what a record keeps of one epoch's row of `training.parquet`."""
-    names = ("epoch", "loss", *FIGURES, "tokens", "seconds")
+    names = ("epoch", "loss", *EPOCH_FIGURES, "tokens", "seconds")
     return {
         **{name: row[name] for name in names},
         "tokens_per_s": row["tokens"] / row["seconds"] if row["seconds"] else None,

@@ -59,7 +59,7 @@ def test_peft_alone_loads_it_and_the_merged_model_answers_alike(
     assert answer(AutoModelForCausalLM.from_pretrained(out), out) == alone
     # What is there is not written over.
     assert main(["adapters", "merge", str(adapter), "--out", str(out)]) == 2
-    assert "there is something here already" in capsys.readouterr().err
+    assert "already exists; give another folder" in capsys.readouterr().err
 
 
 def test_list_and_show(adapter: Path, fine_tuned: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_push_and_faults(adapter: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["pushed"] == target
     assert read_adapter(tmp_path / "shelf" / "one").sha256 == read_adapter(adapter).sha256
     assert main(["adapters", "show", str(tmp_path / "none")]) == 1
-    assert "not a whole adapter" in capsys.readouterr().err
+    assert "not a complete adapter" in capsys.readouterr().err
     assert main(["adapters", "list", str(tmp_path / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err
 
@@ -133,5 +133,5 @@ def test_a_base_that_is_gone(
     card = json.loads((adapter / "adapter.json").read_text())
     (adapter / "adapter.json").write_text(json.dumps({**card, "base": str(tmp_path / "gone")}))
     assert main(["adapters", "merge", str(adapter), "--out", str(tmp_path / "merged")]) == 1
-    assert "takes another folder as --base" in capsys.readouterr().err
+    assert "takes --base" in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()

@@ -7,9 +7,12 @@ import pytest
 from medsweep.cluster.cpu_pinning import GrantedCpus
 from medsweep.datasets.split import Split
 from medsweep.finetune import ray_train
-from medsweep.finetune.epochs import EpochLog, epoch_line
+from medsweep.finetune.epochs import EpochLog, epoch_line, epoch_row
 from medsweep.finetune.job import FineTuneJob
+from medsweep.finetune.loop import EpochStats
+from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.metrics.quality import QualitySummary
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import Weights
 
@@ -96,17 +99,10 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
     monkeypatch.setattr(ray_train, "memory_held_bytes", lambda: 1)
     monkeypatch.setattr(ray_train, "take_cpus", lambda cpus, after: GrantedCpus(1, (), 1))
     job = FineTuneJob(
+        recipe=Recipe(epochs=2),
         weights=Weights(MODELS["standin-distilgpt2"], "made-up"),
         split=Split((), (), "", ""),
         folder=tmp_path / "adapter",
-        rank=1,
-        alpha=1,
-        dropout=0.0,
-        targets=("c_attn",),
-        epochs=2,
-        learning_rate=1e-3,
-        batch_size=1,
-        max_seq_length=16,
         max_tokens=1,
         seed=0,
         provenance={},
@@ -119,3 +115,25 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
     assert [each["epoch"] for each in reported] == [0, 1, 2]
     assert told == (reported if rank == 0 else [])
     assert not (tmp_path / "ray" / "run.epochs").exists()
+
+
+def test_epoch_row() -> None:
+    stats = EpochStats(epoch=2, loss=1.5, steps=8, tokens=640, seconds=3.5)
+    quality = {
+        "token_f1": QualitySummary(0.3, 0.2, 0.4, 0.9),
+        "corpus_bleu": QualitySummary(0.1, None, None, None),
+    }
+    assert epoch_row(stats, 2.5, quality) == {
+        "epoch": 2,
+        "loss": 1.5,
+        "steps": 8,
+        "tokens": 640,
+        "seconds": 3.5,
+        "eval_loss": 2.5,
+        "token_f1": 0.3,
+        "token_f1_low": 0.2,
+        "token_f1_high": 0.4,
+        "corpus_bleu": 0.1,
+        "corpus_bleu_low": None,
+        "corpus_bleu_high": None,
+    }

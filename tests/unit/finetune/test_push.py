@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,19 +8,29 @@ import fsspec
 import huggingface_hub
 import pytest
 
-from medsweep.errors import EnvironmentFault, InputError
-from medsweep.finetune.adapter import Adapter
+from medsweep.errors import EnvironmentFault, InputError, StageError
+from medsweep.finetune.adapter import Adapter, read_card
 from medsweep.finetune.push import push
+from medsweep.models.weights import file_sha256
 
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> Adapter:
     folder = tmp_path / "adapter"
     folder.mkdir()
-    for name in ("adapter_model.safetensors", "README.md", "zz.txt"):
+    files = ("adapter_model.safetensors", "adapter_config.json", "README.md", "zz.txt")
+    for name in files:
         (folder / name).write_text(name)
-    (folder / "adapter.json").write_text(json.dumps({"sha256": "abc"}))
-    return Adapter(folder, "llama-3-8b", tmp_path, "llama-3", (), "abc")
+    card = {
+        "model": "llama-3-8b",
+        "base": str(tmp_path),
+        "template": "llama-3",
+        "stop_tokens": [],
+        "sha256": "abc",
+        "files": {name: file_sha256(folder / name) for name in files},
+    }
+    (folder / "adapter.json").write_text(json.dumps(card))
+    return read_card(folder)
 
 
 def names(url: str) -> list[str]:
@@ -39,7 +50,10 @@ def test_any_fsspec_url(adapter: Adapter, tmp_path: Path, scheme: str) -> None:
     assert push(adapter, target) == target
     assert files.cat_file(f"{root}/zz.txt") == b"untouched"
     with pytest.raises(InputError, match="another adapter is here"):
-        push(Adapter(adapter.folder, "m", tmp_path, "llama-3", (), "def"), target)
+        push(replace(adapter, sha256="def"), target)
+    files.pipe_file(f"{root}/adapter.json", b"[]")
+    with pytest.raises(InputError, match="another adapter is here"):
+        push(adapter, target)
 
 
 def test_a_push_that_breaks_off_is_no_adapter(
@@ -59,7 +73,11 @@ def test_a_push_that_breaks_off_is_no_adapter(
         )
         with pytest.raises(EnvironmentFault, match="cannot be written: .*No space left"):
             push(adapter, "memory://broken/one")
-    assert names("memory://broken/one") == ["README.md", "adapter_model.safetensors"]
+    assert names("memory://broken/one") == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
     push(adapter, "memory://broken/one")
     assert "adapter.json" in names("memory://broken/one")
 
@@ -86,6 +104,13 @@ def test_the_hub_gets_one_commit(adapter: Adapter, monkeypatch: pytest.MonkeyPat
         "exist_ok": True,
         "repo_id": "me/one",
         "folder_path": adapter.folder,
+        "allow_patterns": [
+            "README.md",
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "zz.txt",
+            "adapter.json",
+        ],
         "commit_message": "Adapter abc of llama-3-8b",
     }
 
@@ -98,3 +123,26 @@ def test_a_hub_that_refuses(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(EnvironmentFault, match=r"\(ConnectionError\); set HF_TOKEN") as fault:
         push(adapter, "hf://me/one")
     assert "secret" not in str(fault.value)
+
+
+@pytest.mark.parametrize("target", ["memory://leak/one", "hf://me/leak"])
+def test_a_link_to_a_private_key_is_not_pushed(
+    adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        pytest.fail("something was pushed")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", never)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", never)
+    key = tmp_path / "id_ed25519"
+    key.write_text("a private key")
+    (adapter.folder / "zz.txt").unlink()
+    (adapter.folder / "zz.txt").symlink_to(key)
+    with pytest.raises(StageError, match=r"not regular files: zz\.txt"):
+        push(adapter, target)
+    (adapter.folder / "zz.txt").unlink()
+    (adapter.folder / "zz.txt").write_text("zz.txt")
+    (adapter.folder / ".env").write_text("TOKEN=secret")
+    with pytest.raises(StageError, match=r"does not list '\.env'"):
+        push(adapter, target)
+    assert not fsspec.filesystem("memory").exists("/leak")

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from medsweep.errors import StageError
+from medsweep.finetune.epochs import EPOCH_FIGURES
 from medsweep.finetune.recipe import Recipe
 from medsweep.results.store import read_json
 from medsweep.search import trial as module
-from medsweep.search.record import FIGURES
 from medsweep.search.trial import run_trial
 
 POINT = {"max_seq_length": 64, "rank": 2, "alpha": 8, "dropout": 0.0}
@@ -33,7 +33,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def finetune(job: Any, on_epoch: Any) -> None:
         called.append(job)
         for epoch in range(job.recipe.epochs + 1):
-            figures = dict.fromkeys(("loss", *FIGURES), epoch / 10)
+            figures = dict.fromkeys(("loss", *EPOCH_FIGURES), epoch / 10)
             on_epoch({"epoch": epoch, **figures, "tokens": 100, "seconds": 2.0})
 
     monkeypatch.setattr(module, "finetune", finetune)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.spec import ModelSpec
-from medsweep.models.weights import GGUF_WHEELS
+from medsweep.models.wheels import GGUF_WHEELS
 
 FIRST_VLLM = (7, 5)
 FIRST_FLASH_ATTENTION = (8, 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.adapter import Adapter
+from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import Pair, read_pairs
@@ -39,10 +40,8 @@ class ContinuousEngine(ThreadedEngine):
         self._model = LoraModel(
             folder, dtype=settings.dtype, quantization=settings.quantization, flash=False
         )
-        from transformers import AutoTokenizer
-
         self._reset()
-        return AutoTokenizer.from_pretrained(folder)
+        return load_tokenizer(folder)
 
     def _read(self, adapter: Adapter) -> dict[str, Pair]:
         return read_pairs(adapter.folder)

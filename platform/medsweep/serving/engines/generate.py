@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.adapter import Adapter
+from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import Pair, read_pairs
@@ -29,9 +30,7 @@ class GenerateEngine(ThreadedEngine):
         self._model = LoraModel(
             folder, dtype=settings.dtype, quantization=settings.quantization, flash=True
         )
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = load_tokenizer(folder)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return tokenizer
 

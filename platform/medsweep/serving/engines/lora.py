@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medsweep.errors import EnvironmentFault, InputError
+from medsweep.errors import InputError
+from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.serving.engines.compatibility import attention_implementation
 from medsweep.serving.engines.low_rank import AdaptedLayer, Pair, Turn, shape_of
 from medsweep.serving.engines.packed import pack
@@ -27,7 +28,7 @@ class LoraModel:
     def __init__(self, folder: Path, *, dtype: str, quantization: str, flash: bool) -> None:
         with _without_collection():
             import torch
-            from transformers import AutoModelForCausalLM
+            from transformers import AutoModelForCausalLM  # noqa: F401 load_model needs it
             from transformers.utils.logging import disable_progress_bar
         disable_progress_bar()
         capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
@@ -37,12 +38,12 @@ class LoraModel:
         else:
             settings["attn_implementation"] = "sdpa"
         if quantization != "none":
-            settings["quantization_config"] = _quantized(quantization, settings["dtype"])
+            settings["quantization_config"] = bitsandbytes_config(quantization, settings["dtype"])
         if capability is not None or quantization != "none":
             several = capability is not None and torch.cuda.device_count() > 1
             only = "cuda" if capability is not None else "cpu"
             settings["device_map"] = "auto" if several else {"": only}
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, **settings).eval()
+        self.model: Any = load_model(folder, **settings).eval()
         if capability is None and quantization == "none":
             pack(self.model)
         self.device = self.model.device
@@ -119,24 +120,6 @@ class LoraModel:
             turn.owners = torch.tensor([used.index(name) if name else -1 for name in names])
         for layer in self._layers.values():
             layer.turn = turn
-
-
-def _quantized(quantization: str, dtype: Any) -> Any:
-    from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
-
-    if not is_bitsandbytes_available():
-        raise EnvironmentFault(
-            f"quantization {quantization} needs bitsandbytes: pip install 'medsweep[quant]'"
-        )
-    if quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
-from medsweep.models.weights import GGUF_WHEELS
+from medsweep.models.wheels import GGUF_WHEELS
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.low_rank import read_scale

@@ -13,6 +13,7 @@ from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter
+from medsweep.models.loading import check_model_folder, load_tokenizer
 from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.engine_thread import CHECK_PROMPT
 from medsweep.serving.engines.model_names import ServedNames, base_folder
@@ -46,17 +47,17 @@ class VllmEngine:
             raise EnvironmentFault(
                 f"engine vllm needs vLLM ({error.name} is missing): pip install 'medsweep[vllm]'"
             ) from None
-        from transformers import AutoTokenizer
-
         self._delta_output = sampling.RequestOutputKind.DELTA
         self._base_name = spec.name
-        self._served = ServedNames(spec, AutoTokenizer.from_pretrained(folder))
+        self._served = ServedNames(spec, load_tokenizer(folder))
         self._loras: dict[str, Any] = {}
         self._numbers = count(1)
         for name, adapter in settings.adapters.items():
             self._put(name, adapter)
+        check_model_folder(folder)
         arguments = self._vllm.AsyncEngineArgs(
             model=str(folder),
+            trust_remote_code=False,
             dtype=settings.dtype,
             max_num_seqs=settings.max_batch_size,
             max_model_len=spec.context_length,

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from asking import Asker, text
-from medsweep.finetune.adapter import read_adapter, save_adapter
+from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.lora import add_lora
+from medsweep.finetune.save import save_adapter
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise
 from medsweep.serving.engines import open_engine

@@ -15,8 +15,9 @@ import pytest
 from asking import Asker, batch_sizes, text
 from medsweep.cluster.cpu_pinning import take_cpus
 from medsweep.errors import EnvironmentFault, InputError, StageError
-from medsweep.finetune.adapter import Adapter, read_adapter, save_adapter
+from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.finetune.lora import add_lora
+from medsweep.finetune.save import save_adapter
 from medsweep.metrics.quality import score_answer
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify, materialise

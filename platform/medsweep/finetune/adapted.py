@@ -1,0 +1,157 @@
+"""Find the base model of an adapter that may come from anybody, and load both without its code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import StageError
+from medsweep.finetune.adapter import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Adapter,
+    check_base,
+    check_files,
+    read_adapter,
+    read_provenance,
+)
+from medsweep.models.catalog import MODELS
+from medsweep.models.loading import LOCAL, load_model, load_tokenizer
+from medsweep.models.weights import catalogue_weights, materialise
+
+LORA_FIELDS = frozenset(
+    {
+        "base_model_name_or_path",
+        "fan_in_fan_out",
+        "inference_mode",
+        "lora_alpha",
+        "lora_dropout",
+        "peft_type",
+        "peft_version",
+        "r",
+        "revision",
+        "target_modules",
+        "task_type",
+    }
+)
+"""Fields of `adapter_config.json` that a fine-tune sets; the others must have PEFT's defaults."""
+
+
+def open_adapter(folder: Path) -> Adapter:
+    """Return an adapter all of whose files are listed, regular and unchanged.
+
+    Raises:
+        StageError: as in `read_adapter` and `check_files`.
+    """
+    adapter = read_adapter(folder)
+    check_files(adapter)
+    return adapter
+
+
+def find_base(adapter: Adapter, given: Path | None) -> Path:
+    """Return the folder of an adapter's base model.
+
+    The adapter does not decide what is fetched: that is the catalogue's model of the name, at a
+    revision of the catalogue. Nor does it bring its base along: the folder that it was trained on
+    is used only where it is neither inside the adapter's folder nor beside it.
+
+    Args:
+        adapter: the adapter.
+        given: the folder that the user names; None looks where it was, then in the catalogue.
+
+    Raises:
+        StageError: it is another model, or it cannot be found.
+        EnvironmentFault: it cannot be fetched.
+    """
+    base = given or _recorded_base(adapter) or _catalogue_base(adapter)
+    check_base(adapter, base)
+    return base
+
+
+def load_adapted(adapter: Adapter, base: Path, *, base_only: bool = False) -> tuple[Any, Any]:
+    """Return base and adapter as one model, and the adapter's tokenizer.
+
+    Args:
+        adapter: as from `open_adapter`.
+        base: folder of its base model.
+        base_only: leave the adapter's weights out.
+
+    Raises:
+        StageError: the adapter is not plain LoRA, or does not fit its base.
+        InputError: the base's folder is refused, as in `load_model`.
+    """
+    from peft import PeftModel
+
+    _check_lora(adapter.folder)
+    model = load_model(base, dtype="auto")
+    if not base_only:
+        try:
+            options = {"use_safetensors": True, "local_files_only": LOCAL["local_files_only"]}
+            model = PeftModel.from_pretrained(model, adapter.folder, **options)
+        except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+            reason = " ".join(str(error).split())[:500]
+            raise StageError(f"{adapter.folder}: does not fit its base: {reason}") from None
+    return model.eval(), load_tokenizer(adapter.folder)
+
+
+def _recorded_base(adapter: Adapter) -> Path | None:
+    base, own = adapter.base, adapter.folder.resolve()
+    if not base.is_absolute() or not base.is_dir():
+        return None
+    came_along = base.resolve().parent == own.parent or base.resolve().is_relative_to(own)
+    return None if came_along else base
+
+
+def _catalogue_base(adapter: Adapter) -> Path:
+    revision = str(read_provenance(adapter.folder).get("revision"))
+    weights = None
+    if adapter.model in MODELS:
+        weights = catalogue_weights(MODELS[adapter.model], revision)
+    if weights is None:
+        raise StageError(
+            f"{adapter.folder}: its base model {adapter.model!r} cannot be found: "
+            f"{str(adapter.base)!r} is absent or came with the adapter, and the catalogue does not "
+            "have it at the adapter's revision; name its folder (`medsweep adapters` takes --base)"
+        )
+    return materialise(weights)
+
+
+def _check_lora(folder: Path) -> None:
+    """Check that an adapter is LoRA as a fine-tune writes it.
+
+    Other fields of PEFT's configuration import modules by name, ask the hub, or allocate at will.
+
+    Raises:
+        StageError: it is more than that, or its rank is not that of its weights.
+    """
+    from peft import LoraConfig
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        with safe_open(folder / WEIGHTS_FILE, "pt") as weights:
+            names = [name for name in weights.keys() if ".lora_A." in name]  # noqa: SIM118
+            ranks = {weights.get_slice(name).get_shape()[0] for name in names}
+    except (OSError, ValueError, RecursionError, IndexError, SafetensorError) as error:
+        raise StageError(f"{folder}: not an adapter of PEFT: {error}") from None
+    defaults = {**LoraConfig().to_dict(), "peft_type": "LORA"}
+    fields = config if isinstance(config, dict) else {}
+    more = sorted(
+        name
+        for name, value in fields.items()
+        if name not in LORA_FIELDS and value and value != defaults.get(name)
+    )
+    targets = fields.get("target_modules")
+    if fields.get("peft_type") != "LORA" or not _are_names(targets):
+        more.append("peft_type or target_modules")
+    if more:
+        raise StageError(f"{path}: only plain LoRA is loaded, and this sets {', '.join(more)}")
+    if ranks != {fields.get("r")}:
+        raise StageError(f"{path}: rank {fields.get('r')!r}, but the weights have {sorted(ranks)}")
+
+
+def _are_names(targets: object) -> bool:
+    """Whether these are names: PEFT takes a string for a regular expression."""
+    return isinstance(targets, list) and all(isinstance(one, str) for one in targets)

@@ -1,0 +1,116 @@
+"""Load models and tokenizers from folders: no code of theirs is run, and no hub is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medsweep.errors import EnvironmentFault, InputError
+
+LOCAL = {"trust_remote_code": False, "local_files_only": True}
+"""Without these transformers asks whether to run a folder's code, and asks the hub for the rest."""
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a folder of a base model that would make transformers load something else.
+
+    Args:
+        folder: of a base model.
+
+    Raises:
+        InputError: it holds an adapter, or as in `refuse_code`.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            f"{folder}: holds adapter_config.json, so transformers would load an adapter on top of "
+            "another base; give the folder of the base model"
+        )
+    refuse_code(folder)
+
+
+def refuse_code(folder: Path) -> None:
+    """Refuse a folder of a model or an adapter whose configuration names code.
+
+    Args:
+        folder: with configuration files.
+
+    Raises:
+        InputError: a configuration names code of its own (`auto_map`) or attention kernels of the
+            hub, or cannot be read.
+    """
+    for path in sorted(folder.glob("*config.json")):
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: cannot be read as JSON: {type(error).__name__}") from None
+        fields = config if isinstance(config, dict) else {}
+        kernels = (fields.get(name) for name in ("_attn_implementation", "attn_implementation"))
+        if "auto_map" in fields or any("/" in str(each) for each in kernels):
+            raise InputError(
+                f"{path}: names code that comes with the model (auto_map, or attention kernels); "
+                "MedSweep runs none. Take a model that transformers supports without it"
+            )
+
+
+def load_model(folder: Path, **options: Any) -> Any:
+    """Return the causal language model in a folder, from safetensors.
+
+    Args:
+        folder: of a base model.
+        options: further arguments of `from_pretrained`.
+
+    Raises:
+        InputError: as in `check_model_folder`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_model_folder(folder)
+    options = {"attn_implementation": "sdpa", **options}
+    return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **LOCAL, **options)
+
+
+def load_tokenizer(folder: Path, **options: Any) -> Any:
+    """Return the tokenizer in a folder of a model or an adapter.
+
+    Args:
+        folder: of a base model or an adapter.
+        options: further arguments of `from_pretrained`.
+
+    Raises:
+        InputError: as in `refuse_code`.
+    """
+    from transformers import AutoTokenizer
+
+    refuse_code(folder)
+    return AutoTokenizer.from_pretrained(folder, **LOCAL, **options)
+
+
+def bitsandbytes_config(quantization: str, dtype: Any, *, storage: Any = None) -> Any:
+    """Return the configuration that makes transformers quantize weights while it loads them.
+
+    Args:
+        quantization: `int8` (LLM.int8) or `nf4` (with double quantization).
+        dtype: of the computation, a torch dtype.
+        storage: torch dtype that holds nf4 values; None takes bytes. ZeRO-3 shards only tensors of
+            a floating dtype.
+
+    Raises:
+        EnvironmentFault: bitsandbytes is not installed.
+    """
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import is_bitsandbytes_available
+
+    if not is_bitsandbytes_available():
+        raise EnvironmentFault(
+            f"quantization {quantization} needs bitsandbytes: pip install 'medsweep[quant]'"
+        )
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=storage,
+    )

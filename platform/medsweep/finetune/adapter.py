@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from medsweep.errors import StageError
-from medsweep.models.chat_templates import CHAT_TEMPLATES
+from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import file_sha256
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -81,7 +81,7 @@ def parse_card(text: bytes, folder: Path) -> Adapter:
         raise _incomplete(folder, f"{CARD_FILE}: {where}: {first['msg']}") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise _incomplete(folder, f"{CARD_FILE}: {error}") from None
-    if adapter.template not in CHAT_TEMPLATES:
+    if adapter.template not in TEMPLATES:
         raise _incomplete(folder, f"{CARD_FILE}: unknown template {adapter.template!r}")
     unsafe = sorted(name for name in adapter.files if not _is_plain(name))
     if unsafe:

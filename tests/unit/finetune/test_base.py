@@ -9,6 +9,7 @@ from medsweep.finetune.base import load_base, memory_here, precision_here
 from medsweep.finetune.data import Example, collate
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.loss import answer_nats
+from medsweep.finetune.recipe import Recipe
 from medsweep.finetune.strategy import trained
 from medsweep.finetune.team import ALONE, Team
 from medsweep.hardware.observe import host_profile
@@ -94,9 +95,9 @@ def test_gradients_do_not_depend_on_keeping_activations(folder: Path, quantizati
 
 def test_precision_here_refuses_what_the_device_does_not_do() -> None:
     spec = MODELS["llama-3-8b"]
-    assert precision_here(spec, "cpu", "nf4", "auto").compute == "float32"
+    assert precision_here(spec, "cpu", Recipe(quantization="nf4")).compute == "float32"
     with pytest.raises(StageError, match="fine-tuning llama-3-8b: float16 needs a GPU"):
-        precision_here(spec, "cpu", "none", "float16")
+        precision_here(spec, "cpu", Recipe(dtype="float16"))
 
 
 def test_workers_of_a_machine_share_its_memory() -> None:

@@ -82,7 +82,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, adapter: Adapter) -> VllmEngine:
         DELTA="delta"
     )
     monkeypatch.setattr(vllm, "importlib", SimpleNamespace(import_module=fakes.__getitem__))
-    tokenizers = SimpleNamespace(from_pretrained=lambda _: FakeTokenizer())
+    tokenizers = SimpleNamespace(from_pretrained=lambda _, **options: FakeTokenizer())
     monkeypatch.setattr(transformers, "AutoTokenizer", tokenizers)
     return VllmEngine(settings(adapter))
 

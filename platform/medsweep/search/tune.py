@@ -60,8 +60,14 @@ def run_trials(
     class Tell(tune.Callback):  # type: ignore[misc]  # Ray has no types
         """Passes on what a trial reports."""
 
+        def __init__(self, tell: Callable[[Mapping[str, Any], Mapping[str, Any]], None]) -> None:
+            self.tell = tell
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray Tune saves its callbacks; a terminal cannot be saved
+
         def on_trial_result(self, *_: Any, trial: Any, result: dict[str, Any], **__: Any) -> None:
-            tell(trial.config["point"], result)
+            self.tell(trial.config["point"], result)
 
     records.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as storage:
@@ -84,7 +90,7 @@ def run_trials(
                 max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(
-                name="search", storage_path=storage, verbose=0, callbacks=[Tell()]
+                name="search", storage_path=storage, verbose=0, callbacks=[Tell(tell)]
             ),
         )
         problems = _fit(tuner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -57,6 +58,12 @@ def skip(message: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{message}; CI must install it")
     pytest.skip(message)
+
+
+def write_card(folder: Path, model: str = "base", base: Path = Path("/nowhere")) -> None:
+    """Write an `adapter.json` into a folder; the rest of the adapter is not there."""
+    card = {"model": model, "base": str(base), "template": "llama-3", "stop_tokens": []}
+    (folder / "adapter.json").write_text(json.dumps({**card, "sha256": "0" * 64}))
 
 
 def tool(name: str) -> str:

@@ -7,17 +7,14 @@ it: who may serve what is decided by who may write to the disk.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.clock import Clock
-from medsweep.errors import InputError, UnknownName
-
-CARD = "adapter.json"
-"""The file that makes a folder an adapter's; it comes with the rename that ends its making."""
+from medsweep.errors import InputError, StageError, UnknownName
+from medsweep.finetune.adapter import CARD_FILE, Adapter, read_card
 
 FRESH_S = 1.0
 """For so long what was found on the disk is believed."""
@@ -61,11 +58,11 @@ class Shelf:
             raise InputError(f"{root}: no such folder of adapters")
         for name, folder in named.items():
             if _stamp(folder) is None:
-                raise InputError(f"{folder}: not an adapter: it has no {CARD}")
+                raise InputError(f"{folder}: not an adapter: it has no {CARD_FILE}")
             if name == base:
                 raise InputError(f"{folder}: its name {name!r} is the base model's; give another")
         self._found: dict[str, Shelved] = {}
-        self._models: dict[Shelved, str | None] = {}
+        self._cards: dict[Shelved, Adapter | None] = {}
         self._looking: asyncio.Task[None] | None = None
         self.look()
 
@@ -109,26 +106,27 @@ class Shelf:
             if (stamp := _stamp(folder)) is not None
         ]
         # Cards are read once: a look must stay cheap.
-        self._models = {each: self._models.get(each) or model_of(each.folder) for each in found}
+        self._cards = {each: self._cards.get(each) or card_of(each.folder) for each in found}
         self._found = {
             each.name: each
             for each in found
-            if each.name in self._named or self._models[each] == self.base
+            if each.name in self._named
+            or ((card := self._cards[each]) is not None and card.model == self.base)
         }
         self._looked_s = self._clock.now()
 
 
-def model_of(folder: Path) -> str | None:
-    """Return the base model of an adapter, by name; None where its card cannot be read."""
+def card_of(folder: Path) -> Adapter | None:
+    """Return what an adapter's `adapter.json` says; None where it cannot be read."""
     try:
-        return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["model"])
-    except (OSError, KeyError, TypeError, ValueError):
+        return read_card(folder)
+    except StageError:
         return None
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(folder / CARD)
+        found = os.stat(folder / CARD_FILE)
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns

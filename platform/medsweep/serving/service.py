@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from medsweep.clock import Clock
 from medsweep.cluster.cpu_pinning import usable_cpus, wait_asleep
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
-from medsweep.errors import InputError
+from medsweep.errors import InputError, StageError
+from medsweep.finetune.adapter import CARD_FILE, Adapter, read_card
 from medsweep.hardware.observe import host_profile
 from medsweep.models.catalog import MODELS
 from medsweep.models.precision import choose_dtype
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import identify, materialise
 from medsweep.serving.adapter_pool import AdapterPool
-from medsweep.serving.adapter_source import CARD, Shelf, model_of
+from medsweep.serving.adapter_source import Shelf, card_of
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import unsupported
@@ -77,35 +77,32 @@ def open_pool(
 
 def _base(config: ServeConfig) -> tuple[ModelSpec, Path]:
     """Return the base model and the folder of its weights."""
-    cards = {folder: _card(folder) for folder in config.adapters.values()}
-    models = {folder: model for folder, (model, _) in cards.items()}
-    shelved = sorted(config.adapter_root.glob(f"*/{CARD}")) if config.adapter_root else []
-    usable = [path.parent for path in shelved if model_of(path.parent) is not None]
-    if config.base is None and not cards and not usable:
+    named = [_card(folder) for folder in config.adapters.values()]
+    below = sorted(config.adapter_root.glob(f"*/{CARD_FILE}")) if config.adapter_root else []
+    shelved = [card for path in below if (card := card_of(path.parent)) is not None]
+    if config.base is None and not named and not shelved:
         raise InputError("nothing to serve: give an adapter, or the base model's name")
-    name = config.base or next(iter(models.values()), None) or str(model_of(usable[0]))
-    for folder, model in models.items():
-        if model != name:
-            raise InputError(f"{folder}: an adapter of {model!r}, but {name!r} is what is served")
-    cards |= {folder: _card(folder) for folder in usable if model_of(folder) == name}
+    name = config.base or [*named, *shelved][0].model
+    for card in named:
+        if card.model != name:
+            raise InputError(
+                f"{card.folder}: an adapter of {card.model!r}, but {name!r} is what is served"
+            )
+    bases = [card.base for card in (*named, *shelved) if card.model == name]
     spec = MODELS[name]
-    for _, base in cards.values():
+    for base in bases:
         if base.is_dir():
             return spec, base
-    if spec.source == "standin" and cards:
-        raise InputError(
-            f"{next(iter(cards.values()))[1]}: the adapters' base is not there any more"
-        )
+    if spec.source == "standin" and bases:
+        raise InputError(f"{bases[0]}: the adapters' base is not there any more")
     texts: list[str] = []
     if spec.source == "standin":
         texts = [pair.answer for one in load_sources(DatasetSpec()) for pair in one.pairs]
     return spec, materialise(identify(spec, texts))
 
 
-def _card(folder: Path) -> tuple[str, Path]:
-    """Return the base model of an adapter, by name and folder."""
+def _card(folder: Path) -> Adapter:
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return str(card["model"]), Path(card["base"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}: not an adapter ({error})") from None
+        return read_card(folder)
+    except StageError as error:
+        raise InputError(str(error)) from None

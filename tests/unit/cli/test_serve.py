@@ -11,7 +11,7 @@ from medsweep.cli import main
         (["--engine", "generat"], "--engine: unknown engine 'generat' (did you mean 'generate'?)"),
         (["--dtype", "float8"], "--dtype: Input should be"),
         (["--adapter", "a=x", "--adapter", "a=y"], "'a' is given twice; write NAME=DIR"),
-        (["--adapter", "none"], "none: not an adapter"),
+        (["--adapter", "none"], "none: not a complete adapter"),
         (["--adapter-root", "none"], "nothing to serve"),
         (["--host", "0.0.0.0", "--engine", "null"], "MEDSWEEP_API_KEY"),
         (["--api-key-file", "none"], "--api-key-file none"),

@@ -16,6 +16,7 @@ from medsweep.serving.adapter_source import Shelf
 from medsweep.serving.api_errors import Refused
 from medsweep.serving.protocol import Delta, Generation
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
+from support import write_card
 
 
 class CountingEngine:
@@ -78,7 +79,7 @@ def shelf_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
     def make(names: str) -> Shelf:
         for name in names.split():
             (tmp_path / name).mkdir()
-            (tmp_path / name / "adapter.json").write_text('{"model": "base"}')
+            write_card(tmp_path / name)
         return Shelf("base", {}, tmp_path, MonotonicClock())
 
     return make
@@ -220,7 +221,7 @@ async def test_what_was_put_in_its_place_is_served_and_the_old_one_finished(
     old = asyncio.create_task(ask(pool, "a"))
     await until(lambda: engine.used["a#1"] == 1)
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "adapter.json").write_text('{"model": "base"}')
+    write_card(tmp_path / "new")
     (tmp_path / "a").rename(tmp_path / ".gone")
     (tmp_path / "new").rename(tmp_path / "a")
     new = asyncio.create_task(ask(pool, "a"))

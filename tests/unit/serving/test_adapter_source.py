@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -7,11 +6,12 @@ import pytest
 from medsweep.clock import FakeClock
 from medsweep.errors import InputError, UnknownName
 from medsweep.serving.adapter_source import FRESH_S, Shelf
+from support import write_card
 
 
 def put(folder: Path, model: str = "base") -> Path:
     folder.mkdir(parents=True)
-    (folder / "adapter.json").write_text(json.dumps({"model": model}))
+    write_card(folder, model)
     return folder
 
 
@@ -83,7 +83,7 @@ async def test_adapters_of_other_models_and_broken_ones_are_left_alone(root: Pat
     (root / "broken" / "adapter.json").write_text("{")
     shelf = Shelf("base", {}, root, FakeClock())
     assert shelf.names() == ["gout"]
-    (root / "broken" / "adapter.json").write_text('{"model": "base"}')
+    write_card(root / "broken")
     assert (await shelf.find("broken")).name == "broken"
 
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ from medsweep.errors import InputError
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.server_metrics import ServerMetrics
 from medsweep.serving.service import open_service
+from support import write_card
 
 
 def put(folder: Path, model: str, base: Path | None = None) -> Path:
     folder.mkdir(parents=True)
-    card = {"model": model, "base": str(base or folder / "none")}
-    (folder / "adapter.json").write_text(json.dumps(card))
+    write_card(folder, model, base or folder / "none")
     return folder
 
 
@@ -68,7 +67,7 @@ def test_a_root_with_adapters_of_several_models(tmp_path: Path) -> None:
 
 
 def test_what_is_no_adapter_or_whose_base_is_gone(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not an adapter"):
+    with pytest.raises(InputError, match="not a complete adapter"):
         opened(adapters={"a": tmp_path})
     alone = put(tmp_path / "alone", "standin-distilgpt2")
     with pytest.raises(InputError, match="base is not there any more"):

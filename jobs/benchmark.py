@@ -5,11 +5,11 @@ import os
 import sys
 
 from medsweep.errors import MedSweepError
-from medsweep.k8s.cells import measure_cells
 from medsweep.k8s.layout import cell_folders, select_cells
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.object_store import working_folder
 from medsweep.sweep.resolve import resolve
+from medsweep.sweep.run import run_cells
 from medsweep.sweep.spec import SweepSpec
 
 
@@ -27,7 +27,7 @@ def main() -> int:
         LiveMetrics(options.port, "0.0.0.0" if options.port else "127.0.0.1") as metrics,  # noqa: S104
         working_folder(options.out, spec.name, cell_folders(resolved, cells)) as folder,
     ):
-        failures = measure_cells(resolved, cells, folder, metrics)
+        failures = run_cells(resolved, cells, folder, metrics)
     for name, reason in failures.items():
         print(f"medsweep: {name}: {reason}", file=sys.stderr)
     return int(bool(failures))

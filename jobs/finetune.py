@@ -10,8 +10,8 @@ from medsweep.errors import MedSweepError
 from medsweep.finetune.ray_train import finetune_on
 from medsweep.k8s.layout import adapter_folders, select_adapters
 from medsweep.results.object_store import working_folder
-from medsweep.sweep.finetune import adapter_folder, finetune_job, telling
-from medsweep.sweep.progress import Progress
+from medsweep.sweep.finetune import adapter_folder, epoch_notes, finetune_job
+from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
 
@@ -28,9 +28,9 @@ def main() -> None:
     ray.init()
     with working_folder(options.out, spec.name, adapter_folders(wanted)) as folder:
         for adapter in [each for each in wanted if not adapter_folder(folder, each).is_dir()]:
-            job, name = finetune_job(resolved, folder, adapter), adapter.folder_name
-            tell = telling(adapter, Progress())
-            finetune_on(adapter.profile, job, run_name=name, storage=folder / ".ray", on_epoch=tell)
+            job, storage = finetune_job(resolved, folder, adapter), folder / ".ray"
+            name, notes = adapter.folder_name, epoch_notes(adapter, SweepProgress())
+            finetune_on(adapter.profile, job, run_name=name, storage=storage, on_epoch=notes)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.k8s.render import SWEEP_VARIABLE
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import read_rows
+from medsweep.sweep.collect import gather
+from medsweep.sweep.resolve import resolve
+from medsweep.sweep.spec import SweepSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -165,13 +168,11 @@ def test_fine_tune_then_benchmark_then_nothing_again(job: Job, tmp_path: Path) -
     assert row["dtype_given"] == row["dtype"] == "float16"
     assert json.loads(row["versions"])["torch"]
 
-    gathered = subprocess.run(
-        [sys.executable, str(ROOT / "jobs" / "report.py"), "--out", str(job.out)],
-        env={**job.environment, SWEEP_VARIABLE: sweep_of(manifests["benchmark"])},
-        capture_output=True,
-        text=True,
-    )
-    assert gathered.returncode == 0, gathered.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSWEEP_CACHE", job.environment["MEDSWEEP_CACHE"])
+        spec = SweepSpec.model_validate_json(sweep_of(manifests["benchmark"]))
+        summary = gather(resolve(spec, fetches=False), job.out, {})
+    assert (summary.states, summary.failures) == ({"ok": 1}, {})
     assert [each["key"] for each in read_rows(folder / "benchmark.parquet")] == [key]
     assert "medsweep_ttft_mean_seconds{" in (folder / "metrics.prom").read_text()
     assert (folder / "report.html").is_file()

@@ -95,13 +95,13 @@ def _here(
 
 def _on_ray(resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]) -> dict[str, str]:
     from medsweep.cluster.local import LocalCluster
-    from medsweep.sweep.finetune import finetune_all
-    from medsweep.sweep.progress import Progress
+    from medsweep.sweep.finetune import finetune_missing
+    from medsweep.sweep.progress import SweepProgress
 
-    progress = Progress()
+    progress = SweepProgress()
     progress.expect({"fine-tune": len(absent)})
     with LocalCluster() as cluster:
-        return finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
+        return finetune_missing(resolved, folder, absent, cluster=cluster, progress=progress)
 
 
 def _found(adapter: AdapterPlan, folder: Path, failures: Mapping[str, object]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from medsweep.cli.options import RESULTS, add_json, add_sweep, load_sweep
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
-    from medsweep.sweep.collect import Summary
+    from medsweep.sweep.collect import RunSummary
     from medsweep.sweep.resolve import Resolved
 
 
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     return report(summary, as_json=options.json)
 
 
-def _run_here(resolved: Resolved, options: argparse.Namespace) -> Summary:
+def _run_here(resolved: Resolved, options: argparse.Namespace) -> RunSummary:
     from medsweep.k8s.layout import cell_folders
     from medsweep.results.object_store import working_folder
     from medsweep.sweep.collect import FILES
@@ -88,7 +88,7 @@ def _run_here(resolved: Resolved, options: argparse.Namespace) -> Summary:
         return run_sweep(resolved, working.parent, metrics_port=options.metrics_port)
 
 
-def report(summary: Summary, *, as_json: bool) -> int:
+def report(summary: RunSummary, *, as_json: bool) -> int:
     """Say what a run came to; return the exit code."""
     if as_json:
         print(json.dumps({**asdict(summary), "folder": str(summary.folder)}, indent=2))

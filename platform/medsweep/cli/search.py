@@ -38,14 +38,14 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.search.summary import write_outcome
     from medsweep.search.tune import run_trials
     from medsweep.sweep.finetune import finetune_job
-    from medsweep.sweep.progress import Progress
+    from medsweep.sweep.progress import SweepProgress
     from medsweep.sweep.resolve import resolve
 
     resolved = resolve(spec)
     adapter = _adapter(resolved, options.model)
     folder = (options.out / spec.name / "search" / adapter.model.name).resolve()
     job = finetune_job(resolved, folder, adapter)
-    points, progress, host = grid(spec.search, job), Progress(), host_profile()
+    points, progress, host = grid(spec.search, job), SweepProgress(), host_profile()
 
     def tell(point: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         values = ", ".join(f"{name} {value:g}" for name, value in point.items())

@@ -17,8 +17,7 @@ from medsweep.k8s.sweeps import selector_of
 from medsweep.k8s.table import REDRAW_S, Table
 from medsweep.k8s.watch import sweep_feed
 from medsweep.results.cells import CellFolder
-from medsweep.sweep.collect import Summary
-from medsweep.sweep.gather import gather
+from medsweep.sweep.collect import RunSummary, gather
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
@@ -31,7 +30,7 @@ def run_in_cluster(
     out: Path,
     *,
     max_jobs: int | None = None,
-) -> Summary:
+) -> RunSummary:
     """Run the cells without a result, here or in the object store, and write the sweep's results.
 
     Args:
@@ -65,7 +64,7 @@ def run_in_cluster(
 
 def fetch_sweep(
     connect: Callable[[], Api], resolved: Resolved, settings: ClusterSettings, out: Path
-) -> Summary:
+) -> RunSummary:
     """Fetch the cells that are done, and write the sweep's results.
 
     Args:

@@ -27,7 +27,7 @@ class CellFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._visits = path / "visits"
+        self._measurements = path / "visits"
 
     @property
     def done(self) -> bool:
@@ -44,11 +44,11 @@ class CellFolder:
         """Return what `cell.json` holds, or None."""
         return read_json(self.path / "cell.json")
 
-    def has_visit(self, name: str) -> bool:
+    def has_measurement(self, name: str) -> bool:
         """Whether a visit was measured already."""
-        return (self._visits / f"{name}.json").is_file()
+        return (self._measurements / f"{name}.json").is_file()
 
-    def save_visit(
+    def save_measurement(
         self,
         name: str,
         row: Mapping[str, Any],
@@ -56,13 +56,13 @@ class CellFolder:
         responses: Iterable[Mapping[str, Any]],
     ) -> None:
         """Write one visit; its JSON file comes last and makes it count."""
-        write_rows(self._visits / f"{name}.requests.parquet", REQUESTS, requests)
-        write_rows(self._visits / f"{name}.responses.parquet", RESPONSES, responses)
-        write_json(self._visits / f"{name}.json", row)
+        write_rows(self._measurements / f"{name}.requests.parquet", REQUESTS, requests)
+        write_rows(self._measurements / f"{name}.responses.parquet", RESPONSES, responses)
+        write_json(self._measurements / f"{name}.json", row)
 
-    def visit_rows(self) -> list[dict[str, Any]]:
+    def measurement_rows(self) -> list[dict[str, Any]]:
         """Return the figures of every visit so far, by name of the visit."""
-        rows = (read_json(path) for path in sorted(self._visits.glob("*.json")))
+        rows = (read_json(path) for path in sorted(self._measurements.glob("*.json")))
         return [row for row in rows if row is not None]
 
     def finish(self, status: str, reason: str | None, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -73,9 +73,9 @@ class CellFolder:
             reason: why not ok.
             rows: the cell's rows of `benchmark.parquet`.
         """
-        if self._visits.is_dir():
+        if self._measurements.is_dir():
             for name, columns in (("requests", REQUESTS), ("responses", RESPONSES)):
-                parts = sorted(self._visits.glob(f"*.{name}.parquet"))
+                parts = sorted(self._measurements.glob(f"*.{name}.parquet"))
                 joined = [row for part in parts for row in read_rows(part)]
                 write_rows(self.path / f"{name}.parquet", columns, joined)
         files = digests(self.path, besides=("cell.json", "visits"))
@@ -84,4 +84,4 @@ class CellFolder:
             {"status": status, "reason": reason, "files": files, "rows": list(rows)},
         )
         if status == "ok":
-            shutil.rmtree(self._visits, ignore_errors=True)
+            shutil.rmtree(self._measurements, ignore_errors=True)

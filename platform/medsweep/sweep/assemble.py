@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,6 @@ from medsweep.datasets.spec import Pair
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.load_columns import load_columns
-from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.faulty_answers import is_refusal
 from medsweep.metrics.quality import score_answer
 from medsweep.metrics.request_record import RequestRecord
@@ -19,56 +18,34 @@ from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.metrics.tally import AnswerTally
 from medsweep.results.schema import LATENCIES
+from medsweep.sweep.measurements import Measurement
 
 
-@dataclass(frozen=True)
-class Visit:
-    """One measurement: a load point of a cell, in one repeat.
-
-    Attributes:
-        point: the load point.
-        repeat: counted from 1.
-        variant: `adapter` or `base`.
-    """
-
-    point: LoadPoint
-    repeat: int
-    variant: str
-
-    @property
-    def name(self) -> str:
-        """Name of its file while the cell is not done."""
-        return f"{self.variant}-{self.point.name}-{self.repeat}"
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """The columns that identify it in every result file."""
-        return {
-            "load_point": self.point.name,
-            "repeat": self.repeat,
-            "variant": self.variant,
-        }
-
-
-def request_rows(visit: Visit, records: Iterable[RequestRecord]) -> list[dict[str, Any]]:
-    """Return the visit's rows of `requests.parquet`."""
+def request_rows(
+    measurement: Measurement, records: Iterable[RequestRecord]
+) -> list[dict[str, Any]]:
+    """Return the measurement's rows of `requests.parquet`."""
     rows = []
     for record in records:
         values = asdict(record)
         del values["text"]
         for name in ("ttft_s", "tpot_s", "e2e_s", "dispatch_delay_s"):
             values[name] = getattr(record, name)
-        rows.append({**visit.columns, **values})
+        rows.append({**measurement.columns, **values})
     return rows
 
 
 def response_rows(
-    visit: Visit, records: Iterable[RequestRecord], pairs: Mapping[str, Pair], *, keep_text: bool
+    measurement: Measurement,
+    records: Iterable[RequestRecord],
+    pairs: Mapping[str, Pair],
+    *,
+    keep_text: bool,
 ) -> list[dict[str, Any]]:
-    """Grade the answers that were timed, and return the visit's rows of `responses.parquet`.
+    """Grade the answers that were timed, and return the measurement's rows of `responses.parquet`.
 
     Args:
-        visit: which measurement.
+        measurement: which one.
         records: its requests; only measured ones that were answered are graded.
         pairs: question and reference by question_id.
         keep_text: whether the texts may be stored.
@@ -79,7 +56,7 @@ def response_rows(
             continue
         pair = pairs[record.question_id]
         row: dict[str, Any] = {
-            **visit.columns,
+            **measurement.columns,
             "index": record.index,
             "question_id": record.question_id,
             "answer_words": len(record.text.split()),
@@ -94,8 +71,8 @@ def response_rows(
     return rows
 
 
-def visit_row(
-    visit: Visit,
+def measurement_row(
+    measurement: Measurement,
     records: Sequence[RequestRecord],
     pairs: Mapping[str, Pair],
     *,
@@ -103,10 +80,10 @@ def visit_row(
     calibration: Calibration | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the visit's figures, as columns of `benchmark.parquet`.
+    """Return the measurement's figures, as columns of `benchmark.parquet`.
 
     Args:
-        visit: which measurement.
+        measurement: which one.
         records: its requests, of all phases.
         pairs: question and reference by question_id.
         figures: its load figures.
@@ -115,7 +92,9 @@ def visit_row(
     """
     answered = [each for each in records if each.phase == "measure" and each.status == "ok"]
     return {
-        **load_columns(visit.point, visit.repeat, visit.variant, figures, calibration),
+        **load_columns(
+            measurement.point, measurement.repeat, measurement.variant, figures, calibration
+        ),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **_quality(answered, pairs, seed),
     }

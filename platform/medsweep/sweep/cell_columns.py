@@ -11,20 +11,12 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.metrics.cost import cost_columns
 from medsweep.results.provenance import provenance
 from medsweep.sweep.plan import Cell
-from medsweep.sweep.spec import SweepSpec
+from medsweep.sweep.resolve import Resolved
 
 
-def cell_columns(
-    spec: SweepSpec, cell: Cell, dataset_sha256: str, revisions: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the columns that are known before anything runs.
-
-    Args:
-        spec: the sweep.
-        cell: the cell.
-        dataset_sha256: identity of the dataset.
-        revisions: identity of the weights, by model.
-    """
+def cell_columns(resolved: Resolved, cell: Cell) -> dict[str, Any]:
+    """Return the columns of a cell that are known before anything runs."""
+    spec, weights = resolved.spec, resolved.weights[cell.model.name]
     profile = cell.profile
     return {
         "sweep": spec.name,
@@ -32,9 +24,9 @@ def cell_columns(
         "key": cell.key,
         "model": cell.model.name,
         "stands_in_for": cell.model.stands_in_for,
-        "revision": revisions[cell.model.name],
+        "revision": weights.revision,
         "profile": profile.name,
-        "dataset_sha256": dataset_sha256,
+        "dataset_sha256": resolved.split.sha256,
         "cpus": profile.cpus,
         "gpus": profile.gpus,
         "accelerator": profile.accelerator.name if profile.accelerator else None,

@@ -1,9 +1,8 @@
-"""What a sweep comes to: the files of all its cells together, and a summary."""
+"""The files of a whole sweep, made from its cells."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,25 @@ from medsweep.metrics.cost import cost_columns
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
-from medsweep.results.store import read_rows, write_rows, write_text
-from medsweep.sweep.cell_columns import price_columns
+from medsweep.results.store import exclusive, read_rows, write_rows, write_text
+from medsweep.sweep.cell_columns import cell_columns, price_columns
+from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
 FILES = ("sweep.yaml", "benchmark.parquet", "metrics.prom", "report.html")
-"""What a person reads of a sweep's folder, beside its cells and adapters."""
+"""The files of a sweep's folder that people read, beside its cells and adapters."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What a run came to.
+class RunSummary:
+    """What a run measured, and the state of all cells after it.
 
     Attributes:
         folder: of the results.
         measured: cells that this run measured.
         states: number of cells by state, over all runs.
-        failures: reason by cell that failed.
+        failures: reason by name of each failed cell.
     """
 
     folder: Path
@@ -45,32 +45,104 @@ def write_spec(spec: SweepSpec, folder: Path) -> None:
     write_text(folder / "sweep.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
 
 
-def write_results(resolved: Resolved, folder: Path, measured: int) -> Summary:
-    """Make `benchmark.parquet`, the textfile and the report from the cells that are there.
+def record_refused(resolved: Resolved, folder: Path) -> None:
+    """Write a `cell.json` for each cell that cannot run on its hardware."""
+    for cell in resolved.plan.cells:
+        if cell.refused is not None:
+            _record_unmeasured(resolved, folder, cell, "refused", cell.refused)
+
+
+def gather(
+    resolved: Resolved, out: Path, reasons: Mapping[str, str], fetched: int = 0
+) -> RunSummary:
+    """Write a sweep's files from cells that were measured elsewhere.
+
+    A cell without a result gets a row too, which says why.
+
+    Args:
+        resolved: the sweep.
+        out: parent of the sweep's folder.
+        reasons: why a cell has no result, by its name.
+        fetched: number of cells that were fetched now.
+
+    Raises:
+        EnvironmentFault: another run holds the folder, or no space is left.
+    """
+    folder = (out / resolved.spec.name).resolve()
+    with exclusive(folder):
+        write_spec(resolved.spec, folder)
+        record_refused(resolved, folder)
+        for cell in resolved.plan.runnable:
+            if _record(folder, cell) is None:
+                reason = reasons.get(cell.name, "no result came from the cluster")
+                _record_unmeasured(resolved, folder, cell, "failed", reason)
+        return write_results(resolved, folder, fetched)
+
+
+def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary:
+    """Write `benchmark.parquet`, the textfile and the report from the sweep's cells.
 
     Args:
         resolved: the sweep.
         folder: of its results.
-        measured: cells that are new.
+        measured: number of cells that are new.
     """
     from medsweep.report.page import write_report
 
+    cells = sorted(resolved.plan.cells, key=lambda cell: cell.name)
     rows: list[dict[str, Any]] = []
-    states, failures = Counter[str](), dict[str, str]()
-    for cell in sorted(resolved.plan.cells, key=lambda cell: cell.name):
-        record = CellFolder(folder / "cells" / cell.key).record()
-        if record is None:
-            states["failed"] += 1
-            failures[cell.name] = "no result could be written"
-            continue
-        # The price of today, whenever it was measured.
-        priced = [row | price_columns(cell.profile) for row in record["rows"]]
-        rows += [row | cost_columns(row) for row in priced]
-        states[record["status"]] += 1
-        if record["status"] == "failed":
-            failures[cell.name] = record["reason"]
+    for cell in cells:
+        record = _record(folder, cell)
+        if record is not None:
+            # The price of today, whenever the cell was measured.
+            priced = [row | price_columns(cell.profile) for row in record["rows"]]
+            rows += [row | cost_columns(row) for row in priced]
     write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
     # Read back, so that every row has every column.
     write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
     write_report(folder)
-    return Summary(folder, measured, dict(states), failures)
+    states = cell_states(folder, cells)
+    states["failed"] += states.pop("pending")  # their results could not be written
+    present = {state: count for state, count in states.items() if count}
+    return RunSummary(folder, measured, present, failure_reasons(folder, cells))
+
+
+def cell_states(folder: Path, cells: Iterable[Cell]) -> dict[str, int]:
+    """Return the number of cells in each state; a cell without a record is pending.
+
+    Args:
+        folder: of the sweep's results.
+        cells: which ones.
+    """
+    states = dict.fromkeys(("pending", "ok", "failed", "refused"), 0)
+    for cell in cells:
+        record = _record(folder, cell)
+        states[record["status"] if record else "pending"] += 1
+    return states
+
+
+def failure_reasons(folder: Path, cells: Iterable[Cell]) -> dict[str, str]:
+    """Return the reason of each cell that failed, by its name.
+
+    Args:
+        folder: of the sweep's results.
+        cells: which ones.
+    """
+    records = {cell.name: _record(folder, cell) for cell in cells}
+    return {
+        name: record["reason"] if record else "no result could be written"
+        for name, record in records.items()
+        if record is None or record["status"] == "failed"
+    }
+
+
+def _record(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    return CellFolder(folder / "cells" / cell.key).record()
+
+
+def _record_unmeasured(
+    resolved: Resolved, folder: Path, cell: Cell, status: str, reason: str
+) -> None:
+    columns = cell_columns(resolved, cell)
+    row = {**columns, "basis": "predicted", "status": status, "reason": reason}
+    CellFolder(folder / "cells" / cell.key).finish(status, reason, [row])

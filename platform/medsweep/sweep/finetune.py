@@ -1,8 +1,8 @@
-"""The fine-tune stage of a sweep: from its recipe to adapters in its folder."""
+"""The fine-tune stage of a sweep: makes the adapters that its cells serve."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,75 +13,77 @@ from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
 from medsweep.results.provenance import provenance
 from medsweep.sweep.plan import AdapterPlan
-from medsweep.sweep.progress import Progress
+from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
 
 
 def adapter_folder(folder: Path, adapter: AdapterPlan) -> Path:
-    """Return where an adapter of a sweep is kept."""
+    """Return the folder of one of a sweep's adapters."""
     return folder / "adapters" / adapter.folder_name
 
 
 def require_fresh(resolved: Resolved, folder: Path, adapters: Sequence[AdapterPlan]) -> None:
-    """Refuse to begin a fine-tune that was begun before.
+    """Refuse to continue a fine-tune that has already started.
 
     Raises:
-        InputError: there is its adapter, a checkpoint, or Ray Train's own state.
+        InputError: its adapter, a checkpoint, or Ray Train's own state exists.
     """
     for adapter in adapters:
         job = replace(finetune_job(resolved, folder, adapter), fresh=True)
         job.require_fresh(folder / ".ray" / adapter.folder_name)
 
 
-def finetune_all(
+def finetune_missing(
     resolved: Resolved,
     folder: Path,
-    absent: Sequence[AdapterPlan],
+    adapters: Iterable[AdapterPlan],
     *,
     cluster: Cluster,
-    progress: Progress,
+    progress: SweepProgress,
 ) -> dict[str, str]:
-    """Fine-tune what is absent, one at a time, each on a node of its hardware profile.
+    """Fine-tune the adapters that do not exist yet, one at a time, each on a node of its profile.
 
     Args:
         resolved: the sweep.
         folder: of its results.
-        absent: the adapters to make.
-        cluster: where nodes are started.
-        progress: told of each step, kind "fine-tune", and of each epoch.
+        adapters: which ones.
+        cluster: where the nodes are.
+        progress: is told of each step, kind "fine-tune", and of each epoch.
 
     Returns:
-        The reason by key of each that failed.
+        The reason of each fine-tune that failed, by the adapter's key.
     """
     from medsweep.finetune.ray_train import finetune_on
 
     failures: dict[str, str] = {}
-    for adapter in absent:
-        profile, storage = adapter.profile, folder / ".ray"
-        job = finetune_job(resolved, folder, adapter)
-        cluster.ensure_nodes([profile])
-        name = f"{adapter.model.name}@{profile.name}"
+    for adapter in adapters:
+        if adapter_folder(folder, adapter).is_dir():
+            continue
+        name = f"{adapter.model.name}@{adapter.profile.name}"
         with progress.step("fine-tune", name, announce=True):
             try:
+                cluster.ensure_nodes([adapter.profile])
                 finetune_on(
-                    profile,
-                    job,
+                    adapter.profile,
+                    finetune_job(resolved, folder, adapter),
                     run_name=adapter.folder_name,
-                    storage=storage,
-                    on_epoch=telling(adapter, progress),
+                    storage=folder / ".ray",
+                    on_epoch=epoch_notes(adapter, progress),
                 )
             except MedSweepError as error:
                 failures[adapter.key] = str(error)
     return failures
 
 
-def telling(adapter: AdapterPlan, progress: Progress) -> Callable[[Mapping[str, Any]], None]:
-    """Return what tells of each epoch of one adapter."""
+def epoch_notes(
+    adapter: AdapterPlan, progress: SweepProgress
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return a callback that writes a line after each epoch of one adapter."""
     return lambda row: progress.note(f"{adapter.model.name}: {epoch_line(row)}")
 
 
 def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> FineTuneJob:
-    """Return what one adapter's fine-tune is to do, from the sweep's recipe."""
+    """Return the job that fine-tunes one adapter by the sweep's recipe."""
     return FineTuneJob(
         recipe=resolved.spec.finetune.recipe,
         weights=resolved.weights[adapter.model.name],

@@ -1,8 +1,7 @@
-"""Measure a wave of cells: deploy them together, visit them in turn, grade what they answered."""
+"""Measure a batch of cells: deploy them together, load them in turn, grade their answers."""
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.protocol import Cluster
-from medsweep.datasets.spec import Pair
-from medsweep.errors import EnvironmentFault, StageError
-from medsweep.finetune.adapter import Adapter
+from medsweep.errors import EnvironmentFault, MedSweepError, StageError
+from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.hardware.mismatch import requested_fault
-from medsweep.hardware.observe import observe_host
-from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
-from medsweep.monitoring.prometheus import LiveMetrics
+from medsweep.models.weights import Weights, materialise
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
 from medsweep.serving.ray.deployments import (
@@ -33,86 +29,38 @@ from medsweep.serving.ray.deployments import (
 )
 from medsweep.serving.ray.node_telemetry import NodeTelemetry
 from medsweep.sweep.assemble import (
-    Visit,
     add_repeat_intervals,
+    measurement_row,
     request_rows,
     response_rows,
-    visit_row,
 )
-from medsweep.sweep.cell_columns import (
-    basis_columns,
-    cell_columns,
-    finished_row,
-    observed_columns,
-)
+from medsweep.sweep.cell_columns import finished_row, observed_columns
+from medsweep.sweep.context import MeasurementContext
+from medsweep.sweep.finetune import adapter_folder
+from medsweep.sweep.measurements import Measurement, concurrency_of, questions_of
 from medsweep.sweep.plan import Cell
-from medsweep.sweep.predict import Lengths, roofline_columns
-from medsweep.sweep.progress import Progress
-from medsweep.sweep.questions import questions_of
-from medsweep.sweep.spec import SweepSpec
+from medsweep.sweep.predict import roofline_columns
 from medsweep.telemetry.bound import add_bounds
 from medsweep.telemetry.window import telemetry_columns
 
 NULL_REQUESTS = 12
 FIRST_TOKENS = 4
-"""Length of a variant's first answer; each visit warms up with a wave of its own."""
+"""Length of a variant's first answer; every measurement has a warm-up of its own after it."""
 
 
 @dataclass
-class Ground:
-    """What every cell of a run is measured with.
+class _DeployedCell:
+    """A cell whose engine is running.
 
     Attributes:
-        spec: the sweep.
-        folder: of the sweep's results.
-        pairs: the evaluation side, by question_id.
-        lengths: of the dataset's texts.
-        dataset_sha256: identity of the dataset.
-        revisions: identity of the weights, by model.
-        calibrations: the client's own error, by concurrency.
-        metrics: live metrics.
-        progress: steps done and to come.
+        cell: the cell.
+        adapter: what it serves.
+        base_url: of its API.
+        columns: of the deployment, the same for all of the cell's rows.
+        throttled_before: CPU periods cut short by a quota before the load.
+        folder: of its results.
+        failure: why it is given up; None as long as it is measured.
     """
-
-    spec: SweepSpec
-    folder: Path
-    pairs: Mapping[str, Pair]
-    lengths: Lengths
-    dataset_sha256: str
-    revisions: Mapping[str, str]
-    calibrations: Mapping[int, Calibration]
-    metrics: LiveMetrics
-    progress: Progress
-
-    def cell_folder(self, cell: Cell) -> CellFolder:
-        """Return the folder of a cell."""
-        return CellFolder(self.folder / "cells" / cell.key)
-
-    def columns(self, cell: Cell) -> dict[str, Any]:
-        """Return the columns of a cell that are known before it runs."""
-        return cell_columns(self.spec, cell, self.dataset_sha256, self.revisions)
-
-    def visits(self) -> list[Visit]:
-        """Return every visit that a cell needs."""
-        load = self.spec.load
-        points = [spec.point() for spec in load.points]
-        visits = [
-            Visit(point, repeat, "adapter")
-            for repeat in range(1, load.repeats + 1)
-            for point in points
-        ]
-        if load.compare_base:
-            # As many requests as there are questions, so that each is paired.
-            everything = LoadPoint(
-                points[-1].concurrency, points[-1].rate, points[-1].arrivals, len(self.pairs)
-            )
-            visits += [Visit(everything, 1, "base")]
-        return visits
-
-
-@dataclass
-class _Running:
-    """One cell of the wave that is up."""
 
     cell: Cell
     adapter: Adapter
@@ -120,83 +68,109 @@ class _Running:
     columns: dict[str, Any]
     throttled_before: int | None
     folder: CellFolder
-    problem: str | None = None
+    failure: str | None = None
 
-    def model_of(self, visit: Visit) -> str:
-        """Return the name that the server knows the visit's variant by."""
-        return self.cell.model.name if visit.variant == "base" else self.adapter.folder.name
+    def model_of(self, measurement: Measurement) -> str:
+        """Return the name by which the server knows a measurement's variant."""
+        if measurement.variant == "base":
+            return self.cell.model.name
+        return self.adapter.folder.name
 
 
-def measure_wave(
-    ground: Ground, cluster: Cluster, cells: Sequence[Cell], adapters: Mapping[str, Adapter]
+def measure_batch(
+    context: MeasurementContext,
+    cluster: Cluster,
+    cells: Sequence[Cell],
+    failures: Mapping[str, str],
 ) -> None:
-    """Measure cells that are deployed together; each ends with a `cell.json`.
+    """Deploy cells together and measure them; each ends with a `cell.json`.
 
     Args:
-        ground: what to measure with.
+        context: what to measure with.
         cluster: where the cells run.
-        cells: the wave.
-        adapters: by key.
+        cells: the batch.
+        failures: why there is no adapter, by its key.
     """
+    ready = _prepare(context, cluster, cells, failures)
+    context.progress.skip("deploy", len(cells) - len(ready))
+    if not ready:
+        return
     url = start_ingress(cluster.port)
-    cluster.ensure_nodes([cell.profile for cell in cells])
-    deployments = [_deployment(ground, cell, adapters[cell.adapter]) for cell in cells]
-    names = ", ".join(cell.name for cell in cells)
-    asked_at = time.monotonic()
-    with ground.progress.step("deploy", names, len(cells), announce=True):
+    deployments = [_deployment(context, cell, adapter) for cell, adapter in ready]
+    names = ", ".join(cell.name for cell, _ in ready)
+    requested_s = time.monotonic()
+    with context.progress.step("deploy", names, len(ready), announce=True):
         started = deploy(deployments)
-    running = []
-    for cell, deployed in zip(cells, deployments, strict=True):
-        observed = started[deployed.name]
+    deployed = []
+    for cell, adapter in ready:
+        observed = started[cell.key]
         if isinstance(observed, StageError):
-            give_up(ground, cell, str(observed))
+            context.give_up(cell, str(observed))
             continue
         columns = observed_columns(cell, observed)
-        fault = requested_fault({**ground.columns(cell), **columns}, emulation=cluster.emulates)
+        fault = requested_fault({**context.columns(cell), **columns}, emulation=cluster.emulates)
         if fault is not None:
-            give_up(ground, cell, fault, columns)
+            context.give_up(cell, fault, columns)
             continue
-        running.append(
-            _Running(
+        deployed.append(
+            _DeployedCell(
                 cell,
-                adapters[cell.adapter],
-                f"{url}/{deployed.name}/v1",
+                adapter,
+                f"{url}/{cell.key}/v1",
                 columns,
                 observed["cpu_throttled_periods"],
-                ground.cell_folder(cell),
+                context.cell_folder(cell),
             )
         )
     try:
-        _visit_all(ground, running, asked_at)
+        _measure_all(context, deployed, requested_s)
     finally:
-        undeploy([deployed.name for deployed in deployments])
+        undeploy([each.name for each in deployments])
 
 
-def give_up(
-    ground: Ground, cell: Cell, reason: str, observed: Mapping[str, Any] | None = None
-) -> None:
-    """Record that a cell failed; what was measured of it stays for the next run.
-
-    Args:
-        ground: what it was to be measured with.
-        cell: the cell.
-        reason: why.
-        observed: columns of the node that it was on; None where it came to none.
-    """
-    ground.progress.note(f"failed: {cell.name}: {reason}")
-    folder = ground.cell_folder(cell)
-    left = [visit for visit in ground.visits() if not folder.has_visit(visit.name)]
-    ground.progress.skip("load", len(left))
-    basis = observed or basis_columns(cell.profile, observe_host())
-    row = {**ground.columns(cell), **basis, "status": "failed", "reason": reason}
+def _prepare(
+    context: MeasurementContext,
+    cluster: Cluster,
+    cells: Sequence[Cell],
+    failures: Mapping[str, str],
+) -> list[tuple[Cell, Adapter]]:
+    """Return the cells that have an adapter, a node and base weights on it; give up the others."""
+    resolved, ready = context.resolved, []
+    trained = [cell for cell in cells if cell.adapter not in failures]
+    for cell in cells:
+        if cell.adapter in failures:
+            context.give_up(cell, failures[cell.adapter])
     try:
-        folder.finish("failed", reason, [row])
+        if trained:
+            cluster.ensure_nodes([cell.profile for cell in trained])
     except EnvironmentFault as fault:
-        ground.progress.note(str(fault))
+        for cell in trained:
+            context.give_up(cell, str(fault))
+        return []
+    for cell in trained:
+        try:
+            plan = resolved.plan.adapters[cell.adapter]
+            adapter = read_adapter(adapter_folder(context.folder, plan))
+            weights = resolved.weights[cell.model.name]
+            cluster.call_on_node(cell.profile, _ensure_base, adapter.base, weights)
+        except MedSweepError as error:
+            context.give_up(cell, str(error))
+        else:
+            ready.append((cell, adapter))
+    return ready
 
 
-def _deployment(ground: Ground, cell: Cell, adapter: Adapter) -> CellDeployment:
-    settings = ground.spec.serve.settings(
+def _ensure_base(base: Path, weights: Weights) -> None:
+    """Fetch or build the weights that an adapter names, where the cache does not hold them.
+
+    A pod begins with an empty cache.
+    """
+    if not base.is_dir():
+        materialise(weights)
+
+
+def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> CellDeployment:
+    settings = context.spec.serve.settings(
         cell.model,
         dtype=cell.dtype,
         cpus=cell.profile.cpus,
@@ -205,93 +179,110 @@ def _deployment(ground: Ground, cell: Cell, adapter: Adapter) -> CellDeployment:
     return CellDeployment(cell.key, cell.profile, settings)
 
 
-def _visit_all(ground: Ground, running: Sequence[_Running], asked_at: float) -> None:
-    """Make the visits of all cells: repeats in turn, cells and load points shuffled within each."""
+def _measure_all(
+    context: MeasurementContext, deployed: Sequence[_DeployedCell], requested_s: float
+) -> None:
+    """Measure all cells: repeats in turn, cells and load points shuffled within each repeat."""
     with LoadProcess() as load:
-        for up in running:
-            with _recorded(up):
-                _warm_up(ground, load, up, asked_at)
-        order = [(up, visit) for up in running for visit in ground.visits()]
-        random.Random(ground.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
-        for up, visit in sorted(order, key=lambda pair: pair[1].repeat):
-            if up.problem is None and not up.folder.has_visit(visit.name):
-                with _recorded(up), ground.progress.step("load", f"{up.cell.name} {visit.name}"):
-                    _visit(ground, load, up, visit)
-    for up in running:
-        if up.problem is None:
-            _finish(ground, up)
+        for each in deployed:
+            with _failure_recorded(each):
+                _warm_up(context, load, each, requested_s)
+        order = [(each, measurement) for each in deployed for measurement in context.measurements]
+        random.Random(context.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
+        for each, measurement in sorted(order, key=lambda pair: pair[1].repeat):
+            if each.failure is None and not each.folder.has_measurement(measurement.name):
+                step = f"{each.cell.name} {measurement.name}"
+                with _failure_recorded(each), context.progress.step("load", step):
+                    _measure(context, load, each, measurement)
+    for each in deployed:
+        if each.failure is None:
+            _finish(context, each)
         else:
-            give_up(ground, up.cell, up.problem, up.columns)
+            context.give_up(each.cell, each.failure, each.columns)
 
 
 @contextmanager
-def _recorded(up: _Running) -> Iterator[None]:
-    """Keep what goes wrong with one cell from the others."""
+def _failure_recorded(deployed: _DeployedCell) -> Iterator[None]:
+    """Keep the failure of one cell from the others."""
     try:
         yield
     except (StageError, EnvironmentFault) as error:
-        up.problem = str(error)
+        deployed.failure = str(error)
 
 
-def _warm_up(ground: Ground, load: LoadProcess, up: _Running, asked_at: float) -> None:
-    """Get the first answer of each variant, and measure what the server takes without a model."""
-    for model in dict.fromkeys(up.model_of(visit) for visit in ground.visits()):
-        job = _job(ground, up, model, LoadPoint(1, requests=1, warmup=0))
+def _warm_up(
+    context: MeasurementContext, load: LoadProcess, deployed: _DeployedCell, requested_s: float
+) -> None:
+    """Get the first answer of each variant, and measure the server's overhead without a model."""
+    for model in dict.fromkeys(deployed.model_of(each) for each in context.measurements):
+        job = _job(context, deployed, model, LoadPoint(1, requests=1, warmup=0))
         load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
-        up.columns.setdefault("cold_start_s", time.monotonic() - asked_at)
+        deployed.columns.setdefault("cold_start_s", time.monotonic() - requested_s)
     point = LoadPoint(1, requests=NULL_REQUESTS)
-    null = figures_of(load.run(_job(ground, up, NULL_MODEL, point)), point)
-    up.columns["overhead_ttft_s"] = null.latencies["ttft"].mean
-    up.columns["overhead_tpot_s"] = null.latencies["tpot"].mean
+    null = figures_of(load.run(_job(context, deployed, NULL_MODEL, point)), point)
+    deployed.columns["overhead_ttft_s"] = null.latencies["ttft"].mean
+    deployed.columns["overhead_tpot_s"] = null.latencies["tpot"].mean
 
 
-def _visit(ground: Ground, load: LoadProcess, up: _Running, visit: Visit) -> None:
-    spec = ground.spec
+def _measure(
+    context: MeasurementContext,
+    load: LoadProcess,
+    deployed: _DeployedCell,
+    measurement: Measurement,
+) -> None:
+    spec, cell = context.spec, deployed.cell
     labels = {
         "sweep": spec.name,
-        "model": up.cell.model.name,
-        "profile": up.cell.profile.name,
-        "load_point": visit.point.name,
-        "variant": visit.variant,
-        "basis": up.columns["basis"],
+        "model": cell.model.name,
+        "profile": cell.profile.name,
+        "load_point": measurement.point.name,
+        "variant": measurement.variant,
+        "basis": deployed.columns["basis"],
     }
-    job = _job(ground, up, up.model_of(visit), visit.point, visit.repeat)
-    with NodeTelemetry(up.cell.key) as machine:
-        records = load.run(job, lambda record: ground.metrics.request(labels, record))
-    if not machine.lasted:
-        # Ray Serve puts another engine in the place of one that dies, and requests wait for it.
-        raise StageError("the engine did not last through the load: it died and was started anew")
-    figures = figures_of(records, visit.point, spec.load.goodput_objectives)
-    row = visit_row(
-        visit,
+    model = deployed.model_of(measurement)
+    job = _job(context, deployed, model, measurement.point, measurement.repeat)
+    with NodeTelemetry(cell.key) as node:
+        records = load.run(job, lambda record: context.metrics.request(labels, record))
+    if not node.lasted:
+        # Ray Serve replaces an engine that dies, and requests wait for the new one.
+        raise StageError("the engine died during the load and was started anew")
+    figures = figures_of(records, measurement.point, spec.load.goodput_objectives)
+    row = measurement_row(
+        measurement,
         records,
-        ground.pairs,
+        context.pairs,
         figures=figures,
-        calibration=ground.calibrations.get(concurrency_of(visit.point)),
+        calibration=context.calibrations.get(concurrency_of(measurement.point)),
         seed=spec.seed,
     )
     if figures.window is not None:
         window = figures.window
-        row |= telemetry_columns(machine.recording, window.start_s, window.stop_s)
-    fault = requested_fault({**ground.columns(up.cell), **up.columns, **row}, emulation=True)
+        row |= telemetry_columns(node.recording, window.start_s, window.stop_s)
+    fault = requested_fault({**context.columns(cell), **deployed.columns, **row}, emulation=True)
     if fault is not None:
         raise StageError(fault)
-    ground.metrics.figures(labels, row)
-    up.folder.save_visit(
-        visit.name,
+    context.metrics.figures(labels, row)
+    deployed.folder.save_measurement(
+        measurement.name,
         row,
-        request_rows(visit, records),
-        response_rows(visit, records, ground.pairs, keep_text=spec.texts_kept),
+        request_rows(measurement, records),
+        response_rows(measurement, records, context.pairs, keep_text=spec.texts_kept),
     )
 
 
-def _job(ground: Ground, up: _Running, model: str, point: LoadPoint, repeat: int = 1) -> LoadJob:
-    load, seed = ground.spec.load, ground.spec.seed
-    asked = questions_of(tuple(ground.pairs.values()), point.requests, repeat, seed)
+def _job(
+    context: MeasurementContext,
+    deployed: _DeployedCell,
+    model: str,
+    point: LoadPoint,
+    repeat: int = 1,
+) -> LoadJob:
+    load, seed = context.spec.load, context.spec.seed
+    pairs = questions_of(tuple(context.pairs.values()), point.requests, repeat, seed)
     return LoadJob(
-        base_url=up.base_url,
+        base_url=deployed.base_url,
         model=model,
-        prompts=tuple(Prompt(pair.question_id, pair.question) for pair in asked),
+        prompts=tuple(Prompt(pair.question_id, pair.question) for pair in pairs),
         point=point,
         seed=seed * 1000 + repeat,
         max_tokens=load.max_tokens,
@@ -300,38 +291,29 @@ def _job(ground: Ground, up: _Running, model: str, point: LoadPoint, repeat: int
     )
 
 
-def concurrency_of(point: LoadPoint) -> int:
-    """Return the concurrency that a load point is calibrated at.
-
-    An open loop has none; the calibration server takes 0.36 s a request, so its rate needs that
-    many at a time (Little's law).
-    """
-    return point.concurrency or math.ceil((point.rate or 1) * 0.36)
-
-
-def _finish(ground: Ground, up: _Running) -> None:
-    rows = up.folder.visit_rows()
+def _finish(context: MeasurementContext, deployed: _DeployedCell) -> None:
+    rows = deployed.folder.measurement_rows()
     add_repeat_intervals(rows)
-    throttled = throttled_periods(up.cell.key)
-    if throttled is not None and up.throttled_before is not None:
-        up.columns["cpu_throttled_periods"] = throttled - up.throttled_before
+    throttled = throttled_periods(deployed.cell.key)
+    if throttled is not None and deployed.throttled_before is not None:
+        deployed.columns["cpu_throttled_periods"] = throttled - deployed.throttled_before
     predicted = {}
-    if up.columns["basis"] == "observed":
-        predicted = roofline_columns(ground.spec, up.cell, ground.lengths)
-    whole = [
+    if deployed.columns["basis"] == "observed":
+        predicted = roofline_columns(context.spec, deployed.cell, context.lengths)
+    finished = [
         finished_row(
             {
-                **ground.columns(up.cell),
-                **up.columns,
+                **context.columns(deployed.cell),
+                **deployed.columns,
                 **predicted.get(row["load_point"], {}),
                 **row,
             },
-            up.adapter,
+            deployed.adapter,
         )
         for row in rows
     ]
-    add_bounds(whole)
-    with _recorded(up):
-        up.folder.finish("ok", None, whole)
-    if up.problem is not None:
-        give_up(ground, up.cell, up.problem, up.columns)
+    add_bounds(finished)
+    with _failure_recorded(deployed):
+        deployed.folder.finish("ok", None, finished)
+    if deployed.failure is not None:
+        context.give_up(deployed.cell, deployed.failure, deployed.columns)

@@ -167,27 +167,27 @@ def make_plan(
     return Plan(tuple(cells), adapters)
 
 
-def waves(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
-    """Return the cells in groups that are deployed together.
+def batch_cells(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """Return the cells in batches that are deployed together.
 
-    A profile is one node, which holds one cell at a time: no two cells of a group share it.
+    A profile is one node, which holds one cell at a time: no two cells of a batch share a profile.
 
     Args:
-        cells: in order, but profiles with more cells come first: left to the end, each of their
-            cells would be a group. Each goes into the first group that has room for it.
-        size: most cells a group.
+        cells: in order, but profiles with more cells come first: at the end, each of their cells
+            would be a batch of its own. Each cell goes into the first batch that has room for it.
+        size: largest number of cells in a batch.
     """
-    groups: list[list[Cell]] = []
-    crowd = Counter(cell.profile.name for cell in cells)
-    for cell in sorted(cells, key=lambda cell: -crowd[cell.profile.name]):
-        for group in groups:
-            taken = {member.profile.name for member in group}
-            if len(group) < size and cell.profile.name not in taken:
-                group.append(cell)
+    batches: list[list[Cell]] = []
+    per_profile = Counter(cell.profile.name for cell in cells)
+    for cell in sorted(cells, key=lambda cell: -per_profile[cell.profile.name]):
+        for batch in batches:
+            taken = {member.profile.name for member in batch}
+            if len(batch) < size and cell.profile.name not in taken:
+                batch.append(cell)
                 break
         else:
-            groups.append([cell])
-    return groups
+            batches.append([cell])
+    return batches
 
 
 def _pairs(spec: SweepSpec, catalog: Catalog) -> Iterator[tuple[str, str]]:

@@ -179,7 +179,7 @@ def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str,
 def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[str, Any]]:
     """Return a prediction as rows of `benchmark.parquet`, with `basis` = predicted."""
     cell = prediction.cell
-    columns = cell_columns(resolved.spec, cell, resolved.split.sha256, resolved.revisions)
+    columns = cell_columns(resolved, cell)
     columns |= {"basis": "predicted", "variant": "adapter"}
     if cell.refused is not None:
         return [{**columns, "status": "refused", "reason": cell.refused}]

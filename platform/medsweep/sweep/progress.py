@@ -11,7 +11,7 @@ from typing import TextIO
 from medsweep.reporter import Reporter
 
 
-class Progress:
+class SweepProgress:
     """Counts steps by kind and estimates the time left from how long each kind took so far.
 
     Args:

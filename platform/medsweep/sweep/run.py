@@ -1,26 +1,56 @@
-"""Run a sweep: resolve, plan, fine-tune, serve, load, score, store, report."""
+"""Run a sweep: plan, fine-tune, serve, load, score, store, report."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
+from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
-from medsweep.finetune.adapter import read_adapter
+from medsweep.cluster.protocol import Cluster
 from medsweep.loadgen.calibrate import Calibration, calibrate
 from medsweep.monitoring.prometheus import LiveMetrics
+from medsweep.results.cells import CellFolder
 from medsweep.results.store import exclusive
-from medsweep.sweep.collect import Summary, write_results, write_spec
-from medsweep.sweep.finetune import adapter_folder, finetune_all
-from medsweep.sweep.measure import Ground, concurrency_of, give_up, measure_wave
-from medsweep.sweep.plan import Plan, waves
-from medsweep.sweep.predict import lengths_of
-from medsweep.sweep.progress import Progress
+from medsweep.sweep.collect import (
+    RunSummary,
+    cell_states,
+    failure_reasons,
+    record_refused,
+    write_results,
+    write_spec,
+)
+from medsweep.sweep.context import MeasurementContext
+from medsweep.sweep.finetune import adapter_folder, finetune_missing
+from medsweep.sweep.measure import measure_batch
+from medsweep.sweep.measurements import concurrency_of
+from medsweep.sweep.plan import AdapterPlan, Cell, Plan, batch_cells
+from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
 
-def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> Summary:
-    """Run what is not done yet, and write the results of all.
+@dataclass(frozen=True)
+class Batch:
+    """Cells that are deployed together, and the fine-tunes that come before them.
+
+    Attributes:
+        adapters: fine-tuned first, unless they exist by then.
+        cells: deployed together.
+        lock: folder to hold meanwhile; None if the caller holds the folder of the whole sweep.
+    """
+
+    adapters: tuple[AdapterPlan, ...]
+    cells: tuple[Cell, ...]
+    lock: Path | None = None
+
+
+def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> RunSummary:
+    """Measure the cells of a sweep that have no result yet, and write the results of all.
+
+    A cluster of its own is started on this machine. All fine-tunes come first.
 
     Args:
         resolved: the sweep.
@@ -28,90 +58,108 @@ def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> Summar
         metrics_port: TCP port of the live metrics; 0 takes a free one.
 
     Raises:
-        EnvironmentFault: another run is at work there, a port is in use, no space is left.
+        EnvironmentFault: another run holds the folder, a port is in use, or no space is left.
     """
-    # Absolute, because Ray's workers run in folders of their own.
-    folder = (out / resolved.spec.name).resolve()
-    with exclusive(folder):
-        write_spec(resolved.spec, folder)
-        measured = _run_missing(resolved, folder, metrics_port)
-        return write_results(resolved, folder, measured)
-
-
-def _run_missing(resolved: Resolved, folder: Path, metrics_port: int) -> int:
-    """Measure the cells that have no result; return how many were."""
     spec, plan = resolved.spec, resolved.plan
-    progress = Progress()
-    with LiveMetrics(metrics_port) as metrics:
-        ground = Ground(
-            spec,
-            folder,
-            {pair.question_id: pair for pair in resolved.split.evaluation},
-            lengths_of(resolved.split.train, resolved.split.evaluation),
-            resolved.split.sha256,
-            resolved.revisions,
-            {},
-            metrics,
-            progress,
-        )
-        missing = [cell for cell in plan.runnable if not ground.cell_folder(cell).done]
-        _record_refused(ground, plan)
-        done = len(plan.runnable) - len(missing)
-        progress.note(
-            f"{spec.name}: {len(plan.cells)} cells: {done} done earlier, "
-            f"{len(missing)} to measure, {len(plan.cells) - len(plan.runnable)} refused; "
-            f"dataset: {resolved.split.summary}"
-        )
-        if not missing:
-            return 0
+    # Absolute, because Ray's workers run in folders of their own.
+    folder = (out / spec.name).resolve()
+    with exclusive(folder):
+        write_spec(spec, folder)
+        record_refused(resolved, folder)
+        missing = _missing(plan.runnable, folder)
+        batches = [
+            Batch(_adapters(plan, missing), ()),
+            *(Batch((), tuple(cells)) for cells in batch_cells(missing, spec.cells_together)),
+        ]
+        with LiveMetrics(metrics_port) as metrics:
+            run_batches(resolved, folder, plan.cells, batches, LocalCluster(), metrics)
+        return write_results(resolved, folder, len(missing) - len(_missing(missing, folder)))
+
+
+def run_cells(
+    resolved: Resolved, cells: Sequence[Cell], folder: Path, metrics: LiveMetrics
+) -> dict[str, str]:
+    """Measure given cells one after another in the Ray cluster that this process runs in.
+
+    Several jobs share the sweep's folder: this one locks and writes its own cells' folders alone.
+
+    Args:
+        resolved: the sweep.
+        cells: what to measure; finished cells are left unchanged.
+        folder: of the sweep's results.
+        metrics: live metrics.
+
+    Returns:
+        The reason of each cell that failed, by its name.
+    """
+    batches = [
+        Batch(_adapters(resolved.plan, [cell]), (cell,), lock=folder / "cells" / cell.key)
+        for cell in _missing(cells, folder)
+    ]
+    run_batches(resolved, folder, cells, batches, JoinedCluster(), metrics)
+    return failure_reasons(folder, cells)
+
+
+def run_batches(
+    resolved: Resolved,
+    folder: Path,
+    cells: Sequence[Cell],
+    batches: Sequence[Batch],
+    cluster: Cluster,
+    metrics: LiveMetrics,
+) -> None:
+    """Fine-tune and measure batches of cells in their order; each cell ends with a `cell.json`.
+
+    Args:
+        resolved: the sweep.
+        folder: of its results.
+        cells: those whose states are shown.
+        batches: what to measure; no finished cells.
+        cluster: where; it is not started if there is nothing to measure.
+        metrics: live metrics.
+    """
+    spec, progress = resolved.spec, SweepProgress()
+    missing = [cell for batch in batches for cell in batch.cells]
+    states = cell_states(folder, cells)
+    progress.note(
+        f"{spec.name}: {len(cells)} cells: {states['ok']} done earlier, {len(missing)} to measure, "
+        f"{states['refused']} refused; dataset: {resolved.split.summary}"
+    )
+    if missing:
         progress.note(f"live metrics: {metrics.url}")
-        wanted = [plan.adapters[key] for key in dict.fromkeys(cell.adapter for cell in missing)]
-        absent = [each for each in wanted if not adapter_folder(folder, each).is_dir()]
-        left = sum(
-            not ground.cell_folder(cell).has_visit(visit.name)
-            for cell in missing
-            for visit in ground.visits()
-        )
-        progress.expect({"fine-tune": len(absent), "deploy": len(missing), "load": left})
-        ground.calibrations = _calibrations(spec)
-        with LocalCluster() as cluster:
-            failures = finetune_all(resolved, folder, absent, cluster=cluster, progress=progress)
-            for cell in [cell for cell in missing if cell.adapter in failures]:
-                progress.skip("deploy", 1)
-                give_up(ground, cell, failures[cell.adapter])
-            ready = [cell for cell in missing if cell.adapter not in failures]
-            adapters = {
-                each.key: read_adapter(adapter_folder(folder, each))
-                for each in wanted
-                if each.key not in failures
-            }
-            for wave in waves(ready, spec.cells_together):
-                metrics.cells(spec.name, _states(ground, plan))
-                measure_wave(ground, cluster, wave, adapters)
-        return sum(ground.cell_folder(cell).done for cell in missing)
+        context = MeasurementContext(resolved, folder, metrics, progress, _calibrations(spec))
+        progress.expect(_steps(context, batches))
+        failures: dict[str, str] = {}
+        with cluster:
+            for batch in batches:
+                metrics.cells(spec.name, cell_states(folder, cells))
+                with exclusive(batch.lock) if batch.lock else nullcontext():
+                    failures |= finetune_missing(
+                        resolved, folder, batch.adapters, cluster=cluster, progress=progress
+                    )
+                    measure_batch(context, cluster, batch.cells, failures)
+    metrics.cells(spec.name, cell_states(folder, cells))
 
 
-def _states(ground: Ground, plan: Plan) -> dict[str, int]:
-    """Return how many cells are in each state; one without a result is pending."""
-    states = dict.fromkeys(("pending", "ok", "failed", "refused"), 0)
-    for cell in plan.cells:
-        record = ground.cell_folder(cell).record()
-        states[record["status"] if record else "pending"] += 1
-    return states
+def _missing(cells: Iterable[Cell], folder: Path) -> list[Cell]:
+    return [cell for cell in cells if not CellFolder(folder / "cells" / cell.key).done]
 
 
-def _record_refused(ground: Ground, plan: Plan) -> None:
-    for cell in plan.cells:
-        if cell.refused is not None:
-            row = {
-                **ground.columns(cell),
-                "basis": "predicted",
-                "status": "refused",
-                "reason": cell.refused,
-            }
-            ground.cell_folder(cell).finish("refused", cell.refused, [row])
+def _adapters(plan: Plan, cells: Iterable[Cell]) -> tuple[AdapterPlan, ...]:
+    return tuple(plan.adapters[key] for key in dict.fromkeys(cell.adapter for cell in cells))
+
+
+def _steps(context: MeasurementContext, batches: Sequence[Batch]) -> dict[str, int]:
+    """Return the number of steps to come, by kind."""
+    adapters = {adapter for batch in batches for adapter in batch.adapters}
+    cells = [cell for batch in batches for cell in batch.cells]
+    return {
+        "fine-tune": sum(not adapter_folder(context.folder, each).is_dir() for each in adapters),
+        "deploy": len(cells),
+        "load": sum(len(context.missing(cell)) for cell in cells),
+    }
 
 
 def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
     concurrencies = sorted({concurrency_of(point.point()) for point in spec.load.points})
-    return {found.concurrency: found for found in calibrate(concurrencies)}
+    return {each.concurrency: each for each in calibrate(concurrencies)}

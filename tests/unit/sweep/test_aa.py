@@ -3,13 +3,13 @@ import pytest
 from made_rows import answers, repeats, result_set
 from medsweep.errors import InputError
 from medsweep.sweep.aa import compare_twins, twin_sweep
-from medsweep.sweep.plan import waves
+from medsweep.sweep.plan import batch_cells
 from support import make_spec
 
 POINTS = {"points": [{"concurrency": 2}], "repeats": 3, "compare_base": True}
 
 
-def test_a_cell_and_its_twin_are_one_wave_and_share_the_adapter() -> None:
+def test_a_cell_and_its_twin_are_one_batch_and_share_the_adapter() -> None:
     cells = ["distilgpt2@1xv100-1cpu", "gemma-1.1-7b@1xa100-2cpu"]
     resolved = twin_sweep(make_spec(name="n" * 40, cells=cells, load=POINTS))
     one, other = resolved.plan.cells
@@ -18,7 +18,7 @@ def test_a_cell_and_its_twin_are_one_wave_and_share_the_adapter() -> None:
     assert list(resolved.plan.adapters) == [one.adapter]
     assert one.key != other.key
     assert len(one.key) == len(other.key)
-    assert waves(resolved.plan.cells, resolved.spec.cells_together) == [[one, other]]
+    assert batch_cells(resolved.plan.cells, resolved.spec.cells_together) == [[one, other]]
     assert resolved.spec.name == "n" * 37 + "-aa"
     assert not resolved.spec.load.compare_base
 

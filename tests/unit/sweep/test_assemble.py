@@ -13,18 +13,18 @@ from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
 from medsweep.sweep.assemble import (
-    Visit,
     add_repeat_intervals,
+    measurement_row,
     request_rows,
     response_rows,
-    visit_row,
 )
+from medsweep.sweep.measurements import Measurement
 
 PAIRS = {
     "q1": Pair("q1", "What is asthma?", "Asthma narrows the airways."),
     "q2": Pair("q2", "What is gout?", "Gout is a painful arthritis."),
 }
-VISIT = Visit(LoadPoint(concurrency=1, requests=2), 1, "adapter")
+MEASUREMENT = Measurement(LoadPoint(concurrency=1, requests=2), 1, "adapter")
 
 
 def record(index: int, question: str, text: str, **changes: Any) -> RequestRecord:
@@ -60,8 +60,8 @@ RECORDS = [
 def row_of(records: list[RequestRecord], **changes: Any) -> dict[str, Any]:
     objectives = changes.pop("objectives", [])
     options: dict[str, Any] = {"calibration": None, "seed": 0, **changes}
-    figures = figures_of(records, VISIT.point, objectives)
-    return visit_row(VISIT, records, PAIRS, figures=figures, **options)
+    figures = figures_of(records, MEASUREMENT.point, objectives)
+    return measurement_row(MEASUREMENT, records, PAIRS, figures=figures, **options)
 
 
 def test_counts_and_latency_are_of_the_measured_phase() -> None:
@@ -95,17 +95,17 @@ def test_every_column_is_in_the_schema() -> None:
     assert set(row) <= known
     assert row["client_ttft_bias_s"] == 0.001
     assert row["goodput_rps"] > 0
-    assert set(request_rows(VISIT, RECORDS)[0]) == {column.name for column in REQUESTS}
-    kept = response_rows(VISIT, RECORDS, PAIRS, keep_text=True)
+    assert set(request_rows(MEASUREMENT, RECORDS)[0]) == {column.name for column in REQUESTS}
+    kept = response_rows(MEASUREMENT, RECORDS, PAIRS, keep_text=True)
     assert set(kept[0]) == {column.name for column in RESPONSES}
 
 
 def test_text_is_only_kept_where_it_may_be() -> None:
-    rows = response_rows(VISIT, RECORDS, PAIRS, keep_text=False)
+    rows = response_rows(MEASUREMENT, RECORDS, PAIRS, keep_text=False)
     assert len(rows) == 2
     assert "asthma" not in str(rows).lower()
     assert rows[0]["exact_match"] == 1.0
-    assert "asthma" not in str(request_rows(VISIT, RECORDS)).lower()
+    assert "asthma" not in str(request_rows(MEASUREMENT, RECORDS)).lower()
 
 
 def test_intervals_are_over_the_repeats_of_one_load_point() -> None:

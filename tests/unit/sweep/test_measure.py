@@ -1,4 +1,4 @@
-"""What becomes of a cell whose node is not what it asked for; nothing is served here."""
+"""A cell whose node is not the hardware of its profile; nothing is served here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
-from medsweep.hardware.observe import ObservedHardware, host_profile
+from medsweep.hardware.observe import ObservedHardware
 from medsweep.sweep import measure
-from medsweep.sweep.measure import Ground, measure_wave
-from medsweep.sweep.plan import make_plan, model_names
-from medsweep.sweep.progress import Progress
+from medsweep.sweep.context import MeasurementContext
+from medsweep.sweep.measure import measure_batch
+from medsweep.sweep.progress import SweepProgress
+from medsweep.sweep.resolve import resolve
 from support import make_spec
 
 NODE = ObservedHardware(
@@ -48,24 +49,26 @@ class Nowhere:
     def ensure_nodes(self, profiles: object) -> None:
         pass
 
+    def call_on_node(self, profile: object, function: object, *arguments: object) -> None:
+        pass
+
 
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **found: Any) -> Any:
     """The record of one cell on a node, once it was deployed there; None where it goes on."""
-    spec = make_spec(cells=["distilgpt2@1xv100-1cpu"])
-    plan = make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
-    (cell,) = plan.runnable
+    resolved = resolve(make_spec(cells=["distilgpt2@1xv100-1cpu"]))
+    (cell,) = resolved.plan.runnable
     went_on: list[object] = []
     monkeypatch.setattr(measure, "deploy", lambda _: {cell.key: {**REPLICA, **found}})
     monkeypatch.setattr(measure, "start_ingress", lambda port: f"http://127.0.0.1:{port}")
     monkeypatch.setattr(measure, "undeploy", lambda _: None)
-    monkeypatch.setattr(measure, "_visit_all", lambda _, running, __: went_on.extend(running))
-    progress, none = Progress(), SimpleNamespace()
+    monkeypatch.setattr(measure, "_measure_all", lambda _, deployed, __: went_on.extend(deployed))
+    adapter = SimpleNamespace(folder=tmp_path / "adapter", sha256="a" * 64, base=tmp_path)
+    monkeypatch.setattr(measure, "read_adapter", lambda folder: adapter)
+    progress = SweepProgress()
     progress.expect({"deploy": 1, "load": 100})
-    weights = {cell.model.name: "r"}
-    ground = Ground(spec, tmp_path, {}, none, "d" * 64, weights, {}, none, progress)  # type: ignore[arg-type]
-    adapter = SimpleNamespace(folder=tmp_path / "adapter", sha256="a" * 64)
-    measure_wave(ground, Nowhere(emulates), [cell], {cell.adapter: adapter})  # type: ignore[arg-type, dict-item]
-    record = ground.cell_folder(cell).record()
+    context = MeasurementContext(resolved, tmp_path, SimpleNamespace(), progress, {})  # type: ignore[arg-type]
+    measure_batch(context, Nowhere(emulates), [cell], {})  # type: ignore[arg-type]
+    record = context.cell_folder(cell).record()
     assert (record is None) == (len(went_on) == 1)
     return record
 

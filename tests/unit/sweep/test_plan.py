@@ -7,7 +7,7 @@ import pytest
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
-from medsweep.sweep.plan import Plan, make_plan, waves
+from medsweep.sweep.plan import Plan, batch_cells, make_plan
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec
 
@@ -95,7 +95,7 @@ def test_fine_tuning_takes_the_profile_with_most_memory_or_the_one_given() -> No
 
 def test_a_wave_holds_each_profile_once() -> None:
     cells = plan(make_spec(cells=["all"])).cells
-    groups = waves(cells, 4)
+    groups = batch_cells(cells, 4)
     assert sorted(cell.key for group in groups for cell in group) == sorted(
         cell.key for cell in cells
     )
@@ -106,7 +106,7 @@ def test_a_wave_holds_each_profile_once() -> None:
 
 @pytest.mark.parametrize("seed", range(9))
 def test_no_wave_is_for_what_was_left_to_the_end(seed: int) -> None:
-    assert len(waves(plan(make_spec(seed=seed)).cells, 5)) == 3
+    assert len(batch_cells(plan(make_spec(seed=seed)).cells, 5)) == 3
 
 
 def test_host_is_what_it_is_given() -> None:

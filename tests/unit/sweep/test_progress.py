@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import io
 
-from medsweep.sweep.progress import Progress, duration
+from medsweep.sweep.progress import SweepProgress, duration
 from terminal import Terminal
 
 
 def test_plain_lines_without_a_terminal() -> None:
     out = io.StringIO()
-    progress = Progress(out)
+    progress = SweepProgress(out)
     progress.expect({"load": 2})
     with progress.step("load", "a"):
         pass
@@ -23,7 +23,7 @@ def test_plain_lines_without_a_terminal() -> None:
 
 def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
     out = Terminal()
-    progress = Progress(out)
+    progress = SweepProgress(out)
     progress.expect({"load": 1})
     with progress.step("load", "a"):
         pass
@@ -35,7 +35,7 @@ def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
 
 def test_a_line_that_stays_is_written_above_the_status() -> None:
     out = Terminal()
-    progress = Progress(out)
+    progress = SweepProgress(out)
     progress.expect({"load": 2})
     with progress.step("load", "a"):
         progress.note("something happened")
@@ -43,7 +43,7 @@ def test_a_line_that_stays_is_written_above_the_status() -> None:
 
 
 def test_no_estimate_before_every_kind_was_seen() -> None:
-    progress = Progress(io.StringIO())
+    progress = SweepProgress(io.StringIO())
     progress.expect({"load": 2, "deploy": 1})
     assert progress.eta_s is None
     with progress.step("deploy", "x"):

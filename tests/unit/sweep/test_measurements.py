@@ -1,5 +1,5 @@
 from medsweep.datasets.spec import Pair
-from medsweep.sweep.questions import questions_of
+from medsweep.sweep.measurements import questions_of
 
 PAIRS = [Pair(f"q{number}", "?", "!") for number in range(10)]
 

@@ -1,0 +1,93 @@
+"""What every cell of a run is measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medsweep.datasets.spec import Pair
+from medsweep.errors import EnvironmentFault
+from medsweep.hardware.observe import observe_host
+from medsweep.loadgen.calibrate import Calibration
+from medsweep.monitoring.prometheus import LiveMetrics
+from medsweep.results.cells import CellFolder
+from medsweep.sweep.cell_columns import basis_columns, cell_columns
+from medsweep.sweep.measurements import Measurement, measurements_of
+from medsweep.sweep.plan import Cell
+from medsweep.sweep.predict import Lengths, lengths_of
+from medsweep.sweep.progress import SweepProgress
+from medsweep.sweep.resolve import Resolved
+from medsweep.sweep.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class MeasurementContext:
+    """What every cell of a run is measured with.
+
+    Attributes:
+        resolved: the sweep.
+        folder: of the sweep's results.
+        metrics: live metrics.
+        progress: steps done and to come.
+        calibrations: the client's own error, by concurrency.
+    """
+
+    resolved: Resolved
+    folder: Path
+    metrics: LiveMetrics
+    progress: SweepProgress
+    calibrations: Mapping[int, Calibration]
+
+    @property
+    def spec(self) -> SweepSpec:
+        """The sweep's file."""
+        return self.resolved.spec
+
+    @cached_property
+    def pairs(self) -> dict[str, Pair]:
+        """Question and reference of the evaluation side, by question_id."""
+        return {pair.question_id: pair for pair in self.resolved.split.evaluation}
+
+    @cached_property
+    def lengths(self) -> Lengths:
+        """Lengths of the dataset's texts."""
+        split = self.resolved.split
+        return lengths_of(split.train, split.evaluation)
+
+    @cached_property
+    def measurements(self) -> list[Measurement]:
+        """Every measurement that a cell needs."""
+        return measurements_of(self.spec.load, len(self.pairs))
+
+    def cell_folder(self, cell: Cell) -> CellFolder:
+        """Return the folder of a cell."""
+        return CellFolder(self.folder / "cells" / cell.key)
+
+    def missing(self, cell: Cell) -> list[Measurement]:
+        """Return the measurements that a cell still needs."""
+        folder = self.cell_folder(cell)
+        return [each for each in self.measurements if not folder.has_measurement(each.name)]
+
+    def columns(self, cell: Cell) -> dict[str, Any]:
+        """Return the columns of a cell that are known before it runs."""
+        return cell_columns(self.resolved, cell)
+
+    def give_up(self, cell: Cell, reason: str, observed: Mapping[str, Any] | None = None) -> None:
+        """Record that a cell failed; its measurements so far stay for the next run.
+
+        Args:
+            cell: the cell.
+            reason: why it failed.
+            observed: columns of the node that it ran on; None if it never had one.
+        """
+        self.progress.note(f"failed: {cell.name}: {reason}")
+        self.progress.skip("load", len(self.missing(cell)))
+        basis = observed or basis_columns(cell.profile, observe_host())
+        row = {**self.columns(cell), **basis, "status": "failed", "reason": reason}
+        try:
+            self.cell_folder(cell).finish("failed", reason, [row])
+        except EnvironmentFault as fault:
+            self.progress.note(str(fault))

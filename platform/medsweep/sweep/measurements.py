@@ -1,0 +1,92 @@
+"""The measurements that a cell needs: every load point once per repeat."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medsweep.datasets.spec import Pair
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.sweep.spec import LoadSpec
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One load point of a cell in one repeat.
+
+    Attributes:
+        point: the load point.
+        repeat: counted from 1.
+        variant: `adapter` or `base`.
+    """
+
+    point: LoadPoint
+    repeat: int
+    variant: str
+
+    @property
+    def name(self) -> str:
+        """Name of its files while the cell is not finished."""
+        return f"{self.variant}-{self.point.name}-{self.repeat}"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns that identify it in every result file."""
+        return {
+            "load_point": self.point.name,
+            "repeat": self.repeat,
+            "variant": self.variant,
+        }
+
+
+def measurements_of(load: LoadSpec, questions: int) -> list[Measurement]:
+    """Return every measurement of a cell.
+
+    Args:
+        load: the sweep's load.
+        questions: number of questions on the evaluation side. The base model is asked all of them,
+            so that each answer can be paired with the adapter's.
+    """
+    points = [spec.point() for spec in load.points]
+    measurements = [
+        Measurement(point, repeat, "adapter")
+        for repeat in range(1, load.repeats + 1)
+        for point in points
+    ]
+    if load.compare_base:
+        last = points[-1]
+        base = LoadPoint(last.concurrency, last.rate, last.arrivals, questions)
+        measurements.append(Measurement(base, 1, "base"))
+    return measurements
+
+
+def questions_of(pairs: Sequence[Pair], requests: int, repeat: int, seed: int) -> list[Pair]:
+    """Return the questions of one repeat; each repeat continues where the previous one stopped.
+
+    The repeats of a load point together cover as many questions as they have requests, the same
+    ones on every profile. So even a few requests per repeat give many pairs to compare.
+
+    Args:
+        pairs: the evaluation side.
+        requests: that the repeat measures; with at least as many, every question is asked.
+        repeat: counted from 1.
+        seed: of the order.
+    """
+    order = list(pairs)
+    random.Random(seed).shuffle(order)  # noqa: S311 an order, not a secret
+    if requests >= len(order):
+        return order
+    start = (repeat - 1) * requests
+    return [order[place % len(order)] for place in range(start, start + requests)]
+
+
+def concurrency_of(point: LoadPoint) -> int:
+    """Return the concurrency that a load point is calibrated at.
+
+    An open loop has none. The calibration server takes 0.36 s per request, so a rate of requests
+    keeps 0.36 s times as many in flight (Little's law).
+    """
+    return point.concurrency or math.ceil((point.rate or 1) * 0.36)

@@ -77,22 +77,27 @@ def sweep_of(manifest: Manifest) -> str:
 
 # The driver of the worker's node: it reports the profile's GPU, which PyTorch does not find.
 REPORTS = """\
-#!/bin/sh
-case "$1" in
-    --query-gpu=*) echo "0, GPU-1, {product}, 560.35, {mib}, {major}.{minor}, [N/A]" ;;
-esac
+import sys
+from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
+gpu = FakeGpu(
+    name={product!r},
+    memory_bytes={memory},
+    compute_capability={capability},
+    utilisation_percent=None,
+    power_mw=None,
+    energy_mj=None,
+)
+sys.modules[__name__] = FakeNvml([gpu])
 """
 
 
 def driver(folder: Path) -> Path:
-    """A stand-in for nvidia-smi, in a folder for PATH."""
+    """A stand-in for the module `pynvml`, in a folder for PYTHONPATH."""
     gpu = ACCELERATORS["v100"]
-    major, minor = gpu.compute_capability
     text = REPORTS.format(
-        product=gpu.product, mib=gpu.memory_bytes // 2**20, major=major, minor=minor
+        product=gpu.product, memory=gpu.memory_bytes, capability=gpu.compute_capability
     )
-    (folder / "nvidia-smi").write_text(text)
-    (folder / "nvidia-smi").chmod(0o755)
+    (folder / "pynvml.py").write_text(text)
     return folder
 
 
@@ -115,7 +120,7 @@ def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
             },
         )
         with pytest.MonkeyPatch.context() as there:
-            there.setenv("PATH", str(gpus), prepend=os.pathsep)
+            there.setenv("PYTHONPATH", str(gpus), prepend=os.pathsep)
             cluster.add_node(
                 num_cpus=PROFILE.cpus,
                 num_gpus=PROFILE.gpus,

@@ -1,16 +1,14 @@
-"""What `nvidia-smi` says about the GPUs that this process may use."""
+"""The GPUs that this process may use, as NVIDIA's driver reports them through NVML."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 from dataclasses import dataclass
+from threading import Thread
+from typing import Any
 
-_TIMEOUT_S = 5.0
-_QUERY = "index,uuid,name,driver_version,memory.total,compute_cap,mig.mode.current"
-_MIB = 2**20
+_TIMEOUT_S = 15.0
+"""To load the driver takes seconds for each GPU where it does not stay loaded."""
 
 
 @dataclass(frozen=True)
@@ -18,56 +16,108 @@ class ObservedGpu:
     """One GPU as its driver reports it.
 
     Attributes:
-        name: product name; " (MIG)" is appended where the GPU is cut into slices.
+        name: product name; " (MIG)" is appended where the GPU is divided into slices.
         driver: driver version.
+        cuda: newest CUDA version that the driver supports ("12.6").
         memory_bytes: total memory, in bytes.
         compute_capability: major and minor.
     """
 
     name: str
     driver: str
+    cuda: str
     memory_bytes: int
     compute_capability: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Device:
+    """One GPU that this process may use.
+
+    Attributes:
+        index: its number on this machine.
+        handle: what NVML's functions take.
+        is_sliced: whether it is divided into slices (MIG).
+    """
+
+    index: int
+    handle: Any
+    is_sliced: bool
+
+
 def observe_gpus() -> tuple[ObservedGpu, ...]:
-    """Return the visible GPUs; empty without `nvidia-smi`, or where it fails or hangs."""
-    rows = [
-        [value.strip() for value in line.split(",")]
-        for line in _nvidia_smi(
-            f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"
-        ).splitlines()
-    ]
-    gpus = []
-    for row in rows:
-        if len(row) != len(_QUERY.split(",")) or not is_visible(index=row[0], uuid=row[1]):
-            continue
-        _, _, name, driver, memory_mib, capability, mig = row
-        try:
-            major, minor = capability.split(".")
-            gpus.append(
-                ObservedGpu(
-                    # A slice is not the GPU: under another name it matches no hardware profile.
-                    name=f"{name} (MIG)" if mig == "Enabled" else name,
-                    driver=driver,
-                    memory_bytes=int(memory_mib) * _MIB,
-                    compute_capability=(int(major), int(minor)),
-                )
-            )
-        except ValueError:
-            # "[N/A]" or an error text where a figure belongs: a GPU in no state to be measured.
-            continue
+    """Return the visible GPUs; empty without a driver, or where it fails or hangs."""
+    gpus: list[ObservedGpu] = []
+    # A driver that hangs holds a thread up, and not the whole program.
+    thread = Thread(target=lambda: gpus.extend(_observed()), name="nvml", daemon=True)
+    thread.start()
+    thread.join(_TIMEOUT_S)
     return tuple(gpus)
 
 
-def cuda_version() -> str | None:
-    """Return the newest CUDA version that the driver supports ("12.6"), or None."""
-    found = re.search(r"CUDA (?:UMD )?Version\s*:\s*([\d.]+)", _nvidia_smi("--version"))
-    return found.group(1) if found else None
+def visible_devices(nvml: Any) -> tuple[list[Device], list[str]]:
+    """Return the GPUs that this process may use, and why others could not be asked.
+
+    Args:
+        nvml: the module `pynvml` of nvidia-ml-py after its `nvmlInit`, or a fake.
+    """
+    devices, faults = [], []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = nvml.nvmlDeviceGetUUID(handle)
+        except nvml.NVMLError as error:
+            # Lost, or another user's: that need not be one of ours.
+            faults.append(f"GPU {index}: {error}")
+            continue
+        if _is_visible(str(index), uuid):
+            devices.append(Device(index, handle, _is_sliced(nvml, handle)))
+    return devices, faults
 
 
-def is_visible(*, index: str, uuid: str) -> bool:
-    """Whether CUDA_VISIBLE_DEVICES, which nvidia-smi ignores, leaves this GPU to the process."""
+def _observed() -> list[ObservedGpu]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    gpus = []
+    try:
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
+        for device in visible_devices(pynvml)[0]:
+            try:
+                name = pynvml.nvmlDeviceGetName(device.handle)
+                gpu = ObservedGpu(
+                    # A slice is not the GPU: under another name it matches no hardware profile.
+                    name=f"{name} (MIG)" if device.is_sliced else name,
+                    driver=pynvml.nvmlSystemGetDriverVersion(),
+                    cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
+                    memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(device.handle).total,
+                    compute_capability=tuple(
+                        pynvml.nvmlDeviceGetCudaComputeCapability(device.handle)
+                    ),
+                )
+            except pynvml.NVMLError:
+                continue  # in no state to be measured
+            gpus.append(gpu)
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+    return gpus
+
+
+def _is_sliced(nvml: Any, handle: Any) -> bool:
+    try:
+        now, _ = nvml.nvmlDeviceGetMigMode(handle)
+    except nvml.NVMLError:
+        return False  # no such thing before the A100
+    return bool(now)
+
+
+def _is_visible(index: str, uuid: str) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES, which NVML ignores, leaves this GPU to the process."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return True
@@ -75,19 +125,3 @@ def is_visible(*, index: str, uuid: str) -> bool:
     return any(
         name == index or (name.startswith("GPU-") and uuid.startswith(name)) for name in names
     )
-
-
-def _nvidia_smi(*arguments: str) -> str:
-    """Return the output of `nvidia-smi`, or an empty string where there is none to be had."""
-    if shutil.which("nvidia-smi") is None:
-        return ""
-    try:
-        return subprocess.run(
-            ["nvidia-smi", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

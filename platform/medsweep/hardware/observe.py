@@ -13,7 +13,7 @@ from medsweep.hardware import cgroup
 from medsweep.hardware.accelerators import ACCELERATORS
 from medsweep.hardware.cgroup import ROOT, cpu_throttled_periods
 from medsweep.hardware.numa import numa_nodes
-from medsweep.hardware.nvidia import cuda_version, observe_gpus
+from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 
 __all__ = [
@@ -90,7 +90,7 @@ def observe_host(root: Path = ROOT) -> ObservedHardware:
         gpu_memory_bytes=first.memory_bytes if first else None,
         compute_capability=first.compute_capability if first else None,
         driver=first.driver if first else None,
-        cuda=cuda_version() if first else None,
+        cuda=first.cuda if first else None,
         numa_nodes=numa_nodes(root),
     )
 

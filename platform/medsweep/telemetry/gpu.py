@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from medsweep.hardware.nvidia import is_visible
+from medsweep.hardware.nvidia import visible_devices
 from medsweep.telemetry.sample import Sample
 
 # Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, "Clocks Event Reasons"). Being idle and
@@ -70,38 +70,19 @@ class Gpus:
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
         self._unsupported: dict[str, str] = {}
-        self._none = "NVML sees no GPU that this process may use"
         nvml.nvmlInit()
         try:
-            self._gpus = self._find()
+            devices, faults = visible_devices(nvml)
         except nvml.NVMLError:
             nvml.nvmlShutdown()
             raise
-
-    def _find(self) -> list[Any]:
-        nvml, gpus = self._nvml, []
-        for index in range(nvml.nvmlDeviceGetCount()):
-            try:
-                gpu = nvml.nvmlDeviceGetHandleByIndex(index)
-                uuid = nvml.nvmlDeviceGetUUID(gpu)
-            except nvml.NVMLError as error:
-                # Off the bus, or another's: that need not be one of ours.
-                self._none = f"GPU {index}: {error}"
-                continue
-            if not is_visible(index=str(index), uuid=uuid):
-                continue
-            if self._is_cut(gpu):
-                self._none = f"GPU {index} is cut into slices (MIG): NVML measures the whole of it"
-                continue
-            gpus.append(gpu)
-        return gpus
-
-    def _is_cut(self, gpu: Any) -> bool:
-        try:
-            now, _ = self._nvml.nvmlDeviceGetMigMode(gpu)
-        except self._nvml.NVMLError:
-            return False  # no such thing before the A100
-        return bool(now)
+        self._gpus = [device.handle for device in devices if not device.is_sliced]
+        faults += [
+            f"GPU {device.index} is divided into slices (MIG): NVML measures all of it"
+            for device in devices
+            if device.is_sliced
+        ]
+        self._none = faults[-1] if faults else "NVML sees no GPU that this process may use"
 
     def close(self) -> None:
         """Let go of the driver."""
@@ -148,10 +129,8 @@ _ANY = sum(THROTTLE_REASONS)
 
 def open_gpus() -> Gpus | str:
     """Return the GPUs, or why there are none to be read."""
-    try:
-        import pynvml
-    except ImportError:
-        return "nvidia-ml-py is not installed (the extra `gpu`)"
+    import pynvml
+
     try:
         return Gpus(pynvml)
     except pynvml.NVMLError as error:

@@ -1,78 +1,103 @@
-import os
-from pathlib import Path
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from medsweep.hardware import nvidia
-from medsweep.hardware.nvidia import ObservedGpu, cuda_version, observe_gpus
+from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
+from medsweep.hardware.nvidia import ObservedGpu, observe_gpus
 
-ROWS = [
-    "0, GPU-aa11, Tesla V100-SXM2-16GB, 570.86.15, 16384, 7.0, [N/A]",
-    "1, GPU-bb22, NVIDIA A100-SXM4-40GB, 570.86.15, 40960, 8.0, Enabled",
-]
+V100 = FakeGpu("GPU-aa11", "Tesla V100-SXM2-16GB", 16 * 2**30, (7, 0))
+A100 = FakeGpu("GPU-bb22", "NVIDIA A100-SXM4-40GB", 40 * 2**30, (8, 0), mig=True)
+
+
+Driver = Callable[..., FakeNvml]
 
 
 @pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a stand-in for nvidia-smi, which the test fills, first on the path."""
-    script = tmp_path / "nvidia-smi"
-    script.write_text("")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """Put a fake in the place of the driver."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return script
+
+    def install(*gpus: FakeGpu, kind: type[FakeNvml] = FakeNvml) -> FakeNvml:
+        nvml = kind(gpus)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return nvml
+
+    return install
 
 
-def say(script: Path, *lines: str, status: int = 0) -> None:
-    body = "\n".join(f"echo '{line}'" for line in lines)
-    script.write_text(f"#!/bin/sh\n{body}\nexit {status}\n")
-
-
-def test_rows_become_gpus_and_a_slice_is_marked(smi: Path) -> None:
-    say(smi, *ROWS)
+def test_gpus_are_observed_and_a_slice_is_marked(driver: Driver) -> None:
+    nvml = driver(V100, A100)
     assert observe_gpus() == (
-        ObservedGpu("Tesla V100-SXM2-16GB", "570.86.15", 16 * 2**30, (7, 0)),
-        ObservedGpu("NVIDIA A100-SXM4-40GB (MIG)", "570.86.15", 40 * 2**30, (8, 0)),
+        ObservedGpu("Tesla V100-SXM2-16GB", "570.86.15", "12.8", 16 * 2**30, (7, 0)),
+        ObservedGpu("NVIDIA A100-SXM4-40GB (MIG)", "570.86.15", "12.8", 40 * 2**30, (8, 0)),
     )
+    assert not nvml.is_open
 
 
 @pytest.mark.parametrize(
     ("visible", "count"), [("0", 1), ("1,0", 2), ("GPU-bb22", 1), ("", 0), ("-1", 0), ("10", 0)]
 )
 def test_hidden_gpus_are_left_out(
-    smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str, count: int
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, visible: str, count: int
 ) -> None:
-    say(smi, *ROWS)
+    driver(V100, A100)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert len(observe_gpus()) == count
 
 
-@pytest.mark.parametrize("line", ["No devices were found", ROWS[0].replace("16384", "[N/A]")])
-def test_what_is_no_row_is_no_gpu(smi: Path, line: str) -> None:
-    say(smi, line)
+@pytest.mark.parametrize(
+    "gpu", [FakeGpu(lost=True), FakeGpu(compute_capability=None), FakeGpu(memory_used_bytes=None)]
+)
+def test_a_gpu_that_does_not_answer_is_no_gpu(driver: Driver, gpu: FakeGpu) -> None:
+    driver(gpu, V100)
+    assert [seen.name for seen in observe_gpus()] == [V100.name]
+
+
+def test_no_gpu_is_no_gpu(driver: Driver) -> None:
+    driver()
     assert observe_gpus() == ()
 
 
-def test_a_failing_driver_is_no_gpu(smi: Path) -> None:
-    say(smi, *ROWS, status=9)
+class Failing(FakeNvml):
+    """A driver that stops answering."""
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        raise self.NVMLError("Unknown Error")
+
+
+class Absent(FakeNvml):
+    """No driver at all."""
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        raise self.NVMLError("NVML Shared Library Not Found")
+
+
+@pytest.mark.parametrize("kind", [Failing, Absent])
+def test_a_failing_driver_is_no_gpu(driver: Driver, kind: type[FakeNvml]) -> None:
+    nvml = driver(V100, kind=kind)
     assert observe_gpus() == ()
+    assert not nvml.is_open
 
 
-def test_a_hanging_driver_is_no_gpu(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    smi.write_text("#!/bin/sh\nexec sleep 30\n")
-    monkeypatch.setattr(nvidia, "_TIMEOUT_S", 0.2)
+def test_a_hanging_driver_is_no_gpu(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    class Hanging(FakeNvml):
+        def nvmlInit(self) -> Any:  # noqa: N802
+            released.wait()
+
+    driver(V100, kind=Hanging)
+    monkeypatch.setattr(nvidia, "_TIMEOUT_S", 0.1)
+    began = time.monotonic()
     assert observe_gpus() == ()
+    assert time.monotonic() - began < 2
+    released.set()
 
 
-@pytest.mark.parametrize("line", ["CUDA Version        : 12.8", "CUDA UMD Version    : 12.8"])
-def test_cuda_version(smi: Path, line: str) -> None:
-    say(smi, "NVIDIA-SMI version  : 570.86.15", "DRIVER version      : 570.86.15", line)
-    assert cuda_version() == "12.8"
-
-
-def test_without_the_binary_nothing_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert observe_gpus() == ()
-    assert cuda_version() is None
+def test_on_this_machine_the_real_binding_answers() -> None:
+    assert isinstance(observe_gpus(), tuple)

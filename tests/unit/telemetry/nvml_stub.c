@@ -17,12 +17,32 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, device_t *device) {
     return index ? INVALID_ARGUMENT : SUCCESS;
 }
 
-int nvmlDeviceGetUUID(device_t device, char *uuid, unsigned int length) {
-    const char *name = "GPU-0000";
+static int copy(const char *from, char *to, unsigned int length) {
     unsigned int at = 0;
-    for (; name[at] && at + 1 < length; at++) uuid[at] = name[at];
-    uuid[at] = 0;
-    return device == (device_t)&the_gpu ? SUCCESS : INVALID_ARGUMENT;
+    for (; from[at] && at + 1 < length; at++) to[at] = from[at];
+    to[at] = 0;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetUUID(device_t device, char *uuid, unsigned int length) {
+    return device == (device_t)&the_gpu ? copy("GPU-0000", uuid, length) : INVALID_ARGUMENT;
+}
+
+int nvmlDeviceGetName(device_t device, char *name, unsigned int length) {
+    return device == (device_t)&the_gpu ? copy("Tesla V100-SXM2-16GB", name, length) : INVALID_ARGUMENT;
+}
+
+int nvmlSystemGetDriverVersion(char *version, unsigned int length) {
+    return copy("525.147.05", version, length);
+}
+
+int nvmlSystemGetCudaDriverVersion(int *version) { *version = 12000; return SUCCESS; }
+
+int nvmlDeviceGetCudaComputeCapability(device_t device, int *major, int *minor) {
+    (void)device;
+    *major = 7;
+    *minor = 0;
+    return SUCCESS;
 }
 
 int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *rates) {

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from medsweep.telemetry.fake_nvml import FakeGpu, FakeNvml
+from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
 from medsweep.telemetry.gpu import GAUGES, Gpus, open_gpus
 from medsweep.telemetry.sample import Sample
 
@@ -97,9 +97,7 @@ def test_a_sliced_gpu_is_not_measured_for_its_slice() -> None:
     """Power, energy and memory of the whole would be put down to one slice of it."""
     sample = read(replace(BUSY, mig=True))
     assert (sample.gauges, sample.counters) == ({}, {})
-    assert sample.missing == {
-        "gpu": "GPU 0 is cut into slices (MIG): NVML measures the whole of it"
-    }
+    assert sample.missing == {"gpu": "GPU 0 is divided into slices (MIG): NVML measures all of it"}
     assert read(replace(BUSY, mig=False)).gauges["gpu_utilisation"] == 0.9
 
 
@@ -108,12 +106,7 @@ def test_a_lost_gpu_does_not_hide_the_others() -> None:
     assert read(replace(BUSY, lost=True)).missing == {"gpu": "GPU 0: GPU is lost"}
 
 
-def test_without_the_package_or_the_driver_there_is_a_reason(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert open_gpus() == "nvidia-ml-py is not installed (the extra `gpu`)"
-
+def test_without_the_driver_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(ModuleType):
         NVMLError = FakeNvml.NVMLError
 
@@ -125,7 +118,8 @@ def test_without_the_package_or_the_driver_there_is_a_reason(
 
 
 def test_the_fake_has_what_is_asked_of_the_real_one() -> None:
-    pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    import pynvml
+
     names = [name for name in dir(FakeNvml) if name.startswith(("nvml", "NVML"))]
     assert len(names) > 10
     assert [name for name in names if not hasattr(pynvml, name)] == []

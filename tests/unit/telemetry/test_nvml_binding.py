@@ -13,17 +13,18 @@ import pytest
 
 READ = """
 import dataclasses, json
+from medsweep.hardware.nvidia import observe_gpus
 from medsweep.telemetry.gpu import open_gpus
 from medsweep.telemetry.sample import Sample
 gpus, sample = open_gpus(), Sample(0.0)
 gpus.read(sample)
 gpus.close()
-print(json.dumps(dataclasses.asdict(sample), default=sorted))
+observed = [dataclasses.asdict(gpu) for gpu in observe_gpus()]
+print(json.dumps({**dataclasses.asdict(sample), "observed": observed}, default=sorted))
 """
 
 
 def test_an_older_gpu_is_read_through_the_real_binding(tmp_path: Path) -> None:
-    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
@@ -48,3 +49,12 @@ def test_an_older_gpu_is_read_through_the_real_binding(tmp_path: Path) -> None:
     assert seen["counters"] == {"gpu_energy_j": 9e6}
     assert seen["reasons"] == ["power cap"]
     assert seen["missing"] == {"gpu_power_w": "Not Supported"}
+    assert seen["observed"] == [
+        {
+            "name": "Tesla V100-SXM2-16GB",
+            "driver": "525.147.05",
+            "cuda": "12.0",
+            "memory_bytes": 16 * 2**30,
+            "compute_capability": [7, 0],
+        }
+    ]

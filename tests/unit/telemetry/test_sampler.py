@@ -2,7 +2,7 @@ import os
 import pickle
 import threading
 
-from medsweep.telemetry.fake_nvml import FakeGpu, FakeNvml
+from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
 from medsweep.telemetry.gpu import Gpus
 from medsweep.telemetry.sampler import Recording, Sampler
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import TypeVar
+
+T = TypeVar("T")
 
 NVML_CLOCK_SM = 1
 
@@ -19,6 +22,9 @@ class FakeGpu:
 
     Attributes:
         uuid: as NVML gives it.
+        name: product name.
+        memory_bytes: total memory.
+        compute_capability: major and minor.
         utilisation_percent: share of time in which a kernel ran.
         memory_percent: share of time in which memory was read or written.
         memory_used_bytes: memory in use.
@@ -27,11 +33,14 @@ class FakeGpu:
         clock_mhz: clock of the multiprocessors.
         max_clock_mhz: its maximum.
         throttle_mask: bits of why clocks are held back.
-        mig: whether the GPU is cut into slices.
+        mig: whether the GPU is divided into slices.
         lost: whether the driver can no longer reach it.
     """
 
     uuid: str = "GPU-fake"
+    name: str = "Fake GPU"
+    memory_bytes: int = 16 * 2**30
+    compute_capability: tuple[int, int] | None = (7, 0)
     utilisation_percent: int | None = 0
     memory_percent: int = 0
     memory_used_bytes: int | None = 0
@@ -53,6 +62,8 @@ class FakeNvml:
 
     NVMLError = NvmlRefusal
     NVML_CLOCK_SM = NVML_CLOCK_SM
+    driver = "570.86.15"
+    cuda = 12080
 
     def __init__(self, gpus: Sequence[FakeGpu]) -> None:
         self.gpus = gpus
@@ -77,12 +88,12 @@ class FakeNvml:
         return self.gpus[index]
 
     def nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802
-        """Return its name."""
+        """Return its identity."""
         return gpu.uuid
 
     def nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
-        """Return whether it is cut into slices, and whether it will be."""
-        return [_known(gpu.mig)] * 2
+        """Return whether it is divided into slices, and whether it will be."""
+        return [int(_known(gpu.mig))] * 2
 
     def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> SimpleNamespace:  # noqa: N802
         """Return percents."""
@@ -90,7 +101,23 @@ class FakeNvml:
 
     def nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu) -> SimpleNamespace:  # noqa: N802
         """Return bytes."""
-        return SimpleNamespace(used=_known(gpu.memory_used_bytes))
+        return SimpleNamespace(used=_known(gpu.memory_used_bytes), total=gpu.memory_bytes)
+
+    def nvmlDeviceGetName(self, gpu: FakeGpu) -> str:  # noqa: N802
+        """Return its product name."""
+        return gpu.name
+
+    def nvmlDeviceGetCudaComputeCapability(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
+        """Return major and minor."""
+        return list(_known(gpu.compute_capability))
+
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        """Return the driver's version."""
+        return self.driver
+
+    def nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
+        """Return 1000 times the major and 10 times the minor version."""
+        return self.cuda
 
     def nvmlDeviceGetPowerUsage(self, gpu: FakeGpu) -> int:  # noqa: N802
         """Return milliwatts."""
@@ -117,7 +144,7 @@ class FakeNvml:
         return _known(gpu.throttle_mask)
 
 
-def _known(value: int | None) -> int:
+def _known(value: T | None) -> T:
     if value is None:
         raise NvmlRefusal("Not Supported")
     return value

@@ -107,6 +107,10 @@ def _cluster(cluster: Manifest) -> Iterator[str]:
                 yield f"{name}: label {key}={value} is not one"
         if group.get("suspend"):
             yield f"{name}: is suspended"
+    for group in cluster.get("workerGroupSpecs", []):
+        # Not refused, but a second apply would be (seen with the operator 1.7.0).
+        if "scaleStrategy" not in group:
+            yield f"{group['groupName']}: no scaleStrategy, by which the operator owns the groups"
     variables = {
         each["name"]: each.get("value")
         for container in head.get("template", {}).get("spec", {}).get("containers", [])[:1]

@@ -8,7 +8,7 @@ from core_objects import MODELS, core_faults
 from crds import faults
 
 
-def wrong(value: dict[str, Any], part: str = "") -> list[str]:
+def object_faults(value: dict[str, Any], part: str = "") -> list[str]:
     """Return what is wrong with an object, or with one part of it that is written alone."""
     if value["apiVersion"] in MODELS:
         return core_faults(value)

@@ -16,6 +16,9 @@ Object = dict[str, Any]
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
+MANAGER = "kuberay-operator"
+FINALIZER = "ray.io/rayjob-finalizer"
+
 
 class Operator:
     """Changes what the API server holds, as KubeRay and a kubelet would.
@@ -28,9 +31,37 @@ class Operator:
     def __init__(self, api: Api, namespace: str) -> None:
         self.api, self.namespace = api, namespace
 
+    def adopt(self, resource: Resource, name: str) -> None:
+        """Write an object as the real operator does when it first sees it.
+
+        It updates the whole object, read and written as Go structures: each worker group then has a
+        `scaleStrategy`, and the operator owns the list of groups unless that was there before.
+        """
+        value = self.api.get(resource, self.namespace, name)
+        assert value is not None
+        cluster = value["spec"]["rayClusterSpec" if resource is RAY_JOBS else "rayClusterConfig"]
+        for group in cluster["workerGroupSpecs"]:
+            group.setdefault("scaleStrategy", {})
+        if resource is RAY_JOBS:
+            value["metadata"]["finalizers"] = [FINALIZER]
+        self._update(resource, value)
+
+    def release(self, job: Object) -> None:
+        """Take the finalizer away from a job that is being deleted."""
+        job = {**job, "metadata": {**job["metadata"], "finalizers": []}}
+        self._update(RAY_JOBS, job)
+
+    def _update(self, resource: Resource, value: Object) -> None:
+        name = value["metadata"]["name"]
+        query = {"fieldManager": MANAGER}
+        self.api.call(
+            Request("PUT", "update", resource, self.namespace, name, query=query, body=value)
+        )
+
     def start(self, job: Object) -> None:
         """Make the Ray cluster of a job with the pods of its templates, none of them scheduled."""
         metadata = job["metadata"]
+        self.adopt(RAY_JOBS, metadata["name"])
         cluster = f"{metadata['name']}-xyz"
         labels = {key: metadata["labels"][key] for key in metadata["labels"] if "medsweep" in key}
         spec = job["spec"]["rayClusterSpec"]
@@ -144,6 +175,10 @@ class Player:
                 self._operator.collect(change.name)
 
     def _one(self, job: Object) -> None:
+        if job["metadata"].get("deletionTimestamp"):
+            if FINALIZER in job["metadata"].get("finalizers", []):
+                self._operator.release(job)
+            return
         if job.get("status") or job["metadata"]["uid"] in self.played:
             return
         self.played.append(job["metadata"]["uid"])

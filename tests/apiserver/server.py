@@ -195,6 +195,9 @@ class ApiServer:
         if request.content_type == "application/apply-patch+yaml":
             self._checked(body)
             return store.apply(kind, namespace, name, body, manager)
+        if verb == "update":
+            self._checked(body)
+            return store.update(kind, namespace, name, body, manager)
         self._checked(merge(store.get(kind, namespace, name), body), part)
         return store.patch(kind, namespace, name, body, part, manager)
 
@@ -305,4 +308,4 @@ def _verb(request: web.Request, name: str) -> str:
         if request.query.get("watch"):
             return "watch"
         return "get" if name else "list"
-    return {"POST": "create", "PATCH": "patch", "DELETE": "delete"}[request.method]
+    return {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}[request.method]

@@ -8,9 +8,10 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from apiserver.merge import IDENTITY, Conflict, Owners, apply, leaves, merge
+from apiserver.merge import IDENTITY, Conflict, Owners, apply, find, leaves, merge
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -132,7 +133,9 @@ class Store:
                     causes=[{"reason": "NamespaceTerminating", "field": "metadata.namespace"}],
                 )
         result = {key: part for key, part in copy.deepcopy(value).items() if key != "status"}
-        result["metadata"] |= {"uid": str(uuid.uuid4()), "generation": 1}
+        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        uid = str(uuid.uuid4())
+        result["metadata"] |= {"uid": uid, "generation": 1, "creationTimestamp": created}
         if kind == ("", "nodes"):  # whoever makes a node says what it has
             result["status"] = copy.deepcopy(value.get("status", {}))
         self._owners[result["metadata"]["uid"]] = {
@@ -146,6 +149,28 @@ class Store:
             )
         return self._write(kind, namespace, name, result, "ADDED")
 
+    def update(self, kind: Key, namespace: str, name: str, value: Object, manager: str) -> Object:
+        """Replace an object but for its status; the manager owns each field that it changes."""
+        current = self.get(kind, namespace, name)
+        version = value["metadata"].get("resourceVersion", current["metadata"]["resourceVersion"])
+        if version != current["metadata"]["resourceVersion"]:
+            raise Refused(409, "Conflict", "the object has been modified", name=name)
+        result = copy.deepcopy(value)
+        result.pop("status", None)
+        result |= {"status": current["status"]} if "status" in current else {}
+        self._own_changes(current, result, manager)
+        return self._write(kind, namespace, name, result)
+
+    def _own_changes(self, current: Object, result: Object, manager: str) -> None:
+        """Give a manager the fields that it changed, as a real server's managedFields do."""
+        owners = self._owners[current["metadata"]["uid"]]
+        after = {path: value for path, value in leaves(result) if path[0] != "status"}
+        for path in [path for path in owners if path not in after]:
+            del owners[path]
+        for path, value in after.items():
+            if path not in IDENTITY and find(current, path) != value:
+                owners[path] = manager
+
     def patch(
         self, kind: Key, namespace: str, name: str, patch: Object, part: str, manager: str
     ) -> Object:
@@ -155,13 +180,17 @@ class Store:
             patch = {"status": patch.get("status")}
         elif kind != ("", "nodes"):
             patch = {key: value for key, value in patch.items() if key != "status"}
-        owners = self._owners[current["metadata"]["uid"]]
-        owners |= {path: manager for path, _ in leaves(patch) if path[0] != "status"}
-        return self._write(kind, namespace, name, merge(copy.deepcopy(current), patch))
+        result = merge(copy.deepcopy(current), patch)
+        self._own_changes(current, result, manager)
+        return self._write(kind, namespace, name, result)
 
     def delete(self, kind: Key, namespace: str, name: str) -> Object:
-        """Delete an object and all that it owns."""
+        """Delete an object and all that it owns; one with finalizers is only marked."""
         value = self.get(kind, namespace, name)
+        if value["metadata"].get("finalizers"):
+            marked = copy.deepcopy(value)
+            marked["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
+            return self._write(kind, namespace, name, marked)
         del self._objects[kind][namespace, name]
         self.version += 1
         value = copy.deepcopy(value)
@@ -189,6 +218,9 @@ class Store:
         value["metadata"]["resourceVersion"] = str(self.version)
         objects[namespace, name] = value
         self.log.append(Event(self.version, kind, type_, copy.deepcopy(value)))
+        metadata = value["metadata"]
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
+            return self.delete(kind, namespace, name)
         return value
 
 

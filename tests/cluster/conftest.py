@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from apiserver.check import wrong
+from apiserver.check import object_faults
 from apiserver.definitions import crd_documents, installed
-from apiserver.ground import Ground, ground
+from apiserver.sandbox import Sandbox, sandbox
 from apiserver.server import ApiServer
 from medsweep.k8s.client import Api, connect
 
@@ -31,14 +31,14 @@ def real() -> Iterator[Api]:
 @pytest.fixture(params=["in-process", "real"])
 def cluster(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ground]:
+) -> Iterator[Sandbox]:
     """A namespace of an API server, with nodes and the product's base."""
     if request.param == "real":
-        with ground(request.getfixturevalue("real")) as found:
+        with sandbox(request.getfixturevalue("real")) as found:
             yield found
         return
-    with ApiServer(check=wrong) as server:
+    with ApiServer(check=object_faults) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         api = connect()
-        with installed(api, crd_documents(schemas=False)), ground(api) as found:
+        with installed(api, crd_documents(schemas=False)), sandbox(api) as found:
             yield found

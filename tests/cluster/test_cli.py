@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from apiserver.check import wrong
+from apiserver.check import object_faults
 from apiserver.definitions import crd_documents, installed
-from apiserver.ground import Ground, ground
 from apiserver.operator import Operator, Player, succeed
+from apiserver.sandbox import Sandbox, sandbox
 from apiserver.server import ApiServer
 from medsweep.cli import main
 from medsweep.k8s.client import Object, connect
@@ -36,7 +36,7 @@ load: {points: [{concurrency: 2, requests: 4}], repeats: 1, max_tokens: 8}
 class Place:
     """A cluster whose pods run, a claim, and the files of a person."""
 
-    def __init__(self, cluster: Ground, server: ApiServer, folder: Path) -> None:
+    def __init__(self, cluster: Sandbox, server: ApiServer, folder: Path) -> None:
         self.cluster, self.server, self.folder = cluster, server, folder
         (folder / "sweep.yaml").write_text(SWEEP)
 
@@ -56,10 +56,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         here = [part.replace("/results", str(claim)) for part in command]
         return subprocess.run(here, check=True, capture_output=True).stdout
 
-    with ApiServer(wrong, execute) as server:
+    with ApiServer(object_faults, execute) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         api = connect()
-        with installed(api, crd_documents(schemas=False)), ground(api) as cluster:
+        with installed(api, crd_documents(schemas=False)), sandbox(api) as cluster:
             yield Place(cluster, server, tmp_path)
 
 
@@ -78,10 +78,31 @@ def test_submit_status_logs_cancel_delete(place: Place, capsys: pytest.CaptureFi
     assert "more than one job of sweep trial" in capsys.readouterr().err
     assert place.call("cancel", place.sweep) == 0
     assert "nothing to delete" in capsys.readouterr().out
-    assert place.call("delete", "trial") == 0
+    with Player(place.cluster.operator, selector_of("trial")):
+        assert place.call("delete", "trial") == 0
     assert capsys.readouterr().out.count("deleted rayjobs/") == 3
     assert place.call("status", "trial") == 0
     assert "no jobs of sweep trial" in capsys.readouterr().out
+
+
+def test_an_operator_that_is_down_is_found_by_submit_and_delete(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsweep.k8s.sweeps.STALLED_S", 1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("medsweep.k8s.submit.OPERATOR_TIMEOUT_S", 0.2)
+        assert place.call("submit", place.sweep) == 4
+    assert "KubeRay's operator does not react: 1 RayJobs" in capsys.readouterr().err
+    (job,) = place.cluster.api.objects(RAY_JOBS, place.cluster.namespace)
+    place.cluster.operator.adopt(RAY_JOBS, job["metadata"]["name"])  # and then it goes down
+    assert place.call("delete", "trial") == 4
+    text = capsys.readouterr()
+    assert f"deleted rayjobs/{job['metadata']['name']}" in text.out
+    assert "1 objects are marked for deletion but still exist" in text.err
+    assert f"rayjobs/{job['metadata']['name']}: ray.io/rayjob-finalizer" in text.err
+    # The same command submits again once the operator is back and has finished the deletion.
+    with Player(place.cluster.operator, selector_of("trial")):
+        assert place.call("submit", place.sweep) == 0
 
 
 def test_render_prints_what_submit_applies(
@@ -198,7 +219,7 @@ def row(key: str) -> dict[str, Any]:
 class Kubelet(Player):
     """Lets the pods that read the claim run."""
 
-    def __init__(self, cluster: Ground) -> None:
+    def __init__(self, cluster: Sandbox) -> None:
         super().__init__(cluster.operator, f"{ROLE}=fetch", resource=PODS, play=let_run)
 
 

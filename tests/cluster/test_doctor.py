@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from apiserver.ground import Ground
+from apiserver.sandbox import Sandbox
 from medsweep.k8s.client import Api
 from medsweep.k8s.doctor import Check, examine
 from medsweep.k8s.resources import NODES
@@ -11,7 +11,7 @@ def found(api: Api, settings: ClusterSettings) -> dict[str, Check]:
     return {check.what: check for check in examine(api, settings)}
 
 
-def test_doctor_names_what_is_there_and_what_to_do_where_it_is_not(cluster: Ground) -> None:
+def test_doctor_names_what_is_there_and_what_to_do_where_it_is_not(cluster: Sandbox) -> None:
     checks = found(cluster.api, cluster.settings)
     states = {what: check.state for what, check in checks.items()}
     assert len(states) > 15
@@ -24,7 +24,7 @@ def test_doctor_names_what_is_there_and_what_to_do_where_it_is_not(cluster: Grou
         assert bool(check.advice) == (check.state != "ok")
 
 
-def test_doctor_sees_what_a_person_may_not_do(cluster: Ground) -> None:
+def test_doctor_sees_what_a_person_may_not_do(cluster: Sandbox) -> None:
     checks = found(cluster.as_account("medsweep-controller"), cluster.settings)
     assert checks["get, list, watch, create, patch, delete rayjobs.ray.io"].state == "ok"
     assert checks["node pools"].state == "unknown"
@@ -35,7 +35,7 @@ def test_doctor_sees_what_a_person_may_not_do(cluster: Ground) -> None:
     assert "medsweep-controller" in denied.advice
 
 
-def test_doctor_misses_pools_crds_and_the_namespace(cluster: Ground) -> None:
+def test_doctor_misses_pools_crds_and_the_namespace(cluster: Sandbox) -> None:
     cluster.api.delete(NODES, "", f"{cluster.namespace}-a100")
     settings = cluster.settings.model_copy(update={"namespace": "absent", "queue": "q"})
     checks = found(cluster.api, settings)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from apiserver.check import wrong
+from apiserver.check import object_faults
 from apiserver.definitions import crd_documents, installed
-from apiserver.ground import Ground, ground
+from apiserver.sandbox import Sandbox, sandbox
 from apiserver.server import ApiServer
 from medsweep.errors import EnvironmentFault
 from medsweep.k8s.client import connect
@@ -33,21 +33,21 @@ def claim(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pods_run(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+def pods_run(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """An API server whose pods run, as far as commands in them go."""
 
     def execute(command: list[str]) -> bytes:
         here = [part.replace("/results", str(claim)) for part in command]
         return subprocess.run(here, check=True, capture_output=True).stdout
 
-    with ApiServer(wrong, execute) as server:
+    with ApiServer(object_faults, execute) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         api = connect()
-        with installed(api, crd_documents(schemas=False)), ground(api) as found:
+        with installed(api, crd_documents(schemas=False)), sandbox(api) as found:
             yield found
 
 
-def kubelet(cluster: Ground, status: dict[str, object]) -> threading.Thread:
+def kubelet(cluster: Sandbox, status: dict[str, object]) -> threading.Thread:
     """Give the next pod a status, in a thread."""
     watch = Watch(cluster.api, PODS, cluster.namespace, "medsweep.io/role=fetch", pause_s=0)
     watch.objects()
@@ -61,13 +61,13 @@ def kubelet(cluster: Ground, status: dict[str, object]) -> threading.Thread:
     return thread
 
 
-def fetch(cluster: Ground, folder: Path) -> int:
+def fetch(cluster: Sandbox, folder: Path) -> int:
     return fetch_cells(
         lambda: cluster.api, cluster.settings, "trial", ["done", "begun", "none"], folder
     )
 
 
-def test_whole_cells_come_and_the_pod_goes(pods_run: Ground, tmp_path: Path) -> None:
+def test_whole_cells_come_and_the_pod_goes(pods_run: Sandbox, tmp_path: Path) -> None:
     folder = tmp_path / "here"
     playing = kubelet(pods_run, {"phase": "Running"})
     assert fetch(pods_run, folder) == 1
@@ -78,7 +78,7 @@ def test_whole_cells_come_and_the_pod_goes(pods_run: Ground, tmp_path: Path) -> 
 
 
 def test_a_cell_that_is_not_what_was_written_is_refused(
-    pods_run: Ground, claim: Path, tmp_path: Path
+    pods_run: Sandbox, claim: Path, tmp_path: Path
 ) -> None:
     (claim / "trial" / "cells" / "done" / "requests.parquet").write_bytes(b"other")
     playing = kubelet(pods_run, {"phase": "Running"})
@@ -89,7 +89,7 @@ def test_a_cell_that_is_not_what_was_written_is_refused(
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
 
 
-def test_a_pod_that_does_not_start_says_why(pods_run: Ground, tmp_path: Path) -> None:
+def test_a_pod_that_does_not_start_says_why(pods_run: Sandbox, tmp_path: Path) -> None:
     message = "persistentvolumeclaim medsweep-results not found"
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     playing = kubelet(pods_run, {"conditions": [{**condition, "message": message}]})
@@ -99,7 +99,7 @@ def test_a_pod_that_does_not_start_says_why(pods_run: Ground, tmp_path: Path) ->
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
 
 
-def test_delete_finds_the_pod_of_a_fetch_that_was_killed(pods_run: Ground) -> None:
+def test_delete_finds_the_pod_of_a_fetch_that_was_killed(pods_run: Sandbox) -> None:
     from medsweep.k8s.fetch import fetch_pod
 
     pods_run.api.create(PODS, pods_run.namespace, fetch_pod(pods_run.settings, "trial"))

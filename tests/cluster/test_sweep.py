@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from apiserver.ground import Ground
+from apiserver.definitions import until
 from apiserver.operator import Operator, Player, succeed
+from apiserver.sandbox import Sandbox
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import host_profile
+from medsweep.k8s.render import serve_service
 from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES
 from medsweep.k8s.run import run_jobs
 from medsweep.k8s.submit import tasks_of
@@ -31,19 +33,19 @@ def planned(spec: SweepSpec) -> Plan:
     return make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
 
 
-def go(cluster: Ground, out: io.StringIO | None = None, **options: Any) -> dict[str, str]:
+def go(cluster: Sandbox, out: io.StringIO | None = None, **options: Any) -> dict[str, str]:
     states = run_jobs(
         cluster.api, SPEC, planned(SPEC), cluster.settings, out=out or io.StringIO(), **options
     )
     return {each.task.what: each.job.phase for each in states}
 
 
-def versions(cluster: Ground) -> dict[str, str]:
+def versions(cluster: Sandbox) -> dict[str, str]:
     jobs = cluster.api.objects(RAY_JOBS, cluster.namespace, selector_of(SPEC.name))
     return {job["metadata"]["name"]: job["metadata"]["resourceVersion"] for job in jobs}
 
 
-def test_a_sweep_runs_in_order_and_a_second_submit_changes_nothing(cluster: Ground) -> None:
+def test_a_sweep_runs_in_order_and_a_second_submit_changes_nothing(cluster: Sandbox) -> None:
     out = io.StringIO()
     with Player(cluster.operator, selector_of(SPEC.name)) as player:
         assert set(go(cluster, out).values()) == {"done"}
@@ -60,7 +62,7 @@ def test_a_sweep_runs_in_order_and_a_second_submit_changes_nothing(cluster: Grou
     assert versions(cluster) == before
 
 
-def test_a_client_that_died_is_followed_by_one_that_goes_on(cluster: Ground) -> None:
+def test_a_client_that_died_is_followed_by_one_that_goes_on(cluster: Sandbox) -> None:
     class Dying(io.StringIO):
         def write(self, text: str) -> int:
             if "benchmark" in text:
@@ -83,7 +85,7 @@ class Mute(Watch):
 
 @pytest.mark.parametrize("watch", [Watch, Mute])
 def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(
-    cluster: Ground, watch: type[Watch], monkeypatch: pytest.MonkeyPatch
+    cluster: Sandbox, watch: type[Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("medsweep.k8s.watch.Watch", watch)
     killed = {"name": "ray-worker", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 9}}}
@@ -117,7 +119,7 @@ def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(
     assert len(player.played) == 2, "the others were not touched"
 
 
-def test_status_shows_node_and_reason(cluster: Ground) -> None:
+def test_status_shows_node_and_reason(cluster: Sandbox) -> None:
     task = tasks_of(SPEC, planned(SPEC), cluster.settings)[0]
     cluster.operator.start(cluster.api.apply(RAY_JOBS, task.manifest()))
     message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
@@ -134,19 +136,47 @@ def test_status_shows_node_and_reason(cluster: Ground) -> None:
     assert message in state.reason
 
 
-def test_delete_leaves_nothing_and_cancel_leaves_what_is_over(cluster: Ground) -> None:
+@pytest.mark.parametrize("given", [True, False], ids=["as rendered", "without scaleStrategy"])
+def test_a_second_apply_does_not_conflict_with_the_operator(cluster: Sandbox, given: bool) -> None:
+    """The operator writes into the list of worker groups, which has one owner as a whole."""
+    spec, plan = SPEC, planned(SPEC)
+    finetune = tasks_of(spec, plan, cluster.settings)[0].manifest()
+    service = serve_service(spec, plan.runnable[0], cluster.settings)
+    for resource, manifest in ((RAY_JOBS, finetune), (RAY_SERVICES, service)):
+        ray = manifest["spec"].get("rayClusterSpec") or manifest["spec"]["rayClusterConfig"]
+        if not given:
+            for group in ray["workerGroupSpecs"]:
+                del group["scaleStrategy"]
+        cluster.api.apply(resource, manifest)
+        name = manifest["metadata"]["name"]
+        cluster.operator.adopt(resource, name)
+        if given:
+            adopted = cluster.api.get(resource, cluster.namespace, name)
+            assert adopted is not None
+            version = cluster.api.apply(resource, manifest)["metadata"]["resourceVersion"]
+            assert version == adopted["metadata"]["resourceVersion"], "nothing was changed"
+        else:
+            with pytest.raises(
+                EnvironmentFault, match=r'workerGroupSpecs: conflict with "kuberay-operator'
+            ):
+                cluster.api.apply(resource, manifest)
+
+
+def test_delete_leaves_nothing_and_cancel_leaves_what_is_over(cluster: Sandbox) -> None:
     tasks = tasks_of(SPEC, planned(SPEC), cluster.settings)[:2]
     for task in tasks:
         cluster.operator.start(cluster.api.apply(RAY_JOBS, task.manifest()))
     cluster.operator.finish(tasks[0].name)
     namespace, selector = cluster.namespace, selector_of(SPEC.name)
-    assert remove(cluster.api, namespace, SPEC.name, keep=("done", "failed")) == [
-        f"rayjobs/{tasks[1].name}"
-    ]
-    assert [
-        job["metadata"]["name"] for job in cluster.api.objects(RAY_JOBS, namespace, selector)
-    ] == [tasks[0].name]
-    remove(cluster.api, namespace, SPEC.name)
+    with Player(cluster.operator, selector):
+        assert remove(cluster.api, namespace, SPEC.name, keep=("done", "failed")) == [
+            f"rayjobs/{tasks[1].name}"
+        ]
+        until(lambda: len(cluster.api.objects(RAY_JOBS, namespace, selector)) == 1, "it stays")
+        (job,) = cluster.api.objects(RAY_JOBS, namespace, selector)
+        assert job["metadata"]["name"] == tasks[0].name
+        remove(cluster.api, namespace, SPEC.name)
+        until(lambda: not cluster.api.objects(RAY_JOBS, namespace, selector), "they stay")
     for resource in (RAY_JOBS, RAY_SERVICES):
         assert cluster.api.objects(resource, namespace, selector) == []
     for resource in (RAY_CLUSTERS, PODS):
@@ -155,7 +185,7 @@ def test_delete_leaves_nothing_and_cancel_leaves_what_is_over(cluster: Ground) -
             assert each["metadata"]["ownerReferences"]
 
 
-def test_the_controllers_role_is_enough_and_the_jobs_account_may_nothing(cluster: Ground) -> None:
+def test_the_controllers_role_is_enough_and_the_jobs_account_may_nothing(cluster: Sandbox) -> None:
     controller = cluster.as_account("medsweep-controller")
     with Player(cluster.operator, selector_of(SPEC.name)):
         states = run_jobs(
@@ -171,7 +201,7 @@ def test_the_controllers_role_is_enough_and_the_jobs_account_may_nothing(cluster
         run_jobs(controller, SPEC, planned(SPEC), cluster.settings, out=io.StringIO())
 
 
-def test_fields_that_someone_else_set_are_not_overwritten(cluster: Ground) -> None:
+def test_fields_that_someone_else_set_are_not_overwritten(cluster: Sandbox) -> None:
     task = tasks_of(SPEC, planned(SPEC), cluster.settings)[0]
     cluster.api.apply(RAY_JOBS, task.manifest())
     cluster.merge(RAY_JOBS, task.name, {"spec": {"activeDeadlineSeconds": 5}}, "someone")

@@ -60,6 +60,9 @@ workerGroupSpecs:
     replicas: 1
     minReplicas: 1
     maxReplicas: 1
+    # The operator adds this field if it is missing, and so becomes the owner of the list: the next
+    # upgrade would then conflict with it.
+    scaleStrategy: {}
     rayStartParams:
       disable-usage-stats: "true"
     resources:

@@ -189,10 +189,11 @@ def doctor(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace, *, keep_finished: bool) -> int:
     settings, name = load_settings(options), sweep_name(options)
-    from medsweep.k8s.sweeps import remove
+    from medsweep.k8s.sweeps import remove, wait_deleted
 
+    api = cluster_of(options)
     removed = remove(
-        cluster_of(options),
+        api,
         settings.namespace,
         name,
         keep=("done", "failed") if keep_finished else (),
@@ -201,4 +202,5 @@ def _remove(options: argparse.Namespace, *, keep_finished: bool) -> int:
         print(f"deleted {each}")
     if not removed:
         print(f"nothing to delete of sweep {name} in namespace {settings.namespace}")
+    wait_deleted(api, settings.namespace, name)
     return EXIT_DONE

@@ -54,6 +54,11 @@ CONTAINER_SECURITY: dict[str, Any] = {
     "capabilities": {"drop": ["ALL"]},
 }
 
+OPERATOR = {"app.kubernetes.io/name": "kuberay-operator"}
+"""Labels of the pods of KubeRay's operator."""
+
+FIND_OPERATOR = "kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator"
+
 _PREFIXES: dict[Stage, str] = {"finetune": "ft", "benchmark": "bm", "serve": "sv"}
 # Of 16 hexadecimal digits: 10,000 keys share their first 11 with a probability of 3 in a million.
 _KEY_DIGITS = 11

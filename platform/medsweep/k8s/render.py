@@ -202,6 +202,9 @@ class _Stage:
                     "replicas": 1,
                     "minReplicas": 1,
                     "maxReplicas": 1,
+                    # The operator adds this field if it is missing, and so becomes the owner of the
+                    # list: the next server-side apply would then conflict with it.
+                    "scaleStrategy": {},
                     "rayStartParams": dict(_START_PARAMS),
                     "resources": resources,
                     "labels": {**profile.labels, ROLE: "worker"},

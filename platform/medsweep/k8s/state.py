@@ -161,6 +161,11 @@ def selector_of_parts(job: Object) -> str:
     )
 
 
+def is_answered(job: Object | None) -> bool:
+    """Whether KubeRay's operator has reacted to a RayJob: it has a status, or is deleted."""
+    return job is None or bool((job.get("status") or {}).get("jobDeploymentStatus"))
+
+
 def phase_of(job: Object) -> Phase:
     """Return the phase of a RayJob."""
     if job["metadata"].get("deletionTimestamp"):

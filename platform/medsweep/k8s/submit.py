@@ -6,26 +6,30 @@ jobs by name and continues.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from medsweep.errors import InputError
+from medsweep.errors import EnvironmentFault, InputError
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.k8s.capacity import Capacity
 from medsweep.k8s.client import Api, Object
-from medsweep.k8s.conventions import GPU, Stage, object_name
+from medsweep.k8s.conventions import FIND_OPERATOR, GPU, Stage, object_name
 from medsweep.k8s.render import benchmark_job, finetune_job
 from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS
 from medsweep.k8s.settings import ClusterSettings
-from medsweep.k8s.state import ACTIVE, JobState, SweepObjects, selector_of_parts
+from medsweep.k8s.state import ACTIVE, JobState, SweepObjects, is_answered, selector_of_parts
 from medsweep.k8s.watch import Change, Feed
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.spec import SweepSpec
 
 OVER = ("done", "failed")
+
+OPERATOR_TIMEOUT_S = 30.0
+"""A healthy operator gives a new RayJob a status, and removes a finalizer, within seconds."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class Submission:
         tasks: each after the task that it needs.
         capacity: limits the jobs that run at once.
         done: keys of cells and adapters whose results exist already.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -126,6 +131,7 @@ class Submission:
         tasks: Iterable[Task],
         capacity: Capacity,
         done: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._namespace, self._capacity = api, namespace, capacity
         self._tasks = {task.name: task for task in tasks}
@@ -144,6 +150,9 @@ class Submission:
         self._blocked: dict[str, list[Task]] = defaultdict(list)
         self._counted: set[str] = set()  # by the capacity
         self._deleting: set[str] = set()
+        self._clock = clock
+        self._unanswered: set[str] = set()  # jobs that wait for the operator's first reaction
+        self._unanswered_since = 0.0
         self._changed: dict[str, None] = {}
         self._left = sum(state.phase not in OVER for state in self._states.values())
 
@@ -176,8 +185,48 @@ class Submission:
             show(self)
             if not self._left:
                 return
-            for change in feed.wait(redraw_s):
+            for change in feed.wait(self._timeout(redraw_s)):
                 self.take(change)
+            self.check_operator()
+
+    def check_operator(self) -> None:
+        """Check that KubeRay's operator reacts to what is created and deleted.
+
+        Raises:
+            EnvironmentFault: it has not reacted to anything for `OPERATOR_TIMEOUT_S`.
+        """
+        if not self._unanswered or self._clock() < self._unanswered_since + OPERATOR_TIMEOUT_S:
+            return
+        name = min(self._unanswered)
+        # The watch may be late: it waits where the API server is away for a while.
+        job = self._api.get(RAY_JOBS, self._namespace, name)
+        if job is None or (name not in self._deleting and is_answered(job)):
+            self.take(Change(RAY_JOBS, name, job))
+            return
+        raise EnvironmentFault(
+            f"KubeRay's operator does not react: {len(self._unanswered)} RayJobs in namespace "
+            f"{self._namespace} have waited {OPERATOR_TIMEOUT_S:.0f} s for it, such as {name}; "
+            f"start it ({FIND_OPERATOR}) and run the same command, which finds these jobs again"
+        )
+
+    def _timeout(self, redraw_s: float | None) -> float | None:
+        """Return how long to wait for changes: until the next redraw or check, in seconds."""
+        if not self._unanswered:
+            return redraw_s
+        left = max(self._unanswered_since + OPERATOR_TIMEOUT_S - self._clock(), 0.01)
+        return left if redraw_s is None else min(left, redraw_s)
+
+    def _await_operator(self, name: str) -> None:
+        """Note that the operator has to react to a job."""
+        if not self._unanswered:
+            self._unanswered_since = self._clock()
+        self._unanswered.add(name)
+
+    def _hear_operator(self, name: str) -> None:
+        """Note that the operator has reacted to a job; the others get their time anew."""
+        if name in self._unanswered:
+            self._unanswered.remove(name)
+            self._unanswered_since = self._clock()
 
     def begin(self, changes: Iterable[Change]) -> None:
         """Adopt the jobs of an earlier run, and retry those that failed."""
@@ -194,6 +243,8 @@ class Submission:
                     state = replace(state, phase="ending", reason="failed before; will be retried")
                 if state.phase == "ending":
                     self._deleting.add(name)
+                if state.phase == "ending" or not is_answered(self._objects.job(name)):
+                    self._await_operator(name)
                 self._set(name, state)
             else:
                 self._enqueue(task)
@@ -207,6 +258,8 @@ class Submission:
                 value = self._api.apply(RAY_JOBS, task.manifest())
                 self._objects.put(RAY_JOBS, task.name, value)
                 self._set(task.name, self._objects.state(task.name))
+                if not is_answered(value):
+                    self._await_operator(task.name)
                 count += 1
         return count
 
@@ -217,6 +270,8 @@ class Submission:
             return
         if name in self._deleting and (change.resource is not RAY_JOBS or change.value):
             return  # an object of the job that is being deleted
+        if change.resource is RAY_JOBS and is_answered(change.value):
+            self._hear_operator(name)
         if self._objects.job(name) is not None:
             self._set(name, self._current(name))
         elif name in self._deleting:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.k8s.client import Absent, Api, Object, Request
-from medsweep.k8s.conventions import ROLE, SWEEP
+from medsweep.k8s.conventions import FIND_OPERATOR, ROLE, SWEEP
 from medsweep.k8s.resources import (
     PODS,
     RAY_CLUSTERS,
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 # The objects that a sweep creates; these own Ray clusters, submitters and pods.
 _OWNERS: tuple[Resource, ...] = (RAY_JOBS, RAY_SERVICES)
 _LOG_SILENCE_S = 3600.0
+
+STALLED_S = 15.0
+"""A healthy operator removes some finalizer within this time."""
+
+_POLL_S = 0.5
 
 
 def selector_of(sweep: str) -> str:
@@ -72,6 +78,44 @@ def remove(api: Api, namespace: str, sweep: str, *, keep: tuple[Phase, ...] = ()
         api.delete(PODS, namespace, value["metadata"]["name"])
         removed.append(f"pods/{value['metadata']['name']}")
     return removed
+
+
+def wait_deleted(
+    api: Api, namespace: str, sweep: str, *, pause: Callable[[float], object] = time.sleep
+) -> None:
+    """Wait until the objects of a sweep that are being deleted no longer exist.
+
+    Args:
+        api: the API server.
+        namespace: of the sweep.
+        sweep: name of the sweep.
+        pause: sleeps for a number of seconds.
+
+    Raises:
+        EnvironmentFault: no finalizer was removed for some time, so KubeRay's operator seems down.
+    """
+    waited, before = 0.0, 0
+    while remaining := _being_deleted(api, namespace, sweep):
+        waited = waited + _POLL_S if len(remaining) == before else 0.0
+        before = len(remaining)
+        if waited >= STALLED_S:
+            names = "\n  ".join(f"{name}: {finalizers}" for name, finalizers in remaining.items())
+            raise EnvironmentFault(
+                f"{len(remaining)} objects are marked for deletion but still exist, because nobody "
+                f"removes their finalizers:\n  {names}\nKubeRay's operator does that and seems not "
+                f"to run; start it ({FIND_OPERATOR}), and the objects will be deleted"
+            )
+        pause(_POLL_S)
+
+
+def _being_deleted(api: Api, namespace: str, sweep: str) -> dict[str, str]:
+    """Return the finalizers of the objects that are being deleted, by `rayjobs/NAME`."""
+    return {
+        f"{resource.plural}/{value['metadata']['name']}": ", ".join(value["metadata"]["finalizers"])
+        for resource in _OWNERS
+        for value in api.objects(resource, namespace, selector_of(sweep))
+        if value["metadata"].get("deletionTimestamp") and value["metadata"].get("finalizers")
+    }
 
 
 def log_lines(api: Api, namespace: str, sweep: str, job: str, *, follow: bool) -> Iterator[str]:

@@ -305,6 +305,7 @@ BREAKS: dict[str, Callable[[Manifest], object]] = {
     "labels stand in rayStartParams": lambda job: cluster_of(job)["headGroupSpec"].update(
         rayStartParams={"labels": "a=b"}
     ),
+    "no scaleStrategy": lambda job: cluster_of(job)["workerGroupSpecs"][0].pop("scaleStrategy"),
     "no rayVersion": lambda job: cluster_of(job).pop("rayVersion"),
     "is not one": lambda job: cluster_of(job)["workerGroupSpecs"][0]["labels"].update(a="b c"),
     "SidecarMode excludes": lambda job: job["spec"].update(submissionMode="SidecarMode"),

@@ -39,6 +39,9 @@ class Notes:
     def objects(self, resource: Resource, namespace: str, selector: str) -> list[Object]:
         return [each for each in self.there if resource is PODS and selected(each, selector)]
 
+    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        return next((each for each in self.there if each["metadata"]["name"] == name), None)
+
     def apply(self, resource: Resource, manifest: Object) -> Object:
         self.applied.append(manifest["metadata"]["name"])
         return copy.deepcopy(manifest)
@@ -183,6 +186,58 @@ def test_a_job_that_someone_deletes_has_failed(notes: Notes, tasks: list[Task]) 
     needing = [each.job for each in found.states if each.task.needs == tasks[0].name]
     assert {job.phase for job in needing} == {"failed"}
     assert all("its fine-tune failed: its RayJob was deleted" in str(job.reason) for job in needing)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_operator_that_does_not_react_is_found(notes: Notes, tasks: list[Task]) -> None:
+    clock = Clock()
+    found = submission(notes, tasks, clock=clock)
+    found.submit()
+    notes.there = [task.manifest() for task in tasks]
+    clock.now = 29
+    found.check_operator()
+    found.take(told(tasks[0], "Initializing"))
+    clock.now = 58
+    found.check_operator()
+    clock.now = 59
+    with pytest.raises(EnvironmentFault, match="operator does not react: 2 RayJobs.*waited 30 s"):
+        found.check_operator()
+
+
+def test_a_late_watch_is_not_taken_for_an_operator_that_is_down(
+    notes: Notes, tasks: list[Task]
+) -> None:
+    clock = Clock()
+    found = submission(notes, tasks, clock=clock)
+    found.submit()
+    for task in tasks:
+        job = told(task, "Running").value
+        assert job is not None
+        notes.there.append(job)
+    for clock.now in (30, 60, 90, 120):
+        found.check_operator()
+    assert list(phases(found).values()).count("running") == 3
+
+
+def test_a_job_that_is_never_deleted_shows_an_operator_that_is_down(
+    notes: Notes, tasks: list[Task]
+) -> None:
+    clock = Clock()
+    failed = told(tasks[0], "Failed")
+    found = submission(notes, tasks[:1], clock=clock, changes=[failed])
+    assert failed.value is not None
+    notes.there = [failed.value]
+    clock.now = 31
+    with pytest.raises(EnvironmentFault, match=f"such as {tasks[0].name}"):
+        found.check_operator()
 
 
 def test_the_summary_counts_and_estimates(notes: Notes, tasks: list[Task]) -> None:

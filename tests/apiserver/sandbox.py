@@ -47,7 +47,7 @@ _INSIDE = {
 """What is made in the namespace, by kind; owners come before what they own."""
 
 
-class Ground:
+class Sandbox:
     """Where a test plays.
 
     Args:
@@ -81,13 +81,13 @@ class Ground:
 
 
 @contextmanager
-def ground(api: Api) -> Iterator[Ground]:
+def sandbox(api: Api) -> Iterator[Sandbox]:
     """Make a namespace, the product's base in it, and a node for each pool; then take them away.
 
     Args:
         api: the API server, with all rights and with Ray's kinds.
     """
-    found = Ground(api, f"medsweep-test-{uuid.uuid4().hex[:8]}")
+    found = Sandbox(api, f"medsweep-test-{uuid.uuid4().hex[:8]}")
     namespace, nodes = found.namespace, list[str]()
     metadata = {"name": namespace}
     api.create(NAMESPACES, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})

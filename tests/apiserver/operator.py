@@ -9,7 +9,14 @@ from typing import Any
 
 from medsweep.k8s.client import Absent, Api, Request
 from medsweep.k8s.conventions import ROLE
-from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from medsweep.k8s.resources import (
+    NAMESPACES,
+    PODS,
+    RAY_CLUSTERS,
+    RAY_JOBS,
+    SERVICE_ACCOUNTS,
+    Resource,
+)
 from medsweep.k8s.watch import Watch
 
 Object = dict[str, Any]
@@ -30,6 +37,31 @@ class Operator:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self.api, self.namespace = api, namespace
+
+    def install(self) -> None:
+        """Make the operator's own namespace and pod, which is ready."""
+        home, name = f"{self.namespace}-operator", "kuberay-operator"
+        named = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}}
+        self.api.create(NAMESPACES, "", named)
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+        self.api.create(SERVICE_ACCOUNTS, home, account)
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app.kubernetes.io/name": name}},
+            "spec": {
+                "serviceAccountName": name,
+                "automountServiceAccountToken": False,
+                "containers": [{"name": name, "image": name}],
+            },
+        }
+        self.api.create(PODS, home, pod)
+        self.be_ready(ready=True)
+
+    def be_ready(self, *, ready: bool) -> None:
+        """Let the operator's pod be ready, or not."""
+        status = {"conditions": [{"type": "Ready", "status": str(ready)}]}
+        Operator(self.api, f"{self.namespace}-operator").status(PODS, "kuberay-operator", status)
 
     def adopt(self, resource: Resource, name: str) -> None:
         """Write an object as the real operator does when it first sees it.

@@ -18,6 +18,7 @@ from medsweep.k8s.conventions import GPU
 from medsweep.k8s.resources import (
     CLAIMS,
     NAMESPACES,
+    NETWORK_POLICIES,
     NODES,
     PODS,
     RAY_CLUSTERS,
@@ -41,7 +42,7 @@ _INSIDE = {
         Resource("", "v1", "resourcequotas", "ResourceQuota"),
         Resource(_RBAC, "v1", "roles", "Role"),
         Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),
-        Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+        NETWORK_POLICIES,
     )
 }
 """What is made in the namespace, by kind; owners come before what they own."""
@@ -57,7 +58,9 @@ class Sandbox:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self.api, self.namespace = api, namespace
-        self.settings = ClusterSettings(namespace=namespace)
+        self.settings = ClusterSettings(
+            namespace=namespace, operator_namespace=f"{namespace}-operator"
+        )
         self.operator = Operator(api, namespace)
 
     def as_account(self, name: str) -> Api:
@@ -95,6 +98,7 @@ def sandbox(api: Api) -> Iterator[Sandbox]:
         for gpu, count in POOLS.items():
             nodes.append(f"{namespace}-{gpu}")
             api.create(NODES, "", node(nodes[-1], gpu, count))
+        found.operator.install()
         for document in base(namespace):
             api.apply(_INSIDE[document["kind"]], document)
         # The authorizer hears of a binding a little after it was made.
@@ -104,6 +108,7 @@ def sandbox(api: Api) -> Iterator[Sandbox]:
     finally:
         for name in nodes:
             api.delete(NODES, "", name)
+        end_namespace(api, found.settings.operator_namespace)
         end_namespace(api, namespace)
 
 
@@ -172,4 +177,5 @@ def base(namespace: str) -> Iterator[Object]:
             document["metadata"]["namespace"] = namespace
             for subject in document.get("subjects", []):
                 subject["namespace"] = namespace
-            yield document
+            text = yaml.safe_dump(document).replace("ray-system", f"{namespace}-operator")
+            yield yaml.safe_load(text)

@@ -55,6 +55,8 @@ class ApiServer:
         self.requests: list[tuple[str, str]] = []
         self.logs: dict[str, str] = {}
         self.tokens = {TOKEN}
+        self.outcomes: list[Object | None] = []
+        """Of the next commands in containers, `None` for none; without one a command succeeds."""
         self._check, self._exec = check, exec_
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -282,10 +284,12 @@ class ApiServer:
         assert self._exec is not None
         socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
         await socket.prepare(request)
+        outcome = self.outcomes.pop(0) if self.outcomes else {"status": "Success"}
         output = self._exec(request.query.getall("command"))
         for begin in range(0, len(output), 65536):
             await socket.send_bytes(b"\x01" + output[begin : begin + 65536])
-        await socket.send_bytes(b"\x03" + json.dumps({"status": "Success"}).encode())
+        if outcome is not None:
+            await socket.send_bytes(b"\x03" + json.dumps(outcome).encode())
         await socket.close()
         return socket
 

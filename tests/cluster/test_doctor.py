@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
+
 from apiserver.sandbox import Sandbox
 from medsweep.k8s.client import Api
 from medsweep.k8s.doctor import Check, examine
-from medsweep.k8s.resources import NODES
+from medsweep.k8s.resources import NETWORK_POLICIES, NODES, RAY_JOBS
 from medsweep.k8s.settings import ClusterSettings
 
 
@@ -33,6 +37,41 @@ def test_doctor_sees_what_a_person_may_not_do(cluster: Sandbox) -> None:
     denied = nobody["get, list, watch, create, patch, delete rayjobs.ray.io"]
     assert denied.state == "failed"
     assert "medsweep-controller" in denied.advice
+
+
+def test_doctor_finds_an_operator_that_does_not_run(
+    cluster: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, settings = cluster.api, cluster.settings
+    cluster.operator.be_ready(ready=False)
+    check = found(api, settings)["KubeRay operator"]
+    assert check.state == "failed"
+    assert check.finding == f"1 pods in {settings.operator_namespace}, none of them ready"
+    elsewhere = settings.model_copy(update={"operator_namespace": "default"})
+    checks = found(api, elsewhere)
+    assert "set `operator_namespace`" in checks["KubeRay operator"].advice
+    assert checks["network policy"].finding == "does not admit the operator of default"
+    # Whoever may not see the operator's pods sees jobs that nobody touches.
+    account = cluster.as_account("medsweep-controller")
+    job = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {"name": "bm-x", "namespace": cluster.namespace},
+        "spec": {"clusterSelector": {"a": "b"}, "entrypoint": "true"},
+    }
+    api.apply(RAY_JOBS, job)
+    checks = found(account, settings)
+    assert checks["KubeRay operator"].state == "unknown"
+    assert "RayJobs" not in checks, "it has not waited for a minute"
+    monkeypatch.setattr("medsweep.k8s.doctor._STUCK", timedelta(seconds=-1))
+    assert found(account, settings)["RayJobs"].finding == "1 have waited for it for over a minute"
+
+
+def test_doctor_finds_dashboards_without_a_policy(cluster: Sandbox) -> None:
+    api, settings = cluster.api, cluster.settings
+    api.delete(NETWORK_POLICIES, cluster.namespace, "medsweep-jobs")
+    check = found(api, settings)["network policy"]
+    assert (check.state, "dashboard is open" in check.advice) == ("failed", True)
 
 
 def test_doctor_misses_pools_crds_and_the_namespace(cluster: Sandbox) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,27 +34,41 @@ def claim(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pods_run(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+def server(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     """An API server whose pods run, as far as commands in them go."""
 
     def execute(command: list[str]) -> bytes:
         here = [part.replace("/results", str(claim)) for part in command]
         return subprocess.run(here, check=True, capture_output=True).stdout
 
-    with ApiServer(object_faults, execute) as server:
-        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-        api = connect()
-        with installed(api, crd_documents(schemas=False)), sandbox(api) as found:
-            yield found
+    with ApiServer(object_faults, execute) as running:
+        monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path / "kubeconfig")))
+        yield running
 
 
-def kubelet(cluster: Sandbox, status: dict[str, object]) -> threading.Thread:
-    """Give the next pod a status, in a thread."""
+@pytest.fixture
+def pods_run(server: ApiServer) -> Iterator[Sandbox]:
+    """A namespace of that server."""
+    api = connect()
+    with installed(api, crd_documents(schemas=False)), sandbox(api) as found:
+        yield found
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries without a pause."""
+    monkeypatch.setattr("medsweep.k8s.fetch._RETRY_PAUSE_S", 0.0)
+
+
+def kubelet(cluster: Sandbox, *statuses: dict[str, object]) -> threading.Thread:
+    """Give the next pod one status after another, in a thread."""
     watch = Watch(cluster.api, PODS, cluster.namespace, "medsweep.io/role=fetch", pause_s=0)
     watch.objects()
 
     def act() -> None:
-        cluster.operator.status(PODS, next(watch.changes()).name, status)
+        name = next(watch.changes()).name
+        for status in statuses:
+            cluster.operator.status(PODS, name, status)
         watch.close()
 
     thread = threading.Thread(target=act, daemon=True)
@@ -89,14 +104,89 @@ def test_a_cell_that_is_not_what_was_written_is_refused(
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
 
 
-def test_a_pod_that_does_not_start_says_why(pods_run: Sandbox, tmp_path: Path) -> None:
-    message = "persistentvolumeclaim medsweep-results not found"
+def unschedulable(message: str) -> dict[str, object]:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    playing = kubelet(pods_run, {"conditions": [{**condition, "message": message}]})
+    return {"phase": "Pending", "conditions": [{**condition, "message": message}]}
+
+
+def test_a_pod_that_cannot_start_says_why_at_once(pods_run: Sandbox, tmp_path: Path) -> None:
+    message = "persistentvolumeclaim medsweep-results not found"
+    playing = kubelet(pods_run, unschedulable(message))
     with pytest.raises(EnvironmentFault, match=f"does not start: .*{message}"):
         fetch(pods_run, tmp_path / "here")
     playing.join()
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
+
+
+def test_a_pod_waits_for_a_node_and_says_so(
+    pods_run: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pool that scales from zero says that it cannot schedule a pod, and then can."""
+    message = "0/4 nodes are available: 4 Insufficient cpu."
+    playing = kubelet(pods_run, unschedulable(message), {"phase": "Running", "conditions": []})
+    assert fetch(pods_run, tmp_path / "here") == 1
+    playing.join()
+    line = capsys.readouterr().err
+    assert "waiting up to 600 s for the pod that reads the claim" in line
+    assert message in line
+
+
+def test_the_wait_for_a_node_has_a_limit(
+    pods_run: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsweep.k8s.fetch.START_TIMEOUT_S", 0.5)
+    playing = kubelet(pods_run, unschedulable("0/4 nodes are available"))
+    with pytest.raises(
+        EnvironmentFault, match=r"does not start: after 0 s.*0/4 nodes"
+    ):
+        fetch(pods_run, tmp_path / "here")
+    playing.join()
+    assert pods_run.api.objects(PODS, pods_run.namespace) == []
+
+
+BROKEN = {
+    "no outcome": None,
+    "a container that is gone": {
+        "status": "Failure",
+        "reason": "InternalError",
+        "message": "error dialing backend: EOF",
+        "details": {"causes": [{"message": "error dialing backend: EOF"}]},
+    },
+}
+
+
+@pytest.mark.parametrize("outcome", BROKEN)
+def test_a_command_without_an_exit_code_is_tried_again(
+    outcome: str, pods_run: Sandbox, server: ApiServer, tmp_path: Path, at_once: None
+) -> None:
+    server.outcomes = [BROKEN[outcome]] * 2
+    playing = kubelet(pods_run, {"phase": "Running"})
+    assert fetch(pods_run, tmp_path / "here") == 1
+    playing.join()
+    assert server.outcomes == []
+
+
+def test_a_connection_that_always_breaks_is_a_sentence(
+    pods_run: Sandbox, server: ApiServer, tmp_path: Path, at_once: None
+) -> None:
+    server.outcomes = [None] * 3
+    playing = kubelet(pods_run, {"phase": "Running"})
+    with pytest.raises(EnvironmentFault, match=r"broke 3 times .*no exit code.*run the same") as no:
+        fetch(pods_run, tmp_path / "here")
+    playing.join()
+    assert no.value.exit_code == 4
+    assert pods_run.api.objects(PODS, pods_run.namespace) == []
+
+
+def test_a_command_that_fails_is_not_tried_again(
+    pods_run: Sandbox, server: ApiServer, tmp_path: Path
+) -> None:
+    cause = {"reason": "ExitCode", "message": "2"}
+    server.outcomes = [{"status": "Failure", "details": {"causes": [cause]}}]
+    playing = kubelet(pods_run, {"phase": "Running"})
+    with pytest.raises(EnvironmentFault, match="the claim of trial cannot be read"):
+        fetch(pods_run, tmp_path / "here")
+    playing.join()
 
 
 def test_delete_finds_the_pod_of_a_fetch_that_was_killed(pods_run: Sandbox) -> None:

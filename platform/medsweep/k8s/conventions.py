@@ -54,6 +54,12 @@ CONTAINER_SECURITY: dict[str, Any] = {
     "capabilities": {"drop": ["ALL"]},
 }
 
+POLICY_LABEL = {"app.kubernetes.io/part-of": "medsweep"}
+"""Label of every pod, by which network policies select them."""
+
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
+"""Label that the API server gives to each namespace, with its name."""
+
 OPERATOR = {"app.kubernetes.io/name": "kuberay-operator"}
 """Labels of the pods of KubeRay's operator."""
 
@@ -108,7 +114,7 @@ def pod_labels(stage: Stage, sweep: str, key: str, profile: str) -> dict[str, st
     of a job or service selects its pod. Network policies select `app.kubernetes.io/part-of`.
     """
     return {
-        "app.kubernetes.io/part-of": "medsweep",
+        **POLICY_LABEL,
         SWEEP: sweep,
         STAGE: stage,
         ADAPTER if stage == "finetune" else CELL: key,

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.catalog import PROFILES
 from medsweep.k8s.capacity import is_open, pool_gpus, pool_of
 from medsweep.k8s.client import Api, Object
-from medsweep.k8s.conventions import GPU, NO_GPU
+from medsweep.k8s.conventions import (
+    FIND_OPERATOR,
+    GPU,
+    NAMESPACE_NAME,
+    NO_GPU,
+    OPERATOR,
+    POLICY_LABEL,
+)
 from medsweep.k8s.resources import (
     ACCESS_REVIEWS,
     CLAIMS,
     CRDS,
     LOCAL_QUEUES,
     NAMESPACES,
+    NETWORK_POLICIES,
     NODES,
     PODS,
     RAY_CLUSTERS,
@@ -28,8 +37,11 @@ from medsweep.k8s.resources import (
     Resource,
 )
 from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.state import is_answered
 
 KUBERAY = "1.7"
+_STUCK = timedelta(minutes=1)
+_FIND = FIND_OPERATOR
 _RBAC = "ask for the role medsweep-controller (kubectl apply -k k8s/base)"
 _FETCH = "bind the role medsweep-fetch of k8s/base, or keep results in an object store"
 
@@ -65,6 +77,8 @@ def examine(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     yield from _namespace(api, settings)
     yield from _permissions(api, settings)
     yield from _definitions(api, settings)
+    yield from _operator(api, settings)
+    yield _network(api, settings)
     yield from _pools(api)
     yield from _storage(api, settings)
     yield from _secrets(api, settings)
@@ -166,6 +180,77 @@ def _definitions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
             yield Check("queue", "failed", finding, "kubectl apply -k k8s/overlays/kueue")
         else:
             yield Check("queue", "ok", settings.queue)
+
+
+def _operator(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+    """Check that KubeRay's operator runs, and that it reacts to this namespace's jobs."""
+    what, namespace = "KubeRay operator", settings.operator_namespace
+    selector = ",".join(f"{key}={value}" for key, value in OPERATOR.items())
+    try:
+        pods = api.objects(PODS, namespace, selector)
+    except EnvironmentFault:
+        finding, advice = f"pods of {namespace} may not be listed", f"ask someone who may: {_FIND}"
+        yield Check(what, "unknown", finding, advice)
+    else:
+        ready = sum(map(_is_ready, pods))
+        if ready:
+            yield Check(what, "ok", f"{ready} pods in {namespace}")
+        else:
+            finding = f"{len(pods)} pods in {namespace}, none of them ready"
+            advice = f"start it, or set `operator_namespace` in the cluster settings ({_FIND})"
+            yield Check(what, "failed", finding, advice)
+    try:
+        jobs = api.objects(RAY_JOBS, settings.namespace)
+    except EnvironmentFault:
+        return  # the permissions say so
+    stuck = [job for job in jobs if _is_stuck(job)]
+    if stuck:
+        finding = f"{len(stuck)} have waited for it for over a minute"
+        names = ", ".join(sorted(job["metadata"]["name"] for job in stuck)[:3])
+        yield Check("RayJobs", "failed", finding, f"start KubeRay's operator ({_FIND}): {names}")
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _is_stuck(job: Object) -> bool:
+    """Whether a job has waited for the operator for more than a minute."""
+    metadata = job["metadata"]
+    since = metadata.get("deletionTimestamp")
+    if since is None and not is_answered(job):
+        since = metadata.get("creationTimestamp")
+    return since is not None and datetime.now(UTC) - datetime.fromisoformat(since) > _STUCK
+
+
+def _network(api: Api, settings: ClusterSettings) -> Check:
+    """Check that a network policy protects the jobs' pods and admits the operator."""
+    what, namespace = "network policy", settings.operator_namespace
+    try:
+        policies = api.objects(NETWORK_POLICIES, settings.namespace)
+    except EnvironmentFault:
+        return Check(what, "unknown", "may not be listed", _RBAC)
+    specs = [policy["spec"] for policy in policies]
+    rules = [
+        rule
+        for spec in specs
+        if spec["podSelector"].get("matchLabels") == POLICY_LABEL
+        for rule in spec.get("ingress", [])
+    ]
+    if not rules:
+        finding = f"none selects the jobs' pods in {settings.namespace}"
+        return Check(what, "failed", finding, "Ray's dashboard is open: kubectl apply -k k8s/base")
+    admitted = {
+        peer.get("namespaceSelector", {}).get("matchLabels", {}).get(NAMESPACE_NAME)
+        for rule in rules
+        for peer in rule.get("from", [])
+        if peer.get("podSelector", {}).get("matchLabels") == OPERATOR
+    }
+    if namespace in admitted:
+        return Check(what, "ok", f"admits the operator of {namespace}")
+    advice = "jobs would never start: name its namespace in k8s/base/network.yaml"
+    return Check(what, "failed", f"does not admit the operator of {namespace}", advice)
 
 
 def _pools(api: Api) -> Iterator[Check]:

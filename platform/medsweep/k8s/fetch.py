@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from medsweep.errors import EnvironmentFault
+from medsweep.k8s.api_errors import parse_status
 from medsweep.k8s.client import Api, Object
 from medsweep.k8s.conventions import (
     APPLICATION,
@@ -25,14 +28,23 @@ from medsweep.k8s.conventions import (
 from medsweep.k8s.diagnose import pods_reason
 from medsweep.k8s.resources import PODS
 from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings
-from medsweep.k8s.watch import Watch
+from medsweep.k8s.watch import Feed
+from medsweep.reporter import Reporter
 from medsweep.results.cells import CellFolder
 from medsweep.results.object_store import RemoteStore
 
 ROLE_FETCH = "fetch"
 _POD_LIFETIME_S = 900
 _PARALLEL = 8
+
+START_TIMEOUT_S = 600.0
+"""A node for the pod may have to be added to its pool first, which takes minutes."""
+
+_ATTEMPTS = 3
+_RETRY_PAUSE_S = 1.0
 _CONTAINER = "results"
+ERROR_CHANNEL = 3
+"""Of the WebSocket protocol `v4.channel.k8s.io`: the command's outcome, as a `Status` object."""
 
 
 def fetch_cells(
@@ -111,12 +123,16 @@ def fetch_pod(settings: ClusterSettings, sweep: str) -> Object:
 
 
 def _from_claim(
-    api: Api, settings: ClusterSettings, sweep: str, keys: Iterable[str], folder: Path
+    api: Api,
+    settings: ClusterSettings,
+    sweep: str,
+    keys: Iterable[str],
+    folder: Path,
 ) -> int:
     pod = api.create(PODS, settings.namespace, fetch_pod(settings, sweep))
     name = pod["metadata"]["name"]
     try:
-        _until_running(api, settings.namespace, name, sweep)
+        _wait_until_running(api, settings.namespace, name, sweep)
         folder.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryFile() as archive,
@@ -154,39 +170,92 @@ def _move_cell(scratch: Path, folder: Path, key: str) -> bool:
     return True
 
 
-def _until_running(api: Api, namespace: str, name: str, sweep: str) -> None:
-    watch = Watch(api, PODS, namespace, f"{SWEEP}={sweep},{ROLE}={ROLE_FETCH}")
-    now = {each["metadata"]["name"]: each for each in watch.objects()}.get(name)
-    changes = watch.changes()
-    try:
+def _wait_until_running(api: Api, namespace: str, name: str, sweep: str) -> None:
+    """Wait until a pod runs; a full node pool may get room, and one that scales from zero grows."""
+    selector = f"{SWEEP}={sweep},{ROLE}={ROLE_FETCH}"
+    deadline, waits_for = time.monotonic() + START_TIMEOUT_S, ""
+    with Feed(api, namespace, {PODS: selector}) as feed:
+        changes = feed.ready()
         while True:
-            phase = (now or {}).get("status", {}).get("phase")
-            if phase == "Running":
-                return
-            reason = pods_reason([now]) if now is not None else "it was deleted"
-            if reason is not None or phase in ("Failed", "Succeeded"):
-                raise EnvironmentFault(
-                    f"the pod that reads the claim does not start: {reason or phase}; see "
-                    "`medsweep k8s doctor`"
-                )
-            change = next(changes)
-            while change.name != name:
-                change = next(changes)
-            now = change.value
-    finally:
-        watch.close()
+            for change in changes:
+                if change.name != name:
+                    continue
+                if change.value is None:
+                    raise _not_started("it was deleted")
+                phase = change.value.get("status", {}).get("phase")
+                if phase == "Running":
+                    return
+                reason = pods_reason([change.value])
+                if phase in ("Failed", "Succeeded") or _is_final(reason):
+                    raise _not_started(reason or phase)
+                if reason is not None and reason != waits_for:
+                    waits_for = reason
+                    Reporter().line(
+                        f"waiting up to {START_TIMEOUT_S:.0f} s for the pod that reads the claim: "
+                        f"{reason}"
+                    )
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _not_started(f"after {START_TIMEOUT_S:.0f} s, {waits_for or 'it is pending'}")
+            changes = feed.wait(left)
+
+
+def _is_final(reason: str | None) -> bool:
+    """Whether waiting does not help: anything but a lack of room, which may end."""
+    if reason is None or "Unschedulable" not in reason:
+        return reason is not None
+    return "persistentvolumeclaim" in reason and "not found" in reason
+
+
+def _not_started(reason: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the pod that reads the claim does not start: {reason}; check `medsweep k8s doctor` and "
+        "run the same command again"
+    )
 
 
 def _copy(api: Api, namespace: str, pod: str, sweep: str, out: IO[bytes]) -> None:
-    """Write a tar file of the sweep's cells, as the pod sees them."""
-    from kubernetes import client
-    from kubernetes.stream import stream
+    """Write a tar file of the sweep's cells as the pod sees them; retry if the connection breaks.
 
-    # Visits are a job's own notes, and what begins with a dot is being written.
+    Raises:
+        EnvironmentFault: the command failed, or the connection broke each time.
+    """
+    # A cell's measurements are the job's own notes, and dot files are incomplete.
     command = ["tar", "-C", f"{RESULTS_MOUNT}/{sweep}", "-cf", "-"]
     command += ["--exclude=visits", "--exclude=.*", "cells"]
+    for attempt in range(1, _ATTEMPTS + 1):
+        out.seek(0)
+        out.truncate()
+        try:
+            code, message = _execute(api, namespace, pod, command, out)
+        except ConnectionError as error:
+            if attempt == _ATTEMPTS:
+                raise EnvironmentFault(
+                    f"pods/exec {namespace}/{pod}: the connection broke {attempt} times before the "
+                    f"command ended ({error}); run the same command again"
+                ) from None
+            time.sleep(_RETRY_PAUSE_S)
+            continue
+        if code:
+            raise EnvironmentFault(f"the claim of {sweep} cannot be read: {message}")
+        return
+
+
+def _execute(
+    api: Api, namespace: str, pod: str, command: list[str], out: IO[bytes]
+) -> tuple[int, str]:
+    """Run a command in the pod; return its exit code and what it wrote to standard error.
+
+    Raises:
+        ConnectionError: the exit code is not known.
+        EnvironmentFault: commands in the pod are not allowed.
+    """
+    from kubernetes import client
+    from kubernetes.stream import stream
+    from websocket import WebSocketException
+
     try:
-        answer = stream(
+        response = stream(
             client.CoreV1Api(api.client).connect_get_namespaced_pod_exec,
             pod,
             namespace,
@@ -197,19 +266,38 @@ def _copy(api: Api, namespace: str, pod: str, sweep: str, out: IO[bytes]) -> Non
             _preload_content=False,
             binary=True,
         )
+        errors = b""
+        while response.is_open():
+            response.update(timeout=60)
+            if response.peek_stdout():
+                out.write(response.read_stdout())
+            if response.peek_stderr():
+                errors += response.read_stderr()
+        status = response.read_channel(ERROR_CHANNEL)
     except client.ApiException as error:
+        # The WebSocket library reports a refusal only in the text of the reason.
+        if not re.search(r"40[13]", f"{error.status} {str(error.reason)[:40]}"):
+            raise ConnectionError(str(error.reason or error.status)[:200]) from None
         raise EnvironmentFault(
             f"pods/exec {namespace}/{pod}: not allowed ({error.reason or error.status}); bind the "
             "role medsweep-fetch of k8s/base, or keep the results in an object store"
         ) from None
-    said = b""
-    while answer.is_open():
-        answer.update(timeout=60)
-        if answer.peek_stdout():
-            out.write(answer.read_stdout())
-        if answer.peek_stderr():
-            said += answer.read_stderr()
-    if answer.returncode:
-        raise EnvironmentFault(
-            f"the claim of {sweep} cannot be read: {said.decode(errors='replace').strip()}"
-        )
+    except (WebSocketException, OSError) as error:
+        raise ConnectionError(str(error) or type(error).__name__) from None
+    return exit_code(status), errors.decode(errors="replace").strip()
+
+
+def exit_code(status: bytes | str) -> int:
+    """Return the exit code of a command from the `Status` object on its error channel.
+
+    Raises:
+        ConnectionError: it holds none, as where the connection or the container ended before.
+    """
+    text = status.encode() if isinstance(status, str) else status
+    value = parse_status(text)
+    if value.get("status") == "Success":
+        return 0
+    for cause in (value.get("details") or {}).get("causes") or []:
+        if cause.get("reason") == "ExitCode" and str(cause.get("message", "")).isdigit():
+            return int(cause["message"])
+    raise ConnectionError(value.get("message") or "no exit code")

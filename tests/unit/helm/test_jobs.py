@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,8 +9,13 @@ import yaml
 
 from core_objects import core_faults
 from crds import ROOT
+from medsweep.hardware.observe import host_profile
+from medsweep.k8s.fetch import fetch_pod
 from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.submit import tasks_of
+from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
+from network import OURS, dashboard_peers, operator, pods_of
 
 from .conftest import Helm
 
@@ -28,7 +32,7 @@ def controlled(helm: Helm) -> dict[str, Manifest]:
 def test_the_controller_takes_the_place_of_the_one_job(controlled: dict[str, Manifest]) -> None:
     kinds = sorted(name.partition("/")[0] for name in controlled)
     assert kinds == [
-        *("ConfigMap", "Job", "NetworkPolicy", "Role", "RoleBinding"),
+        *("ConfigMap", "Job", "NetworkPolicy", "NetworkPolicy", "Role", "RoleBinding"),
         *("ServiceAccount", "ServiceAccount"),
     ]
     for manifest in controlled.values():
@@ -89,37 +93,73 @@ def test_the_jobs_account_is_given_no_token_and_no_role(helm: Helm) -> None:
     assert {each["kind"] for each in none} == {"RayJob"}
 
 
-def test_the_dashboard_is_open_to_the_operator_and_the_release_alone(helm: Helm) -> None:
-    (policy,) = (each for each in helm.template() if each["kind"] == "NetworkPolicy")
-    assert core_faults(policy) == []
-    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-    reach = [
-        rule["from"]
-        for rule in policy["spec"]["ingress"]
-        if "ports" not in rule or 8265 in [port["port"] for port in rule["ports"]]
+def policies(manifests: list[Manifest]) -> list[Manifest]:
+    found = [each for each in manifests if each["kind"] == "NetworkPolicy"]
+    for each in found:
+        assert core_faults(each) == []
+    return found
+
+
+@pytest.mark.parametrize(
+    "values", ["mode=finetune", "mode=benchmark", "mode=serve", "controller.enabled=true"]
+)
+def test_only_operator_and_jobs_reach_a_dashboard(values: str, helm: Helm) -> None:
+    """Also of the jobs that the controller submits, which carry no label of its release."""
+    given = f"{values},networkPolicy.operatorNamespace=operators,queue=q"
+    manifests = helm.template("--set", given)
+    pods = [pod for each in manifests for pod in pods_of(each)]
+    for each in manifests:
+        if each["kind"] == "ConfigMap":
+            spec = SweepSpec.model_validate(yaml.safe_load(each["data"]["sweep.yaml"]))
+            settings = ClusterSettings.model_validate(yaml.safe_load(each["data"]["cluster.yaml"]))
+            assert settings.operator_namespace == "operators"
+            names = dict.fromkeys(model_names(spec), "r")
+            plan = make_plan(spec, "d" * 64, names, host_profile())
+            submitted = tasks_of(spec, plan, settings)
+            assert len(submitted) > 10
+            pods += [pod for task in submitted for pod in pods_of(task.manifest())]
+            pods += pods_of(fetch_pod(settings, spec.name))
+    assert len(pods) > 1
+    for pod in pods:
+        assert dashboard_peers(policies(manifests), pod) == [OURS, operator("operators")]
+
+
+def test_two_releases_do_not_open_each_other_s_dashboards(helm: Helm) -> None:
+    pod = next(pods_of(next(each for each in helm.template() if each["kind"] == "RayJob")))
+    both = policies(helm.template()) + policies(helm.template("--set", "mode=none"))
+    assert dashboard_peers(both, pod) == 2 * [OURS, operator("ray-system")]
+
+
+def reach(policy: Manifest) -> list[tuple[str, int]]:
+    """What a policy lets pods connect to outside of the cluster."""
+    return [
+        (peer["ipBlock"]["cidr"], port["port"])
+        for rule in policy["spec"]["egress"]
+        for peer in rule["to"]
+        if "ipBlock" in peer
+        for port in rule["ports"]
+        if port["port"] != 53
     ]
-    assert reach == [
-        [
-            {
-                "podSelector": {
-                    "matchLabels": {
-                        "app.kubernetes.io/part-of": "medsweep",
-                        "app.kubernetes.io/instance": "bench",
-                    }
-                }
-            }
-        ],
-        [
-            {
-                "namespaceSelector": {},
-                "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
-            }
-        ],
+
+
+def test_only_the_controller_reaches_the_api_server(helm: Helm) -> None:
+    (jobs,) = policies(helm.template())
+    assert reach(jobs) == [("0.0.0.0/0", 443)]
+    values = "controller.enabled=true,networkPolicy.apiServer={10.0.0.1/32,10.0.0.2/32}"
+    jobs, controller = policies(helm.template("--set", values))
+    assert reach(jobs) == [("0.0.0.0/0", 443)]
+    (everywhere,) = (
+        peer["ipBlock"]
+        for rule in jobs["spec"]["egress"]
+        for peer in rule["to"]
+        if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    )
+    assert everywhere["except"] == ["169.254.169.254/32", "10.0.0.1/32", "10.0.0.2/32"]
+    assert reach(controller) == [
+        (cidr, port) for cidr in ("10.0.0.1/32", "10.0.0.2/32") for port in (443, 6443)
     ]
-    everywhere = [
-        rule["ports"] for rule in policy["spec"]["egress"] if "0.0.0.0/0" in json.dumps(rule["to"])
-    ]
-    assert everywhere == [[{"protocol": "TCP", "port": 443}]]
+    selector = controller["spec"]["podSelector"]["matchLabels"]
+    assert selector["medsweep.io/role"] == "controller"
 
 
 def test_the_cloud_is_asked_for_an_identity_only_where_that_is_allowed(helm: Helm) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import tomllib
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +27,12 @@ from support import tool
 Manifest = dict[str, Any]
 
 K8S = ROOT / "k8s"
-OVERLAYS = {"base": 12, "overlays/kueue": 18, "overlays/object-store": 12}
+OVERLAYS = {
+    "base": 12,
+    "overlays/kueue": 18,
+    "overlays/namespace": 12,
+    "overlays/object-store": 12,
+}
 FAMILIES = ("cpu", "cu126", "cu13")
 
 
@@ -46,13 +53,30 @@ def generator() -> ModuleType:
 @pytest.fixture(scope="module")
 def built() -> dict[str, list[Manifest]]:
     """What kustomize makes of base and overlays."""
-    kubectl = tool("kubectl")
-    found = {}
-    for name in OVERLAYS:
-        command = [kubectl, "kustomize", str(K8S / name)]
-        made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found[name] = list(yaml.safe_load_all(made))
-    return found
+    return {name: kustomize(K8S / name) for name in OVERLAYS}
+
+
+def kustomize(folder: Path) -> list[Manifest]:
+    command = [tool("kubectl"), "kustomize", str(folder)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return list(yaml.safe_load_all(text))
+
+
+def test_another_namespace_binds_its_own_accounts(
+    built: dict[str, list[Manifest]], tmp_path: Path
+) -> None:
+    shutil.copytree(K8S / "base", tmp_path / "base")
+    (tmp_path / "team").mkdir()
+    overlay = {"kind": "Kustomization", "namespace": "team-b", "resources": ["../base"]}
+    (tmp_path / "team" / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    cases = {"team-a": built["overlays/namespace"], "team-b": kustomize(tmp_path / "team")}
+    for namespace, manifests in cases.items():
+        names = {each["metadata"].get("namespace", namespace) for each in manifests}
+        assert names == {namespace}
+        subjects = [subject for each in manifests for subject in each.get("subjects", [])]
+        assert [subject["namespace"] for subject in subjects] == [namespace] * 2
+    (binding,) = (each for each in cases["team-a"] if each["kind"] == "ClusterRoleBinding")
+    assert binding["metadata"]["name"] == "medsweep-nodes-team-a"
 
 
 def test_generated_files_are_those_of_their_source(generator: ModuleType) -> None:

@@ -1,0 +1,70 @@
+"""Which pods a manifest becomes, and what network policies let reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Manifest = dict[str, Any]
+Labels = dict[str, str]
+
+OURS = {"podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "medsweep"}}}
+
+
+def operator(namespace: str) -> Manifest:
+    """The operator's pods in one namespace, and no pod elsewhere that calls itself so."""
+    return {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
+    }
+
+
+def pods_of(manifest: Manifest) -> Iterator[Labels]:
+    """Yield the labels of each pod that an object leads to.
+
+    Raises:
+        LookupError: it is not known whether this kind leads to pods.
+    """
+    kind, spec = manifest["kind"], manifest.get("spec", {})
+    if kind in ("RayJob", "RayService"):
+        cluster = spec["rayClusterSpec" if kind == "RayJob" else "rayClusterConfig"]
+        yield cluster["headGroupSpec"]["template"]["metadata"]["labels"]
+        for group in cluster["workerGroupSpecs"]:
+            yield group["template"]["metadata"]["labels"]
+        if kind == "RayJob":
+            yield spec["submitterPodTemplate"]["metadata"]["labels"]
+    elif kind == "Job":
+        yield spec["template"]["metadata"]["labels"]
+    elif kind == "Pod":
+        yield manifest["metadata"]["labels"]
+    elif kind not in (
+        *("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole"),
+        *("ClusterRoleBinding", "PersistentVolumeClaim", "ResourceQuota", "NetworkPolicy"),
+        *("ResourceFlavor", "ClusterQueue", "LocalQueue", "ConfigMap", "Service"),
+        *("PodMonitor", "PrometheusRule"),
+    ):
+        raise LookupError(f"does a {kind} lead to pods?")
+
+
+def dashboard_peers(policies: Iterable[Manifest], pod: Labels, port: int = 8265) -> list[Any]:
+    """Return who may reach a port of a pod, rule by rule; `everyone` where no policy selects it."""
+    ours = [
+        policy["spec"]
+        for policy in policies
+        if "Ingress" in policy["spec"]["policyTypes"]
+        and _selects(policy["spec"]["podSelector"], pod)
+    ]
+    if not ours:
+        return ["everyone"]
+    return [
+        peer
+        for spec in ours
+        for rule in spec.get("ingress", [])
+        if "ports" not in rule or port in [each["port"] for each in rule["ports"]]
+        for peer in rule.get("from", ["everyone"])
+    ]
+
+
+def _selects(selector: Manifest, labels: Labels) -> bool:
+    assert not selector.keys() - {"matchLabels"}, "expressions are not looked at"
+    return labels.items() >= selector.get("matchLabels", {}).items()

@@ -136,9 +136,7 @@ def test_the_wait_for_a_node_has_a_limit(
 ) -> None:
     monkeypatch.setattr("medsweep.k8s.fetch.START_TIMEOUT_S", 0.5)
     playing = kubelet(pods_run, unschedulable("0/4 nodes are available"))
-    with pytest.raises(
-        EnvironmentFault, match=r"does not start: after 0 s.*0/4 nodes"
-    ):
+    with pytest.raises(EnvironmentFault, match=r"does not start: after 0 s.*0/4 nodes"):
         fetch(pods_run, tmp_path / "here")
     playing.join()
     assert pods_run.api.objects(PODS, pods_run.namespace) == []

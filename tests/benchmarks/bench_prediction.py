@@ -16,8 +16,7 @@ import pytest
 
 from medsweep.finetune.lora import add_lora
 from medsweep.models.catalog import MODELS
-from medsweep.prediction.bandwidth import measured_machine
-from medsweep.prediction.roofline import StepTime, decode_step, lora_step, prefill
+from medsweep.prediction.roofline import StepTime, decode_step, lora_step, measured_machine, prefill
 
 PROMPT, CONTEXT, TRAINED = 128, 160, 128
 BATCHES = (1, 8)

@@ -18,7 +18,7 @@ import yaml
 
 from crds import ROOT
 from medsweep.cluster.local import ENVIRONMENT, OBJECT_STORE_BYTES
-from medsweep.hardware.accelerators import ACCELERATORS
+from medsweep.hardware.catalog import ACCELERATORS
 from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.k8s.render import SWEEP_VARIABLE
 from medsweep.results.cells import CellFolder

@@ -8,6 +8,7 @@ from medsweep.cli.options import add_json, show
 from medsweep.errors import EXIT_DONE
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
+from medsweep.hardware.profile import GIB
 
 HEADINGS = {
     "profile": "profile",
@@ -19,7 +20,6 @@ HEADINGS = {
     "usd_per_hour": "USD/h",
     "price_source": "price from",
 }
-GIB = 2**30
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE
+from medsweep.hardware.profile import GIB
 
 if TYPE_CHECKING:
     from medsweep.hardware.observe import ObservedHardware
@@ -111,7 +112,7 @@ def _row(
     return {
         **row,
         **_words(resolved, prediction),
-        "training_memory": need and f"{need.total / 2**30:.1f} GiB",
+        "training_memory": need and f"{need.total / GIB:.1f} GiB",
         "refused": cell.refused,
     }
 
@@ -123,7 +124,7 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
     words: dict[str, str | None] = dict.fromkeys(
         ("ttft", "tpot", "tokens_per_s", "bound", "load", "usd")
     )
-    words["memory"] = f"{prediction.memory_bytes / 2**30:.1f} GiB"
+    words["memory"] = f"{prediction.memory_bytes / GIB:.1f} GiB"
     if prediction.points:
         last = prediction.points[-1]
         rate = last.requests_per_s * resolved.spec.load.max_tokens

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TypeVar
 
+from medsweep.hardware.profile import GIB
+
 T = TypeVar("T")
 
 NVML_CLOCK_SM = 1
@@ -39,7 +41,7 @@ class FakeGpu:
 
     uuid: str = "GPU-fake"
     name: str = "Fake GPU"
-    memory_bytes: int = 16 * 2**30
+    memory_bytes: int = 16 * GIB
     compute_capability: tuple[int, int] | None = (7, 0)
     utilisation_percent: int | None = 0
     memory_percent: int = 0

@@ -6,8 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from medsweep.config import Closed
 from medsweep.errors import UnknownName
-from medsweep.hardware.accelerators import ACCELERATORS
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import ACCELERATORS, PROFILES
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 

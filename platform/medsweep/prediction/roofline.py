@@ -8,7 +8,10 @@ The last is what makes a faster GPU no faster on a small batch.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.precision import DTYPE_BYTES, weight_bytes
@@ -27,6 +30,13 @@ until it is measured on the machine in question."""
 _KERNELS_PER_MATRIX = 5.7
 _KERNELS_PER_LORA_MATRIX = 5
 _KERNELS_OUTSIDE_BLOCKS = 23
+
+
+_MATRIX = 1024
+_LARGE_MATRIX = 8192
+"""In float32 256 MiB: several times any cache, so that memory is what is measured."""
+
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,27 @@ def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
         flops=gpu.peak_flops[dtype] * _OF_PEAK_FLOPS,
         launch_s=LAUNCH_S,
         overlaps=True,
+    )
+
+
+@cache
+def measured_machine() -> Machine:
+    """Return what the cores that this process may use sustain, the best of five tries.
+
+    A float32 matrix times a vector reads every value once, as decoding does; times a matrix it
+    computes, as training and prompts do.
+    """
+    import numpy as np
+
+    large = np.ones((_LARGE_MATRIX, _LARGE_MATRIX), dtype=np.float32)
+    square = np.ones((_MATRIX, _MATRIX), dtype=np.float32)
+    reading_s = _best(lambda: large @ large[0])
+    computing_s = _best(lambda: square @ square)
+    return Machine(
+        bytes_per_s=large.nbytes / reading_s,
+        flops=2 * _MATRIX**3 / computing_s,
+        launch_s=LAUNCH_S,
+        overlaps=False,
     )
 
 
@@ -174,3 +205,13 @@ def _slowest(machine: Machine, *, bytes_: float, operations: float, kernels: flo
     if machine.overlaps:
         return StepTime(parts[bound], bound)
     return StepTime(max(parts["bandwidth"], parts["compute"]) + parts["launches"], bound)
+
+
+def _best(work: Callable[[], object]) -> float:
+    """Return the seconds of the fastest try."""
+    tries = []
+    for _ in range(_TRIES):
+        started = time.perf_counter()
+        work()
+        tries.append(time.perf_counter() - started)
+    return min(tries)

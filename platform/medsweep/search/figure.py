@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from medsweep.hardware.profile import GIB
 from medsweep.report.figures.style import MUTED, PALETTE, WARNING, add_panels, new_figure, style
 from medsweep.search.effects import MainEffect
 from medsweep.search.tradeoff import Row, Tradeoff
@@ -17,7 +18,6 @@ LABELS = {
     "tokens_per_s": "training tokens per second",
     "peak_gpu_memory_bytes": "peak GPU memory (GiB)",
 }
-GIB = 2**30
 
 
 def search_figure(

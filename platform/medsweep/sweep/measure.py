@@ -13,7 +13,6 @@ from typing import Any
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
-from medsweep.hardware.mismatch import requested_fault
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -34,7 +33,7 @@ from medsweep.sweep.assemble import (
     request_rows,
     response_rows,
 )
-from medsweep.sweep.cell_columns import finished_row, observed_columns
+from medsweep.sweep.cell_columns import finished_row, observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
 from medsweep.sweep.measurements import Measurement, concurrency_of, questions_of

@@ -11,8 +11,14 @@ from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.precision import choose_dtype, memory_needed_bytes
 from medsweep.models.spec import ModelSpec
-from medsweep.prediction.bandwidth import measured_machine
-from medsweep.prediction.roofline import Machine, datasheet_machine, decode_step, lora_step, prefill
+from medsweep.prediction.roofline import (
+    Machine,
+    datasheet_machine,
+    decode_step,
+    lora_step,
+    measured_machine,
+    prefill,
+)
 from medsweep.sweep.cell_columns import cell_columns
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
-from medsweep.hardware.accelerators import ACCELERATORS
+from medsweep.hardware.catalog import ACCELERATORS
 from medsweep.telemetry.bound import MEANINGS, Cause
 
 Row = Mapping[str, Any]

@@ -3,8 +3,7 @@ import pickle
 
 import pytest
 
-from medsweep.hardware.accelerators import ACCELERATORS
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import ACCELERATORS, PROFILES
 
 # The names of the design, and what each says: (gpus, slug, cpus).
 NINE = {

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from medsweep.hardware.accelerators import A100
-from medsweep.hardware.catalog import PROFILES
-from medsweep.hardware.observe import HOST, ObservedHardware, host_profile, matches, observe_host
+from medsweep.hardware.catalog import A100, PROFILES
+from medsweep.hardware.observe import (
+    HOST,
+    ObservedHardware,
+    cpu_list,
+    host_profile,
+    matches,
+    numa_nodes,
+    observe_host,
+)
 from medsweep.hardware.profile import GIB
 
 # What a machine of the profile 1xa100-2cpu reports: the CPUs of a pod with a quota on a larger VM,
@@ -92,3 +99,24 @@ def test_files_of_the_machine_are_read_below_the_root(tmp_path: Path) -> None:
     seen = observe_host(tmp_path)
     assert (seen.governor, seen.cpu_model) == ("performance", "Xeon @ 2.2GHz")
     assert (seen.cpu_quota, seen.usable_cpus, seen.memory_bytes) == (0.5, 0.5, 1048576)
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [("0-3,8\n", {0, 1, 2, 3, 8}), ("5", {5}), ("\n", set()), ("0-1,4-5", {0, 1, 4, 5})],
+)
+def test_cpu_list(text: str, cpus: set[int]) -> None:
+    assert cpu_list(text) == cpus
+
+
+def test_nodes_of_the_cpus_that_the_process_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for node, cpus in (("node0", "0-3"), ("node1", "4-7"), ("node2", "")):
+        folder = tmp_path / "sys/devices/system/node" / node
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(cpus + "\n")
+    for own, count in (({0, 1}, 1), ({3, 4}, 2), ({99}, None)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, own=own: own, raising=False)
+        assert numa_nodes(tmp_path) == count
+    assert numa_nodes(tmp_path / "elsewhere") is None

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from medsweep.hardware.accelerators import A100, ACCELERATORS, RTX_8000, V100
+from medsweep.hardware.catalog import A100, ACCELERATORS, RTX_8000, V100
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 
 TITLES = [

@@ -17,8 +17,7 @@ from packaging.requirements import Requirement
 
 from core_objects import core_faults
 from crds import ROOT, faults
-from medsweep.hardware.accelerators import ACCELERATORS
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import ACCELERATORS, PROFILES
 from medsweep.k8s.conventions import USER_ID, image_family
 from medsweep.k8s.settings import ClusterSettings
 from operator_rules import broken

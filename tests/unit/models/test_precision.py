@@ -1,8 +1,7 @@
 import pytest
 
 from medsweep.errors import UnknownName
-from medsweep.hardware.accelerators import A100, RTX_8000, V100
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import A100, PROFILES, RTX_8000, V100
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import (

@@ -2,7 +2,7 @@ import pytest
 
 from medsweep.datasets.spec import Pair
 from medsweep.hardware.observe import host_profile
-from medsweep.prediction.bandwidth import measured_machine
+from medsweep.prediction.roofline import measured_machine
 from medsweep.results.schema import BENCHMARK
 from medsweep.sweep.plan import Cell, make_plan, model_names
 from medsweep.sweep.predict import (

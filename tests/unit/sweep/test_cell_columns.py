@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.hardware.mismatch import requested_fault
+from medsweep.sweep.cell_columns import requested_fault
 
 ROW: dict[str, Any] = {
     "basis": "observed",

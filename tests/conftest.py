@@ -27,6 +27,8 @@ STORY = {
     "tests/integration/test_sweep.py",
 }
 
+ALL_SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow", flags=re.MULTILINE)
+
 
 class ByFile(LoadScopeScheduling):
     """Deals out the tests file by file, in the order in which they were collected."""
@@ -40,6 +42,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     """Deal out files instead of single tests."""
     config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file of which every test is left out: some import torch and more."""
+    if config.option.markexpr != "not slow" or not collection_path.match("test_*.py"):
+        return None
+    return bool(ALL_SLOW.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

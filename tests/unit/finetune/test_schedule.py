@@ -1,15 +1,16 @@
 import pytest
 
-from medsweep.finetune.schedule import Schedule, Shape, on_plateau
+from medsweep.finetune.recipe import ScheduleShape
+from medsweep.finetune.schedule import Schedule, on_plateau
 
 
-def rates(shape: Shape, steps: int = 100, warmup: float = 0.03) -> list[float]:
+def rates(shape: ScheduleShape, steps: int = 100, warmup: float = 0.03) -> list[float]:
     schedule = Schedule(1.0, steps, shape, warmup)
     return [schedule.rate(step) for step in range(steps)]
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine", "constant"])
-def test_the_rate_rises_to_its_peak(shape: Shape) -> None:
+def test_the_rate_rises_to_its_peak(shape: ScheduleShape) -> None:
     assert rates(shape)[:4] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
     assert rates(shape, warmup=0.0)[:2] == pytest.approx([1.0, 1.0], abs=0.011)
     assert rates(shape, steps=1) == [1.0]

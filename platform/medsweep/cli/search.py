@@ -12,7 +12,7 @@ from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
 
 if TYPE_CHECKING:
-    from medsweep.search.summary import Outcome
+    from medsweep.search.summary import SearchSummary
     from medsweep.sweep.plan import AdapterPlan
     from medsweep.sweep.resolve import Resolved
 
@@ -34,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.cluster.local import LocalCluster
     from medsweep.hardware.observe import host_profile
     from medsweep.results.store import exclusive
-    from medsweep.search.grid import grid
-    from medsweep.search.summary import write_outcome
+    from medsweep.search.summary import write_summary
+    from medsweep.search.trial import grid
     from medsweep.search.tune import run_trials
     from medsweep.sweep.finetune import finetune_job
     from medsweep.sweep.progress import SweepProgress
@@ -65,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
                 gpus=host.gpus,
                 tell=tell,
             )
-        outcome = write_outcome(folder, job, points, spec.search.metric)
+        summary = write_summary(folder, job, points, spec.search.metric)
     if options.json:
-        print(json.dumps({"folder": str(folder), **outcome.summary()}, indent=2))
+        print(json.dumps({"folder": str(folder), **summary.as_dict()}, indent=2))
     else:
-        _print(outcome, folder)
-    return EXIT_DONE if outcome.trade else MedSweepError.exit_code
+        _print(summary, folder)
+    return EXIT_DONE if summary.trade else MedSweepError.exit_code
 
 
 def _adapter(resolved: Resolved, model: str | None) -> AdapterPlan:
@@ -82,11 +82,11 @@ def _adapter(resolved: Resolved, model: str | None) -> AdapterPlan:
     return adapters[model] if model else next(iter(adapters.values()))
 
 
-def _print(outcome: Outcome, folder: Path) -> None:
-    print(", ".join(f"{count} {status}" for status, count in outcome.trials.items()))
-    if outcome.effects:
+def _print(summary: SearchSummary, folder: Path) -> None:
+    print(", ".join(f"{count} {status}" for status, count in summary.trials.items()))
+    if summary.effects:
         print(
-            f"\nmain effects on {outcome.metric} after epoch {outcome.compared_at}, 95 % intervals"
+            f"\nmain effects on {summary.metric} after epoch {summary.compared_at}, 95 % intervals"
         )
         verdicts = {True: "yes", False: "not shown", None: "too few trials"}
         rows = [
@@ -99,16 +99,16 @@ def _print(outcome: Outcome, folder: Path) -> None:
                 "p": "-" if effect.p is None else f"{effect.p:.2g}",
                 "matters": verdicts[effect.matters],
             }
-            for effect in outcome.effects
+            for effect in summary.effects
             for level in effect.levels
         ]
         show(rows, as_json=False)
-    if outcome.trade:
-        from medsweep.search.grid import PARAMETERS
+    if summary.trade:
+        from medsweep.search.record import PARAMETERS
 
-        best, cost = outcome.trade.best, outcome.trade.cost
+        best, cost = summary.trade.best, summary.trade.cost
         values = ", ".join(f"{name} {best[name]:g}" for name in PARAMETERS)
-        print(f"\nbest trade-off of {outcome.metric} and {cost}: {values}")
-        print(f"  {outcome.metric} {best[outcome.metric]:.4f}, {cost} {best[cost]:,.0f}")
+        print(f"\nbest trade-off of {summary.metric} and {cost}: {values}")
+        print(f"  {summary.metric} {best[summary.metric]:.4f}, {cost} {best[cost]:,.0f}")
         print("  one training run a trial: fine-tune it with another seed before you rely on it")
     print(f"\ntrials: {folder / 'search.parquet'}\npicture: {folder / 'search.svg'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +20,18 @@ from medsweep.finetune.adapter import (
     base_sha256,
 )
 from medsweep.finetune.model_card import model_card
-from medsweep.finetune.tokenizer import save_tokenizer
+from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import file_sha256
+
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+)
+"""Files that a tokenizer of transformers may consist of, besides its configuration."""
 
 
 def save_adapter(
@@ -52,7 +63,7 @@ def save_adapter(
         made = Path(scratch) / "adapter"
         model.save_pretrained(made)
         _name_base(made / CONFIG_FILE, provenance)
-        save_tokenizer(base, made, template=card["template"], stop_tokens=card["stop_tokens"])
+        _save_tokenizer(base, made, template=card["template"], stop_tokens=card["stop_tokens"])
         pq.write_table(pa.Table.from_pylist([dict(row) for row in epochs]), made / TRAINING_FILE)
         hashes = {
             "code_sha256": code_sha256(),
@@ -84,6 +95,26 @@ def code_sha256() -> str:
 def json_sha256(value: Mapping[str, Any]) -> str:
     """Return the hash of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _save_tokenizer(base: Path, folder: Path, *, template: str, stop_tokens: Sequence[str]) -> None:
+    """Copy the base's tokenizer, with the adapter's template and stop tokens."""
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+    config = base / "tokenizer_config.json"
+    if config.is_file():
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings.pop("chat_template", None)  # another one than the adapter was trained with
+        (folder / config.name).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(TEMPLATES[template].jinja, encoding="utf-8")
+    if (folder / "tokenizer.json").is_file():
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        ids = [tokenizer.token_to_id(token) for token in stop_tokens]
+        generation = {"eos_token_id": [number for number in ids if number is not None]}
+        (folder / "generation_config.json").write_text(json.dumps(generation), encoding="utf-8")
 
 
 def _name_base(config: Path, provenance: Mapping[str, Any]) -> None:

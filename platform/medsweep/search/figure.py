@@ -1,4 +1,4 @@
-"""The picture of a search: the trade-off, and the main effects with their intervals."""
+"""The figure of a search: the trade-off, and the main effects with their intervals."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def search_figure(
     Args:
         title: names the model.
         finished: the last row of each finished trial.
-        trade: what they offer.
+        trade: the trade-off among them.
         effects: of the parameters that vary.
         metric: the quality figure.
     """
     with style():
-        # What a trial measures, it measures on the machine that it runs on.
+        # Trials always measure the machine that they run on.
         figure = new_figure(title, ["observed"], 3.6)
         panels = add_panels(figure, 1, 1 + max(1, len(effects)), left_in=0.6, gap_in=0.6)
         if trade is not None:

@@ -1,4 +1,4 @@
-"""What is kept of every trial: a file each while the search runs, one Parquet file at its end."""
+"""Records of trials: one file per trial while the search runs, one Parquet file at its end."""
 
 from __future__ import annotations
 
@@ -11,64 +11,69 @@ from medsweep.finetune.epochs import EPOCH_FIGURES
 from medsweep.results.schema import Column
 from medsweep.results.store import read_json, write_json
 
+PARAMETERS = ("max_seq_length", "rank", "alpha", "dropout")
+
+Point = dict[str, Any]
+"""Value by parameter."""
+
 COLUMNS: tuple[Column, ...] = (
     Column("trial", "text", "", "identity of the trial: model, data and recipe"),
-    Column("max_seq_length", "integer", "1", "tokens that are kept of a sequence"),
+    Column("max_seq_length", "integer", "1", "tokens of a sequence that are kept"),
     Column("rank", "integer", "1", "LoRA rank"),
     Column("alpha", "integer", "1", "LoRA scaling"),
     Column("dropout", "number", "1", "LoRA dropout"),
-    Column("status", "text", "", "finished, stopped (given up early), or failed"),
+    Column("status", "text", "", "finished, stopped (early, by ASHA), or failed"),
     Column("reason", "text", "", "why it failed"),
-    Column("epoch", "integer", "1", "epoch of this row; null where none was reached"),
-    Column("loss", "number", "1", "nats of an answer token in training"),
-    Column("eval_loss", "number", "1", "nats of an answer token of the evaluation side"),
+    Column("epoch", "integer", "1", "epoch of this row; null if none was reached"),
+    Column("loss", "number", "1", "nats per answer token in training"),
+    Column("eval_loss", "number", "1", "nats per answer token on the evaluation side"),
     Column("token_f1", "number", "1", "token F1, mean over the evaluation questions"),
     Column("rouge_l", "number", "1", "ROUGE-L, mean over the evaluation questions"),
     Column("corpus_bleu", "number", "1", "BLEU over all answers"),
     Column("ngram_match", "number", "1", "share of the reference's n-grams in the answer, mean"),
-    Column("tokens", "integer", "1", "tokens learnt from in the epoch, padding not counted"),
+    Column("tokens", "integer", "1", "tokens trained on in the epoch, without padding"),
     Column("seconds", "number", "s", "training time of the epoch"),
     Column("tokens_per_s", "number", "1/s", "tokens over seconds"),
-    Column("peak_gpu_memory_bytes", "integer", "B", "most that was allocated; null without a GPU"),
+    Column("peak_gpu_memory_bytes", "integer", "B", "peak allocation; null without a GPU"),
 )
 
 
 @dataclass
 class Record:
-    """One trial so far.
+    """One trial, as far as it has run.
 
     Attributes:
         trial: its identity.
         point: value by parameter.
-        status: `running` until it is finished or failed.
+        status: `running`, `finished` or `failed`.
         reason: why it failed.
-        rows: what was found after each epoch, from 1 on.
+        rows: figures of each epoch, from 1 on.
     """
 
     trial: str
-    point: dict[str, Any]
+    point: Point
     status: str = "running"
     reason: str | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to train."""
+        """Whether nothing is left to train."""
         return self.status != "running"
 
     def write(self, folder: Path) -> None:
-        """Keep it in its file, whole."""
+        """Write it to its file, atomically."""
         write_json(folder / f"{self.trial}.json", asdict(self))
 
 
-def read_record(folder: Path, trial: str, point: Mapping[str, Any]) -> Record:
-    """Return the record of a trial; a new one where there is none."""
-    found = read_json(folder / f"{trial}.json")
-    return Record(**found) if found else Record(trial, dict(point))
+def read_record(folder: Path, trial: str, point: Point) -> Record:
+    """Return the record of a trial; a new one if there is none."""
+    stored = read_json(folder / f"{trial}.json")
+    return Record(**stored) if stored else Record(trial, dict(point))
 
 
 def kept(row: Mapping[str, Any], peak_gpu_memory_bytes: int | None) -> dict[str, Any]:
-    """Return what a record keeps of one epoch's row of `training.parquet`."""
+    """Return the part of a row of `training.parquet` that a record keeps."""
     names = ("epoch", "loss", *EPOCH_FIGURES, "tokens", "seconds")
     return {
         **{name: row[name] for name in names},
@@ -78,10 +83,10 @@ def kept(row: Mapping[str, Any], peak_gpu_memory_bytes: int | None) -> dict[str,
 
 
 def table(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Return the rows of `search.parquet`: one for each epoch of each trial."""
+    """Return the rows of `search.parquet`: one per epoch of each trial."""
     rows = []
     for record in sorted(records, key=lambda record: list(record.point.values())):
-        # Nothing runs any more: a trial that is neither finished nor failed was given up.
+        # The search is over: a trial that neither finished nor failed was stopped early.
         status = record.status if record.done else "stopped"
         head = {"trial": record.trial, **record.point, "status": status, "reason": record.reason}
         rows += [{**head, **row} for row in record.rows or [{}]]
@@ -95,7 +100,7 @@ def last_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def common_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return each trial's row at the last epoch that every trial reached; failed ones are left out.
+    """Return each trial's row at the last epoch that all trials reached; failed ones are left out.
 
     At that epoch no trial is missing because it did badly, so the values can be compared.
     """

@@ -1,4 +1,4 @@
-"""What a search came to: its files, and what they say."""
+"""The summary of a search, and the files that it is written to."""
 
 from __future__ import annotations
 
@@ -10,21 +10,29 @@ from typing import Any
 from medsweep.finetune.job import FineTuneJob
 from medsweep.results.store import write_json, write_rows
 from medsweep.search.effects import MainEffect, main_effects
-from medsweep.search.grid import PARAMETERS, Point, variant
-from medsweep.search.record import COLUMNS, common_rows, last_rows, read_record, table
+from medsweep.search.record import (
+    COLUMNS,
+    PARAMETERS,
+    Point,
+    common_rows,
+    last_rows,
+    read_record,
+    table,
+)
 from medsweep.search.tradeoff import Tradeoff, trade_off
+from medsweep.search.trial import trial_job
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a search came to.
+class SearchSummary:
+    """The summary of a search.
 
     Attributes:
         metric: the quality figure.
-        trials: number by status.
-        compared_at: epoch at which the effects were taken: the last that every trial reached.
+        trials: number of trials by status.
+        compared_at: epoch that the effects are of: the last that every trial reached.
         effects: of the parameters that vary.
-        trade: what the finished trials offer; None where none finished.
+        trade: trade-off among the finished trials; None if none finished.
     """
 
     metric: str
@@ -33,8 +41,8 @@ class Outcome:
     effects: tuple[MainEffect, ...]
     trade: Tradeoff | None
 
-    def summary(self) -> dict[str, Any]:
-        """Return it as plain data."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as plain data."""
         return {
             "metric": self.metric,
             "trials": self.trials,
@@ -46,12 +54,14 @@ class Outcome:
         }
 
 
-def write_outcome(folder: Path, job: FineTuneJob, points: Sequence[Point], metric: str) -> Outcome:
-    """Gather the records, and write search.parquet, search.json and the picture.
+def write_summary(
+    folder: Path, job: FineTuneJob, points: Sequence[Point], metric: str
+) -> SearchSummary:
+    """Read the records, and write search.parquet, search.json and the figure.
 
     Args:
-        folder: of the search; the records are in `trials`.
-        job: the recipe.
+        folder: of the search, with the records in `trials`.
+        job: the sweep's fine-tune.
         points: the grid.
         metric: the quality figure.
     """
@@ -59,7 +69,8 @@ def write_outcome(folder: Path, job: FineTuneJob, points: Sequence[Point], metri
     from medsweep.search.figure import search_figure
 
     records = [
-        read_record(folder / "trials", variant(job, point).identity[:16], point) for point in points
+        read_record(folder / "trials", trial_job(job, point).identity[:16], point)
+        for point in points
     ]
     rows = table(records)
     write_rows(folder / "search.parquet", COLUMNS, rows)
@@ -67,14 +78,14 @@ def write_outcome(folder: Path, job: FineTuneJob, points: Sequence[Point], metri
     names = sorted(set(status.values()))
     comparable = common_rows(rows)
     finished = last_rows(rows)
-    outcome = Outcome(
+    summary = SearchSummary(
         metric,
         {name: list(status.values()).count(name) for name in names},
         comparable[0]["epoch"] if comparable else None,
         tuple(main_effects(comparable, PARAMETERS, metric)),
         trade_off(finished, metric),
     )
-    write_json(folder / "search.json", outcome.summary())
+    write_json(folder / "search.json", summary.as_dict())
     title = f"Search over recipes of {job.weights.spec.name}"
-    save(search_figure(title, finished, outcome.trade, outcome.effects, metric), folder, "search")
-    return outcome
+    save(search_figure(title, finished, summary.trade, summary.effects, metric), folder, "search")
+    return summary

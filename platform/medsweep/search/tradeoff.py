@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medsweep.metrics.pareto import pareto_front
+
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """What the finished trials offer.
+    """The trade-off among finished trials.
 
     Attributes:
         metric: the quality figure.
-        cost: what is traded for it: `tokens_per_s` or `peak_gpu_memory_bytes`.
-        front: the trials that no other one beats in both, best quality first.
-        best: the one of them nearest to having the best of both, each scaled to its range.
+        cost: what it is traded against: `tokens_per_s` or `peak_gpu_memory_bytes`.
+        front: the trials that no other trial beats in both, best quality first.
+        best: the one of these nearest to the best of both figures, each scaled to its range.
     """
 
     metric: str
@@ -28,11 +30,11 @@ class Tradeoff:
 
 
 def trade_off(rows: Sequence[Row], metric: str) -> Tradeoff | None:
-    """Return the trade-off, or None where no trial has both figures.
+    """Return the trade-off, or None if no trial has both figures.
 
     Args:
         rows: the last row of each finished trial.
-        metric: the quality figure; more is better, but for `eval_loss`.
+        metric: the quality figure; more is better, except for `eval_loss`.
     """
     on_gpu = any(row.get("peak_gpu_memory_bytes") is not None for row in rows)
     cost = "peak_gpu_memory_bytes" if on_gpu else "tokens_per_s"
@@ -47,8 +49,7 @@ def trade_off(rows: Sequence[Row], metric: str) -> Tradeoff | None:
             -row[cost] if less_is_better[1] else row[cost],
         )
 
-    front = [row for row in usable if not any(_beats(gains(other), gains(row)) for other in usable)]
-    front.sort(key=gains, reverse=True)
+    front = sorted(pareto_front(usable, gains), key=gains, reverse=True)
     sides = list(zip(*map(gains, usable), strict=True))
     lows, tops = [min(side) for side in sides], [max(side) for side in sides]
 
@@ -61,7 +62,3 @@ def trade_off(rows: Sequence[Row], metric: str) -> Tradeoff | None:
         )
 
     return Tradeoff(metric, cost, tuple(front), min(front, key=distance))
-
-
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] >= other[0] and one[1] >= other[1]

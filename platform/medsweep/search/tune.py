@@ -14,7 +14,7 @@ from typing import Any
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.job import FineTuneJob
-from medsweep.search.grid import Point
+from medsweep.search.record import Point
 from medsweep.search.spec import SearchSpec
 
 ENVIRONMENT = {

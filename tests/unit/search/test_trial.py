@@ -1,14 +1,23 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medsweep.config import load_config
 from medsweep.errors import StageError
 from medsweep.finetune.epochs import EPOCH_FIGURES
 from medsweep.finetune.recipe import Recipe
 from medsweep.results.store import read_json
 from medsweep.search import trial as module
-from medsweep.search.trial import run_trial
+from medsweep.search.record import PARAMETERS
+from medsweep.search.spec import SearchSpec
+from medsweep.search.trial import grid, run_trial, trial_job
+from medsweep.sweep.finetune import finetune_job
+from medsweep.sweep.resolve import resolve
+from medsweep.sweep.spec import SweepSpec
+
+SWEEPS = Path(__file__).parents[3] / "jobs" / "sweeps"
 
 POINT = {"max_seq_length": 64, "rank": 2, "alpha": 8, "dropout": 0.0}
 
@@ -37,7 +46,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             on_epoch({"epoch": epoch, **figures, "tokens": 100, "seconds": 2.0})
 
     monkeypatch.setattr(module, "finetune", finetune)
-    monkeypatch.setattr(module, "variant", lambda job, point: job)
+    monkeypatch.setattr(module, "trial_job", lambda job, point: job)
     monkeypatch.setattr(module, "replace", lambda job, folder: job)
     monkeypatch.setattr(module, "_peak_gpu_memory_bytes", lambda: None)
     return called
@@ -107,3 +116,37 @@ def test_a_trial_that_fails_is_recorded_with_its_reason(
     assert record is not None
     assert (record["status"], record["reason"]) == ("failed", "16 tokens hold no prompt")
     assert len(runs) == 1
+
+
+@pytest.fixture(scope="module")
+def job() -> Any:
+    resolved = resolve(load_config(SweepSpec, SWEEPS / "small-search.yaml"))
+    [adapter] = resolved.plan.adapters.values()
+    return finetune_job(resolved, Path("/nowhere"), adapter)
+
+
+def test_the_paper_s_table_1_is_the_whole_grid(job: Any) -> None:
+    search = load_config(SweepSpec, SWEEPS / "paper-search.yaml").search
+    assert search is not None
+    points = grid(search, job)
+    assert len(points) == len({tuple(point.values()) for point in points}) == 384
+    assert all(tuple(point) == PARAMETERS for point in points)
+    assert {point["max_seq_length"] for point in points} == {128, 256, 512, 1024, 2048, 4096}
+    assert {point["dropout"] for point in points} == {0.0, 0.1, 0.25, 0.5}
+
+
+def test_the_seed_decides_the_order(job: Any) -> None:
+    spec = SearchSpec(rank=[1, 2, 3, 4], alpha=[1, 2, 3, 4])
+    one, same, other = grid(spec, job), grid(spec, job), grid(spec, replace(job, seed=99))
+    assert one == same
+    assert one != other
+    assert sorted(map(str, one)) == sorted(map(str, other))
+    # What the grid leaves out is the recipe's.
+    assert {point["max_seq_length"] for point in one} == {job.recipe.max_seq_length}
+
+
+def test_every_trial_is_another_job(job: Any) -> None:
+    spec = SearchSpec(rank=[2, 4], dropout=[0.0, 0.5], max_seq_length=[64, 128])
+    trials = [trial_job(job, point) for point in grid(spec, job)]
+    assert len({trial.identity for trial in trials}) == 8
+    assert all(trial.checkpoints is None for trial in trials)

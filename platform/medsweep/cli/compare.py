@@ -1,4 +1,4 @@
-"""`medsweep compare`: what changed between two result sets beyond noise; a gate for CI."""
+"""`medsweep compare`: what changed between two sets of results beyond noise; a gate for CI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE
 
 if TYPE_CHECKING:
     from medsweep.comparison.finding import Finding
-    from medsweep.comparison.gate import Gate
+    from medsweep.comparison.quality_gate import QualityGate
     from medsweep.comparison.sets import Comparison
 
 
@@ -28,24 +28,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "after",
         nargs="?",
         metavar="B",
-        help="those to hold against A; `paper` for the paper's own tables; without it the profiles "
-        "and models of A are held against each other",
+        help="results to compare with A; `paper` for the paper's own tables; without it the "
+        "profiles and models of A are compared",
     )
     parser.add_argument(
         "--tolerance",
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="a change for the worse by no more than this is no regression; default: 0.05",
+        help="a change for the worse up to this share is no regression; default: 0.05",
     )
     parser.add_argument(
         "--quality-gate",
         action="store_true",
-        help="exit 5 also where answers fall under 99 %% of the reference's ROUGE or token F1, or "
+        help="exit 5 also if answers have under 99 %% of the reference's ROUGE or token F1, or "
         "are not 0.9 to 1.1 times as long",
     )
     parser.add_argument(
-        "--reference", metavar="PROFILE", help="with A alone: profile that the gate judges by"
+        "--reference",
+        metavar="PROFILE",
+        help="with A alone: profile that the quality gate compares with",
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -61,87 +63,92 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_DONE
     before = Results.open(options.before)
     if options.after is None:
-        found = compare_within(before, options.reference)
-        bad: Sequence[Finding] = []
+        comparison = compare_within(before, options.reference)
+        regressions: Sequence[Finding] = []
     else:
-        found = compare_sets(before, Results.open(options.after))
-        bad = found.regressions(options.tolerance)
-    failed = [each for each in found.gates if not each.passes] if options.quality_gate else []
-    worse = bool(bad or failed or found.lost)
+        comparison = compare_sets(before, Results.open(options.after))
+        regressions = comparison.regressions(options.tolerance)
+    failed = [each for each in comparison.gates if not each.passes] if options.quality_gate else []
+    worse = bool(regressions or failed or comparison.lost)
     if options.json:
-        print(json.dumps(as_json(found, bad, worse=worse), indent=2))
+        print(json.dumps(as_json(comparison, regressions, worse=worse), indent=2))
     else:
-        print_comparison(found)
-        print(f"\n{_summary(found, bad, options.tolerance)}")
+        print_comparison(comparison)
+        print(f"\n{_summary(comparison, regressions, options.tolerance)}")
     return EXIT_DIFFERENT if worse else EXIT_DONE
 
 
-def print_comparison(found: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
     """Print what differs beyond noise, and what may explain it."""
     from medsweep.comparison.finding import worst_first
 
-    clear = [each for each in found.findings if each.is_clear]
+    clear = [each for each in comparison.findings if each.is_clear]
     if clear:
         show([_row(each) for each in worst_first(clear)], as_json=False)
-    for trend in found.trends:
+    for trend in comparison.trends:
         if trend.is_clear and trend.drift is not None:
             print(
                 f"drift: {trend.name}: end-to-end time moved by {trend.drift.change:+.1%} over its "
-                f"{trend.drift.visits} visits (p = {trend.drift.p_value:.2g})"
+                f"{trend.drift.visits} measurements (p = {trend.drift.p_value:.2g})"
             )
-    for puzzle in found.puzzles:
+    for puzzle in comparison.puzzles:
         print(
             f"not faster: {puzzle.model} {puzzle.load_point}: {puzzle.more} beside {puzzle.less}: "
             f"{puzzle.gain:+.1%} tokens/s; {puzzle.why}"
         )
-    for each in found.gates:
+    for each in comparison.gates:
         if not each.passes:
             print(f"gate: {each.subject} beside {each.reference}: {'; '.join(each.faults)}")
-    for cell, why in found.lost.items():
+    for cell, why in comparison.lost.items():
         print(f"lost: {cell}: measured before, now {why}")
-    for title, points in (("A", found.only_before), ("B", found.only_after)):
+    for title, points in (("A", comparison.only_before), ("B", comparison.only_after)):
         if points:
             print(f"only in {title}: {', '.join(points)}")
-    for column, (was, is_) in found.circumstances.items():
-        print(f"also different: {column}: {_listed(was)} -> {_listed(is_)}")
+    for column, (first, second) in comparison.circumstances.items():
+        print(f"also different: {column}: {_listed(first)} -> {_listed(second)}")
 
 
-def _summary(found: Comparison, bad: Sequence[Finding], tolerance: float) -> str:
-    tested = [each for each in found.findings if each.p_adjusted is not None]
+def _summary(comparison: Comparison, regressions: Sequence[Finding], tolerance: float) -> str:
+    tested = [each for each in comparison.findings if each.p_adjusted is not None]
     clear = [each for each in tested if each.is_clear]
-    changed = [each for each in found.findings if each.test == "paired bootstrap"]
+    changed = [each for each in comparison.findings if each.test == "paired bootstrap"]
     answers = f"{sum(each.changed or 0 for each in changed)} of "
     answers += f"{sum(each.pairs or 0 for each in changed)} paired answers changed; "
-    passed = sum(each.passes for each in found.gates)
-    gates = f"{passed} of {len(found.gates)} pass the quality gate; " if found.gates else ""
+    passed = sum(each.passes for each in comparison.gates)
+    gates = (
+        f"{passed} of {len(comparison.gates)} pass the quality gate; " if comparison.gates else ""
+    )
     return (
         f"{len(clear)} of {len(tested)} figures differ beyond noise (Holm, 5 %), "
-        f"{len(found.findings) - len(tested)} could not be tested; "
-        f"{answers if changed else ''}{gates}{len(bad)} regressions of more than {tolerance:.0%}"
+        f"{len(comparison.findings) - len(tested)} could not be tested; "
+        f"{answers if changed else ''}{gates}"
+        f"{len(regressions)} regressions of more than {tolerance:.0%}"
     )
 
 
-def as_json(found: Comparison, bad: Sequence[Finding], *, worse: bool) -> dict[str, Any]:
+def as_json(
+    comparison: Comparison, regressions: Sequence[Finding], *, worse: bool
+) -> dict[str, Any]:
     """Return a comparison as plain JSON values.
 
     Args:
-        found: the comparison.
-        bad: the findings that count against it.
-        worse: what the exit code says.
+        comparison: the comparison.
+        regressions: the findings that are regressions.
+        worse: whether the exit code says so.
     """
     return {
         "worse": worse,
-        "regressions": [_finding(each) for each in bad],
-        "findings": [_finding(each) for each in found.findings],
-        "gates": [_gate(each) for each in found.gates],
-        "lost": found.lost,
-        "only_in_a": found.only_before,
-        "only_in_b": found.only_after,
-        "circumstances": found.circumstances,
-        "not_faster": [asdict(puzzle) for puzzle in found.puzzles],
+        "regressions": [_finding(each) for each in regressions],
+        "findings": [_finding(each) for each in comparison.findings],
+        "gates": [_gate(each) for each in comparison.gates],
+        "lost": comparison.lost,
+        "only_in_a": comparison.only_before,
+        "only_in_b": comparison.only_after,
+        "circumstances": comparison.circumstances,
+        "not_faster": [asdict(puzzle) for puzzle in comparison.puzzles],
         "drift": [
             {"set": each.name, **(asdict(each.drift) if each.drift else {})}
-            for each in found.trends
+            for each in comparison.trends
         ],
     }
 
@@ -150,7 +157,7 @@ def _finding(each: Finding) -> dict[str, Any]:
     return {**asdict(each), "change": each.change, "verdict": each.verdict}
 
 
-def _gate(each: Gate) -> dict[str, Any]:
+def _gate(each: QualityGate) -> dict[str, Any]:
     return {**asdict(each), "passes": each.passes, "faults": each.faults}
 
 

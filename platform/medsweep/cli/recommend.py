@@ -12,11 +12,11 @@ from medsweep.decide.limits import limit_options, make_limits
 from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
-    from medsweep.decide.recommend import Verdict
+    from medsweep.decide.recommend import Assessment
 
 SHOWN = ("max-p95-ttft", "max-mean-e2e", "min-token-f1", "min-rouge-l", "max-usd-per-1k")
 LIMITS = """Any latency (ttft, tpot, itl, e2e, dispatch-delay) and statistic (mean, p50, p90, p95,
-p99) can be limited as --max-STATISTIC-LATENCY, any quality figure as --min-FIGURE."""
+p99) can be limited with --max-STATISTIC-LATENCY, any quality figure with --min-FIGURE."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help=f"bound of {column}" if option in SHOWN else argparse.SUPPRESS,
         )
     parser.add_argument(
-        "--rate", type=positive, metavar="R", help="requests a second that must be answered"
+        "--rate", type=positive, metavar="R", help="requests per second that must be answered"
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the ranking of each basis, what to take, and what to measure next."""
     from medsweep.decide.candidates import candidates
     from medsweep.decide.recommend import recommend
+    from medsweep.results.aggregate import BASES
     from medsweep.results.reader import Results
 
     given = {
@@ -51,36 +52,36 @@ def run(options: argparse.Namespace) -> int:
         for option in limit_options()
         if (bound := getattr(options, option.replace("-", "_"))) is not None
     }
-    found = candidates(Results.open(options.folder).rows)
+    measured = candidates(Results.open(options.folder).rows)
     by_basis = {
         basis: recommend(
-            [each for each in found if each.basis == basis], make_limits(given), options.rate
+            [each for each in measured if each.basis == basis], make_limits(given), options.rate
         )
-        for basis in ("observed", "emulated", "predicted")
-        if any(each.basis == basis for each in found)
+        for basis in BASES
+        if any(each.basis == basis for each in measured)
     }
     if options.json:
         print(json.dumps({basis: _plain(ranked) for basis, ranked in by_basis.items()}, indent=2))
         return EXIT_DONE
     if not by_basis:
-        print("nothing was measured, so nothing can be recommended")
+        print("nothing was measured, so there is nothing to recommend")
     for basis, ranked in by_basis.items():
         _print(basis, ranked)
     return EXIT_DONE
 
 
-def _plain(ranked: Sequence[Verdict]) -> list[dict[str, Any]]:
+def _plain(ranked: Sequence[Assessment]) -> list[dict[str, Any]]:
     return [
         {
-            "model": verdict.candidate.model,
-            "variant": verdict.candidate.variant,
-            "profile": verdict.candidate.profile,
-            "load_point": verdict.candidate.load_point,
-            "probability": verdict.probability,
-            "met": verdict.is_met,
-            "missed": verdict.is_missed,
-            "replicas": verdict.replicas,
-            "usd_per_hour": verdict.usd_per_hour,
+            "model": assessment.candidate.model,
+            "variant": assessment.candidate.variant,
+            "profile": assessment.candidate.profile,
+            "load_point": assessment.candidate.load_point,
+            "probability": assessment.probability,
+            "met": assessment.is_met,
+            "missed": assessment.is_missed,
+            "replicas": assessment.replicas,
+            "usd_per_hour": assessment.usd_per_hour,
             "checks": [
                 {
                     "column": check.limit.column,
@@ -88,98 +89,99 @@ def _plain(ranked: Sequence[Verdict]) -> list[dict[str, Any]]:
                     "value": check.value,
                     "probability": check.probability,
                 }
-                for check in verdict.checks
+                for check in assessment.checks
             ],
-            "doubts": verdict.doubts,
+            "doubts": assessment.doubts,
         }
-        for verdict in ranked
+        for assessment in ranked
     ]
 
 
-def _print(basis: str, ranked: Sequence[Verdict]) -> None:
-    from medsweep.decide.candidates import best_trade_offs, counts_price
+def _print(basis: str, ranked: Sequence[Assessment]) -> None:
+    from medsweep.decide.candidates import all_priced, best_trade_offs
 
     note = {
         "observed": "",
-        "emulated": ": figures of the machine that stood in, not of the hardware that is named",
+        "emulated": ": measured on another machine, not on the named hardware",
         "predicted": ": computed from datasheets, not measured",
     }[basis]
     print(f"{basis}{note}")
-    show([_row(verdict) for verdict in ranked], as_json=False)
+    show([_row(assessment) for assessment in ranked], as_json=False)
     for sentence in _sentences(basis, ranked):
         print(sentence)
-    found = [verdict.candidate for verdict in ranked]
-    front = best_trade_offs(found)
+    choices = [assessment.candidate for assessment in ranked]
+    front = best_trade_offs(choices)
     if front:
-        of = "token F1, latency and price" if counts_price(found) else "token F1 and latency"
+        of = "token F1, latency and price" if all_priced(choices) else "token F1 and latency"
         print(f"best trade-offs of {of}: {', '.join(each.name for each in front)}")
     print()
 
 
-def _row(verdict: Verdict) -> dict[str, Any]:
-    chance = verdict.probability
-    price = verdict.usd_per_hour
+def _row(assessment: Assessment) -> dict[str, Any]:
+    price = assessment.usd_per_hour
     return {
-        "configuration": verdict.candidate.name,
-        "load point": verdict.candidate.load_point,
-        "limits met": "unknown" if chance is None else f"{chance:.0%}",
+        "configuration": assessment.candidate.name,
+        "load point": assessment.candidate.load_point,
+        "limits met": "unknown"
+        if assessment.probability is None
+        else f"{assessment.probability:.0%}",
         **{
             check.limit.column: None if check.value is None else f"{check.value:.3g}"
-            for check in verdict.checks
+            for check in assessment.checks
         },
-        "replicas": verdict.replicas,
+        "replicas": assessment.replicas,
         "USD/h": None if price is None else f"{price:.2f}",
     }
 
 
-def _sentences(basis: str, ranked: Sequence[Verdict]) -> list[str]:
-    """Say what to take, what the next choices would give up, and what to measure next."""
+def _sentences(basis: str, ranked: Sequence[Assessment]) -> list[str]:
+    """Return what to take, what the alternatives give up, and what to measure next."""
     from medsweep.decide.recommend import better, cheaper
 
     first = ranked[0]
-    said = []
+    sentences = []
     if first.is_met:
         word = "take" if basis == "observed" else "first"
-        said.append(f"{word}: {first.candidate.name} at {first.candidate.load_point}")
+        sentences.append(f"{word}: {first.candidate.name} at {first.candidate.load_point}")
         less, more = cheaper(ranked, first), better(ranked, first)
         if less is not None:
-            said.append(f"cheaper: {less.candidate.name}: {_instead(less, first)}")
+            sentences.append(f"cheaper: {less.candidate.name}: {_instead(less, first)}")
         if more is not None:
-            said.append(f"better: {more.candidate.name}: {_instead(more, first)}")
+            sentences.append(f"better: {more.candidate.name}: {_instead(more, first)}")
     else:
-        said.append("no configuration meets all limits beyond doubt")
-    thin = [verdict for verdict in ranked if not verdict.is_missed and verdict.doubts]
-    said += [
-        f"thin evidence, measure next: {verdict.candidate.name}: {'; '.join(verdict.doubts)}"
-        for verdict in thin[:3]
+        sentences.append("no configuration is known to meet all limits")
+    thin = [assessment for assessment in ranked if not assessment.is_missed and assessment.doubts]
+    sentences += [
+        f"thin evidence, measure next: {assessment.candidate.name}: {'; '.join(assessment.doubts)}"
+        for assessment in thin[:3]
     ]
     if len(thin) > 3:
-        said.append(f"and {len(thin) - 3} more with thin evidence (--json lists all)")
-    return said
+        sentences.append(f"and {len(thin) - 3} more with thin evidence (--json lists all)")
+    return sentences
 
 
-def _instead(other: Verdict, chosen: Verdict) -> str:
-    """Say what taking another would change, and which limits it would miss or leave open."""
+def _instead(other: Assessment, chosen: Assessment) -> str:
+    """Return what another choice would change, and which limits it may miss."""
     from medsweep.decide.recommend import SURE
 
     words = {
         "token_f1": "token F1 {:+.3f}",
         "e2e_mean_s": "end-to-end time {:+.3g} s",
     }
-    said = []
+    changes = []
     for column, word in words.items():
         theirs, ours = other.candidate.mean(column), chosen.candidate.mean(column)
         if theirs is not None and ours is not None:
-            said.append(word.format(theirs - ours))
+            changes.append(word.format(theirs - ours))
     if other.usd_per_hour is not None and chosen.usd_per_hour is not None:
-        said.append(f"USD/h {other.usd_per_hour - chosen.usd_per_hour:+.2f}")
+        changes.append(f"USD/h {other.usd_per_hour - chosen.usd_per_hour:+.2f}")
     for check in other.checks:
         chance = check.probability
         value = "unknown" if check.value is None else f"{check.value:.3g}"
         if chance is None:
-            said.append(f"{check.limit} cannot be told ({value})")
+            changes.append(f"{check.limit} is unknown ({value})")
         elif chance < SURE:
-            said.append(f"{check.limit} with a chance of {chance:.0%} only ({value})")
+            changes.append(f"{check.limit} with a probability of only {chance:.0%} ({value})")
     if other.is_met:
-        said.append("meets the limits too")
-    return ", ".join(said)
+        changes.append("also meets the limits")
+    return ", ".join(changes)

@@ -1,1 +1,1 @@
-"""Two result sets, or the cells of one, held against each other: what differs beyond noise."""
+"""Comparison of two sets of results, or of the cells of one: what differs beyond noise."""

@@ -1,4 +1,4 @@
-"""Answers to the same questions, held against each other in pairs."""
+"""Answers to the same questions, compared in pairs."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from medsweep.comparison.finding import Finding
 from medsweep.metrics.significance import mcnemar
 from medsweep.metrics.statistics import PairedDifference, paired_bootstraps
-from medsweep.results.aggregate import Row
+from medsweep.results.aggregate import Row, average, group_by_columns, values
 from medsweep.results.schema import QUALITIES
 
-FIGURE = "token_f1"
-"""What is tested by bootstrap; the figures of quality move together, so one of them is enough."""
+SCORE = "token_f1"
+"""Tested by bootstrap; quality figures are correlated, so one of them is enough."""
 
-RIGHT = "exact_match"
-"""What is tested by McNemar: an answer is right or not."""
+CORRECT = "exact_match"
+"""Tested by McNemar's test: an answer is correct or not."""
 
 TESTS = 2
-"""Findings that one comparison gives."""
+"""Number of findings per contrast."""
 
 
 @dataclass(frozen=True)
-class Match:
-    """Two groups of answers that are to be compared.
+class Contrast:
+    """Two groups of answers to compare.
 
     Attributes:
-        subject: what they are.
+        subject: what is compared.
         before: rows of `responses.parquet`.
         after: likewise.
     """
@@ -40,8 +40,8 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """The questions that both sides were asked, each with all its answers.
+class PairedAnswers:
+    """The questions that both sides answered, each with all its answers.
 
     Attributes:
         first: answers of the first side, by question.
@@ -53,49 +53,48 @@ class Pairs:
 
     @property
     def changed(self) -> int:
-        """Questions whose answers differ: by text where texts are kept, else by any figure."""
+        """Number of questions whose answers differ, in text if texts are kept, else in a figure."""
         return sum(
-            _said(before) != _said(after)
+            _distinct_answers(before) != _distinct_answers(after)
             for before, after in zip(self.first, self.second, strict=True)
         )
 
 
-def pair_up(before: Sequence[Row], after: Sequence[Row]) -> Pairs:
-    """Return the questions that both have answers to.
+def pair_answers(before: Sequence[Row], after: Sequence[Row]) -> PairedAnswers:
+    """Return the questions that both sides answered.
 
     Args:
         before: rows of `responses.parquet`.
         after: likewise.
     """
-    sides: list[dict[str, list[Row]]] = [{}, {}]
-    for side, rows in zip(sides, (before, after), strict=True):
-        for row in rows:
-            side.setdefault(row["question_id"], []).append(row)
-    shared = [question for question in sides[0] if question in sides[1]]
-    return Pairs([sides[0][each] for each in shared], [sides[1][each] for each in shared])
+    first, second = (group_by_columns(rows, "question_id") for rows in (before, after))
+    shared = [question for question in first if question in second]
+    return PairedAnswers([first[each] for each in shared], [second[each] for each in shared])
 
 
-def compare_answers(matches: Sequence[Match], *, resamples: int, seed: int = 0) -> list[Finding]:
-    """Compare answers by question: token F1 by paired bootstrap, exact matches by McNemar.
+def compare_answers(
+    contrasts: Sequence[Contrast], *, resamples: int, seed: int = 0
+) -> list[Finding]:
+    """Compare answers by question: token F1 by paired bootstrap, exact match by McNemar's test.
 
-    A question's answers (of several repeats and load points) are averaged first, since they are
-    not independent; for McNemar a question is right where most of its answers are.
+    A question's answers (of several repeats and load points) are averaged first, because they are
+    not independent; for McNemar's test a question counts as correct if most of its answers are.
 
     Args:
-        matches: what to compare.
-        resamples: draws of the bootstrap.
+        contrasts: what to compare.
+        resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        Two findings a match; none for one without a question that is in both.
+        Two findings per contrast; none for a contrast whose sides share no question.
     """
-    found = [(match, pair_up(match.before, match.after)) for match in matches]
-    shared = [(match, pairs) for match, pairs in found if pairs.first]
+    paired = [(each, pair_answers(each.before, each.after)) for each in contrasts]
+    shared = [(contrast, pairs) for contrast, pairs in paired if pairs.first]
     scores = [
-        [np.array(_means(side, FIGURE)) for side in (pairs.first, pairs.second)]
+        [np.array(_means(side, SCORE)) for side in (pairs.first, pairs.second)]
         for _, pairs in shared
     ]
-    # Those of one number of questions are drawn together, which costs little more than one.
+    # Contrasts with the same number of questions share one bootstrap, which costs about as much.
     results: dict[int, PairedDifference] = {}
     for count in {len(first) for first, _ in scores}:
         places = [place for place, (first, _) in enumerate(scores) if len(first) == count]
@@ -104,21 +103,21 @@ def compare_answers(matches: Sequence[Match], *, resamples: int, seed: int = 0) 
         results |= dict(zip(places, drawn, strict=True))
     return [
         finding
-        for place, (match, pairs) in enumerate(shared)
+        for place, (contrast, pairs) in enumerate(shared)
         for finding in (
-            _by_score(match, pairs, scores[place][0], results[place]),
-            _by_right(match, pairs),
+            _by_score(contrast, pairs, scores[place][0], results[place]),
+            _by_correctness(contrast, pairs),
         )
     ]
 
 
 def _by_score(
-    match: Match, pairs: Pairs, first: NDArray[np.float64], found: PairedDifference
+    contrast: Contrast, pairs: PairedAnswers, first: NDArray[np.float64], found: PairedDifference
 ) -> Finding:
     before = float(first.mean())
     return Finding(
-        subject=match.subject,
-        figure=FIGURE,
+        subject=contrast.subject,
+        figure=SCORE,
         before=before,
         after=before + found.mean,
         low=found.low,
@@ -131,33 +130,33 @@ def _by_score(
     )
 
 
-def _by_right(match: Match, pairs: Pairs) -> Finding:
-    was, is_ = (
-        [mean > 0.5 for mean in _means(side, RIGHT)] for side in (pairs.first, pairs.second)
+def _by_correctness(contrast: Contrast, pairs: PairedAnswers) -> Finding:
+    before, after = (
+        [mean > 0.5 for mean in _means(side, CORRECT)] for side in (pairs.first, pairs.second)
     )
-    turned = sum(one != other for one, other in zip(was, is_, strict=True))
+    changed = sum(one != other for one, other in zip(before, after, strict=True))
     return Finding(
-        subject=match.subject,
-        figure=RIGHT,
-        before=sum(was) / len(was),
-        after=sum(is_) / len(was),
+        subject=contrast.subject,
+        figure=CORRECT,
+        before=average(before),
+        after=average(after),
         low=None,
         high=None,
-        # Where none turned the p-value could only be 1, and would cost other tests power.
-        p_value=mcnemar(was, is_) if turned else None,
+        # Without a change the p-value could only be 1, and would cost other tests power.
+        p_value=mcnemar(before, after) if changed else None,
         better=1,
-        test="McNemar" if turned else "no answer turned right or wrong",
-        changed=turned,
-        pairs=len(was),
+        test="McNemar" if changed else "no answer became correct or wrong",
+        changed=changed,
+        pairs=len(before),
     )
 
 
 def _means(questions: Sequence[Sequence[Row]], figure: str) -> list[float]:
-    return [sum(row[figure] for row in rows) / len(rows) for rows in questions]
+    return [average(values(rows, figure)) for rows in questions]
 
 
-def _said(rows: Sequence[Row]) -> set[object]:
-    """Return the distinct answers to a question; greedy decoding gives one, however often asked."""
+def _distinct_answers(rows: Sequence[Row]) -> set[object]:
+    """Return the distinct answers to a question; greedy decoding gives the same one each time."""
     if all(row["answer"] is not None for row in rows):
         return {row["answer"] for row in rows}
     return {tuple(row[name] for name in QUALITIES) for row in rows}

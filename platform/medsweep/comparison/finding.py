@@ -1,4 +1,4 @@
-"""One figure of one thing, before and after, and what may be said of it."""
+"""One figure before and after, and whether the difference is beyond noise."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Finding:
         p_value: of there being no difference; None likewise.
         p_adjusted: the same after Holm's correction over the family; None likewise.
         better: 1 if more is better, -1 if less is, 0 if neither.
-        test: what gave the p-value, or why there is none.
-        changed: answers or questions that are not the same; None for what has no pairs.
+        test: test that gave the p-value, or why there is none.
+        changed: answers or questions that are not the same; None without pairs.
         pairs: pairs compared; None likewise.
     """
 
@@ -50,7 +50,7 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """What may be said."""
+        """Whether and how the figure changed."""
         if self.p_adjusted is None:
             return "not tested"
         if self.p_adjusted > ALPHA or self.after == self.before:
@@ -61,37 +61,37 @@ class Finding:
 
     @property
     def is_clear(self) -> bool:
-        """Whether there is a difference beyond noise."""
+        """Whether the difference is beyond noise."""
         return self.verdict in ("better", "worse", "different")
 
     def is_regression(self, tolerance: float) -> bool:
-        """Return whether it is worse, beyond noise and by more than a share of what it was.
+        """Return whether it is worse beyond noise and by more than a share of the value before.
 
         Args:
-            tolerance: such as 0.05; from 0 to anything is more than any share.
+            tolerance: share, such as 0.05; a change from 0 exceeds any share.
         """
         return self.verdict == "worse" and (self.change is None or abs(self.change) > tolerance)
 
 
 def corrected(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings with Holm's correction over all of them that were tested."""
-    found = list(findings)
-    tested = [place for place, each in enumerate(found) if each.p_value is not None]
-    adjusted = holm([found[place].p_value or 0.0 for place in tested])
-    for place, p_adjusted in zip(tested, adjusted, strict=True):
-        found[place] = replace(found[place], p_adjusted=p_adjusted)
-    return found
+    family = list(findings)
+    adjusted = iter(holm([each.p_value for each in family if each.p_value is not None]))
+    return [
+        each if each.p_value is None else replace(each, p_adjusted=next(adjusted))
+        for each in family
+    ]
 
 
 def resamples_for(tests: int) -> int:
     """Return how many bootstrap draws a family of tests needs.
 
-    A bootstrap's p-value cannot be below 1 / (draws + 1), and Holm multiplies the least by the
-    number of tests: with too few draws nothing could ever be called a difference.
+    A bootstrap's p-value cannot be below 1 / (draws + 1), and Holm multiplies the smallest one by
+    the number of tests: with too few draws no difference could ever be significant.
     """
     return max(2000, round(2 * tests / ALPHA))
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings, those least likely to be noise first."""
+    """Return the findings by p-value, those not tested last."""
     return sorted(findings, key=lambda each: (each.p_adjusted is None, each.p_adjusted or 0.0))

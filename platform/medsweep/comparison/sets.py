@@ -1,22 +1,22 @@
-"""Two result sets, or the profiles and models of one: every finding, and what else is different."""
+"""Comparison of two sets of results, or of the profiles and models of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from medsweep.comparison.answers import TESTS, Match, compare_answers
+from medsweep.comparison.answers import TESTS, Contrast, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
-from medsweep.comparison.gate import Gate, gate
+from medsweep.comparison.quality_gate import QualityGate, judge
 from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
-from medsweep.results.aggregate import Row
+from medsweep.results.aggregate import Row, distinct
 from medsweep.results.reader import Results
 from medsweep.telemetry.scaling import Puzzle, puzzles
 
-# What can make two sets differ without anybody's having meant it.
+# What may explain a difference that was not intended.
 CIRCUMSTANCES = (
     "basis",
     "hostname",
@@ -44,17 +44,17 @@ class Comparison:
 
     Attributes:
         findings: corrected for their number.
-        gates: of each cell's answers.
-        lost: cells that were measured before and are not now, with why.
+        gates: the quality gate of each cell.
+        lost: cells that were measured before and are not now, with the reason.
         only_before: load points that only the first set has.
         only_after: load points that only the second has.
-        circumstances: values that differ, by column: those of the first set, those of the second.
-        trends: drift over time, one a set.
-        puzzles: within one set, better hardware that was not faster, and why.
+        circumstances: values that differ, by column: of the first set, of the second set.
+        trends: drift over time, one per set.
+        puzzles: within one set: better hardware that was not faster, and why.
     """
 
     findings: list[Finding]
-    gates: list[Gate]
+    gates: list[QualityGate]
     lost: dict[str, str] = field(default_factory=dict)
     only_before: list[str] = field(default_factory=list)
     only_after: list[str] = field(default_factory=list)
@@ -68,17 +68,17 @@ class Comparison:
 
 
 def compare_sets(before: Results, after: Results) -> Comparison:
-    """Hold the same models on the same profiles at the same load points against each other.
+    """Compare the same models on the same profiles at the same load points.
 
     Args:
-        before: what was.
-        after: what is.
+        before: results of the first set.
+        after: results of the second set.
 
     Raises:
         InputError: they have no load point of any cell in common.
     """
-    points, later = before.by_load_point(), after.by_load_point()
-    shared = [point for point in points if point in later]
+    points, points_after = before.by_load_point(), after.by_load_point()
+    shared = [point for point in points if point in points_after]
     lost = {
         f"{model}@{profile}": why
         for (model, profile), why in after.not_measured().items()
@@ -87,42 +87,44 @@ def compare_sets(before: Results, after: Results) -> Comparison:
     if not shared and not lost:
         raise InputError(
             f"{before.name} and {after.name} have no load point of any model on any profile in "
-            f"common: the first has {_some(points)}, the second {_some(later)}"
+            f"common: the first has {_some(points)}, the second {_some(points_after)}"
         )
-    graded, graded_later = before.graded(), after.graded()
-    cells = [cell for cell in graded if cell in graded_later]
+    graded, graded_after = before.graded(), after.graded()
+    cells = [cell for cell in graded if cell in graded_after]
     draws = resamples_for(len(shared) * 5 + len(cells) * TESTS)
     findings = [
         finding
         for point in shared
-        for finding in compare_speed(point_name(point), points[point], later[point])
+        for finding in compare_speed(point_name(point), points[point], points_after[point])
     ]
-    matches = [Match(cell_name(cell), graded[cell], graded_later[cell]) for cell in cells]
-    findings += compare_answers(matches, resamples=draws)
-    gates = [gate(cell_name(cell), graded_later[cell], before.name, graded[cell]) for cell in cells]
+    contrasts = [Contrast(cell_name(cell), graded[cell], graded_after[cell]) for cell in cells]
+    findings += compare_answers(contrasts, resamples=draws)
+    gates = [
+        judge(cell_name(cell), graded_after[cell], before.name, graded[cell]) for cell in cells
+    ]
     return Comparison(
         corrected(findings),
         [each for each in gates if each is not None],
         lost,
-        [point_name(point) for point in points if point not in later],
-        [point_name(point) for point in later if point not in points],
+        [point_name(point) for point in points if point not in points_after],
+        [point_name(point) for point in points_after if point not in points],
         _circumstances(before.rows, after.rows),
         [trend(each) for each in (before, after)],
     )
 
 
 def compare_within(results: Results, reference: str | None = None) -> Comparison:
-    """Hold the answers of one set against each other: profiles by model, and models by profile.
+    """Compare the answers of one set: profiles by model, and models by profile.
 
-    Speed is left out, except where better hardware was not faster: between profiles it is meant to
-    differ, and the report shows it.
+    Speed is left out unless better hardware was not faster: profiles are expected to differ in it,
+    and the report shows how.
 
     Args:
         results: the set.
-        reference: profile that the gate judges the others by; None takes each model's first.
+        reference: profile that the quality gate compares with; None takes each model's first.
 
     Raises:
-        InputError: no cell has graded answers at hand, or none is on that profile.
+        InputError: no cell has graded answers, or none is on that profile.
     """
     graded = results.graded()
     if not graded:
@@ -133,12 +135,12 @@ def compare_within(results: Results, reference: str | None = None) -> Comparison
     if reference is not None and all(profile != reference for _, profile, _ in graded):
         known = ", ".join(dict.fromkeys(profile for _, profile, _ in graded))
         raise InputError(f"{results.name}: no answers of profile {reference!r}; it has {known}")
-    matches = [
-        Match(f"{cell_name(second)} against {cell_name(first)}", graded[first], graded[second])
+    contrasts = [
+        Contrast(f"{cell_name(second)} against {cell_name(first)}", graded[first], graded[second])
         for first, second in combinations(graded, 2)
         if first[2] == second[2] and (first[0] == second[0] or first[1] == second[1])
     ]
-    findings = compare_answers(matches, resamples=resamples_for(len(matches) * TESTS))
+    findings = compare_answers(contrasts, resamples=resamples_for(len(contrasts) * TESTS))
     return Comparison(
         corrected(findings),
         _gates(graded, reference),
@@ -148,19 +150,21 @@ def compare_within(results: Results, reference: str | None = None) -> Comparison
 
 
 def point_name(point: tuple[str, str, str, str]) -> str:
-    """Return a load point in words."""
+    """Return the name of a load point."""
     model, profile, variant, load = point
     return f"{model}@{profile} {variant} {load}"
 
 
 def cell_name(cell: tuple[str, str, str]) -> str:
-    """Return a cell's variant in words."""
+    """Return the name of a cell's variant."""
     model, profile, variant = cell
     return f"{model}@{profile} {variant}"
 
 
-def _gates(graded: dict[tuple[str, str, str], list[Row]], reference: str | None) -> list[Gate]:
-    found = []
+def _gates(
+    graded: dict[tuple[str, str, str], list[Row]], reference: str | None
+) -> list[QualityGate]:
+    gates = []
     by_model: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for (model, profile, variant), answers in graded.items():
         by_model.setdefault((model, variant), {})[profile] = answers
@@ -169,21 +173,21 @@ def _gates(graded: dict[tuple[str, str, str], list[Row]], reference: str | None)
         for profile, answers in profiles.items():
             if chosen in profiles and profile != chosen:
                 name = cell_name((model, profile, variant))
-                found.append(gate(name, answers, chosen, profiles[chosen]))
-    return [each for each in found if each is not None]
+                gates.append(judge(name, answers, chosen, profiles[chosen]))
+    return [each for each in gates if each is not None]
 
 
 def _circumstances(
     before: Sequence[Row], after: Sequence[Row]
 ) -> dict[str, tuple[list[str], list[str]]]:
-    values: Callable[[Sequence[Row], str], list[str]] = lambda rows, column: sorted(  # noqa: E731
-        {str(row[column]) for row in rows if row.get(column) is not None}
-    )
-    return {
-        column: found
+    values = {
+        column: (
+            sorted(map(str, distinct(before, column))),
+            sorted(map(str, distinct(after, column))),
+        )
         for column in CIRCUMSTANCES
-        if (found := (values(before, column), values(after, column)))[0] != found[1]
     }
+    return {column: sides for column, sides in values.items() if sides[0] != sides[1]}
 
 
 def _some(points: dict[tuple[str, str, str, str], list[Row]]) -> str:

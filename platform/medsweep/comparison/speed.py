@@ -1,4 +1,4 @@
-"""Latency, throughput and failures of one load point, held against another's by its repeats."""
+"""Latency, throughput and failures of two load points, compared by their repeats."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Literal
 
 from medsweep.comparison.finding import Finding
 from medsweep.metrics.significance import share_difference, unpaired_difference
-from medsweep.results.aggregate import Row
+from medsweep.results.aggregate import Row, average, values
 
-FIGURES: dict[str, Literal[-1, 1]] = {
+TESTED: dict[str, Literal[-1, 1]] = {
     "ttft_mean_s": -1,
     "tpot_mean_s": -1,
     "e2e_mean_s": -1,
     "output_tokens_per_s": 1,
 }
-"""What is tested, and whether more or less is better. Few, since each test costs the others power;
-percentiles are left out because repeats mostly have too few requests for them."""
+"""What is tested, and whether more or less is better. Every test costs the others power;
+percentiles are left out because most repeats have too few requests for them."""
 
 
 def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> list[Finding]:
     """Compare the repeats of one load point.
 
     Args:
-        subject: what they are.
-        before: rows of `benchmark.parquet`, one a repeat.
-        after: likewise.
+        subject: what is compared.
+        before: rows of `benchmark.parquet`, one per repeat.
+        after: rows of `benchmark.parquet`, one per repeat.
 
     Returns:
-        One finding a figure that both sides have, and one for the share of failed requests.
+        One finding per figure that both sides have, and one for the share of failed requests.
     """
     bases = {str(row["basis"]) for row in (*before, *after)}
-    mixed = f"{' against '.join(sorted(bases))}" if len(bases) > 1 else None
+    mixed = " against ".join(sorted(bases)) if len(bases) > 1 else None
     findings = []
-    for figure, better in FIGURES.items():
-        first, second = _values(before, figure), _values(after, figure)
+    for figure, better in TESTED.items():
+        first, second = values(before, figure), values(after, figure)
         if not first or not second:
             continue
         found = unpaired_difference(first, second)
@@ -42,7 +42,7 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
             test, p_value = mixed or "a single repeat has no spread", None
         else:
             test, p_value = f"Welch, {len(first)} and {len(second)} repeats", found.p_value
-        middle = sum(first) / len(first)
+        middle = average(first)
         findings.append(
             Finding(
                 subject=subject,
@@ -60,12 +60,13 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
 
 
 def _failures(subject: str, before: Sequence[Row], after: Sequence[Row]) -> list[Finding]:
-    counts = [sum(row[name] or 0 for row in rows) for rows in (before, after) for name in _COUNTS]
-    bad_first, first, bad_second, second = counts
+    bad_first, first, bad_second, second = (
+        sum(values(rows, name)) for rows in (before, after) for name in ("failed", "sent")
+    )
     if not first or not second:
         return []
-    # Where nothing failed the p-value could only be 1, and would cost the other tests power.
-    some = bad_first or bad_second
+    # Without a failure the p-value could only be 1, and would cost the other tests power.
+    any_failed = bad_first or bad_second
     return [
         Finding(
             subject=subject,
@@ -74,15 +75,8 @@ def _failures(subject: str, before: Sequence[Row], after: Sequence[Row]) -> list
             after=bad_second / second,
             low=None,
             high=None,
-            p_value=share_difference(bad_first, first, bad_second, second) if some else None,
+            p_value=share_difference(bad_first, first, bad_second, second) if any_failed else None,
             better=-1,
-            test=f"Fisher, {first} and {second} requests" if some else "no request failed",
+            test=f"Fisher, {first} and {second} requests" if any_failed else "no request failed",
         )
     ]
-
-
-_COUNTS = ("failed", "sent")
-
-
-def _values(rows: Sequence[Row], figure: str) -> list[float]:
-    return [row[figure] for row in rows if row[figure] is not None]

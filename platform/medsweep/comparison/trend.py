@@ -1,4 +1,4 @@
-"""Whether the machine drifted while a set was measured: visits in the order of their ends."""
+"""Whether the machine drifted during a sweep: measurements in the order of their ends."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.metrics.significance import ALPHA, Drift, drift
-from medsweep.results.aggregate import Row
+from medsweep.results.aggregate import Row, average, values
 from medsweep.results.reader import Results
 
-FIGURE = "e2e_mean_s"
+LATENCY = "e2e_mean_s"
 
 
 @dataclass(frozen=True)
 class Trend:
-    """How the time to answer moved over a set.
+    """How end-to-end time changed over a sweep.
 
     Attributes:
-        name: of the set.
-        drift: of end-to-end time over that of the same load point; None under 5 visits.
+        name: of the results.
+        drift: of end-to-end time over that of the same load point; None under 5 measurements.
     """
 
     name: str
@@ -31,26 +31,26 @@ class Trend:
 
 
 def trend(results: Results) -> Trend:
-    """Return a set's drift.
+    """Return the drift of results.
 
-    Each visit is divided by the mean of its own load point, so that what was visited when does not
-    matter; the repeats of a point are spread over the run by its shuffled order. A point that was
-    visited once says nothing and is left out.
+    Each measurement is divided by the mean of its own load point, so that their order does not
+    matter; the shuffled order of a run spreads the repeats of a point. A point that was measured
+    once is left out.
 
     Args:
-        results: the set.
+        results: what was measured.
     """
-    visits: list[tuple[str, float]] = []
+    measurements: list[tuple[str, float]] = []
     for rows in results.by_load_point().values():
-        visits += _relative(rows)
-    # By time alone: sorting by value too where times are equal would make a trend of nothing.
-    visits.sort(key=lambda visit: visit[0])
-    return Trend(results.name, drift([value for _, value in visits]))
+        measurements += _relative(rows)
+    # By time alone: sorting equal times by value would create a trend.
+    measurements.sort(key=lambda each: each[0])
+    return Trend(results.name, drift([value for _, value in measurements]))
 
 
 def _relative(rows: Sequence[Row]) -> list[tuple[str, float]]:
-    known = [row for row in rows if row[FIGURE] and row["measured_at"]]
+    known = [row for row in rows if row[LATENCY] and row["measured_at"]]
     if len(known) < 2:
         return []
-    mean = sum(row[FIGURE] for row in known) / len(known)
-    return [(row["measured_at"], row[FIGURE] / mean) for row in known]
+    mean_s = average(values(known, LATENCY))
+    return [(row["measured_at"], row[LATENCY] / mean_s) for row in known]

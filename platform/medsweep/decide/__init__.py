@@ -1,1 +1,1 @@
-"""From figures to a decision: limits, the chance that they are met, and what to take."""
+"""Recommendations: limits, the probability that they are met, and what to take."""

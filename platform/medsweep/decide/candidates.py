@@ -1,15 +1,15 @@
-"""A configuration that could be taken, with what was measured of it over its repeats."""
+"""Configurations to choose between, each with the measurements of its repeats."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import stdev
 
 from medsweep.decide.limits import USD_PER_1K
+from medsweep.metrics.pareto import pareto_front
+from medsweep.results.aggregate import Row, average, group_by_columns, ok_rows, values
 from medsweep.results.schema import QUALITIES
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Candidate:
     Attributes:
         model, variant, profile, load_point: which.
         basis: observed, emulated or predicted.
-        rows: one a repeat.
+        rows: one per repeat.
     """
 
     model: str
@@ -31,102 +31,73 @@ class Candidate:
 
     @property
     def configuration(self) -> tuple[str, str, str]:
-        """Model, variant and profile: what is chosen between; the load comes with it."""
+        """Model, variant and profile: what a recommendation chooses; the load is given."""
         return self.model, self.variant, self.profile
 
     @property
     def name(self) -> str:
-        """`model@profile`, saying so where the base model answered."""
+        """`model@profile`, marked if the base model answered."""
         base = " (base)" if self.variant == "base" else ""
         return f"{self.model}@{self.profile}{base}"
 
     def values(self, column: str) -> list[float]:
         """Return a column's value in each repeat that has one."""
         if column == USD_PER_1K:
-            return [1000 * value for value in self.values("usd_per_answer")]
-        return [float(row[column]) for row in self.rows if row.get(column) is not None]
+            return [1000 * price for price in self.values("usd_per_answer")]
+        return [float(value) for value in values(self.rows, column)]
 
     def mean(self, column: str) -> float | None:
-        """Return a column's mean over repeats; None where no repeat has it."""
-        values = self.values(column)
-        return sum(values) / len(values) if values else None
+        """Return a column's mean over repeats; None if no repeat has it."""
+        measured = self.values(column)
+        return average(measured) if measured else None
 
     def standard_error(self, column: str) -> float | None:
-        """Return the uncertainty of a column's mean; None where it cannot be told.
+        """Return the standard error of a column's mean; None if it is unknown.
 
-        Quality is asked of the same questions in every repeat, so its uncertainty is that over
-        questions, from the bootstrap interval; everything else varies from repeat to repeat.
+        Every repeat asks the same questions, so the error of a quality figure is that over
+        questions, from the bootstrap interval. All other figures vary between repeats.
         """
         if column in QUALITIES:
             lows, highs = self.values(f"{column}_low"), self.values(f"{column}_high")
             if not lows or not highs:
                 return None
-            return (sum(highs) / len(highs) - sum(lows) / len(lows)) / (2 * 1.96)
-        values = self.values(column)
-        if len(values) < 2:
-            return None
-        middle = sum(values) / len(values)
-        variance = sum((value - middle) ** 2 for value in values) / (len(values) - 1)
-        return float((variance / len(values)) ** 0.5)
+            return (average(highs) - average(lows)) / (2 * 1.96)
+        measured = self.values(column)
+        return stdev(measured) / len(measured) ** 0.5 if len(measured) > 1 else None
 
 
 def candidates(rows: Iterable[Row]) -> list[Candidate]:
     """Return the configurations that answered, in the order of the rows.
 
     Args:
-        rows: of `benchmark.parquet`; what failed or was refused is left out.
+        rows: of `benchmark.parquet`; failed and refused rows are left out.
     """
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        if row["status"] == "ok" and row["load_point"] is not None:
-            key = tuple(
-                row[name] for name in ("model", "variant", "profile", "load_point", "basis")
-            )
-            groups.setdefault(key, []).append(row)
+    measured = [row for row in ok_rows(rows) if row["load_point"] is not None]
+    identity = ("model", "variant", "profile", "load_point", "basis")
     return [
-        Candidate(model, variant, profile, load_point, basis, tuple(group))
-        for (model, variant, profile, load_point, basis), group in groups.items()
+        Candidate(**{name: group[0][name] for name in identity}, rows=tuple(group))
+        for group in group_by_columns(measured, *identity).values()
     ]
 
 
-def counts_price(found: Sequence[Candidate]) -> bool:
-    """Return whether all have a price: without one for some there is no saying what costs less."""
-    return bool(found) and all(each.mean("usd_per_hour") is not None for each in found)
+def all_priced(candidates: Sequence[Candidate]) -> bool:
+    """Return whether every candidate has a price, without which none can be called cheaper."""
+    return bool(candidates) and all(each.mean("usd_per_hour") is not None for each in candidates)
 
 
-def best_trade_offs(found: Sequence[Candidate]) -> list[Candidate]:
-    """Return what nothing beats in token F1, end-to-end time and, where it counts, price.
-
-    Args:
-        found: candidates of one basis.
-    """
-    lower = ["e2e_mean_s", *["usd_per_hour"] * counts_price(found)]
-    return pareto_front(found, higher=["token_f1"], lower=lower)
-
-
-def pareto_front(
-    found: Sequence[Candidate], *, higher: Sequence[str], lower: Sequence[str]
-) -> list[Candidate]:
-    """Return the candidates that no other one beats in every respect.
+def best_trade_offs(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return what nothing beats in token F1, end-to-end time and, if all have one, price.
 
     Args:
-        found: to choose from; one that lacks a figure is left out.
-        higher: columns of which more is better.
-        lower: columns of which less is better.
+        candidates: of one basis; one that lacks a figure is left out.
     """
-    scored = []
-    for candidate in found:
-        values = [candidate.mean(column) for column in (*higher, *lower)]
-        if all(value is not None for value in values):
-            signs = [1.0] * len(higher) + [-1.0] * len(lower)
-            scored.append(
-                (candidate, [s * v for s, v in zip(signs, values, strict=True) if v is not None])
-            )
-    return [
-        candidate
-        for candidate, mine in scored
-        if not any(
-            other != mine and all(a >= b for a, b in zip(other, mine, strict=True))
-            for _, other in scored
-        )
-    ]
+    signs = {"token_f1": 1, "e2e_mean_s": -1}
+    if all_priced(candidates):
+        signs["usd_per_hour"] = -1
+
+    def gains(candidate: Candidate) -> list[float]:
+        means = {column: candidate.mean(column) for column in signs}
+        return [signs[column] * mean for column, mean in means.items() if mean is not None]
+
+    complete = [each for each in candidates if len(gains(each)) == len(signs)]
+    return pareto_front(complete, gains)

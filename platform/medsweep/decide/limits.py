@@ -1,4 +1,4 @@
-"""What a configuration must meet: bounds on columns of `benchmark.parquet`."""
+"""Limits on columns of `benchmark.parquet` that a configuration must meet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from medsweep.results.schema import LATENCIES, QUALITIES
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 USD_PER_1K = "usd_per_1k"
-"""Price of 1,000 answers; the one limit that is not a column but 1,000 times one."""
+"""Price of 1,000 answers: 1,000 times the column `usd_per_answer`."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Limit:
     """One bound.
 
     Attributes:
-        option: as the command line writes it, without dashes: `max-p95-ttft`.
-        column: that it bounds.
-        is_upper: whether values must stay at or below the bound; else at or above.
+        option: of the command line, without dashes: `max-p95-ttft`.
+        column: the column.
+        is_upper: whether values must be at most the bound, rather than at least.
         bound: in the column's unit.
     """
 
@@ -33,7 +33,7 @@ class Limit:
 
 
 def limit_options() -> dict[str, str]:
-    """Return every option by name with the column that it bounds, as `max-p95-ttft`."""
+    """Return the column that each option limits, by names such as `max-p95-ttft`."""
     latencies = {
         f"max-{statistic}-{name.replace('_', '-')}": f"{name}_{statistic}_s"
         for name in LATENCIES

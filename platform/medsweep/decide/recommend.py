@@ -1,4 +1,4 @@
-"""Rank configurations by the chance that they meet what is asked of them."""
+"""Rank configurations by the probability that they meet the limits."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from medsweep.decide.limits import USD_PER_1K, Limit
 from medsweep.metrics.statistics import percentile_floor
 
 SURE = 0.95
-"""From this chance on a limit counts as met, and below its complement as missed."""
+"""From this probability a limit counts as met, up to its complement as missed."""
 
 FEWEST_REPEATS = 3
-"""With fewer an interval says little; the rules of measurement ask for as many."""
+"""With fewer repeats an interval says little."""
 
 QUALITY = "token_f1"
 LATENCY = "e2e_mean_s"
 
 
 @dataclass(frozen=True)
-class Check:
-    """One limit held against one candidate.
+class LimitCheck:
+    """One limit applied to one candidate.
 
     Attributes:
         limit: the limit.
-        value: measured mean; None where there is none.
-        probability: that the true mean meets the limit; None where it cannot be told.
+        value: measured mean; None if it was not measured.
+        probability: that the true mean meets the limit; None if it is unknown.
     """
 
     limit: Limit
@@ -36,22 +36,22 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One candidate with its checks.
+class Assessment:
+    """One candidate with its limits checked.
 
     Attributes:
         candidate: the configuration, at the load point that suits it best.
-        checks: one a limit.
-        replicas: that the wanted rate needs; None where no rate was given or none measured.
+        checks: one per limit.
+        replicas: needed for the required rate; None if no rate is required or none was measured.
     """
 
     candidate: Candidate
-    checks: tuple[Check, ...]
+    checks: tuple[LimitCheck, ...]
     replicas: int | None
 
     @property
     def probability(self) -> float | None:
-        """Least chance that all limits are met (Bonferroni: no independence is assumed)."""
+        """Lower bound of the probability that all limits are met (Bonferroni)."""
         missed = 0.0
         for check in self.checks:
             if check.probability is None:
@@ -61,107 +61,108 @@ class Verdict:
 
     @property
     def is_met(self) -> bool:
-        """Whether all limits are met beyond doubt."""
+        """Whether all limits are met with near certainty."""
         return self.probability is not None and self.probability >= SURE
 
     @property
     def is_missed(self) -> bool:
-        """Whether some limit is missed beyond doubt."""
+        """Whether a limit is missed with near certainty."""
         return any(
             check.probability is not None and check.probability <= 1 - SURE for check in self.checks
         )
 
     @property
     def usd_per_hour(self) -> float | None:
-        """Price of all replicas, or of one where no rate is wanted."""
+        """Price of all replicas, or of one if no rate is required."""
         price = self.candidate.mean("usd_per_hour")
         return None if price is None else price * (self.replicas or 1)
 
     @property
     def doubts(self) -> list[str]:
-        """Reasons why the evidence is thin; empty where it is not."""
-        found = []
+        """Why the evidence is thin; empty if it is not."""
+        doubts = []
         repeats = len(self.candidate.rows)
         if repeats < FEWEST_REPEATS:
-            found.append(f"{repeats} repeat{'s' if repeats > 1 else ''}; {FEWEST_REPEATS} wanted")
+            repeats_measured = f"{repeats} repeat{'s' if repeats > 1 else ''}"
+            doubts.append(f"{repeats_measured}; at least {FEWEST_REPEATS} are needed")
         for check in self.checks:
             if check.value is None:
-                found.append(_missing(self.candidate, check.limit))
+                doubts.append(_missing(self.candidate, check.limit))
             elif check.probability is None:
-                found.append(f"{check.limit.column}: no interval")
+                doubts.append(f"{check.limit.column}: no interval")
             elif 1 - SURE < check.probability < SURE:
-                found.append(
+                doubts.append(
                     f"{check.limit.column}: {check.value:.3g} is too close to "
                     f"{check.limit.bound:g} to tell"
                 )
-        return found
+        return doubts
 
 
 def recommend(
-    found: Sequence[Candidate], limits: Sequence[Limit], rate: float | None = None
-) -> list[Verdict]:
-    """Return one verdict a configuration: those that meet the limits first, cheapest first.
+    candidates: Sequence[Candidate], limits: Sequence[Limit], rate: float | None = None
+) -> list[Assessment]:
+    """Return one assessment per configuration: those that meet the limits first, then by price.
 
-    Among equal prices, or without any, the better quality comes first and then the faster.
+    At equal prices, or without prices, higher quality comes first, then lower latency.
 
     Args:
-        found: candidates of one basis.
+        candidates: of one basis.
         limits: what must be met.
-        rate: requests a second that all replicas together must answer.
+        rate: requests per second that all replicas together must answer.
     """
-    best: dict[tuple[str, str, str], Verdict] = {}
-    for candidate in found:
-        verdict = Verdict(
+    best: dict[tuple[str, str, str], Assessment] = {}
+    for candidate in candidates:
+        assessment = Assessment(
             candidate,
             tuple(_check(candidate, limit) for limit in limits),
             _replicas(candidate, rate),
         )
         known = best.get(candidate.configuration)
-        if known is None or _suits(verdict) > _suits(known):
-            best[candidate.configuration] = verdict
+        if known is None or _suitability(assessment) > _suitability(known):
+            best[candidate.configuration] = assessment
     return sorted(best.values(), key=_rank)
 
 
-def cheaper(verdicts: Sequence[Verdict], chosen: Verdict) -> Verdict | None:
-    """Return the dearest of what costs less than the chosen; None where nothing does."""
+def cheaper(ranked: Sequence[Assessment], chosen: Assessment) -> Assessment | None:
+    """Return the most expensive configuration that costs less than the chosen one, or None."""
     price = chosen.usd_per_hour
     below = [
-        verdict
-        for verdict in verdicts
-        if price is not None and verdict.usd_per_hour is not None and verdict.usd_per_hour < price
+        other
+        for other in ranked
+        if price is not None and other.usd_per_hour is not None and other.usd_per_hour < price
     ]
-    return max(below, key=lambda verdict: verdict.usd_per_hour or 0.0, default=None)
+    return max(below, key=lambda other: other.usd_per_hour or 0.0, default=None)
 
 
-def better(verdicts: Sequence[Verdict], chosen: Verdict) -> Verdict | None:
-    """Return what answers best, where that is better than the chosen; else None."""
-    mine = chosen.candidate.mean(QUALITY)
+def better(ranked: Sequence[Assessment], chosen: Assessment) -> Assessment | None:
+    """Return the configuration with the best quality if it exceeds the chosen one's, or None."""
+    own = chosen.candidate.mean(QUALITY)
     above = [
         (quality, index)
-        for index, verdict in enumerate(verdicts)
-        if (quality := verdict.candidate.mean(QUALITY)) is not None
-        and mine is not None
-        and quality > mine
+        for index, other in enumerate(ranked)
+        if (quality := other.candidate.mean(QUALITY)) is not None
+        and own is not None
+        and quality > own
     ]
-    return verdicts[max(above)[1]] if above else None
+    return ranked[max(above)[1]] if above else None
 
 
-def _check(candidate: Candidate, limit: Limit) -> Check:
+def _check(candidate: Candidate, limit: Limit) -> LimitCheck:
     value = candidate.mean(limit.column)
     error = candidate.standard_error(limit.column)
     if value is None:
-        return Check(limit, None, None)
-    room = limit.bound - value if limit.is_upper else value - limit.bound
+        return LimitCheck(limit, None, None)
+    margin = limit.bound - value if limit.is_upper else value - limit.bound
     if error is None:
-        return Check(limit, value, None)
+        return LimitCheck(limit, value, None)
     if error == 0:
-        return Check(limit, value, 1.0 if room >= 0 else 0.0)
+        return LimitCheck(limit, value, 1.0 if margin >= 0 else 0.0)
     from scipy import stats
 
-    # Over repeats Student's t; over questions there are many, and t is the normal distribution.
+    # Student's t over repeats; questions are so many that t is the normal distribution.
     repeats = len(candidate.values(limit.column))
     freedom = repeats - 1 if limit.column == USD_PER_1K or limit.column.endswith("_s") else 10_000
-    return Check(limit, value, float(stats.t.cdf(room / error, freedom)))
+    return LimitCheck(limit, value, float(stats.t.cdf(margin / error, freedom)))
 
 
 def _replicas(candidate: Candidate, rate: float | None) -> int | None:
@@ -169,20 +170,20 @@ def _replicas(candidate: Candidate, rate: float | None) -> int | None:
     return math.ceil(rate / answered) if rate and answered else None
 
 
-def _suits(verdict: Verdict) -> tuple[bool, float, float]:
-    """Return a key of the load points of one configuration: sure ones, then the busiest."""
+def _suitability(assessment: Assessment) -> tuple[bool, float, float]:
+    """Return a sorting key of load points: that limits are met, their probability, throughput."""
     return (
-        verdict.is_met,
-        0.0 if verdict.is_met else verdict.probability or 0.0,
-        verdict.candidate.mean("requests_per_s") or 0.0,
+        assessment.is_met,
+        0.0 if assessment.is_met else assessment.probability or 0.0,
+        assessment.candidate.mean("requests_per_s") or 0.0,
     )
 
 
-def _rank(verdict: Verdict) -> tuple[int, float, float, float]:
-    price, quality = verdict.usd_per_hour, verdict.candidate.mean(QUALITY)
-    latency = verdict.candidate.mean(LATENCY)
+def _rank(assessment: Assessment) -> tuple[int, float, float, float]:
+    price, quality = assessment.usd_per_hour, assessment.candidate.mean(QUALITY)
+    latency = assessment.candidate.mean(LATENCY)
     return (
-        0 if verdict.is_met else 2 if verdict.is_missed else 1,
+        0 if assessment.is_met else 2 if assessment.is_missed else 1,
         math.inf if price is None else price,
         -(quality or 0.0),
         math.inf if latency is None else latency,
@@ -190,12 +191,12 @@ def _rank(verdict: Verdict) -> tuple[int, float, float, float]:
 
 
 def _missing(candidate: Candidate, limit: Limit) -> str:
-    """Say why a figure is missing, and what would give it."""
+    """Return why a figure is missing, and what it needs."""
     _, _, statistic = limit.column.removesuffix("_s").rpartition("_")
     if limit.column == USD_PER_1K:
-        return "no price: the profile has none, or the hardware was not the one it is for"
+        return "no price: the profile has none, or was measured on other hardware"
     if not statistic.startswith("p"):
         return f"{limit.column}: not measured"
     needed = percentile_floor(int(statistic[1:]) / 100)
     sent = max((row.get("ok") or 0) for row in candidate.rows)
-    return f"{limit.column}: wants {needed} requests a repeat, {sent} were measured"
+    return f"{limit.column}: needs {needed} requests per repeat, {sent} were measured"

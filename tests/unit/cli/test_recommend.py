@@ -99,10 +99,10 @@ def test_the_next_choices_say_what_they_give_up(
     assert "take: m@dear at c1" in said
     cheaper = next(line for line in said.splitlines() if line.startswith("cheaper: m@cheap: "))
     assert "token F1 -0.100, end-to-end time +0 s, USD/h -6.00" in cheaper
-    assert "ttft_mean_s <= 0.2 with a chance of 0% only (0.302)" in cheaper
+    assert "ttft_mean_s <= 0.2 with a probability of only 0% (0.302)" in cheaper
     better = next(line for line in said.splitlines() if line.startswith("better: m@best: "))
     assert "token F1 +0.100" in better
-    assert better.endswith("USD/h +10.00, meets the limits too")
+    assert better.endswith("USD/h +10.00, also meets the limits")
     assert "best trade-offs of token F1, latency and price: m@dear, m@best, m@cheap" in said
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from made_rows import answers
-from medsweep.comparison.answers import Match, compare_answers, pair_up
+from medsweep.comparison.answers import Contrast, compare_answers, pair_answers
 from medsweep.comparison.finding import corrected
 
 
@@ -12,7 +12,7 @@ def test_answers_that_became_worse_are_found_in_pairs() -> None:
     worse = scores - rng.uniform(0.0, 0.05, 60)
     found = corrected(
         compare_answers(
-            [Match("x", answers(scores.tolist()), answers(worse.tolist()))], resamples=2000
+            [Contrast("x", answers(scores.tolist()), answers(worse.tolist()))], resamples=2000
         )
     )
     f1, right = found
@@ -20,7 +20,7 @@ def test_answers_that_became_worse_are_found_in_pairs() -> None:
     assert f1.change == pytest.approx(float(worse.mean() / scores.mean() - 1))
     assert (right.figure, right.test, right.verdict) == (
         "exact_match",
-        "no answer turned right or wrong",
+        "no answer became correct or wrong",
         "not tested",
     )
 
@@ -28,33 +28,35 @@ def test_answers_that_became_worse_are_found_in_pairs() -> None:
 def test_right_answers_that_became_wrong_are_found() -> None:
     right = answers([1.0] * 12)
     wrong = answers([0.0] * 8 + [1.0] * 4)
-    found = corrected(compare_answers([Match("x", right, wrong)], resamples=2000))[1]
+    found = corrected(compare_answers([Contrast("x", right, wrong)], resamples=2000))[1]
     assert (found.before, found.after) == (1.0, pytest.approx(1 / 3))
     assert (found.verdict, found.changed, found.pairs) == ("worse", 8, 12)
 
 
 def test_only_questions_that_both_were_asked_count() -> None:
     more = answers([0.5, 0.5, 0.5])
-    pairs = pair_up(more, answers([0.5, 0.4]))
+    pairs = pair_answers(more, answers([0.5, 0.4]))
     assert (len(pairs.first), pairs.changed) == (2, 1)
     others = [{**more[0], "question_id": "other"}]
-    assert compare_answers([Match("x", more, others)], resamples=10) == []
-    (single, _) = compare_answers([Match("x", more[:1], more[:1])], resamples=10)
+    assert compare_answers([Contrast("x", more, others)], resamples=10) == []
+    (single, _) = compare_answers([Contrast("x", more[:1], more[:1])], resamples=10)
     assert (single.p_value, single.test) == (None, "a single question")
 
 
 def test_a_changed_text_with_the_same_score_is_a_change() -> None:
     before = answers([0.5, 0.5], answer="rest")
     after = [{**before[0]}, {**before[1], "answer": "sleep"}]
-    assert pair_up(before, after).changed == 1
+    assert pair_answers(before, after).changed == 1
     # Asked twice, answered the same: no change.
-    assert pair_up(before, [*before, *before]).changed == 0
+    assert pair_answers(before, [*before, *before]).changed == 0
 
 
 def test_many_matches_come_to_what_each_comes_to_alone() -> None:
     rng = np.random.default_rng(3)
     matches = [
-        Match(str(count), answers(rng.random(count).tolist()), answers(rng.random(count).tolist()))
+        Contrast(
+            str(count), answers(rng.random(count).tolist()), answers(rng.random(count).tolist())
+        )
         for count in (20, 30, 20, 1)
     ]
     together = compare_answers(matches, resamples=200)

@@ -4,10 +4,9 @@ import pytest
 
 from medsweep.decide.candidates import (
     Candidate,
+    all_priced,
     best_trade_offs,
     candidates,
-    counts_price,
-    pareto_front,
 )
 
 
@@ -64,8 +63,7 @@ def test_the_front_holds_what_nothing_beats_in_every_respect() -> None:
             ("lacking", 0.9, None),
         )
     )
-    front = pareto_front([fast, good, worse, lacking], higher=["token_f1"], lower=["e2e_mean_s"])
-    assert front == [fast, good]
+    assert best_trade_offs([fast, good, worse, lacking]) == [fast, good]
 
 
 def test_price_counts_where_every_configuration_has_one() -> None:
@@ -77,6 +75,6 @@ def test_price_counts_where_every_configuration_has_one() -> None:
     unpriced = candidate({"token_f1": 0.2, "e2e_mean_s": 2.0}, profile="unpriced")
     assert best_trade_offs([best, worse_and_cheap]) == [best, worse_and_cheap]
     assert best_trade_offs([best, unpriced]) == [best]
-    assert counts_price([best, worse_and_cheap])
-    assert not counts_price([best, unpriced])
-    assert not counts_price([])
+    assert all_priced([best, worse_and_cheap])
+    assert not all_priced([best, unpriced])
+    assert not all_priced([])

@@ -92,13 +92,13 @@ def test_a_rate_takes_as_many_replicas_as_it_needs_and_they_are_paid_for() -> No
 def test_a_missing_percentile_says_how_many_requests_it_wants() -> None:
     [verdict] = recommend([candidate("p", ttft_p95_s=[None] * 3, ok=24)], P95)
     assert verdict.probability is None
-    assert verdict.doubts == ["ttft_p95_s: wants 130 requests a repeat, 24 were measured"]
+    assert verdict.doubts == ["ttft_p95_s: needs 130 requests per repeat, 24 were measured"]
 
 
 def test_doubts_name_few_repeats_and_figures_on_the_edge() -> None:
     [verdict] = recommend([candidate("p", ttft_p95_s=[0.4, 0.55])], P95)
     assert verdict.doubts == [
-        "2 repeats; 3 wanted",
+        "2 repeats; at least 3 are needed",
         "ttft_p95_s: 0.475 is too close to 0.5 to tell",
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from medsweep.comparison.answers import TESTS, Match, compare_answers
+from medsweep.comparison.answers import TESTS, Contrast, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
 from medsweep.report.table import (
     Column,
@@ -59,7 +59,7 @@ def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]
         The findings, their subjects with the basis; none if no basis has two models.
     """
     measured = headline_rows(rows)
-    matches = []
+    contrasts = []
     for basis in distinct(measured, "basis"):
         by_model = group_by_columns([row for row in measured if row["basis"] == basis], "model")
         answers = {
@@ -68,8 +68,8 @@ def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]
         }
         for first, second in combinations([name for name in answers if answers[name]], 2):
             subject = f"{second} against {first} ({basis})"
-            matches.append(Match(subject, answers[first], answers[second]))
-    return corrected(compare_answers(matches, resamples=resamples_for(len(matches) * TESTS)))
+            contrasts.append(Contrast(subject, answers[first], answers[second]))
+    return corrected(compare_answers(contrasts, resamples=resamples_for(len(contrasts) * TESTS)))
 
 
 def _answers(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> list[Row]:

@@ -1,7 +1,7 @@
 import pytest
 
 from made_rows import answers
-from medsweep.comparison.gate import gate
+from medsweep.comparison.quality_gate import judge
 
 REFERENCE = answers([0.5, 0.7], words=100)
 
@@ -18,7 +18,7 @@ REFERENCE = answers([0.5, 0.7], words=100)
     ],
 )
 def test_the_bounds_of_the_gate(scores: list[float], words: int, faults: list[str]) -> None:
-    found = gate("x", answers(scores, words=words), "ref", REFERENCE)
+    found = judge("x", answers(scores, words=words), "ref", REFERENCE)
     assert found is not None
     assert found.faults[:1] == faults
     assert found.passes == (not faults)
@@ -26,10 +26,10 @@ def test_the_bounds_of_the_gate(scores: list[float], words: int, faults: list[st
 
 
 def test_without_anything_to_judge_by() -> None:
-    assert gate("x", [], "ref", REFERENCE) is None
-    assert gate("x", [{**REFERENCE[0], "answer_words": None}], "ref", REFERENCE) is None
+    assert judge("x", [], "ref", REFERENCE) is None
+    assert judge("x", [{**REFERENCE[0], "answer_words": None}], "ref", REFERENCE) is None
     silent = answers([0.0, 0.0], words=0)
-    found = gate("x", REFERENCE, "ref", silent)
+    found = judge("x", REFERENCE, "ref", silent)
     assert found is not None
     assert set(found.shares.values()) == {None}
     assert found.faults == ["the reference's answers are empty"]

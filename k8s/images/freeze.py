@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("deepspeed", "gcs", "gguf", "gpu", "hub", "k8s", "quant", "s3")
+EXTRAS = ("deepspeed", "gcs", "gguf", "hub", "k8s", "quant", "s3")
 HEAD = "# What the images hold beside torch: the versions that the tests ran with.\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from apiserver.server import ApiServer
 from medsweep.cli import main
 from medsweep.k8s.client import Object, connect
 from medsweep.k8s.conventions import CELL, ROLE
-from medsweep.k8s.resources import PODS, RAY_JOBS
+from medsweep.k8s.resources import PODS, RAY_JOBS, RAY_SERVICES
 from medsweep.k8s.sweeps import selector_of
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import read_rows
@@ -71,9 +72,11 @@ def test_submit_status_logs_cancel_delete(place: Place, capsys: pytest.CaptureFi
     rows = json.loads(capsys.readouterr().out)
     assert [row["phase"] for row in rows] == ["done"] * 3
     job = next(row["job"] for row in rows if row["stage"] == "finetune")
-    place.server.logs[f"{job}-xyz-head"] = "epoch 1\nepoch 2"
+    place.server.logs[f"{job}-xyz-head"] = (
+        "\x1b[36m(pid=7)\x1b[0m epoch 1\n\x1b]0;title\x07epoch 2\tdone\r\n10 %\r100 %\x08"
+    )
     assert place.call("logs", "trial", job) == 0
-    assert capsys.readouterr().out == "epoch 1\nepoch 2\n"
+    assert capsys.readouterr().out == "(pid=7) epoch 1\nepoch 2\tdone\n100 %\n"
     assert place.call("logs", "trial", "bm-") == 2
     assert "more than one job of sweep trial" in capsys.readouterr().err
     assert place.call("cancel", place.sweep) == 0
@@ -148,6 +151,42 @@ def test_wrong_options_are_said_before_anything_is_asked(
     assert left.value.code == 2
     assert "expected 1 or more" in capsys.readouterr().err
     assert place.server.requests == []
+
+
+def test_status_shows_served_models(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = "standin-distilgpt2@1xa100-1cpu"
+    render = ["k8s", "render", place.sweep, "--stage", "serve", "--cell", cell]
+    assert main([*render, "--namespace", place.cluster.namespace]) == 0
+    (service,) = yaml.safe_load_all(capsys.readouterr().out)
+    place.cluster.api.apply(RAY_SERVICES, service)
+    assert place.call("status", "trial", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["job"], row["stage"]) == (service["metadata"]["name"], "serve")
+    assert row["phase"] == "starting"
+    assert place.call("delete", "trial") == 0
+    assert "deleted rayservices/sv-" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_client_that_is_terminated_ends_at_once(place: Place) -> None:
+    """The chart's controller, when its pod is deleted: the jobs stay, the client is gone."""
+    command = [sys.executable, "-m", "medsweep", "k8s", "submit", place.sweep]
+    command += ["--namespace", place.cluster.namespace]
+    # As the first process of a container Python would ignore the signal.
+    ignore = "import signal, sys, os; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    ignore += "os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", ignore, *command], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "finetune standin-distilgpt2: starting\n"
+    began = time.monotonic()
+    process.terminate()
+    _, text = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 3
+    assert "interrupted" in text
+    assert len(place.cluster.api.objects(RAY_JOBS, place.cluster.namespace)) == 1
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ volumeMounts:
 - {name: TOKENIZERS_PARALLELISM, value: "false"}
 - {name: REPORTER_UPDATE_INTERVAL_MS, value: "60000"}
 - {name: OMP_WAIT_POLICY, value: PASSIVE}
+- {name: RAY_COLOR_PREFIX, value: "0"}
 - {name: HOME, value: /tmp}
 - {name: HF_HOME, value: /cache/huggingface}
 - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}

@@ -6,9 +6,12 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from medsweep import __version__
 from medsweep.cli.examples import epilog
@@ -55,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _quieten()
     try:
-        code: int = options.run(options)
+        with _sigterm_interrupts():
+            code: int = options.run(options)
     except KeyboardInterrupt:
         stopped = Interrupted("interrupted: what was measured stays; run the same command to go on")
         return _said(stopped)
@@ -66,6 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_DONE
     return code
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM act like Ctrl-C; as PID 1 of a container, Python would ignore it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _quieten() -> None:

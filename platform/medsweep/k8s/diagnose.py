@@ -18,6 +18,7 @@ _ENDED = {
     "OOMKilled": "it needed more memory than the profile has and was killed (OOMKilled)",
     "Evicted": "its node ran short of a resource and evicted it",
 }
+_APPLICATION_FAILURES = ("DEPLOY_FAILED", "UNHEALTHY")
 _LONGEST = 300
 
 
@@ -56,6 +57,19 @@ def job_reason(job: Object) -> str | None:
     status = job.get("status", {})
     parts = [str(status[name]) for name in ("reason", "message") if status.get(name)]
     return _short(": ".join(parts)) or None
+
+
+def service_reason(service: Object) -> str | None:
+    """Return why a RayService does not answer, from its applications and its conditions."""
+    status = service.get("status") or {}
+    for part in ("pendingServiceStatus", "activeServiceStatus"):
+        for application in ((status.get(part) or {}).get("applicationStatuses") or {}).values():
+            if application.get("status") in _APPLICATION_FAILURES:
+                return f"{application['status']}: {_short(application.get('message') or '')}"
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "Ready" and condition["status"] != "True":
+            return _short(condition.get("message") or condition.get("reason") or "") or None
+    return None
 
 
 def _pod_reasons(pod: Object) -> Iterator[str]:

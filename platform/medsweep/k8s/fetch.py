@@ -94,6 +94,8 @@ def fetch_pod(settings: ClusterSettings, sweep: str) -> Object:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "activeDeadlineSeconds": _POD_LIFETIME_S,
+        # `sleep` ignores SIGTERM as the first process of a container, and there is nothing to save.
+        "terminationGracePeriodSeconds": 0,
         "serviceAccountName": settings.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

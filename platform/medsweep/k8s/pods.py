@@ -150,6 +150,7 @@ def _container(
 ) -> Manifest:
     variables = {
         **ENVIRONMENT,
+        "RAY_COLOR_PREFIX": "0",  # no escape sequences in logs
         "HOME": "/tmp",  # noqa: S108 the pod's own
         "HF_HOME": f"{_CACHE_MOUNT}/huggingface",
         "HF_HUB_DISABLE_TELEMETRY": "1",

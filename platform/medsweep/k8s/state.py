@@ -14,11 +14,22 @@ from medsweep.k8s.diagnose import (
     cluster_reason,
     job_reason,
     pods_reason,
+    service_reason,
     workload_reason,
 )
-from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, WORKLOADS, Resource
+from medsweep.k8s.resources import (
+    PODS,
+    RAY_CLUSTERS,
+    RAY_JOBS,
+    RAY_SERVICES,
+    WORKLOADS,
+    Resource,
+)
 
 Phase = Literal["waiting", "queued", "starting", "running", "ending", "done", "failed"]
+
+OWNERS: tuple[Resource, ...] = (RAY_JOBS, RAY_SERVICES)
+"""What a sweep creates; Ray clusters, submitters and pods belong to these and go with them."""
 
 ACTIVE: tuple[Phase, ...] = ("queued", "starting", "running", "ending")
 """Phases of a job that counts against the capacity."""
@@ -42,11 +53,11 @@ JOB_UID = "kueue.x-k8s.io/job-uid"
 
 @dataclass(frozen=True)
 class JobState:
-    """One job.
+    """One job, or one served model.
 
     Attributes:
-        name: of the RayJob.
-        stage: finetune or benchmark.
+        name: of the RayJob or RayService.
+        stage: finetune, benchmark or serve.
         key: of the adapter or the cell.
         profile: hardware profile that it runs on.
         phase: that it is in.
@@ -70,7 +81,7 @@ class JobState:
 class SweepObjects:
     """The objects of one sweep in the cluster, kept up to date by changes.
 
-    Labels with stage and key connect a job with its Ray clusters and pods.
+    Labels with stage and key connect a job or service with its Ray clusters and pods.
     """
 
     def __init__(self) -> None:
@@ -90,7 +101,7 @@ class SweepObjects:
             value = _slim(value)
             self._objects[resource][name] = value
             self._by_key[resource, _join_key(resource, value)][name] = value
-        if resource is RAY_JOBS:
+        if resource in OWNERS:
             if value is not None:
                 self._name_of[_uid(value)] = name
             return name
@@ -102,20 +113,27 @@ class SweepObjects:
         key = _join_key(resource, known)
         if resource is WORKLOADS:
             return self._name_of.get(key)
-        return next(iter(self._by_key[RAY_JOBS, key]), None)
+        return next((name for owner in OWNERS for name in self._by_key[owner, key]), None)
 
     def job(self, name: str) -> Object | None:
         """Return one RayJob."""
         return self._objects[RAY_JOBS].get(name)
 
     def states(self) -> list[JobState]:
-        """Return every job's state, by name."""
-        return [self.state(name) for name in sorted(self._objects[RAY_JOBS])]
+        """Return the state of every job and service, by name."""
+        names = [name for resource in OWNERS for name in self._objects[resource]]
+        return [self.state(name) for name in sorted(names)]
 
     def state(self, name: str) -> JobState:
-        """Return one job's state."""
-        job = self._objects[RAY_JOBS][name]
-        labels, phase = job["metadata"].get("labels", {}), phase_of(job)
+        """Return the state of one job or service."""
+        job = self._objects[RAY_JOBS].get(name)
+        if job is None:
+            job = self._objects[RAY_SERVICES][name]
+            phase, times = _service_phase(job), (_ready_since(job), None)
+        else:
+            phase = phase_of(job)
+            times = _times(job.get("status") or {}, phase)
+        labels = job["metadata"].get("labels", {})
         pods = self._parts(PODS, job)
         return JobState(
             name,
@@ -125,7 +143,7 @@ class SweepObjects:
             phase,
             self._reason(job, phase, pods),
             _node(pods),
-            *_times(job.get("status") or {}, phase),
+            *times,
         )
 
     def _parts(self, resource: Resource, job: Object) -> list[Object]:
@@ -150,7 +168,7 @@ class SweepObjects:
         if reason is None:
             workloads = self._by_key[WORKLOADS, _uid(job)].values()
             reason = next(filter(None, map(workload_reason, workloads)), None)
-        return reason
+        return reason or service_reason(job)
 
 
 def selector_of_parts(job: Object) -> str:
@@ -177,6 +195,20 @@ def phase_of(job: Object) -> Phase:
     if phase == "starting" and job.get("spec", {}).get("suspend"):
         return "queued"
     return phase
+
+
+def _service_phase(service: Object) -> Phase:
+    if service["metadata"].get("deletionTimestamp"):
+        return "ending"
+    return "starting" if _ready_since(service) is None else "running"
+
+
+def _ready_since(service: Object) -> datetime | None:
+    """Return since when a RayService answers; None if it does not."""
+    for condition in (service.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            return _instant(condition.get("lastTransitionTime"))
+    return None
 
 
 def _slim(value: Object) -> Object:

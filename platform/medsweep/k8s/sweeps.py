@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -13,23 +14,24 @@ from medsweep.k8s.resources import (
     PODS,
     RAY_CLUSTERS,
     RAY_JOBS,
-    RAY_SERVICES,
     WORKLOADS,
-    Resource,
 )
-from medsweep.k8s.state import JobState, Phase, SweepObjects, phase_of
+from medsweep.k8s.state import OWNERS, JobState, Phase, SweepObjects, phase_of
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-# The objects that a sweep creates; these own Ray clusters, submitters and pods.
-_OWNERS: tuple[Resource, ...] = (RAY_JOBS, RAY_SERVICES)
 _LOG_SILENCE_S = 3600.0
 
 STALLED_S = 15.0
 """A healthy operator removes some finalizer within this time."""
 
 _POLL_S = 0.5
+
+# ECMA-48 control sequences, operating system commands, and single control characters but the tab.
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 
 def selector_of(sweep: str) -> str:
@@ -38,7 +40,7 @@ def selector_of(sweep: str) -> str:
 
 
 def sweep_states(api: Api, namespace: str, sweep: str, *, queued: bool) -> list[JobState]:
-    """Return the state of every job of a sweep.
+    """Return the state of every job and served model of a sweep.
 
     Args:
         api: the API server.
@@ -47,7 +49,7 @@ def sweep_states(api: Api, namespace: str, sweep: str, *, queued: bool) -> list[
         queued: also read from Kueue why a job waits.
     """
     objects = SweepObjects()
-    for resource in (RAY_JOBS, RAY_CLUSTERS, PODS):
+    for resource in (*OWNERS, RAY_CLUSTERS, PODS):
         for value in api.objects(resource, namespace, selector_of(sweep)):
             objects.put(resource, value["metadata"]["name"], value)
     if queued:
@@ -66,7 +68,7 @@ def remove(api: Api, namespace: str, sweep: str, *, keep: tuple[Phase, ...] = ()
         keep: phases of jobs that are not deleted.
     """
     removed = []
-    for resource in _OWNERS:
+    for resource in OWNERS:
         for value in api.objects(resource, namespace, selector_of(sweep)):
             if resource is RAY_JOBS and phase_of(value) in keep:
                 continue
@@ -112,7 +114,7 @@ def _being_deleted(api: Api, namespace: str, sweep: str) -> dict[str, str]:
     """Return the finalizers of the objects that are being deleted, by `rayjobs/NAME`."""
     return {
         f"{resource.plural}/{value['metadata']['name']}": ", ".join(value["metadata"]["finalizers"])
-        for resource in _OWNERS
+        for resource in OWNERS
         for value in api.objects(resource, namespace, selector_of(sweep))
         if value["metadata"].get("deletionTimestamp") and value["metadata"].get("finalizers")
     }
@@ -176,13 +178,22 @@ def _lines(response: BaseHTTPResponse) -> Iterator[str]:
     try:
         for chunk in response.stream(65536):
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
+            yield from map(_plain, lines)
     except urllib3.exceptions.HTTPError as error:
         raise EnvironmentFault(
             f"the connection to the log ended ({error}); the job continues"
         ) from None
     if rest:
-        yield rest.decode(errors="replace")
+        yield _plain(rest)
+
+
+def _plain(line: bytes) -> str:
+    """Return a line without control characters: a log must not steer the terminal.
+
+    Of what a progress bar wrote over and over, the last state stays.
+    """
+    text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
+    return _CONTROL.sub("", text)
 
 
 def _role(pod: Object) -> str | None:

@@ -92,8 +92,9 @@ def eta_s(states: Sequence[TaskState]) -> float | None:
     return total / max(running, 1)
 
 
-def job_row(job: JobState) -> dict[str, str | float | None]:
+def job_row(job: JobState) -> dict[str, str | int | None]:
     """Return one job as a row of a table or of JSON."""
+    seconds = job.seconds if job.seconds is not None else _since(job)
     return {
         "job": job.name,
         "stage": job.stage,
@@ -101,7 +102,7 @@ def job_row(job: JobState) -> dict[str, str | float | None]:
         "profile": job.profile,
         "phase": job.phase,
         "node": job.node,
-        "seconds": job.seconds if job.seconds is not None else _since(job),
+        "seconds": None if seconds is None else round(seconds),
         "reason": job.reason,
     }
 

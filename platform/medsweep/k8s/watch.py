@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -201,8 +202,9 @@ class Feed:
     ) -> None:
         for _, watch in self._watches:
             watch.close()
+        deadline = time.monotonic() + _JOIN_S
         for thread in self._threads:
-            thread.join(_JOIN_S)
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def ready(self) -> list[Change]:
         """Return the changes that have arrived, without waiting."""

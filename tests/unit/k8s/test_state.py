@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from medsweep.k8s.diagnose import job_reason, pods_reason
-from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, WORKLOADS
+from medsweep.k8s.resources import PODS, RAY_CLUSTERS, RAY_JOBS, RAY_SERVICES, WORKLOADS
 from medsweep.k8s.state import SweepObjects, phase_of
+from medsweep.k8s.table import job_row
 
 Object = dict[str, Any]
 
@@ -134,6 +136,47 @@ def test_what_is_left_of_an_earlier_job_of_the_name_says_nothing() -> None:
     objects.put(RAY_JOBS, "bm-one", job("Initializing"))
     state = objects.state("bm-one")
     assert (state.node, state.reason) == ("gpu-2", None)
+
+
+def service(**status: Any) -> Object:
+    labels = {**LABELS, "medsweep.io/stage": "serve"}
+    return {"metadata": {"name": "sv-one", "uid": "s1", "labels": labels}, "status": status}
+
+
+def test_a_served_model_has_a_state_of_its_own() -> None:
+    objects = SweepObjects()
+    condition = {"type": "Ready", "status": "False", "message": "no endpoint"}
+    objects.put(RAY_SERVICES, "sv-one", service(conditions=[condition]))
+    objects.put(RAY_JOBS, "bm-one", job("Running"))
+    worker = pod("s", node="gpu-3")
+    worker["metadata"]["labels"]["medsweep.io/stage"] = "serve"
+    assert objects.put(PODS, "s", worker) == "sv-one"
+    measured, served = objects.states()
+    assert (measured.stage, measured.node) == ("benchmark", None)
+    assert (served.stage, served.phase, served.node) == ("serve", "starting", "gpu-3")
+    assert served.reason == "no endpoint"
+    failed = {"medsweep": {"status": "DEPLOY_FAILED", "message": "no adapter"}}
+    pending = {"applicationStatuses": failed}
+    objects.put(RAY_SERVICES, "sv-one", service(pendingServiceStatus=pending))
+    assert objects.state("sv-one").reason == "DEPLOY_FAILED: no adapter"
+    since = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    objects.put(RAY_SERVICES, "sv-one", service(conditions=[since]))
+    served = objects.state("sv-one")
+    assert (served.phase, served.reason) == ("running", None)
+    assert served.started == datetime(2026, 1, 1, tzinfo=UTC)
+    ending = service(conditions=[since])
+    ending["metadata"]["deletionTimestamp"] = "now"
+    objects.put(RAY_SERVICES, "sv-one", ending)
+    assert objects.state("sv-one").phase == "ending"
+
+
+def test_seconds_are_whole() -> None:
+    objects = SweepObjects()
+    times = {"startTime": "2026-01-01T00:00:00.25Z", "endTime": "2026-01-01T00:01:30.9Z"}
+    objects.put(RAY_JOBS, "bm-one", job("Complete", jobStatus="SUCCEEDED", **times))
+    assert job_row(objects.state("bm-one"))["seconds"] == 91
+    objects.put(RAY_JOBS, "bm-one", job("Running", startTime="2026-01-01T00:00:00Z"))
+    assert isinstance(job_row(objects.state("bm-one"))["seconds"], int)
 
 
 def test_a_queued_job_says_what_kueue_says() -> None:

@@ -126,13 +126,15 @@ class SweepObjects:
 
     def state(self, name: str) -> JobState:
         """Return the state of one job or service."""
+        started: datetime | None
+        seconds: float | None
         job = self._objects[RAY_JOBS].get(name)
         if job is None:
             job = self._objects[RAY_SERVICES][name]
-            phase, times = _service_phase(job), (_ready_since(job), None)
+            phase, started, seconds = _service_phase(job), _ready_since(job), None
         else:
             phase = phase_of(job)
-            times = _times(job.get("status") or {}, phase)
+            started, seconds = _times(job.get("status") or {}, phase)
         labels = job["metadata"].get("labels", {})
         pods = self._parts(PODS, job)
         return JobState(
@@ -143,7 +145,8 @@ class SweepObjects:
             phase,
             self._reason(job, phase, pods),
             _node(pods),
-            *times,
+            started,
+            seconds,
         )
 
     def _parts(self, resource: Resource, job: Object) -> list[Object]:

@@ -23,7 +23,7 @@ from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.save import save_adapter
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
 from medsweep.serving.protocol import EngineSettings, Generation
@@ -42,7 +42,7 @@ CPUS = len(os.sched_getaffinity(0))
 
 @pytest.fixture(scope="module")
 def base() -> Path:
-    return materialise(identify(SPEC, []))
+    return fetch_weights(identify(SPEC, []))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from medsweep.cluster.cpu_pinning import wait_asleep
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS
 from medsweep.serving.protocol import EngineSettings, Generation
@@ -134,7 +134,7 @@ def _note_tokens(file: Path) -> None:
 def _answer_alone(engine: str) -> None:
     """Answer the numbers of questions that come on standard input, with their times."""
     wait_asleep()  # as a server does
-    base = materialise(identify(MODELS[MODEL], []))
+    base = fetch_weights(identify(MODELS[MODEL], []))
     quantization = ENGINE_QUANTIZATIONS[engine][0]
     made = open_engine(
         EngineSettings(engine, MODELS[MODEL], "float32", quantization, 16, CPUS, base)

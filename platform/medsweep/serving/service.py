@@ -14,7 +14,7 @@ from medsweep.hardware.observe import host_profile
 from medsweep.models.catalog import MODELS
 from medsweep.models.precision import choose_dtype
 from medsweep.models.spec import ModelSpec
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.adapter_source import Shelf, card_of
 from medsweep.serving.config import ServeConfig
@@ -98,7 +98,7 @@ def _base(config: ServeConfig) -> tuple[ModelSpec, Path]:
     texts: list[str] = []
     if spec.source == "standin":
         texts = [pair.answer for one in load_sources(DatasetSpec()) for pair in one.pairs]
-    return spec, materialise(identify(spec, texts))
+    return spec, fetch_weights(identify(spec, texts))
 
 
 def _card(folder: Path) -> Adapter:

@@ -16,7 +16,7 @@ from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
-from medsweep.models.weights import Weights, materialise
+from medsweep.models.weights import Weights, fetch_weights
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
 from medsweep.serving.ray.deployments import (
@@ -165,7 +165,7 @@ def _ensure_base(base: Path, weights: Weights) -> None:
     A pod begins with an empty cache.
     """
     if not base.is_dir():
-        materialise(weights)
+        fetch_weights(weights)
 
 
 def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> CellDeployment:

@@ -96,7 +96,7 @@ def make_plan(
     dataset_sha256: str,
     revisions: Mapping[str, str],
     host: HardwareProfile,
-    barred: Mapping[str, str] | None = None,
+    unavailable: Mapping[str, str] | None = None,
 ) -> Plan:
     """Plan a sweep.
 
@@ -105,7 +105,7 @@ def make_plan(
         dataset_sha256: identity of the split dataset.
         revisions: identity of the weights, by model.
         host: what the profile `host` is on this machine.
-        barred: why a model's weights cannot be had, by model.
+        unavailable: why a model's weights cannot be had, by model.
     """
     catalog = spec.catalog.with_host(host)
     pairs = [
@@ -123,7 +123,7 @@ def make_plan(
     for model, _ in pairs:
         if model.name not in finetunes:
             where = _finetune_profile(spec, own[model.name], catalog)
-            no_adapter = (barred or {}).get(model.name)
+            no_adapter = (unavailable or {}).get(model.name)
             no_adapter = no_adapter or finetune_refusal(spec.finetune, model, where)
             finetunes[model.name] = where, no_adapter
     cells, adapters = [], {}

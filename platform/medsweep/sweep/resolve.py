@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medsweep.datasets.split import Split, load_split
 from medsweep.hardware.observe import host_profile
-from medsweep.models.weights import Weights, barred, identify
+from medsweep.models.weights import Weights, identify, unavailable_reason
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 
@@ -49,7 +49,9 @@ def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
     models = spec.catalog.models
     weights = {name: identify(models[name], texts) for name in model_names(spec)}
     revisions = {name: found.revision for name, found in weights.items()}
-    reasons = {name: barred(found) if fetches else None for name, found in weights.items()}
+    reasons = {
+        name: unavailable_reason(found) if fetches else None for name, found in weights.items()
+    }
     no_weights = {name: reason for name, reason in reasons.items() if reason is not None}
     plan = make_plan(spec, split.sha256, revisions, host_profile(), no_weights)
     return Resolved(spec, split, weights, plan)

@@ -7,7 +7,7 @@ import pytest
 
 from medsweep.cli import main
 from medsweep.finetune.adapter import read_adapter
-from medsweep.models.weights import materialise
+from medsweep.models.weights import fetch_weights
 
 SWEEP = """\
 name: tune
@@ -82,7 +82,7 @@ def test_plan_says_what_a_gated_model_needs(
 def test_a_user_s_own_model_is_fine_tuned_without_ray(
     tmp_path: Path, fine_tuned: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = Path(shutil.copytree(materialise(fine_tuned.job.weights), tmp_path / "base"))
+    base = Path(shutil.copytree(fetch_weights(fine_tuned.job.weights), tmp_path / "base"))
     command = ["finetune", sweep(tmp_path, base), "--model", "mine-1b", "--no-ray"]
     command += ["--out", str(tmp_path / "out"), "--json"]
     assert main(command) == 0

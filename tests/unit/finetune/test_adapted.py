@@ -37,7 +37,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess, "run", never)
     monkeypatch.setattr(subprocess, "Popen", never)
-    monkeypatch.setattr(adapted, "materialise", never)
+    monkeypatch.setattr(adapted, "fetch_weights", never)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_the_catalogue_s_model_at_its_revision_is_fetched(
         fetched.append(weights)
         return base
 
-    monkeypatch.setattr(adapted, "materialise", fetch)
+    monkeypatch.setattr(adapted, "fetch_weights", fetch)
     spec = MODELS["llama-3-8b"]
     adapter = forge(
         {"model": spec.name, "base": "/nowhere"},

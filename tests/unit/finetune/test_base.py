@@ -15,7 +15,7 @@ from medsweep.finetune.team import ALONE, Team
 from medsweep.hardware.observe import host_profile
 from medsweep.models.catalog import MODELS
 from medsweep.models.precision import TrainingPrecision
-from medsweep.models.weights import materialise
+from medsweep.models.weights import fetch_weights
 
 BFLOAT16 = TrainingPrecision("bfloat16")
 FLOAT32 = TrainingPrecision("float32")
@@ -23,7 +23,7 @@ FLOAT32 = TrainingPrecision("float32")
 
 @pytest.fixture
 def folder(fine_tuned: Any) -> Path:
-    return materialise(fine_tuned.job.weights)
+    return fetch_weights(fine_tuned.job.weights)
 
 
 def load(folder: Path, precision: TrainingPrecision, quantization: str, **changes: Any) -> Any:

@@ -19,7 +19,7 @@ from medsweep.finetune.evaluate import answer_loss, grade
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.session import finetune
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import materialise
+from medsweep.models.weights import fetch_weights
 from support import change_job
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_the_folder_holds_what_was_reported(fine_tuned: Any) -> None:
     assert pq.read_table(folder / "training.parquet").to_pylist() == fine_tuned.rows
     adapter = read_adapter(folder)
     assert adapter.model == "standin-llama-3-8b"
-    assert adapter.base == materialise(fine_tuned.job.weights)
+    assert adapter.base == fetch_weights(fine_tuned.job.weights)
     assert (adapter.template, adapter.stop_tokens) == (
         "llama-3",
         ("<|end_of_text|>", "<|eot_id|>"),
@@ -201,7 +201,7 @@ def test_a_wrong_target_stops(again: Callable[..., FineTuneJob]) -> None:
 def test_the_loss_does_not_depend_on_the_batches(fine_tuned: Any) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base = materialise(fine_tuned.job.weights)
+    base = fetch_weights(fine_tuned.job.weights)
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     template = TEMPLATES["llama-3"]

@@ -10,7 +10,7 @@ from medsweep.config import load_config
 from medsweep.errors import ConfigError, InputError
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.sweep.spec import SweepSpec
 
 OWN: dict[str, Any] = {
@@ -106,6 +106,6 @@ def test_the_folder_s_files_are_its_revision(tmp_path: Path) -> None:
     one = identify(spec, ["texts do not matter"])
     assert re.fullmatch(r"folder-[0-9a-f]{16}", one.revision)
     assert identify(spec, []).revision == one.revision
-    assert materialise(one) == tmp_path
+    assert fetch_weights(one) == tmp_path
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     assert identify(spec, []).revision != one.revision

@@ -12,11 +12,11 @@ from medsweep.models import standin, weights
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import (
     Weights,
-    barred,
     cache_root,
+    fetch_weights,
     file_sha256,
     identify,
-    materialise,
+    unavailable_reason,
 )
 
 STANDIN = MODELS["standin-llama-3-8b"]
@@ -89,11 +89,11 @@ def test_smollm2_comes_from_the_hub_if_it_answers_else_from_the_wheel(
 def test_weights_are_made_once(fake_build: Any) -> None:
     calls = fake_build(lambda folder: (folder / "config.json").write_text("{}"))
     wanted = identify(STANDIN, ["a"])
-    first, again = materialise(wanted), materialise(wanted)
+    first, again = fetch_weights(wanted), fetch_weights(wanted)
     assert first == again
     assert (first / "config.json").read_text() == "{}"
     assert len(calls) == 1
-    assert materialise(identify(STANDIN, ["b"])) != first
+    assert fetch_weights(identify(STANDIN, ["b"])) != first
     assert len(calls) == 2
 
 
@@ -105,10 +105,10 @@ def test_half_made_weights_are_never_seen(cache: Path, fake_build: Any) -> None:
     fake_build(fail)
     wanted = identify(STANDIN, ["a"])
     with pytest.raises(OSError, match="no space"):
-        materialise(wanted)
+        fetch_weights(wanted)
     assert [path for path in (cache / "models").iterdir() if path.is_dir()] == []
     fake_build(lambda folder: (folder / "config.json").write_text("{}"))
-    assert (materialise(wanted) / "config.json").is_file()
+    assert (fetch_weights(wanted) / "config.json").is_file()
 
 
 def test_those_who_ask_at_one_time_wait_for_the_first(fake_build: Any) -> None:
@@ -124,7 +124,7 @@ def test_those_who_ask_at_one_time_wait_for_the_first(fake_build: Any) -> None:
     found: list[bool] = []
 
     def ask() -> None:
-        found.append((materialise(wanted) / "config.json").is_file())
+        found.append((fetch_weights(wanted) / "config.json").is_file())
 
     askers = [threading.Thread(target=ask) for _ in range(3)]
     for asker in askers:
@@ -152,7 +152,7 @@ def test_a_hub_that_does_not_answer(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(EnvironmentFault) as fault:
-        materialise(identify(MODELS[name], []))
+        fetch_weights(identify(MODELS[name], []))
     text = str(fault.value)
     assert advice in text
     assert f"{MODELS[name].hub_id}@{MODELS[name].revision}" in text
@@ -171,7 +171,7 @@ def test_only_weights_and_configuration_are_fetched(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     spec = MODELS["distilgpt2"]
-    assert materialise(identify(spec, [])) == tmp_path
+    assert fetch_weights(identify(spec, [])) == tmp_path
     assert (asked["hub_id"], asked["revision"]) == (spec.hub_id, spec.revision)
     # Nothing that can hold code: no .bin (pickle), no .py.
     assert asked["allow_patterns"] == ["*.json", "*.safetensors", "*.model", "*.txt"]
@@ -193,7 +193,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_gated_model_without_a_token_is_barred(hub_cache: Path) -> None:
-    reason = barred(identify(MODELS["llama-3-8b"], []))
+    reason = unavailable_reason(identify(MODELS["llama-3-8b"], []))
     assert reason is not None
     assert "meta-llama/Meta-Llama-3-8B-Instruct is gated and there is no token" in reason
     assert "set HF_TOKEN" in reason
@@ -201,12 +201,12 @@ def test_a_gated_model_without_a_token_is_barred(hub_cache: Path) -> None:
 
 @pytest.mark.parametrize("name", ["distilgpt2", "standin-llama-3-8b"])
 def test_what_is_not_gated_needs_no_token(name: str, hub_cache: Path) -> None:
-    assert barred(identify(MODELS[name], [])) is None
+    assert unavailable_reason(identify(MODELS[name], [])) is None
 
 
 def test_a_token_opens_the_gate(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
-    assert barred(identify(MODELS["llama-3-8b"], [])) is None
+    assert unavailable_reason(identify(MODELS["llama-3-8b"], [])) is None
 
 
 def test_weights_in_the_cache_need_no_token(hub_cache: Path) -> None:
@@ -215,6 +215,6 @@ def test_weights_in_the_cache_need_no_token(hub_cache: Path) -> None:
     snapshot = repository / "snapshots" / str(spec.revision)
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
-    assert barred(identify(spec, [])) is not None
+    assert unavailable_reason(identify(spec, [])) is not None
     (snapshot / "model-00001-of-00004.safetensors").write_bytes(b"weights")
-    assert barred(identify(spec, [])) is None
+    assert unavailable_reason(identify(spec, [])) is None

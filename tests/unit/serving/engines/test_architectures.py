@@ -11,7 +11,7 @@ from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.save import save_adapter
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines import open_engine
 from medsweep.serving.protocol import EngineSettings, Generation
 
@@ -38,7 +38,7 @@ def two_adapters(
     from transformers import AutoModelForCausalLM
 
     spec = MODELS[name]
-    base = materialise(identify(spec, corpus[:100]))
+    base = fetch_weights(identify(spec, corpus[:100]))
     made = {}
     for seed, adapter in enumerate(("one", "two")):
         torch.manual_seed(seed)

@@ -20,7 +20,7 @@ from medsweep.finetune.lora import add_lora
 from medsweep.finetune.save import save_adapter
 from medsweep.metrics.quality import score_answer
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines.openvino import OpenvinoEngine
 from medsweep.serving.protocol import EngineSettings
 from support import package
@@ -46,7 +46,7 @@ def test_without_openvino_it_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture(scope="module")
 def folder() -> Path:
     package("openvino_genai")
-    return materialise(identify(MODELS[MODEL], []))
+    return fetch_weights(identify(MODELS[MODEL], []))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from medsweep.errors import EnvironmentFault
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import identify, materialise
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines.openvino_ir import _OF_A_BLOCK, _name_layers, ir_folder
 from support import package
 
@@ -34,7 +34,7 @@ def test_each_layer_has_its_own_weights(quantization: str, alike: float) -> None
     import openvino
     from safetensors import safe_open
 
-    folder: Path = materialise(identify(SPEC, []))
+    folder: Path = fetch_weights(identify(SPEC, []))
     core = openvino.Core()
     model = core.read_model(ir_folder(SPEC, quantization, folder) / "openvino_model.xml")
     named = {node.get_friendly_name(): node for node in model.get_ordered_ops()}

@@ -1,0 +1,1 @@
+"""The Python interface behind `import medsweep`: plain functions that return tables."""

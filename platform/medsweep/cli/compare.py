@@ -111,7 +111,9 @@ def print_comparison(comparison: Comparison) -> None:
 def _summary(comparison: Comparison, regressions: Sequence[Finding], tolerance: float) -> str:
     tested = [each for each in comparison.findings if each.p_adjusted is not None]
     clear = [each for each in tested if each.is_clear]
-    changed = [each for each in comparison.findings if each.test == "paired bootstrap"]
+    from medsweep.comparison.answers import BY_SIGN
+
+    changed = [each for each in comparison.findings if each.test == BY_SIGN]
     answers = f"{sum(each.changed or 0 for each in changed)} of "
     answers += f"{sum(each.pairs or 0 for each in changed)} paired answers changed; "
     passed = sum(each.passes for each in comparison.gates)

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from medsweep.comparison.finding import Finding
 from medsweep.metrics.significance import mcnemar
-from medsweep.metrics.statistics import PairedDifference, paired_bootstraps
+from medsweep.metrics.resampling import PairedDifference, paired_differences
 from medsweep.results.aggregate import Row, average, group_by_columns, values
 from medsweep.results.schema import QUALITIES
 
 SCORE = "token_f1"
-"""Tested by bootstrap; quality figures are correlated, so one of them is enough."""
+"""Tested by sign flips; quality figures are correlated, so one of them is enough."""
+
+BY_SIGN = "sign flips"
 
 CORRECT = "exact_match"
 """Tested by McNemar's test: an answer is correct or not."""
@@ -75,15 +77,15 @@ def pair_answers(before: Sequence[Row], after: Sequence[Row]) -> PairedAnswers:
 def compare_answers(
     contrasts: Sequence[Contrast], *, resamples: int, seed: int = 0
 ) -> list[Finding]:
-    """Compare answers by question: token F1 by paired bootstrap, exact match by McNemar's test.
+    """Compare answers by question: token F1 by sign flips, exact match by McNemar's test.
 
     A question's answers (of several repeats and load points) are averaged first, because they are
     not independent; for McNemar's test a question counts as correct if most of its answers are.
 
     Args:
         contrasts: what to compare.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: draws of signs, and of the bootstrap that gives the interval.
+        seed: of both.
 
     Returns:
         Two findings per contrast; none for a contrast whose sides share no question.
@@ -94,12 +96,12 @@ def compare_answers(
         [np.array(_means(side, SCORE)) for side in (pairs.first, pairs.second)]
         for _, pairs in shared
     ]
-    # Contrasts with the same number of questions share one bootstrap, which costs about as much.
+    # Contrasts with the same number of questions share their draws, which costs about as much.
     results: dict[int, PairedDifference] = {}
     for count in {len(first) for first, _ in scores}:
         places = [place for place, (first, _) in enumerate(scores) if len(first) == count]
         differences = np.column_stack([scores[place][1] - scores[place][0] for place in places])
-        drawn = paired_bootstraps(differences, seed=seed, resamples=resamples)
+        drawn = paired_differences(differences, seed=seed, resamples=resamples)
         results |= dict(zip(places, drawn, strict=True))
     return [
         finding
@@ -124,7 +126,7 @@ def _by_score(
         high=found.high,
         p_value=found.p_value,
         better=1,
-        test="a single question" if found.p_value is None else "paired bootstrap",
+        test="a single question" if found.p_value is None else BY_SIGN,
         changed=pairs.changed,
         pairs=found.pairs,
     )

@@ -84,9 +84,9 @@ def corrected(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def resamples_for(tests: int) -> int:
-    """Return how many bootstrap draws a family of tests needs.
+    """Return how many draws a family of tests needs.
 
-    A bootstrap's p-value cannot be below 1 / (draws + 1), and Holm multiplies the smallest one by
+    The p-value of drawn signs cannot be below 1 / (draws + 1), and Holm multiplies the smallest one by
     the number of tests: with too few draws no difference could ever be significant.
     """
     return max(2000, round(2 * tests / ALPHA))

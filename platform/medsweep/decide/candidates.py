@@ -55,7 +55,7 @@ class Candidate:
         """Return the standard error of a column's mean; None if it is unknown.
 
         Every repeat asks the same questions, so the error of a quality figure is that over
-        questions, from the bootstrap interval. All other figures vary between repeats.
+        questions, from its interval. All other figures vary between repeats.
         """
         if column in QUALITIES:
             lows, highs = self.values(f"{column}_low"), self.values(f"{column}_high")

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from medsweep.errors import EnvironmentFault, InputError
-from medsweep.metrics.statistics import Interval, bootstrap_intervals
+from medsweep.metrics.resampling import mean_intervals
+from medsweep.metrics.statistics import Interval
 
 _BATCH = 64
 
@@ -48,7 +49,7 @@ class BertScore:
             self._grade()
 
     def f1(self, seed: int) -> Interval | None:
-        """Return the mean F1 with its bootstrap interval over answers; None without answers.
+        """Return the mean F1 with its interval over answers; None without answers.
 
         Args:
             seed: of the bootstrap.
@@ -56,7 +57,7 @@ class BertScore:
         self._grade()
         if not self._figures:
             return None
-        [interval] = bootstrap_intervals(np.array(self._figures)[:, None], seed=seed)
+        [interval] = mean_intervals(np.array(self._figures)[:, None], seed=seed)
         return interval
 
     @property

@@ -9,6 +9,7 @@ import re
 import string
 from collections.abc import Sequence
 
+from medsweep.metrics.resampling import share_interval
 from medsweep.metrics.tokens import squad_tokens
 
 LETTERS = string.ascii_uppercase
@@ -53,14 +54,10 @@ class ChoiceTally:
         self.unreadable += choice is None
 
     def accuracy(self) -> tuple[float, float, float] | None:
-        """Return the share of right answers with its 95 % Wilson interval; None without answers."""
+        """Return the share of right answers with its exact 95 % interval; None without answers."""
         if not self.answers:
             return None
-        from scipy import stats
-
-        found = stats.binomtest(self.right, self.answers)
-        interval = found.proportion_ci(0.95, method="wilson")
-        return found.statistic, float(interval.low), float(interval.high)
+        return self.right / self.answers, *share_interval(self.right, self.answers)
 
 
 def chosen(prediction: str, options: Sequence[str]) -> int | None:

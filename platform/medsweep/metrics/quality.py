@@ -47,7 +47,7 @@ class QualitySummary:
 
     Attributes:
         mean: mean over questions, several answers to one question averaged first.
-        low: lower bound of its bootstrap interval over questions; None for one question.
+        low: lower bound of its 95 % interval over questions; None for one question.
         high: upper bound; None likewise.
         max: best single answer, because the paper's table gives maxima.
     """

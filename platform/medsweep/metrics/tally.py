@@ -16,7 +16,7 @@ from medsweep.metrics.quality import (
     QualitySummary,
     score_and_count,
 )
-from medsweep.metrics.statistics import bootstrap_intervals
+from medsweep.metrics.resampling import mean_intervals
 
 STRATA = (50, 150, 400)
 """First words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
@@ -140,7 +140,7 @@ class AnswerTally:
         by_question = np.column_stack(
             [np.bincount(member, weights=values) / answers for values in self._figures.values()]
         )
-        intervals = bootstrap_intervals(by_question, seed=seed)
+        intervals = mean_intervals(by_question, seed=seed)
         return {
             name: QualitySummary(interval.mean, interval.low, interval.high, max(values))
             for (name, values), interval in zip(self._figures.items(), intervals, strict=True)

@@ -105,7 +105,7 @@ def _quality_columns() -> Iterator[Column]:
                 f"{quality}_{bound}",
                 "number",
                 "1",
-                f"{quality}: {bound} end of the 95 % bootstrap interval over questions",
+                f"{quality}: {bound} end of the 95 % interval over questions",
             )
         yield Column(f"{quality}_max", "number", "1", f"{quality}: best single answer")
 

@@ -44,11 +44,11 @@ def test_what_is_no_option(answer: str | int) -> None:
         right_place(answer, MINERALS)
 
 
-def test_accuracy_with_wilson_s_interval() -> None:
+def test_accuracy_with_its_exact_interval() -> None:
     tally = ChoiceTally()
     assert tally.accuracy() is None
     for prediction in ["yes"] * 8 + ["no", "?"]:
         tally.add(prediction, PUBMEDQA, 0)
     assert (tally.answers, tally.right, tally.unreadable) == (10, 8, 1)
-    # Wilson 1927: centre (p + z^2 / 2n) / (1 + z^2 / n), z = 1.96
-    assert tally.accuracy() == pytest.approx((0.8, 0.490, 0.943), abs=1e-3)
+    # Clopper and Pearson 1934, of 8 in 10, from their table.
+    assert tally.accuracy() == pytest.approx((0.8, 0.444, 0.975), abs=1e-3)

@@ -1,17 +1,11 @@
 import math
-from collections.abc import Sequence
-from dataclasses import astuple
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from medsweep.metrics import statistics
 from medsweep.metrics.statistics import (
     Interval,
-    bootstrap_intervals,
-    paired_bootstrap,
     percentile,
     percentile_floor,
     repeat_interval,
@@ -37,24 +31,20 @@ def test_percentile_is_null_under_the_floor_and_linear_above() -> None:
 
 
 def test_repeat_interval_by_hand() -> None:
-    # s = 1, n = 3, t(0.975, 2) = 4.30265
-    margin = 4.30265 / math.sqrt(3)
+    # s = 1, n = 3, t(0.975, 2) = 4.30265; of the logarithm, whose error is s / mean.
+    margin = 4.30265 / math.sqrt(3) / 2
     interval = repeat_interval([1.0, 2.0, 3.0])
     assert interval.mean == 2.0
-    assert interval.low == pytest.approx(2 - margin, abs=1e-5)
-    assert interval.high == pytest.approx(2 + margin, abs=1e-5)
+    assert interval.low == pytest.approx(2 * math.exp(-margin), abs=1e-5)
+    assert interval.high == pytest.approx(2 * math.exp(margin), abs=1e-5)
 
 
 def test_one_sample_has_a_mean_and_no_bounds() -> None:
     assert repeat_interval([4.0]) == Interval(4.0, None, None)
-    assert one_interval([4.0], seed=1) == Interval(4.0, None, None)
-    single = paired_bootstrap([1.0], [3.0], seed=1)
-    assert (single.mean, single.low, single.high, single.p_value) == (2.0, None, None, None)
 
 
-def one_interval(values: Sequence[float], *, seed: int, **options: Any) -> Interval:
-    (interval,) = bootstrap_intervals(np.array(values)[:, None], seed=seed, **options)
-    return interval
+EXP = math.exp(0.1**2 / 2)
+"""Mean of a lognormal distribution with a sigma of 0.1."""
 
 
 def covers(interval: Interval, truth: float) -> bool:
@@ -67,79 +57,23 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(7)
     repeats = [covers(repeat_interval(rng.normal(5, 2, 3).tolist()), 5) for _ in range(600)]
     assert 0.93 <= np.mean(repeats) <= 0.97
-    samples = [
-        covers(one_interval(rng.normal(5, 2, 60).tolist(), seed=n, resamples=500), 5)
-        for n in range(600)
-    ]
-    assert 0.92 <= np.mean(samples) <= 0.97
-    half = [
-        covers(one_interval(rng.normal(5, 2, 60).tolist(), seed=n, confidence=0.5), 5)
-        for n in range(300)
-    ]
-    assert 0.42 <= np.mean(half) <= 0.58
+    positive = [covers(repeat_interval(rng.lognormal(0, 0.1, 3).tolist()), EXP) for _ in range(600)]
+    assert 0.93 <= np.mean(positive) <= 0.97
 
 
-def test_figures_that_are_drawn_together_have_their_own_intervals() -> None:
-    values = np.random.default_rng(2).normal(size=(40, 2))
-    together = bootstrap_intervals(values, seed=1)
-    for place in (0, 1):
-        alone = one_interval(values[:, place].tolist(), seed=1)
-        assert astuple(together[place]) == pytest.approx(astuple(alone))
-    assert together[0] != together[1]
+def test_the_interval_of_what_is_positive_stays_positive() -> None:
+    interval = repeat_interval([0.05, 0.30])
+    assert interval.low is not None
+    assert interval.high is not None
+    assert 0 < interval.low < interval.mean < interval.high
+    assert interval.low * interval.high == pytest.approx(interval.mean**2)
 
 
-def test_bootstrap_follows_its_seed() -> None:
-    values = [0.1, 0.9, 0.4, 0.3, 0.7]
-    assert one_interval(values, seed=1) == one_interval(values, seed=1)
-    assert one_interval(values, seed=1) != one_interval(values, seed=2)
-
-
-def test_a_large_sample_is_drawn_in_blocks_to_the_same_result(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    whole = one_interval(list(range(50)), seed=5)
-    monkeypatch.setattr(statistics, "_DRAWS_AT_ONCE", 333)
-    assert one_interval(list(range(50)), seed=5) == whole
-
-
-def test_paired_bootstrap_sees_what_an_unpaired_look_would_not() -> None:
-    rng = np.random.default_rng(11)
-    first = rng.uniform(0, 1, 80)
-    second = first + rng.normal(0.05, 0.05, 80)
-    found = paired_bootstrap(first.tolist(), second.tolist(), seed=1)
-    assert found.mean == pytest.approx(float((second - first).mean()))
-    assert found.low is not None
-    assert found.high is not None
-    assert found.p_value is not None
-    assert 0 < found.low < found.mean < found.high
-    assert found.p_value == pytest.approx(1 / 2001)
-    assert (found.changed, found.pairs) == (80, 80)
-    swapped = paired_bootstrap(second.tolist(), first.tolist(), seed=1)
-    assert swapped.mean == pytest.approx(-found.mean)
-    assert swapped.p_value == found.p_value
-
-
-def test_the_same_answers_twice_are_no_difference() -> None:
-    same = paired_bootstrap([0.2, 0.4, 1.0], [0.2, 0.4, 1.0], seed=1)
-    assert (same.mean, same.low, same.high, same.p_value, same.changed) == (0.0, 0.0, 0.0, 1.0, 0)
-
-
-def test_p_value_without_a_difference_is_small_only_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(13)
-    results = [
-        paired_bootstrap(*rng.normal(0, 1, (2, 60)).tolist(), seed=n, resamples=400)
-        for n in range(500)
-    ]
-    small = [result.p_value is not None and result.p_value <= 0.05 for result in results]
-    assert 0.03 <= np.mean(small) <= 0.08
+def test_what_can_be_zero_or_negative_has_student_s_interval() -> None:
+    interval = repeat_interval([-1.0, 0.0, 1.0])
+    assert interval.high == pytest.approx(4.30265 / math.sqrt(3), abs=1e-5)
 
 
 def test_nothing_is_dropped_silently() -> None:
-    with pytest.raises(ValueError, match="there are 2 and 1 of them"):
-        paired_bootstrap([1.0, 2.0], [1.0], seed=1)
-    with pytest.raises(ValueError, match="no values"):
-        one_interval([], seed=1)
     with pytest.raises(ValueError, match="no values"):
         repeat_interval([])
-    with pytest.raises(ValueError, match="no values"):
-        paired_bootstrap([], [], seed=1)

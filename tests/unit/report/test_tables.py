@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from medsweep.metrics.statistics import Interval, paired_bootstrap
+from medsweep.metrics.resampling import paired_difference
+from medsweep.metrics.statistics import Interval
 from medsweep.report.paper import TABLE_4
 from medsweep.report.samples import samples
 from medsweep.report.tables.decision import decision_table
@@ -114,7 +115,7 @@ def test_an_ungraded_figure_is_absent(rows: Rows) -> None:
     assert all("bleu" not in row.figures for row in quality_table(rows))
 
 
-def test_base_against_tuned_is_the_paired_bootstrap_over_questions(
+def test_base_against_tuned_is_paired_over_questions(
     rows: Rows, responses: dict[str, Rows], small: Any
 ) -> None:
     table = base_against_tuned(rows, responses)
@@ -122,10 +123,13 @@ def test_base_against_tuned_is_the_paired_bootstrap_over_questions(
     row = next(row for row in table if row.figure == "token_f1")
     # The two answers to a question lie 0.05 above and below.
     tuned = [((score + 0.05) + (score - 0.05)) / 2 for score in small.tuned_f1]
-    assert row.difference == paired_bootstrap(small.base_f1, tuned, seed=SEED)
+    assert row.difference == paired_difference(small.base_f1, tuned, seed=SEED)
     assert row.base == pytest.approx(1.3 / 6)
     assert row.tuned == pytest.approx(2.1 / 6)
-    assert (row.difference.changed, row.difference.pairs, row.verdict) == (5, 6, "higher")
+    assert (row.difference.changed, row.difference.pairs) == (5, 6)
+    # Of 32 patterns of signs two are as far from 0, and four figures are tested.
+    assert row.difference.p_value == 2 / 32
+    assert row.verdict == "no clear difference"
     same = next(row for row in table if row.figure == "bleu")
     assert (same.difference.mean, same.difference.changed) == (0, 0)
     assert same.verdict == "no clear difference"
@@ -142,7 +146,13 @@ def test_load_points_that_only_one_variant_was_asked_at_do_not_count(
 
 
 def test_a_lower_figure_is_called_lower(rows: Rows, responses: dict[str, Rows], small: Any) -> None:
-    for answer in responses[small.llama_key]:
+    answers = responses[small.llama_key]
+    answers += [
+        {**answer, "question_id": f"{answer['question_id']}-{copy}"}
+        for copy in range(3)
+        for answer in list(answers)
+    ]
+    for answer in answers:
         if answer["variant"] == "adapter":
             answer["rouge_l"] = 0.1
     table = base_against_tuned(rows, responses)

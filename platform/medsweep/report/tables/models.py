@@ -38,7 +38,7 @@ COLUMNS = (
 def model_table(findings: Sequence[Finding]) -> Table:
     """Return the table of models against each other, one row per pair and figure."""
     return tabulate(
-        "Models against each other on the same questions: token F1 by paired bootstrap, exact "
+        "Models against each other on the same questions: token F1 by sign flips, exact "
         "match by McNemar's test. p values are corrected for the number of tests (Holm)",
         COLUMNS,
         findings,

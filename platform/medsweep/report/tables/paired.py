@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medsweep.metrics.significance import ALPHA, holm
-from medsweep.metrics.statistics import PairedDifference, paired_bootstrap
+from medsweep.metrics.resampling import PairedDifference, paired_difference
 from medsweep.report.table import (
     Column,
     TableRow,
@@ -35,7 +35,7 @@ from medsweep.results.aggregate import (
 from medsweep.results.schema import QUALITIES
 
 SEED = 0
-"""Of the bootstrap: a report that is made twice is the same."""
+"""Of the draws: a report that is made twice is the same."""
 
 NO_P_VALUE = "one question, or none that changed, has no p value"
 
@@ -45,7 +45,7 @@ class PairedRow(TableRow):
     """One quality figure of one model, without and with its adapter, on the same questions."""
 
     caption = (
-        "Fine-tuned minus base on the same questions: paired bootstrap over questions, the answers "
+        "Fine-tuned minus base on the same questions: sign flips over questions, the answers "
         "to one question averaged first. p values are corrected for the number of tests (Holm)"
     )
     labels = 2
@@ -120,7 +120,7 @@ def base_against_tuned(
                     cells=len(cells),
                     base=average(before),
                     tuned=average(after),
-                    difference=paired_bootstrap(before, after, seed=SEED),
+                    difference=paired_difference(before, after, seed=SEED),
                     p_adjusted=None,
                 )
             )

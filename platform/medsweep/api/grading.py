@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from medsweep.api.results import Results
 from medsweep.api.table import Table
 from medsweep.errors import InputError
+
+if TYPE_CHECKING:
+    from medsweep.comparison.finding import Finding
 
 
 def score(
@@ -50,3 +54,45 @@ def score(
     return Table(
         [{"figure": name, **asdict(figure)} for name, figure in tally.figures(seed).items()]
     )
+
+
+class Comparison(Table):
+    """What differs between two result sets, one row per figure of a load point or of answers.
+
+    Attributes:
+        lost: cells that were measured before and are not now, with the reason.
+        regressions: rows that are worse, beyond noise and by more than the tolerance.
+    """
+
+    def __init__(
+        self, findings: Sequence[Finding], regressions: Sequence[Finding], lost: Mapping[str, str]
+    ) -> None:
+        super().__init__([_row(finding) for finding in findings])
+        self.regressions = Table([_row(finding) for finding in regressions])
+        self.lost = lost
+
+
+def compare(
+    before: str | Path | Results, after: str | Path | Results, *, tolerance: float = 0.05
+) -> Comparison:
+    """Compare two result sets, as `medsweep compare` does.
+
+    Args:
+        before: results, or where they are.
+        after: likewise.
+        tolerance: a change for the worse by no more than this share is no regression.
+
+    Raises:
+        InputError: there are no results, or they have no load point in common.
+    """
+    from medsweep.comparison.sets import compare_sets
+
+    first, second = (
+        each if isinstance(each, Results) else Results(each) for each in (before, after)
+    )
+    comparison = compare_sets(first.files, second.files)
+    return Comparison(comparison.findings, comparison.regressions(tolerance), comparison.lost)
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    return {"verdict": finding.verdict, **asdict(finding), "change": finding.change}

@@ -1,4 +1,4 @@
-"""What the Python interface returns: rows that print, show in a notebook and become a data frame."""
+"""What the Python interface returns: rows that print, and that become a data frame."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsweep.comparison.finding import Finding
-from medsweep.metrics.significance import mcnemar
 from medsweep.metrics.resampling import PairedDifference, paired_differences
 from medsweep.results.aggregate import Row, average, group_by_columns, values
 from medsweep.results.schema import QUALITIES

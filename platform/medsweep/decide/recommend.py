@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from medsweep.decide.candidates import Candidate
+from medsweep.decide.candidates import Candidate, Row, candidates
 from medsweep.decide.limits import USD_PER_1K, Limit
 from medsweep.metrics.statistics import percentile_floor
 

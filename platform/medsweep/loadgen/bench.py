@@ -27,6 +27,9 @@ from medsweep.metrics.request_record import RequestRecord
 # A rate that is so close to what a concurrency can give is that concurrency.
 _ABOUT = 0.95
 
+OPEN_LOOP_S = 10
+"""How long an open loop is measured where nobody says, in seconds."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -147,6 +150,16 @@ class Bench:
         self.measured = [
             replace(each, calibration=found.get(each.like_concurrency)) for each in self.measured
         ]
+
+
+def enough_requests(*, concurrency: int | None = None, rate: float | None = None) -> int:
+    """Return how many requests are measured at a load where nobody says: at least 64.
+
+    Args:
+        concurrency: of a closed loop: 5 for each request in flight.
+        rate: of an open loop: 10 seconds' worth.
+    """
+    return max(64, math.ceil(5 * (concurrency or 0)), math.ceil(OPEN_LOOP_S * (rate or 0.0)))
 
 
 def visits(points: Sequence[LoadPoint], repeats: int, seed: int) -> list[tuple[LoadPoint, int]]:

@@ -124,10 +124,13 @@ def write_benchmark(folder: Path, job: LoadJob, results: Sequence[Measured]) -> 
     Raises:
         EnvironmentFault: no space, or no permission.
     """
-    write_rows(folder / "benchmark.parquet", BENCHMARK, [_row(job, each) for each in results])
+    write_rows(
+        folder / "benchmark.parquet", BENCHMARK, [benchmark_row(job, each) for each in results]
+    )
 
 
-def _row(job: LoadJob, measured: Measured) -> dict[str, Any]:
+def benchmark_row(job: LoadJob, measured: Measured) -> dict[str, Any]:
+    """Return one load point and repeat with the columns of `benchmark.parquet`."""
     point, figures = measured.point, measured.figures
     return {
         "sweep": "bench",

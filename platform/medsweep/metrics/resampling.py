@@ -145,13 +145,14 @@ def paired_differences(
 ) -> list[PairedDifference]:
     """Compare many pairs of samples, with the same draws for all.
 
-    The interval is the wider one of bootstrap-t and Student's, on each side; where so few questions
-    differ that the bootstrap gives no bound, Student's as it would be with one more question, turned
-    from right to wrong or back. The p-value is that of
-    the sign-flip permutation test of the mean: if nothing is different, a question's two answers
-    could as well have been given the other way round (Fisher 1935). It is exact for up to
-    12 pairs; beyond, signs are drawn, and it cannot be below 1 / (resamples + 1). Where no pair
-    differs, the bounds are what so many equal pairs still allow.
+    The interval is the wider one of bootstrap-t and Student's, on each side. Where so few questions
+    differ that the bootstrap gives no bound, it is Student's as it would be with one more question
+    that turned from right to wrong, or back. Where none differs, the bounds are what so many equal
+    pairs still allow.
+
+    The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
+    question's two answers could as well have been given the other way round (Fisher 1935). It is
+    exact for up to 12 pairs; beyond, signs are drawn, and it cannot be below 1 / (resamples + 1).
 
     Args:
         differences: second minus first, from -1 to 1, shape (questions, pairs of samples).
@@ -260,9 +261,7 @@ def _margin_with(
     return _student_margin(np.vstack([values, np.full(values.shape[1], extreme)]), confidence)
 
 
-def _sign_flips(
-    differences: NDArray[np.float64], seed: int, resamples: int
-) -> NDArray[np.float64]:
+def _sign_flips(differences: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
     """Return the two-sided p-value of each column's mean being 0."""
     count = len(differences)
     limit = np.abs(differences.sum(axis=0)) - _ROUNDING

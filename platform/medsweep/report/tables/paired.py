@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from medsweep.metrics.significance import ALPHA, holm
 from medsweep.metrics.resampling import PairedDifference, paired_difference
 from medsweep.report.table import (
     Column,

@@ -1,0 +1,140 @@
+"""The Python interface: its names, its tables, its faults."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import medsweep as ms
+from medsweep.api.table import Table
+from medsweep.errors import ConfigError, InputError, UnknownName
+from medsweep.results.schema import BENCHMARK
+from medsweep.results.store import write_rows
+
+NAMES = [
+    "MedSweepError",
+    "Results",
+    "bench",
+    "compare",
+    "load_sweep",
+    "open",
+    "plan",
+    "run",
+    "score",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert ms.__all__ == NAMES
+    assert all(callable(getattr(ms, name)) for name in NAMES)
+    assert dir(ms) == [*sorted(["__version__", *NAMES])]
+    with pytest.raises(AttributeError, match="no attribute 'serve'"):
+        ms.serve  # noqa: B018
+
+
+def test_the_import_loads_nothing_else() -> None:
+    code = (
+        "import sys, medsweep; "
+        "print(*sorted(name for name in sys.modules if name.startswith('medsweep')))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["medsweep"]
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Path:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "name: small\nstand_ins: true\ncells: [distilgpt2@1xv100-1cpu]\n"
+        "load: {points: [{concurrency: 2}]}\n"
+    )
+    return file
+
+
+def test_keywords_override_fields(sweep_file: Path) -> None:
+    sweep = ms.load_sweep(sweep_file, load__repeats=5, finetune__targets=["c_attn"], name="other")
+    assert (sweep.load.repeats, sweep.name, sweep.finetune.targets) == (5, "other", ["c_attn"])
+    with pytest.raises(ConfigError, match=r"load\.repeats"):
+        ms.load_sweep(sweep_file, load__repeats=0)
+
+
+def test_a_plan_has_a_row_for_each_cell_and_load_point(sweep_file: Path) -> None:
+    plan = ms.plan(ms.load_sweep(sweep_file))
+    (row,) = plan
+    assert (row["cell"], row["status"]) == ("standin-distilgpt2@1xv100-1cpu", "ok")
+    assert row["load_point"] == "c2"
+    assert row["ttft_mean_s"] > 0
+    assert "standin-distilgpt2" in repr(plan)
+    assert "<table" in plan._repr_html_()
+
+
+def test_scores_are_those_of_known_answers() -> None:
+    figures = {row["figure"]: row for row in ms.score(["a fever", ""], ["a fever", "a cough"])}
+    assert figures["exact_match"]["mean"] == 0.5
+    assert figures["token_f1"]["max"] == 1.0
+    averaged = ms.score(["x", "fever"], ["fever", "fever"], ids=["q", "q"])
+    assert {row["low"] for row in averaged} == {None}, "one question has no interval"
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "ids"),
+    [(["a"], [], None), (["a"], ["b"], ["1", "2"]), ([], [], None)],
+)
+def test_lists_that_do_not_belong_together_are_refused(
+    predictions: list[str], references: list[str], ids: list[str] | None
+) -> None:
+    with pytest.raises(InputError):
+        ms.score(predictions, references, ids=ids)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    row = {
+        "model": "m",
+        "profile": "host",
+        "variant": "adapter",
+        "load_point": "c1",
+        "key": "k",
+        "basis": "observed",
+        "status": "ok",
+        "requests_per_s": 2.0,
+    }
+    rows = [{**row, "repeat": repeat, "ttft_mean_s": 0.1 * repeat} for repeat in (1, 2, 3)]
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)
+    return tmp_path
+
+
+def test_results_become_data_frames_and_recommendations(results: Path) -> None:
+    opened = ms.open(results)
+    assert list(opened.to_pandas()["ttft_mean_s"]) == pytest.approx([0.1, 0.2, 0.3])
+    assert opened.requests().empty
+    (row,) = opened.recommend(max_mean_ttft=5.0, rate=3)
+    assert (row["configuration"], row["replicas"]) == ("m@host", 2)
+    assert row["ttft_mean_s"] == pytest.approx(0.2)
+    with pytest.raises(UnknownName, match="max_mean_ttft"):
+        opened.recommend(max_mean_tfft=5.0)
+
+
+def test_results_that_are_not_there_are_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="benchmark"):
+        ms.open(tmp_path)
+
+
+def test_comparing_a_set_with_itself_finds_nothing(results: Path) -> None:
+    comparison = ms.compare(results, ms.open(results))
+    assert len(comparison) > 0
+    assert not any(row["verdict"] in ("better", "worse") for row in comparison)
+    assert len(comparison.regressions) == 0
+    assert not comparison.lost
+
+
+def test_a_load_test_wants_a_load() -> None:
+    with pytest.raises(InputError, match="concurrency"):
+        ms.bench("http://127.0.0.1:9/v1", "m")
+
+
+def test_an_empty_table_prints() -> None:
+    assert repr(Table([])).startswith("Empty DataFrame")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medsweep.metrics.resampling import PairedDifference, paired_difference
+from medsweep.metrics.significance import ALPHA, holm
 from medsweep.report.table import (
     Column,
     TableRow,

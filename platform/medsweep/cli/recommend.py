@@ -42,9 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the ranking of each basis, what to take, and what to measure next."""
-    from medsweep.decide.candidates import candidates
-    from medsweep.decide.recommend import recommend
-    from medsweep.results.aggregate import BASES
+    from medsweep.decide.recommend import recommend_by_basis
     from medsweep.results.reader import Results
 
     given = {
@@ -52,14 +50,9 @@ def run(options: argparse.Namespace) -> int:
         for option in limit_options()
         if (bound := getattr(options, option.replace("-", "_"))) is not None
     }
-    measured = candidates(Results.open(options.folder).rows)
-    by_basis = {
-        basis: recommend(
-            [each for each in measured if each.basis == basis], make_limits(given), options.rate
-        )
-        for basis in BASES
-        if any(each.basis == basis for each in measured)
-    }
+    by_basis = recommend_by_basis(
+        Results.open(options.folder).rows, make_limits(given), options.rate
+    )
     if options.json:
         print(json.dumps({basis: _plain(ranked) for basis, ranked in by_basis.items()}, indent=2))
         return EXIT_DONE

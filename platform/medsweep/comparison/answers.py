@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medsweep.comparison.finding import Finding
 from medsweep.metrics.resampling import PairedDifference, paired_differences
+from medsweep.metrics.significance import mcnemar
 from medsweep.results.aggregate import Row, average, group_by_columns, values
 from medsweep.results.schema import QUALITIES
 

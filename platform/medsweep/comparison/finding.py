@@ -86,8 +86,8 @@ def corrected(findings: Iterable[Finding]) -> list[Finding]:
 def resamples_for(tests: int) -> int:
     """Return how many draws a family of tests needs.
 
-    The p-value of drawn signs cannot be below 1 / (draws + 1), and Holm multiplies the smallest one by
-    the number of tests: with too few draws no difference could ever be significant.
+    The p-value of drawn signs cannot be below 1 / (draws + 1), and Holm multiplies the smallest
+    one by the number of tests: with too few draws no difference could ever be significant.
     """
     return max(2000, round(2 * tests / ALPHA))
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from medsweep.decide.candidates import Candidate, Row, candidates
+from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.limits import USD_PER_1K, Limit
 from medsweep.metrics.statistics import percentile_floor
+from medsweep.results.aggregate import BASES, Row
 
 SURE = 0.95
 """From this probability a limit counts as met, up to its complement as missed."""
@@ -121,6 +122,24 @@ def recommend(
         if known is None or _suitability(assessment) > _suitability(known):
             best[candidate.configuration] = assessment
     return sorted(best.values(), key=_rank)
+
+
+def recommend_by_basis(
+    rows: Iterable[Row], limits: Sequence[Limit], rate: float | None = None
+) -> dict[str, list[Assessment]]:
+    """Return the assessments of each basis; configurations of different bases are never compared.
+
+    Args:
+        rows: of `benchmark.parquet`.
+        limits: what must be met.
+        rate: requests per second that all replicas together must answer.
+    """
+    measured = candidates(rows)
+    return {
+        basis: recommend([each for each in measured if each.basis == basis], limits, rate)
+        for basis in BASES
+        if any(each.basis == basis for each in measured)
+    }
 
 
 def cheaper(ranked: Sequence[Assessment], chosen: Assessment) -> Assessment | None:

@@ -21,7 +21,6 @@ from medsweep.models.catalog import MODELS
 from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import read_pairs
-from medsweep.serving.engines.packed import pack
 
 wait_asleep()  # as a server does
 
@@ -68,7 +67,6 @@ def test_a_step_with_adapters_beside_peft(base: Path, tmp_path: Path) -> None:
     tuned(base, 0.0).save_pretrained(tmp_path)
     ours = LoraModel(base, dtype="float32", quantization="none", flash=False)
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    pack(plain)  # as ours is
     theirs = PeftModel.from_pretrained(plain, tmp_path, adapter_name="a")
     theirs.load_adapter(tmp_path, "b")
     for name in ("a", "b"):

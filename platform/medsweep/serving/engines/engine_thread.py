@@ -51,6 +51,11 @@ class ThreadedEngine(ABC):
             raise InputError(refused)
         self._settings = settings
         self._tokenizer = self._load(base_folder(settings))
+        if not hasattr(self._tokenizer, "backend_tokenizer"):
+            raise InputError(
+                f"{settings.model.name}: its tokenizer cannot decode token by token; "
+                "save it as tokenizer.json"
+            )
         self._served = ServedNames(settings.model, self._tokenizer)
         for name, adapter in settings.adapters.items():
             inner = self._served.new_inner()
@@ -105,7 +110,7 @@ class ThreadedEngine(ABC):
             self._served.prompt_ids(request),
             served.stop_ids,
             served.adapter,
-            TextStream(self._tokenizer, request.stop),
+            TextStream(self._tokenizer.backend_tokenizer, request.stop),
             asyncio.get_running_loop(),
         )
         if not self._open:

@@ -12,7 +12,6 @@ from medsweep.errors import InputError
 from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.serving.engines.compatibility import attention_implementation
 from medsweep.serving.engines.low_rank import AdaptedLayer, Pair, Turn, shape_of
-from medsweep.serving.engines.packed import pack
 
 
 class LoraModel:
@@ -44,8 +43,6 @@ class LoraModel:
             only = "cuda" if capability is not None else "cpu"
             settings["device_map"] = "auto" if several else {"": only}
         self.model: Any = load_model(folder, **settings).eval()
-        if capability is None and quantization == "none":
-            pack(self.model)
         self.device = self.model.device
         self._dtype = settings["dtype"]
         self._layers: dict[str, AdaptedLayer] = {}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic.fields import FieldInfo
 
 os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
 
@@ -20,6 +24,7 @@ from medsweep.finetune.train_metrics import LABELS as TRAINING_LABELS
 from medsweep.finetune.train_metrics import METRICS as TRAINING_METRICS
 from medsweep.hardware.own import OwnAcceleratorSpec, OwnProfileSpec
 from medsweep.k8s.settings import ClusterSettings
+from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
@@ -29,9 +34,7 @@ from medsweep.serving.config import ServeSpec
 from medsweep.serving.server_metrics import METRICS as SERVER_METRICS
 from medsweep.sweep.spec import (
     FineTuneSpec,
-    LoadPointSpec,
     LoadSpec,
-    ObjectivesSpec,
     PriceSpec,
     SweepSpec,
 )
@@ -63,9 +66,19 @@ def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser
     return choices
 
 
+def _fields(model: type[Any]) -> dict[str, FieldInfo]:
+    if issubclass(model, Closed):
+        return model.model_fields
+    hints = get_type_hints(model)
+    return {
+        field.name: FieldInfo.from_annotated_attribute(hints[field.name], field.default)
+        for field in dataclasses.fields(model)
+    }
+
+
 def config_page() -> str:
     """Return the page of the sweep file: every field with its default and meaning."""
-    sections: list[tuple[str, type[Closed]]] = [
+    sections: list[tuple[str, type[Any]]] = [
         ("The sweep", SweepSpec),
         ("own_models[]", OwnModelSpec),
         ("own_profiles[]", OwnProfileSpec),
@@ -77,9 +90,8 @@ def config_page() -> str:
         ("search", SearchSpec),
         ("serve", ServeSpec),
         ("load", LoadSpec),
-        ("load.points[]", LoadPointSpec),
+        ("load.points[]", LoadPoint),
         ("prices.PROFILE", PriceSpec),
-        ("load.objectives", ObjectivesSpec),
         ("A cluster's file", ClusterSettings),
     ]
     parts = ["# Sweep file\n", "Unknown fields are faults; all faults are listed at once.\n"]
@@ -87,9 +99,13 @@ def config_page() -> str:
         meanings = field_meanings(model)
         parts += [f"## {title}\n", "| field | type | default | meaning |"]
         parts.append("| --- | --- | --- | --- |")
-        for name, field in model.model_fields.items():
+        for name, field in _fields(model).items():
             default = "required" if field.is_required() else _default(field.default)
-            kind = re.sub(r"medsweep\.[\w.]*\.", "", inspect.formatannotation(field.annotation))
+            kind = re.sub(
+                r"(?:medsweep|collections)\.[\w.]*\.",
+                "",
+                inspect.formatannotation(field.annotation),
+            )
             kind = re.sub(r"Optional\[(.*)\]$", r"\1 | None", kind)
             # What checks a value is no part of its type.
             kind = re.sub(r"(?:typing\.)?Annotated\[(\w+), \w+\(.*?[>\]]\)\]", r"\1", kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
@@ -48,16 +49,16 @@ def _is_section(field: FieldInfo | None) -> bool:
     return isinstance(kind, type) and issubclass(kind, Closed)
 
 
-def field_meanings(model: type[Closed]) -> dict[str, str]:
+def field_meanings(model: type[Any]) -> dict[str, str]:
     """Return the meaning of each field, from the `Attributes` of the docstrings.
 
     Args:
-        model: a configuration class; fields of its bases are described there.
+        model: a configuration class or dataclass; fields of its bases are described there.
     """
     entries: list[tuple[str, str]] = []
     for ancestor in reversed(model.__mro__):
         body = inspect.cleandoc(ancestor.__doc__ or "").partition("Attributes:\n")[2]
-        entries += re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", body, flags=re.M | re.S)
+        entries += re.findall(r"^    (\w+): (.*?)(?=^    \w+: |^\w|\Z)", body, flags=re.M | re.S)
     return {name: " ".join(meaning.split()) for name, meaning in entries}
 
 
@@ -208,7 +209,7 @@ def _fault(
     line = lines.get(location)
     given = problem.get("input")
     kind = problem["type"]
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):  # of a model, of a dataclass
         known = _known_fields(model, location[:-1])
         text = f"unknown field{did_you_mean(str(location[-1]), known)}; known: {', '.join(known)}"
     elif kind == "missing":
@@ -239,17 +240,19 @@ def _within(data: Any, location: Location) -> Location:
 
 def _known_fields(model: type[BaseModel], location: Location) -> list[str]:
     """Return the fields of the model that stands at `location` below `model`."""
-    current: type[BaseModel] = model
+    current: type[Any] = model
     for part in location:
-        field = current.model_fields.get(str(part))
+        field = getattr(current, "model_fields", {}).get(str(part))
         if field is not None:
             current = next(_models_in(field.annotation), current)
-    return sorted(current.model_fields)
+    return sorted(getattr(current, "model_fields", None) or current.__dataclass_fields__)
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the configuration models that an annotation mentions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _models_in(annotation: Any) -> Iterator[type[Any]]:
+    """Yield the configuration models, and dataclasses, that an annotation mentions."""
+    if isinstance(annotation, type) and (
+        issubclass(annotation, BaseModel) or is_dataclass(annotation)
+    ):
         yield annotation
     elif get_origin(annotation) in (list, tuple, dict, Union, UnionType):
         for argument in get_args(annotation):

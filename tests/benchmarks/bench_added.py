@@ -59,7 +59,7 @@ def engine_alone(engine: str) -> Iterator[Any]:
 def ask_served(process: LoadProcess, url: str) -> list[tuple[float, float]]:
     """Seconds to first and a later token, as a client that keeps its connection sees them."""
     prompts = tuple(Prompt(str(n), text) for n, text in enumerate(QUESTIONS))
-    point = LoadPoint(1, requests=BLOCK, warmup=1)
+    point = LoadPoint(concurrency=1, requests=BLOCK, warmup=1)
     records = process.run(LoadJob(url, MODEL, prompts, point, 1, TOKENS))
     measured = [record for record in records if record.phase == "measure"]
     times = [(r.ttft_s, r.tpot_s) for r in measured if r.ttft_s and r.tpot_s]

@@ -64,7 +64,7 @@ def measure(title: str, port: int, concurrency: int, requests: int, server: int 
         base_url=f"http://127.0.0.1:{port}/v1",
         model=NULL_MODEL,
         prompts=(PROMPT,),
-        point=LoadPoint(concurrency, requests=requests),
+        point=LoadPoint(concurrency=concurrency, requests=requests),
         seed=1,
         max_tokens=TOKENS,
         api_key_env=KEY_VARIABLE,

@@ -10,7 +10,7 @@ from typing import TextIO
 from medsweep.loadgen.bench import Measured
 from medsweep.loadgen.bench_results import notes
 from medsweep.loadgen.failures import kinds_of
-from medsweep.loadgen.fleet import Progress
+from medsweep.loadgen.fleet import LoadProgress
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.reporter import Reporter
 
@@ -48,7 +48,7 @@ class Live:
         self._rows.write(_line([name for name, _ in COLUMNS]))
         self._rows.flush()
 
-    def show(self, point: LoadPoint, repeat: int, progress: Progress) -> None:
+    def show(self, point: LoadPoint, repeat: int, progress: LoadProgress) -> None:
         """Say how far a load point is: on a terminal in one line that is rewritten."""
         now_s = time.monotonic()
         if not self._reporter.is_terminal and now_s - self._shown_s < _PLAIN_EVERY_S:

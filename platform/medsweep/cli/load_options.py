@@ -21,7 +21,6 @@ _REQUESTS, _WAVES, SECONDS = 64, 5, 10
 def points(options: argparse.Namespace) -> list[LoadPoint]:
     """Return the load points that the options ask for; of --find-max, the first to try."""
     from medsweep.loadgen.questions import read_replay
-    from medsweep.loadgen.spec import LoadPoint
 
     if options.repeats < 1:
         raise InputError(f"--repeats must be at least 1, not {options.repeats}")
@@ -32,35 +31,32 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
     duration_s = None if options.duration is None else _positive("--duration", options.duration)
     if options.arrivals is not None and options.rate is None and not options.find_max:
         raise InputError("--arrivals spaces an open loop: give --rate or --find-max with it")
+    fields = {"warmup": options.warmup, "duration_s": duration_s}
     if options.replay is not None:
         due_s = read_replay(options.replay)
         if options.requests is not None:
             due_s = due_s[: (options.warmup or 0) + max(options.requests, 1)]
-        return [LoadPoint(due_s=due_s, warmup=options.warmup, duration_s=duration_s)]
+        return [_point(fields, due_s=due_s)]
     if options.rate is None and not options.find_max:
         numbers = [int(n) for n in _list("--concurrency", options.concurrency or "1", whole=True)]
         return [
-            LoadPoint(
-                concurrency=n,
-                requests=requests(options, _WAVES * n),
-                warmup=options.warmup,
-                duration_s=duration_s,
-            )
-            for n in numbers
+            _point(fields, concurrency=n, requests=requests(options, _WAVES * n)) for n in numbers
         ]
-    spacing: Any = options.arrivals or "constant"
-    kind, _, shape = spacing.partition(":")
+    kind, _, shape = (options.arrivals or "constant").partition(":")
+    fields |= {"arrivals": kind, "shape": _positive("--arrivals", shape) if shape else None}
     return [
-        LoadPoint(
-            rate=rate,
-            arrivals=kind,
-            shape=_positive("--arrivals", shape) if shape else None,
-            requests=requests(options, SECONDS * rate),
-            warmup=options.warmup,
-            duration_s=duration_s,
-        )
+        _point(fields, rate=rate, requests=requests(options, SECONDS * rate))
         for rate in _list("--rate", options.rate or "1")
     ]
+
+
+def _point(fields: dict[str, Any], **own: Any) -> LoadPoint:
+    from medsweep.loadgen.spec import LoadPoint
+
+    try:
+        return LoadPoint(**{**fields, **own})
+    except ValueError as error:
+        raise InputError(f"the load: {error}") from None
 
 
 def requests(options: argparse.Namespace, enough: float) -> int:

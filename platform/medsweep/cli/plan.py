@@ -98,7 +98,7 @@ def _row(
             "usd": prediction.usd,
             "points": [
                 {
-                    "load_point": point.point.point().name,
+                    "load_point": point.point.name,
                     "ttft_s": point.ttft_s,
                     "tpot_s": point.tpot_s,
                     "e2e_s": point.e2e_s,
@@ -152,7 +152,7 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
     load_s = sum(each.load_s or 0.0 for each in predictions)
     usd = [each.usd for each in predictions if each.usd is not None]
     visits = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
-    last = spec.load.points[-1].point().name
+    last = spec.load.points[-1].name
     lines = [
         f"{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
         f"{len(plan.adapters)} fine-tunes on {lengths.pairs} pairs; "

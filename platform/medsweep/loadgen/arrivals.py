@@ -11,7 +11,6 @@ import numpy.typing as npt
 from medsweep.errors import InputError
 from medsweep.loadgen.spec import LoadPoint
 
-GAMMA_SHAPE = 0.5
 _BLOCK = 1024
 
 Gaps = Callable[[np.random.Generator], npt.NDArray[np.float64]]
@@ -45,7 +44,7 @@ def due_times(point: LoadPoint, seed: int) -> Iterator[float]:
         size = point.together
         yield from (k // size * size / rate for k in itertools.count())
     elif point.arrivals == "gamma":
-        shape = point.shape or GAMMA_SHAPE
+        shape = point.arrival_shape or 1.0
         yield from _summed(lambda rng: rng.gamma(shape, 1 / (rate * shape), _BLOCK), seed)
     else:
         yield from _summed(lambda rng: rng.exponential(1 / rate, _BLOCK), seed)

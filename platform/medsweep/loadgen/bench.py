@@ -17,7 +17,7 @@ from medsweep.loadgen.calibrate import (
 )
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import LoadFigures, figures_of
-from medsweep.loadgen.fleet import Fleet, Progress
+from medsweep.loadgen.fleet import Fleet, LoadProgress
 from medsweep.loadgen.load_columns import client_limited
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
@@ -68,7 +68,7 @@ class Measured:
         it is not the load's own, so that few calibrations serve many points.
         """
         own = self.point.concurrency or 1
-        requests = (self.figures.requests_per_s or self.point.rate or 0) * TRUTH.service_s
+        requests = (self.figures.requests_per_s or self.point.mean_rate or 0) * TRUTH.service_s
         tokens = (self.figures.output_tokens_per_s or 0) * TRUTH.service_s / TRUTH.tokens
         like = max(requests, tokens)
         if own < like * _ABOUT:
@@ -93,7 +93,7 @@ class Bench:
     fleet: Fleet
     objectives: Sequence[Objective] = ()
     spool_folder: Path | None = None
-    on_progress: Callable[[LoadPoint, int, Progress], None] = lambda *_: None
+    on_progress: Callable[[LoadPoint, int, LoadProgress], None] = lambda *_: None
     on_records: Callable[[LoadPoint, int, Iterable[RequestRecord]], None] = lambda *_: None
     measured: list[Measured] = field(default_factory=list)
 
@@ -107,22 +107,24 @@ class Bench:
             repeat: counted from 1; arrivals and order of the prompts differ between repeats.
             hopeless_ends: end it as soon as an objective cannot be met any more.
         """
-        limits = tuple(each.limit for each in self.objectives if each.limit is not None)
-        watched = [each for each in self.objectives if each.limit is not None]
         early: str | None = None
         gave_up = False
 
-        def look(progress: Progress) -> bool:
+        def look(progress: LoadProgress) -> bool:
             nonlocal early
             self.on_progress(point, repeat, progress)
             count = point.measured_requests
             if hopeless_ends and count is not None:
-                for objective, late in zip(watched, progress.late, strict=True):
-                    if objective.hopeless(late, count):
-                        early = f"{objective.name} cannot be met: {late} of {count} requests missed"
+                for objective, missed in zip(self.objectives, progress.missed, strict=True):
+                    if objective.hopeless(missed, count):
+                        early = (
+                            f"{objective.name} cannot be met: {missed} of {count} requests missed"
+                        )
             return early is None
 
-        job = replace(self.job, point=point, seed=self.job.seed * 1000 + repeat, limits=limits)
+        seed = self.job.seed * 1000 + repeat
+        objectives = tuple(self.objectives)
+        job = replace(self.job, point=point, seed=seed, objectives=objectives)
         with Spool(self.spool_folder) as spool:
             try:
                 self.fleet.run(job, spool.write, look)

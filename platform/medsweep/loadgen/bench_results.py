@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import EnvironmentFault
 from medsweep.loadgen.bench import Measured
-from medsweep.loadgen.load_columns import load_columns, load_notes
+from medsweep.loadgen.load_columns import arrivals_of, load_columns, load_notes
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
@@ -56,8 +56,8 @@ def point_json(measured: Measured) -> dict[str, Any]:
             "name": point.name,
             "concurrency": point.concurrency,
             "rate_rps": point.rate,
-            "arrivals": point.arrivals if point.rate is not None else None,
-            "shape": point.shape,
+            "arrivals": arrivals_of(point),
+            "shape": point.arrival_shape,
             "warmup": point.warmup_requests,
             "duration_s": point.duration_s,
         },

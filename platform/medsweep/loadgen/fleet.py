@@ -45,31 +45,28 @@ def processes_for(points: Sequence[LoadPoint]) -> int:
     Half of the cores are left to whatever else runs here, such as the server itself.
     """
     wanted = max(
-        max((point.concurrency or 0) / _STREAMS_PER_PROCESS, _peak_rate(point) / _RATE_PER_PROCESS)
+        max(
+            (point.concurrency or 0) / _STREAMS_PER_PROCESS,
+            (point.mean_rate or 0) / _RATE_PER_PROCESS,
+        )
         for point in points
     )
     return max(1, min(int(cores() // 2), math.ceil(wanted)))
 
 
-def _peak_rate(point: LoadPoint) -> float:
-    if point.due_s is None:
-        return point.rate or 0
-    return len(point.due_s) / max(point.due_s[-1], 1.0)
-
-
 @dataclass(frozen=True)
-class Progress:
+class LoadProgress:
     """How far a load is, all processes together.
 
     Attributes:
         by_status: requests that have ended, of all phases.
         in_flight: requests that have not.
-        late: for each limit of the job, measured requests that are over it or failed.
+        missed: for each objective of the job, measured requests that missed its limit or failed.
     """
 
     by_status: Counter[str]
     in_flight: int
-    late: tuple[int, ...]
+    missed: tuple[int, ...]
 
     @property
     def failed(self) -> int:
@@ -111,7 +108,7 @@ class Fleet:
         self,
         job: LoadJob,
         take_line: Callable[[bytes], None],
-        on_progress: Callable[[Progress], bool] = lambda _: True,
+        on_progress: Callable[[LoadProgress], bool] = lambda _: True,
     ) -> bool:
         """Run one load point; its parts start together and end together.
 
@@ -137,7 +134,7 @@ class Fleet:
         for place, process in enumerate(processes):
             part = replace(job, shard=place, shards=parts)
             threading.Thread(target=_read, args=(place, process, part, inbox), daemon=True).start()
-        return _Run(processes, take_line, on_progress, len(job.limits)).until_over(inbox)
+        return _Run(processes, take_line, on_progress).until_over(inbox)
 
 
 class _Run:
@@ -145,12 +142,10 @@ class _Run:
         self,
         processes: Sequence[LoadProcess],
         take_line: Callable[[bytes], None],
-        on_progress: Callable[[Progress], bool],
-        limits: int,
+        on_progress: Callable[[LoadProgress], bool],
     ) -> None:
         self._processes = processes
         self._take_line, self._on_progress = take_line, on_progress
-        self._limits = limits
         self._progress: dict[int, dict[str, Any]] = {}
         self._unmeasured = len(processes)
         self._dropped = False
@@ -185,10 +180,10 @@ class _Run:
         elif "progress" in message:
             self._progress[place] = message["progress"]
             parts = self._progress.values()
-            progress = Progress(
+            progress = LoadProgress(
                 by_status=sum((Counter(part["by_status"]) for part in parts), Counter()),
                 in_flight=sum(part["in_flight"] for part in parts),
-                late=tuple(sum(part["late"][n] for part in parts) for n in range(self._limits)),
+                missed=tuple(map(sum, zip(*(part["missed"] for part in parts), strict=True))),
             )
             if not self._on_progress(progress) and not self._dropped:
                 self._stop(drop=True)

@@ -39,8 +39,8 @@ def load_columns(
         "status": "ok",
         "concurrency": point.concurrency,
         "rate_rps": point.rate,
-        "arrivals": point.arrivals if point.rate is not None else None,
-        "arrival_shape": point.shape,
+        "arrivals": arrivals_of(point),
+        "arrival_shape": point.arrival_shape,
         "sent": figures.sent,
         "ok": figures.ok,
         "failed": figures.failed,
@@ -62,6 +62,13 @@ def load_columns(
         row["client_ttft_bias_s"] = calibration.ttft_bias_s
         row["client_itl_bias_s"] = calibration.itl_bias_s
     return row
+
+
+def arrivals_of(point: LoadPoint) -> str | None:
+    """Return how an open loop spaces its requests; None for a closed loop."""
+    if point.concurrency is not None:
+        return None
+    return "replay" if point.due_s is not None else point.arrivals
 
 
 def client_limited(figures: LoadFigures, calibration: Calibration | None) -> bool | None:

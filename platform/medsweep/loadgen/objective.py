@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from medsweep.errors import InputError, UnknownName
-from medsweep.loadgen.spec import Limit
 from medsweep.metrics.latency import LatencySummary
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.statistics import percentile_floor
@@ -44,13 +43,6 @@ class Objective:
         quantile = _QUANTILES.get(self.statistic)
         return 1 if quantile is None else percentile_floor(quantile)
 
-    @property
-    def limit(self) -> Limit | None:
-        """What can be watched while the load runs; None where only the end tells."""
-        if self.latency == "tpot" or self.statistic == "mean":
-            return None
-        return Limit(self.latency, self.limit_s)
-
     def met_by(self, record: RequestRecord) -> bool:
         """Whether one request was answered within the limit.
 
@@ -61,26 +53,26 @@ class Objective:
             return False
         return self.latency == "tpot" if value_s is None else bool(value_s <= self.limit_s)
 
-    def hopeless(self, late: int, requests: int) -> bool:
-        """Whether so many late requests mean that the objective is missed, whatever comes.
+    def hopeless(self, missed: int, requests: int) -> bool:
+        """Whether the objective is certain to be missed, whatever the other requests do.
 
         Args:
-            late: requests over the limit, or failed.
+            missed: requests over the limit, or failed.
             requests: how many will have been measured in the end.
         """
         if self.statistic == "mean":
             return False
         quantile = _QUANTILES.get(self.statistic, 1.0)
         # Of n values in order, the quantile lies at place (n - 1) q counted from 0, or between that
-        # and the next; once as many are late as lie at or above it, it is late itself.
-        return late >= requests - math.floor((requests - 1) * quantile)
+        # and the next; once as many missed as lie at or above it, it is over the limit itself.
+        return missed >= requests - math.floor((requests - 1) * quantile)
 
-    def met(self, summary: LatencySummary, late: int, requests: int) -> bool:
-        """Whether a whole load point met it; failed requests count as late."""
+    def met(self, summary: LatencySummary, missed: int, requests: int) -> bool:
+        """Whether a load point met it; a failed request missed it."""
         value_s = getattr(summary, self.statistic)
         if value_s is None or value_s > self.limit_s:
             return False
-        return not self.hopeless(late, requests)
+        return not self.hopeless(missed, requests)
 
 
 def parse_objective(text: str) -> Objective:
@@ -92,18 +84,20 @@ def parse_objective(text: str) -> Objective:
     """
     found = re.fullmatch(r"([a-z0-9]+)_([a-z0-9]+)=([0-9.eE+-]+?)([a-z]*)", text.strip())
     if found is None:
-        raise InputError(f"--slo {text!r}: write latency, statistic and limit as in ttft_p95=0.5s")
+        raise InputError(
+            f"objective {text!r}: write latency, statistic and limit as in ttft_p95=0.5s"
+        )
     latency, statistic, number, unit = found.groups()
     if latency not in get_args(Latency):
-        raise UnknownName("latency of --slo", latency, get_args(Latency))
+        raise UnknownName("latency of an objective", latency, get_args(Latency))
     if statistic not in _STATISTICS:
-        raise UnknownName("statistic of --slo", statistic, _STATISTICS)
+        raise UnknownName("statistic of an objective", statistic, _STATISTICS)
     if unit not in _UNITS_S:
-        raise InputError(f"--slo {text!r}: give the limit a unit: s or ms")
+        raise InputError(f"objective {text!r}: give the limit a unit: s or ms")
     try:
         limit_s = float(number) * _UNITS_S[unit]
     except ValueError:
-        raise InputError(f"--slo {text!r}: {number!r} is not a number") from None
+        raise InputError(f"objective {text!r}: {number!r} is not a number") from None
     if not 0 < limit_s < math.inf:
-        raise InputError(f"--slo {text!r}: the limit must be above 0")
+        raise InputError(f"objective {text!r}: the limit must be above 0")
     return Objective(latency, statistic, limit_s)  # type: ignore[arg-type]

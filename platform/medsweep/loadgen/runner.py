@@ -12,9 +12,10 @@ from medsweep.clock import Clock
 from medsweep.loadgen.arrivals import due_times
 from medsweep.loadgen.client import Session
 from medsweep.loadgen.failures import LoadAborted, RequestError, Tally
+from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.pacing import sleep_until
 from medsweep.loadgen.prompt_order import prompt_order
-from medsweep.loadgen.spec import Limit, LoadJob, Prompt
+from medsweep.loadgen.spec import LoadJob, Prompt
 from medsweep.loadgen.stream import Stream
 from medsweep.metrics.request_record import Phase, RequestRecord
 
@@ -80,7 +81,7 @@ class Load:
         self._in_flight: set[Stream] = set()
         self._ended: deque[Ended] = deque()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._late = [0] * len(job.limits)
+        self._missed = [0] * len(job.objectives)
         self.measured = asyncio.Event()
 
     def stop(self, *, drop: bool = False) -> None:
@@ -172,8 +173,8 @@ class Load:
             if not self._over.done():
                 self._over.set_exception(error)
         if stream.phase == "measure":
-            for place, limit in enumerate(self._job.limits):
-                self._late[place] += _is_late(record, limit)
+            for place, objective in enumerate(self._job.objectives):
+                self._missed[place] += not objective.met_by(record)
             if self._unmeasured is not None:
                 self._unmeasured -= 1
             self._look_whether_measured()
@@ -208,31 +209,26 @@ class Load:
         return "measure" if at_s < self._until_s else "cooldown"
 
     def progress(self) -> dict[str, Any]:
-        """Return counts so far: of all phases by status, in flight, and late measured requests.
+        """Return counts so far: of all phases by status, in flight, and by objective those missed.
 
-        Late are those over a limit of the job, or failed; also those in flight that can only be.
+        A measured request in flight has missed an objective once it has taken too long for it.
         """
         now_s = self._clock.now()
-        late = [
-            count + sum(_must_be_late(stream, limit, now_s) for stream in self._in_flight)
-            for count, limit in zip(self._late, self._job.limits, strict=True)
+        missed = [
+            count + sum(_must_miss(stream, objective, now_s) for stream in self._in_flight)
+            for count, objective in zip(self._missed, self._job.objectives, strict=True)
         ]
         return {
             "by_status": dict(self._tally.by_status),
             "in_flight": len(self._in_flight),
-            "late": late,
+            "missed": missed,
         }
 
 
-def _is_late(record: RequestRecord, limit: Limit) -> bool:
-    took_s = record.ttft_s if limit.latency == "ttft" else record.e2e_s
-    return record.status != "ok" or took_s is None or took_s > limit.limit_s
-
-
-def _must_be_late(stream: Stream, limit: Limit, now_s: float) -> bool:
-    if stream.phase != "measure" or now_s - stream.start_s <= limit.limit_s:
+def _must_miss(stream: Stream, objective: Objective, now_s: float) -> bool:
+    if stream.phase != "measure" or now_s - stream.start_s <= objective.limit_s:
         return False
-    return limit.latency == "e2e" or not stream.began()
+    return objective.latency == "e2e" or (objective.latency == "ttft" and not stream.began())
 
 
 def _every(values: Iterator[Any], first: int, step: int) -> Iterator[Any]:

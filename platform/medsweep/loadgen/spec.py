@@ -2,80 +2,128 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 from medsweep.errors import InputError, UnknownName
+from medsweep.loadgen.objective import Objective
 
-Arrivals = Literal["constant", "poisson", "gamma", "burst"]
-BURST_REQUESTS = 10
+ARRIVALS = ("constant", "poisson", "gamma", "burst")
+DEFAULT_SHAPES = {"gamma": 0.5, "burst": 10}
 
 
 @dataclass(frozen=True)
 class LoadPoint:
-    """How hard to push: a closed loop by `concurrency`, an open loop by `rate`, or a replay.
+    """One load: a closed loop by `concurrency`, an open loop by `rate`, or a replay by `due_s`.
 
     Attributes:
-        concurrency: requests kept in flight (closed loop).
-        rate: requests per second, sent whether or not the earlier ones have ended (open loop).
+        concurrency: requests in flight, for a closed loop.
+        rate: requests per second, for an open loop; sent whether or not earlier ones have ended.
         arrivals: how an open loop spaces its requests: evenly, as a Poisson process, with
             gamma-distributed gaps, or in bursts of requests that are due together.
-        requests: how many requests are measured; not used where there is a duration.
-        warmup: how many are sent before those; None for one full wave.
-        duration_s: requests sent, or due, within so many seconds are measured.
-        shape: of gamma arrivals the shape of the gaps, 1 being Poisson and less being more
-            uneven (None: 0.5); of bursts how many requests come together (None: 10).
-        due_s: moments at which requests are due, ascending, in seconds from the first (replay).
+        shape: of gamma arrivals the shape of the gaps (1 is Poisson, less is more uneven; null
+            takes 0.5); of bursts the number of requests that come together (null takes 10).
+        due_s: for a replay, when each request is due: ascending seconds from the first.
+        requests: measured requests per repeat; not used with `duration_s` or `due_s`.
+        duration_s: measure the requests that are sent, or due, within this many seconds.
+        warmup: requests before the measured ones; null takes one full wave of a closed loop, one
+            second of an open loop and none of a replay.
 
     Raises:
-        InputError: not exactly one of `concurrency`, `rate` and `due_s`, or a number out of range.
+        ValueError: not exactly one of `concurrency`, `rate` and `due_s`, or a value out of range.
     """
+
+    # How pydantic validates it in a sweep file. It is no pydantic class itself, since importing
+    # pydantic would double the time that the load generator's process takes to start.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     concurrency: int | None = None
     rate: float | None = None
-    arrivals: Arrivals = "constant"
-    requests: int = 64
-    warmup: int | None = None
-    duration_s: float | None = None
+    arrivals: Literal["constant", "poisson", "gamma", "burst"] = "constant"
     shape: float | None = None
-    due_s: tuple[float, ...] | None = None
+    due_s: Sequence[float] | None = None
+    requests: int = 64
+    duration_s: float | None = None
+    warmup: int | None = None
 
     def __post_init__(self) -> None:
-        shapes = (self.concurrency, self.rate, self.due_s)
-        if sum(shape is not None for shape in shapes) != 1:
-            raise InputError("a load point takes exactly one of concurrency, rate and due times")
-        if self.concurrency is not None and self.concurrency < 1:
-            raise InputError(f"concurrency must be at least 1, not {self.concurrency}")
-        if self.rate is not None and not (0 < self.rate < math.inf):
-            raise InputError(f"rate must be above 0 requests per second, not {self.rate}")
-        if self.arrivals not in get_args(Arrivals):
-            raise UnknownName("spacing of arrivals", self.arrivals, get_args(Arrivals))
-        if self.shape is not None and not (0 < self.shape < math.inf):
-            raise InputError(f"the shape of {self.arrivals} arrivals must be above 0")
-        if self.requests < 1:
-            raise InputError(f"requests must be at least 1, not {self.requests}")
-        if self.warmup is not None and self.warmup < 0:
-            raise InputError(f"warmup must not be negative, but is {self.warmup}")
-        if self.duration_s is not None and not (0 < self.duration_s < math.inf):
-            raise InputError(f"duration must be above 0 seconds, not {self.duration_s}")
-        if self.due_s is not None and len(self.due_s) <= self.warmup_requests:
-            raise InputError(f"{len(self.due_s)} due times leave nothing to measure after warm-up")
+        if self.due_s is not None:
+            object.__setattr__(self, "due_s", tuple(self.due_s))  # hashable; YAML has lists
+        if fault := self._fault():
+            raise ValueError(fault)
+
+    def _fault(self) -> str | None:
+        if sum(load is not None for load in (self.concurrency, self.rate, self.due_s)) != 1:
+            return (
+                "give exactly one of `concurrency` (closed loop), `rate` (open loop) and `due_s` "
+                "(replay)"
+            )
+        for name, least in (("concurrency", 1), ("requests", 1), ("warmup", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                return f"`{name}` must be at least {least}, not {value}"
+        for name in ("rate", "shape", "duration_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                return f"`{name}` must be above 0, not {value:g}"
+        if self.arrivals not in ARRIVALS:
+            return str(UnknownName("spacing of arrivals", self.arrivals, ARRIVALS))
+        if self.shape is not None and self.arrivals not in DEFAULT_SHAPES:
+            return f"`shape` is of gamma and burst arrivals, not of {self.arrivals} ones"
+        if self.due_s is None:
+            return None
+        if not all(0 <= one <= next_ < math.inf for one, next_ in pairwise(self.due_s)):
+            return "`due_s` must be ascending seconds from the first"
+        if len(self.due_s) <= self.warmup_requests:
+            return (
+                f"`due_s` has {len(self.due_s)} times, which leaves nothing to measure after a "
+                f"warmup of {self.warmup_requests}"
+            )
+        return None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        # A mapping is taken for a load point; the types of its values are strict.
+        schema = handler(source)
+        inner = schema.get("schema", schema) if schema["type"] == "definitions" else schema
+        inner["strict"] = False
+        return schema
 
     @property
     def name(self) -> str:
-        """Short name for tables and files, such as `c4` or `r2.5-poisson`."""
+        """Short name that tells shapes apart: `c4`, `r2.5-poisson`, `r8-burst40`.
+
+        A replay is named by a hash of its times.
+        """
         if self.concurrency is not None:
             return f"c{self.concurrency}"
         if self.due_s is not None:
-            return "replay"
-        return f"r{self.rate:g}-{self.arrivals}"
+            return f"replay-{hashlib.sha256(repr(self.due_s).encode()).hexdigest()[:8]}"
+        shape = "" if self.arrival_shape is None else f"{self.arrival_shape:g}"
+        return f"r{self.rate:g}-{self.arrivals}{shape}"
+
+    @property
+    def arrival_shape(self) -> float | None:
+        """The shape of gamma or burst arrivals, given or by default; None of others."""
+        if self.rate is None or self.arrivals not in DEFAULT_SHAPES:
+            return None
+        return self.shape or DEFAULT_SHAPES[self.arrivals]
 
     @property
     def together(self) -> int:
         """How many requests of an open loop are due at one moment."""
-        return max(1, round(self.shape or BURST_REQUESTS)) if self.arrivals == "burst" else 1
+        return max(1, round(self.arrival_shape or 1)) if self.arrivals == "burst" else 1
+
+    @property
+    def mean_rate(self) -> float | None:
+        """Requests per second of an open loop or a replay; None in a closed loop."""
+        if self.due_s is None:
+            return self.rate
+        return len(self.due_s) / max(self.due_s[-1] - self.due_s[0], 1.0)
 
     @property
     def warmup_requests(self) -> int:
@@ -111,19 +159,6 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Limit:
-    """What one request may take.
-
-    Attributes:
-        latency: `ttft` or `e2e`.
-        limit_s: the longest that is allowed, in seconds.
-    """
-
-    latency: Literal["ttft", "e2e"]
-    limit_s: float
-
-
-@dataclass(frozen=True)
 class LoadJob:
     """Everything the load generator needs for one load point; survives a trip through JSON.
 
@@ -145,7 +180,7 @@ class LoadJob:
         shards: into how many parts the load is split. Requests are dealt out among them in turn,
             and each goes on until it is told that the others have measured theirs too.
         start_s: moment at which the load begins, in seconds on the clock; None begins at once.
-        limits: watched while the load runs, so that a hopeless one can be ended early.
+        objectives: watched while the load runs, so that a hopeless one can be ended early.
 
     Raises:
         InputError: no prompts, a base URL that is not HTTP, or a number out of range.
@@ -167,7 +202,7 @@ class LoadJob:
     shard: int = 0
     shards: int = 1
     start_s: float | None = None
-    limits: tuple[Limit, ...] = ()
+    objectives: tuple[Objective, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -198,15 +233,12 @@ class LoadJob:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LoadJob:
         """Return the job that `to_json` wrote."""
-        point = dict(values["point"])
-        if point["due_s"] is not None:
-            point["due_s"] = tuple(point["due_s"])
         return cls(
             **{
                 **values,
                 "prompts": tuple(Prompt(**prompt) for prompt in values["prompts"]),
-                "point": LoadPoint(**point),
+                "point": LoadPoint(**values["point"]),
                 "headers": tuple((name, value) for name, value in values["headers"]),
-                "limits": tuple(Limit(**limit) for limit in values["limits"]),
+                "objectives": tuple(Objective(**each) for each in values["objectives"]),
             }
         )

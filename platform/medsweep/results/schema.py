@@ -120,7 +120,12 @@ IDENTITY = (
     Column("adapter_sha256", "text", "", "hash of the LoRA weights; null for the base model"),
     Column("variant", "text", "", "what answered: adapter or base"),
     Column("profile", "text", "", "hardware profile"),
-    Column("load_point", "text", "", "load shape: c<concurrency> or r<rate>-<arrivals>"),
+    Column(
+        "load_point",
+        "text",
+        "",
+        "load shape: c<concurrency>, r<rate>-<arrivals><shape> or replay-<hash>",
+    ),
     Column("repeat", "integer", "1", "which measurement of the load point, from 1"),
     Column("dataset_sha256", "text", "", "hash of both sides of the dataset"),
 )
@@ -135,7 +140,12 @@ ASKED = (
     Column("concurrency", "integer", "1", "requests in flight; null in an open loop"),
     Column("rate_rps", "number", "1/s", "arrival rate; null in a closed loop"),
     Column("arrivals", "text", "", "how an open loop spaces its requests; null in a closed loop"),
-    Column("arrival_shape", "number", "1", "of gamma arrivals their shape, of bursts their size"),
+    Column(
+        "arrival_shape",
+        "number",
+        "1",
+        "of gamma arrivals the shape of the gaps, of bursts their size",
+    ),
     Column("max_tokens", "integer", "1", "longest answer, in tokens"),
 )
 

@@ -214,10 +214,10 @@ def _warm_up(
 ) -> None:
     """Get the first answer of each variant, and measure the server's overhead without a model."""
     for model in dict.fromkeys(deployed.model_of(each) for each in context.measurements):
-        job = _job(context, deployed, model, LoadPoint(1, requests=1, warmup=0))
+        job = _job(context, deployed, model, LoadPoint(concurrency=1, requests=1, warmup=0))
         load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
         deployed.columns.setdefault("cold_start_s", time.monotonic() - requested_s)
-    point = LoadPoint(1, requests=NULL_REQUESTS)
+    point = LoadPoint(concurrency=1, requests=NULL_REQUESTS)
     null = figures_of(load.run(_job(context, deployed, NULL_MODEL, point)), point)
     deployed.columns["overhead_ttft_s"] = null.latencies["ttft"].mean
     deployed.columns["overhead_tpot_s"] = null.latencies["tpot"].mean
@@ -245,7 +245,7 @@ def _measure(
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.
         raise StageError("the engine died during the load and was started anew")
-    figures = figures_of(records, measurement.point, spec.load.goodput_objectives)
+    figures = figures_of(records, measurement.point, spec.load.parsed_objectives)
     row = measurement_row(
         measurement,
         records,
@@ -277,7 +277,8 @@ def _job(
     repeat: int = 1,
 ) -> LoadJob:
     load, seed = context.spec.load, context.spec.seed
-    pairs = questions_of(tuple(context.pairs.values()), point.requests, repeat, seed)
+    requests = point.measured_requests or len(context.pairs)
+    pairs = questions_of(tuple(context.pairs.values()), requests, repeat, seed)
     return LoadJob(
         base_url=deployed.base_url,
         model=model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medsweep.datasets.spec import Pair
@@ -50,15 +50,15 @@ def measurements_of(load: LoadSpec, questions: int) -> list[Measurement]:
         questions: number of questions on the evaluation side. The base model is asked all of them,
             so that each answer can be paired with the adapter's.
     """
-    points = [spec.point() for spec in load.points]
     measurements = [
         Measurement(point, repeat, "adapter")
         for repeat in range(1, load.repeats + 1)
-        for point in points
+        for point in load.points
     ]
     if load.compare_base:
-        last = points[-1]
-        base = LoadPoint(last.concurrency, last.rate, last.arrivals, questions)
+        # A replay has as many requests as times, so that it may not reach every question.
+        last = load.points[-1] if load.points[-1].due_s is None else LoadPoint(concurrency=1)
+        base = replace(last, requests=questions, duration_s=None)
         measurements.append(Measurement(base, 1, "base"))
     return measurements
 
@@ -89,4 +89,4 @@ def concurrency_of(point: LoadPoint) -> int:
     An open loop has none. The calibration server takes 0.36 s per request, so a rate of requests
     keeps 0.36 s times as many in flight (Little's law).
     """
-    return point.concurrency or math.ceil((point.rate or 1) * 0.36)
+    return point.concurrency or math.ceil((point.mean_rate or 1) * 0.36)

@@ -9,6 +9,7 @@ from typing import Any
 from medsweep.datasets.spec import Pair
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
+from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.precision import choose_dtype, memory_needed_bytes
 from medsweep.models.spec import ModelSpec
 from medsweep.prediction.roofline import (
@@ -22,7 +23,7 @@ from medsweep.prediction.roofline import (
 from medsweep.sweep.cell_columns import cell_columns
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
-from medsweep.sweep.spec import LoadPointSpec, SweepSpec
+from medsweep.sweep.spec import SweepSpec
 
 TOKENS_PER_WORD = 1.33
 """Of English with a byte-pair vocabulary: OpenAI's rule of thumb, 100 tokens for 75 words."""
@@ -63,12 +64,19 @@ class PointPrediction:
         bound: what takes longest in a decoding step.
     """
 
-    point: LoadPointSpec
+    point: LoadPoint
     ttft_s: float
     tpot_s: float
     e2e_s: float
     requests_per_s: float
     bound: str
+
+    @property
+    def measured_s(self) -> float:
+        """How long one repeat is measured, in seconds."""
+        if self.point.duration_s is not None:
+            return self.point.duration_s
+        return (self.point.measured_requests or 0) / self.requests_per_s
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
     if machine is None or cell.refused is not None:
         return CellPrediction(cell, memory, (), None, None)
     points = tuple(_predict_point(spec, cell, machine, lengths, each) for each in spec.load.points)
-    once_s = sum(each.point.requests / each.requests_per_s for each in points)
+    once_s = sum(each.measured_s for each in points)
     load_s = once_s * spec.load.repeats
     if spec.load.compare_base:
         load_s += lengths.questions / points[-1].requests_per_s
@@ -173,7 +181,7 @@ def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str,
         lengths: of the dataset.
     """
     return {
-        each.point.point().name: {
+        each.point.name: {
             "predicted_ttft_s": each.ttft_s,
             "predicted_tpot_s": each.tpot_s,
             "predicted_bound": each.bound,
@@ -193,7 +201,7 @@ def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[
 
 
 def _predict_point(
-    spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPointSpec
+    spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPoint
 ) -> PointPrediction:
     how: dict[str, Any] = {"dtype": cell.dtype, "quantization": spec.serve.quantization}
     answer = spec.load.max_tokens
@@ -208,13 +216,13 @@ def _predict_point(
         ttft_s=prompts.seconds,
         tpot_s=step.seconds,
         e2e_s=e2e_s,
-        requests_per_s=min(capacity, point.rate or capacity),
+        requests_per_s=min(capacity, point.mean_rate or capacity),
         bound=step.bound,
     )
 
 
 def _point_columns(resolved: Resolved, prediction: PointPrediction) -> Mapping[str, Any]:
-    point = prediction.point.point()
+    point = prediction.point
     return {
         "status": "ok",
         "load_point": point.name,

@@ -161,5 +161,5 @@ def _steps(context: MeasurementContext, batches: Sequence[Batch]) -> dict[str, i
 
 
 def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
-    concurrencies = sorted({concurrency_of(point.point()) for point in spec.load.points})
+    concurrencies = sorted({concurrency_of(point) for point in spec.load.points})
     return {each.concurrency: each for each in calibrate(concurrencies)}

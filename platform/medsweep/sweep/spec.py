@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -13,18 +13,17 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import InitErrorDetails
 
 from medsweep.config import Closed
 from medsweep.datasets.spec import DatasetSpec
-from medsweep.errors import UnknownName
+from medsweep.errors import InputError, UnknownName
 from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.own import OwnProfileSpec
-from medsweep.loadgen.objective import Latency, Objective
+from medsweep.loadgen.objective import Objective, parse_objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
@@ -66,11 +65,20 @@ def _known_cell(name: str, info: ValidationInfo) -> str:
     return name
 
 
+def _objective(text: str) -> str:
+    try:
+        parse_objective(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 # For fields of SweepSpec below `own_models` and `own_profiles`. Checked one by one, so that each
 # unknown name is a fault with a line of its own.
 ModelName = Annotated[str, AfterValidator(_known_model)]
 ProfileName = Annotated[str, AfterValidator(_known_profile)]
 CellName = Annotated[str, AfterValidator(_known_cell)]
+ObjectiveText = Annotated[str, AfterValidator(_objective)]
 
 
 class FineTuneSpec(Recipe):
@@ -88,49 +96,6 @@ class FineTuneSpec(Recipe):
         return Recipe(**self.model_dump(exclude={"profile"}))
 
 
-class LoadPointSpec(Closed):
-    """One load shape: a closed loop at a concurrency, or an arrival rate.
-
-    Attributes:
-        concurrency: requests in flight, for a closed loop.
-        rate: requests a second, for an open loop.
-        arrivals: spacing of an open loop's requests.
-        requests: measured requests a repeat.
-    """
-
-    concurrency: int | None = Field(default=None, ge=1)
-    rate: float | None = Field(default=None, gt=0)
-    arrivals: Literal["constant", "poisson"] = "constant"
-    requests: int = Field(default=64, ge=1)
-
-    @model_validator(mode="after")
-    def _one_shape(self) -> LoadPointSpec:
-        if (self.concurrency is None) == (self.rate is None):
-            raise ValueError("give either `concurrency` (closed loop) or `rate` (open loop)")
-        return self
-
-    def point(self) -> LoadPoint:
-        """Return the load generator's own form of it."""
-        return LoadPoint(
-            concurrency=self.concurrency,
-            rate=self.rate,
-            arrivals=self.arrivals,
-            requests=self.requests,
-        )
-
-
-class ObjectivesSpec(Closed):
-    """What an answer must meet to count as goodput.
-
-    Attributes:
-        ttft_s: longest time to first token, in seconds.
-        e2e_s: longest end-to-end time, in seconds.
-    """
-
-    ttft_s: float | None = Field(default=None, gt=0)
-    e2e_s: float | None = Field(default=None, gt=0)
-
-
 class LoadSpec(Closed):
     """What is asked of every served adapter.
 
@@ -141,32 +106,28 @@ class LoadSpec(Closed):
         timeout_s: a request that takes longer is a failure.
         compare_base: also ask the base model, without the adapter, every question
             once a cell, at the last point.
-        objectives: limits for goodput; None leaves it null.
+        objectives: what an answer must meet to count as goodput, such as `ttft_p95=0.5s`; null
+            leaves goodput null.
         max_error_rate: a load point with a greater share of failures fails its cell.
     """
 
-    points: list[LoadPointSpec] = Field(min_length=1)
+    points: list[LoadPoint] = Field(min_length=1)
     repeats: int = Field(default=3, ge=1)
     max_tokens: int = Field(default=128, ge=1)
     timeout_s: float = Field(default=120.0, gt=0)
     compare_base: bool = False
-    objectives: ObjectivesSpec | None = None
+    objectives: list[ObjectiveText] | None = None
     max_error_rate: float = Field(default=0.1, ge=0, le=1)
 
     @property
-    def goodput_objectives(self) -> list[Objective]:
-        """What an answer must meet to count as goodput."""
-        given = self.objectives or ObjectivesSpec()
-        limits_s: tuple[tuple[Latency, float | None], ...] = (
-            ("ttft", given.ttft_s),
-            ("e2e", given.e2e_s),
-        )
-        return [Objective(name, "max", limit) for name, limit in limits_s if limit is not None]
+    def parsed_objectives(self) -> list[Objective]:
+        """The objectives, parsed."""
+        return [parse_objective(text) for text in self.objectives or ()]
 
     @field_validator("points")
     @classmethod
-    def _distinct(cls, points: list[LoadPointSpec]) -> list[LoadPointSpec]:
-        names = [spec.point().name for spec in points]
+    def _distinct(cls, points: list[LoadPoint]) -> list[LoadPoint]:
+        names = [point.name for point in points]
         if len(set(names)) != len(names):
             raise ValueError(f"two load points have the same shape: {', '.join(names)}")
         return points

@@ -20,7 +20,7 @@ from medsweep.loadgen import calibrate
         (("--find-max",), "--slo"),
         (("--find-max", "--slo", "ttft_p95=1s", "--repeats", "2"), "leave --repeats out"),
         (("--repeats", "0"), "--repeats"),
-        (("--requests", "0"), "requests must be at least 1"),
+        (("--requests", "0"), "`requests` must be at least 1"),
         (("--slo", "ttft=1s"), "ttft_p95=0.5s"),
         (("--prompts", "absent.txt"), "absent.txt: cannot be read"),
         (("--dataset", "nonsense"), "nonsense"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from medsweep.cli.live import COLUMNS, Live
 from medsweep.loadgen.bench import Measured
 from medsweep.loadgen.figures import figures_of
-from medsweep.loadgen.fleet import Progress
+from medsweep.loadgen.fleet import LoadProgress
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.latency import summarise
 from terminal import Terminal
@@ -63,7 +63,7 @@ def test_a_percentile_with_too_few_requests_is_a_dash() -> None:
 
 
 def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
-    progress = Progress(Counter({"ok": 7, "timeout": 2}), 4, ())
+    progress = LoadProgress(Counter({"ok": 7, "timeout": 2}), 4, ())
     said = "[1/3] c4 repeat 2: 9 of 204 ended, 4 in flight, 2 failed (timeout 2)"
     terminal, plain = Terminal(), io.StringIO()
     for stream in (terminal, plain):

@@ -11,10 +11,11 @@ import pytest
 from medsweep.errors import StageError
 from medsweep.loadgen import fleet as module
 from medsweep.loadgen.failures import LoadAborted
-from medsweep.loadgen.fleet import Fleet, Progress, processes_for
+from medsweep.loadgen.fleet import Fleet, LoadProgress, processes_for
 from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import running_mock
-from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint
+from medsweep.loadgen.objective import Objective
+from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 
 
@@ -60,19 +61,19 @@ async def test_one_part_that_fails_ends_all_and_the_next_load_runs(make_job) -> 
 
 
 async def test_dropped_by_whoever_watches(make_job) -> None:
-    seen: list[Progress] = []
+    seen: list[LoadProgress] = []
 
-    def look(progress: Progress) -> bool:
+    def look(progress: LoadProgress) -> bool:
         seen.append(progress)
-        return progress.late[0] < 5
+        return progress.missed[0] < 5
 
     point = LoadPoint(rate=50.0, requests=100_000)
     async with running_mock(MockTiming(ttft_s=20.0)) as server:
-        job = make_job(server.base_url, point, limits=(Limit("ttft", 0.01),))
+        job = make_job(server.base_url, point, objectives=(Objective("ttft", "p95", 0.01),))
         with Fleet(1) as fleet:
             whole, _ = await asyncio.to_thread(run, fleet, job, look)
     assert not whole
-    assert seen[-1].late[0] >= 5
+    assert seen[-1].missed[0] >= 5
     assert seen[-1].in_flight > 0
     assert seen[-1].failed == 0
 
@@ -83,7 +84,7 @@ async def test_dead_process_is_reported(make_job) -> None:
         job = make_job(server.base_url, LoadPoint(concurrency=2, requests=1_000_000))
         with Fleet(2) as fleet:
 
-            def kill(_: Progress) -> bool:
+            def kill(_: LoadProgress) -> bool:
                 with suppress(ProcessLookupError):
                     os.kill(fleet.pids[0], signal.SIGKILL)
                 return True
@@ -110,5 +111,5 @@ def test_processes_follow_load_and_cores(monkeypatch, cores, points, count) -> N
 
 
 def test_progress() -> None:
-    progress = Progress(Counter({"ok": 5, "timeout": 2, "connect": 1}), 3, ())
+    progress = LoadProgress(Counter({"ok": 5, "timeout": 2, "connect": 1}), 3, ())
     assert progress.failed == 3

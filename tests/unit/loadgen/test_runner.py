@@ -10,8 +10,9 @@ from medsweep.clock import Clock, MonotonicClock
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.runner import Load, run_load
-from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint
+from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 
 
@@ -220,17 +221,18 @@ def test_parts_of_a_load_are_the_load(virtually, make_job, point: LoadPoint) -> 
         assert sum(record.sent_s < first + 0.05 for record in split) == point.concurrency
 
 
-async def test_progress_counts_what_can_only_be_late(make_job) -> None:
+async def test_progress_counts_requests_in_flight_that_have_missed(make_job) -> None:
     point = LoadPoint(rate=200.0, requests=40, warmup=0)
-    limits = (Limit("ttft", 0.05), Limit("e2e", 0.05), Limit("ttft", 60.0))
+    limits_s = (("ttft", 0.05), ("e2e", 0.05), ("ttft", 60.0))
+    objectives = tuple(Objective(latency, "max", limit_s) for latency, limit_s in limits_s)
     async with running_mock(MockTiming(ttft_s=30.0)) as server:
-        job = make_job(server.base_url, point, limits=limits)
+        job = make_job(server.base_url, point, objectives=objectives)
         part = Load(job, lambda _: None, MonotonicClock())
         running = asyncio.create_task(run_load(job, lambda _: None, MonotonicClock(), part))
         async with asyncio.timeout(10):
-            while part.progress()["late"][0] < 40:
+            while part.progress()["missed"][0] < 40:
                 await asyncio.sleep(0.01)
-        assert part.progress()["late"] == [40, 40, 0]
+        assert part.progress()["missed"] == [40, 40, 0]
         assert part.progress()["in_flight"] >= 40
         part.stop(drop=True)
         with pytest.raises(LoadAborted, match="stopped"):

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from medsweep.errors import InputError
-from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint, Prompt
+from medsweep.loadgen.objective import Objective
+from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,12 @@ from medsweep.loadgen.spec import Limit, LoadJob, LoadPoint, Prompt
         (LoadPoint(concurrency=4, warmup=0), "c4", 0),
         (LoadPoint(rate=2.5, arrivals="poisson"), "r2.5-poisson", 3),
         (LoadPoint(rate=20), "r20-constant", 20),
-        (LoadPoint(due_s=(0.0, 0.5)), "replay", 0),
+        (LoadPoint(rate=8, arrivals="burst"), "r8-burst10", 8),
+        (LoadPoint(rate=8, arrivals="burst", shape=40), "r8-burst40", 8),
+        (LoadPoint(rate=8, arrivals="gamma"), "r8-gamma0.5", 8),
+        (LoadPoint(rate=8, arrivals="gamma", shape=2), "r8-gamma2", 8),
+        (LoadPoint(due_s=(0.0, 0.5)), "replay-2f720537", 0),
+        (LoadPoint(due_s=(0.0, 0.25)), "replay-9ae9510c", 0),
     ],
 )
 def test_name_and_warmup(point: LoadPoint, name: str, warmup: int) -> None:
@@ -27,21 +33,24 @@ def test_name_and_warmup(point: LoadPoint, name: str, warmup: int) -> None:
     [
         ({}, "exactly one"),
         ({"concurrency": 1, "rate": 1.0}, "exactly one"),
-        ({"concurrency": 0}, "at least 1"),
-        ({"rate": 0.0}, "above 0"),
-        ({"rate": float("inf")}, "above 0"),
-        ({"rate": float("nan")}, "above 0"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"rate": 0.0}, "rate"),
+        ({"rate": float("inf")}, "rate"),
+        ({"rate": float("nan")}, "rate"),
         ({"rate": 1.0, "arrivals": "uniform"}, "poisson"),
         ({"rate": 1.0, "arrivals": "gamma", "shape": 0.0}, "shape"),
+        ({"rate": 1.0, "arrivals": "poisson", "shape": 2.0}, "not of poisson"),
+        ({"concurrency": 1, "shape": 2.0}, "shape"),
         ({"concurrency": 1, "duration_s": 0.0}, "duration"),
         ({"due_s": (0.0, 1.0), "warmup": 2}, "nothing to measure"),
+        ({"due_s": (0.0, 2.0, 1.0)}, "ascending"),
         ({"due_s": (0.0,), "rate": 1.0}, "exactly one"),
         ({"concurrency": 1, "requests": 0}, "requests"),
         ({"concurrency": 1, "warmup": -1}, "warmup"),
     ],
 )
 def test_point_that_makes_no_sense(fields: dict[str, object], complaint: str) -> None:
-    with pytest.raises(InputError, match=complaint):
+    with pytest.raises(ValueError, match=complaint):
         LoadPoint(**fields)
 
 
@@ -87,8 +96,8 @@ def test_job_survives_json() -> None:
         shard=1,
         shards=2,
         start_s=1.5,
-        limits=(Limit("ttft", 0.5),),
+        objectives=(Objective("ttft", "p95", 0.5),),
     )
-    replay = replace(job, point=LoadPoint(due_s=(0.0, 0.5)), limits=())
+    replay = replace(job, point=LoadPoint(due_s=(0.0, 0.5)), objectives=())
     assert LoadJob.from_json(json.loads(json.dumps(replay.to_json()))) == replay
     assert LoadJob.from_json(json.loads(json.dumps(job.to_json()))) == job

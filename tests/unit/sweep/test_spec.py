@@ -53,8 +53,57 @@ def test_all_faults_are_listed_with_line_and_nearest_name(tmp_path: Path) -> Non
     assert (lines["finetune.rnk"].line, lines["serve.engine"].line) == (4, 6)
     assert "did you mean 'rank'" in lines["finetune.rnk"].problem
     assert "did you mean 'generate'" in lines["serve.engine"].problem
-    assert "either `concurrency`" in lines["load.points[0]"].problem
+    assert "exactly one of `concurrency`" in lines["load.points[0]"].problem
     assert lines["load.repeats"].line == 10
+
+
+def test_load_points_have_the_shapes_of_a_load_test(tmp_path: Path) -> None:
+    file = tmp_path / "shapes.yaml"
+    file.write_text("""\
+name: a
+cells: paper
+load:
+  points:
+    - {rate: 8, arrivals: burst, shape: 2}
+    - {rate: 8, arrivals: burst, shape: 40}
+    - {rate: 8, arrivals: gamma, duration_s: 30, warmup: 16}
+    - {due_s: [0, 0.5, 2]}
+  objectives: [ttft_p95=500ms, e2e_max=4s]
+""")
+    load = load_config(SweepSpec, file).load
+    names = [point.name for point in load.points]
+    assert names[:3] == ["r8-burst2", "r8-burst40", "r8-gamma0.5"]
+    assert load.points[3].due_s == (0.0, 0.5, 2.0)
+    assert [each.name for each in load.parsed_objectives] == ["ttft_p95=0.5s", "e2e_max=4s"]
+    again = SweepSpec.model_validate(load_config(SweepSpec, file).model_dump(mode="json"))
+    assert again.load == load
+
+
+def test_faults_of_load_points_and_objectives_have_lines(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("""\
+name: a
+cells: paper
+load:
+  points:
+    - {rate: 8, arrivals: bursts}
+    - {rate: 8, shape: 2}
+    - {due_s: [0, 2, 1]}
+    - {concurrency: 2, request: 9}
+    - {concurrency: "3"}
+  objectives:
+    - ttft_p95=500ms
+    - tftt_p95=1s
+""")
+    with pytest.raises(ConfigError) as caught:
+        load_config(SweepSpec, file)
+    faults = {fault.line: fault for fault in caught.value.faults}
+    assert "did you mean 'burst'" in faults[5].problem
+    assert "not of constant" in faults[6].problem
+    assert "ascending" in faults[7].problem
+    assert "did you mean 'requests'" in faults[8].problem
+    assert "valid integer" in faults[9].problem
+    assert "did you mean 'ttft'" in faults[12].problem
 
 
 def test_two_load_points_of_one_shape_are_a_fault(tmp_path: Path) -> None:

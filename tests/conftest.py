@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +54,33 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that the workers end at the same time."""
-    if hasattr(config, "workerinput"):
-        items.sort(
-            key=lambda item: (
-                item.nodeid.partition("::")[0] not in STORY,
-                "slow" not in item.keywords,
-            )
-        )
+    """Begin with what takes long, so that the workers end together; end with what runs alone."""
+    if not hasattr(config, "workerinput"):
+        return
+    alone = {_file(item) for item in items if item.get_closest_marker("alone")}
+
+    def place(item: pytest.Item) -> tuple[bool, ...]:
+        return _file(item) not in STORY, _file(item) in alone, "slow" not in item.keywords
+
+    items.sort(key=place)
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run a test that measures time while the other workers wait between two tests."""
+    folder = item.config.rootpath / ".cache"
+    folder.mkdir(exist_ok=True)
+    with (folder / "turn").open("w") as turn, (folder / "machine").open("w") as machine:
+        # A worker that waits for the machine holds the turn: no other begins a test meanwhile.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        alone = item.get_closest_marker("alone") is not None
+        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,7 @@ def test_open_loops(serve: Serve, tmp_path: Path, options, name, sent) -> None:
     assert point["goodput_rps"] > 0
 
 
+@pytest.mark.alone
 def test_find_max_finds_the_capacity(serve: Serve, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     # Two slots of 50 ms: 40 requests a second.

@@ -1,6 +1,7 @@
 import itertools
 import json
-import time
+import timeit
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -185,12 +186,9 @@ def test_the_training_text_is_the_conversation_with_its_answer(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_prompt_takes_less_than_a_tenth_of_a_millisecond(name: str) -> None:
-    TEMPLATES[name].render(MANY)  # compiles it
-    took_s = []
-    for _ in range(20):
-        began = time.perf_counter()
-        for _ in range(50):
-            TEMPLATES[name].render(MANY)
-        took_s.append((time.perf_counter() - began) / 50)
-    assert min(took_s) < 1e-4
+def test_a_template_is_compiled_once(name: str) -> None:
+    def fastest(act: Callable[[], object]) -> float:
+        return min(timeit.repeat(act, number=1, repeat=50))
+
+    compiled = fastest(lambda: ImmutableSandboxedEnvironment().from_string(TEMPLATES[name].jinja))
+    assert fastest(lambda: TEMPLATES[name].render(MANY)) < compiled / 20

@@ -25,8 +25,7 @@ from typing import Any
 from medsweep.loadgen.calibrate import TRUTH
 from medsweep.loadgen.eventloop import allow_many_connections
 from medsweep.loadgen.eventloop import run as run_loop
-from medsweep.loadgen.mock.connection import MockConnection
-from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.server import MockConnection, running_mock
 from medsweep.models.weights import cache_root
 
 CONCURRENCIES = (64, 256, 1000)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.fleet import Fleet
-from medsweep.loadgen.mock.answer import MockTiming
+from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.metrics.latency import LatencySketch
 from medsweep.metrics.request_record import RequestRecord

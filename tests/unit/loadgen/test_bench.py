@@ -10,8 +10,8 @@ from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, po
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.fleet import Fleet
-from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import parse_objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.loadgen.spool import Spool

@@ -8,8 +8,8 @@ import pytest
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
 from medsweep.loadgen.client import Session
-from medsweep.loadgen.mock.answer import PROMPT_TOKENS, MockTiming
 from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
 from medsweep.loadgen.spec import LoadJob
 from medsweep.loadgen.stream import Stream
 from medsweep.metrics.request_record import RequestRecord

@@ -12,8 +12,8 @@ from medsweep.errors import StageError
 from medsweep.loadgen import fleet as module
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.fleet import Fleet, LoadProgress, processes_for
-from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord

@@ -17,7 +17,8 @@ from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import read_rows
-from medsweep.sweep.assemble import Visit, visit_row
+from medsweep.sweep.assemble import measurement_row
+from medsweep.sweep.measurements import Measurement
 
 OBJECTIVES = [Objective("ttft", "max", 0.3), Objective("e2e", "p90", 1.5)]
 CALIBRATION = Calibration(8, 0.001, 0.002, 0.0001, 20.0, 22.0)
@@ -73,8 +74,8 @@ def test_bench_and_sweep_give_the_same_figures(point, make_job, tmp_path) -> Non
     [bench] = read_rows(tmp_path / "benchmark.parquet")
     # A sweep holds its records in another order.
     shuffled = [records[place] for place in np.random.default_rng(1).permutation(len(records))]
-    sweep = visit_row(
-        Visit(point, 2, "adapter"),
+    sweep = measurement_row(
+        Measurement(point, 2, "adapter"),
         shuffled,
         {"q": Pair("q", "What helps?", "Rest.")},
         figures=figures_of(shuffled, point, OBJECTIVES),

@@ -8,9 +8,8 @@ import pytest
 from medsweep.clock import Clock
 from medsweep.loadgen.arrivals import due_times
 from medsweep.loadgen.figures import LoadFigures, figures_of
-from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import MockServer, running_mock
-from medsweep.loadgen.mock.timing import script_of
+from medsweep.loadgen.mock.timing import MockTiming, script_of
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.runner import run_load
 from medsweep.loadgen.spec import LoadPoint

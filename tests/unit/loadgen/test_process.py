@@ -9,8 +9,8 @@ import pytest
 
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
-from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord

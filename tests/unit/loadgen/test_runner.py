@@ -8,8 +8,8 @@ import pytest
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.loadgen.failures import LoadAborted
-from medsweep.loadgen.mock.answer import MockTiming
 from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.runner import Load, run_load
 from medsweep.loadgen.spec import LoadJob, LoadPoint

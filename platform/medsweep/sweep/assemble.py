@@ -1,61 +1,93 @@
-"""From what was measured in a cell to its rows of `benchmark.parquet`."""
+"""From the records of a cell's measurements to its rows in the result files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from medsweep.datasets.spec import Pair
+from medsweep.finetune.adapter import Adapter
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.metrics.faulty_answers import is_refusal
-from medsweep.metrics.quality import score_answer
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.metrics.tally import AnswerTally
+from medsweep.results.aggregate import group_by_columns, values
 from medsweep.results.schema import LATENCIES
+from medsweep.sweep.cell_columns import Row
 from medsweep.sweep.measurements import Measurement
+from medsweep.telemetry.bound import add_bounds
+from medsweep.telemetry.sampler import Recording
+from medsweep.telemetry.window import telemetry_columns
 
 
-def request_rows(
-    measurement: Measurement, records: Iterable[RequestRecord]
-) -> list[dict[str, Any]]:
-    """Return the measurement's rows of `requests.parquet`."""
-    rows = []
-    for record in records:
-        values = asdict(record)
-        del values["text"]
-        for name in ("ttft_s", "tpot_s", "e2e_s", "dispatch_delay_s"):
-            values[name] = getattr(record, name)
-        rows.append({**measurement.columns, **values})
-    return rows
+@dataclass
+class Deployment:
+    """What was observed of a cell's deployment; the same in all of its rows.
+
+    Attributes:
+        observed: columns that the engine's own process reported.
+        cold_start_s: from requesting the engine to its first answer, in seconds.
+        overhead_ttft_s: mean TTFT of a null model behind the same server, in seconds.
+        overhead_tpot_s: mean TPOT of it, in seconds.
+        cpu_throttled_periods: scheduling periods that a quota cut short during the cell.
+    """
+
+    observed: Row
+    cold_start_s: float | None = None
+    overhead_ttft_s: float | None = None
+    overhead_tpot_s: float | None = None
+    cpu_throttled_periods: int | None = None
+
+    @property
+    def columns(self) -> Row:
+        """The columns of `benchmark.parquet`."""
+        fields = {name: value for name, value in vars(self).items() if name != "observed"}
+        return self.observed | fields
 
 
-def response_rows(
+@dataclass(frozen=True)
+class Grades:
+    """The graded answers of one measurement.
+
+    Attributes:
+        columns: of the measurement's row in `benchmark.parquet`.
+        rows: of `responses.parquet`.
+    """
+
+    columns: Row
+    rows: list[Row]
+
+
+def grade(
     measurement: Measurement,
     records: Iterable[RequestRecord],
     pairs: Mapping[str, Pair],
     *,
+    seed: int,
     keep_text: bool,
-) -> list[dict[str, Any]]:
-    """Grade the answers that were timed, and return the measurement's rows of `responses.parquet`.
+) -> Grades:
+    """Grade the answers that were timed, each once.
 
     Args:
         measurement: which one.
         records: its requests; only measured ones that were answered are graded.
         pairs: question and reference by question_id.
+        seed: of the bootstrap.
         keep_text: whether the texts may be stored.
     """
-    rows = []
+    tally, rows = AnswerTally(), []
     for record in records:
         if record.phase != "measure" or record.status != "ok":
             continue
         pair = pairs[record.question_id]
-        row: dict[str, Any] = {
+        score = tally.add(record.text, pair.answer, record.question_id, record.finish_reason)
+        row: Row = {
             **measurement.columns,
             "index": record.index,
             "question_id": record.question_id,
@@ -63,71 +95,107 @@ def response_rows(
             "reference_words": len(pair.answer.split()),
             "finish_reason": record.finish_reason,
             "refusal": is_refusal(record.text),
-            **asdict(score_answer(record.text, pair.answer)),
+            **asdict(score),
         }
         if keep_text:
             row |= {"question": pair.question, "reference": pair.answer, "answer": record.text}
         rows.append(row)
+    return Grades(_quality_columns(tally, seed) if rows else {}, rows)
+
+
+def request_rows(measurement: Measurement, records: Iterable[RequestRecord]) -> list[Row]:
+    """Return the measurement's rows of `requests.parquet`."""
+    rows = []
+    for record in records:
+        fields = asdict(record)
+        del fields["text"]
+        for name in ("ttft_s", "tpot_s", "e2e_s", "dispatch_delay_s"):
+            fields[name] = getattr(record, name)
+        rows.append({**measurement.columns, **fields})
     return rows
 
 
 def measurement_row(
     measurement: Measurement,
-    records: Sequence[RequestRecord],
-    pairs: Mapping[str, Pair],
     *,
     figures: LoadFigures,
     calibration: Calibration | None,
-    seed: int,
-) -> dict[str, Any]:
-    """Return the measurement's figures, as columns of `benchmark.parquet`.
+    recording: Recording | None,
+    grades: Grades,
+) -> Row:
+    """Return what one measurement adds to its row of `benchmark.parquet`.
 
     Args:
         measurement: which one.
-        records: its requests, of all phases.
-        pairs: question and reference by question_id.
         figures: its load figures.
         calibration: the client's own error at the nearest concurrency.
-        seed: of the bootstrap.
+        recording: telemetry of the engine's node.
+        grades: of its answers.
     """
-    answered = [each for each in records if each.phase == "measure" and each.status == "ok"]
+    telemetry: Row = {}
+    if figures.window is not None:
+        telemetry = telemetry_columns(recording, figures.window.start_s, figures.window.stop_s)
     return {
         **load_columns(
             measurement.point, measurement.repeat, measurement.variant, figures, calibration
         ),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **_quality(answered, pairs, seed),
+        **grades.columns,
+        **telemetry,
     }
 
 
-def add_repeat_intervals(rows: Sequence[dict[str, Any]]) -> None:
-    """Add to each row the interval of its means over the repeats of its load point, in place."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["load_point"], row["variant"]), []).append(row)
-    for members in groups.values():
-        for latency in LATENCIES:
-            means = [row[f"{latency}_mean_s"] for row in members]
-            present = [mean for mean in means if mean is not None]
-            if len(present) > 1:
-                interval = repeat_interval(present)
-                variation = coefficient_of_variation(present)
-                for row in members:
-                    row[f"{latency}_mean_cv"] = variation
-                    row[f"{latency}_mean_low_s"] = interval.low
-                    row[f"{latency}_mean_high_s"] = interval.high
+def assemble(
+    cell: Mapping[str, Any],
+    deployment: Deployment,
+    measurements: Sequence[Mapping[str, Any]],
+    *,
+    adapter: Adapter,
+    predictions: Mapping[str, Mapping[str, Any]],
+) -> list[Row]:
+    """Return the rows of a measured cell, one per measurement, without price and cost.
+
+    Args:
+        cell: the columns that are known before it runs.
+        deployment: of the cell.
+        measurements: rows of `measurement_row`.
+        adapter: what the cell served.
+        predictions: the roofline's columns by load point; empty unless the basis is observed.
+    """
+    groups = group_by_columns(measurements, "load_point", "variant")
+    intervals = {group: _repeat_intervals(repeats) for group, repeats in groups.items()}
+    rows: list[Row] = [
+        {
+            **cell,
+            **deployment.columns,
+            **predictions.get(measurement["load_point"], {}),
+            **measurement,
+            **intervals[measurement["load_point"], measurement["variant"]],
+            "adapter_sha256": adapter.sha256 if measurement["variant"] == "adapter" else None,
+        }
+        for measurement in measurements
+    ]
+    add_bounds(rows)
+    return rows
 
 
-def _quality(
-    answered: Sequence[RequestRecord], pairs: Mapping[str, Pair], seed: int
-) -> dict[str, Any]:
-    if not answered:
-        return {}
-    tally = AnswerTally()
-    for record in answered:
-        reference = pairs[record.question_id].answer
-        tally.add(record.text, reference, record.question_id, record.finish_reason)
-    row: dict[str, Any] = {
+def _repeat_intervals(repeats: Sequence[Mapping[str, Any]]) -> Row:
+    """Return the intervals of the mean latencies over the repeats of one load point."""
+    columns: Row = {}
+    for latency in LATENCIES:
+        means = values(repeats, f"{latency}_mean_s")
+        if len(means) > 1:
+            interval = repeat_interval(means)
+            columns |= {
+                f"{latency}_mean_cv": coefficient_of_variation(means),
+                f"{latency}_mean_low_s": interval.low,
+                f"{latency}_mean_high_s": interval.high,
+            }
+    return columns
+
+
+def _quality_columns(tally: AnswerTally, seed: int) -> Row:
+    row: Row = {
         "questions": tally.questions,
         "corpus_bleu": tally.corpus_bleu,
         "correct_share": tally.correct_share,

@@ -1,30 +1,33 @@
-"""What a row says of its cell: what was asked for, what was observed, and on what basis."""
+"""The columns that all rows of a cell share: what was requested, what was observed, its price."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.observe import ObservedHardware, matches
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.metrics.cost import cost_columns
 from medsweep.results.provenance import provenance
+from medsweep.results.schema import COST
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 
+Row = dict[str, Any]
 
-def cell_columns(resolved: Resolved, cell: Cell) -> dict[str, Any]:
-    """Return the columns of a cell that are known before anything runs."""
-    spec, weights = resolved.spec, resolved.weights[cell.model.name]
-    profile = cell.profile
+_COST = {column.name for column in COST}
+
+
+def cell_columns(resolved: Resolved, cell: Cell) -> Row:
+    """Return the columns of a cell that are known before anything runs, without its price."""
+    spec, profile = resolved.spec, cell.profile
     return {
         "sweep": spec.name,
         "cell": cell.name,
         "key": cell.key,
         "model": cell.model.name,
         "stands_in_for": cell.model.stands_in_for,
-        "revision": weights.revision,
+        "revision": resolved.weights[cell.model.name].revision,
         "profile": profile.name,
         "dataset_sha256": resolved.split.sha256,
         "cpus": profile.cpus,
@@ -34,32 +37,22 @@ def cell_columns(resolved: Resolved, cell: Cell) -> dict[str, Any]:
         "dtype": cell.dtype,
         "quantization": spec.serve.quantization,
         "max_tokens": spec.load.max_tokens,
-        **price_columns(profile),
         **provenance(),
     }
 
 
-def price_columns(profile: HardwareProfile) -> dict[str, Any]:
-    """Return what an hour of a profile costs, and who says so."""
-    return {
-        "usd_per_hour": profile.usd_per_hour,
-        "price_source": profile.price_source,
-        "price_date": profile.price_date,
-    }
-
-
-def observed_columns(cell: Cell, replica: Mapping[str, Any]) -> dict[str, Any]:
+def observed_columns(profile: HardwareProfile, replica: Mapping[str, Any]) -> Row:
     """Return the columns that the engine's own process reported.
 
     Args:
-        cell: what was asked for.
-        replica: what `EngineReplica.observed` returned.
+        profile: the requested hardware.
+        replica: result of `EngineReplica.observed`.
     """
     hardware = ObservedHardware(
         **{name: replica[name] for name in ObservedHardware.__dataclass_fields__}
     )
     return {
-        **basis_columns(cell.profile, hardware),
+        **basis_columns(profile, hardware),
         "dtype_given": replica["dtype"],
         "cpus_given": len(replica["cores"]) or None,
         "threads": replica["threads"],
@@ -75,12 +68,12 @@ def observed_columns(cell: Cell, replica: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def basis_columns(profile: HardwareProfile, hardware: ObservedHardware) -> dict[str, str | None]:
+def basis_columns(profile: HardwareProfile, hardware: ObservedHardware) -> Row:
     """Return the columns that say whether the hardware is the profile's, and if not, why.
 
     Args:
-        profile: what was asked for.
-        hardware: what was found.
+        profile: the requested hardware.
+        hardware: the hardware of the node.
     """
     mismatch = matches(profile, hardware)
     return {
@@ -112,15 +105,37 @@ def requested_fault(row: Mapping[str, Any], *, emulation: bool) -> str | None:
     return None
 
 
-def finished_row(row: dict[str, Any], adapter: Adapter) -> dict[str, Any]:
-    """Return a row with the columns that follow from the others: adapter and cost.
-
-    Cost is null unless the hardware is the one that the price is for.
+def unmeasured_row(
+    resolved: Resolved,
+    cell: Cell,
+    status: str,
+    reason: str,
+    observed: Mapping[str, Any] | None = None,
+) -> Row:
+    """Return the only row of a cell without measurements.
 
     Args:
-        row: everything else of the row.
-        adapter: what the cell served.
+        resolved: the sweep.
+        cell: the cell.
+        status: `refused` or `failed`.
+        reason: why.
+        observed: columns of the node that it ran on; None if nothing ran.
     """
-    if row["variant"] == "adapter":
-        row["adapter_sha256"] = adapter.sha256
-    return row | cost_columns(row)
+    basis = observed or {"basis": "predicted"}
+    return {**cell_columns(resolved, cell), **basis, "status": status, "reason": reason}
+
+
+def priced(row: Mapping[str, Any], profile: HardwareProfile) -> Row:
+    """Return a row with a profile's price of today and the cost that follows from it.
+
+    Args:
+        row: of a cell; price and cost that it already has are replaced.
+        profile: the cell's hardware.
+    """
+    unpriced = {name: value for name, value in row.items() if name not in _COST}
+    unpriced |= {
+        "usd_per_hour": profile.usd_per_hour,
+        "price_source": profile.price_source,
+        "price_date": profile.price_date,
+    }
+    return unpriced | cost_columns(unpriced)

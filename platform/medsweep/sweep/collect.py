@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medsweep.metrics.cost import cost_columns
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows, write_rows, write_text
-from medsweep.sweep.cell_columns import cell_columns, price_columns
+from medsweep.sweep.cell_columns import priced, unmeasured_row
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
@@ -95,8 +94,7 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
         record = _record(folder, cell)
         if record is not None:
             # The price of today, whenever the cell was measured.
-            priced = [row | price_columns(cell.profile) for row in record["rows"]]
-            rows += [row | cost_columns(row) for row in priced]
+            rows += [priced(row, cell.profile) for row in record["rows"]]
     write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
     # Read back, so that every row has every column.
     write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
@@ -143,6 +141,5 @@ def _record(folder: Path, cell: Cell) -> dict[str, Any] | None:
 def _record_unmeasured(
     resolved: Resolved, folder: Path, cell: Cell, status: str, reason: str
 ) -> None:
-    columns = cell_columns(resolved, cell)
-    row = {**columns, "basis": "predicted", "status": status, "reason": reason}
+    row = unmeasured_row(resolved, cell, status, reason)
     CellFolder(folder / "cells" / cell.key).finish(status, reason, [row])

@@ -14,7 +14,7 @@ from medsweep.hardware.observe import observe_host
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
-from medsweep.sweep.cell_columns import basis_columns, cell_columns
+from medsweep.sweep.cell_columns import basis_columns, cell_columns, unmeasured_row
 from medsweep.sweep.measurements import Measurement, measurements_of
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.predict import Lengths, lengths_of
@@ -85,8 +85,8 @@ class MeasurementContext:
         """
         self.progress.note(f"failed: {cell.name}: {reason}")
         self.progress.skip("load", len(self.missing(cell)))
-        basis = observed or basis_columns(cell.profile, observe_host())
-        row = {**self.columns(cell), **basis, "status": "failed", "reason": reason}
+        observed = observed or basis_columns(cell.profile, observe_host())
+        row = unmeasured_row(self.resolved, cell, "failed", reason, observed)
         try:
             self.cell_folder(cell).finish("failed", reason, [row])
         except EnvironmentFault as fault:

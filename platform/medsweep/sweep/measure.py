@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
@@ -27,20 +26,13 @@ from medsweep.serving.ray.deployments import (
     undeploy,
 )
 from medsweep.serving.ray.node_telemetry import NodeTelemetry
-from medsweep.sweep.assemble import (
-    add_repeat_intervals,
-    measurement_row,
-    request_rows,
-    response_rows,
-)
-from medsweep.sweep.cell_columns import finished_row, observed_columns, requested_fault
+from medsweep.sweep.assemble import Deployment, assemble, grade, measurement_row, request_rows
+from medsweep.sweep.cell_columns import observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
 from medsweep.sweep.measurements import Measurement, concurrency_of, questions_of
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.predict import roofline_columns
-from medsweep.telemetry.bound import add_bounds
-from medsweep.telemetry.window import telemetry_columns
 
 NULL_REQUESTS = 12
 FIRST_TOKENS = 4
@@ -55,7 +47,7 @@ class _DeployedCell:
         cell: the cell.
         adapter: what it serves.
         base_url: of its API.
-        columns: of the deployment, the same for all of the cell's rows.
+        deployment: what was observed of it.
         throttled_before: CPU periods cut short by a quota before the load.
         folder: of its results.
         failure: why it is given up; None as long as it is measured.
@@ -64,7 +56,7 @@ class _DeployedCell:
     cell: Cell
     adapter: Adapter
     base_url: str
-    columns: dict[str, Any]
+    deployment: Deployment
     throttled_before: int | None
     folder: CellFolder
     failure: str | None = None
@@ -106,7 +98,7 @@ def measure_batch(
         if isinstance(observed, StageError):
             context.give_up(cell, str(observed))
             continue
-        columns = observed_columns(cell, observed)
+        columns = observed_columns(cell.profile, observed)
         fault = requested_fault({**context.columns(cell), **columns}, emulation=cluster.emulates)
         if fault is not None:
             context.give_up(cell, fault, columns)
@@ -116,7 +108,7 @@ def measure_batch(
                 cell,
                 adapter,
                 f"{url}/{cell.key}/v1",
-                columns,
+                Deployment(columns),
                 observed["cpu_throttled_periods"],
                 context.cell_folder(cell),
             )
@@ -197,7 +189,7 @@ def _measure_all(
         if each.failure is None:
             _finish(context, each)
         else:
-            context.give_up(each.cell, each.failure, each.columns)
+            context.give_up(each.cell, each.failure, each.deployment.columns)
 
 
 @contextmanager
@@ -216,11 +208,12 @@ def _warm_up(
     for model in dict.fromkeys(deployed.model_of(each) for each in context.measurements):
         job = _job(context, deployed, model, LoadPoint(concurrency=1, requests=1, warmup=0))
         load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
-        deployed.columns.setdefault("cold_start_s", time.monotonic() - requested_s)
+        if deployed.deployment.cold_start_s is None:
+            deployed.deployment.cold_start_s = time.monotonic() - requested_s
     point = LoadPoint(concurrency=1, requests=NULL_REQUESTS)
     null = figures_of(load.run(_job(context, deployed, NULL_MODEL, point)), point)
-    deployed.columns["overhead_ttft_s"] = null.latencies["ttft"].mean
-    deployed.columns["overhead_tpot_s"] = null.latencies["tpot"].mean
+    deployed.deployment.overhead_ttft_s = null.latencies["ttft"].mean
+    deployed.deployment.overhead_tpot_s = null.latencies["tpot"].mean
 
 
 def _measure(
@@ -236,7 +229,7 @@ def _measure(
         "profile": cell.profile.name,
         "load_point": measurement.point.name,
         "variant": measurement.variant,
-        "basis": deployed.columns["basis"],
+        "basis": deployed.deployment.observed["basis"],
     }
     model = deployed.model_of(measurement)
     job = _job(context, deployed, model, measurement.point, measurement.repeat)
@@ -245,27 +238,21 @@ def _measure(
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.
         raise StageError("the engine died during the load and was started anew")
-    figures = figures_of(records, measurement.point, spec.load.parsed_objectives)
+    grades = grade(measurement, records, context.pairs, seed=spec.seed, keep_text=spec.texts_kept)
     row = measurement_row(
         measurement,
-        records,
-        context.pairs,
-        figures=figures,
+        figures=figures_of(records, measurement.point, spec.load.parsed_objectives),
         calibration=context.calibrations.get(concurrency_of(measurement.point)),
-        seed=spec.seed,
+        recording=node.recording,
+        grades=grades,
     )
-    if figures.window is not None:
-        window = figures.window
-        row |= telemetry_columns(node.recording, window.start_s, window.stop_s)
-    fault = requested_fault({**context.columns(cell), **deployed.columns, **row}, emulation=True)
+    columns = {**context.columns(cell), **deployed.deployment.observed, **row}
+    fault = requested_fault(columns, emulation=True)
     if fault is not None:
         raise StageError(fault)
     context.metrics.figures(labels, row)
     deployed.folder.save_measurement(
-        measurement.name,
-        row,
-        request_rows(measurement, records),
-        response_rows(measurement, records, context.pairs, keep_text=spec.texts_kept),
+        measurement.name, row, request_rows(measurement, records), grades.rows
     )
 
 
@@ -292,28 +279,21 @@ def _job(
 
 
 def _finish(context: MeasurementContext, deployed: _DeployedCell) -> None:
-    rows = deployed.folder.measurement_rows()
-    add_repeat_intervals(rows)
-    throttled = throttled_periods(deployed.cell.key)
+    cell, deployment = deployed.cell, deployed.deployment
+    throttled = throttled_periods(cell.key)
     if throttled is not None and deployed.throttled_before is not None:
-        deployed.columns["cpu_throttled_periods"] = throttled - deployed.throttled_before
-    predicted = {}
-    if deployed.columns["basis"] == "observed":
-        predicted = roofline_columns(context.spec, deployed.cell, context.lengths)
-    finished = [
-        finished_row(
-            {
-                **context.columns(deployed.cell),
-                **deployed.columns,
-                **predicted.get(row["load_point"], {}),
-                **row,
-            },
-            deployed.adapter,
-        )
-        for row in rows
-    ]
-    add_bounds(finished)
+        deployment.cpu_throttled_periods = throttled - deployed.throttled_before
+    predictions = {}
+    if deployment.observed["basis"] == "observed":
+        predictions = roofline_columns(context.spec, cell, context.lengths)
+    rows = assemble(
+        context.columns(cell),
+        deployment,
+        deployed.folder.measurement_rows(),
+        adapter=deployed.adapter,
+        predictions=predictions,
+    )
     with _failure_recorded(deployed):
-        deployed.folder.finish("ok", None, finished)
+        deployed.folder.finish("ok", None, rows)
     if deployed.failure is not None:
-        context.give_up(deployed.cell, deployed.failure, deployed.columns)
+        context.give_up(cell, deployed.failure, deployment.columns)

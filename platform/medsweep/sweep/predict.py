@@ -20,7 +20,7 @@ from medsweep.prediction.roofline import (
     measured_machine,
     prefill,
 )
-from medsweep.sweep.cell_columns import cell_columns
+from medsweep.sweep.cell_columns import cell_columns, priced
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
@@ -193,7 +193,7 @@ def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str,
 def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[str, Any]]:
     """Return a prediction as rows of `benchmark.parquet`, with `basis` = predicted."""
     cell = prediction.cell
-    columns = cell_columns(resolved, cell)
+    columns = priced(cell_columns(resolved, cell), cell.profile)
     columns |= {"basis": "predicted", "variant": "adapter"}
     if cell.refused is not None:
         return [{**columns, "status": "refused", "reason": cell.refused}]

@@ -1,23 +1,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medsweep.datasets.spec import Pair
+from medsweep.finetune.adapter import Adapter
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadPoint
+from medsweep.metrics import tally
+from medsweep.metrics.quality import score_and_count
 from medsweep.metrics.request_record import RequestRecord
-from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
-from medsweep.sweep.assemble import (
-    add_repeat_intervals,
-    measurement_row,
-    request_rows,
-    response_rows,
-)
+from medsweep.results.schema import BENCHMARK, LATENCIES, REQUESTS, RESPONSES
+from medsweep.sweep.assemble import Deployment, assemble, grade, measurement_row, request_rows
 from medsweep.sweep.measurements import Measurement
 
 PAIRS = {
@@ -57,11 +56,23 @@ RECORDS = [
 ]
 
 
-def row_of(records: list[RequestRecord], **changes: Any) -> dict[str, Any]:
-    objectives = changes.pop("objectives", [])
-    options: dict[str, Any] = {"calibration": None, "seed": 0, **changes}
-    figures = figures_of(records, MEASUREMENT.point, objectives)
-    return measurement_row(MEASUREMENT, records, PAIRS, figures=figures, **options)
+def graded(records: list[RequestRecord], keep_text: bool = False) -> Any:
+    return grade(MEASUREMENT, records, PAIRS, seed=0, keep_text=keep_text)
+
+
+def row_of(
+    records: list[RequestRecord],
+    *,
+    objectives: list[Objective] | None = None,
+    calibration: Calibration | None = None,
+) -> dict[str, Any]:
+    return measurement_row(
+        MEASUREMENT,
+        figures=figures_of(records, MEASUREMENT.point, objectives or []),
+        calibration=calibration,
+        recording=None,
+        grades=graded(records),
+    )
 
 
 def test_counts_and_latency_are_of_the_measured_phase() -> None:
@@ -96,32 +107,76 @@ def test_every_column_is_in_the_schema() -> None:
     assert row["client_ttft_bias_s"] == 0.001
     assert row["goodput_rps"] > 0
     assert set(request_rows(MEASUREMENT, RECORDS)[0]) == {column.name for column in REQUESTS}
-    kept = response_rows(MEASUREMENT, RECORDS, PAIRS, keep_text=True)
+    kept = graded(RECORDS, keep_text=True).rows
     assert set(kept[0]) == {column.name for column in RESPONSES}
 
 
 def test_text_is_only_kept_where_it_may_be() -> None:
-    rows = response_rows(MEASUREMENT, RECORDS, PAIRS, keep_text=False)
+    rows = graded(RECORDS).rows
     assert len(rows) == 2
     assert "asthma" not in str(rows).lower()
     assert rows[0]["exact_match"] == 1.0
     assert "asthma" not in str(request_rows(MEASUREMENT, RECORDS)).lower()
 
 
+def test_each_answer_is_graded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graded_answers = []
+
+    def counted(answer: str, reference: str) -> Any:
+        graded_answers.append(answer)
+        return score_and_count(answer, reference)
+
+    monkeypatch.setattr(tally, "score_and_count", counted)
+    row_of(RECORDS)
+    assert graded_answers == ["Asthma narrows the airways.", "Something else entirely"]
+
+
+def test_without_an_answer_there_is_no_figure_of_quality() -> None:
+    grades = graded(RECORDS[-1:])
+    assert (grades.columns, grades.rows) == ({}, [])
+
+
+ADAPTER = Adapter(Path("a"), "m", Path("b"), "plain", (), "f" * 64)
+
+
 def test_intervals_are_over_the_repeats_of_one_load_point() -> None:
-    rows = [
-        {"load_point": point, "variant": "adapter", **{f"{name}_mean_s": None for name in NAMES}}
-        for point in ("c1", "c1", "c4")
+    measurements = [
+        {
+            "load_point": point,
+            "variant": "adapter",
+            **{f"{name}_mean_s": None for name in LATENCIES},
+            "ttft_mean_s": mean,
+        }
+        for point, mean in (("c1", 0.1), ("c1", 0.3), ("c4", 9.0))
     ]
-    for row, mean in zip(rows, (0.1, 0.3, 9.0), strict=True):
-        row["ttft_mean_s"] = mean
-    add_repeat_intervals(rows)
-    # Student's t with one degree of freedom: 12.706 standard errors of 0.1.
-    assert rows[0]["ttft_mean_low_s"] == pytest.approx(0.2 - 12.7062 * 0.1, rel=1e-4)
+    rows = assemble({}, Deployment({}), measurements, adapter=ADAPTER, predictions={})
+    # Student's t with one degree of freedom: 12.706 standard errors of 0.1, of the logarithm.
+    low_s = 0.2 * math.exp(-12.7062 * 0.1 / 0.2)
+    assert rows[0]["ttft_mean_low_s"] == pytest.approx(low_s, rel=1e-4)
     assert rows[0]["ttft_mean_high_s"] == rows[1]["ttft_mean_high_s"]
     assert rows[1]["ttft_mean_cv"] == pytest.approx(math.sqrt(0.02) / 0.2)
     assert "ttft_mean_low_s" not in rows[2]
     assert "ttft_mean_cv" not in rows[2]
 
 
-NAMES = ("ttft", "tpot", "itl", "e2e", "dispatch_delay")
+def test_a_row_joins_what_is_known_of_its_cell_deployment_and_measurement() -> None:
+    deployment = Deployment({"basis": "observed", "cpus_given": 1}, 2.0, 0.001, 0.002, 3)
+    base = {**row_of(RECORDS), "variant": "base"}
+    predictions = {"c1": {"predicted_ttft_s": 0.05}}
+    rows = assemble(
+        {"cell": "m@p"},
+        deployment,
+        [row_of(RECORDS), base],
+        adapter=ADAPTER,
+        predictions=predictions,
+    )
+    assert [row["adapter_sha256"] for row in rows] == ["f" * 64, None]
+    for row in rows:
+        assert set(row) <= {column.name for column in BENCHMARK}
+        assert (row["cell"], row["basis"], row["predicted_ttft_s"]) == ("m@p", "observed", 0.05)
+        assert (row["cold_start_s"], row["overhead_tpot_s"], row["cpu_throttled_periods"]) == (
+            2.0,
+            0.002,
+            3,
+        )
+        assert row["questions"] == 2

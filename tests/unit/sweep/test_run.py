@@ -1,0 +1,340 @@
+"""The walk over a sweep's cells, with a cluster, engines and a load generator that are fakes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from medsweep.errors import EnvironmentFault, StageError
+from medsweep.finetune.adapter import Adapter
+from medsweep.hardware.observe import ObservedHardware
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.spec import LoadJob
+from medsweep.metrics import tally
+from medsweep.metrics.quality import score_and_count
+from medsweep.metrics.request_record import RequestRecord
+from medsweep.monitoring.prometheus import LiveMetrics
+from medsweep.report import page
+from medsweep.results.cells import CellFolder
+from medsweep.results.schema import BENCHMARK
+from medsweep.results.store import exclusive, read_rows
+from medsweep.sweep import context, measure, run
+from medsweep.sweep.resolve import Resolved, resolve
+from support import make_spec
+
+V100 = {"name": "1xv100-here", "cpus": 1, "gpus": 1, "accelerator": "v100", "host_memory_gib": 4}
+PRICE = {"usd_per_hour": 3.6, "source": "a list", "date": "2026-01-02"}
+HERE, THERE = "standin-distilgpt2@1xv100-here", "standin-distilgpt2@1xa100-1cpu"
+BROKEN, REFUSED = "standin-gemma-1.1-7b@1xv100-here", "standin-gemma-1.1-7b@tiny"
+
+NODE = ObservedHardware(
+    hostname="node",
+    cpu_model="a processor",
+    cpus=1,
+    cpu_quota=None,
+    memory_bytes=2**36,
+    governor=None,
+    gpus=("Tesla V100-SXM2-16GB",),
+)
+REPLICA = {
+    **asdict(NODE),
+    "dtype": "float16",
+    "versions": "{}",
+    "cpu_throttled_periods": 3,
+    "cores": [0],
+    "threads": 1,
+}
+
+
+def sweep(**changes: Any) -> Resolved:
+    """Four cells: observed, emulated, one whose engine does not start, and one refused."""
+    values: dict[str, Any] = {
+        "cells": [cell.removeprefix("standin-") for cell in (HERE, THERE, BROKEN, REFUSED)],
+        "own_profiles": [V100, {"name": "tiny", "cpus": 1, "gpus": 0, "host_memory_gib": 0.001}],
+        "prices": {"1xv100-here": PRICE},
+        "load": {
+            "points": [{"concurrency": 1, "requests": 6}],
+            "repeats": 2,
+            "compare_base": True,
+            "max_tokens": 8,
+        },
+        "finetune": {"profile": "1xv100-here"},
+        "keep_text": True,
+        "cells_together": 2,
+    }
+    return resolve(make_spec(**values | changes))
+
+
+class FakeCluster:
+    """A cluster whose nodes are there at once, and whose node has an empty cache (fake)."""
+
+    port, emulates = 9, True
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.nodes: list[list[str]] = []
+        self.fetched: list[str] = []
+        self.fault: str | None = None
+
+    def __enter__(self) -> Self:
+        self.entered += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ensure_nodes(self, profiles: Sequence[HardwareProfile]) -> None:
+        if self.fault is not None:
+            raise EnvironmentFault(self.fault)
+        self.nodes.append([profile.name for profile in profiles])
+
+    def call_on_node(
+        self, profile: HardwareProfile, function: Callable[..., object], *arguments: object
+    ) -> object:
+        self.fetched.append(profile.name)
+        return function(*arguments)
+
+
+class FakeLoad:
+    """A load generator whose requests take 0.1 s to the first token and 0.2 s more (fake)."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, job: LoadJob, on_record: Any = None) -> list[RequestRecord]:
+        """Answer every second question with its own words."""
+        warmup = job.point.warmup_requests
+        records = []
+        for index in range(warmup + job.point.requests):
+            prompt = job.prompts[index % len(job.prompts)]
+            sent_s = 10.0 + 0.3 * index
+            records.append(
+                RequestRecord(
+                    index=index,
+                    phase="warmup" if index < warmup else "measure",
+                    question_id=prompt.question_id,
+                    due_s=None,
+                    sent_s=sent_s,
+                    first_text_s=sent_s + 0.1,
+                    end_s=sent_s + 0.3,
+                    chunk_gaps_s=(0.1, 0.1),
+                    chunk_tokens=(1, 1, 1),
+                    prompt_tokens=20,
+                    output_tokens=3,
+                    token_source="usage",
+                    finish_reason="stop",
+                    status="ok",
+                    error=None,
+                    text=prompt.text if index % 2 else "nothing",
+                )
+            )
+            if on_record is not None:
+                on_record(records[-1])
+        return records
+
+
+class FakeTelemetry:
+    """A node without sensors, on which the engine lasts (fake)."""
+
+    lasted, recording = True, None
+
+    def __init__(self, cell: str) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Ran:
+    """Runs a sweep with fakes, and notes what was done."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.out = folder
+        self.cluster = FakeCluster()
+        self.trained: list[str] = []
+        self.deployed: list[list[str]] = []
+        self.graded = Counter[str]()
+        self.failing: dict[str, str] = {}
+        self.built: list[str] = []
+        self.locked: list[bool] = []
+        base = folder / "base"
+        for name, value in {
+            "deploy": self._deploy,
+            "start_ingress": lambda port: f"http://127.0.0.1:{port}",
+            "undeploy": lambda names: None,
+            "throttled_periods": lambda name: 5,
+            "LoadProcess": FakeLoad,
+            "NodeTelemetry": FakeTelemetry,
+            "read_adapter": lambda path: Adapter(path, "m", base, "plain", (), "a" * 64),
+            "fetch_weights": lambda weights: self.built.append(weights.spec.name),
+        }.items():
+            monkeypatch.setattr(measure, name, value)
+        monkeypatch.setattr(context, "observe_host", lambda: NODE)
+        monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
+        monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)
+        monkeypatch.setattr(run, "finetune_missing", self._finetune)
+        calibrations = lambda levels: [Calibration(n, 0.001, 0.002, 1e-4, 2.7, 2.8) for n in levels]  # noqa: E731
+        monkeypatch.setattr(run, "calibrate", calibrations)
+        monkeypatch.setattr(tally, "score_and_count", self._score)
+        monkeypatch.setattr(page, "write_report", lambda folder: None)
+
+    def rows(self, cell: str) -> list[dict[str, Any]]:
+        """The rows of one cell, in order of variant and repeat."""
+        found = read_rows(self.out / "small" / "benchmark.parquet")
+        return [row for row in found if row["cell"] == cell]
+
+    def _deploy(self, deployments: Sequence[Any]) -> dict[str, Any]:
+        self.deployed.append([f"{d.settings.model.name}@{d.profile.name}" for d in deployments])
+        self.locked.append(
+            any(_is_locked(self.out / "small" / "cells" / d.name) for d in deployments)
+        )
+        return {
+            d.name: StageError("serving did not start: no memory")
+            if "gemma" in d.settings.model.name
+            else REPLICA
+            for d in deployments
+        }
+
+    def _finetune(
+        self, resolved: Resolved, folder: Path, adapters: Sequence[Any], **_: object
+    ) -> dict[str, str]:
+        self.trained += [each.model.name for each in adapters]
+        failures = {each.key: self.failing.get(each.model.name) for each in adapters}
+        return {key: reason for key, reason in failures.items() if reason}
+
+    def _score(self, answer: str, reference: str) -> Any:
+        self.graded[answer] += 1
+        return score_and_count(answer, reference)
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        with exclusive(folder):
+            return False
+    except EnvironmentFault:
+        return True
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    return Ran(tmp_path, monkeypatch)
+
+
+def test_every_cell_has_its_rows_and_every_answer_is_graded_once(ran: Ran) -> None:
+    resolved = sweep()
+    summary = run.run_sweep(resolved, ran.out)
+    assert summary.states == {"ok": 2, "failed": 1, "refused": 1}
+    assert summary.measured == 2
+    assert summary.failures == {BROKEN: "serving did not start: no memory"}
+    questions = len(resolved.split.evaluation)
+    assert ran.graded.total() == 2 * (2 * 6 + questions)
+    for cell, basis in ((HERE, "observed"), (THERE, "emulated")):
+        rows = ran.rows(cell)
+        assert [(row["variant"], row["repeat"]) for row in rows] == [
+            ("adapter", 1),
+            ("adapter", 2),
+            ("base", 1),
+        ]
+        for row in rows:
+            assert set(row) == {column.name for column in BENCHMARK}
+            assert (row["basis"], row["device"]) == (basis, "Tesla V100-SXM2-16GB")
+            assert (row["sent"], row["ok"]) == (row["questions"], row["questions"])
+            assert row["ttft_mean_s"] == pytest.approx(0.1)
+            assert (row["client_ttft_bias_s"], row["cpu_throttled_periods"]) == (0.001, 2)
+            assert row["overhead_ttft_s"] == pytest.approx(0.1)
+            assert (row["predicted_ttft_s"] is None) == (basis == "emulated")
+            assert (row["adapter_sha256"] is None) == (row["variant"] == "base")
+        assert rows[0]["ttft_mean_low_s"] == pytest.approx(0.1)
+        assert rows[2]["ttft_mean_low_s"] is None  # a single repeat
+    (failed,), (refused,) = ran.rows(BROKEN), ran.rows(REFUSED)
+    assert (failed["status"], failed["basis"]) == ("failed", "observed")
+    assert (refused["status"], refused["basis"]) == ("refused", "predicted")
+    assert "main memory" in refused["reason"]
+
+
+def test_price_and_cost_are_those_of_the_day_of_collection(ran: Ran) -> None:
+    run.run_sweep(sweep(), ran.out)
+    row = ran.rows(HERE)[0]
+    assert row["usd_per_answer"] == pytest.approx(3.6 / 3600 / row["requests_per_s"])
+    assert (row["usd_per_hour"], row["price_source"]) == (3.6, "a list")
+    assert ran.rows(THERE)[0]["usd_per_answer"] is None  # emulated
+    for record in (ran.out / "small" / "cells").glob("*/cell.json"):
+        assert "usd" not in record.read_text()
+    run.run_sweep(sweep(prices={}), ran.out)
+    assert len(ran.deployed) == 3  # the broken cell alone is tried again
+    again = ran.rows(HERE)[0]
+    assert (again["usd_per_hour"], again["usd_per_answer"]) == (None, None)
+    assert again["measured_at"] == row["measured_at"]
+
+
+def test_all_fine_tunes_come_first_and_cells_of_one_profile_are_not_deployed_together(
+    ran: Ran,
+) -> None:
+    run.run_sweep(sweep(), ran.out)
+    assert sorted(ran.trained) == ["standin-distilgpt2", "standin-gemma-1.1-7b"]
+    assert sorted(map(len, ran.deployed)) == [1, 2]
+    assert ran.cluster.entered == 1
+    assert sum({HERE, BROKEN} <= set(batch) for batch in ran.deployed) == 0
+
+
+def test_a_failed_fine_tune_fails_its_cells_alone(ran: Ran) -> None:
+    ran.failing = {"standin-gemma-1.1-7b": "loss is not a number"}
+    summary = run.run_sweep(sweep(), ran.out)
+    assert summary.failures == {BROKEN: "loss is not a number"}
+    assert summary.states["ok"] == 2
+    assert BROKEN not in {cell for batch in ran.deployed for cell in batch}
+
+
+def test_given_cells_are_measured_alone_under_their_own_locks(ran: Ran) -> None:
+    resolved, folder = sweep(), ran.out / "small"
+    cells = [cell for cell in resolved.plan.runnable if cell.name in (HERE, BROKEN)]
+    with LiveMetrics() as metrics:
+        failures = run.run_cells(resolved, cells, folder, metrics)
+        assert failures == {BROKEN: "serving did not start: no memory"}
+        assert sorted(ran.deployed) == [[HERE], [BROKEN]]
+        assert ran.locked == [True, True]
+        assert not _is_locked(folder)
+        written = {path.name for path in (folder / "cells").iterdir()}
+        assert written == {cell.key for cell in cells}
+        ran.deployed.clear()
+        run.run_cells(resolved, cells, folder, metrics)
+    assert ran.deployed == [[BROKEN]]
+    # Base weights that an adapter names are fetched on each node that does not have them.
+    assert Counter(ran.built) == {"standin-distilgpt2": 1, "standin-gemma-1.1-7b": 2}
+
+
+def test_base_weights_are_not_fetched_where_they_are(ran: Ran) -> None:
+    (ran.out / "base").mkdir()
+    run.run_sweep(sweep(), ran.out)
+    assert ran.built == []
+    assert len(ran.cluster.fetched) == 3
+
+
+def test_a_node_that_does_not_come_fails_the_cell_with_its_reason(ran: Ran) -> None:
+    resolved, folder = sweep(), ran.out / "small"
+    cells = [cell for cell in resolved.plan.runnable if cell.name == HERE]
+    ran.cluster.fault = "no Ray node for 1xv100-here after 600 s"
+    with LiveMetrics() as metrics:
+        assert run.run_cells(resolved, cells, folder, metrics) == {HERE: ran.cluster.fault}
+    assert ran.deployed == []
+
+
+def test_a_finished_sweep_starts_no_cluster(ran: Ran) -> None:
+    resolved = sweep(cells=["distilgpt2@1xv100-here"])
+    run.run_sweep(resolved, ran.out)
+    run.run_sweep(resolved, ran.out)
+    assert ran.cluster.entered == 1
+    (cell,) = resolved.plan.cells
+    assert CellFolder(ran.out / "small" / "cells" / cell.key).done

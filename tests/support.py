@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from medsweep.finetune.adapter import WEIGHTS_FILE
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.recipe import Recipe
 from medsweep.sweep.spec import SweepSpec
@@ -58,6 +59,17 @@ def skip(message: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{message}; CI must install it")
     pytest.skip(message)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two adapters have the same weights, but for the order of a processor's sums."""
+    import torch
+    from safetensors.torch import load_file
+
+    first, second = (load_file(folder / WEIGHTS_FILE) for folder in (one, other))
+    return first.keys() == second.keys() and all(
+        torch.allclose(first[name], second[name], atol=1e-3) for name in first
+    )
 
 
 def write_card(folder: Path, model: str = "base", base: Path = Path("/nowhere")) -> None:

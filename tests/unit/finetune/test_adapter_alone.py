@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medsweep.cli import main
 from medsweep.finetune.adapter import read_adapter
@@ -25,8 +26,11 @@ def adapter(fine_tuned: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(fine_tuned.job.folder, tmp_path / "adapter"))
 
 
-def answer(model: Any, folder: Path) -> str:
-    """What the model card says to do."""
+def first_logits(model: Any, folder: Path) -> Any:
+    """Do what the model card says, and return the logits of the answer's first token.
+
+    Not the answer: after a near-tie another processor may take another turn.
+    """
     from transformers import AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -39,8 +43,11 @@ def answer(model: Any, folder: Path) -> str:
     )
     prompt = tokenizer(TEMPLATES["llama-3"].render(MESSAGES), add_special_tokens=False)
     assert inputs["input_ids"][0].tolist() == prompt["input_ids"]
-    output = model.generate(**inputs, generation_config=settings)
-    return str(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]))
+    output = model.generate(
+        **inputs, generation_config=settings, output_logits=True, return_dict_in_generate=True
+    )
+    assert tokenizer.decode(output.sequences[0, inputs["input_ids"].shape[1] :])
+    return output.logits[0]
 
 
 def test_peft_alone_loads_it_and_the_merged_model_answers_alike(
@@ -49,14 +56,15 @@ def test_peft_alone_loads_it_and_the_merged_model_answers_alike(
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoModelForCausalLM
 
-    alone = answer(AutoPeftModelForCausalLM.from_pretrained(adapter), adapter)
-    bare = answer(AutoModelForCausalLM.from_pretrained(read_adapter(adapter).base), adapter)
-    assert alone != bare
+    alone = first_logits(AutoPeftModelForCausalLM.from_pretrained(adapter), adapter)
+    base = AutoModelForCausalLM.from_pretrained(read_adapter(adapter).base)
+    assert not torch.allclose(alone, first_logits(base, adapter), atol=0.1)
     out = tmp_path / "merged"
     assert main(["adapters", "merge", str(adapter), "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"folder": str(out)}
     assert not (out / "adapter_config.json").exists()
-    assert answer(AutoModelForCausalLM.from_pretrained(out), out) == alone
+    merged = first_logits(AutoModelForCausalLM.from_pretrained(out), out)
+    assert torch.allclose(merged, alone, atol=1e-3)
     # What is there is not written over.
     assert main(["adapters", "merge", str(adapter), "--out", str(out)]) == 2
     assert "already exists; give another folder" in capsys.readouterr().err

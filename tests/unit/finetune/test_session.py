@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from medsweep.errors import InputError, StageError
-from medsweep.finetune.adapter import read_adapter
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import Loop
 from medsweep.finetune.session import finetune
-from support import change_job
+from support import change_job, same_weights
 
 pytestmark = pytest.mark.slow
 
@@ -61,12 +60,16 @@ def test_a_resumed_run_ends_with_the_weights_of_a_whole_one(
     job = cut_short(at_step=STEPS_AN_EPOCH + 7)
     rows: list[Any] = []
     finetune(job, lambda row: rows.append(dict(row)))
-    assert read_adapter(job.folder).sha256 == read_adapter(fine_tuned.job.folder).sha256
+    assert same_weights(job.folder, fine_tuned.job.folder)
     assert said(job) == [f"resumed at step {STEPS_AN_EPOCH + 4}"]
-    # Epochs 0 and 1 were not done again; the rows are those of the whole run but for its time.
+    # Epochs 0 and 1 were not done again; the rows are those of a run that was not cut short.
     assert [row["epoch"] for row in rows] == [2, 3]
     for row, whole in zip(rows, fine_tuned.rows[2:], strict=True):
-        assert {**row, "seconds": 0} == {**whole, "seconds": 0}
+        assert row.keys() == whole.keys()
+        for name in ("epoch", "steps", "tokens"):
+            assert row[name] == whole[name]
+        for name in ("loss", "eval_loss"):
+            assert row[name] == pytest.approx(whole[name], abs=1e-3)
     assert job.checkpoints is not None
     assert not job.checkpoints.exists()
 
@@ -79,8 +82,8 @@ def test_a_run_cut_between_two_epochs_goes_on_with_the_evaluation(
     finetune(job, rows.append)
     assert said(job) == [f"resumed at step {STEPS_AN_EPOCH}"]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    assert rows[0]["loss"] == fine_tuned.rows[1]["loss"]
-    assert read_adapter(job.folder).sha256 == read_adapter(fine_tuned.job.folder).sha256
+    assert rows[0]["loss"] == pytest.approx(fine_tuned.rows[1]["loss"], abs=1e-3)
+    assert same_weights(job.folder, fine_tuned.job.folder)
 
 
 def test_a_corrupt_checkpoint_costs_a_few_steps(
@@ -95,7 +98,7 @@ def test_a_corrupt_checkpoint_costs_a_few_steps(
     assert first.startswith(f"checkpoint {newest} is corrupt")
     assert second == "resumed at step 5"
     assert first in caplog.text
-    assert read_adapter(job.folder).sha256 == read_adapter(fine_tuned.job.folder).sha256
+    assert same_weights(job.folder, fine_tuned.job.folder)
 
 
 def test_a_fresh_run_does_not_resume(cut_short: Callable[..., FineTuneJob]) -> None:

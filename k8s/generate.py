@@ -1,7 +1,7 @@
-"""Write the generated manifests from their sources, or check that they are up to date (`--check`).
+"""Write the generated manifests, or check that they are up to date (`--check`).
 
-`k8s/samples` comes from the renderer, the chart's profiles from the hardware catalogue, its
-dashboards and rules from `medsweep.monitoring`.
+The renderer produces `k8s/samples`, the hardware catalogue the chart's profiles, and
+`medsweep.monitoring` its dashboards and rules.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _index(plan: Plan) -> str:
     lines = [
         "# Samples",
         "",
-        "The paper's twelve cells, on the embedded dataset, as `medsweep k8s render` makes them of",
+        "The paper's twelve cells, on the embedded dataset: what `medsweep k8s render` prints for",
         "[`sweep.yaml`](../sweep.yaml). Apply `../base` first, then a model's fine-tune, then its",
         "cells:",
         "",
@@ -95,9 +95,9 @@ def profiles() -> dict[str, str]:
     """Return the chart's values of each hardware profile, by path."""
     files = {}
     for name, profile in PROFILES.items():
-        # What the paper ran there and still fits; DistilGPT2 where that is nothing.
+        # A model that the paper ran there and that still fits, or else DistilGPT2.
         models = [
-            model for model, where in PAPER_CELLS if where == name and _fits(MODELS[model], profile)
+            model for model, place in PAPER_CELLS if place == name and _fits(MODELS[model], profile)
         ]
         values = {
             "profile": {
@@ -122,12 +122,12 @@ def _fits(model: ModelSpec, profile: HardwareProfile) -> bool:
 
 
 def values_schema() -> dict[str, str]:
-    """Return the schema of the chart's values, with the sweep file's own in it, by path."""
+    """Return the schema of the chart's values, which includes that of sweep files, by path."""
     path = f"{CHART}/values.schema.json"
     schema = json.loads((ROOT / path).read_text(encoding="utf-8"))
     sweep = _without_prose(SweepSpec.model_json_schema())
     schema["$defs"] = {**sweep.pop("$defs"), "Sweep": sweep}
-    # Model and profile give the one cell of a release.
+    # Model and profile determine the one cell of a release.
     fields = {
         field: value
         for field, value in sweep["properties"].items()
@@ -164,24 +164,24 @@ def generated() -> dict[str, str]:
 
 
 def stale(files: dict[str, str]) -> list[str]:
-    """Return what is out of date: changed, missing, or no longer made."""
+    """Return the files that are out of date: changed, missing, or no longer generated."""
     changed = [
         path
         for path, text in files.items()
         if not (ROOT / path).is_file() or (ROOT / path).read_text(encoding="utf-8") != text
     ]
     folders = {str(Path(path).parent) for path in files} - {CHART}
-    there = {
+    existing = {
         str(path.relative_to(ROOT))
         for folder in folders
         for path in (ROOT / folder).iterdir()
         if path.is_file()
     }
-    return sorted([*changed, *(there - set(files))])
+    return sorted([*changed, *(existing - set(files))])
 
 
 def main() -> int:
-    """Write the files, or say which are out of date."""
+    """Write the files, or list those that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     files = generated()

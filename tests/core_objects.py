@@ -27,12 +27,12 @@ def core_faults(manifest: dict[str, Any]) -> list[str]:
     name = MODELS.get(manifest["apiVersion"], "?") + manifest["kind"]
     if not hasattr(client, name):
         raise LookupError(f"{manifest['apiVersion']} {manifest['kind']} is not a core object")
-    found = list(_unknown(name, manifest, manifest["kind"]))
+    unknown = list(_unknown(name, manifest, manifest["kind"]))
     try:
         client.ApiClient().deserialize(SimpleNamespace(data=json.dumps(manifest)), name)
     except ValueError as error:
-        found.append(str(error))
-    return found
+        unknown.append(str(error))
+    return unknown
 
 
 def _unknown(kind: str, value: Any, at: str) -> Iterator[str]:

@@ -42,12 +42,12 @@ def faults(manifest: dict[str, Any], part: str = "") -> list[str]:
     schema = schema_of(manifest["apiVersion"], manifest["kind"])
     if part:
         schema, manifest = schema["properties"][part], manifest[part]
-    whole = with_defaults(schema, manifest)
-    found = [
+    complete = with_defaults(schema, manifest)
+    result = [
         f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
-        for error in Draft202012Validator(schema).iter_errors(whole)
+        for error in Draft202012Validator(schema).iter_errors(complete)
     ]
-    return found or list(_broken_rules(schema, whole, ""))
+    return result or list(_broken_rules(schema, complete, ""))
 
 
 @functools.cache
@@ -90,12 +90,12 @@ def with_defaults(schema: dict[str, Any], value: Any) -> Any:
     """Return a value with the schema's defaults where nothing was given."""
     if isinstance(value, dict):
         properties = schema.get("properties", {})
-        whole = {
+        complete = {
             name: copy.deepcopy(each["default"])
             for name, each in properties.items()
             if "default" in each and name not in value
         } | value
-        return {name: with_defaults(_under(schema, name), whole[name]) for name in whole}
+        return {name: with_defaults(_under(schema, name), complete[name]) for name in complete}
     if isinstance(value, list):
         return [with_defaults(schema.get("items", {}), each) for each in value]
     return value
@@ -103,10 +103,10 @@ def with_defaults(schema: dict[str, Any], value: Any) -> Any:
 
 def _under(schema: dict[str, Any], name: str) -> dict[str, Any]:
     more = schema.get("additionalProperties")
-    found: dict[str, Any] = schema.get("properties", {}).get(
+    result: dict[str, Any] = schema.get("properties", {}).get(
         name, more if isinstance(more, dict) else {}
     )
-    return found
+    return result
 
 
 def _broken_rules(schema: dict[str, Any], value: Any, at: str) -> Iterator[str]:

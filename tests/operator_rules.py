@@ -25,14 +25,14 @@ _LONGEST_NAME = 47
 def broken(manifest: Manifest) -> list[str]:
     """Return the rules that a RayJob or a RayService breaks."""
     spec = manifest["spec"]
-    found = list(_metadata(manifest["metadata"]))
+    broken_rules = list(_metadata(manifest["metadata"]))
     if manifest["kind"] == "RayJob":
-        found += [*_job(spec), *_cluster(spec.get("rayClusterSpec", {}))]
+        broken_rules += [*_job(spec), *_cluster(spec.get("rayClusterSpec", {}))]
     else:
-        found += [*_service(spec), *_cluster(spec["rayClusterConfig"])]
+        broken_rules += [*_service(spec), *_cluster(spec["rayClusterConfig"])]
     if QUEUE in manifest["metadata"].get("labels", {}):
-        found += _queued(spec)
-    return found
+        broken_rules += _queued(spec)
+    return broken_rules
 
 
 def _metadata(metadata: Manifest) -> Iterator[str]:

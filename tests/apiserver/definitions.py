@@ -76,8 +76,8 @@ def until(true: Callable[[], bool], otherwise: str) -> None:
 
 
 def _ending(api: Api, name: str) -> bool:
-    found = api.get(CRDS, "", name)
-    return found is not None and "deletionTimestamp" in found["metadata"]
+    crd = api.get(CRDS, "", name)
+    return crd is not None and "deletionTimestamp" in crd["metadata"]
 
 
 def _served(api: Api) -> bool:

@@ -90,25 +90,25 @@ def sandbox(api: Api) -> Iterator[Sandbox]:
     Args:
         api: the API server, with all rights and with Ray's kinds.
     """
-    found = Sandbox(api, f"medsweep-test-{uuid.uuid4().hex[:8]}")
-    namespace, nodes = found.namespace, list[str]()
+    made = Sandbox(api, f"medsweep-test-{uuid.uuid4().hex[:8]}")
+    namespace, nodes = made.namespace, list[str]()
     metadata = {"name": namespace}
     api.create(NAMESPACES, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     try:
         for gpu, count in POOLS.items():
             nodes.append(f"{namespace}-{gpu}")
             api.create(NODES, "", node(nodes[-1], gpu, count))
-        found.operator.install()
+        made.operator.install()
         for document in base(namespace):
             api.apply(_INSIDE[document["kind"]], document)
         # The authorizer hears of a binding a little after it was made.
-        controller = found.as_account("medsweep-controller")
+        controller = made.as_account("medsweep-controller")
         until(lambda: _may_list(controller, namespace), "the role of k8s/base gives no right")
-        yield found
+        yield made
     finally:
         for name in nodes:
             api.delete(NODES, "", name)
-        end_namespace(api, found.settings.operator_namespace)
+        end_namespace(api, made.settings.operator_namespace)
         end_namespace(api, namespace)
 
 
@@ -134,8 +134,8 @@ def end_namespace(api: Api, namespace: str) -> None:
             for each in api.objects(resource, namespace):
                 _end(api, resource, namespace, each)
         ending["spec"]["finalizers"] = []
-        whole = Request("PUT", "update", NAMESPACES, "", namespace, "finalize", body=ending)
-        api.call(whole)
+        request = Request("PUT", "update", NAMESPACES, "", namespace, "finalize", body=ending)
+        api.call(request)
     until(lambda: api.get(NAMESPACES, "", namespace) is None, f"namespace {namespace} does not go")
 
 

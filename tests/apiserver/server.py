@@ -266,16 +266,16 @@ class ApiServer:
 
     async def _review(self, request: web.Request) -> web.Response:
         body = await request.json()
-        asked = body["spec"]["resourceAttributes"]
+        attributes = body["spec"]["resourceAttributes"]
         user = request.headers.get("Impersonate-User")
-        resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+        resource = "/".join(filter(None, (attributes["resource"], attributes.get("subresource"))))
         may = user is None or allowed(
             self.store,
             user,
-            asked["verb"],
-            asked.get("group", ""),
+            attributes["verb"],
+            attributes.get("group", ""),
             resource,
-            asked.get("namespace", ""),
+            attributes.get("namespace", ""),
         )
         return web.json_response({**body, "status": {"allowed": may}})
 

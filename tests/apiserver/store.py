@@ -83,10 +83,10 @@ class Store:
 
     def get(self, kind: Key, namespace: str, name: str) -> Object:
         """Return one object."""
-        found = self._objects.get(kind, {}).get((namespace, name))
-        if found is None:
+        result = self._objects.get(kind, {}).get((namespace, name))
+        if result is None:
             raise Refused(404, "NotFound", f'{kind[1]} "{name}" not found', name=name, kind=kind[1])
-        return found
+        return result
 
     def all(self, kind: Key, namespace: str, selector: str) -> list[Object]:
         """Return the objects that a selector picks, by name."""

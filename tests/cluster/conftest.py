@@ -34,11 +34,11 @@ def cluster(
 ) -> Iterator[Sandbox]:
     """A namespace of an API server, with nodes and the product's base."""
     if request.param == "real":
-        with sandbox(request.getfixturevalue("real")) as found:
-            yield found
+        with sandbox(request.getfixturevalue("real")) as namespace:
+            yield namespace
         return
     with ApiServer(check=object_faults) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         api = connect()
-        with installed(api, crd_documents(schemas=False)), sandbox(api) as found:
-            yield found
+        with installed(api, crd_documents(schemas=False)), sandbox(api) as namespace:
+            yield namespace

@@ -50,8 +50,8 @@ def server(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def pods_run(server: ApiServer) -> Iterator[Sandbox]:
     """A namespace of that server."""
     api = connect()
-    with installed(api, crd_documents(schemas=False)), sandbox(api) as found:
-        yield found
+    with installed(api, crd_documents(schemas=False)), sandbox(api) as namespace:
+        yield namespace
 
 
 @pytest.fixture

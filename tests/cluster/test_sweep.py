@@ -103,8 +103,8 @@ def test_a_failed_job_says_why_takes_its_cells_along_and_is_tried_again(
 
     out = io.StringIO()
     with Player(cluster.operator, selector_of(SPEC.name), fail):
-        found = go(cluster, out)
-    assert found == {
+        phases = go(cluster, out)
+    assert phases == {
         "standin-distilgpt2": "done",
         "standin-llama-3-8b": "failed",
         "standin-distilgpt2@1xv100-1cpu": "done",

@@ -1,4 +1,4 @@
-{{/* The Ray cluster of a stage: a head without CPUs, and one worker that is the hardware profile. */}}
+{{/* The Ray cluster of a stage: a head without CPUs, and one worker with the profile's hardware. */}}
 
 {{- define "medsweep.cluster" -}}
 {{- $values := .Values -}}
@@ -7,10 +7,10 @@
 rayVersion: 2.60.0
 headGroupSpec:
   serviceType: ClusterIP
-  # Left out, it would become null in a webhook that writes the whole object, and be refused.
+  # A webhook that writes complete objects would turn a missing map into null, which is refused.
   rayStartParams:
     disable-usage-stats: "true"
-  # Nothing that is measured may land on the head.
+  # Nothing that is measured may run on the head.
   resources:
     CPU: "0"
   labels:
@@ -28,7 +28,7 @@ headGroupSpec:
         - {{- include "medsweep.container" (dict "root" . "name" "ray-head" "family" "cpu") | nindent 10 }}
           env:
             {{- include "medsweep.env" . | nindent 12 }}
-            # The head writes the rows, and they name the image that measured: the worker's.
+            # The head writes the rows, which name the image that was measured: the worker's.
             - {name: MEDSWEEP_IMAGE_DIGEST, value: {{ $image | quote }}}
             - name: MEDSWEEP_SWEEP
               value: {{ include "medsweep.sweep" . | quote }}

@@ -1,4 +1,4 @@
-{{/* Names and labels. KubeRay takes 47 characters at most. */}}
+{{/* Names and labels. KubeRay accepts at most 47 characters. */}}
 
 {{- define "medsweep.labels" -}}
 app.kubernetes.io/name: medsweep
@@ -15,14 +15,14 @@ medsweep.io/stage: {{ .Values.mode }}
 medsweep.io/profile: {{ .Values.profile.name }}
 {{- end }}
 
-{{/* app.kubernetes.io/name is left to KubeRay, which selects a job's head by its own value of it. */}}
+{{/* KubeRay sets app.kubernetes.io/name itself, and selects a job's head by it. */}}
 {{- define "medsweep.podLabels" -}}
 app.kubernetes.io/part-of: medsweep
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "medsweep.stageLabels" . }}
 {{- end }}
 
-{{/* KubeRay leaves a job alone when its spec changes; a name of its own makes it another job. */}}
+{{/* KubeRay ignores changes of a job's spec, so other values need another name. */}}
 {{- define "medsweep.stageName" -}}
 {{- $prefix := get (dict "finetune" "ft" "benchmark" "bm" "serve" "sv") .Values.mode -}}
 {{- $end := printf "-%s-%s-%s" $prefix .Values.profile.name (toJson .Values | sha256sum | trunc 8) -}}
@@ -44,7 +44,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- hasPrefix "pvc://" .Values.results | ternary "/results" (trimSuffix "/" .Values.results) -}}
 {{- end }}
 
-{{/* The sweep, cut down to the one cell of model and profile. */}}
+{{/* The sweep, reduced to the one cell of model and profile. */}}
 {{- define "medsweep.sweep" -}}
 {{- $finetune := merge (dict "profile" .Values.profile.name) (.Values.sweep.finetune | default dict) -}}
 {{- $cells := list (printf "%s@%s" .Values.model .Values.profile.name) -}}

@@ -37,7 +37,7 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* A measurement that is moved in the middle is lost. */}}
+{{/* A measurement whose pod is moved is lost. */}}
 {{- define "medsweep.podAnnotations" -}}
 cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
 karpenter.sh/do-not-disrupt: "true"
@@ -79,9 +79,9 @@ volumeMounts:
 - {name: MEDSWEEP_CACHE, value: /cache/medsweep}
 {{- if not (hasPrefix "pvc://" .Values.results) }}
 {{- if not .Values.modelCacheClaim }}
-{{- fail "results: an object store needs a modelCacheClaim too, through which head and worker share what they work on" }}
+{{- fail "results: an object store needs a modelCacheClaim too, through which head and worker share their files" }}
 {{- end }}
-# Where a job keeps its copy of the store's folders: all of its pods see it.
+# All pods of a job share its copy of the object store's folders.
 - {name: TMPDIR, value: /cache}
 {{- end }}
 {{- end }}
@@ -105,7 +105,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* Requests equal to limits: neither more nor less than was asked for. */}}
+{{/* Requests equal to limits, so that the pod gets exactly these amounts. */}}
 {{- define "medsweep.exactly" -}}
 requests:
   {{- toYaml . | nindent 2 }}

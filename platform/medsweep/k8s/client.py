@@ -325,7 +325,7 @@ def connect(context: str | None = None, user: str | None = None) -> Api:
         except config.ConfigException:
             raise EnvironmentFault(
                 f"no cluster: {str(missing).rstrip('.')}; give a kubeconfig as KUBECONFIG, "
-                "or run this inside a cluster"
+                "or run this in a cluster"
             ) from None
     api_client = client.ApiClient(configuration)
     if user is not None:

@@ -77,10 +77,10 @@ def matrix(
         values[f"{mode}-{profile}"] = {**given, "mode": mode, "queue": "medsweep"}
     (folder / "Chart.yaml").write_text(yaml.safe_dump(around))
     (folder / "values.yaml").write_text(yaml.safe_dump(values))
-    found: dict[tuple[str, str], list[Manifest]] = {pair: [] for pair in pairs}
+    result: dict[tuple[str, str], list[Manifest]] = {pair: [] for pair in pairs}
     for manifest in helm.template(chart=folder):
         labels = manifest["metadata"]["labels"]
         chart = labels["helm.sh/chart"].removesuffix(f"-{version}")
         mode, _, profile = chart.partition("-")
-        found[profile, mode].append(manifest)
-    return found
+        result[profile, mode].append(manifest)
+    return result

@@ -77,9 +77,9 @@ def objects(schema: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_schema_is_closed_at_every_object() -> None:
-    found = list(objects(json.loads((CHART / "values.schema.json").read_text())))
-    assert len(found) > 20
-    for at, schema in found:
+    result = list(objects(json.loads((CHART / "values.schema.json").read_text())))
+    assert len(result) > 20
+    for at, schema in result:
         # A map, such as of labels, takes any key, and says of what kind its values are.
         more = schema.get("additionalProperties")
         assert more is False or (isinstance(more, dict) and {"type", "$ref"} & more.keys()), at
@@ -105,12 +105,12 @@ def test_every_value_is_explained() -> None:
     lines = (CHART / "values.yaml").read_text().splitlines()
     unexplained = []
     for number, line in enumerate(lines):
-        found = re.match(r"( *)(\w+):(.*)$", line)
-        if not found or (found[3] == "" and lines[number + 1].startswith(found[1] + "  ")):
+        result = re.match(r"( *)(\w+):(.*)$", line)
+        if not result or (result[3] == "" and lines[number + 1].startswith(result[1] + "  ")):
             continue
         above = [each.strip() for each in lines[max(0, number - 2) : number]]
         if not any(each.startswith("# --") for each in above):
-            unexplained.append(found[2])
+            unexplained.append(result[2])
     # Of `controller.sweep`, an example of a sweep file, whose reference is a page of its own.
     assert unexplained == ["cells"]
 

@@ -94,10 +94,10 @@ def test_the_jobs_account_is_given_no_token_and_no_role(helm: Helm) -> None:
 
 
 def policies(manifests: list[Manifest]) -> list[Manifest]:
-    found = [each for each in manifests if each["kind"] == "NetworkPolicy"]
-    for each in found:
+    result = [each for each in manifests if each["kind"] == "NetworkPolicy"]
+    for each in result:
         assert core_faults(each) == []
-    return found
+    return result
 
 
 @pytest.mark.parametrize(

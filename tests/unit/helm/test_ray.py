@@ -28,8 +28,8 @@ RAY = ("RayJob", "RayService")
 
 
 def ray_object(manifests: list[Manifest]) -> Manifest:
-    (found,) = (each for each in manifests if each["kind"] in RAY)
-    return found
+    (result,) = (each for each in manifests if each["kind"] in RAY)
+    return result
 
 
 def test_the_matrix_is_whole(matrix: Matrix) -> None:
@@ -54,8 +54,8 @@ def test_an_api_server_and_kuberay_take_every_object(
 
 def cluster_of(manifest: Manifest) -> Manifest:
     spec = manifest["spec"]
-    found: Manifest = spec.get("rayClusterSpec") or spec["rayClusterConfig"]
-    return found
+    result: Manifest = spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+    return result
 
 
 def sweep_of(manifest: Manifest) -> SweepSpec:

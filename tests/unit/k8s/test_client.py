@@ -182,7 +182,7 @@ def conflict(api: Api, server: ApiServer, namespace: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "said"),
+    ("cause", "message"),
     [
         (expired, "token of the kubeconfig's context has expired.*log in again"),
         (forbidden, 'pods n.*: not allowed to list: User "eve".*role medsweep-controller'),
@@ -197,9 +197,9 @@ def test_a_refusal_is_a_sentence_with_what_to_do(
     server: ApiServer,
     namespace: str,
     cause: Callable[[Api, ApiServer, str], None],
-    said: str,
+    message: str,
 ) -> None:
-    with pytest.raises(MedSweepError, match=said):
+    with pytest.raises(MedSweepError, match=message):
         cause(api, server, namespace)
 
 

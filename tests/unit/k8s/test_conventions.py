@@ -50,9 +50,9 @@ def test_a_name_is_a_function_of_sweep_and_key() -> None:
 
 
 def test_labels_are_values_that_kubernetes_takes() -> None:
-    found = labels("benchmark", "z" * 39 + "9", "0123456789abcdef", "2xrtx8000-4cpu")
-    assert found["medsweep.io/cell"] == "0123456789abcdef"
-    assert all(LABEL_VALUE.fullmatch(value) for value in found.values())
+    result = labels("benchmark", "z" * 39 + "9", "0123456789abcdef", "2xrtx8000-4cpu")
+    assert result["medsweep.io/cell"] == "0123456789abcdef"
+    assert all(LABEL_VALUE.fullmatch(value) for value in result.values())
     assert labels("finetune", "s", "k", "p")["medsweep.io/adapter"] == "k"
 
 

@@ -135,7 +135,7 @@ def test_core_objects_that_are_wrong_are_found() -> None:
     assert core_faults(account) == []
     assert core_faults({**account, "automount": True}) == ["ServiceAccount: no field automount"]
     binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding"}
-    assert any("role_ref" in found for found in core_faults(binding))
+    assert any("role_ref" in fault for fault in core_faults(binding))
 
 
 def test_the_defaults_fit_together(built: dict[str, list[Manifest]]) -> None:
@@ -246,10 +246,10 @@ def test_constraints_pin_what_the_package_asks_for() -> None:
     lines = (K8S / "images" / "constraints.txt").read_text().splitlines()[1:]
     pins = dict(line.split("==") for line in lines)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"]]
+    dependencies = [*project["dependencies"]]
     for extra in script("images/freeze.py").EXTRAS:
-        asked += project["optional-dependencies"][extra]
-    requirements = [Requirement(each) for each in asked if not each.startswith("torch")]
+        dependencies += project["optional-dependencies"][extra]
+    requirements = [Requirement(each) for each in dependencies if not each.startswith("torch")]
     assert len(requirements) > 20
     for requirement in requirements:
         assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement

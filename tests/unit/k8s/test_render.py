@@ -54,8 +54,8 @@ def everything(spec: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[M
 
 def cluster_of(manifest: Manifest) -> Manifest:
     spec = manifest["spec"]
-    found: Manifest = spec.get("rayClusterSpec") or spec["rayClusterConfig"]
-    return found
+    result: Manifest = spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+    return result
 
 
 def templates(manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
@@ -107,11 +107,11 @@ def test_the_worker_is_the_profile(profile: str) -> None:
         assert group["labels"].items() >= wanted.labels.items()
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
-        asked = container["resources"]
-        assert asked["limits"] == asked["requests"]
-        assert asked["limits"]["cpu"] == str(wanted.cpus)
-        assert asked["limits"]["nvidia.com/gpu"] == str(wanted.gpus)
-        assert asked["limits"]["memory"] == f"{wanted.host_memory_bytes // 2**30}Gi"
+        resources = container["resources"]
+        assert resources["limits"] == resources["requests"]
+        assert resources["limits"]["cpu"] == str(wanted.cpus)
+        assert resources["limits"]["nvidia.com/gpu"] == str(wanted.gpus)
+        assert resources["limits"]["memory"] == f"{wanted.host_memory_bytes // 2**30}Gi"
         gpu = wanted.labels["medsweep.io/gpu"]
         assert pod["nodeSelector"] == {"medsweep.io/gpu": gpu}
         assert {"nvidia.com/gpu", "medsweep.io/gpu"} == {each["key"] for each in pod["tolerations"]}
@@ -134,8 +134,8 @@ def test_nothing_that_is_measured_can_land_on_the_head(paper: SweepSpec, plan: P
         head = cluster_of(manifest)["headGroupSpec"]
         assert head["resources"] == {"CPU": "0"}
         assert head["template"]["spec"]["nodeSelector"] == {"medsweep.io/gpu": "none"}
-        asked = head["template"]["spec"]["containers"][0]["resources"]
-        assert "nvidia.com/gpu" not in asked["limits"]
+        resources = head["template"]["spec"]["containers"][0]["resources"]
+        assert "nvidia.com/gpu" not in resources["limits"]
 
 
 def test_rows_name_the_image_that_measured(paper: SweepSpec, plan: Plan) -> None:
@@ -222,7 +222,7 @@ def test_the_job_plans_the_very_cell(paper: SweepSpec, plan: Plan) -> None:
         head = cluster_of(manifest)["headGroupSpec"]["template"]
         cut = SweepSpec.model_validate_json(variables(head)[SWEEP_VARIABLE]["value"])
         again = make_plan(cut, "d" * 64, dict.fromkeys(model_names(cut), "r"), host_profile())
-        assert [found.key for found in again.cells] == [cell.key]
+        assert [result.key for result in again.cells] == [cell.key]
         words = shlex.split(manifest["spec"]["entrypoint"])
         assert words[1:] == [
             "/opt/medsweep/jobs/benchmark.py",
@@ -263,11 +263,11 @@ def test_a_cell_that_cannot_run_has_no_manifest(paper: SweepSpec, plan: Plan) ->
 
 def test_this_machine_is_no_pool_of_a_cluster() -> None:
     spec = make_spec(cells=["distilgpt2@host"])
-    found = planned(spec)
+    result = planned(spec)
     with pytest.raises(InputError, match="choose one of 1xv100-1cpu"):
-        benchmark_job(spec, found.cells[0], QUEUED)
+        benchmark_job(spec, result.cells[0], QUEUED)
     with pytest.raises(InputError, match="`host` is the machine"):
-        finetune_job(spec, next(iter(found.adapters.values())), QUEUED)
+        finetune_job(spec, next(iter(result.adapters.values())), QUEUED)
 
 
 def test_an_object_store_needs_a_claim_that_head_and_worker_share(
@@ -319,7 +319,7 @@ BREAKS: dict[str, Callable[[Manifest], object]] = {
 def test_the_operator_s_rules_can_fail(rule: str, paper: SweepSpec, plan: Plan) -> None:
     job = benchmark_job(paper, plan.runnable[0], QUEUED)
     BREAKS[rule](job)
-    assert any(rule in found for found in broken(job))
+    assert any(rule in result for result in broken(job))
 
 
 def test_a_service_s_rules_can_fail(paper: SweepSpec, plan: Plan) -> None:
@@ -335,10 +335,10 @@ def test_the_schema_s_rules_can_fail(paper: SweepSpec, plan: Plan) -> None:
     unknown["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"][
         "nodeselector"
     ] = {}
-    assert any("nodeselector" in found for found in faults(unknown))
+    assert any("nodeselector" in result for result in faults(unknown))
     typed = copy.deepcopy(job)
     typed["spec"]["backoffLimit"] = "1"
-    assert any("backoffLimit" in found for found in faults(typed))
+    assert any("backoffLimit" in result for result in faults(typed))
     ruled = copy.deepcopy(job)
     ruled["spec"]["managedBy"] = "somebody"
-    assert any("managedBy" in found for found in faults(ruled))
+    assert any("managedBy" in result for result in faults(ruled))

@@ -14,7 +14,7 @@ def test_a_claim_is_mounted_and_a_store_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"results": "/results"}, "is not pvc://CLAIM, s3://bucket/prefix or gs://bucket/prefix"),
         ({"results": "s3://b; rm -rf /"}, "is not pvc://CLAIM"),
@@ -26,6 +26,6 @@ def test_a_claim_is_mounted_and_a_store_is_named() -> None:
         ({"nodes": 3}, "nodes"),
     ],
 )
-def test_what_cannot_be_is_refused(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_what_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         ClusterSettings.model_validate(fields)

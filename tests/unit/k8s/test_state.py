@@ -58,7 +58,7 @@ def test_a_job_that_is_being_deleted_is_ending_and_a_suspended_one_queued() -> N
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [
         (
             {
@@ -98,8 +98,8 @@ def test_a_job_that_is_being_deleted_is_ending_and_a_suspended_one_queued() -> N
         ({"containerStatuses": [container(waiting={"reason": "PodInitializing"})]}, None),
     ],
 )
-def test_a_pods_reason_is_said_in_words(status: Object, said: str | None) -> None:
-    assert pods_reason([pod(**status)]) == said
+def test_a_pods_reason_is_said_in_words(status: Object, message: str | None) -> None:
+    assert pods_reason([pod(**status)]) == message
 
 
 def test_a_state_joins_job_pods_and_cluster_by_their_labels() -> None:

@@ -60,11 +60,11 @@ def tasks(paper: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Task]
     return tasks_of(paper, plan, settings)
 
 
-def submission(notes: Notes, tasks: list[Task], max_jobs: int = 100, **rest: Any) -> Submission:
+def start(notes: Notes, tasks: list[Task], max_jobs: int = 100, **rest: Any) -> Submission:
     changes = rest.pop("changes", [])
-    found = Submission(notes, "n", tasks, Capacity(max_jobs, rest.pop("gpus", None)), **rest)  # type: ignore[arg-type]
-    found.begin(changes)
-    return found
+    submission = Submission(notes, "n", tasks, Capacity(max_jobs, rest.pop("gpus", None)), **rest)  # type: ignore[arg-type]
+    submission.begin(changes)
+    return submission
 
 
 def told(task: Task, state: str, **status: str) -> Change:
@@ -73,38 +73,38 @@ def told(task: Task, state: str, **status: str) -> Change:
     return Change(RAY_JOBS, task.name, job)
 
 
-def phases(found: Submission) -> dict[str, str]:
-    return {each.task.name: each.job.phase for each in found.states}
+def phases(submission: Submission) -> dict[str, str]:
+    return {each.task.name: each.job.phase for each in submission.states}
 
 
 def test_cells_wait_for_their_fine_tune_alone(notes: Notes, tasks: list[Task]) -> None:
-    found = submission(notes, tasks)
-    found.submit()
+    submission = start(notes, tasks)
+    submission.submit()
     finetunes = [task for task in tasks if task.stage == "finetune"]
     assert sorted(notes.applied) == sorted(task.name for task in finetunes)
     notes.applied.clear()
-    found.take(told(finetunes[0], "Complete", jobStatus="SUCCEEDED"))
-    found.submit()
+    submission.take(told(finetunes[0], "Complete", jobStatus="SUCCEEDED"))
+    submission.submit()
     ours = [task.name for task in tasks if task.needs == finetunes[0].name]
     assert sorted(notes.applied) == sorted(ours) != []
-    assert found.left == len(tasks) - 1
+    assert submission.left == len(tasks) - 1
 
 
 def test_no_more_jobs_than_there_is_room_for(notes: Notes, tasks: list[Task]) -> None:
-    found = submission(notes, tasks, max_jobs=2)
-    found.submit()
+    submission = start(notes, tasks, max_jobs=2)
+    submission.submit()
     assert len(notes.applied) == 2
     first = next(task for task in tasks if task.name == notes.applied[0])
-    found.take(told(first, "Running", jobStatus="RUNNING"))
-    assert found.submit() == 0
-    found.take(told(first, "Complete", jobStatus="SUCCEEDED"))
-    assert found.submit() == 1
+    submission.take(told(first, "Running", jobStatus="RUNNING"))
+    assert submission.submit() == 0
+    submission.take(told(first, "Complete", jobStatus="SUCCEEDED"))
+    assert submission.submit() == 1
 
 
 def test_a_pool_holds_as_many_jobs_as_it_has_gpus(notes: Notes, tasks: list[Task]) -> None:
     by_pool = {task.profile.labels[GPU]: task.profile.gpus for task in tasks}
-    found = submission(notes, tasks, gpus=dict.fromkeys(by_pool, 2))
-    found.submit()
+    submission = start(notes, tasks, gpus=dict.fromkeys(by_pool, 2))
+    submission.submit()
     at_work = dict.fromkeys(by_pool, 0)
     for task in tasks:
         if task.name in notes.applied:
@@ -113,41 +113,41 @@ def test_a_pool_holds_as_many_jobs_as_it_has_gpus(notes: Notes, tasks: list[Task
 
 
 def test_what_the_results_hold_is_not_submitted(notes: Notes, tasks: list[Task]) -> None:
-    found = submission(notes, tasks, done={task.key for task in tasks})
-    assert (found.submit(), found.left, notes.applied) == (0, 0, [])
+    submission = start(notes, tasks, done={task.key for task in tasks})
+    assert (submission.submit(), submission.left, notes.applied) == (0, 0, [])
 
 
 def test_jobs_of_an_earlier_run_go_on_and_those_that_failed_are_tried_again(
     notes: Notes, tasks: list[Task]
 ) -> None:
-    found = Submission(notes, "n", tasks, Capacity(100))  # type: ignore[arg-type]
+    submission = Submission(notes, "n", tasks, Capacity(100))  # type: ignore[arg-type]
     running, failed = tasks[0], tasks[1]
-    found.begin([told(running, "Running"), told(failed, "Failed", message="no GPU")])
+    submission.begin([told(running, "Running"), told(failed, "Failed", message="no GPU")])
     assert notes.deleted == [failed.name]
-    found.submit()
+    submission.submit()
     assert running.name not in notes.applied
     assert failed.name not in notes.applied, "its name is free only when it is gone"
-    found.take(told(failed, "Failed"))
-    assert phases(found)[failed.name] == "ending"
-    found.take(Change(RAY_JOBS, failed.name, None))
-    found.submit()
+    submission.take(told(failed, "Failed"))
+    assert phases(submission)[failed.name] == "ending"
+    submission.take(Change(RAY_JOBS, failed.name, None))
+    submission.submit()
     assert failed.name in notes.applied
 
 
 def test_a_failure_heard_before_its_pods_still_says_what_they_say(
     notes: Notes, tasks: list[Task]
 ) -> None:
-    found = submission(notes, tasks)
-    found.submit()
+    submission = start(notes, tasks)
+    submission.submit()
     for task in tasks[:2]:
         labels = task.manifest()["metadata"]["labels"]
         ended = {"name": "ray-worker", "state": {"terminated": {"reason": "OOMKilled"}}}
         pod = {"metadata": {"name": f"{task.name}-w", "labels": labels}}
         notes.there.append({**pod, "status": {"containerStatuses": [ended]}})
     notes.there.pop()
-    found.take(told(tasks[0], "Failed", message="AppFailed"))
-    found.take(told(tasks[1], "Failed", message="AppFailed"))
-    killed, other = (each.job for each in found.states[:2])
+    submission.take(told(tasks[0], "Failed", message="AppFailed"))
+    submission.take(told(tasks[1], "Failed", message="AppFailed"))
+    killed, other = (each.job for each in submission.states[:2])
     assert killed.reason == (
         f"{tasks[0].name}-w: it needed more memory than the profile has and was killed "
         "(OOMKilled) | AppFailed"
@@ -161,29 +161,29 @@ def test_a_job_that_was_ending_is_made_again_and_one_that_was_running_is_not(
     ending, running = told(tasks[0], "Running"), told(tasks[1], "Running")
     assert ending.value is not None
     ending.value["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    found = submission(notes, tasks, changes=[ending, running])
-    found.submit()
+    submission = start(notes, tasks, changes=[ending, running])
+    submission.submit()
     notes.applied.clear()
     for change in (
         ending,
         Change(RAY_JOBS, ending.name, None),
         Change(RAY_JOBS, running.name, None),
     ):
-        found.take(change)
-        found.submit()
+        submission.take(change)
+        submission.submit()
     assert notes.applied == [ending.name]
-    assert phases(found)[running.name] == "failed"
+    assert phases(submission)[running.name] == "failed"
 
 
 def test_a_job_that_someone_deletes_has_failed(notes: Notes, tasks: list[Task]) -> None:
-    found = submission(notes, tasks)
-    found.submit()
-    found.take(told(tasks[0], "Running"))
-    found.take(Change(RAY_JOBS, tasks[0].name, None))
-    (state,) = [each.job for each in found.states if each.task is tasks[0]]
+    submission = start(notes, tasks)
+    submission.submit()
+    submission.take(told(tasks[0], "Running"))
+    submission.take(Change(RAY_JOBS, tasks[0].name, None))
+    (state,) = [each.job for each in submission.states if each.task is tasks[0]]
     assert state.phase == "failed"
     assert state.reason == "its RayJob was deleted by another client (running); submit again"
-    needing = [each.job for each in found.states if each.task.needs == tasks[0].name]
+    needing = [each.job for each in submission.states if each.task.needs == tasks[0].name]
     assert {job.phase for job in needing} == {"failed"}
     assert all("its fine-tune failed: its RayJob was deleted" in str(job.reason) for job in needing)
 
@@ -199,32 +199,32 @@ class Clock:
 
 def test_an_operator_that_does_not_react_is_found(notes: Notes, tasks: list[Task]) -> None:
     clock = Clock()
-    found = submission(notes, tasks, clock=clock)
-    found.submit()
+    submission = start(notes, tasks, clock=clock)
+    submission.submit()
     notes.there = [task.manifest() for task in tasks]
     clock.now = 29
-    found.check_operator()
-    found.take(told(tasks[0], "Initializing"))
+    submission.check_operator()
+    submission.take(told(tasks[0], "Initializing"))
     clock.now = 58
-    found.check_operator()
+    submission.check_operator()
     clock.now = 59
     with pytest.raises(EnvironmentFault, match="operator does not react: 2 RayJobs.*waited 30 s"):
-        found.check_operator()
+        submission.check_operator()
 
 
 def test_a_late_watch_is_not_taken_for_an_operator_that_is_down(
     notes: Notes, tasks: list[Task]
 ) -> None:
     clock = Clock()
-    found = submission(notes, tasks, clock=clock)
-    found.submit()
+    submission = start(notes, tasks, clock=clock)
+    submission.submit()
     for task in tasks:
         job = told(task, "Running").value
         assert job is not None
         notes.there.append(job)
     for clock.now in (30, 60, 90, 120):
-        found.check_operator()
-    assert list(phases(found).values()).count("running") == 3
+        submission.check_operator()
+    assert list(phases(submission).values()).count("running") == 3
 
 
 def test_a_job_that_is_never_deleted_shows_an_operator_that_is_down(
@@ -232,42 +232,42 @@ def test_a_job_that_is_never_deleted_shows_an_operator_that_is_down(
 ) -> None:
     clock = Clock()
     failed = told(tasks[0], "Failed")
-    found = submission(notes, tasks[:1], clock=clock, changes=[failed])
+    submission = start(notes, tasks[:1], clock=clock, changes=[failed])
     assert failed.value is not None
     notes.there = [failed.value]
     clock.now = 31
     with pytest.raises(EnvironmentFault, match=f"such as {tasks[0].name}"):
-        found.check_operator()
+        submission.check_operator()
 
 
 def test_the_summary_counts_and_estimates(notes: Notes, tasks: list[Task]) -> None:
-    found = submission(notes, tasks)
-    found.submit()
-    assert eta_s(found.states) is None
+    submission = start(notes, tasks)
+    submission.submit()
+    assert eta_s(submission.states) is None
     times = {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T00:10:00Z"}
     for task in tasks:
         if task.stage == "finetune":
-            found.take(told(task, "Complete", jobStatus="SUCCEEDED", **times))
-    found.submit()
+            submission.take(told(task, "Complete", jobStatus="SUCCEEDED", **times))
+    submission.submit()
     cells = [task for task in tasks if task.stage == "benchmark"]
-    found.take(told(cells[0], "Complete", jobStatus="SUCCEEDED", **times))
-    found.take(told(cells[1], "Running", startTime="2026-01-01T00:00:00Z"))
-    assert eta_s(found.states) == 600 * (len(cells) - 1)
-    assert summary(found.states).startswith(f"{len(tasks)} jobs: 1 running, ")
-    assert "about" in summary(found.states)
+    submission.take(told(cells[0], "Complete", jobStatus="SUCCEEDED", **times))
+    submission.take(told(cells[1], "Running", startTime="2026-01-01T00:00:00Z"))
+    assert eta_s(submission.states) == 600 * (len(cells) - 1)
+    assert summary(submission.states).startswith(f"{len(tasks)} jobs: 1 running, ")
+    assert "about" in summary(submission.states)
 
 
 def test_plain_lines_are_written_at_changes_alone(notes: Notes, tasks: list[Task]) -> None:
     out = io.StringIO()
-    table, found = Table(out), submission(notes, tasks)
-    found.submit()
-    table.show(found)
+    table, submission = Table(out), start(notes, tasks)
+    submission.submit()
+    table.show(submission)
     lines = len(out.getvalue().splitlines())
-    found.take(told(tasks[0], "Initializing"))
-    table.show(found)
+    submission.take(told(tasks[0], "Initializing"))
+    table.show(submission)
     assert len(out.getvalue().splitlines()) == lines, "it was starting before"
-    found.take(told(tasks[0], "Running"))
-    table.show(found)
+    submission.take(told(tasks[0], "Running"))
+    table.show(submission)
     assert out.getvalue().splitlines()[lines:] == [f"finetune {tasks[0].what}: running"]
 
 
@@ -277,16 +277,16 @@ def test_on_a_terminal_one_table_is_drawn_over_and_over(
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "8")
     out = Terminal()
-    table, found = Table(out), submission(notes, tasks)
-    table.show(found)
+    table, submission = Table(out), start(notes, tasks)
+    table.show(submission)
     first = out.getvalue()
     screen = out.screen(60, 8)
     assert len(screen) == 8 - 3 + 2, "summary, five tasks and how many more"
     assert screen[0].startswith(f"{len(tasks)} jobs: {len(tasks)} waiting")
-    table.show(found)
+    table.show(submission)
     assert out.getvalue() == first, "not twice in a second"
-    found = submission(notes, tasks, done={task.key for task in tasks})
-    table.show(found)
+    submission = start(notes, tasks, done={task.key for task in tasks})
+    table.show(submission)
     assert len(out.screen(60, 8)) == len(screen), "it is drawn over the first"
     assert f"{len(tasks)} done" in out.screen(60, 8)[0]
 
@@ -294,12 +294,12 @@ def test_on_a_terminal_one_table_is_drawn_over_and_over(
 def test_the_work_grows_with_the_tasks_and_no_faster(
     notes: Notes, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = 0
+    checks = 0
     admits = Capacity.admits
 
     def counted(self: Capacity, profile: Any) -> bool:
-        nonlocal asked
-        asked += 1
+        nonlocal checks
+        checks += 1
         return admits(self, profile)
 
     monkeypatch.setattr(Capacity, "admits", counted)
@@ -307,13 +307,14 @@ def test_the_work_grows_with_the_tasks_and_no_faster(
         Task(f"t{n}", "benchmark", f"t{n}", f"k{n}", tasks[0].profile, None, tasks[0].manifest)
         for n in range(200)
     ]
-    found = submission(notes, many, max_jobs=10)
-    while found.left:
-        found.submit()
-        for each in found.changed():
+    submission = start(notes, many, max_jobs=10)
+    while submission.left:
+        submission.submit()
+        for each in submission.changed():
             if each.job.phase == "starting":
-                found.take(Change(RAY_JOBS, each.task.name, {**told(many[0], "Complete").value}))  # type: ignore[dict-item]
-    assert asked < 3 * len(many)
+                job = told(many[0], "Complete").value
+                submission.take(Change(RAY_JOBS, each.task.name, job))
+    assert checks < 3 * len(many)
 
 
 def test_a_pool_that_is_not_there_is_said_before_anything_starts() -> None:

@@ -14,9 +14,9 @@ from medsweep.k8s.watch import Change, Watch
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    with ApiServer() as found:
-        monkeypatch.setenv("KUBECONFIG", str(found.kubeconfig(tmp_path / "kubeconfig")))
-        yield found
+    with ApiServer() as running:
+        monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path / "kubeconfig")))
+        yield running
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_changes_come_after_the_list_and_cost_no_further_requests(
     for number in range(20):
         server.store.patch(("", "pods"), "n", "two", {"spec": {"number": number}}, "", "me")
     put(api, "three")
-    found = [next(changes) for _ in range(21)]
-    assert told(found[-1]) == ("three", True)
+    result = [next(changes) for _ in range(21)]
+    assert told(result[-1]) == ("three", True)
     assert (server.count("watch"), server.count("list")) == (1, 0)
     api.delete(PODS, "n", "two")
     assert told(next(changes)) == ("two", False)

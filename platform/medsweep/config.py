@@ -1,4 +1,4 @@
-"""Closed, frozen configuration: YAML in, a validated model out, all faults at once by line."""
+"""Closed, frozen configuration: reads YAML, returns a validated model, lists all faults by line."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from medsweep.errors import ConfigError, Fault, InputError, did_you_mean
 
 Location = tuple[str | int, ...]
 
-# The one in C reads a sweep of 10,000 cells in a tenth of the time; not every build has it.
+# The loader in C takes a tenth of the time for a sweep of 10,000 cells; not every build has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Closed(BaseModel):
-    """Base of every configuration model: unknown keys are faults, values cannot be changed."""
+    """Base of every configuration model: unknown keys are faults, and values are immutable."""
 
     docs: ClassVar[str] = "reference/config.md"
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -31,7 +31,7 @@ class Closed(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _empty_sections(cls, data: object) -> object:
-        """Take a section whose every line is a comment, which YAML reads as null, as not given."""
+        """Treat a section whose lines are all comments, which YAML reads as null, as absent."""
         if not isinstance(data, dict):
             return data
         return {
@@ -53,7 +53,7 @@ def field_meanings(model: type[Any]) -> dict[str, str]:
     """Return the meaning of each field, from the `Attributes` of the docstrings.
 
     Args:
-        model: a configuration class or dataclass; fields of its bases are described there.
+        model: a configuration class or dataclass; its bases describe their own fields.
     """
     entries: list[tuple[str, str]] = []
     for ancestor in reversed(model.__mro__):
@@ -93,13 +93,13 @@ def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -
 def make_config(
     model: type[Model], data: dict[str, Any], overrides: Iterable[str], source: str
 ) -> Model:
-    """Make a configuration model of what the command line gives.
+    """Make a configuration model from what the command line gives.
 
     Args:
         model: the class to validate against.
         data: its fields.
         overrides: as in `load_config`.
-        source: what errors call it.
+        source: its name in errors.
 
     Raises:
         InputError, ConfigError: as in `load_config`.
@@ -127,7 +127,7 @@ def _validated(
 
 
 def _page(model: type[Closed], faults: Iterable[Fault]) -> str:
-    """Return the page of a configuration class, at the section that the first fault is in."""
+    """Return the page of a configuration class, at the section of the first fault."""
     for fault in faults:
         section = re.split(r"[.\[]", fault.field)[0]
         if _is_section(model.model_fields.get(section)):
@@ -136,7 +136,7 @@ def _page(model: type[Closed], faults: Iterable[Fault]) -> str:
 
 
 class _NotYaml(Exception):
-    """There are no fields in the file to check."""
+    """The file has no fields to check."""
 
     def __init__(self, problem: str, line: int | None) -> None:
         self.fault = Fault("(file)", problem, line)
@@ -165,7 +165,7 @@ def _parse(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
 
 
 def _walk(node: yaml.Node | None, at: Location) -> Iterator[tuple[Location, int, bool]]:
-    """Yield each field's location and line, and whether its key stands twice in its mapping."""
+    """Yield each field's location and line, and whether its key occurs twice in its mapping."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -179,7 +179,7 @@ def _walk(node: yaml.Node | None, at: Location) -> Iterator[tuple[Location, int,
 
 
 def _assign(data: dict[str, Any], lines: dict[Location, int], override: str) -> None:
-    """Apply one `dotted.field=value`; what it sets has no line any more."""
+    """Apply one `dotted.field=value`; a field that it sets has no line."""
     field, equals, value = override.partition("=")
     *parents, last = field.split(".")
     if not equals or not all((*parents, last)):
@@ -203,8 +203,8 @@ def _assign(data: dict[str, Any], lines: dict[Location, int], override: str) -> 
 def _fault(
     model: type[Closed], problem: Any, data: dict[str, Any], lines: dict[Location, int]
 ) -> Fault:
-    """Put one of pydantic's errors into our words."""
-    # Unions add the name of the member that was tried to the location; the file knows only fields.
+    """Turn one of pydantic's errors into a fault."""
+    # Pydantic adds the name of a union's member to the location; the file has only fields.
     location = _within(data, problem["loc"])
     line = lines.get(location)
     given = problem.get("input")
@@ -229,17 +229,17 @@ def _fault(
 
 def _within(data: Any, location: Location) -> Location:
     """Return the parts of a location that are keys and indices of the data."""
-    found: list[str | int] = []
+    inside: list[str | int] = []
     for part in location:
         fields = dict(enumerate(data)) if isinstance(data, list) else data
         if isinstance(fields, dict) and part in fields:
-            found.append(part)
+            inside.append(part)
             data = fields[part]
-    return tuple(found)
+    return tuple(inside)
 
 
 def _known_fields(model: type[BaseModel], location: Location) -> list[str]:
-    """Return the fields of the model that stands at `location` below `model`."""
+    """Return the fields of the model at `location` below `model`."""
     current: type[Any] = model
     for part in location:
         field = getattr(current, "model_fields", {}).get(str(part))
@@ -249,7 +249,7 @@ def _known_fields(model: type[BaseModel], location: Location) -> list[str]:
 
 
 def _models_in(annotation: Any) -> Iterator[type[Any]]:
-    """Yield the configuration models, and dataclasses, that an annotation mentions."""
+    """Yield the configuration models and dataclasses in an annotation."""
     if isinstance(annotation, type) and (
         issubclass(annotation, BaseModel) or is_dataclass(annotation)
     ):

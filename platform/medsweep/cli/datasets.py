@@ -1,4 +1,4 @@
-"""`medsweep datasets`: list the datasets; read one, count what is cleaned, show or export it."""
+"""`medsweep datasets`: list the datasets, or read, clean, show and export one."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "dataset",
         nargs="?",
         metavar="NAME|SWEEP",
-        help="a dataset's name, or a sweep's YAML file: its dataset is sampled and split",
+        help="a dataset's name, or a sweep's YAML file, whose dataset is sampled and split",
     )
-    parser.add_argument("--path", help="file to read in place of the hub, or the file of `local`")
+    parser.add_argument("--path", help="file to read instead of the hub, or the file of `local`")
     add_overrides(parser)
     parser.add_argument(
         "--show",
         type=int,
         default=0,
         metavar="N",
-        help="show the first N rows as a model sees them",
+        help="show the first N rows as the model sees them",
     )
     parser.add_argument(
         "--export",
@@ -58,29 +58,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table, or what reading one dataset gives."""
+    """Print the catalogue, or the counts and rows of one dataset."""
     if options.dataset is None:
         show(
             [asdict(entry) for entry in DATASETS.values()], as_json=options.json, headings=HEADINGS
         )
         return EXIT_DONE
     if options.dataset.endswith((".yaml", ".yml")):
-        found, sides = _of_sweep(options)
+        counts, sides = _of_sweep(options)
     else:
-        found, sides = _of_name(options)
+        counts, sides = _of_name(options)
     rows = _rows(sides, options.template) if options.show or options.export else []
     if options.export:
         from medsweep.datasets.export import write_prompt_rows
 
         write_prompt_rows(rows, options.export)
     if options.json:
-        print(json.dumps({**found, "rows": rows[: options.show]}, indent=2))
+        print(json.dumps({**counts, "rows": rows[: options.show]}, indent=2))
         return EXIT_DONE
-    for source in found["sources"]:
+    for source in counts["sources"]:
         _print_source(source)
-    if "train" in found:
+    if "train" in counts:
         print(
-            f"{found['train']} to learn, {found['evaluation']} to ask; hash {found['sha256'][:16]}"
+            f"{counts['train']} for training, {counts['evaluation']} for evaluation; "
+            f"hash {counts['sha256'][:16]}"
         )
     for row in rows[: options.show]:
         print("\n" + "\n".join(f"{name}: {text}" for name, text in row.items()))
@@ -95,7 +96,7 @@ def _of_name(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, lis
     from medsweep.datasets.spec import DatasetSpec
 
     class Alone(Closed):
-        """A dataset without its sweep; `--set` calls its fields what they are called there."""
+        """A dataset without its sweep, so that `--set` names fields as in a sweep."""
 
         dataset: DatasetSpec
 
@@ -114,13 +115,13 @@ def _of_sweep(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, li
         options.overrides.append(f"dataset.path={options.path}")
     spec = load_sweep(options)
     split = load_split(spec.dataset, spec.seed)
-    found = {
+    counts = {
         "sources": [dict(source) for source in split.sources],
         "train": len(split.train),
         "evaluation": len(split.evaluation),
         "sha256": split.sha256,
     }
-    return found, {"train": list(split.train), "evaluation": list(split.evaluation)}
+    return counts, {"train": list(split.train), "evaluation": list(split.evaluation)}
 
 
 def _rows(sides: dict[str, list[Pair]], template: str) -> list[dict[str, str]]:

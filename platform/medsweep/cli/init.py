@@ -22,14 +22,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the file, never over one that is there."""
+    """Write the file; an existing file is never overwritten."""
     from medsweep.sweep.template import sweep_template
 
     try:
         with options.file.open("x", encoding="utf-8") as file:
             file.write(sweep_template())
     except FileExistsError:
-        raise InputError(f"{options.file} is there already; name another file") from None
+        raise InputError(f"{options.file} exists already; give another name") from None
     except OSError as error:
         raise InputError(f"{options.file} cannot be written: {error.strerror}") from None
     print(f"{options.file}: edit it, then `medsweep plan {options.file}`")

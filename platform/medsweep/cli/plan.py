@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the cells in the order of the run, with the roofline's prediction of each."""
+    """Print the cells in the order of the run, each with the roofline's prediction."""
     spec = load_sweep(options)
     from medsweep.hardware.observe import observe_host
     from medsweep.sweep.predict import lengths_of, predict_cell, predicted_rows
@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
         from medsweep.results.schema import BENCHMARK
         from medsweep.results.store import write_rows
 
-        found = [row for each in predictions for row in predicted_rows(resolved, each)]
-        write_rows(options.parquet, BENCHMARK, found)
+        predicted = [row for each in predictions for row in predicted_rows(resolved, each)]
+        write_rows(options.parquet, BENCHMARK, predicted)
     if not options.json:
         print(f"\n{_summary(resolved, predictions, lengths)}")
     return EXIT_DONE
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 def _row(
     resolved: Resolved, prediction: CellPrediction, here: ObservedHardware, *, as_json: bool
 ) -> dict[str, Any]:
-    """Return one cell's line; programs are given plain SI figures of every load point."""
+    """Return one cell's row; for JSON, with SI figures of every load point."""
     from medsweep.hardware.observe import matches
     from medsweep.sweep.finetunable import finetune_need
 
@@ -118,7 +118,7 @@ def _row(
 
 
 def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | None]:
-    """Return a prediction for people: of the last load point, the heaviest as a rule."""
+    """Return a prediction as text, for the last load point, which is usually the heaviest."""
     from medsweep.sweep.progress import duration
 
     words: dict[str, str | None] = dict.fromkeys(
@@ -146,17 +146,17 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
     spec, plan = resolved.spec, resolved.plan
     training_s, unknown = 0.0, 0
     for adapter in plan.adapters.values():
-        took = predict_finetune_s(spec, adapter.model, adapter.profile, lengths)
-        training_s += took or 0.0
-        unknown += took is None
+        predicted_s = predict_finetune_s(spec, adapter.model, adapter.profile, lengths)
+        training_s += predicted_s or 0.0
+        unknown += predicted_s is None
     load_s = sum(each.load_s or 0.0 for each in predictions)
     usd = [each.usd for each in predictions if each.usd is not None]
-    visits = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
+    measurements = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
     last = spec.load.points[-1].name
     lines = [
         f"{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
         f"{len(plan.adapters)} fine-tunes on {lengths.pairs} pairs; "
-        f"{visits} measurements a cell with {lengths.questions} questions; "
+        f"{measurements} measurements per cell with {lengths.questions} questions; "
         f"dataset: {resolved.split.summary}",
         f"predicted from datasheets (load point {last}), not measured: fine-tuning "
         f"{duration(training_s)}" + (f" ({unknown} not predicted)" if unknown else "") + ", "

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check the file and say so, or list every fault."""
+    """Check the file; report that it is valid, or list every fault."""
     try:
         spec = load_sweep(options)
     except ConfigError as error:

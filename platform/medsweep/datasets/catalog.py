@@ -1,4 +1,4 @@
-"""The datasets: the corpus that ships, three of the Hugging Face hub, and the user's own files."""
+"""The datasets: the embedded corpus, three on the Hugging Face hub, and the user's own files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class DatasetEntry:
         revision: commit of that repository; None where there is none.
         public: whether its text is known not to be patient data.
         question, answer, question_type: its columns; no type where it is None.
-        withholds: whether rows without an answer are meant so by its publisher.
+        withholds: whether its publisher left answers out on purpose.
         licence: SPDX identifier, or the licence's own name; None where the user knows it.
-        what: one line for people.
+        what: description in one line.
     """
 
     name: str
@@ -34,8 +34,8 @@ class DatasetEntry:
     what: str
 
 
-# Columns as on the hub's dataset pages; revisions as public projects pin them, two or more for
-# each, last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher
+# Columns as on the hub's dataset pages. Each revision is pinned by two or more public projects and
+# was last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher
 # withdrew the answers that come from MedlinePlus, two thirds of the rows.
 DATASETS = Table(
     "dataset",

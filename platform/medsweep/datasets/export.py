@@ -17,7 +17,7 @@ def prompt_rows(pairs: Iterable[Pair], template: Template) -> list[dict[str, str
 
     Args:
         pairs: questions with their answers.
-        template: writes `prompt`, the model's special tokens included.
+        template: renders `prompt`, with the model's special tokens.
     """
     return [
         {
@@ -36,10 +36,10 @@ def prompt_rows(pairs: Iterable[Pair], template: Template) -> list[dict[str, str
 
 
 def write_prompt_rows(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Write rows as the file's ending says: .jsonl, .jsonl.gz or .parquet.
+    """Write rows to a .jsonl, .jsonl.gz or .parquet file.
 
     Raises:
-        InputError: another ending, or the file cannot be written.
+        InputError: the name has another ending, or the file cannot be written.
     """
     try:
         if path.name.endswith(".parquet"):
@@ -52,6 +52,6 @@ def write_prompt_rows(rows: Sequence[Mapping[str, str]], path: Path) -> None:
             data = text.encode()
             path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
         else:
-            raise InputError(f"{path}: unknown kind of file; give .jsonl, .jsonl.gz or .parquet")
+            raise InputError(f"{path}: unknown file type; give .jsonl, .jsonl.gz or .parquet")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Read question-answer pairs and clean them, counting what became of every row."""
+"""Read and clean question-answer pairs, and count what happens to every row."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from medsweep.errors import DatasetError, did_you_mean
 
 @dataclass
 class Loaded:
-    """The pairs of one source that can be used, and what became of the other rows.
+    """The usable pairs of one source, and what happened to the other rows.
 
     Attributes:
-        source: where they come from.
-        revision: the hub's commit; None for what is not on the hub.
+        source: where the pairs come from.
+        revision: commit on the hub; None for other sources.
         pairs: in the order of the source.
-        rows: rows that the source held.
+        rows: number of rows in the source.
         dropped: number of rows dropped, by rule.
         mended: number of rows kept but changed, by rule.
-        examples: for each reason to drop, where the first such row stands ("line 17").
+        examples: place of the first row that each rule dropped ("line 17").
     """
 
     source: MixSpec
@@ -42,7 +42,7 @@ class Loaded:
         self.examples.setdefault(reason, where)
 
     def summary(self) -> str:
-        """Return one line: how many pairs, and what was dropped with the place of the first."""
+        """Return one line: how many pairs there are, and what was dropped, with the first place."""
         dropped = [
             f"{count} {reason} (first: {self.examples[reason]})"
             for reason, count in sorted(self.dropped.items())
@@ -54,7 +54,7 @@ class Loaded:
         return "; ".join(parts)
 
     def record(self) -> dict[str, Any]:
-        """Return what the provenance keeps of it; of a local file, the name without its folders."""
+        """Return the entry of the provenance; it has a local file's name without its folders."""
         return {
             "name": self.source.name,
             "from": self.source.where.rpartition("/")[2] if self.source.path else self.source.where,
@@ -75,14 +75,14 @@ def load_sources(spec: DatasetSpec) -> list[Loaded]:
         spec: which sources, and the rules.
 
     Returns:
-        The usable pairs of each source and the counts of the other rows. A pair that two sources
-        have is the first one's.
+        The usable pairs of each source, and counts of the other rows. A pair that is in two sources
+        is taken from the first one.
 
     Raises:
         DatasetError: a source is missing or unreadable, has no such column, leaves no pair, or more
             than `max_unusable_fraction` of its rows are unreadable or empty.
     """
-    # One set of rules for all sources: `duplicate` remembers what it saw.
+    # One set of rules for all sources, because `duplicate` remembers earlier pairs.
     active = rules(list(spec.rules), spec.max_answer_words)
     return [
         _load(
@@ -109,7 +109,7 @@ def _load(source: MixSpec, active: Sequence[Rule], limit: float, field_name: str
         if pair is not None:
             loaded.pairs.append(pair)
     for kind, column in zip(("question", "answer"), source.column_names, strict=False):
-        # A column that no row has is a wrong column name; one that some row lacks is a dirty row.
+        # A column that no row has is a wrong name; where only some rows lack it, they are at fault.
         if columns and column not in columns:
             nearest = did_you_mean(str(column), columns)
             raise DatasetError(
@@ -128,14 +128,14 @@ def _load(source: MixSpec, active: Sequence[Rule], limit: float, field_name: str
 
 
 def _pair(row: dict[str, Any], where: str, active: Sequence[Rule], loaded: Loaded) -> Pair | None:
-    """Return one cleaned pair, or count why the row cannot be one."""
+    """Return the cleaned pair of a row, or None after counting why there is none."""
     question, answer, question_type = loaded.source.column_names
     draft = Draft(fold(row.get(question)), fold(row.get(answer)))
     mended = []
     for rule in active:
         cleaned = rule.apply(draft)
         if cleaned is None:
-            # Answers that the publisher withdrew are not dirt.
+            # Answers that the publisher withdrew are no fault of the row.
             withheld = rule.name == "empty" and draft.question and loaded.source.entry.withholds
             loaded.drop("withheld" if withheld else rule.name, where)
             return None

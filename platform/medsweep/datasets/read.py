@@ -1,4 +1,4 @@
-"""Rows of a source as they are: from the embedded corpus, a local file or the hub."""
+"""Read the rows of a source: the embedded corpus, a local file or the hub."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from medsweep.errors import DatasetError
 COMMIT = re.compile("[0-9a-f]{40}")
 
 Rows = Iterator[tuple[str, Any]]
-"""(where it stands, row); a row that cannot be read is no dictionary."""
+"""Place and row; a row that cannot be read is not a dictionary."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A source whose rows can be taken.
+    """An opened source.
 
     Attributes:
-        rows: each with the place where it stands ("line 17").
-        revision: the hub's commit; None for what is not on the hub.
+        rows: each with its place ("line 17").
+        revision: commit on the hub; None for other sources.
     """
 
     rows: Rows
@@ -38,11 +38,8 @@ class Opened:
 def open_source(source: SourceSpec) -> Opened:
     """Open a source.
 
-    Args:
-        source: which.
-
     Raises:
-        DatasetError: it is missing, unreadable, or cannot be had; also while rows are taken.
+        DatasetError: it is missing, unreadable, or cannot be fetched; also raised while iterating.
     """
     if source.path is not None:
         return Opened(_local_rows(Path(source.path).expanduser()))
@@ -82,7 +79,7 @@ def _file_rows(path: Path) -> Rows:
             yield f"row {number}", row
     else:
         raise DatasetError(
-            f"dataset.path: {path}: unknown kind of file; give .jsonl, .jsonl.gz, .csv or .parquet"
+            f"dataset.path: {path}: unknown file type; give .jsonl, .jsonl.gz, .csv or .parquet"
         )
 
 
@@ -105,15 +102,15 @@ def _from_hub(hub_id: str, revision: str) -> Opened:
             "or give a local copy as its `path`, such as --set dataset.path=FILE"
         ) from None
     try:
-        # What is recorded is the commit, also where a branch was asked for. A hub that does not
-        # answer is known by this at once, where loading would try for half a minute. Where the hub
-        # is off (HF_HUB_OFFLINE), the local cache may have the commit.
+        # The commit is recorded, also for a branch. If the hub does not answer, this fails at once,
+        # where loading would try for half a minute. If the hub is off (HF_HUB_OFFLINE), the local
+        # cache may have the commit.
         cached = constants.HF_HUB_OFFLINE and COMMIT.fullmatch(revision)
         commit = revision if cached else HfApi().dataset_info(hub_id, revision=revision).sha
         table = datasets.load_dataset(hub_id, split="train", revision=commit)
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
         raise DatasetError(
-            f"dataset {hub_id} cannot be had from the hub ({type(error).__name__}); "
+            f"dataset {hub_id} cannot be fetched from the hub ({type(error).__name__}); "
             "give a local copy as its `path`, such as --set dataset.path=FILE"
         ) from None
     rows = ((f"row {number}", row) for number, row in enumerate(table, start=1))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 QUESTION_MARKS = re.compile(r"\?{2,}$")
 
 # GARD, one of MedQuAD's sources, copies a table of symptoms with the share of patients that have
-# each, and closes with how to read it. The table's heading tells it from prose about frequencies.
+# each, followed by how to read it. The table's heading distinguishes it from prose on frequencies.
 TABLE_HEADING = re.compile(r"approximate number of patients \(when available\)", re.IGNORECASE)
 TABLE = re.compile(
     r"\s*(The Human Phenotype Ontology provides the following list|Signs and Symptoms\s+"
@@ -20,7 +20,7 @@ TABLE = re.compile(
 
 @dataclass(frozen=True)
 class Draft:
-    """A pair that is not clean yet.
+    """A pair during cleaning.
 
     Attributes:
         question: with white space folded.
@@ -36,9 +36,9 @@ class Rule:
     """One cleaning rule.
 
     Attributes:
-        name: what `dataset.rules` calls it.
-        what: one line for people.
-        apply: takes a draft; returns it as it shall be, or None to drop it.
+        name: its name in `dataset.rules`.
+        what: description in one line.
+        apply: returns the cleaned draft, or None to drop it.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Rule:
 
 
 def rules(names: list[str], max_answer_words: int | None) -> list[Rule]:
-    """Return the rules that are switched on, in the order in which they are applied.
+    """Return the active rules, in the order of their application.
 
     Args:
-        names: which.
+        names: names of the active rules.
         max_answer_words: longest answer that `over-long` keeps; None keeps all.
     """
 
@@ -67,17 +67,17 @@ def rules(names: list[str], max_answer_words: int | None) -> list[Rule]:
         return draft
 
     every = (
-        Rule("question-marks", "mend doubled question marks: `X ? ?`", _question_marks),
-        Rule("frequency-tables", "cut tables of frequencies out of answers", _frequency_tables),
+        Rule("question-marks", "repair doubled question marks: `X ? ?`", _question_marks),
+        Rule("frequency-tables", "remove tables of frequencies from answers", _frequency_tables),
         Rule("empty", "drop rows without a question or an answer", _empty),
         Rule("over-long", "drop answers of more than max_answer_words words", over_long),
-        Rule("duplicate", "drop a pair that came before", duplicate),
+        Rule("duplicate", "drop a pair that occurred before", duplicate),
     )
     return [rule for rule in every if rule.name in names]
 
 
 def fold(value: object) -> str:
-    """Return text with white space folded, also before question marks; "" for what is not text."""
+    """Return text with white space folded, also before question marks; "" for other values."""
     return " ".join(value.split()).replace(" ?", "?") if isinstance(value, str) else ""
 
 
@@ -86,7 +86,7 @@ def _question_marks(draft: Draft) -> Draft:
 
 
 def _frequency_tables(draft: Draft) -> Draft | None:
-    """Keep the prose before a table; drop an answer that is only the question and the table."""
+    """Keep the prose before a table; drop an answer that holds only the question and the table."""
     if not TABLE_HEADING.search(draft.answer):
         return draft
     prose = TABLE.sub("", draft.answer)

@@ -1,4 +1,4 @@
-"""What a dataset is: question-answer pairs, where they come from, and how they are cleaned."""
+"""Specs of a dataset: question-answer pairs, where they come from, and how they are cleaned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pair:
 
     Attributes:
         question_id: stable within the dataset; a hash of question and answer.
-        question: the question as it is asked of the model.
+        question: the question that the model is asked.
         answer: the reference answer.
         question_type: MedQuAD's type ("symptoms", "treatment"), or None.
     """
@@ -32,7 +32,7 @@ class Pair:
 
 
 class ColumnsSpec(Closed):
-    """What the columns of a source are called; None takes the dataset's own from the catalogue.
+    """Names of a source's columns; None takes the name in the catalogue.
 
     Attributes:
         question: column of the question.
@@ -49,11 +49,12 @@ class SourceSpec(Closed):
     """One source of pairs.
 
     Attributes:
-        name: a dataset of `medsweep datasets`; `embedded` ships, `local` is a file of your own.
-        path: a file to read in place of the hub: .jsonl, .jsonl.gz, .csv or .parquet.
-        revision: commit, tag or branch on the hub; None takes the catalogue's commit. The commit is
-            recorded.
-        columns: what its columns are called, where not as in the catalogue.
+        name: a dataset that `medsweep datasets` lists; `embedded` needs no download, `local` is a
+            file of your own.
+        path: a file to read instead of the hub: .jsonl, .jsonl.gz, .csv or .parquet.
+        revision: commit, tag or branch on the hub; None takes the catalogue's. The commit that
+            was read is recorded.
+        columns: names of its columns, where they differ from the catalogue.
     """
 
     name: str = "embedded"
@@ -87,7 +88,7 @@ class SourceSpec(Closed):
 
     @property
     def where(self) -> str:
-        """Where its rows are: the file, the hub's repository, or `embedded`."""
+        """Where its rows come from: the file, the repository on the hub, or `embedded`."""
         return self.path or self.entry.hub_id or self.name
 
     @property
@@ -105,7 +106,7 @@ class MixSpec(SourceSpec):
     """One source of a mixture.
 
     Attributes:
-        weight: its share of the sample, relative to the other sources' weights.
+        weight: its share of the sample, relative to the weights of the other sources.
     """
 
     weight: float = Field(default=1.0, gt=0)
@@ -115,13 +116,13 @@ class DatasetSpec(SourceSpec):
     """The dataset of a sweep.
 
     Attributes:
-        mix: several sources in place of the one above, mixed by weight.
+        mix: several sources instead of the one above, mixed by weight.
         public: whether prompts and answers may be stored; the sweep's `keep_text` overrides.
-        sample: number of pairs drawn by seed; None takes all.
-        eval_fraction: share of pairs held out, split by normalised question.
-        rules: the cleaning rules that are applied; each one's count is in the provenance.
-        max_answer_words: what the rule `over-long` drops; None keeps all.
-        max_unusable_fraction: above this share of unreadable or empty rows the run stops.
+        sample: number of pairs, drawn by seed; None takes all.
+        eval_fraction: share of pairs held out for evaluation, split by normalised question.
+        rules: the cleaning rules to apply; how many rows each one affects is in the provenance.
+        max_answer_words: longest answer that the rule `over-long` keeps; None keeps all.
+        max_unusable_fraction: a larger share of unreadable or empty rows is an error.
     """
 
     mix: list[MixSpec] | None = Field(default=None, min_length=2)

@@ -19,10 +19,10 @@ class Split:
 
     Attributes:
         train: pairs to fine-tune on.
-        evaluation: pairs to ask and to grade; one pair a question.
+        evaluation: pairs to ask and to grade; one pair per question.
         sha256: hash of both sides, in order; the identity of the dataset.
-        summary: one line on what was read and dropped.
-        sources: what the provenance keeps of each source: counts by rule, revision, licence.
+        summary: one line that says what was read and dropped.
+        sources: entry of each source in the provenance: counts by rule, revision, licence.
     """
 
     train: tuple[Pair, ...]
@@ -36,7 +36,7 @@ def load_split(spec: DatasetSpec, seed: int) -> Split:
     """Read a dataset and split it.
 
     Args:
-        spec: which dataset.
+        spec: the dataset.
         seed: of the sample and of the split.
 
     Returns:
@@ -77,11 +77,11 @@ def load_split(spec: DatasetSpec, seed: int) -> Split:
 
 
 def interleave(parts: Sequence[Sequence[Pair]], weights: Sequence[float]) -> list[Pair]:
-    """Return one order in which every beginning holds the parts by weight, to within one pair.
+    """Merge parts so that each prefix holds them in proportion to their weights, within one pair.
 
     Args:
-        parts: each in its own order; the result ends where one of them is used up.
-        weights: one a part.
+        parts: each in its own order; the result ends when one of them is exhausted.
+        weights: one per part.
     """
     order: list[Pair] = []
     taken = [0] * len(parts)
@@ -100,9 +100,9 @@ def split_pairs(order: Sequence[Pair], total: int, held_out: int) -> tuple[list[
     so that each evaluation question is asked once.
 
     Args:
-        order: the pairs in the order in which they are taken.
-        total: most pairs of both sides together.
-        held_out: questions of the evaluation side, the first that come.
+        order: the pairs, in order.
+        total: largest number of pairs of both sides together.
+        held_out: number of evaluation questions, taken from the start.
     """
     first: dict[str, Pair] = {}
     for pair in order:
@@ -125,5 +125,5 @@ def _summary(loaded: Sequence[Loaded]) -> str:
 
 
 def _rank(text: str, seed: int) -> str:
-    """Return a hash to order by: unlike a shuffle, stable under changes elsewhere in the data."""
+    """Return a hash to sort by; unlike a shuffle, it is stable when other data change."""
     return hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest()

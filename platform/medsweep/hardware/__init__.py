@@ -1,1 +1,1 @@
-"""The hardware: accelerators, the nine hardware profiles, and what this machine is."""
+"""Hardware: accelerators, the nine hardware profiles, and observation of this machine."""

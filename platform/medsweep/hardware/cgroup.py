@@ -1,8 +1,8 @@
 """Limits that Linux control groups put on this process, and what they have taken from it.
 
-Version 2 has one tree; version 1 has one for each controller, and is read where version 2 has no
-such file. Every function takes the root of the file system, so that a test can lay out its own.
-Where there is neither, the answer is None: not known, not unlimited.
+Version 2 has one tree. Version 1 has one tree per controller; it is read where version 2 lacks a
+file. Every function takes the root of the file system, so that tests can use a tree of their own.
+Where there is neither version, the result is None: not known, which is not the same as unlimited.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _NO_LIMIT_BYTES = 2**60
 
 @dataclass(frozen=True)
 class CpuUse:
-    """What the groups of this process have used and been refused since they were made.
+    """CPU time that this process's groups have used and been refused since they were created.
 
-    Only differences of two readings mean anything.
+    Only the difference between two readings is meaningful.
 
     Attributes:
         used_s: CPU time of this process's group, in seconds.
-        periods: scheduling periods, of this group and those above.
-        throttled_periods: of these, the ones that a quota cut short: a group above holds this
-            process back just as well.
-        throttled_s: how long, in seconds.
+        periods: scheduling periods of this group and the groups above it.
+        throttled_periods: periods that a quota cut short; the quota of a group above throttles
+            this process too.
+        throttled_s: time for which the groups were throttled, in seconds.
     """
 
     used_s: float | None
@@ -62,7 +62,7 @@ def memory_limit(root: Path = ROOT) -> int | None:
 
 
 def cpu_use(root: Path = ROOT) -> CpuUse:
-    """Return what was used and refused so far."""
+    """Return the CPU time used and refused so far."""
     stats = [_fields(text) for text in _texts(root, "cpu.stat")]
     used_us = [stat["usage_usec"] for stat in stats if "usage_usec" in stat]
     used_ns = [int(text) for text in _texts(root, "cpuacct.usage", "cpuacct")]
@@ -82,7 +82,7 @@ def cpu_use(root: Path = ROOT) -> CpuUse:
 
 
 def cpu_throttled_periods(root: Path = ROOT) -> int | None:
-    """Return how many scheduling periods were cut short by a CPU quota since the group was made."""
+    """Return how many scheduling periods a CPU quota cut short since the group was created."""
     return cpu_use(root).throttled_periods
 
 

@@ -1,4 +1,4 @@
-"""An NVML that answers what it was given, in NVML's own units, for tests and for replays."""
+"""A fake of NVML that returns given values, in NVML's own units, for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NVML_CLOCK_SM = 1
 
 
 class NvmlRefusal(Exception):
-    """What the fake raises in the place of `pynvml.NVMLError`."""
+    """Raised in place of `pynvml.NVMLError`."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class FakeGpu:
         energy_mj: energy since the driver was loaded, in millijoules.
         clock_mhz: clock of the multiprocessors.
         max_clock_mhz: its maximum.
-        throttle_mask: bits of why clocks are held back.
+        throttle_mask: bits of the reasons why clocks are throttled.
         mig: whether the GPU is divided into slices.
         lost: whether the driver can no longer reach it.
     """

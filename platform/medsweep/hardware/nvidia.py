@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any
 
 _TIMEOUT_S = 15.0
-"""To load the driver takes seconds for each GPU where it does not stay loaded."""
+"""Loading the driver takes seconds per GPU where it is unloaded between uses."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Device:
 def observe_gpus() -> tuple[ObservedGpu, ...]:
     """Return the visible GPUs; empty without a driver, or where it fails or hangs."""
     gpus: list[ObservedGpu] = []
-    # A driver that hangs holds a thread up, and not the whole program.
+    # In a thread, so that a driver that hangs does not stop the program.
     thread = Thread(target=lambda: gpus.extend(_observed()), name="nvml", daemon=True)
     thread.start()
     thread.join(_TIMEOUT_S)
@@ -56,7 +56,7 @@ def observe_gpus() -> tuple[ObservedGpu, ...]:
 
 
 def visible_devices(nvml: Any) -> tuple[list[Device], list[str]]:
-    """Return the GPUs that this process may use, and why others could not be asked.
+    """Return the GPUs that this process may use, and the faults of those that do not answer.
 
     Args:
         nvml: the module `pynvml` of nvidia-ml-py after its `nvmlInit`, or a fake.
@@ -67,7 +67,7 @@ def visible_devices(nvml: Any) -> tuple[list[Device], list[str]]:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             uuid = nvml.nvmlDeviceGetUUID(handle)
         except nvml.NVMLError as error:
-            # Lost, or another user's: that need not be one of ours.
+            # Lost, or another user's; it need not concern this process.
             faults.append(f"GPU {index}: {error}")
             continue
         if _is_visible(str(index), uuid):

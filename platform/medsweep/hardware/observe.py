@@ -1,4 +1,4 @@
-"""What this machine is, and whether it is the machine that a hardware profile names."""
+"""Observe this machine, and compare it with what a hardware profile names."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _MEMORY_TOLERANCE = 0.10
 
 @dataclass(frozen=True)
 class ObservedHardware:
-    """What was found on a machine. Missing is None.
+    """What this process observes of its machine. Missing is None.
 
     Attributes:
         hostname: the machine's own name.
         cpu_model: the processor's name.
-        cpus: CPUs that the process may be scheduled on.
+        cpus: CPUs on which the process may be scheduled.
         cpu_quota: CPU time limit of the control group, in cores.
         memory_bytes: main memory, or the control group's limit where that is less, in bytes.
         governor: frequency governor of the first CPU.
@@ -46,7 +46,7 @@ class ObservedHardware:
         compute_capability: of the first GPU.
         driver: GPU driver version.
         cuda: newest CUDA version that the driver supports.
-        numa_nodes: NUMA nodes over which the CPUs lie.
+        numa_nodes: number of NUMA nodes that the CPUs belong to.
     """
 
     hostname: str
@@ -64,15 +64,15 @@ class ObservedHardware:
 
     @property
     def usable_cpus(self) -> float:
-        """CPUs that the process can keep busy: the affinity mask's, or the quota where less."""
+        """CPUs that the process can keep busy: those of the affinity mask, or the quota if less."""
         return min(self.cpus, self.cpu_quota) if self.cpu_quota is not None else self.cpus
 
 
 def observe_host(root: Path = ROOT) -> ObservedHardware:
-    """Return what this machine is, as this process sees it.
+    """Return what this process observes of this machine.
 
     Args:
-        root: root of the file system; tests lay out their own.
+        root: root of the file system; tests use their own.
     """
     gpus = observe_gpus()
     first = gpus[0] if gpus else None
@@ -95,10 +95,10 @@ def observe_host(root: Path = ROOT) -> ObservedHardware:
 
 
 def host_profile(observed: ObservedHardware | None = None) -> HardwareProfile:
-    """Return the hardware profile `host`: whatever this machine is, without a price.
+    """Return the hardware profile `host`: this machine, without a price.
 
     Args:
-        observed: what to make it from; None observes this machine now.
+        observed: the machine; None observes this one now.
     """
     observed = observed or observe_host()
     return HardwareProfile(
@@ -111,9 +111,9 @@ def host_profile(observed: ObservedHardware | None = None) -> HardwareProfile:
 
 
 def matches(profile: HardwareProfile, observed: ObservedHardware) -> str | None:
-    """Return None where the observed hardware is the profile's, else what differs, in a sentence.
+    """Return None if the observed hardware is the profile's, else a sentence on the difference.
 
-    This decides whether a row's basis is observed or emulated. `host` is whatever was observed.
+    This decides whether a row's basis is observed or emulated. `host` matches any hardware.
     """
     if profile.name == HOST:
         return None
@@ -136,7 +136,7 @@ def matches(profile: HardwareProfile, observed: ObservedHardware) -> str | None:
 
 
 def _accelerator(observed: ObservedHardware) -> Accelerator | None:
-    """Return the catalogue's accelerator, or one with only what the driver reports."""
+    """Return the catalogue's accelerator of that name, or one with the driver's figures alone."""
     if not observed.gpus or observed.gpu_memory_bytes is None:
         return None
     name = observed.gpus[0]
@@ -154,7 +154,7 @@ def _accelerator(observed: ObservedHardware) -> Accelerator | None:
 
 
 def _bare(product: str) -> str:
-    """Drop the brand, which drivers of different ages write differently."""
+    """Remove the brand, which older and newer drivers write differently."""
     return product.removeprefix("NVIDIA ").removeprefix("Tesla ")
 
 
@@ -186,7 +186,7 @@ def _read(path: Path) -> str | None:
 
 
 def numa_nodes(root: Path) -> int | None:
-    """Return over how many NUMA nodes the CPUs of this process lie, or None where not known."""
+    """Return how many NUMA nodes the CPUs of this process belong to, or None where not known."""
     folders = (root / "sys/devices/system/node").glob("node[0-9]*")
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
     try:

@@ -12,16 +12,16 @@ from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 
 
 class OwnAcceleratorSpec(Closed):
-    """A type of GPU that the catalogue does not have; its figures are those of its datasheet.
+    """A type of GPU that is not in the catalogue, with the figures of its datasheet.
 
     Attributes:
-        name: what people call it, such as L4.
-        product: as the driver names it, such as NVIDIA L4; decides whether rows are observed.
+        name: its usual name, such as L4.
+        product: the driver's name for it, such as NVIDIA L4; decides whether rows are observed.
         memory_gib: memory of one GPU, in GiB.
         compute_capability: such as 8.9; decides dtypes and engines.
-        bandwidth_gb_per_s: peak memory bandwidth, in 10^9 bytes a second; None leaves speed
-            unpredicted.
-        peak_tflops: peak dense 10^12 operations a second by dtype (float32, float16, bfloat16).
+        bandwidth_gb_per_s: peak memory bandwidth, in 10^9 bytes per second; with None, speed is not
+            predicted.
+        peak_tflops: peak dense 10^12 operations per second by dtype (float32, float16, bfloat16).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .-]*$", max_length=30)
@@ -34,7 +34,7 @@ class OwnAcceleratorSpec(Closed):
     @field_validator("compute_capability", mode="before")
     @classmethod
     def _as_text(cls, given: object) -> object:
-        """YAML reads 8.9 that is not in quotes as a number."""
+        """Take 8.9 without quotes, which YAML reads as a number."""
         return str(given) if isinstance(given, float) else given
 
     @field_validator("peak_tflops")
@@ -64,15 +64,15 @@ class OwnAcceleratorSpec(Closed):
 
 
 class OwnProfileSpec(Closed):
-    """A VM configuration that the catalogue does not have; its price goes into `prices`.
+    """A VM configuration that is not in the catalogue; give its price in `prices`.
 
     Attributes:
-        name: what cells and results call it.
-        cpus: CPUs that the work may use.
+        name: its name in cells and results.
+        cpus: CPUs that a cell may use.
         host_memory_gib: main memory, in GiB.
         gpus: GPUs, all of one type.
-        accelerator: their type: v100, a100 or rtx8000 of the catalogue, or one's own with its
-            figures; None without a GPU.
+        accelerator: their type: v100, a100 or rtx8000 of the catalogue, or a type of your own with
+            its figures; None without a GPU.
     """
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=30)
@@ -100,7 +100,7 @@ class OwnProfileSpec(Closed):
     @model_validator(mode="after")
     def _both_or_none(self) -> OwnProfileSpec:
         if (self.gpus > 0) != (self.accelerator is not None):
-            raise ValueError("`gpus` and `accelerator` belong together")
+            raise ValueError("give both `gpus` and `accelerator`, or neither")
         return self
 
     def profile(self) -> HardwareProfile:

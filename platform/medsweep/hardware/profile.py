@@ -1,4 +1,4 @@
-"""What a hardware profile and its accelerator are: plain figures, no table and no observation."""
+"""Hardware profiles and accelerators: plain figures, without a table or an observation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 GIB = 2**30
 
-# bfloat16 units came with Ampere. `torch.cuda.is_bf16_supported()` also counts emulation, so it
-# answers True on a V100; the compute capability is what decides.
+# bfloat16 units came with Ampere. `torch.cuda.is_bf16_supported()` counts emulation too and returns
+# True on a V100, so the compute capability decides.
 FIRST_NATIVE_BF16 = (8, 0)
 
 
@@ -18,12 +18,12 @@ class Accelerator:
     """One type of GPU.
 
     Attributes:
-        name: what people call it ("V100").
-        product: one variant of it, as the driver (NVML, nvidia-smi) names it.
+        name: its usual name ("V100").
+        product: one variant of it, by the driver's (NVML's) name.
         memory_bytes: memory of one GPU, in bytes.
         compute_capability: major and minor, as (7, 0).
         memory_bandwidth_bytes_per_s: peak, in bytes per second; None where not known.
-        peak_flops: peak dense operations per second by dtype; a dtype that is not native is absent.
+        peak_flops: peak dense operations per second by dtype, for dtypes with native units only.
     """
 
     name: str
@@ -50,12 +50,12 @@ class HardwareProfile:
 
     Attributes:
         name: `<gpus>x<gpu>-<cpus>cpu`, or `host`.
-        cpus: CPUs that the work may use.
+        cpus: CPUs that a cell may use.
         gpus: GPUs, all of one type.
         accelerator: their type; None without a GPU.
         host_memory_bytes: main memory, in bytes.
         usd_per_hour: price in US dollars per hour; None where there is no public price.
-        price_source: whose price it is and what it is made of.
+        price_source: who asks this price, and for what.
         price_date: the day that the price was listed, as YYYY-MM-DD.
     """
 
@@ -70,7 +70,7 @@ class HardwareProfile:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The node labels that select a machine of this profile."""
+        """Labels of the nodes that have this profile."""
         gpu = self.accelerator.slug if self.accelerator else "none"
         return {"medsweep.io/profile": self.name, "medsweep.io/gpu": gpu}
 
@@ -81,7 +81,7 @@ class HardwareProfile:
 
     @property
     def title(self) -> str:
-        """The profile in words, as the paper writes it: "4 CPUs, 2 V100s"."""
+        """The profile as the paper writes it: "4 CPUs, 2 V100s"."""
         cpus = f"{self.cpus} CPU{_plural(self.cpus)}"
         if self.accelerator is None:
             return f"{cpus}, no GPU"

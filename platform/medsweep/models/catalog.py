@@ -1,7 +1,7 @@
-"""The models: the paper's five, SmolLM2 135M for machines without a GPU, and the five stand-ins.
+"""The models: the paper's five, SmolLM2 135M for machines without a GPU, and five stand-ins.
 
-Sizes are those of each repository's `config.json`. Parameters were counted on models built from
-these sizes without weights (torch's meta device).
+Sizes are those of each repository's `config.json`. Parameters were counted on models that were
+built from these sizes without weights (on torch's meta device).
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ from medsweep.models.templates import TEMPLATES
 
 
 class OwnModelSpec(Closed):
-    """A model that the catalogue does not have; its sizes are those of its `config.json`.
+    """A model that is not in the catalogue; its sizes are in its `config.json`.
 
     Attributes:
-        name: what cells and results call it.
-        hub_id: repository on the Hugging Face hub; or give `folder`.
+        name: its name in cells and results.
+        hub_id: repository on the Hugging Face hub; alternatively give `folder`.
         revision: commit of that repository.
         folder: folder of weights in safetensors, configuration and tokenizer.
-        gated: whether the hub asks for consent and a token first.
+        gated: whether the hub requires consent and a token.
         licence: SPDX identifier, or the licence's own name.
         template: name of the prompt template.
         stop_tokens: special tokens that end an answer.
@@ -73,7 +73,7 @@ class OwnModelSpec(Closed):
         if (self.hub_id is None) == (self.folder is None):
             raise ValueError("give either `hub_id` with its `revision`, or `folder`")
         if (self.hub_id is None) != (self.revision is None):
-            raise ValueError("`hub_id` and `revision` (a commit) belong together")
+            raise ValueError("give `hub_id` and `revision` (a commit) together")
         return self
 
     def model(self) -> ModelSpec:

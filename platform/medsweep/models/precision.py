@@ -1,4 +1,4 @@
-"""Which dtype a model computes in on an accelerator, and which cells cannot run at all.
+"""The dtype that a model computes in on an accelerator, and which cells cannot run.
 
 Sources: compute capabilities from NVIDIA's whitepapers; the lowest capability of bitsandbytes'
 LLM.int8 (7.5) and of current vLLM (7.5) from their documentation, and so the CUDA builds of
@@ -28,15 +28,15 @@ QUANTIZED_BYTES: Mapping[str, float | None] = {
 """Bytes of one weight, by quantization; None: the compute dtype's."""
 
 EMBEDDING_QUANTIZATIONS = ("int4",)
-"""Those that hold the embeddings too (GGUF); bitsandbytes leaves them in the compute dtype."""
+"""Quantizations of the embeddings too (GGUF); bitsandbytes keeps these in the compute dtype."""
 
 TRAINED_QUANTIZATIONS = ("none", "int8", "nf4")
-"""Those that gradients pass through (bitsandbytes); int4 is OpenVINO's, for serving."""
+"""Quantizations that can be trained on (bitsandbytes); int4 is OpenVINO's, for serving only."""
 
 SEQUENCE_TOKENS = 2048
-"""Length of the one sequence that must fit: the paper's `max_seq_length`."""
+"""Length of the sequence that must fit: the paper's `max_seq_length`."""
 
-# Activations, CUDA context and fragmentation: a round allowance, not a measurement.
+# Activations, CUDA context and fragmentation: a round allowance that was not measured.
 _OVERHEAD = 1.10
 
 _FIRST_INT8 = (7, 5)
@@ -47,7 +47,7 @@ def choose_dtype(model: ModelSpec, accelerator: Accelerator | None) -> str:
     """Return the compute dtype: the fastest one that is native and does not overflow.
 
     Args:
-        model: a model whose activations overflow float16 (Gemma) computes in float32 instead.
+        model: the model; if its activations overflow float16 (Gemma), it computes in float32.
         accelerator: None without a GPU.
     """
     return _fastest_dtype(model, accelerator.compute_capability if accelerator else None)
@@ -55,16 +55,16 @@ def choose_dtype(model: ModelSpec, accelerator: Accelerator | None) -> str:
 
 @dataclass(frozen=True)
 class TrainingPrecision:
-    """What a fine-tune computes in.
+    """The precision of a fine-tune.
 
     Attributes:
         compute: dtype of the matrix products and of the base weights that are not quantized.
-        adapters: dtype of what is trained, whatever the rest is in.
-        grad_scaling: whether the loss is scaled up so that gradients do not vanish in float16.
-        attention: implementation in transformers. PyTorch's own takes the packed masks, picks a
-            fused kernel where there is one, and runs on every capability.
+        adapters: dtype of the trained weights.
+        grad_scaling: whether the loss is scaled up so that gradients do not underflow in float16.
+        attention: implementation in transformers. PyTorch's own supports the masks of packed rows,
+            chooses a fused kernel where there is one, and runs on every compute capability.
         degraded: why the result may be worse than elsewhere, or None.
-        needs: what the software must be built for, or None.
+        needs: the build of a library that it needs, or None.
         refused: why it cannot run, or None.
     """
 
@@ -83,10 +83,10 @@ def training_precision(
     quantization: str,
     dtype: str = "auto",
 ) -> TrainingPrecision:
-    """Return what a fine-tune computes in. It is never asked of the driver.
+    """Return the precision of a fine-tune, which the compute capability decides.
 
-    `torch.cuda.is_bf16_supported()` counts emulation and answers True on a V100; transformers,
-    DeepSpeed and TRL go by it or assume bfloat16. The compute capability is what decides.
+    `torch.cuda.is_bf16_supported()` counts emulation and returns True on a V100; transformers,
+    DeepSpeed and TRL rely on it or assume bfloat16.
 
     Args:
         model: the base model.
@@ -147,7 +147,7 @@ def _refusal(capability: tuple[int, int] | None, compute: str, quantization: str
 def unsupported_reason(
     model: ModelSpec, profile: HardwareProfile, *, dtype: str, quantization: str, engine: str
 ) -> str | None:
-    """Return a sentence that says why this cell cannot run, or None where it can.
+    """Return a sentence that says why a cell cannot run, or None if it can.
 
     Args:
         model: the model of the cell.

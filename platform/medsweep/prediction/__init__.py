@@ -1,1 +1,1 @@
-"""Prediction from datasheets: what a model on a machine cannot be faster than."""
+"""Prediction from datasheets: a lower bound on the time that a model takes on a machine."""

@@ -1,9 +1,9 @@
-"""The roofline of a model on a machine: what its bytes, operations and kernel launches take.
+"""The roofline of a model on a machine: the time for its bytes, operations and kernel launches.
 
 A step takes as long as the slowest of three (Williams, Waterman, Patterson: "Roofline", CACM 2009,
 and Pope et al.: "Efficiently Scaling Transformer Inference", 2022, for the counts): reading the
-weights and the cache, computing, and, in eager PyTorch, the one CPU thread that starts the kernels.
-The last is what makes a faster GPU no faster on a small batch.
+weights and the cache, computing, and, in eager PyTorch, the one CPU thread that launches kernels.
+The last is why a faster GPU can be no faster on a small batch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _OF_PEAK_BANDWIDTH = 0.8
 _OF_PEAK_FLOPS = 0.5
 
 LAUNCH_S = 8e-6
-"""CPU time to start one kernel from eager PyTorch, in seconds: an assumption of the right order,
-until it is measured on the machine in question."""
+"""CPU time to launch one kernel from eager PyTorch, in seconds: an assumption of the right order,
+not measured on the machine in question."""
 
 # Counted with a TorchDispatchMode over one decoding step (torch 2.13, transformers 5.23, PEFT
 # 0.21): 40 kernels in a Llama block with 7 matrices, 44 in Gemma's, 21 in GPT-2's with 4.
@@ -34,20 +34,20 @@ _KERNELS_OUTSIDE_BLOCKS = 23
 
 _MATRIX = 1024
 _LARGE_MATRIX = 8192
-"""In float32 256 MiB: several times any cache, so that memory is what is measured."""
+"""256 MiB in float32: several times any cache, so that the bandwidth of memory is measured."""
 
 _TRIES = 5
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a roofline needs to know of a machine.
+    """A machine's figures that a roofline needs.
 
     Attributes:
         bytes_per_s: sustained memory bandwidth, in bytes per second.
         flops: sustained operations per second in the dtype in question.
-        launch_s: CPU time to start one kernel, in seconds.
-        overlaps: whether kernels run while the next ones are started, as on a GPU.
+        launch_s: CPU time to launch one kernel, in seconds.
+        overlaps: whether kernels run while the next ones are launched, as on a GPU.
     """
 
     bytes_per_s: float
@@ -58,11 +58,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class StepTime:
-    """What one step takes, and the largest part of it.
+    """The time of one step, and what bounds it.
 
     Attributes:
-        seconds: of the step.
-        bound: what takes longest: `bandwidth`, `compute` or `launches`.
+        seconds: time of the step.
+        bound: the part that takes longest: `bandwidth`, `compute` or `launches`.
     """
 
     seconds: float
@@ -70,9 +70,9 @@ class StepTime:
 
 
 def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
-    """Return the machine that a profile's datasheet promises; None where it does not say enough.
+    """Return a machine with the figures of a profile's datasheet; None where these are incomplete.
 
-    One GPU counts: a model that is spread over two is computed on one after the other.
+    Only one GPU counts: a model that is split over two is computed on one after the other.
 
     Args:
         profile: the hardware profile.
@@ -91,10 +91,10 @@ def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
 
 @cache
 def measured_machine() -> Machine:
-    """Return what the cores that this process may use sustain, the best of five tries.
+    """Measure what the cores of this process sustain, in about a second: the best of five tries.
 
-    A float32 matrix times a vector reads every value once, as decoding does; times a matrix it
-    computes, as training and prompts do.
+    A float32 matrix times a vector reads every value once, as decoding does. A matrix times a
+    matrix is bound by computing, as training and prompts are.
     """
     import numpy as np
 
@@ -111,7 +111,7 @@ def measured_machine() -> Machine:
 
 
 def read_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> float:
-    """Return the bytes of the weights that a step reads: the output layer's, not a table of looks.
+    """Return the bytes of the weights that a step reads, without embeddings that it only looks up.
 
     bitsandbytes quantizes the blocks and leaves the output layer in the compute dtype.
     """
@@ -128,15 +128,16 @@ def decode_step(
 ) -> StepTime:
     """Return the time of one decoding step: one token for each sequence of a batch.
 
-    Every weight is read once, every cache once a sequence; a weight makes two operations a token.
+    Every weight is read once, and every cache once per sequence; each weight takes two operations
+    per token.
 
     Args:
         model: with a LoRA adapter that is not merged.
         machine: what runs it.
-        dtype: of computing, and of the cache.
+        dtype: compute dtype, also of the cache.
         quantization: of the weights.
-        batch: sequences.
-        context: tokens in each so far.
+        batch: number of sequences.
+        context: tokens of each so far.
     """
     cache = batch * context * model.kv_bytes_per_token(DTYPE_BYTES[dtype])
     return _slowest(
@@ -155,9 +156,9 @@ def prefill(
     Args:
         model: with a LoRA adapter that is not merged.
         machine: what runs it.
-        dtype: of computing.
+        dtype: compute dtype.
         quantization: of the weights.
-        tokens: of the prompts that are computed together.
+        tokens: total of the prompts that are computed together.
     """
     return _slowest(
         machine,
@@ -172,13 +173,13 @@ def lora_step(
 ) -> StepTime:
     """Return the time of one LoRA training step.
 
-    Forward takes 2 operations a weight and token, backward through the activations 2 more (Kaplan
-    et al. 2020 count 2 and 4; the frozen weights need no gradient of their own).
+    The forward pass takes 2 operations per weight and token, the backward pass through the
+    activations 2 more (Kaplan et al. 2020 count 2 and 4; the frozen weights need no gradient).
 
     Args:
         model: with a LoRA adapter that is not merged.
         machine: what runs it.
-        dtype: of computing.
+        dtype: compute dtype.
         quantization: of the weights.
         tokens: of the step's sequences.
     """

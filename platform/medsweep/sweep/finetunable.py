@@ -10,12 +10,12 @@ from medsweep.models.spec import ModelSpec
 
 
 def finetune_refusal(recipe: Recipe, model: ModelSpec, profile: HardwareProfile) -> str | None:
-    """Return a sentence that says why a recipe cannot be done there, or None where it can.
+    """Return a sentence that says why a recipe cannot run on a profile, or None if it can.
 
     Args:
-        recipe: what is asked for.
+        recipe: the recipe.
         model: the base model.
-        profile: where; each GPU has a worker.
+        profile: the hardware; each GPU has one worker.
     """
     workers, most = _workers(recipe, profile), profile.gpus or profile.cpus
     if workers > most:
@@ -33,12 +33,12 @@ def finetune_refusal(recipe: Recipe, model: ModelSpec, profile: HardwareProfile)
 
 
 def finetune_need(recipe: Recipe, model: ModelSpec, profile: HardwareProfile) -> Need:
-    """Return what a recipe needs on each worker, what it leaves open chosen so that it fits.
+    """Return the memory that each worker needs, with the recipe's open fields chosen to fit.
 
     Args:
-        recipe: what is asked for.
+        recipe: the recipe.
         model: the base model.
-        profile: where; each GPU has a worker.
+        profile: the hardware; each GPU has one worker.
     """
     settings = choose(_settings(recipe, model, profile), _memory_bytes(recipe, profile))
     return finetune_memory(settings)

@@ -1,4 +1,4 @@
-"""Plan: specification in, list of cells with content-addressed keys out. Nothing is started."""
+"""Plan a sweep: from its spec to cells with content-addressed keys. Nothing is started."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Cell:
     """One model on one hardware profile.
 
     Attributes:
-        model: what runs; a stand-in where the sweep asks for stand-ins.
+        model: the model, or its stand-in where the sweep has stand-ins.
         profile: the hardware.
-        dtype: compute dtype that the profile calls for.
+        dtype: compute dtype, chosen for the profile.
         adapter: key of the adapter that it serves.
-        key: content-addressed; everything that a result depends on.
+        key: hash of everything that a result depends on.
         refused: why it cannot run, or None.
     """
 
@@ -53,9 +53,9 @@ class AdapterPlan:
     """One fine-tune.
 
     Attributes:
-        model: what is fine-tuned.
-        profile: where.
-        key: content-addressed; everything that the adapter depends on.
+        model: the base model.
+        profile: the hardware.
+        key: hash of everything that the adapter depends on.
     """
 
     model: ModelSpec
@@ -70,11 +70,11 @@ class AdapterPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep comes to.
+    """The cells of a sweep, and the adapters that they need.
 
     Attributes:
         cells: in the order of the run, shuffled by seed.
-        adapters: by key; one for each model of a cell that can run.
+        adapters: by key; one for each model with a cell that can run.
     """
 
     cells: tuple[Cell, ...]
@@ -104,8 +104,8 @@ def make_plan(
         spec: the sweep.
         dataset_sha256: identity of the split dataset.
         revisions: identity of the weights, by model.
-        host: what the profile `host` is on this machine.
-        unavailable: why a model's weights cannot be had, by model.
+        host: this machine, for the profile `host`.
+        unavailable: why weights cannot be fetched, by model.
     """
     catalog = spec.catalog.with_host(host)
     pairs = [
@@ -116,8 +116,8 @@ def make_plan(
     for model, profile in pairs:
         own[model.name].append(profile)
     recipe = spec.finetune.model_dump(exclude={"profile"})
-    # The same for each of what may be 10,000 cells.
-    asked = {"serve": spec.serve.model_dump(), "load": spec.load.model_dump()}
+    # The same for every cell, of which there may be 10,000.
+    shared = {"serve": spec.serve.model_dump(), "load": spec.load.model_dump()}
     common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
     finetunes: dict[str, tuple[HardwareProfile, str | None]] = {}
     for model, _ in pairs:
@@ -133,7 +133,7 @@ def make_plan(
         dtype: str = spec.serve.dtype
         if dtype == "auto":
             dtype = choose_dtype(model, profile.accelerator)
-        # A stand-in is checked as what it is: that is what runs.
+        # A stand-in is checked with its own sizes, because it is what runs.
         where, no_adapter = finetunes[model.name]
         serve = spec.serve
         refused = (
@@ -151,12 +151,12 @@ def make_plan(
             {
                 **base,
                 "adapter": adapter,
-                # Another price is no reason to measure again.
+                # Another price does not repeat a measurement.
                 "profile": repr(_unpriced(profile)),
                 "dtype": dtype,
-                **asked,
+                **shared,
                 "keep_text": spec.texts_kept,
-                # Refused for this, a cell is another cell than when the adapter can be had.
+                # A cell that is refused for this is another one than when there is an adapter.
                 "no_adapter": no_adapter,
             }
         )
@@ -210,7 +210,7 @@ def _pairs(spec: SweepSpec, catalog: Catalog) -> Iterator[tuple[str, str]]:
 def _finetune_profile(
     spec: SweepSpec, own: Sequence[HardwareProfile], catalog: Catalog
 ) -> HardwareProfile:
-    """Return the profile that the sweep names, or of the model's own the one with most memory."""
+    """Return the profile that the sweep names, or that of the model's cells with most memory."""
     if spec.finetune.profile is not None:
         return catalog.profiles[spec.finetune.profile]
     return max(own, key=lambda profile: (profile.gpu_memory_bytes, profile.cpus))

@@ -1,4 +1,4 @@
-"""Predict a cell from its hardware's datasheet, before anything is rented."""
+"""Predict cells from the datasheets of their hardware, before anything is rented."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
 TOKENS_PER_WORD = 1.33
-"""Of English with a byte-pair vocabulary: OpenAI's rule of thumb, 100 tokens for 75 words."""
+"""For English with a byte-pair vocabulary: OpenAI's rule of thumb, 100 tokens for 75 words."""
 
 TEMPLATE_TOKENS = 40
-"""Of the instruction and the template around a question."""
+"""Tokens of the instruction and the template around a question."""
 
 EVALUATION_BATCH = 16
-"""Questions that are answered together after each epoch."""
+"""Number of questions that are answered together after each epoch."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long a dataset's texts are, in tokens.
+    """Lengths of a dataset's texts, in tokens.
 
     Attributes:
-        prompt: mean of a prompt.
-        sequence: mean of a prompt with its reference answer.
-        pairs: pairs to learn.
-        questions: questions to ask.
+        prompt: mean length of a prompt.
+        sequence: mean length of a prompt with its reference answer.
+        pairs: number of training pairs.
+        questions: number of evaluation questions.
     """
 
     prompt: int
@@ -59,9 +59,9 @@ class PointPrediction:
     Attributes:
         point: the load.
         ttft_s, tpot_s: in seconds.
-        e2e_s: of the longest answer that is allowed, in seconds.
-        requests_per_s: that the engine can answer; in an open loop at most what arrives.
-        bound: what takes longest in a decoding step.
+        e2e_s: end-to-end time of an answer of `max_tokens`, in seconds.
+        requests_per_s: rate that the engine can answer, in an open loop at most the arrival rate.
+        bound: the part of a decoding step that takes longest.
     """
 
     point: LoadPoint
@@ -81,12 +81,12 @@ class PointPrediction:
 
 @dataclass(frozen=True)
 class CellPrediction:
-    """What one cell would come to.
+    """The prediction of one cell.
 
     Attributes:
         cell: the cell.
         memory_bytes: weights and one sequence.
-        points: by load point; empty where the datasheet does not say enough.
+        points: by load point; empty where the datasheet is incomplete.
         load_s: time under load, all repeats together; None like `points`.
         usd: price of that time; None without a price.
     """
@@ -99,7 +99,7 @@ class CellPrediction:
 
 
 def lengths_of(train: Sequence[Pair], evaluation: Sequence[Pair]) -> Lengths:
-    """Return mean lengths, from words; no tokenizer is loaded."""
+    """Return mean lengths, estimated from words without a tokenizer."""
     prompt = _mean_words([pair.question for pair in evaluation])
     sequence = _mean_words([f"{pair.question} {pair.answer}" for pair in train])
     return Lengths(
@@ -115,7 +115,7 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
 
     Args:
         spec: the sweep.
-        cell: one of its plan's.
+        cell: a cell of its plan.
         lengths: of its dataset.
     """
     memory = memory_needed_bytes(cell.model, dtype=cell.dtype, quantization=spec.serve.quantization)
@@ -140,8 +140,8 @@ def predict_finetune_s(
 
     Args:
         spec: the sweep.
-        model: what is fine-tuned.
-        profile: where.
+        model: the base model.
+        profile: the hardware.
         lengths: of the dataset.
     """
     dtype = choose_dtype(model, profile.accelerator)
@@ -152,12 +152,12 @@ def predict_finetune_s(
     recipe = spec.finetune
     tokens = recipe.batch_size * min(lengths.sequence, recipe.max_seq_length)
     steps = recipe.epochs * -(-lengths.pairs // recipe.batch_size)
-    asked = decode_step(
+    decoding = decode_step(
         model, machine, batch=EVALUATION_BATCH, context=lengths.prompt, **how
     ).seconds
     batches = -(-lengths.questions // EVALUATION_BATCH) * (recipe.epochs + 1)
     training_s = steps * lora_step(model, machine, tokens=tokens, **how).seconds
-    return training_s + batches * spec.load.max_tokens * asked
+    return training_s + batches * spec.load.max_tokens * decoding
 
 
 def machine_of(profile: HardwareProfile, dtype: str) -> Machine | None:
@@ -173,11 +173,11 @@ def machine_of(profile: HardwareProfile, dtype: str) -> Machine | None:
 
 
 def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str, dict[str, Any]]:
-    """Return what stands beside a cell's measurements, by name of the load point.
+    """Return the columns that stand beside a cell's measurements, by name of the load point.
 
     Args:
         spec: the sweep.
-        cell: one that was measured on the hardware that it names.
+        cell: a cell that was measured on the hardware that it names.
         lengths: of the dataset.
     """
     return {

@@ -1,4 +1,4 @@
-"""A sweep with everything that its plan depends on, before anything is fetched or started."""
+"""Resolve a sweep: its dataset, weights and plan, before anything is fetched or started."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Resolved:
 
 
 def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
-    """Read the dataset, identify the weights and plan; nothing is fetched or started.
+    """Read the dataset, identify the weights and plan. Nothing is fetched or started.
 
     Args:
         spec: the sweep.

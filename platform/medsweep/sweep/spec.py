@@ -1,4 +1,4 @@
-"""The sweep file: which models on which hardware, how they are fine-tuned, served and loaded."""
+"""The spec of a sweep: models, hardware, and how they are fine-tuned, served and loaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _check_known(kind: str, name: str, shipped: Iterable[str], own: list[Any] | 
         kind: what is named, in words.
         name: its name.
         shipped: names that every sweep knows.
-        own: the sweep's own entries; None where these have faults, so that no name can be judged.
+        own: the sweep's own entries; None if these have faults, so that no name can be checked.
     """
     if own is not None and name not in (known := {*shipped, *(entry.name for entry in own)}):
         raise ValueError(str(UnknownName(kind, name, known)))
@@ -138,7 +138,7 @@ class PriceSpec(Closed):
 
     Attributes:
         usd_per_hour: price in US dollars per hour.
-        source: whose price it is.
+        source: who asks this price.
         date: the day of the price, as YYYY-MM-DD.
     """
 
@@ -149,7 +149,7 @@ class PriceSpec(Closed):
     @field_validator("date", mode="before")
     @classmethod
     def _as_text(cls, given: object) -> object:
-        """YAML reads a day that is not in quotes as a date."""
+        """Take a day without quotes, which YAML reads as a date."""
         return given.isoformat() if isinstance(given, datetime.date) else given
 
 
@@ -158,22 +158,22 @@ class SweepSpec(Closed):
 
     Attributes:
         name: folder of the results below `--out`.
-        seed: of the split, of training, of arrivals, of the order of cells.
-        own_models: models that the catalogue does not have; `cells` and `models` can name them.
-        own_profiles: hardware profiles that the catalogue does not have; `cells` can name them.
-        stand_ins: run each model's tiny stand-in in its place (named `standin-...` everywhere).
-        cells: `paper` (Table 3's twelve), `all` (the full product of the nine profiles and
-            `own_profiles`), or a list that may mix these
-            with `model@profile`; `model@host` is this machine, observed.
+        seed: of the split, training, arrivals and the order of cells.
+        own_models: models that are not in the catalogue; `cells` and `models` can name them.
+        own_profiles: hardware profiles that are not in the catalogue; `cells` can name them.
+        stand_ins: run each model's tiny stand-in instead (named `standin-...` everywhere).
+        cells: `paper` (the twelve of Table 3), `all` (every model on each of the nine profiles and
+            `own_profiles`), or a list that may mix these with `model@profile`; `model@host` is this
+            machine, observed.
         models: models of `cells: all`; None takes the paper's five.
-        dataset: what is learnt and asked.
+        dataset: questions and answers for training and evaluation.
         finetune: the recipe.
         search: the grid of recipes that `medsweep search` tries.
         serve: the server.
         load: the load.
-        prices: your own, by hardware profile; they take the place of list prices.
-        cells_together: cells that are deployed at one time and whose repeats are interleaved.
-        keep_text: store prompts and answers even of a dataset that is not public.
+        prices: your own prices, by hardware profile; they replace list prices.
+        cells_together: cells that are deployed together, with interleaved repeats.
+        keep_text: store prompts and answers even if the dataset is not public.
     """
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=40)

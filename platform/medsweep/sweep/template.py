@@ -1,4 +1,4 @@
-"""A commented sweep file to start from, made from the configuration classes themselves."""
+"""A commented sweep file to start from, generated from the configuration classes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from medsweep.sweep.spec import SweepSpec
 WIDTH = 100
 HEAD = """\
 # A sweep of MedSweep. Lines that begin with `#` and a field show its default.
-# Check it with `medsweep validate`, see what it would take with `medsweep plan`.
+# Check the file with `medsweep validate`; `medsweep plan` shows what it would run.
 """
 
-# What has no default, or whose default is not where to start: small enough for a laptop.
+# Fields without a default, and better values to start with: small enough for a laptop.
 STARTING: dict[str, Any] = {
     "name": "my-sweep",
     "stand_ins": True,
@@ -58,7 +58,7 @@ def _field(name: str, field: FieldInfo, meaning: str, given: dict[str, Any], ind
 
 
 def _value(value: Any, indent: str) -> str:
-    """Return a value as it follows its colon: on the line, or as a block list below."""
+    """Return a value as text after its colon: on the same line, or as a block list below."""
     if isinstance(value, list):
         return "".join(f"\n{indent}  - {_flow(each)}" for each in value)
     return f" {_flow(value)}"

@@ -42,7 +42,7 @@ def test_faults_of_the_arguments(own: Path, capsys: pytest.CaptureFixture[str]) 
         (["medqua"], "did you mean 'medquad'?"),
         (["wikidoc", "--path", str(own)], "no row has a column 'input'"),
         (["embedded", "--show", "1", "--template", "gema"], "did you mean 'gemma'?"),
-        (["embedded", "--export", "rows.txt"], "unknown kind of file"),
+        (["embedded", "--export", "rows.txt"], "unknown file type"),
     ):
         assert main(["datasets", *arguments]) == 2
         assert problem in capsys.readouterr().err
@@ -85,4 +85,4 @@ def test_a_sweep_s_dataset_is_split_and_exported(
     assert [row["side"] for row in rows] == ["train"] * 90 + ["evaluation"] * 10
     assert list(rows[0]) == ["instruction", "input", "prompt", "output", "side"]
     assert main(["datasets", str(sweep), "--set", "dataset.sample=50"]) == 0
-    assert "45 to learn, 5 to ask" in capsys.readouterr().out
+    assert "45 for training, 5 for evaluation" in capsys.readouterr().out

@@ -13,7 +13,7 @@ def test_a_new_file_is_valid_and_is_never_written_over(
     assert main(["validate", str(path)]) == 0
     before = path.read_text()
     assert main(["init", str(path)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert path.read_text() == before
 
 

@@ -168,6 +168,8 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("token=secret")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
-    with pytest.raises(DatasetError, match=r"lavita/MedQuAD cannot be had.*ConnectionError") as no:
+    with pytest.raises(
+        DatasetError, match=r"lavita/MedQuAD cannot be fetched.*ConnectionError"
+    ) as no:
         open_source(SourceSpec(name="medquad"))
     assert "secret" not in str(no.value)

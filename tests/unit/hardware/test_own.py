@@ -56,8 +56,8 @@ def test_an_accelerator_of_the_catalogue_is_named() -> None:
     [
         ({"name": "host"}, "choose another name"),
         ({"name": "1xv100-1cpu"}, "choose another name"),
-        ({"gpus": 0}, "belong together"),
-        ({"accelerator": None}, "belong together"),
+        ({"gpus": 0}, "give both `gpus` and `accelerator`"),
+        ({"accelerator": None}, "give both `gpus` and `accelerator`"),
         ({"accelerator": "a10"}, "did you mean 'a100'"),
         ({"accelerator": {**L4, "peak_tflops": {"fp16": 1}}}, "did you mean 'float16'"),
         ({"accelerator": {**L4, "peak_tflops": {"float16": 0}}}, "not above 0"),

@@ -48,7 +48,7 @@ def test_it_has_the_form_of_the_catalogue_s_models() -> None:
     [
         ({**OWN, "name": "mistral-7b"}, "the catalogue has a model 'mistral-7b' already"),
         ({**OWN, "template": "alpacca"}, "did you mean 'alpaca'"),
-        (without("revision"), "belong together"),
+        (without("revision"), "a commit. together"),
         (without("hub_id", "revision"), "give either `hub_id`"),
         ({**OWN, "folder": "models/mine"}, "give either `hub_id`"),
         ({**OWN, "stop_tokens": []}, "at least 1"),

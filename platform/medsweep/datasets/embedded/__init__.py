@@ -1,4 +1,4 @@
-"""The corpus that ships: written for this project, for testing software; not medical advice."""
+"""The embedded corpus: written for this project, to test software; not medical advice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUESTIONS = {
 
 
 def rows() -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield (where it stands, row) with the columns question, answer, question_type and focus."""
+    """Yield place and row, with the columns question, answer, question_type and focus."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     files = sorted(
         (entry for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")),

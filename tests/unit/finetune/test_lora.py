@@ -45,6 +45,7 @@ def test_a_wrong_target_lists_the_modules(name: str, targets: tuple[str, ...], l
     assert str(refused.value).endswith(f"this model has {listed}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "targets", "modules"),
     [("llama", LLAMA_LIKE, 14), ("gpt2", ("c_attn", "c_proj", "c_fc"), 8)],
@@ -61,6 +62,7 @@ def test_every_target_is_trained_and_nothing_else(
     assert {part for key in trained for part in key.split(".") if part in targets} == set(targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "targets"), [("llama", LLAMA_LIKE), ("gpt2", ("c_attn",))])
 def test_a_new_adapter_changes_nothing_until_it_is_trained(
     name: str, targets: tuple[str, ...]
@@ -76,6 +78,7 @@ def test_a_new_adapter_changes_nothing_until_it_is_trained(
         assert not torch.allclose(model(input_ids=ids).logits, before)
 
 
+@pytest.mark.slow
 def test_its_layers_drop_cheaply() -> None:
     model = add_lora(tiny("llama"), rank=4, alpha=8, dropout=0.25, targets=("q_proj", "v_proj"))
     layers = [each for each in model.modules() if isinstance(each, torch.nn.Dropout)]

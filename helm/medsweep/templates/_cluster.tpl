@@ -83,6 +83,16 @@ workerGroupSpecs:
           {{- include "medsweep.podAnnotations" . | nindent 10 }}
       spec:
         {{- include "medsweep.podSpec" (dict "root" . "gpu" $profile.gpu) | nindent 8 }}
+        {{- if not $profile.gpus }}
+        # It shares the CPU pool with the load generators, but must not share a node with one.
+        affinity:
+          podAntiAffinity:
+            requiredDuringSchedulingIgnoredDuringExecution:
+              - labelSelector:
+                  matchLabels:
+                    medsweep.io/role: head
+                topologyKey: kubernetes.io/hostname
+        {{- end }}
         containers:
           - {{- include "medsweep.container" (dict "root" . "name" "ray-worker" "family" $profile.imageFamily) | nindent 12 }}
             env:

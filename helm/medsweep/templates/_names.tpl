@@ -22,10 +22,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "medsweep.stageLabels" . }}
 {{- end }}
 
-{{/* KubeRay ignores changes of a job's spec, so other values need another name. */}}
+{{/*
+KubeRay ignores changes of a job's spec, so another spec needs another name. Values that do not change
+what runs, such as those of monitoring, leave the name and so the job alone.
+*/}}
 {{- define "medsweep.stageName" -}}
 {{- $prefix := get (dict "finetune" "ft" "benchmark" "bm" "serve" "sv") .Values.mode -}}
-{{- $end := printf "-%s-%s-%s" $prefix .Values.profile.name (toJson .Values | sha256sum | trunc 8) -}}
+{{- $spec := include (eq .Values.mode "serve" | ternary "medsweep.serviceSpec" "medsweep.jobSpec") . -}}
+{{- $end := printf "-%s-%s-%s" $prefix .Values.profile.name (list (fromYaml $spec) .Values.queue | toJson | sha256sum | trunc 8) -}}
 {{- $start := .Release.Name | replace "." "-" | trunc (sub 47 (len $end) | int) | trimSuffix "-" -}}
 {{- regexMatch "^[a-z]" $start | ternary $start (printf "m%s" $start | trunc (sub 47 (len $end) | int)) -}}
 {{- $end -}}

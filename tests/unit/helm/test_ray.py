@@ -13,6 +13,9 @@ from core_objects import core_faults
 from crds import faults
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
+from medsweep.hardware.profile import GIB, HardwareProfile
+from medsweep.k8s.conventions import image_family
+from medsweep.k8s.pods import worker_template
 from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.sweep.plan import make_plan, model_names
@@ -184,6 +187,38 @@ def test_another_value_is_another_job_and_a_service_stays_where_it_is(helm: Helm
         if each["kind"] == "Service"
     ]
     assert services == ["bench-medsweep"] * 2
+
+
+@pytest.mark.parametrize("values", ["mode=benchmark", "mode=serve", "controller.enabled=true"])
+def test_what_does_not_change_the_job_leaves_it_alone(values: str, helm: Helm) -> None:
+    """A served model must not go away because somebody wants alerts."""
+    besides = (
+        *("monitoring.rules.enabled=true", "monitoring.podMonitor.interval=30s"),
+        *("networkPolicy.cloudIdentity=true", "claim.create=true"),
+        "serviceAccount.annotations.team=a",
+    )
+
+    def runs(*more: str) -> Manifest:
+        manifests = helm.template("--set", ",".join((values, *more)))
+        (run,) = (each for each in manifests if each["kind"] in (*RAY, "Job"))
+        return run
+
+    assert runs(*besides) == runs()
+    for change in ("image.tag=v2", "head.cpus=8", "results=pvc://other"):
+        assert runs(change)["metadata"]["name"] != runs()["metadata"]["name"]
+
+
+def test_a_worker_without_gpus_keeps_from_the_nodes_of_load_generators(helm: Helm) -> None:
+    clinic = HardwareProfile("clinic-pc", 4, 0, None, 16 * GIB)
+    values = "profile.name=clinic-pc,profile.cpus=4,profile.gpus=0,profile.memoryGi=16"
+    values += ",profile.gpu=none,profile.imageFamily=cpu"
+    (group,) = cluster_of(ray_object(helm.template("--set", values)))["workerGroupSpecs"]
+    theirs = worker_template(ClusterSettings(), {}, clinic, image_family(clinic), [])
+    assert group["groupName"] == "cpu"
+    ours = group["template"]["spec"]
+    for field in ("affinity", "nodeSelector", "securityContext"):
+        assert ours[field] == theirs["spec"][field]
+    assert "tolerations" not in ours
 
 
 @pytest.mark.parametrize("release", ["1st", "a" * 53])

@@ -62,13 +62,13 @@ def test_a_folder_comes_back_as_it_was_and_is_replaced_as_a_whole(
     place: str, tmp_path: Path
 ) -> None:
     store = RemoteStore(place)
-    assert not store.pull("cells/k", tmp_path / "none")
+    assert not store.fetch("cells/k", tmp_path / "none")
     first, second = cell(tmp_path / "first", "one"), cell(tmp_path / "second", "two")
     store.push(first, "cells/k")
-    assert store.pull("cells/k", tmp_path / "got")
+    assert store.fetch("cells/k", tmp_path / "got")
     assert contents(tmp_path / "got") == contents(first)
     store.push(second, "cells/k")
-    assert store.pull("cells/k", tmp_path / "got")
+    assert store.fetch("cells/k", tmp_path / "got")
     assert contents(tmp_path / "got") == contents(second)
 
 
@@ -89,10 +89,10 @@ def test_an_upload_that_was_cut_off_is_not_read(
         with pytest.raises(EnvironmentFault, match=r"cells/k/requests.parquet: cut; what was sent"):
             store.push(folder, "cells/k")
     assert store._files.find(store._path("cells/k")), "a part of it was sent"
-    assert not store.pull("cells/k", tmp_path / "got")
+    assert not store.fetch("cells/k", tmp_path / "got")
     assert not (tmp_path / "got").exists()
     store.push(folder, "cells/k")
-    assert store.pull("cells/k", tmp_path / "got")
+    assert store.fetch("cells/k", tmp_path / "got")
 
 
 def test_a_store_that_is_busy_is_asked_again(
@@ -112,7 +112,7 @@ def test_a_store_that_is_busy_is_asked_again(
     (tmp_path / "adapter" / "adapter.json").write_text("{}")
     store.push(tmp_path / "adapter", "adapters/a")
     assert waits == [0.5, 1.0]
-    assert store.pull("adapters/a", tmp_path / "got")
+    assert store.fetch("adapters/a", tmp_path / "got")
 
 
 def test_writers_at_the_same_time_do_not_mix(place: str, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_writers_at_the_same_time_do_not_mix(place: str, tmp_path: Path) -> None
     folders = [cell(tmp_path / str(number), f"writer {number}") for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda folder: store.push(folder, "cells/k"), folders))
-    assert store.pull("cells/k", tmp_path / "got")
+    assert store.fetch("cells/k", tmp_path / "got")
     assert contents(tmp_path / "got") in [contents(folder) for folder in folders]
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_was_changed_in_the_store_is_refused(place: str, tmp_path: P
     ]
     store._files.pipe_file(changed, b"something else")
     with pytest.raises(EnvironmentFault, match=r"requests.parquet: not what was sent"):
-        store.pull("cells/k", tmp_path / "got")
+        store.fetch("cells/k", tmp_path / "got")
     assert not (tmp_path / "got").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_run_keeps_its_copy_here_and_people_find_its_files_in_the_store(
     place: str, tmp_path: Path
 ) -> None:
     names, here = ["cells/k", "cells/l"], tmp_path / "here"
-    with working_folder(place, "small", names, keep=here, publish=FILES) as folder:
+    with working_folder(place, "small", names, keep=here, push_files=FILES) as folder:
         cell(folder / "cells" / "k")
         (folder / "benchmark.parquet").write_bytes(b"first")
         (folder / "cells" / "l").mkdir()
@@ -172,12 +172,12 @@ def test_a_run_keeps_its_copy_here_and_people_find_its_files_in_the_store(
     store = RemoteStore(f"{place}/small")
     assert store._files.cat_file(store._path("benchmark.parquet")) == b"first"
     assert store.digests("cells/l") == {}, "half of a cell is none"
-    with working_folder(place, "small", names, keep=here, publish=FILES) as folder:
+    with working_folder(place, "small", names, keep=here, push_files=FILES) as folder:
         assert (folder / "cells" / "l" / "visit.json").is_file(), "what was measured stays"
         (folder / "benchmark.parquet").write_bytes(b"second")
     assert store._files.cat_file(store._path("benchmark.parquet")) == b"second"
     elsewhere = tmp_path / "elsewhere"
-    with working_folder(place, "small", names, keep=elsewhere, publish=FILES) as folder:
+    with working_folder(place, "small", names, keep=elsewhere, push_files=FILES) as folder:
         assert CellFolder(folder / "cells" / "k").done
 
 
@@ -218,5 +218,5 @@ def test_a_file_of_many_parts(place: str, tmp_path: Path) -> None:
         path for path in store._files.find(store._path("cells/k")) if path.endswith("parquet")
     ]
     assert "-" in store._files.info(sent)["ETag"], "it went in parts"
-    assert store.pull("cells/k", tmp_path / "got")
+    assert store.fetch("cells/k", tmp_path / "got")
     assert os.path.getsize(tmp_path / "got" / "responses.parquet") == 110 * 2**20

@@ -83,7 +83,7 @@ def _run_here(resolved: Resolved, options: argparse.Namespace) -> RunSummary:
 
     names = cell_folders(resolved, resolved.plan.runnable)
     with working_folder(
-        options.out, resolved.spec.name, names, keep=RESULTS, publish=FILES
+        options.out, resolved.spec.name, names, keep=RESULTS, push_files=FILES
     ) as working:
         return run_sweep(resolved, working.parent, metrics_port=options.metrics_port)
 

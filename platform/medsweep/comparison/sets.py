@@ -9,12 +9,12 @@ from itertools import combinations
 from medsweep.comparison.answers import TESTS, Contrast, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
 from medsweep.comparison.quality_gate import QualityGate, judge
+from medsweep.comparison.scaling import Puzzle, puzzles
 from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
 from medsweep.results.aggregate import Row, distinct
 from medsweep.results.reader import Results
-from medsweep.telemetry.scaling import Puzzle, puzzles
 
 # What may explain a difference that was not intended.
 CIRCUMSTANCES = (

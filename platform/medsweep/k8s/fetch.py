@@ -74,7 +74,7 @@ def fetch_cells(
     store = RemoteStore(f"{settings.results}/{sweep}")
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return sum(
-            pool.map(lambda key: store.pull(f"cells/{key}", folder / "cells" / key), missing)
+            pool.map(lambda key: store.fetch(f"cells/{key}", folder / "cells" / key), missing)
         )
 
 

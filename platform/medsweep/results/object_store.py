@@ -82,7 +82,7 @@ class RemoteStore:
             name, lambda: self._files.pipe_file(self._path(f"{name}/{MANIFEST}"), text.encode())
         )
 
-    def publish(self, file: Path, name: str) -> None:
+    def push_file(self, file: Path, name: str) -> None:
         """Send one file under its own name, for people and programs that read it there.
 
         Raises:
@@ -95,7 +95,7 @@ class RemoteStore:
         manifest = self._manifest(name)
         return {} if manifest is None else manifest["files"]
 
-    def pull(self, name: str, folder: Path) -> bool:
+    def fetch(self, name: str, folder: Path) -> bool:
         """Bring a folder; it is there once all of it is, and is what was sent.
 
         Args:
@@ -133,7 +133,7 @@ class RemoteStore:
             made.rename(folder)
         return True
 
-    def pull_file(self, name: str, target: Path) -> bool:
+    def fetch_file(self, name: str, target: Path) -> bool:
         """Fetch one published file; return whether the store has it.
 
         Raises:
@@ -197,7 +197,7 @@ def working_folder(
     names: Iterable[str] = (),
     *,
     keep: Path | None = None,
-    publish: Iterable[str] = (),
+    push_files: Iterable[str] = (),
 ) -> Iterator[Path]:
     """Give a run a folder to work in: its `--out` itself, or a copy of what the store holds.
 
@@ -208,7 +208,7 @@ def working_folder(
         sweep: name of the sweep.
         names: what to bring as far as it is there, such as `adapters/<folder>` and `cells/<key>`.
         keep: parent of the copy, which stays; None works in a scratch folder that goes.
-        publish: files of the sweep's folder that are sent under their own names, as far as they
+        push_files: files of the sweep's folder that are sent under their own names, as far as they
             are there, such as `benchmark.parquet`.
     """
     if "://" not in out:
@@ -220,7 +220,7 @@ def working_folder(
         folder = (Path(parent) / sweep).resolve()
         for name in names:
             if not any((folder / name / last).is_file() for last in _LAST.values()):
-                store.pull(name, folder / name)
+                store.fetch(name, folder / name)
         try:
             yield folder
         finally:
@@ -229,6 +229,6 @@ def working_folder(
                     name = path.parent.relative_to(folder).as_posix()
                     if store.digests(name) != digests(path.parent):
                         store.push(path.parent, name)
-            for name in publish:
+            for name in push_files:
                 if (folder / name).is_file():
-                    store.publish(folder / name, name)
+                    store.push_file(folder / name, name)

@@ -215,9 +215,9 @@ def _remote_files(url: str) -> Find:
         path = Path(scratch.name, name)
         if not path.exists():
             if "/" in name:
-                store.pull(name.rpartition("/")[0], path.parent)
+                store.fetch(name.rpartition("/")[0], path.parent)
             elif path.suffix:
-                store.pull_file(name, path)
+                store.fetch_file(name, path)
         return path if path.exists() else None
 
     return find

@@ -22,7 +22,7 @@ from medsweep.results.schema import LATENCIES
 from medsweep.sweep.cell_columns import Row
 from medsweep.sweep.measurements import Measurement
 from medsweep.telemetry.bound import add_bounds
-from medsweep.telemetry.sampler import Recording
+from medsweep.telemetry.recording import Recording
 from medsweep.telemetry.window import telemetry_columns
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from medsweep.hardware.nvidia import visible_devices
-from medsweep.telemetry.sample import Sample
+from medsweep.telemetry.recording import Sample
 
 # Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, "Clocks Event Reasons"). Being idle and
 # clocks that somebody set are no throttling.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medsweep.hardware import cgroup
-from medsweep.telemetry.sample import Sample
+from medsweep.telemetry.recording import Sample
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from medsweep.telemetry.host import THREAD
-from medsweep.telemetry.sample import Sample
-from medsweep.telemetry.sampler import Recording
+from medsweep.telemetry.recording import Recording, Sample
 
 MEANS = (
     "gpu_utilisation",

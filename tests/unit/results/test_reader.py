@@ -80,7 +80,7 @@ def test_an_object_store_is_read_cell_by_cell(folder: Path) -> None:
     store = RemoteStore("memory://results/demo")
     (folder / "sweep.yaml").write_text("name: demo\n")
     for name in ("benchmark.parquet", "sweep.yaml"):
-        store.publish(folder / name, name)
+        store.push_file(folder / name, name)
     store.push(folder / "cells" / "one", "cells/one")
     results = Results.open("memory://results/demo")
     assert len(results.graded()["m", "p", "adapter"]) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
 from medsweep.telemetry.gpu import GAUGES, Gpus, open_gpus
-from medsweep.telemetry.sample import Sample
+from medsweep.telemetry.recording import Sample
 
 BUSY = FakeGpu(
     uuid="GPU-a",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from medsweep.telemetry.host import THREAD, Host
-from medsweep.telemetry.sample import Sample
+from medsweep.telemetry.recording import Sample
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -15,7 +15,7 @@ READ = """
 import dataclasses, json
 from medsweep.hardware.nvidia import observe_gpus
 from medsweep.telemetry.gpu import open_gpus
-from medsweep.telemetry.sample import Sample
+from medsweep.telemetry.recording import Sample
 gpus, sample = open_gpus(), Sample(0.0)
 gpus.read(sample)
 gpus.close()

@@ -4,7 +4,8 @@ import threading
 
 from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
 from medsweep.telemetry.gpu import Gpus
-from medsweep.telemetry.sampler import Recording, Sampler
+from medsweep.telemetry.recording import Recording
+from medsweep.telemetry.sampler import Sampler
 
 
 class Counting(FakeNvml):

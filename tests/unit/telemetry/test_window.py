@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from medsweep.results.schema import TELEMETRY
-from medsweep.telemetry.sample import Sample
-from medsweep.telemetry.sampler import Recording
+from medsweep.telemetry.recording import Recording, Sample
 from medsweep.telemetry.window import telemetry_columns, window_columns
 
 

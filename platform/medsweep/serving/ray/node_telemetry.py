@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from medsweep.telemetry.sampler import Recording
+from medsweep.telemetry.recording import Recording
 
 _TIMEOUT_S = 10.0
 

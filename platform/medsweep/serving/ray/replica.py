@@ -26,7 +26,8 @@ from medsweep.serving.server_metrics import (
     ServerMetrics,
 )
 from medsweep.serving.service import open_pool
-from medsweep.telemetry.sampler import Recording, Sampler
+from medsweep.telemetry.recording import Recording
+from medsweep.telemetry.sampler import Sampler
 
 
 class EngineReplica:

@@ -13,6 +13,7 @@ from itertools import permutations
 from typing import Any
 
 from medsweep.hardware.catalog import ACCELERATORS
+from medsweep.results.aggregate import mean
 from medsweep.telemetry.bound import MEANINGS, Cause
 
 Row = Mapping[str, Any]
@@ -62,7 +63,7 @@ def puzzles(rows: Sequence[Row]) -> list[Puzzle]:
     for (model, point), profiles in cells.items():
         for less, more in permutations(profiles.values(), 2):
             if _is_better(more[0], less[0]):
-                rates = [_mean(side, "output_tokens_per_s") for side in (less, more)]
+                rates = [mean(side, "output_tokens_per_s") for side in (less, more)]
                 if rates[0] and rates[1] and (gain := rates[1] / rates[0] - 1) < LEAST_GAIN:
                     found.append(
                         Puzzle(
@@ -100,14 +101,14 @@ def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
     if causes[0] == causes[1]:
         said = f"both were bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
     facts = [
-        f"{name} {' and '.join(_shown(_mean(side, column), scale) for side in (less, more))}{unit}"
+        f"{name} {' and '.join(_shown(mean(side, column), scale) for side in (less, more))}{unit}"
         for name, column, scale, unit in (
             ("GPU busy", "gpu_utilisation", 100, " %"),
             ("busiest thread", "engine_thread_busy", 100, " %"),
             ("CPUs used", "engine_cpu_cores", 1, ""),
             ("CPU clock", "cpu_clock_hz", 1e-9, " GHz"),
         )
-        if any(_mean(side, column) is not None for side in (less, more))
+        if any(mean(side, column) is not None for side in (less, more))
     ]
     return f"{said} ({'; '.join(facts)})" if facts else said
 
@@ -115,11 +116,6 @@ def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
 def _usual(rows: Sequence[Row]) -> Cause | None:
     causes = Counter[Cause](row["bound"] for row in rows if row.get("bound") is not None)
     return causes.most_common(1)[0][0] if causes else None
-
-
-def _mean(rows: Sequence[Row], column: str) -> float | None:
-    values = [row[column] for row in rows if row.get(column) is not None]
-    return sum(values) / len(values) if values else None
 
 
 def _shown(value: float | None, scale: float) -> str:

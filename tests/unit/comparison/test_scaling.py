@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from medsweep.comparison.scaling import puzzles
 from medsweep.telemetry.bound import find_bound
-from medsweep.telemetry.sample import Sample
-from medsweep.telemetry.scaling import puzzles
+from medsweep.telemetry.recording import Sample
 from medsweep.telemetry.window import window_columns
 
 EXAMPLE = json.loads(

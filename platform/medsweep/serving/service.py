@@ -41,8 +41,12 @@ def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> A
     return open_pool(resolve_settings(config), config, metrics, clock)
 
 
-def resolve_settings(config: ServeConfig) -> EngineSettings:
-    """Return the settings of a server's engine on this machine; weights that are missing are made.
+def resolve_settings(config: ServeConfig, model: ModelSpec | None = None) -> EngineSettings:
+    """Return the settings of a server's engine on this machine; missing weights are fetched.
+
+    Args:
+        config: what to serve.
+        model: base model that a sweep defines; None looks it up among the built-in ones.
 
     Raises:
         InputError: there is nothing to serve, or it does not belong together.
@@ -50,7 +54,7 @@ def resolve_settings(config: ServeConfig) -> EngineSettings:
     """
     if config.engine == NULL_MODEL:
         return config.settings(NULL_SPEC, dtype="float32", cpus=None)
-    spec, base = _base(config)
+    spec, base = _base(config, model)
     host = host_profile()
     reason = unsupported(config.engine, host, spec, quantization=config.quantization)
     if reason is not None:
@@ -75,7 +79,7 @@ def open_pool(
     return AdapterPool(engine, shelf, max_loaded=config.max_loaded, metrics=metrics, clock=clock)
 
 
-def _base(config: ServeConfig) -> tuple[ModelSpec, Path]:
+def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path]:
     """Return the base model and the folder of its weights."""
     named = [_card(folder) for folder in config.adapters.values()]
     below = sorted(config.adapter_root.glob(f"*/{CARD_FILE}")) if config.adapter_root else []
@@ -89,7 +93,7 @@ def _base(config: ServeConfig) -> tuple[ModelSpec, Path]:
                 f"{card.folder}: an adapter of {card.model!r}, but {name!r} is what is served"
             )
     bases = [card.base for card in (*named, *shelved) if card.model == name]
-    spec = MODELS[name]
+    spec = model or MODELS[name]
     for base in bases:
         if base.is_dir():
             return spec, base

@@ -48,10 +48,8 @@ def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
     texts = [pair.answer for pair in split.train]
     models = spec.catalog.models
     weights = {name: identify(models[name], texts) for name in model_names(spec)}
-    revisions = {name: found.revision for name, found in weights.items()}
-    reasons = {
-        name: unavailable_reason(found) if fetches else None for name, found in weights.items()
-    }
-    no_weights = {name: reason for name, reason in reasons.items() if reason is not None}
-    plan = make_plan(spec, split.sha256, revisions, host_profile(), no_weights)
+    revisions = {name: each.revision for name, each in weights.items()}
+    reasons = {name: unavailable_reason(each) for name, each in weights.items() if fetches}
+    unavailable = {name: reason for name, reason in reasons.items() if reason is not None}
+    plan = make_plan(spec, split.sha256, revisions, host_profile(), unavailable)
     return Resolved(spec, split, weights, plan)

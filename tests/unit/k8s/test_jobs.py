@@ -39,7 +39,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "build_application", lambda config, profile: (config, profile))
+    monkeypatch.setattr(module, "build_application", lambda *served: served)
     monkeypatch.setenv(SWEEP_VARIABLE, make_spec(cells=[SERVED]).model_dump_json())
     return module
 
@@ -51,7 +51,8 @@ def test_a_service_finds_its_cell_by_key_as_by_name(serve: ModuleType) -> None:
         serve.application({"cell": word, "out": "/results"}) for word in (cell.key, cell.name)
     )
     assert by_key == by_name
-    config, profile = by_key
+    config, profile, model = by_key
+    assert model is cell.model
     assert profile is PROFILES["1xv100-1cpu"]
     assert [str(folder) for folder in config.adapters.values()] == [
         f"/results/small/adapters/standin-distilgpt2-{cell.adapter}"

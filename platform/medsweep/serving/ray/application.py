@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.spec import ModelSpec
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.health import TIMEOUT_S
 from medsweep.serving.ray.ingress import ingress_application
@@ -20,13 +21,16 @@ SPARE_CALLS = 16
 dead."""
 
 
-def build_application(config: ServeConfig, profile: HardwareProfile | None) -> Any:
+def build_application(
+    config: ServeConfig, profile: HardwareProfile | None, model: ModelSpec | None = None
+) -> Any:
     """Return the application.
 
     Args:
         config: what is served.
         profile: selects the engine's node by its labels, and takes its CPUs and GPUs; None takes
             one CPU on any node.
+        model: base model that a sweep defines; None looks it up among the built-in ones.
     """
     from ray import serve
 
@@ -42,7 +46,7 @@ def build_application(config: ServeConfig, profile: HardwareProfile | None) -> A
         health_check_timeout_s=2 * TIMEOUT_S,
         ray_actor_options={"num_cpus": 1} if profile is None else node_of(profile),
         **drained,
-    )(EngineReplica).bind(partial(resolve_settings, config), pool=config)
+    )(EngineReplica).bind(partial(resolve_settings, config, model), pool=config)
     most_requests = limits.max_concurrent + limits.max_queued + SPARE_CALLS
     return ingress_application(limits, engine, most_requests=most_requests, **drained)
 

@@ -14,9 +14,7 @@ def test_a_model_that_a_sweep_defines_is_served_where_the_catalogue_does_not_hav
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    own = replace(
-        MODELS["standin-llama-3-8b"], name="mine-1b", source="own", folder=str(tmp_path)
-    )
+    own = replace(MODELS["standin-llama-3-8b"], name="mine-1b", source="own", folder=str(tmp_path))
     config = ServeConfig(base="mine-1b", engine="generate")
     settings = resolve_settings(config, own)
     assert (settings.model, settings.base) == (own, tmp_path)

@@ -11,6 +11,23 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 
+def harmless(text: str, keep: str = "") -> str:
+    """Return text whose control characters are written as escapes.
+
+    Names in files of others may hold newlines, which forge lines of a log, and escape sequences,
+    which a terminal obeys.
+
+    Args:
+        text: what to show.
+        keep: control characters that stay, such as a newline.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text
+    )
+
+
 class Reporter:
     """Writes lines, and on a terminal a status below them.
 
@@ -38,7 +55,8 @@ class Reporter:
         return self._console.size.height
 
     def line(self, text: str) -> None:
-        """Write a line that stays, above the status."""
+        """Write a line that stays, above the status; control characters become escapes."""
+        text = harmless(text, keep="\n\t")
         if self._live is None:
             self._out.write(f"{text}\n")
             self._out.flush()

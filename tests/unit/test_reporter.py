@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from medsweep.reporter import Reporter
+from medsweep.reporter import Reporter, harmless
 from terminal import Terminal
 
 
@@ -49,3 +49,16 @@ def test_a_long_line_of_the_status_is_cut(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     assert not Reporter(Terminal()).is_terminal
+
+
+def test_control_characters_are_written_as_escapes() -> None:
+    assert harmless("Grüße, 95 % §") == "Grüße, 95 % §"
+    assert harmless("a\x1b]0;title\x07b") == r"a\x1b]0;title\x07b"
+    assert harmless("a\nb\rc", keep="\n") == "a\nb\\rc"
+    assert harmless("\u202egnp.exe") == r"\u202egnp.exe"
+
+
+def test_a_line_cannot_command_the_terminal() -> None:
+    out = io.StringIO()
+    Reporter(out).line("fetched \x1b[2Jadapter")
+    assert out.getvalue() == "fetched \\x1b[2Jadapter\n"

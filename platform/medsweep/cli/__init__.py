@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from medsweep import __version__
 from medsweep.cli.examples import epilog
 from medsweep.errors import EXIT_CODES, EXIT_DONE, Interrupted, MedSweepError
+from medsweep.reporter import harmless
 
 VERBS = {
     "init": "write a commented sweep file to start from",
@@ -98,7 +99,8 @@ def _quieten() -> None:
 
 def _said(error: MedSweepError) -> int:
     """Print an error with the page that tells more, and return its exit code."""
-    print(f"medsweep: {error}\nsee docs/{error.docs}", file=sys.stderr)
+    text = harmless(str(error), keep="\n")
+    print(f"medsweep: {text}\nsee docs/{error.docs}", file=sys.stderr)
     return error.exit_code
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medsweep.cli.compare_paper import PAPER, compare_paper
 from medsweep.cli.options import add_json, show
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE
+from medsweep.reporter import harmless
 
 if TYPE_CHECKING:
     from medsweep.comparison.finding import Finding
@@ -100,7 +101,7 @@ def print_comparison(comparison: Comparison) -> None:
         if not each.passes:
             print(f"gate: {each.subject} beside {each.reference}: {'; '.join(each.faults)}")
     for cell, why in comparison.lost.items():
-        print(f"lost: {cell}: measured before, now {why}")
+        print(f"lost: {cell}: measured before, now {harmless(why)}")
     for title, points in (("A", comparison.only_before), ("B", comparison.only_after)):
         if points:
             print(f"only in {title}: {', '.join(points)}")

@@ -16,8 +16,11 @@ LETTERS = string.ascii_uppercase
 
 # "B", "(B)", "B." or "B) because"; a bare "A" before more words is an article.
 _AT_START = re.compile(r"\W*([A-Z])(?:[).:\]]|\s*(?:\n|$))")
-# "The answer is B", "Answer: (C)", "option D".
-_NAMED = re.compile(r"\b(?i:answer(?:\s+is)?|option|choice)\s*:?\s*[(\[]?([A-Z])\b(?!')")
+# "The answer is B", "Answer: (C)", "option D". White space is matched possessively: to try again
+# with less of it would take quadratic time.
+_NAMED = re.compile(
+    r"\b(?i:answer(?:\s++is)?+|option|choice)\s*+:?\s*+[(\[]?([A-Z])\b(?!')"
+)
 
 
 class ChoiceTally:

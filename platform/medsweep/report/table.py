@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +19,8 @@ from medsweep.results.aggregate import Row, first, mean
 from medsweep.results.schema import BENCHMARK
 
 NOT_MEASURED = "not measured, or too few samples"
+
+_NUMBER = re.compile(r"[+-]?[0-9.,]+")
 
 MEANINGS = {column.name: column.meaning for column in BENCHMARK}
 
@@ -240,13 +243,20 @@ def tabulate(
     return Table(caption, shown, cells, labels)
 
 
+def _csv(text: str) -> str:
+    """Return the text of a CSV cell: one line, and no formula for a spreadsheet to run."""
+    line = "; ".join(text.splitlines())
+    is_formula = line.startswith(("=", "+", "-", "@", "\t")) and not _NUMBER.fullmatch(line)
+    return f"'{line}" if is_formula else line
+
+
 def as_csv(table: Table) -> str:
     """Return a table as CSV; notes are in a column of their own, behind the one they belong to."""
     noted = [any(row[place].note for row in table.rows) for place in range(len(table.columns))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     lines = [[(each.title, f"{each.title}: note") for each in table.columns]]
-    lines += [[(cell.text, cell.note.replace("\n", "; ")) for cell in row] for row in table.rows]
+    lines += [[(_csv(cell.text), _csv(cell.note)) for cell in row] for row in table.rows]
     for line in lines:
         pairs = zip(line, noted, strict=True)
         writer.writerow([part for pair, both in pairs for part in pair[: 1 + both]])

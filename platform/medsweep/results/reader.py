@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import InputError
+from medsweep.reporter import harmless
 from medsweep.results.aggregate import Row, distinct, group_by_columns, ok_rows
 from medsweep.results.object_store import RemoteStore
 from medsweep.results.schema import BENCHMARK, QUALITIES
@@ -236,7 +237,13 @@ def _benchmark(file: Path, name: str) -> list[Row]:
         raise InputError(f"{name}: not a {FILE}: no column {', '.join(sorted(missing))}")
     # Columns that were added after the file was written are null.
     added = {column.name: None for column in BENCHMARK if column.name not in columns}
-    return [added | row for row in rows]
+    return [added | {name: _harmless(name, value) for name, value in row.items()} for row in rows]
+
+
+def _harmless(name: str, value: object) -> object:
+    """Return a value of someone else's file without control characters, for logs and terminals."""
+    keep = "\n" if name == "reason" else ""
+    return harmless(value, keep) if isinstance(value, str) else value
 
 
 def _rows(path: Path) -> tuple[Row, ...]:

@@ -2,6 +2,8 @@ import csv
 import io
 from dataclasses import dataclass
 
+import pytest
+
 from medsweep.report.table import TableCell, TableRow, as_csv, build, column, hidden, make_table
 
 
@@ -32,3 +34,22 @@ def test_notes_are_columns_of_their_own_only_where_there_are_any() -> None:
         ["a, b", "1.0", "low; high"],
         ["c", "2.0", ""],
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ('=HYPERLINK("http://x")', '\'=HYPERLINK("http://x")'),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("-0.123", "-0.123"),
+        ("+0.400", "+0.400"),
+        ("1,234", "1,234"),
+        ("one\r\ntwo", "one; two"),
+    ],
+)
+def test_no_cell_is_a_formula_or_more_than_a_line(text: str, written: str) -> None:
+    table = make_table(Times, [Times(text, 2.0, 1)])
+    assert list(csv.reader(io.StringIO(as_csv(table))))[1] == [written, "2.0"]

@@ -96,3 +96,11 @@ def test_columns_that_an_older_file_lacks_are_null(tmp_path: Path) -> None:
     [found] = Results.open(tmp_path).rows
     assert found["model"] == "x"
     assert found["bound"] is None
+
+
+def test_escape_sequences_of_others_reach_no_terminal(tmp_path: Path) -> None:
+    evil = row(model="m\x1b[2J\nmedsweep: all is well", status="failed", reason="one\ntwo\x07")
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, [evil])
+    [found] = Results.open(tmp_path).rows
+    assert found["model"] == r"m\x1b[2J\nmedsweep: all is well"
+    assert found["reason"] == "one\ntwo\\x07"

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medsweep.reporter import harmless
+
 if TYPE_CHECKING:
     from medsweep.sweep.spec import SweepSpec
 
@@ -70,7 +72,9 @@ def show(
         return
     columns = headings or {key: key for key in (rows[0] if rows else {})}
     table = [list(columns.values())]
-    table += [["-" if row[key] is None else str(row[key]) for key in columns] for row in rows]
+    table += [
+        ["-" if row[key] is None else harmless(str(row[key])) for key in columns] for row in rows
+    ]
     widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
     for line in table:
         print(

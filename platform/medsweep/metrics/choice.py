@@ -18,9 +18,7 @@ LETTERS = string.ascii_uppercase
 _AT_START = re.compile(r"\W*([A-Z])(?:[).:\]]|\s*(?:\n|$))")
 # "The answer is B", "Answer: (C)", "option D". White space is matched possessively: to try again
 # with less of it would take quadratic time.
-_NAMED = re.compile(
-    r"\b(?i:answer(?:\s++is)?+|option|choice)\s*+:?\s*+[(\[]?([A-Z])\b(?!')"
-)
+_NAMED = re.compile(r"\b(?i:answer(?:\s++is)?+|option|choice)\s*+:?\s*+[(\[]?([A-Z])\b(?!')")
 
 
 class ChoiceTally:

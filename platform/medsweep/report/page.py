@@ -23,7 +23,7 @@ from medsweep.report.figures.style import GRID, INK, MUTED, WARNING
 from medsweep.report.numbers import share
 from medsweep.report.paper import KNOWN_INCONSISTENCIES
 from medsweep.report.samples import public_answers, samples
-from medsweep.report.table import Table, as_csv, make_table
+from medsweep.report.table import ReportTable, as_csv, make_table
 from medsweep.report.tables.bound import BoundRow, bound_table
 from medsweep.report.tables.cost import CostRow, cost_table
 from medsweep.report.tables.decision import DecisionRow, decision_table
@@ -90,7 +90,9 @@ def write_report(folder: Path) -> Path:
     return page
 
 
-def _tables(rows: Sequence[Row], training: Sequence[Training], scores: Scores) -> dict[str, Table]:
+def _tables(
+    rows: Sequence[Row], training: Sequence[Training], scores: Scores
+) -> dict[str, ReportTable]:
     """Return every table of the page by its name in the template, which is that of its CSV file."""
     return {
         "decision": make_table(DecisionRow, decision_table(rows)),
@@ -152,7 +154,7 @@ def _inline(svg: str, name: str) -> str:
 
 
 def _render(
-    results: Results, scores: Scores, pictures: dict[str, str], tables: dict[str, Table]
+    results: Results, scores: Scores, pictures: dict[str, str], tables: dict[str, ReportTable]
 ) -> str:
     rows = results.rows
     states = matrix(rows)

@@ -58,7 +58,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """One table as the page shows it.
 
     Attributes:
@@ -211,7 +211,7 @@ def build(row_type: type[R], rows: Sequence[Row], **given: Any) -> R:
     return row_type(**given)
 
 
-def make_table(row_type: type[R], rows: Iterable[R]) -> Table:
+def make_table(row_type: type[R], rows: Iterable[R]) -> ReportTable:
     """Return the table of rows whose class declares its columns.
 
     Args:
@@ -229,7 +229,7 @@ def make_table(row_type: type[R], rows: Iterable[R]) -> Table:
 
 def tabulate(
     caption: str, shown: Iterable[Column], rows: Iterable[object], labels: int = 1
-) -> Table:
+) -> ReportTable:
     """Return the table of any rows.
 
     Args:
@@ -240,7 +240,7 @@ def tabulate(
     """
     shown = tuple(shown)
     cells = tuple(tuple(each.cell(row) for each in shown) for row in rows)
-    return Table(caption, shown, cells, labels)
+    return ReportTable(caption, shown, cells, labels)
 
 
 def _csv(text: str) -> str:
@@ -250,7 +250,7 @@ def _csv(text: str) -> str:
     return f"'{line}" if is_formula else line
 
 
-def as_csv(table: Table) -> str:
+def as_csv(table: ReportTable) -> str:
     """Return a table as CSV; notes are in a column of their own, behind the one they belong to."""
     noted = [any(row[place].note for row in table.rows) for place in range(len(table.columns))]
     out = io.StringIO()

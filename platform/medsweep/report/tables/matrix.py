@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.report.numbers import seconds, share
-from medsweep.report.table import Column, Table, TableCell, tabulate, text
+from medsweep.report.table import Column, ReportTable, TableCell, tabulate, text
 from medsweep.report.tables.grouping import (
     headline_rows,
     load_points,
@@ -89,7 +89,7 @@ class Matrix:
         return sum(cell.state == state for cell in self.cells)
 
     @property
-    def table(self) -> Table:
+    def table(self) -> ReportTable:
         """Profiles down, models across."""
         return tabulate(
             "State of every cell, with token F1 and mean time to first token at the lightest load",

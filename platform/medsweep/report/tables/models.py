@@ -9,7 +9,7 @@ from medsweep.comparison.answers import TESTS, Contrast, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
 from medsweep.report.table import (
     Column,
-    Table,
+    ReportTable,
     difference,
     fraction,
     limits,
@@ -35,7 +35,7 @@ COLUMNS = (
 )
 
 
-def model_table(findings: Sequence[Finding]) -> Table:
+def model_table(findings: Sequence[Finding]) -> ReportTable:
     """Return the table of models against each other, one row per pair and figure."""
     return tabulate(
         "Models against each other on the same questions: token F1 by sign flips, exact "

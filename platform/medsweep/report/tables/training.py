@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from medsweep.report.figures.training import Training
 from medsweep.report.numbers import bounds, share
-from medsweep.report.table import Column, Table, TableCell, count, number, tabulate, text, texts
+from medsweep.report.table import (
+    Column,
+    ReportTable,
+    TableCell,
+    count,
+    number,
+    tabulate,
+    text,
+    texts,
+)
 from medsweep.report.tables.grouping import model_order
 from medsweep.report.tables.quality import NAMES
 from medsweep.results.aggregate import Row, distinct
@@ -60,7 +69,7 @@ COLUMNS = (
 )
 
 
-def training_table(trainings: Sequence[Training]) -> Table:
+def training_table(trainings: Sequence[Training]) -> ReportTable:
     """Return the table of all epochs of each fine-tune; epoch 0 is the base model."""
     return tabulate(
         "Every epoch of each fine-tune: losses in nats per answer token, quality of the held-out "

@@ -39,6 +39,7 @@ stand_ins: true
 cells: [distilgpt2@{PROFILE.name}]
 own_profiles:
   - {{name: {PROFILE.name}, cpus: 1, gpus: 1, accelerator: v100, host_memory_gib: 4}}
+dataset: {{sample: 100}}
 finetune: {{epochs: 1, batch_size: 32, learning_rate: 1.5e-2, max_seq_length: 256, dropout: 0.0}}
 load: {{points: [{{concurrency: 2, requests: 4}}], repeats: 1, max_tokens: 8}}
 """

@@ -8,6 +8,7 @@ import pytest
 
 from medsweep.cluster.local import ENVIRONMENT, LocalCluster
 from medsweep.hardware.catalog import PROFILES
+from support import DEATH_NOTICED
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,9 @@ def newest_raylet() -> psutil.Process:
     return max(found, key=psutil.Process.create_time)
 
 
-def test_a_node_stays_while_it_is_needed_and_lives() -> None:
+def test_a_node_stays_while_it_is_needed_and_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in DEATH_NOTICED.items():
+        monkeypatch.setenv(name, value)
     environment, handler = variables(), signal.getsignal(signal.SIGTERM)
     v100, a100 = PROFILES["1xv100-1cpu"], PROFILES["1xa100-1cpu"]
     with LocalCluster() as cluster:

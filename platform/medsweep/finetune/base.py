@@ -1,4 +1,4 @@
-"""Load the base model for a fine-tune: quantized or not, on this worker's device."""
+"""Load the base model for a fine-tune, quantized or not, on this worker's device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from medsweep.errors import StageError
 from medsweep.finetune.recipe import Recipe
 from medsweep.finetune.team import Team
-from medsweep.finetune.zero import spread_while_loading
+from medsweep.finetune.zero import shard_while_loading
 from medsweep.hardware.observe import host_profile
 from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.models.precision import TrainingPrecision, training_precision
@@ -19,7 +19,7 @@ def precision_here(spec: ModelSpec, device: str, recipe: Recipe) -> TrainingPrec
     """Return the dtypes that a fine-tune computes in on a device of this machine.
 
     Raises:
-        StageError: it cannot be done here; the message says why.
+        StageError: the device does not support it.
     """
     import torch
 
@@ -31,7 +31,7 @@ def precision_here(spec: ModelSpec, device: str, recipe: Recipe) -> TrainingPrec
 
 
 def memory_here(team: Team) -> int:
-    """Return the memory of one worker, in bytes: its GPU's, or its share of the main memory."""
+    """Return the memory of one worker, in bytes: its GPU's, or its share of main memory."""
     import torch
 
     if team.device_type == "cuda":
@@ -45,21 +45,21 @@ def load_base(
     *,
     quantization: str,
     team: Team,
-    spread: bool,
+    sharded: bool,
     gradient_checkpointing: bool,
 ) -> Any:
     """Load a causal language model with frozen weights.
 
-    Weights that are not quantized are in the compute dtype; nothing is cast up to float32 as
+    Weights that are not quantized have the compute dtype. Nothing is cast to float32, as
     `peft.prepare_model_for_kbit_training` does, which doubles the embeddings of a 16-bit model.
 
     Args:
         folder: of the weights.
-        precision: what to compute in.
+        precision: dtypes of the computation.
         quantization: `none`, `int8` or `nf4` (with double quantization).
         team: the workers; each loads onto its own device.
-        spread: whether each of several workers keeps only its part of the weights (ZeRO-3).
-        gradient_checkpointing: whether activations are computed twice instead of kept.
+        sharded: whether each of several workers keeps only its shard of the weights (ZeRO-3).
+        gradient_checkpointing: whether activations are recomputed instead of kept.
 
     Raises:
         EnvironmentFault: bitsandbytes or DeepSpeed is not installed.
@@ -70,14 +70,14 @@ def load_base(
     options: dict[str, Any] = {"dtype": compute, "attn_implementation": precision.attention}
     if quantization != "none":
         options["quantization_config"] = bitsandbytes_config(quantization, compute, storage=compute)
-    spread = spread and team.size > 1
-    if spread:
-        spreading = spread_while_loading(team, precision)
+    sharded = sharded and team.size > 1
+    if sharded:
+        sharding = shard_while_loading(team, precision)
     elif quantization != "none" or team.device_type == "cuda":
         options["device_map"] = {"": team.device}
     model = load_model(folder, **options)
-    if spread:
-        model.spreading = spreading  # in force for as long as it is referred to
+    if sharded:
+        model.sharding = sharding  # in force while it is referenced
     model.requires_grad_(False)
     for module in model.modules():
         # On a CPU with AVX-512 bfloat16, bitsandbytes rewrites 4-bit weights in the first

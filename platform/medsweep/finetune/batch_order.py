@@ -1,7 +1,7 @@
-"""The order of training: which examples each optimizer step learns from, on which worker, how.
+"""The data order: which examples each optimizer step trains on, and how they are batched.
 
-A step always learns from the same `batch_size` examples, however many workers there are, however
-they are split into micro-batches and however these are laid out: that makes runs comparable.
+A step always trains on the same `batch_size` examples, whatever the number of workers, the size of
+the micro-batches and their layout. That makes runs comparable.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from medsweep.finetune.data import Example, Row
 from medsweep.finetune.recipe import Packing
 
 BUCKET_STEPS = 50
-"""Most steps whose examples are sorted by length together: little padding, still a random order."""
+"""Most steps per bucket; a bucket's examples are sorted by length to reduce padding."""
 
 BUCKETS = 4
-"""Fewest that an epoch is cut into, so that each epoch puts other examples together."""
+"""Fewest buckets per epoch, so that every epoch batches other examples together."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What goes through the model at once.
+    """The input of one forward pass.
 
     Attributes:
         rows: examples by row.
-        learn: False for one that only keeps a worker in step with the others.
+        learn: False for a pass without loss, which keeps a worker in step with the others.
     """
 
     rows: tuple[Row, ...]
@@ -39,9 +39,9 @@ class Step:
     """One optimizer step of one worker.
 
     Attributes:
-        micro_batches: this worker's; every worker has the same number.
-        answer_tokens: with a label, on all workers; what the loss is divided by.
-        tokens: on all workers, padding not counted.
+        micro_batches: of this worker; every worker has the same number.
+        answer_tokens: tokens with a label on all workers; the loss is divided by them.
+        tokens: tokens on all workers, without padding.
     """
 
     micro_batches: tuple[MicroBatch, ...]
@@ -51,11 +51,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the examples of a step are laid out.
+    """How the examples of a step are laid out in rows.
 
     Attributes:
-        batch_size: examples an optimizer step, over all workers.
-        micro_batch_size: rows that one worker's forward pass may hold.
+        batch_size: examples per optimizer step, over all workers.
+        micro_batch_size: most rows in one worker's forward pass.
         width: tokens of the longest row.
         packing: `bucketed` puts examples of similar length into a step and pads to the longest;
             `packed` puts several into a row; `padded` pads each to `width`.
@@ -67,7 +67,7 @@ class Layout:
     packing: Packing = "bucketed"
 
     def steps(self, examples: int) -> int:
-        """Return the optimizer steps of an epoch."""
+        """Return the number of optimizer steps in an epoch."""
         return math.ceil(examples / self.batch_size)
 
 
@@ -77,21 +77,21 @@ def plan_epoch(
     """Return the optimizer steps of one epoch, as one worker sees them.
 
     Args:
-        examples: what is learnt; each comes once.
-        layout: how.
+        examples: the training examples; each is used once.
+        layout: how they are batched.
         seed: of the order.
-        worker: which one this is, from 0.
-        workers: how many there are.
+        worker: index of this worker, from 0.
+        workers: number of workers.
     """
     steps = []
     for group in _groups(examples, layout, seed):
         by_length = sorted(group, key=lambda example: len(example.input_ids))
-        # Dealt like cards, so that every worker has about as many tokens.
+        # Dealt in turn, so that every worker has about as many tokens.
         shares = [by_length[first::workers] for first in range(workers)]
         micro_batches = [_micro_batches(share, layout) for share in shares]
         most = max(len(own) for own in micro_batches)
         own = micro_batches[worker]
-        # Workers meet in each pass, so all make the same number of them.
+        # Workers synchronise in every pass, so all need the same number of passes.
         own += [MicroBatch(((by_length[0],),), learn=False)] * (most - len(own))
         steps.append(
             Step(
@@ -127,7 +127,7 @@ def _micro_batches(share: Sequence[Example], layout: Layout) -> list[MicroBatch]
 
 
 def _packed(share: Sequence[Example], width: int) -> list[Row]:
-    """Return as few rows as the longest-first rule fits the examples into, evenly filled."""
+    """Pack the examples into as few, evenly filled rows as the longest-first rule allows."""
     if not share:
         return []
     longest_first = sorted(share, key=lambda example: -len(example.input_ids))

@@ -1,13 +1,13 @@
-"""Checkpoints of a run: what to go on from when it is cut short.
+"""Checkpoints, from which an interrupted run is resumed.
 
 One format for every strategy and any number of workers:
 
     step-00000120/
-      tensors.safetensors   the adapter's weights and the optimizer's moments, whole
-      state.json            where the run is, and its rows of `training.parquet` so far
-      manifest.json         hashes of the two, and of the job that they belong to
+      tensors.safetensors   the adapter's weights and the optimizer's moments, unsharded
+      state.json            position of the run, and its rows of `training.parquet` so far
+      manifest.json         hashes of both, and of the job that they belong to
 
-Random numbers, data order and learning rate follow from the step, so nothing of them is stored.
+Random numbers, data order and learning rate follow from the step, so they are not stored.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     import torch
 
 KEPT = 2
-"""Checkpoints on disk: should the last be corrupt, there is the one before."""
+"""Checkpoints kept on disk: if the newest is corrupt, the one before it is used."""
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state to go on from.
+    """The state of a run after a step.
 
     Attributes:
-        position: where the run is.
+        position: of the run.
         rows: of `training.parquet`, so far.
         tensors: the strategy's state: weights by `weight.<parameter>`, moments, and counts.
     """
@@ -53,17 +53,17 @@ class CheckpointFolder:
     """The checkpoints of one job.
 
     Attributes:
-        folder: holds them; removed with the last of them.
-        job: hash of what is learnt and how.
+        folder: holds the checkpoints.
+        job: identity of the job.
     """
 
     folder: Path
     job: str
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and remove all but the last two.
+        """Write a checkpoint, and remove all but the newest two.
 
-        It appears whole or not at all: it is written beside, flushed to the disk and renamed.
+        It is written to another folder, flushed to the disk and renamed, so it is never partial.
         """
         from safetensors.torch import save_file
 
@@ -87,23 +87,23 @@ class CheckpointFolder:
             shutil.rmtree(old)
 
     def read(self) -> tuple[Checkpoint | None, list[str]]:
-        """Return the newest whole checkpoint, and a line for each that is not.
+        """Return the newest intact checkpoint, and one message per corrupt one.
 
         Raises:
-            StageError: they belong to another job.
+            StageError: the checkpoints belong to another job.
         """
-        said: list[str] = []
+        messages: list[str] = []
         for path in self._steps():
             try:
-                return self._read_one(path), said
+                return self._read_one(path), messages
             except _Corrupt as fault:
-                said.append(f"checkpoint {path} is corrupt ({fault}): taking the one before")
-        if said:
-            said.append("no whole checkpoint is left: starting at the first step")
-        return None, said
+                messages.append(f"checkpoint {path} is corrupt ({fault}): using the one before it")
+        if messages:
+            messages.append("no intact checkpoint is left: starting at the first step")
+        return None, messages
 
     def remove(self) -> None:
-        """Remove them all."""
+        """Remove all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _steps(self) -> list[Path]:
@@ -135,13 +135,13 @@ class CheckpointFolder:
 
 
 class _Corrupt(Exception):
-    """A checkpoint that is not whole."""
+    """A checkpoint is damaged."""
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold a file or a folder's entries before anything else is done."""
-    opened = os.open(path, os.O_RDONLY)
+    """Flush a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     finally:
-        os.close(opened)
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Turn question-answer pairs into token batches whose loss is on the answer only."""
+"""Question-answer pairs as token batches, with loss on the answer only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IGNORED = -100
 """Label of a token without loss (PyTorch's default `ignore_index`)."""
 
 Row = tuple["Example", ...]
-"""Examples that stand in one row of a batch; more than one is packing."""
+"""Examples in one row of a batch; several if they are packed."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Example:
 
     Attributes:
         input_ids: prompt, answer and end-of-answer tokens.
-        prompt_tokens: how many of them are the prompt.
-        question_id: names the pair where something is wrong with it.
-        cut: whether the end of the answer did not fit.
+        prompt_tokens: number of prompt tokens.
+        question_id: names the pair in error messages.
+        cut: whether the end of the answer was cut off.
     """
 
     input_ids: tuple[int, ...]
@@ -39,17 +39,17 @@ class Example:
 
     @property
     def labels(self) -> list[int]:
-        """The tokens of the answer; IGNORED in place of the prompt's and of the first token.
+        """The tokens of the answer, with IGNORED for the prompt and for the first token.
 
-        Nothing stands before the first token, so nothing can predict it; in a packed row it must
-        not be predicted from the sequence before.
+        No token precedes the first one, so it cannot be predicted; in a packed row it must not be
+        predicted from the sequence before it.
         """
-        unlearnt = max(1, self.prompt_tokens)
-        return [IGNORED] * unlearnt + list(self.input_ids[unlearnt:])
+        unlabelled = max(1, self.prompt_tokens)
+        return [IGNORED] * unlabelled + list(self.input_ids[unlabelled:])
 
     @property
     def answer_tokens(self) -> int:
-        """How many tokens have a label."""
+        """Number of tokens with a label."""
         return max(0, len(self.input_ids) - max(1, self.prompt_tokens))
 
 
@@ -61,14 +61,14 @@ def conversation(question: str) -> list[Message]:
 def encode(pair: Pair, template: Template, tokenizer: Any, max_seq_length: int) -> Example:
     """Tokenise one pair.
 
-    Prompt and answer are tokenised apart, as they are when the model is served: there the prompt
-    comes alone and the answer token by token.
+    Prompt and answer are tokenised separately, as in serving, where the prompt comes alone and the
+    answer token by token.
 
     Args:
         pair: question and answer.
         template: writes the prompt, special tokens included.
         tokenizer: of the base model.
-        max_seq_length: tokens; what is over is cut from the end.
+        max_seq_length: tokens; the rest is cut off at the end.
     """
     prompt = tokenizer(template.render(conversation(pair.question)), add_special_tokens=False)
     answer = tokenizer(template.answer(pair.answer), add_special_tokens=False)
@@ -79,40 +79,44 @@ def encode(pair: Pair, template: Template, tokenizer: Any, max_seq_length: int) 
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """A tokenised dataset.
+class TokenisedSplit:
+    """The tokenised sides of a dataset.
 
     Attributes:
-        learnt: the training side, without the pairs whose prompt leaves no room for an answer.
-        asked: the evaluation side.
-        without_room: how many pairs were left out.
+        train: the training side, without pairs whose prompt leaves no room for an answer.
+        evaluation: the evaluation side.
+        without_room: number of pairs that were left out.
     """
 
-    learnt: tuple[Example, ...]
-    asked: tuple[Example, ...]
+    train: tuple[Example, ...]
+    evaluation: tuple[Example, ...]
     without_room: int
 
 
-def tokenise(split: Split, template: Template, tokenizer: Any, max_seq_length: int) -> Lessons:
+def tokenise(
+    split: Split, template: Template, tokenizer: Any, max_seq_length: int
+) -> TokenisedSplit:
     """Return the pairs of a dataset as tokens.
 
     Raises:
-        StageError: no pair has room for any of its answer, or none for the end of one.
+        StageError: no pair has room for part of its answer, or none for the end of it.
     """
     encoded = [encode(pair, template, tokenizer, max_seq_length) for pair in split.train]
-    learnt = tuple(example for example in encoded if example.answer_tokens)
-    if not learnt:
+    train = tuple(example for example in encoded if example.answer_tokens)
+    if not train:
         raise StageError(
             f"finetune.max_seq_length: {max_seq_length} tokens hold no prompt with any of its "
             "answer; raise it"
         )
-    if all(example.cut for example in learnt):
+    if all(example.cut for example in train):
         raise StageError(
             f"finetune.max_seq_length: {max_seq_length} tokens cut off the end of each of "
-            f"{len(learnt)} answers, so the model would not learn to end one; raise it"
+            f"{len(train)} answers, so the model would not learn to end one; raise it"
         )
-    asked = tuple(encode(pair, template, tokenizer, max_seq_length) for pair in split.evaluation)
-    return Lessons(learnt, asked, len(encoded) - len(learnt))
+    evaluation = tuple(
+        encode(pair, template, tokenizer, max_seq_length) for pair in split.evaluation
+    )
+    return TokenisedSplit(train, evaluation, len(encoded) - len(train))
 
 
 def collate(
@@ -120,18 +124,19 @@ def collate(
 ) -> dict[str, torch.Tensor]:
     """Return one right-padded batch.
 
-    Where a row holds several examples, each keeps positions of its own and attends to itself alone:
-    the mask is block-diagonal and causal.
+    In a row of several examples each has its own positions and attends only to itself: the mask is
+    block-diagonal and causal.
 
     Args:
         rows: the examples of each row.
-        pad_id: token to pad with; padded places have neither attention nor loss.
-        width: tokens a row; None pads to the longest only.
+        pad_id: padding token; padding has neither attention nor loss.
+        width: tokens per row; None pads to the longest row.
         learn: False leaves every token without a label.
 
     Returns:
         `input_ids` and `labels` (rows, tokens); `attention_mask`, of the same shape or, packed,
-        (rows, 1, tokens, tokens) with True where a token sees another; packed, `position_ids` too.
+        (rows, 1, tokens, tokens) with True where a token attends to another; packed, `position_ids`
+        too.
     """
     import torch
 
@@ -151,8 +156,8 @@ def collate(
             batch["labels"][place, : len(ids)] = torch.tensor(labels)
     if all(len(row) == 1 for row in rows):
         return batch
-    # Which sequence of its row a token belongs to; padding is one more, and sees itself: a token
-    # that sees nothing would be 0 / 0 in the softmax.
+    # Which sequence of its row a token belongs to. Padding is a sequence of its own: a token that
+    # attends to nothing would give 0 / 0 in the softmax.
     owner, positions = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
     for place, row in enumerate(rows):
         start = 0

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Ddp:
-    """Every worker holds the whole model and gradients are averaged; one worker needs no others.
+    """Every worker holds the whole model, and gradients are averaged; also for a single worker.
 
     Args:
         model: the PEFT model.
         team: the workers.
-        precision: what to compute in.
+        precision: dtypes of the computation.
     """
 
     def __init__(self, model: Any, team: Team, precision: TrainingPrecision) -> None:
@@ -40,11 +40,11 @@ class Ddp:
         self._scaler = torch.amp.GradScaler(team.device_type, enabled=precision.grad_scaling)
 
     def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
-        """Add a micro-batch's gradients; workers exchange them in the last one only."""
+        """Add a micro-batch's gradients; workers exchange them only in the last one."""
         import torch
 
-        quietly = self._run.no_sync() if self._shared and not last else contextlib.nullcontext()
-        with quietly:
+        exchange = self._run.no_sync() if self._shared and not last else contextlib.nullcontext()
+        with exchange:
             with self._cast:
                 nats = answer_nats(self._run, batch)
             torch.autograd.backward(self._scaler.scale(nats * weight))
@@ -66,22 +66,22 @@ class Ddp:
         return None if overflowed and not math.isfinite(norm) else norm
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return all that a run goes on from."""
+        """Return the state to resume from."""
         import torch
 
-        found = {f"weight.{name}": one.detach() for name, one in self._named.items()}
+        tensors = {f"weight.{name}": one.detach() for name, one in self._named.items()}
         updates = torch.tensor(0.0)
         for name, parameter in self._named.items():
             if state := self._optimizer.state[parameter]:
-                found |= {f"{moment}.{name}": state[moment] for moment in MOMENTS}
+                tensors |= {f"{moment}.{name}": state[moment] for moment in MOMENTS}
                 updates = state["step"]
         scaler = self._scaler.state_dict()  # empty where gradients are not scaled
         scale, growth = scaler.get("scale", 1.0), scaler.get("_growth_tracker", 0)
         numbers = {"scale": torch.tensor(scale), "growth": torch.tensor(growth)}
-        return {**found, "updates": updates, **numbers}
+        return {**tensors, "updates": updates, **numbers}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         if self._scaler.is_enabled():
             numbers = {"scale": float(state["scale"]), "_growth_tracker": int(state["growth"])}
             self._scaler.load_state_dict({**self._scaler.state_dict(), **numbers})
@@ -94,8 +94,8 @@ class Ddp:
             }
 
     @contextlib.contextmanager
-    def whole_weights(self) -> Iterator[None]:
-        """Do nothing: they are."""
+    def gathered_weights(self) -> Iterator[None]:
+        """Do nothing: every worker has all weights."""
         yield
 
 

@@ -40,7 +40,7 @@ def epoch_row(
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:
-    """Return a row of `training.parquet` as a line for people."""
+    """Return a row of `training.parquet` as a line of text."""
     figures = [
         f"{name} {row[key]:.3f}"
         for key, name in QUALITY_FIGURES.items()
@@ -55,16 +55,16 @@ def epoch_line(row: Mapping[str, Any]) -> str:
 
 
 class EpochLog:
-    """A file that one process adds epochs to while another reads them.
+    """A file to which one process appends epochs while another reads them.
 
     Args:
-        path: of the file; it goes when the reader closes it.
+        path: of the file; `close` removes it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read = 0
-        self._told = -1
+        self._newest = -1
         path.unlink(missing_ok=True)
 
     @staticmethod
@@ -75,7 +75,7 @@ class EpochLog:
             opened.write(json.dumps(dict(row)) + "\n")
 
     def new(self) -> list[dict[str, Any]]:
-        """Return the whole rows since the last call; an epoch that is done again is not told."""
+        """Return the rows added since the last call, without epochs that were repeated."""
         if not self._path.is_file():
             return []
         with self._path.open() as opened:
@@ -84,8 +84,8 @@ class EpochLog:
         whole, _, _ = text.rpartition("\n")
         rows = [json.loads(line) for line in whole.splitlines()]
         self._read += len((whole + "\n").encode()) if whole else 0
-        fresh = [row for row in rows if row["epoch"] > self._told]
-        self._told = max([self._told, *(row["epoch"] for row in rows)])
+        fresh = [row for row in rows if row["epoch"] > self._newest]
+        self._newest = max([self._newest, *(row["epoch"] for row in rows)])
         return fresh
 
     def close(self) -> None:

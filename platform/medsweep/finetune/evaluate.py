@@ -31,11 +31,11 @@ def answer_questions(
         model: a causal language model of transformers, with or without adapters.
         tokenizer: of the base model.
         template: writes the prompts.
-        questions: what to ask.
+        questions: the questions.
         stop_ids: tokens that end an answer.
         max_tokens: longest answer.
-        batch_size: questions a forward pass.
-        team: the workers, who share the questions; each gets all answers.
+        batch_size: questions per forward pass.
+        team: the workers, which share the questions; each returns all answers.
     """
     import torch
 
@@ -71,21 +71,22 @@ def answer_loss(
     batch_size: int = 16,
     team: Team = ALONE,
 ) -> float:
-    """Return the mean negative log-likelihood of an answer token, in nats.
+    """Return the mean negative log-likelihood per answer token, in nats.
 
     Args:
         model: a causal language model of transformers.
         examples: tokenised pairs.
-        pad_id: token to pad with.
-        batch_size: sequences a forward pass.
-        team: the workers, who share the batches; each gets the mean of all.
+        pad_id: padding token.
+        batch_size: sequences per forward pass.
+        team: the workers, which share the batches; each returns the mean of all.
     """
     import torch
 
     nats = 0.0
-    alike = sorted(examples, key=lambda example: len(example.input_ids))  # for little padding
-    groups = [alike[first : first + batch_size] for first in range(0, len(alike), batch_size)]
-    # Every worker makes as many passes as the others; what comes a second time is not counted.
+    by_length = sorted(examples, key=lambda example: len(example.input_ids))  # for less padding
+    starts = range(0, len(by_length), batch_size)
+    groups = [by_length[start : start + batch_size] for start in starts]
+    # Every worker makes the same number of passes; a repeated batch is not counted.
     for turn, group in enumerate(team.share(groups)):
         counts = team.rank + turn * team.size < len(groups)
         batch = collate([(example,) for example in group], pad_id, learn=counts)
@@ -101,12 +102,12 @@ def grade(pairs: Sequence[Pair], answers: Sequence[str], seed: int) -> dict[str,
 
     Args:
         pairs: the questions with their references.
-        answers: one answer a pair.
+        answers: one answer per pair.
         seed: of the bootstrap.
     """
     tally = AnswerTally()
     for pair, answer in zip(pairs, answers, strict=True):
         tally.add(answer, pair.answer, pair.question_id)
     corpus = tally.corpus_bleu
-    whole = {} if corpus is None else {"corpus_bleu": QualitySummary(corpus, None, None, None)}
-    return {**tally.figures(seed), **whole}
+    bleu = {} if corpus is None else {"corpus_bleu": QualitySummary(corpus, None, None, None)}
+    return {**tally.figures(seed), **bleu}

@@ -1,4 +1,4 @@
-"""The training loop: a plain class over a strategy and the steps of each epoch."""
+"""The training loop: makes the optimizer steps of each epoch with a strategy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ QUESTIONS_NAMED = 16
 
 @dataclass(frozen=True)
 class EpochStats:
-    """What one pass over the training side came to.
+    """Statistics of one pass over the training side.
 
     Attributes:
         epoch: counted from 1.
-        loss: mean nats (negative log-likelihood) of an answer token in training; None before it.
+        loss: mean negative log-likelihood per answer token in training, in nats; None for epoch 0.
         steps: optimizer steps so far.
-        tokens: tokens that went through the model in this epoch, padding not counted.
-        seconds: time of this epoch, evaluation not counted.
+        tokens: tokens trained on in this epoch, without padding.
+        seconds: time of this epoch, without evaluation.
     """
 
     epoch: int
@@ -38,11 +38,11 @@ class EpochStats:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run is. Data order, learning rate and random numbers all follow from the step.
+    """Position of a run. Data order, learning rate and random numbers follow from the step.
 
     Attributes:
         step: optimizer steps done.
-        nats, answer_tokens, tokens, seconds: of the epoch under way.
+        nats, answer_tokens, tokens, seconds: sums over the current epoch.
     """
 
     step: int = 0
@@ -54,16 +54,16 @@ class Position:
 
 @dataclass
 class Loop:
-    """Makes the optimizer steps of a run, one after another.
+    """Makes the optimizer steps of a run.
 
     Attributes:
         strategy: holds the model and the optimizer.
         schedule: gives each step its learning rate.
         team: the workers.
         seed: of dropout.
-        pad_id: token to pad with.
-        width: tokens that every row is padded to; None pads to the longest of a batch.
-        position: where the run is.
+        pad_id: padding token.
+        width: tokens that every row is padded to; None pads to the longest row of a batch.
+        position: of the run.
         clock: times the steps.
     """
 
@@ -79,15 +79,15 @@ class Loop:
     def epoch(
         self, number: int, steps: Sequence[Step], after_step: Callable[[bool], None]
     ) -> EpochStats:
-        """Make the steps of one epoch that are not done yet.
+        """Make the remaining steps of one epoch.
 
         Args:
             number: of the epoch, counted from 1.
-            steps: all its steps.
-            after_step: called after each with whether it was the epoch's last.
+            steps: all steps of the epoch.
+            after_step: called after each step with whether it was the epoch's last.
 
         Raises:
-            StageError: a loss or gradients that are no numbers.
+            StageError: a loss or a gradient norm is not finite.
         """
         self.strategy.model.train()
         done = self.position.step - (number - 1) * len(steps)
@@ -101,7 +101,7 @@ class Loop:
         return EpochStats(number, loss, past.step, past.tokens, past.seconds)
 
     def step(self, step: Step) -> None:
-        """Learn from one step's micro-batches and update the weights once."""
+        """Accumulate the gradients of one step's micro-batches and update the weights once."""
         started = self.clock.now()
         self._seed_dropout()
         passes = len(step.micro_batches)
@@ -126,24 +126,24 @@ class Loop:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the step that comes next."""
+        """The learning rate of the next step."""
         return self.schedule.rate(self.position.step)
 
     def _learn(self, micro: MicroBatch, step: Step, *, last: bool) -> float:
         batch = collate(micro.rows, self.pad_id, width=self.width, learn=micro.learn)
         placed = {name: tensor.to(self.team.device) for name, tensor in batch.items()}
-        # Gradients are averaged over the workers, and the loss is that of all of them together.
+        # Gradients are averaged over the workers; the loss is divided by the tokens of all of them.
         weight = self.team.size / step.answer_tokens
         return self.strategy.learn(placed, weight, last=last)
 
     def _seed_dropout(self) -> None:
-        """Draw anew for each step and worker: a resumed run draws what it would have drawn."""
+        """Seed each step and worker separately, so that a resumed run draws the same numbers."""
         import torch
 
         torch.manual_seed((self.seed * 1_000_003 + self.position.step) * 1_009 + self.team.rank)
 
     def _stop(self, what: str, value: float, step: Step, own: Sequence[float]) -> None:
-        """Say where a number was lost, and in which questions.
+        """Report where the loss or the gradients were not finite, and in which questions.
 
         Raises:
             StageError: always.

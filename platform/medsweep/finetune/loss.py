@@ -1,4 +1,4 @@
-"""The loss of a batch: negative log-likelihood of the answers' tokens, and of nothing else."""
+"""The loss of a batch: negative log-likelihood of the answers' tokens only."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def answer_nats(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the sum over the labelled tokens of the negative log-likelihood, in nats.
 
-    The vocabulary's logits are computed only where an answer's token follows: with 256,000 words
-    they are the largest tensor of a step, and a prompt's would be thrown away.
+    Logits are computed only where an answer's token follows: with a vocabulary of 256,000 they are
+    the largest tensor of a step, and those of the prompt would be discarded.
 
     Args:
         model: a causal language model of transformers, wrapped or not.
@@ -25,8 +25,8 @@ def answer_nats(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     following = batch["labels"][:, 1:]
-    learnt = following != IGNORED
+    labelled = following != IGNORED
     logits = model(
-        **inputs, logits_to_keep=functional.pad(learnt, (0, 1), value=False), use_cache=False
+        **inputs, logits_to_keep=functional.pad(labelled, (0, 1), value=False), use_cache=False
     ).logits
-    return functional.cross_entropy(logits.float(), following[learnt], reduction="sum")
+    return functional.cross_entropy(logits.float(), following[labelled], reduction="sum")

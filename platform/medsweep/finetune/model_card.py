@@ -36,7 +36,7 @@ def model_card(
     Args:
         card: model, template and stop_tokens of the adapter.
         epochs: the rows of `training.parquet`.
-        provenance: what it was made from and with.
+        provenance: what the adapter was made from and with.
     """
     from medsweep.models.templates import PAPER_INSTRUCTION
 
@@ -77,8 +77,8 @@ def _stand_in(model: Mapping[str, Any]) -> str:
 
 def _data(provenance: Mapping[str, Any]) -> str:
     lines = [
-        f"{provenance.get('train_pairs', 'unknown')} pairs to learn, "
-        f"{provenance.get('evaluation_pairs', 'unknown')} questions to ask, none of them on both "
+        f"{provenance.get('train_pairs', 'unknown')} training pairs and "
+        f"{provenance.get('evaluation_pairs', 'unknown')} evaluation questions, with none on both "
         f"sides. {provenance.get('dataset', '')}."
     ]
     lines += [

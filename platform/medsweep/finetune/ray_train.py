@@ -21,10 +21,10 @@ from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 
 POLL_S = "0.2"
-"""How often Ray Train's controller looks at its workers; its default of 2 s is for long jobs."""
+"""Seconds between health checks by Ray Train's controller; its default of 2 s suits long jobs."""
 
 EPOCHS_S = 0.5
-"""How often it is looked whether an epoch is over."""
+"""Seconds between looks at the epoch log."""
 
 
 def finetune_on(
@@ -38,17 +38,17 @@ def finetune_on(
     """Fine-tune on the nodes of a hardware profile and wait for the adapter.
 
     Args:
-        profile: selects the nodes by its labels; its GPUs have a worker each, and its CPUs are
-            shared among the workers. Nodes that only stand in for such GPUs have one worker.
-        job: what to do.
-        run_name: Ray Train's name of the run. The same name resumes a run that was cut short: keep
-            it over retries, and give every repeat one of its own.
-        storage: where Ray Train keeps its own state; workers must see it too.
-        on_epoch: called with each row of `training.parquet` once the epoch is over.
+        profile: selects the nodes by its labels. Each of its GPUs has a worker, and the workers
+            share its CPUs. Nodes that emulate such GPUs have one worker.
+        job: the fine-tune.
+        run_name: Ray Train's name of the run. The same name resumes an interrupted run: keep it for
+            retries, and give every repeat its own.
+        storage: folder of Ray Train's own state, which the workers must see too.
+        on_epoch: called with each row of `training.parquet` after its epoch.
 
     Raises:
-        StageError: the fine-tune failed, and the message holds the cause.
-        InputError: it was to be a fresh one, and there has been a run of that name.
+        StageError: the fine-tune failed; the message holds the cause.
+        InputError: a fresh run was requested, and an earlier one of that name exists.
     """
     job.require_fresh(storage / run_name)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
@@ -62,7 +62,7 @@ def finetune_on(
     log = EpochLog(epochs)
     trainer = TorchTrainer(
         _worker,
-        # The workers are restarted where one dies, and that is no new run.
+        # Ray Train restarts all workers if one dies; that continues the run.
         train_loop_config={
             "job": replace(job, fresh=False),
             "cpus": cpus,
@@ -89,14 +89,14 @@ def finetune_on(
         except Exception as error:  # noqa: BLE001 Ray Train wraps whatever the worker raised
             failures.append(root_cause(str(error)))
 
-    # In the main thread Ray Train would take Ctrl-C for itself and end the program as if all were
-    # well. Here the main thread only waits, and can be interrupted.
+    # In the main thread Ray Train would handle Ctrl-C itself and exit with success. Here the main
+    # thread only waits, and can be interrupted.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
     thread.start()
     waiting = True
     while waiting:
         thread.join(EPOCHS_S)
-        waiting = thread.is_alive()  # before the last look
+        waiting = thread.is_alive()  # before reading the last epochs
         for row in log.new():
             on_epoch(row)
     log.close()
@@ -106,9 +106,9 @@ def finetune_on(
 
 
 def _has_gpus(profile: HardwareProfile) -> bool:
-    """Whether the profile's nodes hold real GPUs: Ray finds no type for those that are a number.
+    """Whether the profile's nodes have real GPUs: Ray knows no accelerator type of emulated ones.
 
-    Where there is no such node yet (an autoscaler is to bring it), they are taken for real.
+    Without such a node yet (an autoscaler may start it), the GPUs are assumed to be real.
     """
     import ray
 
@@ -129,7 +129,7 @@ def _worker(config: Mapping[str, Any]) -> None:
     job: FineTuneJob = config["job"]
     granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
     if job.folder.is_dir():
-        return  # a retried run whose adapter was already whole
+        return  # a retried run whose adapter was already complete
     labels = {
         "sweep": str(job.provenance.get("sweep", "")),
         "model": job.weights.spec.name,

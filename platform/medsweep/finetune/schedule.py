@@ -1,4 +1,4 @@
-"""The learning rate of each step, and when a run has stopped getting better: pure functions."""
+"""The learning rate of each step, and when to stop early: pure functions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from medsweep.finetune.recipe import ScheduleShape
 
 @dataclass(frozen=True)
 class Schedule:
-    """Warm-up to the peak, then linear or cosine decay to zero, or none.
+    """Warm-up to the peak, then linear or cosine decay to zero, or a constant rate.
 
     Attributes:
         peak: highest learning rate.
         steps: optimizer steps of the whole run.
-        shape: of what comes after the warm-up.
+        shape: of the rate after the warm-up.
         warmup_share: share of the steps over which the rate rises. 0.03 is QLoRA's (Dettmers et
             al., 2023, app. B).
     """
@@ -44,7 +44,7 @@ def on_plateau(losses: Sequence[float], patience: int | None, min_delta: float) 
 
     Args:
         losses: of the epochs so far, the base model's first.
-        patience: epochs in a row that may pass without a new lowest loss; None waits for ever.
+        patience: epochs in a row without a new lowest loss; None never stops early.
         min_delta: nats by which a loss must be lower to count as a new lowest.
     """
     if patience is None:

@@ -1,4 +1,4 @@
-"""One worker's part of a fine-tune: load, train with evaluations and checkpoints, save."""
+"""Run a fine-tune on one worker: load, train with evaluations and checkpoints, save."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def make_strategy(
 
 
 class Session:
-    """A fine-tune under way on one worker.
+    """A fine-tune on one worker.
 
     Args:
-        job: what to do.
+        job: the fine-tune.
 
     Raises:
-        StageError: the data leaves nothing to learn, the hardware will not do it, or there are
-            checkpoints of another job.
+        StageError: the data leaves nothing to train on, the hardware does not support the
+            recipe, or the checkpoints belong to another job.
     """
 
     def __init__(self, job: FineTuneJob) -> None:
@@ -91,7 +91,7 @@ class Session:
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.template = TEMPLATES[spec.template]
-        self.lessons = tokenise(job.split, self.template, self.tokenizer, job.width)
+        self.tokens = tokenise(job.split, self.template, self.tokenizer, job.width)
         self.precision = precision_here(spec, self.team.device, job.recipe)
         self.memory_bytes = memory_here(self.team)
         settings = Settings(spec, job.recipe, self.precision.compute, self.team.size)
@@ -105,24 +105,24 @@ class Session:
         self.doing = "loading the weights"
 
     def naming_out_of_memory(self) -> AbstractContextManager[None]:
-        """Say where memory ran out, and what would fit."""
+        """Report where memory ran out, and what would fit."""
         return naming_out_of_memory(
             lambda: self.doing, lambda: advice(self.settings, self.memory_bytes)
         )
 
     def load(self) -> None:
-        """Load the base model, put the adapter on it, and take up what a checkpoint holds."""
+        """Load the base model, add the adapter, and restore the newest checkpoint."""
         import torch
 
         job, recipe, team = self.job, self.recipe, self.team
-        found = self._checkpoint()
+        checkpoint = self._checkpoint()
         torch.manual_seed(job.seed)
         base = load_base(
             self.base,
             self.precision,
             quantization=recipe.quantization,
             team=team,
-            spread=recipe.strategy == "zero3",
+            sharded=recipe.strategy == "zero3",
             gradient_checkpointing=bool(recipe.gradient_checkpointing),
         )
         self.model = add_lora(
@@ -132,15 +132,15 @@ class Session:
             dropout=recipe.dropout,
             targets=recipe.modules(job.weights.spec),
         )
-        if found:
+        if checkpoint:
             with torch.no_grad():
                 for name, parameter in trained(self.model).items():
-                    parameter.copy_(found.tensors[f"weight.{name}"])
+                    parameter.copy_(checkpoint.tensors[f"weight.{name}"])
         self.strategy = make_strategy(recipe.strategy, self.model, team, self.precision)
-        if found:
-            self.rows = list(found.rows)
-            self.strategy.restore(found.tensors)
-        steps = recipe.epochs * self.layout.steps(len(self.lessons.learnt))
+        if checkpoint:
+            self.rows = list(checkpoint.rows)
+            self.strategy.restore(checkpoint.tensors)
+        steps = recipe.epochs * self.layout.steps(len(self.tokens.train))
         self.loop = Loop(
             self.strategy,
             Schedule(recipe.learning_rate, steps, recipe.schedule, recipe.warmup_share),
@@ -148,7 +148,7 @@ class Session:
             seed=job.seed,
             pad_id=self.tokenizer.pad_token_id,
             width=job.width if recipe.packing == "padded" else None,
-            position=found.position if found else Position(),
+            position=checkpoint.position if checkpoint else Position(),
         )
 
     def train(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
@@ -165,8 +165,8 @@ class Session:
                 break
 
     def save(self) -> None:
-        """Write the adapter's folder; the checkpoints are not needed any more."""
-        with self.strategy.whole_weights():
+        """Write the adapter's folder and remove the checkpoints."""
+        with self.strategy.gathered_weights():
             if self.team.leads:
                 self._save()
         self.team.wait()
@@ -175,7 +175,7 @@ class Session:
 
     def _steps(self, epoch: int) -> list[Any]:
         return plan_epoch(
-            self.lessons.learnt,
+            self.tokens.train,
             self.layout,
             seed=self.job.seed * 1000 + epoch,
             worker=self.team.rank,
@@ -196,8 +196,8 @@ class Session:
             team=self.team,
         )
         quality = grade(pairs, answers, self.job.seed)
-        asked, pad_id = self.lessons.asked, self.tokenizer.pad_token_id
-        loss = answer_loss(self.model, asked, pad_id, team=self.team)
+        examples, pad_id = self.tokens.evaluation, self.tokenizer.pad_token_id
+        loss = answer_loss(self.model, examples, pad_id, team=self.team)
         self.rows.append(epoch_row(stats, loss, quality))
         return self.rows[-1]
 
@@ -205,20 +205,20 @@ class Session:
         return CheckpointFolder(folder, self.job.identity)
 
     def _checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint to go on from."""
+        """Return the checkpoint to resume from."""
         if self.job.checkpoints is None:
             return None
-        self.team.wait()  # nobody reads while another's process still writes
-        found, said = self._checkpoints(self.job.checkpoints).read()
-        if found:
-            said.append(f"resumed at step {found.position.step}")
-        for line in said if self.team.leads else ():
+        self.team.wait()  # until no worker is writing any more
+        checkpoint, messages = self._checkpoints(self.job.checkpoints).read()
+        if checkpoint:
+            messages.append(f"resumed at step {checkpoint.position.step}")
+        for line in messages if self.team.leads else ():
             log.warning("fine-tune of %s: %s", self.job.weights.spec.name, line)
-        self.resumed = said
-        return found
+        self.resumed = messages
+        return checkpoint
 
     def _after_step(self, last: bool) -> None:
-        """Write a checkpoint where one is due; all workers meet, the first writes."""
+        """Write a checkpoint if one is due: all workers gather the state, the first writes it."""
         folder, position = self.job.checkpoints, self.loop.position
         if folder is None or not (last or position.step % self.recipe.checkpoint_steps == 0):
             return
@@ -249,8 +249,8 @@ class Session:
                 "train_pairs": len(job.split.train),
                 "evaluation_pairs": len(job.split.evaluation),
                 "max_seq_length_used": job.width,
-                "truncated_pairs": sum(example.cut for example in self.lessons.learnt),
-                "pairs_without_room": self.lessons.without_room,
+                "truncated_pairs": sum(example.cut for example in self.tokens.train),
+                "pairs_without_room": self.tokens.without_room,
                 "micro_batch_size_used": self.settings.rows,
                 "gradient_checkpointing_used": self.recipe.gradient_checkpointing,
                 "workers": self.team.size,

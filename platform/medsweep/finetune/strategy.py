@@ -19,7 +19,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Strategy(Protocol):
-    """What the training loop asks of it. Every method is called on all workers at one time.
+    """How gradients and weights are updated. All workers call each method together.
 
     Attributes:
         model: the PEFT model, to evaluate and to save.
@@ -33,30 +33,30 @@ class Strategy(Protocol):
         Args:
             batch: as from `collate`.
             weight: what the nats are multiplied by before the backward pass.
-            last: whether the step's update follows.
+            last: whether `update` follows.
         """
 
     def update(self, rate: float) -> float | None:
         """Make one optimizer step; return the norm of the gradients before they were clipped.
 
-        None: float16 gradients overflowed, which lowers their scale and costs one step.
+        None if float16 gradients overflowed: the step is skipped and their scale is lowered.
 
         Args:
             rate: the learning rate.
         """
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return all that a run goes on from, the same for every strategy.
+        """Return the state to resume from, in the same form for every strategy.
 
-        `weight.<parameter>` in float32, `<moment>.<parameter>` for each of MOMENTS, `updates` (a
-        count), and of the gradients' scale `scale` and `growth` (steps since it changed).
+        Keys: `weight.<parameter>` in float32, `<moment>.<parameter>` for each of MOMENTS, `updates`
+        (a count), and for gradient scaling `scale` and `growth` (steps since it changed).
         """
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state` returned; the model has its weights already."""
+        """Restore what `state` returned; the model already has its weights."""
 
-    def whole_weights(self) -> AbstractContextManager[None]:
-        """Have all trained weights in place on every worker, to read and to save."""
+    def gathered_weights(self) -> AbstractContextManager[None]:
+        """Gather all trained weights on every worker, to read and to save."""
 
 
 def trained(model: Any) -> dict[str, torch.nn.Parameter]:

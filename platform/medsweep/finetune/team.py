@@ -1,4 +1,4 @@
-"""The workers of one run: who this one is, and how they meet. One worker is a team of one."""
+"""The workers of one run: this worker's rank, and collective operations."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Team:
-    """The workers of a run.
+    """The workers of a run; a single worker is a team of one.
 
     Attributes:
         rank: of this worker, from 0.
-        size: how many there are.
+        size: number of workers.
         device: that this worker computes on.
     """
 
@@ -25,7 +25,7 @@ class Team:
 
     @classmethod
     def current(cls) -> Self:
-        """Return the team that torch.distributed knows of; without one, a team of one."""
+        """Return the process group of torch.distributed; without one, a team of one."""
         import os
 
         import torch
@@ -34,7 +34,7 @@ class Team:
         gathered = distributed.is_available() and distributed.is_initialized()
         rank = distributed.get_rank() if gathered else 0
         size = distributed.get_world_size() if gathered else 1
-        # Ray Train shows each worker only its own GPUs; torchrun shows all, and says which.
+        # Ray Train shows each worker only its own GPUs; torchrun shows all, and sets LOCAL_RANK.
         shown = torch.cuda.device_count()
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if shown:
@@ -48,21 +48,21 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker is the one that writes."""
+        """Whether this worker writes files."""
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> list[Item]:
-        """Return this worker's items; every worker has the same number, so some come twice."""
+        """Return this worker's items; all workers get the same number, so some items repeat."""
         most = -(-len(items) // self.size)
         return [items[(self.rank + turn * self.size) % len(items)] for turn in range(most)]
 
     def gather(self, own: Sequence[Item], count: int) -> list[Item]:
-        """Return the results of all workers for `count` items that were dealt with `share`."""
+        """Return the results of all workers for `count` items that `share` distributed."""
         theirs = self.each(list(own))
         return [theirs[number % self.size][number // self.size] for number in range(count)]
 
     def each(self, own: Item) -> list[Item]:
-        """Return what every worker gave, by rank."""
+        """Return the value of every worker, by rank."""
         if self.size == 1:
             return [own]
         from torch import distributed
@@ -72,7 +72,7 @@ class Team:
         return given
 
     def total(self, *values: float) -> list[float]:
-        """Return the sum over all workers of each value."""
+        """Return each value summed over all workers."""
         if self.size == 1:
             return list(values)
         import torch
@@ -83,7 +83,7 @@ class Team:
         return [float(value) for value in summed]
 
     def wait(self) -> None:
-        """Wait until every worker is here."""
+        """Wait until every worker has arrived."""
         if self.size > 1:
             from torch import distributed
 

@@ -1,4 +1,4 @@
-"""What a fine-tune tells Prometheus while it runs; Ray's agents export it, with `ray_` before."""
+"""Prometheus metrics of a running fine-tune; Ray's agents export them with the prefix `ray_`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medsweep.hardware.profile import HardwareProfile
 LABELS = ("sweep", "model", "profile", "basis", "worker")
 
 METRICS: dict[str, str] = {
-    "medsweep_finetune_epoch": "Epochs that are over",
-    "medsweep_finetune_loss_nats": "Mean loss of an answer token in training",
-    "medsweep_finetune_eval_loss_nats": "Mean loss of an answer token on the evaluation side",
+    "medsweep_finetune_epoch": "Completed epochs",
+    "medsweep_finetune_loss_nats": "Mean loss per answer token in training",
+    "medsweep_finetune_eval_loss_nats": "Mean loss per answer token on the evaluation side",
     "medsweep_finetune_token_f1": "Token F1 of the answers to the held-out questions",
-    "medsweep_finetune_tokens_per_second": "Tokens that went through the model in the last epoch",
-    "medsweep_finetune_memory_bytes": "Most memory that a worker has held: of its GPU, or its own",
+    "medsweep_finetune_tokens_per_second": "Training tokens per second in the last epoch",
+    "medsweep_finetune_memory_bytes": "Peak memory of a worker: of its GPU, or resident",
 }
-"""Gauges; dashboards and the reference page read them here."""
+"""Gauges by name; dashboards and the reference page are made from them."""
 
 
 class Gauge(Protocol):
@@ -53,11 +53,11 @@ class TrainingMetrics:
         self._gauges = {name: gauge(name, meaning) for name, meaning in METRICS.items()}
 
     def epoch(self, row: Mapping[str, Any], memory_bytes: int) -> None:
-        """Set the gauges after an epoch; what is null is not set.
+        """Set the gauges after an epoch; null values are skipped.
 
         Args:
             row: of `training.parquet`.
-            memory_bytes: most that the worker has held.
+            memory_bytes: peak memory of the worker.
         """
         values = {
             "epoch": row["epoch"],
@@ -73,13 +73,13 @@ class TrainingMetrics:
 
 
 def basis_of(profile: HardwareProfile, observed: ObservedHardware) -> str:
-    """Return whether a worker's hardware is the profile's.
+    """Return `observed` if a worker's hardware is the profile's, otherwise `emulated`.
 
-    Ray Train shows each worker its own GPU and its share of the CPUs alone: the type is compared.
+    Only the types are compared: Ray Train shows each worker its own GPU and share of CPUs alone.
 
     Args:
-        profile: what was asked for.
-        observed: what the worker sees.
+        profile: the profile to fine-tune on.
+        observed: the hardware that the worker sees.
     """
     share = replace(
         profile,
@@ -91,7 +91,7 @@ def basis_of(profile: HardwareProfile, observed: ObservedHardware) -> str:
 
 
 def memory_held_bytes() -> int:
-    """Return the most memory that this process has held: of its GPU, or without one its own."""
+    """Return the peak memory of this process: of its GPU, or without one its resident memory."""
     import resource
 
     import torch

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def import_deepspeed(team: Team) -> Any:
-    """Return the module, told what to compute on.
+    """Import DeepSpeed and set it up for the team's device.
 
     Raises:
         EnvironmentFault: it is not installed.
@@ -32,20 +32,20 @@ def import_deepspeed(team: Team) -> Any:
             "finetune.strategy: zero2 and zero3 need `pip install medsweep[deepspeed]`"
         ) from None
     if team.device == "cpu":
-        # Its own collectives for CPUs would be compiled on first use; gloo's are here already.
+        # DeepSpeed would compile its own collectives for CPUs on first use; gloo is at hand.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=None, verbose=False)
     return deepspeed
 
 
-def spread_while_loading(team: Team, precision: TrainingPrecision) -> Any:
-    """Make `from_pretrained` give each worker its part of the weights only, for ZeRO-3.
+def shard_while_loading(team: Team, precision: TrainingPrecision) -> Any:
+    """Make `from_pretrained` load only each worker's shard of the weights, for ZeRO-3.
 
-    transformers keeps to it for as long as anything refers to the result: a process that has done
-    it is for no other strategy.
+    transformers does so for as long as the result is referenced, so the process cannot use another
+    strategy afterwards.
 
     Returns:
-        An object that must be kept for as long as the model is to be loaded and used.
+        An object to keep while the model is loaded and used.
     """
     import_deepspeed(team)
     from transformers.integrations import HfDeepSpeedConfig
@@ -54,13 +54,13 @@ def spread_while_loading(team: Team, precision: TrainingPrecision) -> Any:
 
 
 class Zero:
-    """Gradients and optimizer state, and in stage 3 the weights, are spread over the workers.
+    """Gradients and optimizer state, and in stage 3 the weights, are sharded over the workers.
 
     Args:
         model: the PEFT model.
         team: the workers.
-        precision: what to compute in. DeepSpeed trains 16-bit copies of float32 adapters, which its
-            optimizer keeps.
+        precision: dtypes of the computation. DeepSpeed trains 16-bit copies of the float32
+            adapters, which its optimizer keeps.
         stage: 2 or 3.
     """
 
@@ -91,26 +91,26 @@ class Zero:
         return None if norm is None else float(norm)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return all that a run goes on from, gathered from all workers."""
+        """Return the state to resume from, gathered from all workers."""
         import torch
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-        found = {}
+        tensors = {}
         for name, parameter in self._named.items():
-            found[f"weight.{name}"] = safe_get_full_fp32_param(parameter)
+            tensors[f"weight.{name}"] = safe_get_full_fp32_param(parameter)
             for moment in MOMENTS:
-                found[f"{moment}.{name}"] = safe_get_full_optimizer_state(parameter, moment)
+                tensors[f"{moment}.{name}"] = safe_get_full_optimizer_state(parameter, moment)
         [updates, *_] = [state["step"] for state in self._states()]
         scale = torch.tensor(float(self._engine.optimizer.loss_scaler.cur_scale))
-        return {**found, "updates": updates, "scale": scale, "growth": torch.tensor(0)}
+        return {**tensors, "updates": updates, "scale": scale, "growth": torch.tensor(0)}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state` returned, each worker its part."""
+        """Restore what `state` returned; each worker takes its shard."""
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
         self._make_states()
         for name, parameter in self._named.items():
-            # Where the model computes in 16 bits, it has them rounded.
+            # A model that computes in 16 bits has rounded weights.
             safe_set_full_fp32_param(parameter, state[f"weight.{name}"].to(self._device))
             for moment in MOMENTS:
                 value = state[f"{moment}.{name}"].to(self._device)
@@ -120,8 +120,8 @@ class Zero:
         self._engine.optimizer.loss_scaler.cur_scale = float(state["scale"])
 
     @contextlib.contextmanager
-    def whole_weights(self) -> Iterator[None]:
-        """Gather the parts of stage 3 for as long as it lasts."""
+    def gathered_weights(self) -> Iterator[None]:
+        """Gather the shards of stage 3 inside the context."""
         with self._deepspeed.zero.GatheredParameters(list(self._named.values())):
             yield
 
@@ -129,17 +129,17 @@ class Zero:
         return [state for state in self._engine.optimizer.optimizer.state.values() if state]
 
     def _make_states(self) -> None:
-        """Step once with gradients of nothing at rate 0: DeepSpeed makes its states in a step."""
+        """Make one step with zero gradients at rate 0: DeepSpeed creates its states in a step."""
         import torch
 
         ids = torch.zeros((1, 2), dtype=torch.long, device=self._device)
-        nothing = {"input_ids": ids, "labels": torch.full_like(ids, -100)}
-        self.learn(nothing, 0.0, last=True)
+        empty = {"input_ids": ids, "labels": torch.full_like(ids, -100)}
+        self.learn(empty, 0.0, last=True)
         self.update(0.0)
 
 
 def _config(stage: int, precision: TrainingPrecision) -> dict[str, Any]:
-    """Return DeepSpeed's configuration; steps and batches are the training loop's own business."""
+    """Return DeepSpeed's configuration; the training loop handles steps and batches itself."""
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,

@@ -27,7 +27,7 @@ def folder(fine_tuned: Any) -> Path:
 
 
 def load(folder: Path, precision: TrainingPrecision, quantization: str, **changes: Any) -> Any:
-    settings = {"team": ALONE, "spread": False, "gradient_checkpointing": False, **changes}
+    settings = {"team": ALONE, "sharded": False, "gradient_checkpointing": False, **changes}
     base = load_base(folder, precision, quantization=quantization, **settings)
     torch.manual_seed(1)
     targets = MODELS["llama-3-8b"].lora_targets

@@ -67,7 +67,7 @@ def test_a_corrupt_one_falls_back_to_the_one_before(
     assert found is not None
     assert found.position.step == 20
     assert line.startswith(f"checkpoint {path.parent} is corrupt (")
-    assert line.endswith("taking the one before")
+    assert line.endswith("using the one before it")
 
 
 def test_when_all_are_corrupt_it_says_so(kept: CheckpointFolder) -> None:
@@ -76,7 +76,7 @@ def test_when_all_are_corrupt_it_says_so(kept: CheckpointFolder) -> None:
     found, said = kept.read()
     assert found is None
     assert len(said) == 3
-    assert said[-1] == "no whole checkpoint is left: starting at the first step"
+    assert said[-1] == "no intact checkpoint is left: starting at the first step"
 
 
 def test_those_of_another_job_are_refused(kept: CheckpointFolder) -> None:

@@ -100,15 +100,15 @@ def tokenised(make_tokenizer: Any, max_seq_length: int) -> Any:
 
 
 def test_pairs_without_room_for_an_answer_are_an_error_when_all_are(make_tokenizer: Any) -> None:
-    lessons = tokenised(make_tokenizer, 512)
-    assert (len(lessons.learnt), len(lessons.asked), lessons.without_room) == (2, 1, 0)
-    prompt = lessons.learnt[0].prompt_tokens
+    sides = tokenised(make_tokenizer, 512)
+    assert (len(sides.train), len(sides.evaluation), sides.without_room) == (2, 1, 0)
+    prompt = sides.train[0].prompt_tokens
     with pytest.raises(StageError, match=rf"max_seq_length: {prompt} tokens hold no prompt"):
         tokenised(make_tokenizer, prompt)
 
 
 def test_answers_that_are_all_cut_are_an_error(make_tokenizer: Any) -> None:
-    whole = len(tokenised(make_tokenizer, 512).learnt[0].input_ids)
-    assert len(tokenised(make_tokenizer, whole).learnt) == 2
+    whole = len(tokenised(make_tokenizer, 512).train[0].input_ids)
+    assert len(tokenised(make_tokenizer, whole).train) == 2
     with pytest.raises(StageError, match="cut off the end of each of 2 answers"):
         tokenised(make_tokenizer, whole - 1)

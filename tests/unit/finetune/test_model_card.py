@@ -35,7 +35,7 @@ def test_everything_a_reader_needs_is_there() -> None:
         "revision `5f0b02c7`",
         "`llama-3`, in `chat_template.jinja`",
         "`<|eot_id|>`",
-        "1900 pairs to learn, 100 questions to ask",
+        "1900 training pairs and 100 evaluation questions",
         "dropped 40 empty",
         "- lavita/MedQuAD at `abc123`, licence CC-BY-4.0",
         "- mine.csv\n",

@@ -12,7 +12,7 @@ import pytest
 from apiserver.check import object_faults
 from apiserver.definitions import crd_documents, installed
 from apiserver.sandbox import Sandbox, sandbox
-from apiserver.server import ApiServer
+from apiserver.server import ApiServer, Failure
 from medsweep.errors import EnvironmentFault
 from medsweep.k8s.client import connect
 from medsweep.k8s.fetch import fetch_cells
@@ -174,6 +174,20 @@ def test_a_connection_that_always_breaks_is_a_sentence(
     playing.join()
     assert no.value.exit_code == 4
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
+
+
+def test_a_handshake_that_fails_is_tried_again_and_a_refusal_is_not(
+    pods_run: Sandbox, server: ApiServer, tmp_path: Path, at_once: None
+) -> None:
+    server.failures = [Failure(500, 2, "get")]
+    playing = kubelet(pods_run, {"phase": "Running"})
+    assert fetch(pods_run, tmp_path / "here") == 1
+    playing.join()
+    server.failures = [Failure(403, 1, "get")]
+    playing = kubelet(pods_run, {"phase": "Running"})
+    with pytest.raises(EnvironmentFault, match=r"not allowed \(.*403.*medsweep-fetch"):
+        fetch(pods_run, tmp_path / "elsewhere")
+    playing.join()
 
 
 def test_a_command_that_fails_is_not_tried_again(

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from medsweep.errors import EnvironmentFault
 from medsweep.k8s.api_errors import parse_status
@@ -32,6 +32,9 @@ from medsweep.k8s.watch import Feed
 from medsweep.reporter import Reporter
 from medsweep.results.cells import CellFolder
 from medsweep.results.object_store import RemoteStore
+
+if TYPE_CHECKING:
+    from kubernetes.stream.ws_client import WSClient
 
 ROLE_FETCH = "fetch"
 _POD_LIFETIME_S = 900
@@ -254,7 +257,6 @@ def _execute(
     """
     from kubernetes import client
     from kubernetes.stream import stream
-    from websocket import WebSocketException
 
     try:
         response = stream(
@@ -268,25 +270,40 @@ def _execute(
             _preload_content=False,
             binary=True,
         )
-        errors = b""
-        while response.is_open():
-            response.update(timeout=60)
-            if response.peek_stdout():
-                out.write(response.read_stdout())
-            if response.peek_stderr():
-                errors += response.read_stderr()
-        status = response.read_channel(ERROR_CHANNEL)
-    except client.ApiException as error:
-        # The WebSocket library reports a refusal only in the text of the reason.
-        if not re.search(r"40[13]", f"{error.status} {str(error.reason)[:40]}"):
-            raise ConnectionError(str(error.reason or error.status)[:200]) from None
+    except (client.ApiException, AttributeError) as error:
+        # While it handles a refused handshake, the client (37.0.2) fails on the missing body; the HTTP
+        # status is only in the text of the exception that it was handling.
+        refused = error if isinstance(error, client.ApiException) else error.__context__
+        reason = str(getattr(refused, "reason", "") or refused).partition(" -+-")[0][:200]
+        if not re.search(r"\b40[13]\b", reason):
+            raise ConnectionError(reason) from None
         raise EnvironmentFault(
-            f"pods/exec {namespace}/{pod}: not allowed ({error.reason or error.status}); bind the "
-            "role medsweep-fetch of k8s/base, or keep the results in an object store"
+            f"pods/exec {namespace}/{pod}: not allowed ({reason}); bind the role medsweep-fetch of "
+            "k8s/base, or keep the results in an object store"
         ) from None
+    errors = b""
+    while response.is_open():
+        _receive(response)
+        if response.peek_stdout():
+            out.write(response.read_stdout())
+        if response.peek_stderr():
+            errors += response.read_stderr()
+    status = response.read_channel(ERROR_CHANNEL)
+    return exit_code(status), errors.decode(errors="replace").strip()
+
+
+def _receive(response: WSClient) -> None:
+    """Receive the next frame.
+
+    Raises:
+        ConnectionError: the connection broke.
+    """
+    from websocket import WebSocketException
+
+    try:
+        response.update(timeout=60)
     except (WebSocketException, OSError) as error:
         raise ConnectionError(str(error) or type(error).__name__) from None
-    return exit_code(status), errors.decode(errors="replace").strip()
 
 
 def exit_code(status: bytes | str) -> int:

@@ -271,8 +271,8 @@ def _execute(
             binary=True,
         )
     except (client.ApiException, AttributeError) as error:
-        # The client (37.0.2) itself fails on a refused handshake, which has no body. The HTTP status
-        # is only in the text of the exception that it was handling.
+        # The client (37.0.2) fails itself when a handshake is refused, because that has no body.
+        # The HTTP status is only in the text of the exception that it was handling.
         refused = error if isinstance(error, client.ApiException) else error.__context__
         reason = str(getattr(refused, "reason", "") or refused).partition(" -+-")[0][:200]
         if not re.search(r"\b40[13]\b", reason):

@@ -12,9 +12,9 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
 )
-from pydantic_core import InitErrorDetails
 
 from medsweep.config import Closed
 from medsweep.datasets.spec import DatasetSpec
@@ -205,20 +205,26 @@ class SweepSpec(Closed):
     def _one_or_many(cls, cells: object) -> object:
         return [cells] if isinstance(cells, str) else cells
 
-    @field_validator("finetune")
+    @field_validator("finetune", mode="wrap")
     @classmethod
-    def _known_finetune_profile(cls, finetune: FineTuneSpec, info: ValidationInfo) -> FineTuneSpec:
-        if finetune.profile is not None:
+    def _known_finetune_profile(
+        cls, given: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> FineTuneSpec:
+        """Check the profile's name beside the other fields, so that all faults are listed."""
+        faults: list[Any] = []
+        profile = dict(given).get("profile") if isinstance(given, dict | FineTuneSpec) else None
+        if isinstance(profile, str):
             try:
-                _known_profile(finetune.profile, info)
+                _known_profile(profile, info)
             except ValueError as error:
-                fault = InitErrorDetails(
-                    type="value_error",
-                    loc=("profile",),
-                    input=finetune.profile,
-                    ctx={"error": error},
-                )
-                raise ValidationError.from_exception_data(cls.__name__, [fault]) from None
+                ctx = {"error": error}
+                faults = [{"type": "value_error", "loc": ("profile",), "input": given, "ctx": ctx}]
+        try:
+            finetune: FineTuneSpec = validate(given)
+        except ValidationError as error:
+            faults += error.errors()
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
         return finetune
 
     @property

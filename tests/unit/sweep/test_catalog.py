@@ -129,6 +129,18 @@ def test_each_unknown_name_is_a_fault_with_a_line_of_its_own(tmp_path: Path) -> 
     assert "did you mean '1xv100-1cpu'" in found["finetune.profile"][1]
 
 
+def test_an_unknown_profile_of_the_fine_tune_is_told_beside_its_other_faults(
+    tmp_path: Path,
+) -> None:
+    wrong = "  epochs: 0\n  rnk: 4\n  schedule: cosinus\n"
+    found = faults(tmp_path, WRONG.replace("  epochs: 2\n", wrong))
+    fields = ("finetune.epochs", "finetune.rnk", "finetune.schedule", "finetune.profile")
+    assert [found[field][0] for field in fields] == [12, 13, 14, 15]
+    assert "did you mean 'rank'" in found["finetune.rnk"][1]
+    assert "did you mean 'cosine'" in found["finetune.schedule"][1]
+    assert "unknown hardware profile '1xv200-1cpu'" in found["finetune.profile"][1]
+
+
 def test_a_fault_of_an_own_entry_is_told_once_and_not_for_each_cell_that_names_it(
     tmp_path: Path,
 ) -> None:

@@ -60,9 +60,9 @@ def finetune_missing(
         if adapter_folder(folder, adapter).is_dir():
             continue
         name = f"{adapter.model.name}@{adapter.profile.name}"
-        with progress.step("fine-tune", name, announce=True):
-            try:
-                cluster.ensure_nodes([adapter.profile])
+        try:
+            cluster.ensure_nodes([adapter.profile])
+            with progress.step("fine-tune", name, announce=True):
                 finetune_on(
                     adapter.profile,
                     finetune_job(resolved, folder, adapter),
@@ -70,8 +70,9 @@ def finetune_missing(
                     storage=folder / ".ray",
                     on_epoch=epoch_notes(adapter, progress),
                 )
-            except MedSweepError as error:
-                failures[adapter.key] = str(error)
+        except MedSweepError as error:
+            progress.skip("fine-tune", 1)
+            failures[adapter.key] = str(error)
     return failures
 
 

@@ -14,7 +14,7 @@ from medsweep.sweep.spec import SweepSpec
 
 
 def main() -> int:
-    """Measure each cell that is asked for and not done yet; 1 if one failed."""
+    """Measure the requested cells that are not done yet; return 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell", metavar="KEY", help="default: every cell of the sweep")
     parser.add_argument("--out", required=True, metavar="DIR|URL")

@@ -17,7 +17,7 @@ from medsweep.sweep.spec import SweepSpec
 
 
 def main() -> None:
-    """Make each adapter that is asked for and not there yet."""
+    """Make the requested adapters that do not exist yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adapter", metavar="KEY", help="default: every adapter of the sweep")
     parser.add_argument("--out", required=True, metavar="DIR|URL")

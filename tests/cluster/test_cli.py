@@ -228,7 +228,7 @@ def test_run_on_k8s_ends_in_a_report(place: Place, capsys: pytest.CaptureFixture
     with Player(place.cluster.operator, selector_of("trial"), measure), Kubelet(place.cluster):
         assert main(run) == 1
     text = capsys.readouterr().out
-    assert "measured 1 cells now; in all: 1 failed, 1 ok" in text
+    assert "measured 1 cells now; all cells: 1 failed, 1 ok" in text
     assert "failed: standin-distilgpt2@1xv100-1cpu: AppFailed" in text
     out = place.folder / "out" / "trial"
     rows = read_rows(out / "benchmark.parquet")

@@ -131,7 +131,7 @@ def test_a_file_that_was_changed_in_the_store_is_refused(place: str, tmp_path: P
         path for path in store._files.find(store._path("cells/k")) if path.endswith("parquet")
     ]
     store._files.pipe_file(changed, b"something else")
-    with pytest.raises(EnvironmentFault, match=r"requests.parquet: not what was sent"):
+    with pytest.raises(EnvironmentFault, match=r"requests.parquet: not what was pushed"):
         store.fetch("cells/k", tmp_path / "got")
     assert not (tmp_path / "got").exists()
 

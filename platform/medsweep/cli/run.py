@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what is not done yet; say where the results are."""
+    """Measure the cells without a result; print where the results are."""
     spec = load_sweep(options)
     from medsweep.sweep.resolve import resolve
 
@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
 
         if "://" in options.out:
             raise InputError(
-                f"--out {options.out}: with --on k8s this is a folder, where the results are "
-                "brought to; the cluster's store is `results` in the file of its settings"
+                f"--out {options.out}: with --on k8s this must be a local folder, to which the "
+                "results are fetched; the cluster's store is `results` in its settings file"
             )
         settings = load_settings(options)
         summary = run_in_cluster(
@@ -89,12 +89,12 @@ def _run_here(resolved: Resolved, options: argparse.Namespace) -> RunSummary:
 
 
 def report(summary: RunSummary, *, as_json: bool) -> int:
-    """Say what a run came to; return the exit code."""
+    """Print a run's summary; return the exit code."""
     if as_json:
         print(json.dumps({**asdict(summary), "folder": str(summary.folder)}, indent=2))
     else:
         states = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
-        print(f"measured {summary.measured} cells now; in all: {states}")
+        print(f"measured {summary.measured} cells now; all cells: {states}")
         for cell, reason in summary.failures.items():
             print(f"  failed: {cell}: {reason}")
         print(f"report:  {summary.folder / 'report.html'}")

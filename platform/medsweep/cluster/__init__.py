@@ -1,1 +1,1 @@
-"""Where stages run: a local Ray cluster, one node for each hardware profile."""
+"""Ray clusters with one node per hardware profile: a local one, and the one that a job runs in."""

@@ -1,7 +1,7 @@
-"""Ends what is left of a private Ray cluster: Ray's agents outlive a driver that was killed.
+"""Ends the remaining processes of a private Ray cluster: Ray's agents outlive a killed driver.
 
-Run as a program (`python -m medsweep.cluster.cleanup FOLDER`), it waits until its standard input is
-closed, which the kernel does for a process that is killed, and then cleans up.
+As a program (`python -m medsweep.cluster.cleanup FOLDER`) it waits until its standard input is
+closed, which the kernel does when the parent is killed, and then cleans up.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 import psutil
 
 GRACE_S = 2.0
-"""How long processes have to end by themselves before they are killed."""
+"""How long processes may take to end before they are killed."""
 
 
 def watch(folder: Path) -> subprocess.Popen[bytes]:
     """Start a process that cleans up after this one, however this one ends.
 
     Args:
-        folder: the cluster's own; every process of the cluster has files open below it.
+        folder: of the cluster; every process of the cluster has files open in it.
 
     Returns:
         The process; it cleans up as soon as its standard input is closed.
@@ -33,32 +33,32 @@ def watch(folder: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the run, which then says when to clean up
+        start_new_session=True,  # Ctrl-C must reach the run alone, which then starts the clean-up
     )
 
 
 def members(folder: Path) -> list[psutil.Process]:
-    """Return the processes that have a file below the folder open, or name it when called.
+    """Return the processes that have a file in the folder open, or the folder in their arguments.
 
-    Ray gives its processes titles of its own, so that neither their arguments nor their
-    environment tell where they belong; their log files do.
+    Ray changes the titles of its processes, so that their arguments do not always show the cluster
+    that they belong to; their open log files do.
     """
     inside = f"{folder}/"
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             named = any(inside in argument for argument in process.cmdline())
             if named or any(file.path.startswith(inside) for file in process.open_files()):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def clean_up(folder: Path, spared: int) -> None:
     """End the processes of a cluster and remove its folder.
 
     Args:
-        folder: the cluster's own.
-        spared: id of the process that started it, which has logs open there too and goes on.
+        folder: of the cluster.
+        spared: id of the process that started it, which has logs open there too and keeps running.
     """
     left = [process for process in members(folder) if process.pid != spared]
     for process in left:

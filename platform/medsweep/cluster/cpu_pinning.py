@@ -1,4 +1,4 @@
-"""Give a process the CPUs of its hardware profile, as far as this machine has them."""
+"""Pin a process to the number of CPUs of its hardware profile, or to all that there are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class GrantedCpus:
-    """What a process was really given.
+    """The CPUs that a process got.
 
     Attributes:
         asked: CPUs of the hardware profile.
-        cores: the cores that its threads may run on; empty where the system cannot pin.
+        cores: cores that its threads may run on; empty if the system cannot pin threads.
         threads: threads that torch computes with.
     """
 
@@ -24,11 +24,11 @@ class GrantedCpus:
 
 
 def take_cpus(asked: int, after: int = 0) -> GrantedCpus:
-    """Pin this process to `asked` cores, or to all there are; set torch's threads.
+    """Pin this process to `asked` cores, or to all that there are; set torch's threads.
 
     Args:
         asked: CPUs of the hardware profile.
-        after: how many cores to leave to the processes before this one, where there are enough.
+        after: number of cores to leave to the processes before this one, if there are enough.
     """
     import torch
 
@@ -36,9 +36,9 @@ def take_cpus(asked: int, after: int = 0) -> GrantedCpus:
     start = after if after + asked <= len(available) else 0
     cores = tuple(available[start : start + asked])
     if hasattr(os, "sched_setaffinity"):
-        # The call pins one thread; Ray has started others before this runs.
+        # The call pins one thread, and Ray has started others before.
         for thread in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+            with contextlib.suppress(ProcessLookupError):  # it ended after it was listed
                 os.sched_setaffinity(int(thread.name), cores)
     threads = min(asked, len(available))
     torch.set_num_threads(threads)
@@ -46,11 +46,11 @@ def take_cpus(asked: int, after: int = 0) -> GrantedCpus:
 
 
 def wait_asleep() -> None:
-    """Let OpenMP's threads sleep while they wait for each other; to be called before torch loads.
+    """Let OpenMP's threads sleep while they wait for each other; call it before torch is imported.
 
-    By default they spin. Where something else wants the same cores (a server's event loop, its
-    clients, Ray), the thread that is waited for is not running, and whoever spins keeps it so. What
-    the environment says already stays.
+    By default they spin. If other threads need the same cores (a server's event loop, its clients,
+    Ray), a spinning thread keeps the thread that it waits for from running. A value that the
+    environment already has is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

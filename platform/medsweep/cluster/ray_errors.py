@@ -1,4 +1,4 @@
-"""Find the sentence that matters in what Ray says when something of ours failed inside it."""
+"""The line that matters in an error that Ray wraps."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def root_cause(text: str) -> str:
         text: an error message or a traceback.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "died" in line or "Fault" in line]
-    return (telling or lines or ["no message"])[-1][:LONGEST]
+    causes = [line for line in lines if "Error" in line or "died" in line or "Fault" in line]
+    return (causes or lines or ["no message"])[-1][:LONGEST]

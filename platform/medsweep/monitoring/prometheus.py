@@ -34,7 +34,7 @@ class LiveMetrics:
 
     Args:
         port: TCP port; 0 takes a free one.
-        host: address to listen on: the loopback's, or a pod's for Prometheus to reach.
+        host: address to listen on: the loopback, or all addresses of a pod for Prometheus.
 
     Raises:
         EnvironmentFault: the port is in use.
@@ -72,7 +72,7 @@ class LiveMetrics:
         )
         self._progress = Gauge(
             "medsweep_last_progress_timestamp_seconds",
-            "When a request or a cell ended last, in seconds since 1970",
+            "Time at which a request or a cell ended last, in seconds since 1970",
             ("sweep",),
             registry=registry,
         )
@@ -93,11 +93,11 @@ class LiveMetrics:
         self._thread.join()
 
     def request(self, labels: Mapping[str, str], record: RequestRecord) -> None:
-        """Count one finished request; only measured ones are.
+        """Count one finished request, if it is a measured one.
 
         Args:
             labels: a value for each of LABELS.
-            record: what the load generator noted.
+            record: of the load generator.
         """
         if record.phase != "measure":
             return
@@ -112,13 +112,13 @@ class LiveMetrics:
             self._histograms["inter_token"].labels(**labels).observe(gap)
 
     def figures(self, labels: Mapping[str, str], row: Mapping[str, Any]) -> None:
-        """Set the gauges from the row of one repeat; what is null is not set."""
+        """Set the gauges from the row of one measurement; null columns are not set."""
         for name, gauge in self._gauges.items():
             if row.get(name) is not None:
                 gauge.labels(**labels).set(row[name])
 
     def cells(self, sweep: str, states: Mapping[str, int]) -> None:
-        """Set how many cells are in each state."""
+        """Set the number of cells in each state."""
         self._progress.labels(sweep=sweep).set_to_current_time()
         for state, count in states.items():
             self._cells.labels(sweep=sweep, state=state).set(count)

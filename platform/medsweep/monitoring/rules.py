@@ -1,4 +1,4 @@
-"""Prometheus' rules: what is computed ahead for slow panels, and what somebody is told of."""
+"""Prometheus' rules: recorded series for slow panels, and alerts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from medsweep.monitoring.prometheus import LABELS
 Rule = dict[str, Any]
 
 CONFIGURATION = ", ".join(LABELS)
-"""What latencies are told apart by."""
+"""The labels that distinguish latencies."""
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LATENCIES = ("ttft", "inter_token", "e2e")
 
 THROTTLED_SHARE = 0.05
-"""Above this share of a measured window in which its clocks were held back, a GPU is throttled."""
+"""A GPU counts as throttled if its clocks were held back for more than this share of a window."""
 
 BAD_OUTCOMES = "failed|timeout|queue_full"
-"""How a request to a served model ends where the server is at fault, or too small."""
+"""Outcomes of a request that show a fault of the server, or too little capacity."""
 
 
 def recorded(latency: str, quantile: str) -> str:
@@ -35,10 +35,10 @@ ERROR_RATIO = "medsweep:requests:error_ratio5m"
 
 
 def recording_rules() -> list[Rule]:
-    """Return the rules whose results panels show.
+    """Return the rules whose results are shown in panels.
 
-    A quantile is over all that a configuration has answered in its run, as the report's are; over a
-    whole sweep it would be computed from thousands of bucket series at each look.
+    A quantile covers all answers of a configuration in its run, as in the report. Computed for each
+    view of a whole sweep, it would need thousands of bucket series every time.
     """
     quantiles = [
         {
@@ -53,13 +53,13 @@ def recording_rules() -> list[Rule]:
     ]
     failed = f'sum by ({CONFIGURATION}) (rate(medsweep_requests_total{{status!="ok"}}[5m]))'
     sent = f"sum by ({CONFIGURATION}) (rate(medsweep_requests_total[5m]))"
-    # Where nothing failed there is no series of failures, and the ratio is 0, not nothing.
+    # Without failures there is no series of failures; the ratio must then be 0, not absent.
     ratio = {"record": ERROR_RATIO, "expr": f"({failed} or {sent} * 0) / ({sent} > 0)"}
     return [*quantiles, ratio]
 
 
 def alerts() -> list[Rule]:
-    """Return the alerts; each says what happened and what to do."""
+    """Return the alerts; each says what happened and what to do about it."""
     cell = "{{ $labels.model }} on {{ $labels.profile }} at {{ $labels.load_point }}"
     return [
         _alert(
@@ -68,17 +68,17 @@ def alerts() -> list[Rule]:
             "0m",
             "warning",
             "{{ $value }} cells of {{ $labels.sweep }} failed",
-            "`medsweep k8s status` (or the run's last lines) says why; the next submit or run "
-            "tries them again.",
+            "`medsweep k8s status` (or the last lines of the run) gives the reasons; the next "
+            "submit or run tries them again.",
         ),
         _alert(
             "MedSweepErrorRate",
             f"{ERROR_RATIO} > 0.1",
             "2m",
             "critical",
-            f"{{{{ $value | humanizePercentage }}}} of the requests fail: {cell}",
-            "Above the sweep's max_error_rate the cell fails. Look at `medsweep_requests_total` by "
-            "status for the kind.",
+            f"{{{{ $value | humanizePercentage }}}} of requests fail: {cell}",
+            "The cell fails above the sweep's max_error_rate. `medsweep_requests_total` by status "
+            "shows the kind of failure.",
         ),
         _alert(
             "MedSweepClientLimited",
@@ -86,8 +86,8 @@ def alerts() -> list[Rule]:
             "0m",
             "warning",
             f"The client could not keep up: {cell}",
-            "The latencies of this load point are the client's. Give the head more CPUs "
-            "(head_cpus), or take a lower rate.",
+            "The latencies of this load point include the client's own delays. Give the head more "
+            "CPUs (head_cpus), or use a lower rate.",
         ),
         _alert(
             "MedSweepGpuThrottled",
@@ -96,8 +96,8 @@ def alerts() -> list[Rule]:
             "warning",
             "Heat or power held the GPU back for {{ $value | humanizePercentage }} of a window: "
             + cell,
-            "What was measured is not the GPU's own speed: cool it, or repeat the cell on another "
-            "node.",
+            "The measurement does not show the GPU's full speed: cool it, or repeat the cell on "
+            "another node.",
         ),
         _alert(
             "MedSweepNoProgress",
@@ -106,7 +106,7 @@ def alerts() -> list[Rule]:
             "0m",
             "critical",
             "{{ $labels.sweep }} has not finished a request for {{ $value | humanizeDuration }}",
-            "A long fine-tune is one reason; else look at the head's and the worker's logs "
+            "A long fine-tune may be the reason; otherwise check the logs of head and worker "
             "(`medsweep k8s logs`).",
         ),
         _alert(
@@ -116,9 +116,9 @@ def alerts() -> list[Rule]:
             "/ sum by (model) (rate(medsweep_server_requests_total[5m])) > 0.05",
             "5m",
             "critical",
-            "{{ $value | humanizePercentage }} of the requests to {{ $labels.model }} fail",
-            "By `outcome`: queue_full and timeout ask for more replicas or a smaller load, failed "
-            "for the engine's log.",
+            "{{ $value | humanizePercentage }} of requests to {{ $labels.model }} fail",
+            "Check `outcome`: for queue_full and timeout add replicas or reduce the load; "
+            "for failed check the engine's log.",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""One cell's folder: visits while it is being measured, and its files once it is done."""
+"""The folder of one cell: measurements while it is measured, its files once it is done."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medsweep.results.schema import REQUESTS, RESPONSES
 from medsweep.results.store import read_json, read_rows, write_json, write_rows
 
 FINAL = ("ok", "refused")
-"""States of a cell that the next run leaves as they are; a failed one is tried again."""
+"""Final states of a cell; a failed cell is tried again by the next run."""
 
 
 class CellFolder:
     """The files of one cell, `cells/<key>/`.
 
-    A visit is written as soon as it is measured, so that a killed run goes on behind it;
-    `cell.json` is written last, and only with it the cell is done.
+    Each measurement is written as soon as it ends, so that the next run resumes after it.
+    `cell.json` is written last: a cell without it is not done.
 
     Args:
         path: the folder.
@@ -36,7 +36,7 @@ class CellFolder:
         return record is not None and record["status"] in FINAL
 
     def faults(self) -> list[str]:
-        """Return the files that are not as they were when the cell was finished."""
+        """Return the files that have changed or gone since the cell was finished."""
         record = self.record()
         return ["cell.json"] if record is None else differing(self.path, record.get("files", {}))
 
@@ -45,7 +45,7 @@ class CellFolder:
         return read_json(self.path / "cell.json")
 
     def has_measurement(self, name: str) -> bool:
-        """Whether a visit was measured already."""
+        """Whether a measurement is stored."""
         return (self._measurements / f"{name}.json").is_file()
 
     def save_measurement(
@@ -55,22 +55,22 @@ class CellFolder:
         requests: Iterable[Mapping[str, Any]],
         responses: Iterable[Mapping[str, Any]],
     ) -> None:
-        """Write one visit; its JSON file comes last and makes it count."""
+        """Write one measurement; it counts once its JSON file is written, which is last."""
         write_rows(self._measurements / f"{name}.requests.parquet", REQUESTS, requests)
         write_rows(self._measurements / f"{name}.responses.parquet", RESPONSES, responses)
         write_json(self._measurements / f"{name}.json", row)
 
     def measurement_rows(self) -> list[dict[str, Any]]:
-        """Return the figures of every visit so far, by name of the visit."""
+        """Return the row of every measurement so far, in order of their names."""
         rows = (read_json(path) for path in sorted(self._measurements.glob("*.json")))
         return [row for row in rows if row is not None]
 
     def finish(self, status: str, reason: str | None, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Join the visits into the cell's files and write `cell.json`.
+        """Join the measurements into the cell's files and write `cell.json`.
 
         Args:
             status: ok, failed or refused.
-            reason: why not ok.
+            reason: why the status is not ok.
             rows: the cell's rows of `benchmark.parquet`.
         """
         if self._measurements.is_dir():

@@ -1,4 +1,4 @@
-"""Which files a folder holds, each with its size and hash."""
+"""Size and hash of every file in a folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def digests(folder: Path, *, besides: Collection[str] = ()) -> Digests:
     """Return size (bytes) and SHA-256 of each file below a folder, by its relative path.
 
     Args:
-        folder: what to read; names that begin with a dot are temporary, and left out.
-        besides: names in the folder to leave out.
+        folder: what to read; names that begin with a dot are temporary, and are left out.
+        besides: other names in the folder to leave out.
     """
-    found: Digests = {}
+    files: Digests = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if parts[0] in besides or any(part.startswith(".") for part in parts):
@@ -24,11 +24,11 @@ def digests(folder: Path, *, besides: Collection[str] = ()) -> Digests:
         if path.is_file():
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            found["/".join(parts)] = {"bytes": path.stat().st_size, "sha256": sha256}
-    return found
+            files["/".join(parts)] = {"bytes": path.stat().st_size, "sha256": sha256}
+    return files
 
 
-def differing(folder: Path, wanted: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Return the files of a folder that are not as they were written, or are not there."""
-    there = digests(folder)
-    return [name for name, digest in wanted.items() if there.get(name) != dict(digest)]
+def differing(folder: Path, expected: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Return the expected files of a folder that differ or are missing."""
+    present = digests(folder)
+    return [name for name, digest in expected.items() if present.get(name) != dict(digest)]

@@ -1,7 +1,7 @@
-"""Folders in an object store: whole or not there, whatever happens on the way.
+"""Folders in an object store: complete or absent, even if a push is interrupted.
 
-A folder's files are sent first and its manifest last; a folder without a manifest, or with a file
-that is not what the manifest says, is none. Two writers of the same folder do not mix: each sends
+The files of a folder are pushed first and its manifest last. A folder without a manifest, or with a
+file that does not match it, does not count. Two writers of the same folder do not mix: each pushes
 its files under names of its own, and the last manifest decides.
 """
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 MANIFEST = "manifest.json"
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
 _LAST = {"adapters": "adapter.json", "cells": "cell.json"}
-"""What is written last into a folder of each kind: with it the folder is whole."""
+"""The file that is written last into a folder of each kind; with it the folder is complete."""
 
 _TOGETHER = 8
 _TRIES = 5
@@ -37,11 +37,11 @@ class RemoteStore:
     """A place in an object store, such as `s3://bucket/prefix`.
 
     Args:
-        url: any that fsspec knows.
-        wait: how to wait before the next try, in seconds.
+        url: of any kind that fsspec knows.
+        wait: sleeps before the next try, for a number of seconds.
 
     Raises:
-        InputError: no such kind of store, or its library is not installed.
+        InputError: unknown kind of store, or its library is not installed.
     """
 
     def __init__(self, url: str, wait: Callable[[float], object] = time.sleep) -> None:
@@ -56,17 +56,17 @@ class RemoteStore:
             raise InputError(f"{url}: {error}{advice}") from None
 
     def push(self, folder: Path, name: str) -> None:
-        """Send a folder; it is there once all of it is.
+        """Push a folder; it appears in the store once all of its files are there.
 
         Args:
-            folder: what to send.
-            name: what it is called in the store, such as `cells/<key>`.
+            folder: what to push.
+            name: of the folder in the store, such as `cells/<key>`.
 
         Raises:
-            EnvironmentFault: the store will not take it.
+            EnvironmentFault: the store refuses it.
         """
         manifest = digests(folder)
-        # Content decides the place: what was sent before, by whomever, is not overwritten by parts.
+        # A place of its own: files that were pushed before, by any writer, are never overwritten.
         batch = uuid.uuid4().hex[:8]
         targets = {file: f"{name}/{batch}/{file}" for file in manifest}
 
@@ -83,30 +83,30 @@ class RemoteStore:
         )
 
     def push_file(self, file: Path, name: str) -> None:
-        """Send one file under its own name, for people and programs that read it there.
+        """Push one file under its own name, for people and programs that read it there.
 
         Raises:
-            EnvironmentFault: the store will not take it.
+            EnvironmentFault: the store refuses it.
         """
         self._again(name, lambda: self._files.put_file(str(file), self._path(name)))
 
     def digests(self, name: str) -> Digests:
-        """Return the digests of a folder's files; none where the store does not hold it."""
+        """Return the digests of a folder's files; empty if the store does not have the folder."""
         manifest = self._manifest(name)
         return {} if manifest is None else manifest["files"]
 
     def fetch(self, name: str, folder: Path) -> bool:
-        """Bring a folder; it is there once all of it is, and is what was sent.
+        """Fetch a folder; it appears here once all of its files are here and match the manifest.
 
         Args:
-            name: what it is called in the store.
-            folder: where to; a folder that is there is replaced.
+            name: of the folder in the store.
+            folder: where to put it; an existing folder is replaced.
 
         Returns:
             Whether the store has it.
 
         Raises:
-            EnvironmentFault: a file is not what was sent, or the store does not answer.
+            EnvironmentFault: a file does not match the manifest, or the store does not answer.
         """
         manifest = self._manifest(name)
         if manifest is None:
@@ -115,18 +115,18 @@ class RemoteStore:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as making:
             made = Path(making) / "folder"
 
-            def bring(file: str) -> None:
+            def fetch_file(file: str) -> None:
                 target = made / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = self._path(f"{name}/{manifest['batch']}/{file}")
                 self._again(f"{name}/{file}", lambda: self._files.get_file(source, str(target)))
 
             made.mkdir()
-            self._each(manifest["files"], bring)
+            self._each(manifest["files"], fetch_file)
             wrong = differing(made, manifest["files"])
             if wrong:
                 raise EnvironmentFault(
-                    f"{self.url}/{name}: {', '.join(wrong)}: not what was sent (sha256 differs); "
+                    f"{self.url}/{name}: {', '.join(wrong)}: not what was pushed (sha256 differs); "
                     "delete the folder there and run the sweep again"
                 )
             shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +134,7 @@ class RemoteStore:
         return True
 
     def fetch_file(self, name: str, target: Path) -> bool:
-        """Fetch one published file; return whether the store has it.
+        """Fetch one file that was pushed under its own name; return whether the store has it.
 
         Raises:
             EnvironmentFault: the store does not answer.
@@ -169,7 +169,7 @@ class RemoteStore:
                 done.result()
 
     def _again(self, what: str, do: Callable[[], T]) -> T:
-        """Do something, and again after a while if the store is busy or the line is cut."""
+        """Call a function, again after a pause if the store is busy or the connection breaks."""
         pause = _FIRST_WAIT_S
         for left in reversed(range(_TRIES)):
             try:
@@ -183,7 +183,7 @@ class RemoteStore:
             except (OSError, TimeoutError) as error:
                 if not left:
                     raise EnvironmentFault(
-                        f"{self.url}: {what}: {error}; what was sent stays, run the same again"
+                        f"{self.url}: {what}: {error}; what was pushed stays; run the same again"
                     ) from None
             self._wait(pause)
             pause *= 2
@@ -199,17 +199,17 @@ def working_folder(
     keep: Path | None = None,
     push_files: Iterable[str] = (),
 ) -> Iterator[Path]:
-    """Give a run a folder to work in: its `--out` itself, or a copy of what the store holds.
+    """Give a run a folder to work in: `--out` itself, or a local copy of an object store.
 
-    At the end, also after a failure, what the store does not hold is sent.
+    At the end, even after a failure, everything that the store does not have is pushed.
 
     Args:
         out: a folder, or the URL of an object store.
         sweep: name of the sweep.
-        names: what to bring as far as it is there, such as `adapters/<folder>` and `cells/<key>`.
-        keep: parent of the copy, which stays; None works in a scratch folder that goes.
-        push_files: files of the sweep's folder that are sent under their own names, as far as they
-            are there, such as `benchmark.parquet`.
+        names: folders to fetch if they exist, such as `adapters/<folder>` and `cells/<key>`.
+        keep: parent of the copy, which is kept; None uses a temporary folder.
+        push_files: files of the sweep's folder to push under their own names if they exist, such as
+            `benchmark.parquet`.
     """
     if "://" not in out:
         yield (Path(out) / sweep).resolve()

@@ -1,4 +1,4 @@
-"""What measured: versions, commit and image."""
+"""Provenance of a measurement: versions of the software, commit and container image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _git_commit() -> str | None:
         return None
     try:
         done = subprocess.run(
-            # Without tags: they would stand in the commit's place.
+            # Without tags, which would replace the commit.
             [
                 "git",
                 "-C",

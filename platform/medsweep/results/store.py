@@ -1,4 +1,4 @@
-"""Files that are whole or not there: Parquet and JSON, written aside and renamed."""
+"""Atomic files: Parquet, JSON and text are written aside, and renamed when complete."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def write_rows(path: Path, columns: Iterable[Column], rows: Iterable[Mapping[str
 
     Args:
         path: the file.
-        columns: its schema; a row's missing columns are null.
+        columns: its schema; columns that a row lacks are null.
         rows: what to write.
 
     Raises:
-        ValueError: a row has a column that the schema does not know.
+        ValueError: a row has a column that is not in the schema.
         EnvironmentFault: no space, or no permission.
     """
     import pyarrow as pa
@@ -70,7 +70,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file, or None if there is no whole one."""
+    """Return the object in a JSON file, or None if the file is missing or broken."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -80,10 +80,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder for one run; the kernel lets go of it if the process is killed.
+    """Lock a folder for one run; the kernel releases the lock if the process is killed.
 
     Raises:
-        EnvironmentFault: another run holds it, or it cannot be made.
+        EnvironmentFault: another run has locked it, or it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise EnvironmentFault(
-                f"{folder}: another run of this sweep is at work; wait for it, or set --out"
+                f"{folder}: another run of this sweep uses it; wait until it ends, or set --out"
             ) from None
         yield
 
@@ -118,5 +118,5 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 def _fault(path: Path, error: OSError) -> EnvironmentFault:
     advice = ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "; make room and run the same command again: what was measured stays"
+        advice = "; free some space and run the same command again: measurements so far are kept"
     return EnvironmentFault(f"{path}: cannot be written: {error.strerror or error}{advice}")

@@ -1,4 +1,4 @@
-"""An A/A run: one cell under two names, through the same machinery, must show no difference."""
+"""An A/A run: one cell under two names must show no difference."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ TWIN = "-twin"
 
 
 def twin_sweep(spec: SweepSpec) -> Resolved:
-    """Return a sweep of one cell, and of the same cell under another name.
+    """Return a sweep of one cell and the same cell under another name.
 
-    Both are deployed at one time, as two cells of a sweep are, and their repeats are interleaved
-    in shuffled order: what differs between them is what the machinery itself makes different.
+    Both are deployed together, like any two cells of a sweep, and their repeats are interleaved in
+    shuffled order. Any difference between them comes from the way of measuring.
 
     Args:
-        spec: the sweep; its first cell that can run is taken.
+        spec: the sweep; its first cell that can run is used.
 
     Raises:
-        InputError: no cell can run, or there are too few repeats to tell noise from difference.
+        InputError: no cell can run, or there are too few repeats to tell a difference from noise.
     """
     if spec.load.repeats < 2:
         raise InputError(
@@ -37,10 +37,10 @@ def twin_sweep(spec: SweepSpec) -> Resolved:
     resolved = resolve(spec.model_copy(update={"name": name, "load": load, "cells_together": 2}))
     if not resolved.plan.runnable:
         reasons = {cell.name: cell.refused for cell in resolved.plan.cells}
-        said = "; ".join(f"{cell}: {why}" for cell, why in reasons.items())
-        raise InputError(f"{spec.name}: no cell can run: {said}")
+        each = "; ".join(f"{cell}: {reason}" for cell, reason in reasons.items())
+        raise InputError(f"{spec.name}: no cell can run: {each}")
     cell = resolved.plan.runnable[0]
-    # A node is found by its profile's name, so the second name is the profile's.
+    # A node is selected by its profile's name, so the profile gets the second name.
     profile = replace(cell.profile, name=cell.profile.name + TWIN)
     other = replace(cell, profile=profile, key=f"{cell.key[: -len(TWIN)]}{TWIN}")
     adapters = {cell.adapter: resolved.plan.adapters[cell.adapter]}
@@ -48,13 +48,13 @@ def twin_sweep(spec: SweepSpec) -> Resolved:
 
 
 def compare_twins(results: Results) -> Comparison:
-    """Hold the two names of an A/A run against each other.
+    """Compare the two names of an A/A run.
 
     Args:
-        results: what `twin_sweep` came to.
+        results: of the sweep that `twin_sweep` returned.
 
     Raises:
-        InputError: they have no load point in common, since one of them failed.
+        InputError: they have no load point in common, because one of them failed.
     """
     sides: tuple[list[dict[str, object]], list[dict[str, object]]] = ([], [])
     for row in results.rows:

@@ -1,4 +1,4 @@
-"""Progress of a run: steps done and to come, and the time that is left."""
+"""Progress of a run: finished and remaining steps, and an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medsweep.reporter import Reporter
 
 
 class SweepProgress:
-    """Counts steps by kind and estimates the time left from how long each kind took so far.
+    """Counts steps by kind, and estimates the time left from how long steps of each kind took.
 
     Args:
         out: where to write; None is standard error.
@@ -25,7 +25,7 @@ class SweepProgress:
         self._reporter = Reporter(out)
 
     def expect(self, steps: dict[str, int]) -> None:
-        """Set the number of steps to come, by kind ("fine-tune", "deploy", "load")."""
+        """Set the number of steps, by kind ("fine-tune", "deploy", "load")."""
         self._left = dict(steps)
         self._total = sum(steps.values())
 
@@ -33,13 +33,13 @@ class SweepProgress:
     def step(
         self, kind: str, what: str, count: int = 1, *, announce: bool = False
     ) -> Iterator[None]:
-        """Show that steps begin, and count them when they end.
+        """Show that steps start, and count them when they end.
 
         Args:
             kind: of the steps.
-            what: what they are made with.
-            count: how many at once.
-            announce: without a terminal too, say when they begin; for steps of minutes.
+            what: what they work on.
+            count: number of steps done at once.
+            announce: write a line at the start even without a terminal, for steps of minutes.
         """
         self._show(f"{kind}: {what}", stays=announce)
         started = time.monotonic()
@@ -54,12 +54,12 @@ class SweepProgress:
         self._reporter.line(text)
 
     def skip(self, kind: str, count: int) -> None:
-        """Take steps off that will not be made."""
+        """Remove steps that are not needed."""
         self._left[kind] -= count
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left, or None before one step of every kind that is left has been seen."""
+        """Seconds left; None until a step of every remaining kind has ended."""
         total = 0.0
         for kind, left in self._left.items():
             if left > 0:
@@ -84,9 +84,9 @@ class SweepProgress:
 
 def duration(seconds: float) -> str:
     """Return a time in words: `45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"

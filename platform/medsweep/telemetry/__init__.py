@@ -1,1 +1,1 @@
-"""What the machine did while it was measured, what that cost, and what bound each cell."""
+"""Sensors of the machine during a measurement, and what bound the measurement."""

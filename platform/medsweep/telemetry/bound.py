@@ -1,9 +1,9 @@
-"""What bound a measurement: the one thing that would have to be faster for it to be faster.
+"""What bound a measurement: the one thing that must get faster for the measurement to get faster.
 
-The order of the questions is the order in which a "yes" makes the later ones idle: what the client
-could not send tells nothing of the server; a busy GPU is the end of what the hardware gives;
-a GPU that waits while a thread is busy waits for that thread; only where nothing is busy can
-waiting have a cause in how the server is set up.
+The questions are asked in the order in which a "yes" makes the later ones pointless. A client that
+could not send says nothing about the server. A busy GPU is the limit of the hardware. A GPU that
+waits while a thread is busy waits for that thread. Only if nothing is busy can the cause lie in how
+the server is set up.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ MEANINGS: dict[Cause, str] = {
     "nothing at its limit": "no sensor was near its limit",
 }
 
-# NVML's utilisation is the share of time in which any kernel ran. Between two steps of decoding
-# there is always a gap, so a GPU that is never kept waiting shows some 90 %, not 100.
+# NVML's utilisation is the share of time in which any kernel ran. There is always a gap between two
+# decode steps, so a GPU that never waits for work shows about 90 %, not 100 %.
 GPU_BUSY = 0.85
-# A thread with nine tenths of a core has no time left: the rest is the scheduler's.
+# A thread that uses nine tenths of a core has no time left: the scheduler takes the rest.
 THREAD_BUSY = 0.90
-# The engine's cores; matrix products leave some of their threads waiting for the slowest.
+# Of the engine's cores: in a matrix product some threads wait for the slowest.
 CPU_BUSY = 0.80
-# With every CPU taken, whoever wakes up waits; what is left over is the ends of time slices.
+# With every CPU in use, a thread that wakes up must wait; only ends of time slices are left over.
 MACHINE_BUSY = 0.95
-# A tenth of the time with other guests is about what a step of decoding shows.
+# A tenth of the time given to other guests is about the least that is visible in a decode step.
 STEAL = 0.10
-# One period of ten cut short delays one step of ten by up to a period (100 ms).
+# If one period of ten is cut short, one step of ten is delayed by up to a period (100 ms).
 THROTTLED = 0.10
-# Its error is known from calibration; under a tenth of the figure it decides nothing.
+# Known from calibration; less than a tenth of the figure decides nothing.
 CLIENT_ERROR = 0.10
-# More than half of a figure is what most decides it.
+# More than half of a figure decides it.
 MOST = 0.50
 
 
@@ -61,8 +61,8 @@ class Bound:
 
     Attributes:
         cause: the verdict.
-        evidence: the columns that say so with their values and the limits they passed, and those
-            that were ruled out before.
+        evidence: the columns that decided with their values and the limits that they passed, and
+            the columns that were ruled out before.
     """
 
     cause: Cause
@@ -73,12 +73,12 @@ def find_bound(row: Mapping[str, Any], unloaded_ttft_s: float | None = None) -> 
     """Return what bound a measurement.
 
     Args:
-        row: of `benchmark.parquet`; columns that are missing or null are unknown, not 0.
+        row: of `benchmark.parquet`; missing and null columns are unknown, not 0.
         unloaded_ttft_s: mean TTFT of the same cell at its lightest load, in seconds.
 
     Returns:
-        The verdict; None where neither the GPU's nor the engine's own use was seen, since then
-        all that is left to blame would be blamed without evidence.
+        The verdict; None if neither the GPU's nor the engine's use was measured, since any verdict
+        would then lack evidence.
     """
     seen: list[str] = []
     if row.get("client_limited"):
@@ -112,11 +112,11 @@ def find_bound(row: Mapping[str, Any], unloaded_ttft_s: float | None = None) -> 
 
 
 def add_bounds(rows: Sequence[dict[str, Any]]) -> None:
-    """Add to a cell's rows what bound each of them, in place.
+    """Add the verdict to each of a cell's rows, in place.
 
     Args:
-        rows: of one cell, all its load points. The least mean TTFT of any load point stands for
-            the unloaded one; with a single load point no queue can be told.
+        rows: of one cell, with all its load points. The lowest mean TTFT of any load point counts
+            as the unloaded one; with a single load point no queue can be detected.
     """
     by_variant: dict[str, dict[str, list[float]]] = {}
     for row in rows:
@@ -131,7 +131,7 @@ def add_bounds(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _over(seen: list[str], name: str, value: float | None, limit: float) -> bool:
-    """Note a value beside its limit, and return whether it reaches it; unknown does not."""
+    """Note a value and its limit; return whether it reaches the limit (unknown: no)."""
     if value is None:
         return False
     reached = value >= limit
@@ -162,7 +162,7 @@ def _wait(row: Mapping[str, Any], unloaded_ttft_s: float | None) -> float | None
 
 
 def _held_back(row: Mapping[str, Any]) -> list[str]:
-    """Return whether the busy GPU ran slower than it can."""
+    """Return evidence that the busy GPU ran below its full clock."""
     share = row.get("gpu_throttled_share")
     if not share:
         return []

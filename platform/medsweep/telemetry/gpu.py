@@ -1,4 +1,4 @@
-"""What NVML says about the GPUs that this process may use."""
+"""Figures that NVML gives of the GPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from medsweep.hardware.nvidia import visible_devices
 from medsweep.telemetry.recording import Sample
 
-# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, "Clocks Event Reasons"). Being idle and
-# clocks that somebody set are no throttling.
+# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, "Clocks Event Reasons"). An idle GPU and
+# clocks that a person set do not count as throttling.
 THROTTLE_REASONS = {
     0x004: "power cap",
     0x008: "hardware slowdown",
@@ -26,9 +26,9 @@ class Gauge:
     """One figure of a GPU.
 
     Attributes:
-        read: NVML and the GPU in, the figure out.
-        total: whether those of several GPUs are added; else they are averaged.
-        counter: whether only differences mean anything.
+        read: takes NVML and the GPU, and returns the figure.
+        total: whether the figures of several GPUs are added; otherwise they are averaged.
+        counter: whether only its differences mean anything.
     """
 
     read: Callable[[Any, Any], float]
@@ -64,7 +64,7 @@ class Gpus:
     """The visible GPUs, read as one.
 
     Args:
-        nvml: the module `pynvml` of nvidia-ml-py, or what stands in for it.
+        nvml: the module `pynvml` of nvidia-ml-py, or a fake of it.
     """
 
     def __init__(self, nvml: Any) -> None:
@@ -85,11 +85,11 @@ class Gpus:
         self._none = faults[-1] if faults else "NVML sees no GPU that this process may use"
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Close the driver."""
         self._nvml.nvmlShutdown()
 
     def read(self, sample: Sample) -> None:
-        """Add what the GPUs say to a sample; what one of them does not support is left out."""
+        """Add the GPUs' figures to a sample; a figure that one GPU does not support is left out."""
         if not self._gpus:
             sample.missing["gpu"] = self._none
             return
@@ -110,11 +110,11 @@ class Gpus:
         try:
             return int(self._nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu))
         except self._nvml.NVMLError:
-            # Drivers before 535 have it under its older name.
+            # Drivers before 535 have it under an older name.
             return int(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
 
     def _try(self, name: str, read: Callable[[Any], Any]) -> Sequence[Any]:
-        """Ask every GPU; empty if one of them cannot say, which is then not asked again."""
+        """Read a figure of every GPU; empty, and never tried again, if one lacks it."""
         if name in self._unsupported:
             return []
         try:
@@ -128,7 +128,7 @@ _ANY = sum(THROTTLE_REASONS)
 
 
 def open_gpus() -> Gpus | str:
-    """Return the GPUs, or why there are none to be read."""
+    """Return the GPUs, or why none can be read."""
     import pynvml
 
     try:

@@ -1,4 +1,4 @@
-"""What Linux says about the machine and about the processes that are watched."""
+"""Figures that Linux gives of the machine and of the watched processes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from medsweep.telemetry.recording import Sample
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 THREAD = "thread/"
-"""Begins the name of a counter: `thread/<process>/<thread id>`, CPU time in seconds."""
+"""Prefix of counters `thread/<process>/<thread id>`: CPU time in seconds."""
 
 
 class Host:
     """The sensors of the operating system.
 
     Args:
-        pids: processes to watch, by what they are called in the counters.
-        root: root of the file system; tests lay out their own.
+        pids: processes to watch, by their names in the counters.
+        root: root of the file system; tests make one of their own.
     """
 
     def __init__(self, pids: Mapping[str, int], root: Path) -> None:
         self._pids = pids
         self._root = root
-        self._families: dict[str, list[int]] = {}  # those that each process has started, itself too
+        self._families: dict[str, list[int]] = {}  # each process and those that it started
 
     def read(self, sample: Sample) -> None:
-        """Add what the system says to a sample."""
+        """Add the system's figures to a sample."""
         self._read_machine(sample)
         self._read_group(sample)
         self._read_network(sample)
@@ -66,7 +66,7 @@ class Host:
         # proc(5), /proc/net/dev: the first and the ninth figure are bytes received and sent.
         lines = [line.partition(":") for line in _lines(self._root / "proc/net/dev")[2:]]
         figures = {name.strip(): values.split() for name, _, values in lines}
-        figures.pop("lo", None)  # what stays on the machine is no network
+        figures.pop("lo", None)  # the loopback is not a network
         if not figures:
             sample.missing["network"] = "no interface but the loopback"
             return
@@ -85,10 +85,10 @@ class Host:
         if hz:
             sample.gauges["cpu_clock_hz"] = sum(hz) / len(hz)
         else:
-            sample.missing["cpu_clock"] = "neither cpufreq nor /proc/cpuinfo says"
+            sample.missing["cpu_clock"] = "neither cpufreq nor /proc/cpuinfo has it"
 
     def _read_energy(self, sample: Sample) -> None:
-        # One package each; what lies below a package is part of it. Needs root on most systems.
+        # One entry per package; entries below it are part of it. Needs root on most systems.
         packages = sorted((self._root / "sys/class/powercap").glob("intel-rapl:[0-9]"))
         values = [line for each in packages for line in _lines(each / "energy_uj")[:1]]
         if packages and len(values) == len(packages):
@@ -98,10 +98,12 @@ class Host:
             sample.missing["cpu_energy"] = f"RAPL (/sys/class/powercap) {why}"
 
     def _read_process(self, name: str, pid: int, sample: Sample) -> None:
-        """Add the CPU time of a process and those it has started, and of each of their threads."""
+        """Add the CPU time of a process and those that it started, and of each of their threads."""
         family = self._families.get(name, [])
         used = [_cpu_s(self._root / f"proc/{each}/stat") for each in family]
-        if not family or None in used:  # looking through all there are is not for every time
+        if (
+            not family or None in used
+        ):  # a search through all processes is too slow for every sample
             family = self._families[name] = _family(self._root / "proc", pid)
             used = [_cpu_s(self._root / f"proc/{each}/stat") for each in family]
         if used[0] is None:
@@ -116,14 +118,14 @@ class Host:
 
 
 def _family(proc: Path, pid: int) -> list[int]:
-    """Return a process and all that it has started, directly or not, as far as they still run."""
+    """Return a process and its descendants that are still running."""
     children: dict[int, list[int]] = {}
     for stat in proc.glob("[0-9]*/stat"):
         fields = _fields(stat)
         if fields:
             children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
     found = [pid]
-    for each in found:  # grows meanwhile
+    for each in found:  # grows during the loop
         found += children.get(each, [])
     return found
 
@@ -135,7 +137,7 @@ def _cpu_s(stat: Path) -> float | None:
 
 
 def _fields(stat: Path) -> list[str]:
-    """Return the fields of a process from the third on; the name before may hold anything."""
+    """Return the fields of a process from the third on; the name before them may hold anything."""
     lines = _lines(stat)
     return lines[0].rpartition(")")[2].split() if lines else []
 

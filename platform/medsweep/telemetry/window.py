@@ -1,4 +1,4 @@
-"""From samples to the columns of one measured window."""
+"""The telemetry columns of one window, from its samples."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ MEANS = (
     "cpu_clock_hz",
 )
 
-
 TOTALS = ("gpu_energy_j", "cpu_energy_j", "network_received_bytes", "network_sent_bytes")
 
 
 def telemetry_columns(recording: Recording | None, start_s: float, stop_s: float) -> dict[str, Any]:
-    """Return what a machine did in the window of a measurement.
+    """Return the columns of a measurement's window.
 
     Args:
-        recording: what was sampled around it, on this machine or another; None has no columns.
-        start_s: begin of the window, by `time.perf_counter` on this machine.
+        recording: samples around the window, from this machine or another; None has no columns.
+        start_s: start of the window, by `time.perf_counter` on this machine.
         stop_s: its end, likewise.
     """
     if recording is None:
@@ -43,14 +42,14 @@ def telemetry_columns(recording: Recording | None, start_s: float, stop_s: float
 
 
 def window_columns(samples: Sequence[Sample], start_s: float, stop_s: float) -> dict[str, Any]:
-    """Return the columns of a window; what no sensor says is absent.
+    """Return the columns of a window; those without a sensor are absent.
 
-    Counters are taken between the samples that embrace the window, gauges over those inside it
-    (over those that embrace it, where none is inside).
+    Counters are differences between the last sample before the window and the first one after it.
+    Gauges are means over the samples inside the window, or over those two if there is none inside.
 
     Args:
         samples: in order of time.
-        start_s: begin of the window, seconds since 1970.
+        start_s: start of the window, in seconds since 1970.
         stop_s: its end.
     """
     if not samples:
@@ -70,7 +69,7 @@ def window_columns(samples: Sequence[Sample], start_s: float, stop_s: float) -> 
     }
     seconds = last.at_s - first.at_s
     if seconds > 0:
-        # What embraces the window is a little longer than it.
+        # The two samples are a little further apart than the window is long.
         columns |= _rates(grown, last.counters, seconds, (stop_s - start_s) / seconds)
     return {name: value for name, value in columns.items() if value is not None}
 
@@ -96,14 +95,14 @@ def _rates(
 ) -> dict[str, Any]:
     ticks = grown.get("cpu_ticks", 0.0)
     periods = grown.get("cpu_periods", 0.0)
-    # A thread that began meanwhile counts from 0.
+    # A thread that started in between counts from 0.
     threads = {name: grown.get(name, value) for name, value in now.items() if _is_engine(name)}
     per_s = {
         "engine_cpu_cores": grown.get("engine_cpu_s"),
         "group_cpu_cores": grown.get("group_cpu_s"),
         "engine_thread_busy": max(threads.values(), default=None),
     }
-    # A counter that went back was set to 0 meanwhile.
+    # A counter that decreased was reset in between.
     totals = {name: grown[name] * share for name in TOTALS if grown.get(name, -1.0) >= 0}
     return {
         **{name: None if value is None else value / seconds for name, value in per_s.items()},

@@ -102,7 +102,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(
 
 def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "write_text", disk_full)
-    with pytest.raises(EnvironmentFault, match="No space left on device; make room") as fault:
+    with pytest.raises(EnvironmentFault, match="No space left on device; free some space") as fault:
         write_json(tmp_path / "cell.json", {"status": "ok"})
     assert "what was measured stays" in str(fault.value)
     assert fault.value.exit_code == 4
@@ -144,7 +144,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "sweep"
     with exclusive(folder):
         said = second_process(folder)
-    assert "another run of this sweep is at work" in said
+    assert "another run of this sweep uses it" in said
     assert str(folder) in said
     assert second_process(folder) == "taken"
 

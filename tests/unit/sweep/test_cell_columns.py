@@ -20,8 +20,8 @@ ROW: dict[str, Any] = {
     ("changes", "fault"),
     [
         ({}, None),
-        ({"dtype_given": "float32"}, "compute dtype: bfloat16 asked for, float32 given"),
-        ({"cpus_given": 1}, "CPUs for the engine: 2 asked for, 1 given"),
+        ({"dtype_given": "float32"}, "compute dtype: bfloat16 requested, float32 given"),
+        ({"cpus_given": 1}, "CPUs for the engine: 2 requested, 1 given"),
         ({"gpu_utilisation": 0.0}, "the GPU was never busy: the engine computed without it"),
         ({"gpu_utilisation": None, "cpus_given": None, "dtype_given": None}, None),
         ({"gpu_utilisation": 0.0, "gpus": 0}, None),
@@ -35,4 +35,4 @@ def test_observed(changes: dict[str, Any], fault: str | None) -> None:
 def test_emulated_is_a_fault_only_where_it_is_not_allowed() -> None:
     row = {**ROW, "basis": "emulated", "basis_reason": "no GPU", "dtype_given": "float32"}
     assert requested_fault(row, emulation=True) is None
-    assert requested_fault(row, emulation=False) == "the node is not what was asked for: no GPU"
+    assert requested_fault(row, emulation=False) == "the node has other hardware: no GPU"

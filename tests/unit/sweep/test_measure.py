@@ -86,7 +86,7 @@ def test_another_gpu_than_was_asked_for_fails_the_cell_where_it_was_chosen(
     record = measured(tmp_path / "there", monkeypatch, False, **other)
     assert record["status"] == "failed"
     assert record["reason"] == (
-        "the node is not what was asked for: 1xv100-1cpu has 1 x Tesla V100-SXM2-16GB, this "
+        "the node has other hardware: 1xv100-1cpu has 1 x Tesla V100-SXM2-16GB, this "
         "machine has 1 x NVIDIA A100-SXM4-40GB"
     )
     (row,) = record["rows"]
@@ -98,4 +98,4 @@ def test_another_dtype_than_was_asked_for_fails_it_anywhere(
 ) -> None:
     assert measured(tmp_path / "as-asked", monkeypatch, False) is None
     record = measured(tmp_path / "other", monkeypatch, True, dtype="float32")
-    assert record["reason"] == "compute dtype: float16 asked for, float32 given"
+    assert record["reason"] == "compute dtype: float16 requested, float32 given"

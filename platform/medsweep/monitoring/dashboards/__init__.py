@@ -1,4 +1,4 @@
-"""Grafana's dashboards, built in Python; the JSON that the chart ships is made from them."""
+"""Grafana's dashboards, built in Python; the chart's JSON is generated from them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def dashboards() -> dict[str, dict[str, Any]]:
 
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-    made = {}
+    built = {}
     for name in NAMES:
         build = pkgutil.resolve_name(f"medsweep.monitoring.dashboards.{name}:build")
-        made[name] = json.loads(JSONEncoder(sort_keys=True).encode(build()))
-    return made
+        built[name] = json.loads(JSONEncoder(sort_keys=True).encode(build()))
+    return built

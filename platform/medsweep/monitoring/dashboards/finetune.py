@@ -1,4 +1,4 @@
-"""Fine-tuning: what is learnt, how fast, and in how much memory."""
+"""Fine-tuning: loss and quality by epoch, speed and memory."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def build() -> Any:
                     f"training, {LEGEND}": of("loss_nats"),
                     f"held out, {LEGEND}": of("eval_loss_nats"),
                 },
-                about="Nats an answer token, after each epoch. Where held out rises while training "
-                "falls, it learns its pairs by heart.",
+                about="Nats per answer token, after each epoch. If held-out loss rises as training "
+                "loss falls, the model overfits.",
             ),
             lines(
                 "Token F1",
                 {LEGEND: of("token_f1")},
-                about="Of the answers to the held-out questions; epoch 0 is the base model's.",
+                about="Of the answers to the held-out questions; epoch 0 is the base model.",
             ),
             lines(
-                "Tokens a second",
+                "Tokens per second",
                 {LEGEND: of("tokens_per_second")},
-                about="Through the model in the last epoch, of all workers, padding not counted.",
+                about="Training tokens of all workers in the last epoch, without padding.",
             ),
             lines(
                 "Memory",
@@ -51,9 +51,9 @@ def build() -> Any:
                     f"(medsweep_finetune_memory_bytes{{{FILTER}}})"
                 },
                 unit="B",
-                about="Most that a worker has held: of its GPU, or without one its own.",
+                about="Peak memory of each worker: of its GPU, or of its process if it has none.",
             ),
-            lines("Epochs", {LEGEND: of("epoch")}, about="That are over.", span=24),
+            lines("Epochs", {LEGEND: of("epoch")}, about="Finished epochs.", span=24),
         ],
         VARIABLES,
     )

@@ -1,4 +1,4 @@
-"""Hardware: what the nodes did, and whether they were held back."""
+"""Hardware: load of the nodes, and throttling."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from medsweep.monitoring.dashboards.panels import (
 )
 from medsweep.results.schema import BENCHMARK, Column
 
-# Ray's series carry the id of a process and of a session; the node's name is what says something.
+# Ray's series also carry ids of a process and a session; only the node's name is of interest.
 NODES = {
-    "CPU in use": ("avg by (instance) (ray_node_cpu_utilization)", "%", "Per cent of the node."),
+    "CPU in use": (
+        "avg by (instance) (ray_node_cpu_utilization)",
+        "%",
+        "Per cent of each node's CPUs.",
+    ),
     "Memory in use": ("sum by (instance) (ray_node_mem_used)", "B", "Of each node."),
     "GPU in use": (
         "avg by (instance, GpuIndex) (ray_node_gpus_utilization)",
         "%",
-        "Per cent of the time in which a kernel ran; it says nothing of how much of the GPU.",
+        "Per cent of the time in which a kernel ran, however little of the GPU it used.",
     ),
     "GPU memory in use": (
         "sum by (instance, GpuIndex) (ray_node_gram_used) * 1048576",
         "B",
-        "As the driver reports it, whosever it is.",
+        "As the driver reports it, of all processes.",
     ),
 }
 
@@ -32,7 +36,7 @@ PREFIXES = ("gpu_", "cpu_", "engine_", "group_", "energy_")
 
 
 def measured() -> list[Column]:
-    """Return the columns of the results that say what the hardware did."""
+    """Return the columns of the results that describe the hardware's load."""
     return [
         column
         for column in BENCHMARK

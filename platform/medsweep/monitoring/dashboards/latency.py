@@ -50,10 +50,10 @@ def build() -> Any:
     for title, (metric, unit) in throughput.items():
         panels.append(
             lines(
-                f"{title} a second",
+                f"{title} per second",
                 {LEGEND: f"max by ({BY}) ({metric}{{{FILTER}}})"},
                 unit=unit,
-                about="Of the last repeat.",
+                about="Of the last measurement.",
             )
         )
     return dashboard("latency", "latency by configuration", panels, SWEEP_VARIABLES)

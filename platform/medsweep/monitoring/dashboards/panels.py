@@ -1,4 +1,4 @@
-"""What the dashboards are built from: one function for each kind of panel, with our defaults."""
+"""Building blocks of the dashboards: one function per kind of panel, with common defaults."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ HEIGHT = 8
 WIDTH = 24
 
 FILTER = 'sweep=~"$sweep", model=~"$model", profile=~"$profile"'
-"""The matchers that every figure of a sweep is shown by; the variables below are theirs."""
+"""The matchers of every figure of a sweep; their variables are below."""
 
 BY = "model, profile, load_point, basis"
 LEGEND = "{{model}} {{profile}} {{load_point}} ({{basis}})"
-"""The basis is part of every name: nobody shall take an emulated figure for an observed one."""
+"""Every legend has the basis, so that an emulated figure is never taken for an observed one."""
 
 SWEEP_VARIABLES = {
     "sweep": "label_values(medsweep_requests_total, sweep)",
@@ -37,7 +37,7 @@ UNITS = {
     "USD": "currencyUSD",
     "%": "percent",
 }
-"""Grafana's names of our units; what is not here has none."""
+"""Grafana's names of our units; others have none."""
 
 
 def dashboard(
@@ -46,10 +46,10 @@ def dashboard(
     """Return a dashboard.
 
     Args:
-        name: `medsweep-<name>` is its identity, so that an import replaces the last.
-        title: what it is called.
+        name: `medsweep-<name>` is its identity, so that a new import replaces the previous one.
+        title: of the dashboard.
         panels: in reading order.
-        variables: query by name, for the choices at the top.
+        variables: query of each variable at the top, by name.
     """
     from grafana_foundation_sdk.builders import dashboard as builders
     from grafana_foundation_sdk.models.dashboard import VariableRefresh
@@ -83,12 +83,12 @@ def dashboard(
 def lines(
     title: str, queries: Mapping[str, str], *, unit: str = "", about: str, span: int = WIDTH // 2
 ) -> Any:
-    """Return lines over time.
+    """Return a panel of lines over time.
 
     Args:
         title: of the panel.
         queries: PromQL by legend.
-        unit: ours, as in the schema of the results.
+        unit: as in the schema of the results.
         about: what is shown, and how to read it.
         span: width, of 24.
     """
@@ -101,7 +101,7 @@ def lines(
 def number(
     title: str, query: str, *, unit: str = "", legend: str = "", about: str, span: int = 4
 ) -> Any:
-    """Return one figure, or one for each series."""
+    """Return a panel with the last value of each series as a number."""
     from grafana_foundation_sdk.builders import common, stat
 
     reduce = common.ReduceDataOptions().calcs(["lastNotNull"])
@@ -118,7 +118,7 @@ def bars(
     about: str,
     span: int = WIDTH // 2,
 ) -> Any:
-    """Return one bar for each series, at its last value."""
+    """Return a panel with the last value of each series as a bar."""
     from grafana_foundation_sdk.builders import bargauge, common
     from grafana_foundation_sdk.models.common import VizOrientation
 
@@ -146,7 +146,7 @@ def heat(title: str, histogram: str, *, about: str, span: int = WIDTH // 2) -> A
 
 
 def grid(title: str, query: str, *, unit: str = "", about: str, span: int = WIDTH) -> Any:
-    """Return a matrix of models by hardware profiles and basis, from series that carry these."""
+    """Return a matrix of models by hardware profile and basis, from series with these labels."""
     from grafana_foundation_sdk.builders import table
     from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
     from grafana_foundation_sdk.models.prometheus import PromQueryFormat

@@ -1,4 +1,4 @@
-"""Quality: what the answers are worth, by configuration."""
+"""Quality of the answers, by configuration."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def build() -> Any:
         "Token F1",
         f"avg by ({BY}, variant) (last_over_time(medsweep_token_f1{{{FILTER}}}[$__range]))",
         legend="{{variant}} of " + LEGEND,
-        about="Adapter beside base model, where the sweep asks both. Every profile is asked the "
-        "same questions: the report compares them in pairs.",
+        about="Adapter and base model, if the sweep measures both. Every profile gets the same "
+        "questions; the report compares them in pairs.",
     )
     goodput = lines(
         "Goodput",
         {LEGEND: f"max by ({BY}) (medsweep_goodput_per_second{{{FILTER}}})"},
         unit="1/s",
-        about="Answers a second within the sweep's objectives; nothing where it names none.",
+        about="Answers per second that meet the sweep's objectives; empty if it has none.",
     )
     panels = [overview, goodput, *(column_lines(columns[name], span=8) for name in QUALITIES)]
     return dashboard("quality", "quality", panels, SWEEP_VARIABLES)

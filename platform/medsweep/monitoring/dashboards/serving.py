@@ -1,4 +1,4 @@
-"""Serving: a served model as its clients meet it."""
+"""Serving: a served model as its clients see it."""
 
 from __future__ import annotations
 
@@ -35,20 +35,27 @@ def build() -> Any:
                     f"(rate({requests}[$__rate_interval]))"
                 },
                 unit="1/s",
-                about="By how they ended; queue_full and timeout: the server is too small.",
+                about="By outcome; queue_full and timeout mean too little capacity.",
             ),
-            number("Being answered", "sum(medsweep_server_running)", about="Now."),
-            number("Waiting", "sum(medsweep_server_queued)", about="For a place."),
-            number("Adapters", "sum(medsweep_server_adapters_loaded)", about="In memory."),
-            lines("Time to first token", quantile("ttft"), unit="s", about="From arrival."),
+            number("Running", "sum(medsweep_server_running)", about="Requests in the engine now."),
+            number("Queued", "sum(medsweep_server_queued)", about="Requests that wait for a slot."),
+            number("Adapters", "sum(medsweep_server_adapters_loaded)", about="Loaded in memory."),
+            lines(
+                "Time to first token",
+                quantile("ttft"),
+                unit="s",
+                about="From arrival to the first token.",
+            ),
             lines(
                 "Time in the queue", quantile("queue"), unit="s", about="From arrival to prefill."
             ),
-            lines("Time for a token", quantile("inter_token"), unit="s", about="After the first."),
+            lines(
+                "Time per token", quantile("inter_token"), unit="s", about="After the first token."
+            ),
             heat(
                 "End-to-end time",
                 f"medsweep_server_e2e_seconds{{{FILTER}}}",
-                about="Answers by bucket.",
+                about="Answers by bucket of the histogram.",
             ),
             lines(
                 "Tokens",
@@ -58,17 +65,17 @@ def build() -> Any:
                     "{{model}} in": "sum by (model) "
                     f"(rate(medsweep_server_prompt_tokens_total{{{FILTER}}}[$__rate_interval]))",
                 },
-                about="A second.",
+                about="Tokens per second, prompts and answers.",
             ),
             lines(
-                "Requests answered together",
+                "Batch size",
                 {
                     "{{model}}": "sum by (model) "
                     f"(rate(medsweep_server_batch_size_sum{{{FILTER}}}[$__rate_interval])) "
                     "/ sum by (model) "
                     f"(rate(medsweep_server_batch_size_count{{{FILTER}}}[$__rate_interval]))"
                 },
-                about="Mean, when an answer began.",
+                about="Mean number of requests in a batch when an answer starts.",
             ),
         ],
         VARIABLES,

@@ -1,4 +1,4 @@
-"""Sweep overview: how far it is, what failed, what each cell comes to."""
+"""Sweep overview: progress, failures, and the main figures of each cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medsweep.monitoring.dashboards.panels import (
 )
 from medsweep.monitoring.rules import ERROR_RATIO
 
-# A job's series end with its pod; what it said last still counts.
+# A job's series end with its pod; their last values still count.
 CELLS = 'last_over_time(medsweep_cells{sweep=~"$sweep"}[$__range])'
 FINISHED = 'sum(delta(medsweep_cells{sweep=~"$sweep", state=~"ok|failed"}[$__range]))'
 
@@ -33,7 +33,7 @@ def build() -> Any:
                 "Cells by state",
                 f"sum by (state) ({CELLS})",
                 legend="{{state}}",
-                about="Refused cells cannot run on their hardware; the plan says why.",
+                about="Refused cells cannot run on their hardware; the plan gives the reasons.",
                 span=8,
             ),
             number(
@@ -41,48 +41,47 @@ def build() -> Any:
                 f'sum(medsweep_cells{{sweep=~"$sweep", state="pending"}}) * $__range_s '
                 f"/ ({FINISHED} > 0)",
                 unit="s",
-                about="Cells still to come, at the rate of those that ended in the time shown.",
+                about="Pending cells, at the rate at which cells ended in the time shown.",
             ),
             number(
-                "Since the last progress",
+                "Time since last progress",
                 'time() - max(medsweep_last_progress_timestamp_seconds{sweep=~"$sweep"})',
                 unit="s",
-                about="Since a request or a cell ended. A fine-tune takes longer.",
+                about="Since a request or a cell ended; does not advance in a fine-tune.",
             ),
             number(
-                "Answers a second",
+                "Answers per second",
                 f"sum(rate({answered}[$__rate_interval]))",
                 unit="1/s",
-                about="All cells together.",
+                about="Of all cells together.",
             ),
             number(
                 "Basis",
                 f"sum by (basis) ({answered})",
                 legend="{{basis}}",
-                about="Answers by basis. Emulated: measured on something that stands in for the "
-                "hardware that the profile names.",
+                about="Emulated: measured on other hardware than the profile names.",
             ),
             grid(
                 "Answers measured",
                 f"sum by (model, profile, basis) (last_over_time({answered}[$__range]))",
-                about="Models by hardware profiles.",
+                about="Models by hardware profile.",
             ),
             grid(
                 "Mean end-to-end time",
                 "avg by (model, profile, basis) "
                 f"(last_over_time(medsweep_e2e_mean_seconds{{{FILTER}}}[$__range]))",
                 unit="s",
-                about="Of the last repeat, over the load points.",
+                about="Mean over the load points, of the last measurement of each.",
             ),
             lines(
                 "Failed requests",
                 {LEGEND: f"max by ({BY}) ({ERROR_RATIO}{{{FILTER}}})"},
-                about="Share over five minutes. Above the sweep's max_error_rate a cell fails.",
+                about="Share over five minutes. A cell fails above the sweep's max_error_rate.",
             ),
             lines(
                 "Client-limited load points",
                 {LEGEND: f"max by ({BY}) (medsweep_client_limited{{{FILTER}}})"},
-                about="1: the client could not send at this rate honestly.",
+                about="1: the client could not keep up with this load.",
             ),
         ],
         SWEEP_VARIABLES,

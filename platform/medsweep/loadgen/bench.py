@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
+from medsweep.errors import EnvironmentFault
 from medsweep.loadgen.calibrate import (
     HIGHEST_CONCURRENCY,
     TRUTH,
@@ -21,7 +25,6 @@ from medsweep.loadgen.fleet import Fleet, LoadProgress
 from medsweep.loadgen.load_columns import client_limited
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
-from medsweep.loadgen.spool import Spool
 from medsweep.metrics.request_record import RequestRecord
 
 # A rate that is so close to what a concurrency can give is that concurrency.
@@ -178,3 +181,44 @@ def visits(points: Sequence[LoadPoint], repeats: int, seed: int) -> list[tuple[L
             rng.shuffle(turn)
         order += [(point, repeat) for point in turn]
     return order
+
+
+class Spool:
+    """A temporary file of JSON lines that is written once and read as often as wanted.
+
+    Args:
+        folder: where the file lies; None for the system's folder for such files.
+
+    Raises:
+        EnvironmentFault: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed in __exit__
+        except OSError as error:
+            raise EnvironmentFault(f"{folder}: cannot be written: {error.strerror}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, line: bytes) -> None:
+        """Write a line as the load generator's process gave it.
+
+        Raises:
+            EnvironmentFault: the disk is full.
+        """
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise EnvironmentFault(f"the records cannot be written: {error.strerror}") from None
+
+    def __iter__(self) -> Iterator[RequestRecord]:
+        """Yield the records from the first."""
+        self._file.flush()
+        self._file.seek(0)
+        for line in self._file:
+            yield RequestRecord.from_json(json.loads(line)["record"])

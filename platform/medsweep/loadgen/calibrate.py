@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -146,10 +147,11 @@ def _measure(fleet: Fleet, base_url: str, concurrency: int, requests: int) -> Ca
     except LoadAborted as error:
         raise StageError(f"calibration: {error}") from None
     records = [RequestRecord.from_json(json.loads(line)["record"]) for line in lines]
-    return _compare(concurrency, records, fleet.count)
+    return _compare(job.point, records, fleet.count)
 
 
-def _compare(concurrency: int, records: Sequence[RequestRecord], processes: int) -> Calibration:
+def _compare(point: LoadPoint, records: Sequence[RequestRecord], processes: int) -> Calibration:
+    concurrency = point.concurrency or 1
     failed = [record for record in records if record.status != "ok"]
     if failed:
         raise StageError(f"calibration: {len(failed)} requests failed: {failed[0].status}")
@@ -163,7 +165,7 @@ def _compare(concurrency: int, records: Sequence[RequestRecord], processes: int)
         ttft_bias_s=_error(ttft.mean, TRUTH.ttft_s),
         ttft_max_error_s=_error(ttft.summary().max, TRUTH.ttft_s),
         itl_bias_s=_error(gaps.mean, TRUTH.gap_s),
-        requests_per_s=len(measured) / _window_s(records),
+        requests_per_s=figures_of(records, point).requests_per_s or 0.0,
         ideal_requests_per_s=concurrency / TRUTH.service_s,
         ttft_p99_error_s=_error(ttft.quantile(0.99), TRUTH.ttft_s),
         itl_p99_error_s=_error(gaps.quantile(0.99), TRUTH.gap_s),
@@ -173,15 +175,3 @@ def _compare(concurrency: int, records: Sequence[RequestRecord], processes: int)
 
 def _error(measured_s: float | None, true_s: float) -> float:
     return math.nan if measured_s is None else measured_s - true_s
-
-
-def _window_s(records: Sequence[RequestRecord]) -> float:
-    """Return the time from the first measured send to the first one after the measured ones.
-
-    Exactly the measured requests leave in it, so that the ramps at both ends do not count. One
-    worker alone sends nothing afterwards; there the window closes with the last answer.
-    """
-    measured = [record for record in records if record.phase == "measure"]
-    later_s = [record.sent_s for record in records if record.phase == "cooldown"]
-    end_s = min(later_s, default=max(record.end_s for record in measured))
-    return end_s - min(record.sent_s for record in measured)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from medsweep.errors import StageError
@@ -44,12 +43,7 @@ class LoadProcess:
             stderr=self._stderr,
         )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

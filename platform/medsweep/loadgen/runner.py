@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from medsweep.clock import Clock
-from medsweep.loadgen.arrivals import due_times
 from medsweep.loadgen.client import Session
 from medsweep.loadgen.failures import LoadAborted, RequestError, Tally
 from medsweep.loadgen.objective import Objective
-from medsweep.loadgen.pacing import sleep_until
-from medsweep.loadgen.prompt_order import prompt_order
+from medsweep.loadgen.schedule import due_times, prompt_order
 from medsweep.loadgen.spec import LoadJob, Prompt
 from medsweep.loadgen.stream import Stream
 from medsweep.metrics.request_record import Phase, RequestRecord
@@ -239,3 +237,13 @@ def _own(job: LoadJob, count: int) -> range:
     """Return the places, among the measured requests, of those that are this shard's."""
     first = (job.shard - job.point.warmup_requests) % job.shards
     return range(first, count, job.shards)
+
+
+async def sleep_until(clock: Clock, at_s: float) -> None:
+    """Wait until `clock` reads at least `at_s` seconds; give way once even if it already does."""
+    while True:
+        await asyncio.sleep(max(0.0, at_s - clock.now()))
+        # uvloop counts whole milliseconds and wakes up to one early; a request sent early would
+        # have a negative dispatch delay.
+        if clock.now() >= at_s:
+            return

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from medsweep.errors import EnvironmentFault
-from medsweep.loadgen.bench import Bench, Measured, visits
+from medsweep.loadgen.bench import Bench, Measured, Spool, visits
 from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, point_json
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import LoadFigures, figures_of
@@ -14,7 +14,6 @@ from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import parse_objective
 from medsweep.loadgen.spec import LoadPoint
-from medsweep.loadgen.spool import Spool
 from medsweep.metrics.latency import summarise
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import REQUESTS

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from medsweep.clock import Clock
-from medsweep.loadgen.arrivals import due_times
 from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.mock.server import MockServer, running_mock
 from medsweep.loadgen.mock.timing import MockTiming, script_of
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.runner import run_load
+from medsweep.loadgen.schedule import due_times
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 

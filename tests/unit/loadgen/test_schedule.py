@@ -5,9 +5,10 @@ import numpy.typing as npt
 import pytest
 
 from medsweep.errors import InputError
-from medsweep.loadgen.arrivals import due_times
-from medsweep.loadgen.spec import LoadPoint
+from medsweep.loadgen.schedule import due_times, prompt_order
+from medsweep.loadgen.spec import LoadPoint, Prompt
 
+PROMPTS = tuple(Prompt(f"q{n}", "?") for n in range(10))
 POISSON = LoadPoint(rate=20.0, arrivals="poisson")
 
 
@@ -60,3 +61,21 @@ def test_poisson_follows_the_seed() -> None:
 def test_closed_loop_has_no_due_times() -> None:
     with pytest.raises(InputError, match="c4"):
         take(LoadPoint(concurrency=4), 5, seed=1)
+
+
+def ids(warmup: int, seed: int, count: int) -> list[str]:
+    return [prompt.question_id for prompt in islice(prompt_order(PROMPTS, warmup, seed), count)]
+
+
+@pytest.mark.parametrize("warmup", [0, 3, 10, 13])
+def test_measured_requests_begin_a_pass(warmup: int) -> None:
+    measured = ids(warmup, seed=1, count=warmup + 20)[warmup:]
+    everything = sorted(prompt.question_id for prompt in PROMPTS)
+    assert sorted(measured[:10]) == sorted(measured[10:]) == everything
+
+
+def test_passes_and_repeats_differ_in_order() -> None:
+    first = ids(0, seed=1, count=20)
+    assert first[:10] != first[10:]
+    assert first != ids(0, seed=2, count=20)
+    assert first == ids(0, seed=1, count=20)

@@ -1,15 +1,15 @@
-"""When an open loop sends: evenly, at random, in bursts, or when it happened before."""
+"""When each request of an open loop is due, and which prompt each request carries."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from medsweep.errors import InputError
-from medsweep.loadgen.spec import LoadPoint
+from medsweep.loadgen.spec import LoadPoint, Prompt
 
 _BLOCK = 1024
 
@@ -57,3 +57,23 @@ def _summed(gaps: Gaps, seed: int) -> Iterator[float]:
         times = at_s + np.cumsum(gaps(rng))
         yield from times.tolist()
         at_s = float(times[-1])
+
+
+def prompt_order(prompts: Sequence[Prompt], warmup: int, seed: int) -> Iterator[Prompt]:
+    """Yield prompts without end, every pass over them in a fresh shuffled order.
+
+    Args:
+        prompts: what to send; at least one.
+        warmup: requests before the measured ones. The first measured request begins a new pass,
+            so that the measured ones cover the prompts evenly.
+        seed: of the shuffles.
+    """
+    rng = np.random.default_rng(seed)
+    yield from itertools.islice(_passes(prompts, rng), warmup)
+    yield from _passes(prompts, rng)
+
+
+def _passes(prompts: Sequence[Prompt], rng: np.random.Generator) -> Iterator[Prompt]:
+    while True:
+        for place in rng.permutation(len(prompts)):
+            yield prompts[place]

@@ -45,7 +45,7 @@ def bench(
     Raises:
         InputError: neither `concurrency` nor `rate` is given, or a number is out of range.
     """
-    from medsweep.loadgen.bench import Bench, enough_requests, visits
+    from medsweep.loadgen.bench import Bench, enough_requests, shuffled_repeats
     from medsweep.loadgen.bench_results import benchmark_row
     from medsweep.loadgen.fleet import Fleet, processes_for
     from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -53,11 +53,14 @@ def bench(
     if not concurrency and not rate:
         raise InputError("give `concurrency` (closed loops), `rate` (open loops) or both")
     points = [
-        LoadPoint(concurrency=each, requests=requests or enough_requests(concurrency=each))
+        LoadPoint.from_options(
+            concurrency=each, requests=requests or enough_requests(concurrency=each)
+        )
         for each in concurrency
     ]
     points += [
-        LoadPoint(rate=each, requests=requests or enough_requests(rate=each)) for each in rate
+        LoadPoint.from_options(rate=each, requests=requests or enough_requests(rate=each))
+        for each in rate
     ]
     texts = embedded_questions() if prompts is None else prompts
     job = LoadJob(
@@ -73,7 +76,7 @@ def bench(
     )
     with Fleet(processes_for(points)) as fleet:
         test = Bench(job, fleet)
-        for point, repeat in visits(points, repeats, seed):
+        for point, repeat in shuffled_repeats(points, repeats, seed):
             test.measure(point, repeat)
         test.calibrate()
     return Table([benchmark_row(job, each) for each in test.measured])

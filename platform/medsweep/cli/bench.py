@@ -124,9 +124,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _measure_all(options: argparse.Namespace, bench: Bench, points: list[LoadPoint]) -> None:
-    from medsweep.loadgen.bench import visits
+    from medsweep.loadgen.bench import shuffled_repeats
 
-    order = visits(points, options.repeats, options.seed)
+    order = shuffled_repeats(points, options.repeats, options.seed)
     live = _watch(options, bench, len(order))
     for point, repeat in order:
         live.add(bench.measure(point, repeat))
@@ -261,7 +261,7 @@ def _verdict(bench: Bench) -> int:
 
     words: dict[str, str] = {}
     for each in bench.measured:
-        words = {**each.figures.words, **words}
+        words = {**each.figures.first_errors, **words}
     for kind, said in words.items():
         advice = advice_for(kind)
         print(f"medsweep: {kind}: {said}{f'; {advice}' if advice else ''}", file=sys.stderr)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.bench_results import notes
 from medsweep.loadgen.failures import kinds_of
 from medsweep.loadgen.fleet import LoadProgress
@@ -67,7 +67,7 @@ class Live:
         else:
             self._reporter.line(text)
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: MeasuredPoint) -> None:
         """Print the row of a load point that has ended, and its notes below."""
         self._done += 1
         self._reporter.clear()

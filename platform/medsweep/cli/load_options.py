@@ -53,10 +53,7 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
 def _point(fields: dict[str, Any], **own: Any) -> LoadPoint:
     from medsweep.loadgen.spec import LoadPoint
 
-    try:
-        return LoadPoint(**{**fields, **own})
-    except ValueError as error:
-        raise InputError(f"the load: {error}") from None
+    return LoadPoint.from_options(**fields, **own)
 
 
 def requests(options: argparse.Namespace, enough: float) -> int:

@@ -35,7 +35,7 @@ OPEN_LOOP_S = 10
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPoint:
     """One load point in one repeat.
 
     Attributes:
@@ -98,11 +98,11 @@ class Bench:
     spool_folder: Path | None = None
     on_progress: Callable[[LoadPoint, int, LoadProgress], None] = lambda *_: None
     on_records: Callable[[LoadPoint, int, Iterable[RequestRecord]], None] = lambda *_: None
-    measured: list[Measured] = field(default_factory=list)
+    measured: list[MeasuredPoint] = field(default_factory=list)
 
     def measure(
         self, point: LoadPoint, repeat: int = 1, *, hopeless_ends: bool = False
-    ) -> Measured:
+    ) -> MeasuredPoint:
         """Measure one load point.
 
         Args:
@@ -137,7 +137,7 @@ class Bench:
             self.on_records(point, repeat, spool)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         met = self._met(found) and early is None if self.objectives else None
-        self.measured.append(Measured(point, repeat, found, early, gave_up, met, now))
+        self.measured.append(MeasuredPoint(point, repeat, found, early, gave_up, met, now))
         return self.measured[-1]
 
     def _met(self, found: LoadFigures) -> bool:
@@ -167,7 +167,9 @@ def enough_requests(*, concurrency: int | None = None, rate: float | None = None
     return max(64, math.ceil(5 * (concurrency or 0)), math.ceil(OPEN_LOOP_S * (rate or 0.0)))
 
 
-def visits(points: Sequence[LoadPoint], repeats: int, seed: int) -> list[tuple[LoadPoint, int]]:
+def shuffled_repeats(
+    points: Sequence[LoadPoint], repeats: int, seed: int
+) -> list[tuple[LoadPoint, int]]:
     """Return every point in every repeat, in the order in which they are measured.
 
     With several repeats the points are shuffled within each, so that a drift of the machine does

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import EnvironmentFault
-from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.load_columns import arrivals_of, load_columns, load_notes
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
@@ -42,7 +42,7 @@ def check_writable(folder: Path) -> None:
         raise EnvironmentFault(f"{folder}: cannot be written: {error.strerror}") from None
 
 
-def point_json(measured: Measured) -> dict[str, Any]:
+def point_json(measured: MeasuredPoint) -> dict[str, Any]:
     """Return one entry of `points`."""
     point, figures = measured.point, measured.figures
     failed = dict(figures.failed_by_kind)
@@ -86,15 +86,15 @@ def point_json(measured: Measured) -> dict[str, Any]:
     }
 
 
-def notes(measured: Measured) -> list[str]:
+def notes(measured: MeasuredPoint) -> list[str]:
     """Return why a load ended early, and what a reader of the figures must know beside them."""
     ended = [measured.ended_early] if measured.ended_early else []
     return ended + load_notes(measured.point, measured.figures, measured.calibration)
 
 
-def over_repeats(results: Sequence[Measured]) -> list[dict[str, Any]]:
+def over_repeats(results: Sequence[MeasuredPoint]) -> list[dict[str, Any]]:
     """Return for each load point the means over its repeats, their 95 % t intervals and spread."""
-    groups: dict[str, list[Measured]] = {}
+    groups: dict[str, list[MeasuredPoint]] = {}
     for each in results:
         if not each.gave_up:
             groups.setdefault(each.point.name, []).append(each)
@@ -118,7 +118,7 @@ def over_repeats(results: Sequence[Measured]) -> list[dict[str, Any]]:
     return rows
 
 
-def write_benchmark(folder: Path, job: LoadJob, results: Sequence[Measured]) -> None:
+def write_benchmark(folder: Path, job: LoadJob, results: Sequence[MeasuredPoint]) -> None:
     """Write `benchmark.parquet`, one row a load point and repeat.
 
     Raises:
@@ -129,7 +129,7 @@ def write_benchmark(folder: Path, job: LoadJob, results: Sequence[Measured]) -> 
     )
 
 
-def benchmark_row(job: LoadJob, measured: Measured) -> dict[str, Any]:
+def benchmark_row(job: LoadJob, measured: MeasuredPoint) -> dict[str, Any]:
     """Return one load point and repeat with the columns of `benchmark.parquet`."""
     point, figures = measured.point, measured.figures
     return {

@@ -31,7 +31,7 @@ _STREAM_OPTIONS: tuple[dict[str, bool], ...] = (
 )
 
 
-class Session:
+class LoadClient:
     """All requests of one job; a context manager that closes its connections.
 
     Args:
@@ -45,7 +45,7 @@ class Session:
     def __init__(self, job: LoadJob, clock: Clock) -> None:
         self._job, self._clock = job, clock
         self._head = _head(job)
-        self._pool = Pool(job.url, clock.now)
+        self._pool = ConnectionPool(job.url, clock.now)
         self._messages: dict[str, bytes] = {}
         self._options = 0
         self._answered = False
@@ -146,7 +146,7 @@ def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool]) -> bytes:
     return json.dumps(body).encode()
 
 
-class Pool:
+class ConnectionPool:
     """Opens connections without a limit and reuses the one that was freed last.
 
     Args:

@@ -105,7 +105,7 @@ class LoadAborted(StageError):
     """Too many requests failed, so that the rest would measure nothing."""
 
 
-class Tally:
+class FailureTally:
     """Counts how requests ended.
 
     Args:

@@ -90,7 +90,7 @@ class LoadFigures:
         ok: those that were answered.
         failed_by_kind: the others.
         unmeasured_failed_by_kind: failures of warm-up and cool-down, which count in no figure.
-        words: for each kind of failure the message of the first.
+        first_errors: for each kind of failure the message of the first.
         empty: answers without any text.
         uncounted: answers for which the server gave no number of tokens.
         latencies: summaries in seconds of the answered requests, by name
@@ -113,7 +113,7 @@ class LoadFigures:
     ok: int
     failed_by_kind: dict[str, int]
     unmeasured_failed_by_kind: dict[str, int]
-    words: dict[str, str]
+    first_errors: dict[str, str]
     empty: int
     uncounted: int
     latencies: dict[str, LatencySummary]
@@ -158,13 +158,13 @@ def figures_of(
     prompt_tokens, output_tokens = LatencySketch(), LatencySketch()
     status: Counter[str] = Counter()
     unmeasured: Counter[str] = Counter()
-    words: dict[str, str] = {}
+    first_errors: dict[str, str] = {}
     empty = uncounted = good = chunked = 0
     missed = [0] * len(objectives)
     growth, span = Growth(), _Span()
     for record in records:
         if record.error is not None:
-            words.setdefault(record.status, record.error)
+            first_errors.setdefault(record.status, record.error)
         if record.phase != "measure":
             unmeasured[record.status] += record.status != "ok"
             continue
@@ -197,7 +197,7 @@ def figures_of(
         ok=ok,
         failed_by_kind=dict(status),
         unmeasured_failed_by_kind=dict(+unmeasured),
-        words=words,
+        first_errors=first_errors,
         empty=empty,
         uncounted=uncounted,
         latencies=latencies,

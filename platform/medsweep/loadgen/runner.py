@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from medsweep.clock import Clock
-from medsweep.loadgen.client import Session
-from medsweep.loadgen.failures import LoadAborted, RequestError, Tally
+from medsweep.loadgen.client import LoadClient
+from medsweep.loadgen.failures import FailureTally, LoadAborted, RequestError
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.schedule import due_times, prompt_order
 from medsweep.loadgen.spec import LoadJob, Prompt
@@ -42,10 +42,10 @@ async def run_load(
         StageError: the API key is not to be had.
     """
     load = load or Load(job, emit, clock)
-    async with Session(job, clock) as session:
+    async with LoadClient(job, clock) as client:
         try:
             async with asyncio.TaskGroup() as group:
-                await load.run(session, group)
+                await load.run(client, group)
         except ExceptionGroup as errors:
             # The first error ended the load and the others followed from it.
             raise errors.exceptions[0] from None
@@ -72,7 +72,7 @@ class Load:
         self._prompts = _every(
             prompt_order(job.prompts, point.warmup_requests, job.seed), job.shard, job.shards
         )
-        self._tally = Tally(job.max_error_rate)
+        self._tally = FailureTally(job.max_error_rate)
         count = point.measured_requests
         self._unmeasured = None if count is None else len(_own(job, count))
         self._until_s: float | None = None
@@ -95,7 +95,7 @@ class Load:
         else:
             self._over.set_result(None)
 
-    async def run(self, session: Session, group: asyncio.TaskGroup) -> None:
+    async def run(self, client: LoadClient, group: asyncio.TaskGroup) -> None:
         """Send until the measured requests have ended, and in a split load until `stop`."""
         point = self._job.point
         start_s = self._clock.now() if self._job.start_s is None else self._job.start_s
@@ -106,34 +106,34 @@ class Load:
             await sleep_until(self._clock, start_s)
             workers = len(range(self._job.shard, point.concurrency, self._job.shards))
             for _ in range(workers):
-                group.create_task(self._work(session))
+                group.create_task(self._work(client))
         else:
-            senders.append(group.create_task(self._dispatch(session, group, start_s)))
+            senders.append(group.create_task(self._dispatch(client, group, start_s)))
         await self._over
         for sender in senders:
             sender.cancel()
 
-    async def _work(self, session: Session) -> None:
+    async def _work(self, client: LoadClient) -> None:
         while not self._over.done():
-            await self._request(session, next(self._indices), next(self._prompts), due_s=None)
+            await self._request(client, next(self._indices), next(self._prompts), due_s=None)
 
-    async def _dispatch(self, session: Session, group: asyncio.TaskGroup, start_s: float) -> None:
+    async def _dispatch(self, client: LoadClient, group: asyncio.TaskGroup, start_s: float) -> None:
         for offset_s in _every(
             due_times(self._job.point, self._job.seed), self._job.shard, self._job.shards
         ):
             due_s = start_s + offset_s
             await sleep_until(self._clock, due_s)
             index, prompt = next(self._indices), next(self._prompts)
-            group.create_task(self._request(session, index, prompt, due_s))
+            group.create_task(self._request(client, index, prompt, due_s))
 
     async def _request(
-        self, session: Session, index: int, prompt: Prompt, due_s: float | None
+        self, client: LoadClient, index: int, prompt: Prompt, due_s: float | None
     ) -> None:
         sent_s = self._clock.now()
         phase = self._phase(index, sent_s if due_s is None else due_s)
         stream = Stream(index, phase, prompt.question_id, due_s, sent_s)
         self._in_flight.add(stream)
-        failure, end_s = await session.send(prompt, stream)
+        failure, end_s = await client.send(prompt, stream)
         # The next request of a closed loop leaves before this answer is parsed.
         self._ended.append((stream, failure, end_s))
         if len(self._ended) == 1:

@@ -86,6 +86,18 @@ class LoadPoint:
         return None
 
     @classmethod
+    def from_options(cls, **fields: Any) -> LoadPoint:
+        """Return the load point of what a user gave outside of a sweep file.
+
+        Raises:
+            InputError: it is none.
+        """
+        try:
+            return cls(**fields)
+        except ValueError as error:
+            raise InputError(f"the load: {error}") from None
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         # A mapping is taken for a load point; the types of its values are strict.
         schema = handler(source)

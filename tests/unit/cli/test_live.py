@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 from medsweep.cli.live import COLUMNS, Live
-from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import LoadProgress
 from medsweep.loadgen.spec import LoadPoint
@@ -15,7 +15,7 @@ from terminal import Terminal
 POINT = LoadPoint(concurrency=4, requests=200)
 
 
-def table(measured: Measured) -> list[str]:
+def table(measured: MeasuredPoint) -> list[str]:
     rows = io.StringIO()
     Live(1, rows, io.StringIO()).add(measured)
     return rows.getvalue().splitlines()
@@ -40,7 +40,7 @@ def test_figures_are_in_the_unit_of_their_column() -> None:
         figures_of([], POINT), ok=130, sent=131, latencies=latencies, requests_per_s=2.5,
         output_tokens_per_s=80.0, failed_by_kind={"timeout": 1},
     )  # fmt: skip
-    header, row, *notes = table(Measured(POINT, 1, found))
+    header, row, *notes = table(MeasuredPoint(POINT, 1, found))
     assert row.split() == [
         "c4",
         "130/131",
@@ -58,7 +58,7 @@ def test_figures_are_in_the_unit_of_their_column() -> None:
 
 def test_a_percentile_with_too_few_requests_is_a_dash() -> None:
     latencies = {**figures_of([], POINT).latencies, "ttft": summarise([0.25] * 129)}
-    _, row, *_ = table(Measured(POINT, 1, replace(figures_of([], POINT), latencies=latencies)))
+    _, row, *_ = table(MeasuredPoint(POINT, 1, replace(figures_of([], POINT), latencies=latencies)))
     assert row.split()[2:4] == ["250.0", "-"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from medsweep.errors import EnvironmentFault
-from medsweep.loadgen.bench import Bench, Measured, Spool, visits
+from medsweep.loadgen.bench import Bench, MeasuredPoint, Spool, shuffled_repeats
 from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, point_json
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import LoadFigures, figures_of
@@ -28,15 +28,15 @@ def figures(**changes: object) -> LoadFigures:
 
 
 def test_repeats_are_interleaved_and_shuffled_by_seed() -> None:
-    assert visits(POINTS, 1, seed=5) == [(point, 1) for point in POINTS]
-    order = visits(POINTS, 20, seed=5)
+    assert shuffled_repeats(POINTS, 1, seed=5) == [(point, 1) for point in POINTS]
+    order = shuffled_repeats(POINTS, 20, seed=5)
     turns = [order[place : place + 3] for place in range(0, 60, 3)]
     for number, turn in enumerate(turns, start=1):
         assert {repeat for _, repeat in turn} == {number}
         assert {point for point, _ in turn} == set(POINTS)
     assert len({tuple(point for point, _ in turn) for turn in turns}) > 2
-    assert order == visits(POINTS, 20, seed=5)
-    assert order != visits(POINTS, 20, seed=6)
+    assert order == shuffled_repeats(POINTS, 20, seed=5)
+    assert order != shuffled_repeats(POINTS, 20, seed=6)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_repeats_are_interleaved_and_shuffled_by_seed() -> None:
     ],
 )
 def test_calibrated_where_the_client_works_as_hard(point, found, concurrency) -> None:
-    assert Measured(point, 1, figures(**found)).like_concurrency == concurrency
+    assert MeasuredPoint(point, 1, figures(**found)).like_concurrency == concurrency
 
 
 def test_client_limited_by_calibration_or_by_its_own_lateness() -> None:
-    def measured(delay_s: float | None, reached: float = 10.0) -> Measured:
+    def measured(delay_s: float | None, reached: float = 10.0) -> MeasuredPoint:
         latencies = {**NOTHING.latencies, "dispatch_delay": summarise([delay_s])}
         calibration = Calibration(8, 0.001, 0.002, 0.0, reached, 10.0)
-        return Measured(
+        return MeasuredPoint(
             LoadPoint(rate=1.0), 1, figures(latencies=latencies), calibration=calibration
         )
 
@@ -72,8 +72,8 @@ def test_client_limited_by_calibration_or_by_its_own_lateness() -> None:
 
 
 def test_failure_of_the_client_s_own_limits_it() -> None:
-    assert Measured(POINTS[0], 1, figures(failed_by_kind={"client": 1})).client_limited
-    assert not Measured(POINTS[0], 1, figures(failed_by_kind={"connect": 1})).client_limited
+    assert MeasuredPoint(POINTS[0], 1, figures(failed_by_kind={"client": 1})).client_limited
+    assert not MeasuredPoint(POINTS[0], 1, figures(failed_by_kind={"connect": 1})).client_limited
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_failure_of_the_client_s_own_limits_it() -> None:
 )
 def test_open_loop_that_is_not_at_its_level_says_so(point, answer_s, growth, said) -> None:
     latencies = {**NOTHING.latencies, "e2e": summarise([answer_s])}
-    found = notes(Measured(point, 1, figures(latencies=latencies, growth=growth)))
+    found = notes(MeasuredPoint(point, 1, figures(latencies=latencies, growth=growth)))
     assert len(found) == len(said)
     assert all(part in note for part, note in zip(said, found, strict=True))
 
 
 def test_json_of_a_load_where_nothing_got_through() -> None:
     found = figures(unmeasured_failed_by_kind={"connect": 10})
-    point = point_json(Measured(LoadPoint(concurrency=64), 1, found, "10 of 10 failed", True))
+    point = point_json(MeasuredPoint(LoadPoint(concurrency=64), 1, found, "10 of 10 failed", True))
     assert (point["status"], point["ended_early"]) == ("failed", "10 of 10 failed")
     assert point["requests"] == {
         "sent": 10,
@@ -109,7 +109,7 @@ def test_json_of_a_load_where_nothing_got_through() -> None:
 
 def test_intervals_over_repeats() -> None:
     results = [
-        Measured(LoadPoint(concurrency=1), repeat, figures(requests_per_s=rate))
+        MeasuredPoint(LoadPoint(concurrency=1), repeat, figures(requests_per_s=rate))
         for repeat, rate in enumerate([9.0, 10.0, 11.0], start=1)
     ]
     [row] = over_repeats([*results, replace(results[0], gave_up=True)])

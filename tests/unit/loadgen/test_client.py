@@ -7,7 +7,7 @@ import pytest
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
-from medsweep.loadgen.client import Session
+from medsweep.loadgen.client import LoadClient
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
 from medsweep.loadgen.spec import LoadJob
@@ -19,14 +19,14 @@ Answering = Callable[[bytes], bytes]
 
 async def ask(job: LoadJob) -> RequestRecord:
     clock = MonotonicClock()
-    async with Session(job, clock) as session:
-        return await ask_again(session, job, clock)
+    async with LoadClient(job, clock) as client:
+        return await ask_again(client, job, clock)
 
 
-async def ask_again(session: Session, job: LoadJob, clock: Clock) -> RequestRecord:
+async def ask_again(client: LoadClient, job: LoadJob, clock: Clock) -> RequestRecord:
     prompt = job.prompts[0]
     stream = Stream(0, "measure", prompt.question_id, None, clock.now())
-    return stream.record(*await session.send(prompt, stream), keep_text=job.keep_text)
+    return stream.record(*await client.send(prompt, stream), keep_text=job.keep_text)
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
@@ -168,9 +168,9 @@ async def test_api_key_and_headers(make_job, monkeypatch) -> None:
         headers=(("X-Team", "a b"), ("Host", "y")),
     )
     with pytest.raises(StageError, match="MEDSWEEP_TEST_KEY"):
-        Session(job, MonotonicClock())
+        LoadClient(job, MonotonicClock())
     monkeypatch.setenv("MEDSWEEP_TEST_KEY", "k")
-    head, _, body = Session(job, MonotonicClock()).message(job.prompts[0]).partition(b"\r\n\r\n")
+    head, _, body = LoadClient(job, MonotonicClock()).message(job.prompts[0]).partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert {"authorization: Bearer k", "x-team: a b", "host: y"} <= set(lines)
     assert f"content-length: {len(body)}" in lines
@@ -252,12 +252,12 @@ async def test_server_that_knows_fewer_options_is_asked_for_less(make_job, words
     seen: list[bytes] = []
     async with answering(*[refusing(*words)] * 20, seen=seen) as url:
         job = make_job(url)
-        async with Session(job, clock) as session:
-            records = await asyncio.gather(*(ask_again(session, job, clock) for _ in range(3)))
+        async with LoadClient(job, clock) as client:
+            records = await asyncio.gather(*(ask_again(client, job, clock) for _ in range(3)))
             assert {record.status for record in records} == {"ok"}
             assert len(seen) <= 3 * attempts
             seen.clear()
-            assert (await ask_again(session, job, clock)).status == "ok"
+            assert (await ask_again(client, job, clock)).status == "ok"
     assert len(seen) == 1  # by then it is known
     assert (b"include_usage" in seen[0]) == (attempts == 2)
 
@@ -354,14 +354,14 @@ async def test_connection_is_kept_and_a_stale_one_replaced(make_job) -> None:
     clock = MonotonicClock()
     async with running_mock(MockTiming(ttft_s=0.0, gap_s=0.0, tokens=1)) as server:
         job = make_job(server.base_url)
-        async with Session(job, clock) as session:
+        async with LoadClient(job, clock) as client:
             for _ in range(3):
-                assert (await ask_again(session, job, clock)).status == "ok"
+                assert (await ask_again(client, job, clock)).status == "ok"
             assert server.accepted == 1
             for connection in server.connections:
                 connection.abort()
             # It may be noticed before or after the next request leaves; neither is a failure.
-            assert (await ask_again(session, job, clock)).status == "ok"
+            assert (await ask_again(client, job, clock)).status == "ok"
         assert server.accepted == 2
 
 
@@ -370,10 +370,10 @@ async def test_request_on_a_connection_that_just_closed_is_sent_again(make_job) 
     answer = stream(EVENT + DONE)
     async with answering(answer, answer, close=True) as url:
         job = make_job(url)
-        async with Session(job, clock) as session:
-            assert [(await ask_again(session, job, clock)).status for _ in range(2)] == ["ok", "ok"]
+        async with LoadClient(job, clock) as client:
+            assert [(await ask_again(client, job, clock)).status for _ in range(2)] == ["ok", "ok"]
             # A connection that was new when it broke is a failure.
-            assert (await ask_again(session, job, clock)).status == "closed_early"
+            assert (await ask_again(client, job, clock)).status == "closed_early"
 
 
 async def test_slow_processor_holds_up_the_others(make_job) -> None:

@@ -3,11 +3,11 @@ import os
 
 import pytest
 
-from medsweep.loadgen.failures import LoadAborted, RequestError, Tally, as_failure
+from medsweep.loadgen.failures import FailureTally, LoadAborted, RequestError, as_failure
 
 
 def test_tally_waits_for_ten_and_names_the_kinds() -> None:
-    tally = Tally(max_error_rate=0.5)
+    tally = FailureTally(max_error_rate=0.5)
     for status in ["timeout", "timeout", "timeout", "connect", "connect", "connect", "connect"]:
         tally.count(status)
     for _ in range(2):
@@ -17,7 +17,7 @@ def test_tally_waits_for_ten_and_names_the_kinds() -> None:
 
 
 def test_tally_lets_the_limit_itself_pass() -> None:
-    tally = Tally(max_error_rate=0.5)
+    tally = FailureTally(max_error_rate=0.5)
     for status in ["ok", "timeout"] * 20:
         tally.count(status)
     with pytest.raises(LoadAborted):

@@ -87,7 +87,7 @@ def test_failures_and_what_they_said_are_kept_apart() -> None:
     assert (found.sent, found.ok, found.failed) == (3, 1, 2)
     assert found.failed_by_kind == {"timeout": 2}
     assert found.unmeasured_failed_by_kind == {"connect": 1}
-    assert found.words == {"timeout": "no answer", "connect": "refused"}
+    assert found.first_errors == {"timeout": "no answer", "connect": "refused"}
     assert found.latencies["e2e"].max == 1.0
     assert (found.uncounted, found.output_tokens_per_s) == (1, None)
 

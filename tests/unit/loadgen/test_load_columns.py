@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medsweep.datasets.spec import Pair
-from medsweep.loadgen.bench import Measured
+from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.bench_results import write_benchmark
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import figures_of
@@ -69,7 +69,7 @@ def records_of(point: LoadPoint, seed: int = 0) -> list[RequestRecord]:
 def test_bench_and_sweep_give_the_same_figures(point, make_job, tmp_path) -> None:
     records = records_of(point)
     figures = figures_of(records, point, OBJECTIVES)
-    measured = Measured(point, 2, figures, calibration=CALIBRATION)
+    measured = MeasuredPoint(point, 2, figures, calibration=CALIBRATION)
     write_benchmark(tmp_path, make_job("http://localhost/v1"), [measured])
     [bench] = read_rows(tmp_path / "benchmark.parquet")
     # A sweep holds its records in another order.

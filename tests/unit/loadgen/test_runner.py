@@ -288,7 +288,7 @@ async def test_failures_that_take_no_time_do_not_hold_up_the_others(make_job, mo
     async def exhausted(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("medsweep.loadgen.pool.Pool.exchange", exhausted)
+    monkeypatch.setattr("medsweep.loadgen.client.ConnectionPool.exchange", exhausted)
     point = LoadPoint(concurrency=3, requests=40)
     records = await load(make_job("http://127.0.0.1:9/v1", point, max_error_rate=1.0))
     assert {record.status for record in records} == {"client"}

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.spec import LoadPoint
 
-# Concurrency that shows where --find-max may begin.
+# The closed loop whose rate --find-max begins at.
 _START_AT, _START_REQUESTS = 8, 64
-# How many answers, one after the other, a rate that is tried lasts at least.
+# A rate is tried for at least this many times the length of an answer.
 _ANSWERS = 3
-# Requests in flight below which each has the server to itself: a lower rate changes nothing.
+# Mean requests in flight below which each has the server to itself: lower rates change nothing.
 _ALONE = 0.5
 
 
@@ -37,7 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     load.add_argument("--rate", metavar="R,R", help="open loop: requests a second")
     load.add_argument(
-        "--replay", type=Path, metavar="FILE", help="open loop: a time stamp a line, s or ISO 8601"
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="open loop: one time stamp per line, s or ISO 8601",
     )
     load.add_argument(
         "--find-max", action="store_true", help="find the highest rate that meets --slo"
@@ -60,12 +63,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--requests",
         type=int,
         metavar="N",
-        help="measured at each load; default: 64, 5 for each in flight, or 10 s worth",
+        help="measured at each load; default: 64, 5 per request in flight, or 10 s worth",
     )
     amount.add_argument("--duration", metavar="S", help="seconds that are measured at each load")
     parser.add_argument("--max-tokens", type=int, default=128, metavar="N", help="default: 128")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--prompts", type=Path, metavar="FILE", help="one a line: text, or JSON")
+    source.add_argument("--prompts", type=Path, metavar="FILE", help="one per line: text, or JSON")
     source.add_argument("--dataset", default="embedded", metavar="NAME", help="default: embedded")
     parser.add_argument("--endpoint", choices=["chat", "completions"], default="chat")
     parser.add_argument(
@@ -96,7 +99,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure every load point; say what failed and what to do about it."""
+    """Measure every load point; print what failed and what to do about it."""
     from medsweep.cli import load_options
 
     points = load_options.points(options)
@@ -135,16 +138,16 @@ def _measure_all(options: argparse.Namespace, bench: Bench, points: list[LoadPoi
 
 
 def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> dict[str, Any]:
-    """Find the highest rate by bisection, from what a few requests at a time get through.
+    """Find the highest rate by bisection, starting at the rate of a small closed loop.
 
-    Each rate is measured from when the server is full on, and for several times as long as an
-    answer takes. A rate at which the server falls behind counts as missed, since it would miss if
-    it were measured for longer; so does one at which the client lags.
+    Each rate is warmed up for as long as an answer takes and measured for several times as long. A
+    rate at which the queue grows counts as missed, since it would miss in a longer measurement; so
+    does one at which the client sends late.
     """
     from dataclasses import replace
     from math import ceil
 
-    from medsweep.cli import load_options
+    from medsweep.loadgen.bench import OPEN_LOOP_S
     from medsweep.loadgen.find_max import find_max
     from medsweep.loadgen.spec import LoadPoint
 
@@ -159,13 +162,14 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
     answer_s = start.figures.latencies["e2e"].mean or 0.0
     alone_s = answer_s
     gone = False
-    seconds = first.duration_s or max(load_options.SECONDS, _ANSWERS * answer_s)
+    seconds = first.duration_s or max(OPEN_LOOP_S, _ANSWERS * answer_s)
 
     def meets(rate: float) -> bool | None:
         nonlocal alone_s, gone
         warmup = ceil(rate * max(1.0, answer_s)) if first.warmup is None else first.warmup
-        wanted = max(load_options.requests(options, rate * seconds), least)
-        point = replace(first, rate=rate, requests=wanted, warmup=warmup, duration_s=None)
+        enough = max(_START_REQUESTS, ceil(rate * seconds))
+        requests = max(enough if options.requests is None else options.requests, least)
+        point = replace(first, rate=rate, requests=requests, warmup=warmup, duration_s=None)
         measured = bench.measure(point, hopeless_ends=True)
         live.add(measured)
         if measured.gave_up and not measured.figures.ok:
@@ -187,7 +191,7 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
 
 
 def _found(names: str, rate: float | None, missed: float | None) -> str:
-    """Return what a search came to, in words."""
+    """Return the outcome of a search as a sentence."""
     if missed is None:
         return (
             f"no answers to begin with: {names} was not tried"
@@ -196,8 +200,8 @@ def _found(names: str, rate: float | None, missed: float | None) -> str:
         )
     if rate is None:
         return (
-            f"not even {missed:.3g} requests/s meet {names}; fewer would change nothing, since so "
-            "few have the server to themselves"
+            f"not even {missed:.3g} requests/s meet {names}; a lower rate would not help, since "
+            "each request already has the server to itself"
         )
     return f"{rate:.3g} requests/s meet {names}; {missed:.3g} do not"
 
@@ -216,15 +220,15 @@ def _watch(options: argparse.Namespace, bench: Bench, total: int | None) -> Live
 
 
 def _for_people(options: argparse.Namespace) -> TextIO:
-    """Return where the table goes: not among the JSON."""
+    """Return the stream for the table: not the one that the JSON goes to."""
     return sys.stderr if options.json == "-" else sys.stdout
 
 
 @contextlib.contextmanager
 def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]]:
-    """Yield what goes into the JSON beside the points; write all files at the end.
+    """Yield the fields of the JSON beside the points; write all files at the end.
 
-    Also when the load test is interrupted: what was measured stays.
+    Files are written when the load test is interrupted too, so that nothing measured is lost.
     """
     from medsweep.loadgen import bench_results as bench_files
     from medsweep.results.store import write_json
@@ -256,15 +260,15 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
 
 
 def _verdict(bench: Bench) -> int:
-    """Say what can be done about failures, and return the exit code."""
+    """Print a remedy for each kind of failure, and return the exit code."""
     from medsweep.loadgen.failures import advice_for
 
-    words: dict[str, str] = {}
+    first_errors: dict[str, str] = {}
     for each in bench.measured:
-        words = {**each.figures.first_errors, **words}
-    for kind, said in words.items():
+        first_errors = {**each.figures.first_errors, **first_errors}
+    for kind, message in first_errors.items():
         advice = advice_for(kind)
-        print(f"medsweep: {kind}: {said}{f'; {advice}' if advice else ''}", file=sys.stderr)
+        print(f"medsweep: {kind}: {message}{f'; {advice}' if advice else ''}", file=sys.stderr)
     failed = any(
         each.gave_up or not (each.figures.ok or each.ended_early) for each in bench.measured
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from medsweep.errors import InputError, UnknownName
 
@@ -13,14 +14,12 @@ if TYPE_CHECKING:
     from medsweep.loadgen.objective import Objective
     from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 
-# Measured requests of a load point where nothing is said: this many, or so many for each that is
-# in flight, or so many seconds of an open loop.
-_REQUESTS, _WAVES, SECONDS = 64, 5, 10
-
 
 def points(options: argparse.Namespace) -> list[LoadPoint]:
-    """Return the load points that the options ask for; of --find-max, the first to try."""
+    """Return the load points that the options describe; for --find-max the first one to try."""
+    from medsweep.loadgen.bench import enough_requests
     from medsweep.loadgen.questions import read_replay
+    from medsweep.loadgen.spec import LoadPoint
 
     if options.repeats < 1:
         raise InputError(f"--repeats must be at least 1, not {options.repeats}")
@@ -31,35 +30,30 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
     duration_s = None if options.duration is None else _positive("--duration", options.duration)
     if options.arrivals is not None and options.rate is None and not options.find_max:
         raise InputError("--arrivals spaces an open loop: give --rate or --find-max with it")
-    fields = {"warmup": options.warmup, "duration_s": duration_s}
+    make = partial(LoadPoint.from_options, warmup=options.warmup, duration_s=duration_s)
     if options.replay is not None:
         due_s = read_replay(options.replay)
         if options.requests is not None:
             due_s = due_s[: (options.warmup or 0) + max(options.requests, 1)]
-        return [_point(fields, due_s=due_s)]
+        return [make(due_s=due_s)]
+    given = options.requests
     if options.rate is None and not options.find_max:
-        numbers = [int(n) for n in _list("--concurrency", options.concurrency or "1", whole=True)]
+        numbers = _list("--concurrency", options.concurrency or "1", whole=True)
         return [
-            _point(fields, concurrency=n, requests=requests(options, _WAVES * n)) for n in numbers
+            make(concurrency=n, requests=enough_requests(concurrency=n) if given is None else given)
+            for n in map(int, numbers)
         ]
-    kind, _, shape = (options.arrivals or "constant").partition(":")
-    fields |= {"arrivals": kind, "shape": _positive("--arrivals", shape) if shape else None}
+    arrivals, _, shape = (options.arrivals or "constant").partition(":")
+    if shape:
+        make = partial(make, shape=_positive("--arrivals", shape))
     return [
-        _point(fields, rate=rate, requests=requests(options, SECONDS * rate))
+        make(
+            rate=rate,
+            arrivals=arrivals,
+            requests=enough_requests(rate=rate) if given is None else given,
+        )
         for rate in _list("--rate", options.rate or "1")
     ]
-
-
-def _point(fields: dict[str, Any], **own: Any) -> LoadPoint:
-    from medsweep.loadgen.spec import LoadPoint
-
-    return LoadPoint.from_options(**fields, **own)
-
-
-def requests(options: argparse.Namespace, enough: float) -> int:
-    """Return how many requests are measured: those asked for, or `enough`, and at least 64."""
-    given: int | None = options.requests
-    return max(_REQUESTS, math.ceil(enough)) if given is None else given
 
 
 def objectives(options: argparse.Namespace) -> list[Objective]:
@@ -70,7 +64,7 @@ def objectives(options: argparse.Namespace) -> list[Objective]:
 
 
 def job(options: argparse.Namespace, point: LoadPoint) -> LoadJob:
-    """Return what is sent to whom; reads the prompts."""
+    """Return the job that sends the prompts, which are read here, to the server."""
     from medsweep.loadgen.spec import LoadJob
 
     headers = []
@@ -123,7 +117,7 @@ def _prompts(options: argparse.Namespace) -> tuple[Prompt, ...]:
 
 
 def processes(text: str) -> int:
-    """Return how many load generators `--processes` asks for."""
+    """Return the number of load generator processes that `--processes` gives."""
     return int(_list("--processes", text, whole=True)[0])
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medsweep.datasets.spec import Pair
 from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.bench_results import write_benchmark
 from medsweep.loadgen.calibrate import Calibration
@@ -17,7 +16,7 @@ from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import read_rows
-from medsweep.sweep.assemble import measurement_row
+from medsweep.sweep.assemble import Grades, measurement_row
 from medsweep.sweep.measurements import Measurement
 
 OBJECTIVES = [Objective("ttft", "max", 0.3), Objective("e2e", "p90", 1.5)]
@@ -76,11 +75,10 @@ def test_bench_and_sweep_give_the_same_figures(point, make_job, tmp_path) -> Non
     shuffled = [records[place] for place in np.random.default_rng(1).permutation(len(records))]
     sweep = measurement_row(
         Measurement(point, 2, "adapter"),
-        shuffled,
-        {"q": Pair("q", "What helps?", "Rest.")},
         figures=figures_of(shuffled, point, OBJECTIVES),
         calibration=CALIBRATION,
-        seed=0,
+        recording=None,
+        grades=Grades({}, []),
     )
     names = set(load_columns(point, 2, "adapter", figures, CALIBRATION)) - {
         "variant",

@@ -28,8 +28,11 @@ from medsweep.sweep.spec import SweepSpec
 
 OVER = ("done", "failed")
 
-OPERATOR_TIMEOUT_S = 30.0
-"""A healthy operator gives a new RayJob a status, and removes a finalizer, within seconds."""
+OPERATOR_TIMEOUT_S, OPERATOR_PATIENCE_S = 30.0, 600.0
+"""How long to wait for an operator that has not reacted in this run, and for one that has and may
+be restarting: a healthy one gives a RayJob a status, and removes a finalizer, within seconds."""
+
+_SILENT = "KubeRay's operator does not react"
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ class Submission:
         self._clock = clock
         self._unanswered: set[str] = set()  # jobs that wait for the operator's first reaction
         self._unanswered_since = 0.0
+        self._operator_reacted = False
         self._changed: dict[str, None] = {}
         self._left = sum(state.phase not in OVER for state in self._states.values())
 
@@ -193,9 +197,10 @@ class Submission:
         """Check that KubeRay's operator reacts to what is created and deleted.
 
         Raises:
-            EnvironmentFault: it has not reacted to anything for `OPERATOR_TIMEOUT_S`.
+            EnvironmentFault: it has not reacted to anything for too long.
         """
-        if not self._unanswered or self._clock() < self._unanswered_since + OPERATOR_TIMEOUT_S:
+        waited = self._clock() - self._unanswered_since
+        if not self._unanswered or waited < OPERATOR_TIMEOUT_S:
             return
         name = min(self._unanswered)
         # The watch may be late: it waits where the API server is away for a while.
@@ -203,9 +208,13 @@ class Submission:
         if job is None or (name not in self._deleting and is_answered(job)):
             self.take(Change(RAY_JOBS, name, job))
             return
+        if self._operator_reacted and waited < OPERATOR_PATIENCE_S:
+            for name in self._unanswered:
+                self._set(name, replace(self._states[name], reason=_SILENT))
+            return
         raise EnvironmentFault(
             f"KubeRay's operator does not react: {len(self._unanswered)} RayJobs in namespace "
-            f"{self._namespace} have waited {OPERATOR_TIMEOUT_S:.0f} s for it, such as {name}; "
+            f"{self._namespace} have waited {waited:.0f} s for it, such as {name}; "
             f"start it ({FIND_OPERATOR}) and run the same command, which finds these jobs again"
         )
 
@@ -213,7 +222,9 @@ class Submission:
         """Return how long to wait for changes: until the next redraw or check, in seconds."""
         if not self._unanswered:
             return redraw_s
-        left = max(self._unanswered_since + OPERATOR_TIMEOUT_S - self._clock(), 0.01)
+        waited = self._clock() - self._unanswered_since
+        limit = OPERATOR_TIMEOUT_S if waited < OPERATOR_TIMEOUT_S else OPERATOR_PATIENCE_S
+        left = max(limit - waited, 0.01)
         return left if redraw_s is None else min(left, redraw_s)
 
     def _await_operator(self, name: str) -> None:
@@ -227,6 +238,7 @@ class Submission:
         if name in self._unanswered:
             self._unanswered.remove(name)
             self._unanswered_since = self._clock()
+            self._operator_reacted = True
 
     def begin(self, changes: Iterable[Change]) -> None:
         """Adopt the jobs of an earlier run, and retry those that failed."""

@@ -204,11 +204,27 @@ def test_an_operator_that_does_not_react_is_found(notes: Notes, tasks: list[Task
     notes.there = [task.manifest() for task in tasks]
     clock.now = 29
     submission.check_operator()
+    clock.now = 30
+    with pytest.raises(EnvironmentFault, match="operator does not react: 3 RayJobs.*waited 30 s"):
+        submission.check_operator()
+
+
+def test_an_operator_that_reacted_in_this_run_may_restart(notes: Notes, tasks: list[Task]) -> None:
+    clock = Clock()
+    submission = start(notes, tasks, clock=clock)
+    submission.submit()
+    notes.there = [task.manifest() for task in tasks]
+    clock.now = 29
     submission.take(told(tasks[0], "Initializing"))
-    clock.now = 58
+    clock.now = 29 + 31
     submission.check_operator()
-    clock.now = 59
-    with pytest.raises(EnvironmentFault, match="operator does not react: 2 RayJobs.*waited 30 s"):
+    reasons = {each.task.name: each.job.reason for each in submission.states if each.job.reason}
+    assert len(reasons) == 2
+    assert set(reasons.values()) == {"KubeRay's operator does not react"}
+    submission.take(told(tasks[1], "Initializing"))
+    assert submission.states[1].job.reason is None
+    clock.now = 29 + 31 + 600
+    with pytest.raises(EnvironmentFault, match="operator does not react: 1 RayJobs.*waited 600 s"):
         submission.check_operator()
 
 

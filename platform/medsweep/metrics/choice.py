@@ -14,11 +14,27 @@ from medsweep.metrics.tokens import squad_tokens
 
 LETTERS = string.ascii_uppercase
 
+# A letter as answers write it: B, (B), [B], **B**, `B`, \boxed{B}, \text{B}.
+_MARKS = r"(?:[*_`'\"(\[{$\s]|\\[({\[]|\\boxed\s*{|\\text(?:bf)?\s*{)*"
+
 # "B", "(B)", "B." or "B) because"; a bare "A" before more words is an article.
-_AT_START = re.compile(r"\W*([A-Z])(?:[).:\]]|\s*(?:\n|$))")
-# "The answer is B", "Answer: (C)", "option D". White space is matched possessively: to try again
-# with less of it would take quadratic time.
-_NAMED = re.compile(r"\b(?i:answer(?:\s++is)?+|option|choice)\s*+:?\s*+[(\[]?([A-Z])\b(?!')")
+_AT_START = re.compile(r"\W*([A-Z])(?:[).:\]*`]|\s*(?:\n|$))")
+# "\boxed{B}" is the answer wherever it stands.
+_BOXED = re.compile(r"\\boxed\s*{\s*(?:\\text(?:bf)?\s*{)?\s*\(?([A-Z])\b")
+# "The correct answer is **B**.", "Answer: (C)", "I think it is B", "I would choose D", "go with A".
+_CHOSEN = re.compile(
+    r"\b(?i:(?:(?:correct|right|best|final|my)\s+)?(?:answer|choice|option)\s*"
+    r"(?:(?:is|was|would\s+be|should\s+be|must\s+be|:|=|-)\s*)+"
+    r"|(?:i\s+(?:would\s+|will\s+|'d\s+)?(?:choose|pick|select|say)|i'd\s+(?:choose|pick|select|say)"
+    r"|(?:go|going)\s+with)\s+"
+    r"|(?:it|this|that)(?:\s+is|\s+must\s+be|\s+should\s+be|'s)\s+)"
+    rf"(?:(?i:most\s+likely|likely|probably|clearly|therefore|option|choice|letter|answer)\s*)*"
+    rf"{_MARKS}((?:[AI](?!\s+[a-z])|[B-HJ-Z])(?![A-Za-z']))"  # "is A mineral" has an article
+)
+# "... is B (Insulin)": only where nothing says it more plainly.
+_IS = re.compile(rf"\b(?i:is|be)\s+{_MARKS}([A-Z])(?=[).:,;\]*`}}\"']|\s*\(|\s*(?:\n|$))")
+# "option D": the weakest, since other options are named too, to be ruled out.
+_NAMED = re.compile(rf"\b(?i:option|choice)\s*:?\s*{_MARKS}([A-Z])\b(?!')")
 
 
 class ChoiceTally:
@@ -64,18 +80,28 @@ class ChoiceTally:
 def chosen(prediction: str, options: Sequence[str]) -> int | None:
     """Return the place of the option that an answer chooses, from 0, or None if it cannot be told.
 
-    A letter at the start counts first, then the letter that the last "answer is" or "option"
-    names, then the text of an option at the start, then the text of the only option that occurs.
+    What counts, in this order: a letter in `\\boxed{}`; a letter at the start; the last letter that
+    is stated as the answer ("the answer is B", "I would choose B"); "... is B (its text)"; an option
+    that is named ("option B"), if only one is; the text of an option at the start; the text of the
+    only option that occurs.
 
     Args:
         prediction: what was generated.
         options: at most 26 texts, lettered from A.
     """
     letters = LETTERS[: len(options)]
-    start = _AT_START.match(prediction)
-    named = [start[1]] if start else []
-    named += reversed(_NAMED.findall(prediction))
-    for letter in named:
+    # Long runs of white space would take the expressions quadratic time.
+    prediction = re.sub(r"\n\s*", "\n", re.sub(r"[^\S\n]+", " ", prediction))
+    boxed, start = _BOXED.findall(prediction), _AT_START.match(prediction)
+    named = set(_NAMED.findall(prediction))
+    stated = [
+        *reversed(boxed),
+        *([start[1]] if start else []),
+        *reversed(_CHOSEN.findall(prediction)),
+        *reversed(_IS.findall(prediction)),
+        *(named if len(named) == 1 else ()),
+    ]
+    for letter in stated:
         if letter in letters:
             return letters.index(letter)
     said = squad_tokens(prediction)

@@ -13,6 +13,10 @@ from medsweep.metrics.faulty_answers import is_empty, is_refusal
         "I cannot provide medical advice.",
         "I'm unable to diagnose you.",
         "I must decline.",
+        "I am not qualified to give medical advice.",
+        "Unfortunately, I'm not licensed to provide a diagnosis.",
+        "I am unable to answer this question.",
+        "It would not be appropriate for me to diagnose this.",
     ],
 )
 def test_refusals(answer: str) -> None:
@@ -28,6 +32,8 @@ def test_refusals(answer: str) -> None:
         "Talk to a health professional; they can help with that.",
         "Glaucoma is a disease of the eye. " * 10 + "I cannot answer more.",
         "Aida cannot help it.",
+        "A nurse who is not qualified to give an injection must not do so.",
+        "It is not safe for pregnant women to take it.",
     ],
 )
 def test_answers_are_not_refusals(answer: str) -> None:

@@ -20,26 +20,26 @@ from medsweep.reporter import harmless
 
 VERBS = {
     "init": "write a commented sweep file to start from",
-    "validate": "check a sweep file; list every fault",
-    "plan": "show what would run, and what cannot and why",
-    "run": "run a sweep here, resumable",
+    "validate": "check a sweep file and list all its faults",
+    "plan": "show what would run, what cannot run and why, and predict speed and cost",
+    "run": "run a sweep on this machine, or resume it",
     "k8s": "run a sweep as RayJobs on the node pools of a Kubernetes cluster",
-    "serve": "serve a base model and its adapters here, with OpenAI's API",
-    "ask": "ask one question of an adapter here",
+    "serve": "serve a base model and its adapters on this machine, with OpenAI's API",
+    "ask": "ask an adapter one question",
     "finetune": "run only the fine-tune stage of a sweep",
-    "search": "search a grid of recipes; say what matters and what to take",
-    "adapters": "list, show, verify, merge or push what was fine-tuned",
-    "bench": "load-test any OpenAI-compatible server, nothing else needed",
+    "search": "try a grid of recipes; say which parameters matter and which recipe to use",
+    "adapters": "list, show, verify, merge or push adapters",
+    "bench": "load-test any OpenAI-compatible server",
     "calibrate": "measure how far the load generator can be trusted on this machine",
-    "recommend": "say which configuration meets given limits, and with what chance",
-    "compare": "say what changed between two result sets beyond noise; a gate for CI",
-    "aa": "measure one cell of a sweep under two names, which must show no difference",
-    "score": "grade predictions in a JSONL file against their references",
-    "report": "write report.html and figures of a finished sweep again",
+    "recommend": "say which configurations meet given limits, and with what probability",
+    "compare": "show what changed between two result sets beyond noise; a gate for CI",
+    "aa": "measure one cell under two names, which must show no difference",
+    "score": "grade predictions in a JSONL file against references",
+    "report": "write the report of results again",
     "models": "list the model catalogue",
     "hardware": "list the hardware profiles and this machine",
-    "completion": "print a script that completes verbs and options in a shell",
-    "datasets": "list the datasets; read one, count what is cleaned, show or export it",
+    "completion": "print a shell completion script",
+    "datasets": "list the datasets; read, count, show or export one",
 }
 
 CODES = "\n".join(["exit codes:", *(f"  {code}  {told}" for code, told in EXIT_CODES.items())])
@@ -62,12 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _sigterm_interrupts():
             code: int = options.run(options)
     except KeyboardInterrupt:
-        stopped = Interrupted("interrupted: what was measured stays; run the same command to go on")
-        return _said(stopped)
+        stopped = Interrupted(
+            "interrupted: what was measured is kept; run the same command to resume"
+        )
+        return _report(stopped)
     except MedSweepError as error:
-        return _said(error)
+        return _report(error)
     except BrokenPipeError:
-        # Whoever reads (`| head`) has enough; a second failure at shutdown would print a traceback.
+        # The reader (`| head`) has closed the pipe; a second failure at exit would print a traceback.
         sys.stderr.close()
         return EXIT_DONE
     return code
@@ -87,18 +89,18 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 
 def _quieten() -> None:
-    """Keep from people what libraries say to those who develop with them."""
+    """Silence what libraries tell their own developers."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # It writes to standard output, which is for what was asked for, JSON among it.
+    # It logs to standard output, where the result goes.
     logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
-def _said(error: MedSweepError) -> int:
-    """Print an error with the page that tells more, and return its exit code."""
+def _report(error: MedSweepError) -> int:
+    """Print an error and the page that explains it; return its exit code."""
     text = harmless(str(error), keep="\n")
     print(f"medsweep: {text}\nsee docs/{error.docs}", file=sys.stderr)
     return error.exit_code
@@ -108,7 +110,7 @@ def parser_for(*configured: str) -> argparse.ArgumentParser:
     """Return the parser with all verbs.
 
     Args:
-        configured: verbs that get their options too; each one's module is loaded for it.
+        configured: verbs that get their options too; their modules are loaded.
     """
     parser = argparse.ArgumentParser(
         prog="medsweep",

@@ -1,4 +1,4 @@
-"""Examples of every verb for `--help`, and the page of the documentation that tells more.
+"""Examples of every verb for `--help`, and the page of the documentation that explains it.
 
 The tests parse each example with its verb's own parser, and look each page up.
 """
@@ -99,7 +99,7 @@ GUIDES: Mapping[str, str] = {
 
 
 def epilog(verb: str) -> str:
-    """Return what stands below a verb's options, before the exit codes."""
+    """Return the text below a verb's options, before the exit codes."""
     given = EXAMPLES[verb]
     title = "example" if len(given) == 1 else "examples"
     lines = [f"{title}:", *(f"  {each}" for each in given), "", f"more: docs/{GUIDES[verb]}"]

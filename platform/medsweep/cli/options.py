@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 RESULTS = Path("results")
-"""Where results go unless told otherwise."""
+"""Where results go by default."""
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:

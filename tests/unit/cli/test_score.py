@@ -59,7 +59,7 @@ def test_multiple_choice_has_its_accuracy(
     file.write_text("\n".join(json.dumps({**row, "prediction": each}) for each in ("no", "?")))
     assert main(["score", str(file)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "2 multiple-choice answers: accuracy 0.5000 (0.0945 to 0.9055), 1 name no option",
+        "2 multiple-choice answers: accuracy 0.5000 (0.0126 to 0.9874), 1 name no option",
         "0 bad lines",
     ]
 

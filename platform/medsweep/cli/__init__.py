@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MedSweepError as error:
         return _report(error)
     except BrokenPipeError:
-        # The reader (`| head`) has closed the pipe; a second failure at exit would print a traceback.
+        # The reader (`| head`) closed the pipe; another failure at exit would print a traceback.
         sys.stderr.close()
         return EXIT_DONE
     return code

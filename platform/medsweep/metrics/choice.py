@@ -78,10 +78,10 @@ class ChoiceTally:
 
 
 def chosen(prediction: str, options: Sequence[str]) -> int | None:
-    """Return the place of the option that an answer chooses, from 0, or None if it cannot be told.
+    r"""Return the place of the option that an answer chooses, from 0, or None if it cannot be told.
 
-    What counts, in this order: a letter in `\\boxed{}`; a letter at the start; the last letter that
-    is stated as the answer ("the answer is B", "I would choose B"); "... is B (its text)"; an option
+    What counts, in this order: a letter in `\boxed{}`; a letter at the start; the last letter that
+    is stated as the answer ("the answer is B", "I would choose B"); "is B (its text)"; an option
     that is named ("option B"), if only one is; the text of an option at the start; the text of the
     only option that occurs.
 

@@ -20,7 +20,7 @@ _REFUSAL = re.compile(
             rf"\bi {_CANNOT} {_DOES}\b",
             rf"\b(?:i'm|i am) (?:unable|not able|not allowed|not permitted) to {_DOES}\b",
             r"\bi(?:'m| am) not (?:a|your) (?:doctor|physician|medical professional|clinician)\b",
-            rf"\bi(?:'m| am) not (?:qualified|licensed|trained|equipped|in a position) to {_DOES}\b",
+            rf"\bi(?:'m| am) not (?:qualified|licensed|trained|in a position) to {_DOES}\b",
             r"\bi (?:must|have to) (?:decline|refuse)\b",
             rf"\b(?:it would|it's|it is) not (?:be )?(?:appropriate|safe) for me to {_DOES}\b",
         )

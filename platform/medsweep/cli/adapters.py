@@ -1,4 +1,4 @@
-"""`medsweep adapters`: list, show, verify, merge and push what was fine-tuned."""
+"""`medsweep adapters`: list, show, verify, merge and push adapters."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "folder", type=Path, nargs="?", default=Path("results"), help="default: results"
     )
     listing.set_defaults(run=run_list)
-    showing = actions.add_parser("show", help="show what one was made from, and its figures")
+    showing = actions.add_parser("show", help="show an adapter's provenance and figures")
     showing.set_defaults(run=run_show)
-    verifying = actions.add_parser("verify", help="check files, base model, and that it computes")
+    verifying = actions.add_parser(
+        "verify", help="check an adapter's files, its base model, and that both compute"
+    )
     verifying.set_defaults(run=run_verify)
     merging = actions.add_parser("merge", help="write base and adapter as one plain model")
     merging.add_argument("--out", type=Path, required=True, metavar="DIR")
     merging.set_defaults(run=run_merge)
-    pushing = actions.add_parser("push", help="copy it to the hub or to any fsspec URL")
+    pushing = actions.add_parser("push", help="copy an adapter to the hub or to any fsspec URL")
     pushing.set_defaults(run=run_push)
     for action in (showing, verifying, merging, pushing):
         action.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder of the adapter")
@@ -73,7 +75,10 @@ def run_show(options: argparse.Namespace) -> int:
         ("template", adapter.template),
         ("stop tokens", ", ".join(adapter.stop_tokens)),
         ("sha256", adapter.sha256),
-        ("data", f"{record.get('train_pairs')} to learn, {record.get('evaluation_pairs')} to ask"),
+        (
+            "data",
+            f"{record.get('train_pairs')} training pairs, {record.get('evaluation_pairs')} evaluation questions",
+        ),
         ("cleaned", record.get("dataset")),
         *((name, record[name]) for name in sorted(record) if name.endswith("_sha256")),
         *dict(record.get("recipe") or {}).items(),
@@ -86,7 +91,7 @@ def run_show(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Print each check; the exit code says whether all are right."""
+    """Print each check; exit 1 if one fails."""
     from medsweep.finetune.verify import verify
 
     checks = verify(options.adapter, options.base)
@@ -108,7 +113,7 @@ def run_merge(options: argparse.Namespace) -> int:
 
     adapter = open_adapter(options.adapter)
     merge(adapter, find_base(adapter, options.base), options.out)
-    _say(options, {"folder": str(options.out)}, f"merged model: {options.out}")
+    _print(options, {"folder": str(options.out)}, f"merged model: {options.out}")
     return EXIT_DONE
 
 
@@ -119,12 +124,12 @@ def run_push(options: argparse.Namespace) -> int:
 
     adapter = read_adapter(options.adapter)
     where = push(adapter, options.target, private=options.private)
-    _say(options, {"pushed": where, "sha256": adapter.sha256}, f"pushed: {where}")
+    _print(options, {"pushed": where, "sha256": adapter.sha256}, f"pushed: {where}")
     return EXIT_DONE
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    """Return one adapter's line; one that is not whole has a dash for each figure."""
+    """Return one adapter's row; without figures if the adapter is not complete."""
     from medsweep.finetune.adapter import read_adapter, read_training
 
     row: dict[str, Any] = {"adapter": str(folder), **dict.fromkeys(list(HEADINGS)[1:])}
@@ -148,5 +153,5 @@ def _round(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _say(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
+def _print(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
     print(json.dumps(values) if options.json else text)

@@ -23,12 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_sweep(parser)
     parser.add_argument("--model", metavar="NAME", help="only this model of the sweep")
     parser.add_argument(
-        "--no-ray", action="store_true", help="in this process, with all that the machine has"
+        "--no-ray", action="store_true", help="in this process, with all resources of the machine"
     )
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="refuse what was begun before, instead of resuming it or taking its adapter",
+        help="fail if an earlier start exists, instead of resuming it or using its adapter",
     )
     add_out(parser)
     add_json(parser)
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Fine-tune what is not there yet; say where the adapters are and how they learnt."""
+    """Make the adapters that do not exist yet; print their folders and figures."""
     spec = load_sweep(options)
     from medsweep.results.store import exclusive
     from medsweep.sweep.finetune import adapter_folder, require_fresh
@@ -52,17 +52,21 @@ def run(options: argparse.Namespace) -> int:
         absent = [each for each in wanted if not adapter_folder(folder, each).is_dir()]
         stage = _here if options.no_ray else _on_ray
         failures = stage(resolved, folder, absent) if absent else {}
-    found = [_found(each, adapter_folder(folder, each), failures) for each in wanted]
+    rows = [_row(each, adapter_folder(folder, each), failures) for each in wanted]
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(rows, indent=2))
     else:
-        for one in found:
-            print(f"{one['model']}: " + (one["failed"] or f"{one['figures']}\n  {one['folder']}"))
+        for row in rows:
+            print(f"{row['model']}: " + (row["failed"] or f"{row['figures']}\n  {row['folder']}"))
     return MedSweepError.exit_code if failures else EXIT_DONE
 
 
 def _wanted(resolved: Resolved, model: str | None) -> list[AdapterPlan]:
-    """Return the adapters to make, or say why there is none."""
+    """Return the adapters to make.
+
+    Raises:
+        InputError: no model of the sweep can run, or the chosen one cannot.
+    """
     adapters = list(resolved.plan.adapters.values())
     names = {each.model.name: each for each in adapters}
     refused = {cell.model.name: cell.refused for cell in resolved.plan.cells if cell.refused}
@@ -78,7 +82,7 @@ def _wanted(resolved: Resolved, model: str | None) -> list[AdapterPlan]:
 def _here(
     resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]
 ) -> dict[str, MedSweepError]:
-    """Fine-tune in this process; return the fault by key of each that failed."""
+    """Fine-tune in this process; return the error of each adapter that failed, by key."""
     from medsweep.finetune.session import finetune
     from medsweep.sweep.finetune import finetune_job
 
@@ -104,8 +108,8 @@ def _on_ray(resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]) -> 
         return finetune_missing(resolved, folder, absent, cluster=cluster, progress=progress)
 
 
-def _found(adapter: AdapterPlan, folder: Path, failures: Mapping[str, object]) -> dict[str, Any]:
-    """Return what became of one adapter."""
+def _row(adapter: AdapterPlan, folder: Path, failures: Mapping[str, object]) -> dict[str, Any]:
+    """Return the row of one adapter: its folder, and its figures or the reason of its failure."""
     from medsweep.finetune.epochs import epoch_line
     from medsweep.results.store import read_rows
 

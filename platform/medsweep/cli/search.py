@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_sweep(parser)
-    parser.add_argument("--model", metavar="NAME", help="which, where the sweep has several")
+    parser.add_argument("--model", metavar="NAME", help="required if the sweep has several models")
     add_out(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the trials that are not recorded yet; say what matters and what to take."""
+    """Run the trials that are not recorded yet; print main effects and the best trade-off."""
     spec = load_sweep(options)
     if spec.search is None:
         raise InputError(f"{options.sweep}: no `search` section; see jobs/sweeps/paper-search.yaml")
@@ -78,7 +78,9 @@ def _adapter(resolved: Resolved, model: str | None) -> AdapterPlan:
     if model is not None and model not in adapters:
         raise UnknownName("model of this sweep", model, adapters)
     if model is None and len(adapters) != 1:
-        raise InputError(f"say which with --model: {', '.join(sorted(adapters)) or 'none can run'}")
+        raise InputError(
+            f"choose a model with --model: {', '.join(sorted(adapters)) or 'none can run'}"
+        )
     return adapters[model] if model else next(iter(adapters.values()))
 
 
@@ -110,5 +112,5 @@ def _print(summary: SearchSummary, folder: Path) -> None:
         values = ", ".join(f"{name} {best[name]:g}" for name in PARAMETERS)
         print(f"\nbest trade-off of {summary.metric} and {cost}: {values}")
         print(f"  {summary.metric} {best[summary.metric]:.4f}, {cost} {best[cost]:,.0f}")
-        print("  one training run a trial: fine-tune it with another seed before you rely on it")
-    print(f"\ntrials: {folder / 'search.parquet'}\npicture: {folder / 'search.svg'}")
+        print("  one training run per trial: fine-tune it with another seed before you rely on it")
+    print(f"\ntrials: {folder / 'search.parquet'}\nfigure: {folder / 'search.svg'}")

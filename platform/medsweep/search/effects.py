@@ -1,4 +1,4 @@
-"""Main effects: how much each parameter moves a figure, with intervals, and which ones matter."""
+"""Main effects: how much each parameter changes a figure, with intervals, and which matter."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Level:
 
     Attributes:
         value: of the parameter.
-        trials: that have it.
-        effect: by how much it moves the figure from the mean over all values.
-        low, high: 95 % interval of the effect; None where there are too few trials.
+        trials: number of trials with this value.
+        effect: difference of the figure from its mean over all values.
+        low, high: 95 % interval of the effect; None with too few trials.
     """
 
     value: float
@@ -33,14 +33,14 @@ class Level:
 
 @dataclass(frozen=True)
 class MainEffect:
-    """What one parameter does.
+    """The main effect of one parameter.
 
     Attributes:
         parameter: its name.
         levels: by value.
-        share: of the figure's variance that it explains beyond the other parameters.
-        p: of an effect as great or greater, were there none; None where there are too few trials.
-        matters: whether p, corrected, is below 0.05; None where there is no p.
+        share: share of the figure's variance that only this parameter explains.
+        p: p value of the F test; None with too few trials.
+        matters: whether the corrected p is below 0.05; None without p.
     """
 
     parameter: str
@@ -60,7 +60,7 @@ def main_effects(
     (Student's t) and the F test of each parameter against the model without it (type II).
 
     Args:
-        rows: one a trial.
+        rows: one per trial.
         parameters: columns of the parameters.
         figure: column of the figure.
     """
@@ -71,8 +71,7 @@ def main_effects(
     y = np.array([row[figure] for row in usable], dtype=float)
     blocks = {name: _coded([row[name] for row in usable]) for name in varying}
     fit = _fit(y, list(blocks.values()))
-    found = [_effect(name, usable, y, blocks, fit) for name in varying]
-    return _with_holm(found)
+    return _with_holm([_effect(name, usable, y, blocks, fit) for name in varying])
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ def _effect(
     without = _fit(y, [block for other, block in blocks.items() if other != name])
     total = float(((y - y.mean()) ** 2).sum())
     explained = max(0.0, without.squares - fit.squares)
-    # Without freedom there is no noise to tell an effect from; and of parameters that only vary
-    # together, neither adds to the other.
+    # Without degrees of freedom there is no noise to compare with; and parameters that only vary
+    # together add nothing to each other.
     added = fit.rank - without.rank
     noise: float | None = None
     p: float | None = None
@@ -143,7 +142,7 @@ def _effect(
 
 
 def _with_holm(effects: Sequence[MainEffect]) -> list[MainEffect]:
-    """Say of each whether it matters: in order of p, each against what is left of 5 %."""
+    """Fill in `matters`: in order of p, each against 5 % over the number of tests left."""
     tested = sorted((e for e in effects if e.p is not None), key=lambda e: e.p or 0.0)
     verdict: dict[str, bool] = {}
     going = True

@@ -55,7 +55,9 @@ def _trade(axes: Axes, finished: Sequence[Row], trade: Tradeoff) -> None:
         axes.plot(x, [row[trade.metric] for row in rows], **look)  # type: ignore[arg-type]
 
     draw(finished, color=MUTED, marker="o", markersize=3.5, linestyle="")
-    draw(trade.front, color=PALETTE[0], marker="o", markersize=5, linewidth=1.2, label="not beaten")
+    draw(
+        trade.front, color=PALETTE[0], marker="o", markersize=5, linewidth=1.2, label="Pareto front"
+    )
     draw(
         [trade.best], color=WARNING, marker="*", markersize=12, linestyle="", label="best trade-off"
     )

@@ -1,4 +1,4 @@
-"""The `search` section of a sweep: the grid, and when a trial is given up."""
+"""The `search` section of a sweep: the grid, and when a trial is stopped."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Metric = Literal["token_f1", "rouge_l", "corpus_bleu", "ngram_match", "eval_loss
 
 
 class SearchSpec(Closed):
-    """A grid of recipes; everything else is as in `finetune`. None keeps that one's value.
+    """A grid of recipes; other fields are as in `finetune`. None keeps the value there.
 
     Attributes:
         max_seq_length: tokens.
         rank: LoRA rank.
         alpha: LoRA scaling.
         dropout: LoRA dropout.
-        metric: what is searched for, on the evaluation questions; `eval_loss` compares only trials
-            of one max_seq_length, since it is over the tokens that are kept.
-        grace_epochs: epochs that every trial gets before it may be given up.
-        reduction: of so many trials that came as far, one goes on (ASHA).
-        at_once: trials at one time; None takes one for each GPU, or else for each CPU.
+        metric: the figure to optimise, on the evaluation questions; `eval_loss` compares only
+            trials with the same max_seq_length, since it covers only the tokens that are kept.
+        grace_epochs: epochs that every trial runs before it may be stopped.
+        reduction: of this many trials that reach an epoch, ASHA continues one.
+        at_once: concurrent trials; None runs one per GPU, or one per CPU without a GPU.
     """
 
     max_seq_length: list[SequenceLength] | None = Field(default=None, min_length=1)

@@ -1,4 +1,4 @@
-"""Run the trials with Ray Tune: several at a time, in processes that are used again."""
+"""Run the trials with Ray Tune, several at a time, in processes that are reused."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from medsweep.search.record import Point
 from medsweep.search.spec import SearchSpec
 
 ENVIRONMENT = {
-    # Ray Tune's own files are thrown away; the records are ours.
+    # Ray Tune's own files are not kept; the records are ours.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # A trial that failed has nothing to report; why is in its record.
+    # A failed trial has nothing to report; its record holds the reason.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 
@@ -35,19 +35,19 @@ def run_trials(
     gpus: int,
     tell: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
 ) -> None:
-    """Run every trial to its end, or until ASHA gives it up (Li et al., 2020).
+    """Run every trial to its end, or until ASHA stops it (Li et al., 2020).
 
     Args:
-        job: the recipe.
+        job: the sweep's fine-tune.
         points: the grid, in order.
         records: folder of the trials' records.
-        spec: metric, and when a trial is given up.
-        cpus: of the Ray cluster that is connected to.
-        gpus: likewise; each trial gets one where there are any.
-        tell: told of each epoch: the point, and its figures.
+        spec: the metric, and when a trial is stopped.
+        cpus: of the connected Ray cluster.
+        gpus: likewise; if there are any, each trial gets one.
+        tell: called for each epoch with the point and its figures.
 
     Raises:
-        StageError: Ray Tune failed; what was recorded stays.
+        StageError: Ray Tune failed; the records are kept.
     """
     os.environ |= ENVIRONMENT
     from ray import tune

@@ -75,10 +75,8 @@ def run_show(options: argparse.Namespace) -> int:
         ("template", adapter.template),
         ("stop tokens", ", ".join(adapter.stop_tokens)),
         ("sha256", adapter.sha256),
-        (
-            "data",
-            f"{record.get('train_pairs')} training pairs, {record.get('evaluation_pairs')} evaluation questions",
-        ),
+        ("training pairs", record.get("train_pairs")),
+        ("evaluation questions", record.get("evaluation_pairs")),
         ("cleaned", record.get("dataset")),
         *((name, record[name]) for name in sorted(record) if name.endswith("_sha256")),
         *dict(record.get("recipe") or {}).items(),

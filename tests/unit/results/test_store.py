@@ -104,7 +104,7 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "write_text", disk_full)
     with pytest.raises(EnvironmentFault, match="No space left on device; free some space") as fault:
         write_json(tmp_path / "cell.json", {"status": "ok"})
-    assert "what was measured stays" in str(fault.value)
+    assert "measurements so far are kept" in str(fault.value)
     assert fault.value.exit_code == 4
     assert str(tmp_path / "cell.json") in str(fault.value)
 
@@ -113,7 +113,7 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(EnvironmentFault, match="cannot be written") as fault:
         write_text(tmp_path / "out" / "cells" / "page.html", "x")
-    assert "make room" not in str(fault.value)
+    assert "free some space" not in str(fault.value)
 
 
 def test_text_and_json(tmp_path: Path) -> None:

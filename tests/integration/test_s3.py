@@ -86,7 +86,9 @@ def test_an_upload_that_was_cut_off_is_not_read(
 
     with monkeypatch.context() as patch:
         patch.setattr(store._files, "put_file", cut)
-        with pytest.raises(EnvironmentFault, match=r"cells/k/requests.parquet: cut; what was pushed"):
+        with pytest.raises(
+            EnvironmentFault, match=r"cells/k/requests.parquet: cut; what was pushed"
+        ):
             store.push(folder, "cells/k")
     assert store._files.find(store._path("cells/k")), "a part of it was sent"
     assert not store.fetch("cells/k", tmp_path / "got")

@@ -46,7 +46,7 @@ class Asker:
         def hold() -> None:
             asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(60)
 
-        held = asyncio.create_task(self.engine._do(hold, between_tokens=True))
+        held = asyncio.create_task(self.engine._run_on_thread(hold, between_tokens=True))
         await asyncio.sleep(0)
         while not self.engine._inbox.empty():
             await asyncio.sleep(0)

@@ -103,21 +103,21 @@ def _note_tokens(file: Path) -> None:
     """Have every answer's own times written down: asked, its prompt's tokens not made yet, and
     its tokens computed, not made text yet.
     """
-    from medsweep.serving.engines.model_names import ServedNames
-    from medsweep.serving.engines.request_state import Row
+    from medsweep.serving.engines.model_names import ModelNames
+    from medsweep.serving.engines.request_state import RequestState
 
-    push, first_s = Row.push, {}
-    prompt_ids, make, asked_s = ServedNames.prompt_ids, Row.__init__, [0.0]
+    push, first_s = RequestState.push, {}
+    prompt_ids, make, asked_s = ModelNames.prompt_ids, RequestState.__init__, [0.0]
 
-    def asking(names: ServedNames, request: Generation) -> list[int]:
+    def asking(names: ModelNames, request: Generation) -> list[int]:
         asked_s[0] = time.perf_counter()
         return prompt_ids(names, request)
 
-    def making(row: Row, *given: Any) -> None:
+    def making(row: RequestState, *given: Any) -> None:
         make(row, *given)
         row._asked_s = asked_s[0]  # nothing is awaited between the two
 
-    def noting(row: Row, token: int) -> None:
+    def noting(row: RequestState, token: int) -> None:
         now_s = time.perf_counter()
         begun_s = first_s.setdefault(id(row), now_s)
         push(row, token)
@@ -127,8 +127,8 @@ def _note_tokens(file: Path) -> None:
                 opened.write(json.dumps([begun_s - row._asked_s, later_s]) + "\n")
             del first_s[id(row)]
 
-    Row.push, Row.__init__ = noting, making  # type: ignore[method-assign, assignment]
-    ServedNames.prompt_ids = asking  # type: ignore[method-assign]
+    RequestState.push, RequestState.__init__ = noting, making  # type: ignore[method-assign, assignment]
+    ModelNames.prompt_ids = asking  # type: ignore[method-assign]
 
 
 def _answer_alone(engine: str) -> None:

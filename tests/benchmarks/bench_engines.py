@@ -132,7 +132,7 @@ async def test_engine_against_plain_generate(name: str, folder: Path, plain: Any
 
 async def test_what_the_layer_adds() -> None:
     """The way from the engine's thread to the asker, with an engine that computes nothing."""
-    from medsweep.serving.engines.request_state import Row
+    from medsweep.serving.engines.request_state import RequestState
 
     loop, delays = asyncio.get_running_loop(), []
 
@@ -144,11 +144,11 @@ async def test_what_the_layer_adds() -> None:
             return "x"
 
     for _ in range(200):
-        row = Row(requests(1)[0], [1], frozenset(), None, Instant(), loop)  # type: ignore[arg-type]
+        row = RequestState(requests(1)[0], [1], frozenset(), None, Instant(), loop)  # type: ignore[arg-type]
         row.begin(1)
         pushed: list[float] = []
 
-        def push(row: Row = row, pushed: list[float] = pushed) -> None:
+        def push(row: RequestState = row, pushed: list[float] = pushed) -> None:
             pushed.append(time.perf_counter())
             row.push(5)
 

@@ -87,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; then answer what has been asked."""
-    from medsweep.serving.local import serve_here
+    from medsweep.serving.http import serve_here
     from medsweep.serving.middleware import read_key, require_key
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")

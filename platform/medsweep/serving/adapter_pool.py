@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from medsweep.clock import Clock
 from medsweep.finetune.adapter import read_adapter
-from medsweep.serving.adapter_source import Shelf, Shelved
+from medsweep.serving.adapter_source import AdapterEntry, AdapterSource
 from medsweep.serving.api_errors import Refused
 from medsweep.serving.protocol import Delta, Engine, Generation
 from medsweep.serving.server_metrics import ServerMetrics
@@ -34,14 +34,14 @@ class _Loaded:
     """
 
     inner: str
-    shelved: Shelved
+    entry: AdapterEntry
     users: int = 0
     leaving: bool = False
     loading: asyncio.Task[None] | None = None
 
 
 class AdapterPool:
-    """An engine whose adapters come from a shelf as requests ask for them.
+    """An engine whose adapters come from a source as requests ask for them.
 
     A request holds its adapter from when it asks until its answer ends. Where all places are taken,
     the least recently used adapter makes room; one that nobody uses goes first. If every one is in
@@ -50,17 +50,23 @@ class AdapterPool:
 
     Args:
         engine: without adapters of its own.
-        shelf: where adapters are.
+        source: where adapters are.
         max_loaded: adapters in memory at one time.
         metrics: counts loads and evictions.
         clock: times loads.
     """
 
     def __init__(
-        self, engine: Engine, shelf: Shelf, *, max_loaded: int, metrics: ServerMetrics, clock: Clock
+        self,
+        engine: Engine,
+        source: AdapterSource,
+        *,
+        max_loaded: int,
+        metrics: ServerMetrics,
+        clock: Clock,
     ) -> None:
-        self._engine, self._shelf, self._metrics, self._clock = engine, shelf, metrics, clock
-        self._base = shelf.base
+        self._engine, self._source, self._metrics, self._clock = engine, source, metrics, clock
+        self._base = source.base
         self._warm = False
         self._max_loaded = max_loaded
         self._places = asyncio.Semaphore(max_loaded)
@@ -71,8 +77,8 @@ class AdapterPool:
 
     async def models(self) -> list[str]:
         """Return the base model's name, then those of all adapters, loaded or not."""
-        await asyncio.to_thread(self._shelf.look)
-        return [self._base, *self._shelf.names()]
+        await asyncio.to_thread(self._source.look)
+        return [self._base, *self._source.names()]
 
     async def check(self) -> None:
         """Generate a token; the first time, load as many named adapters as there is room for.
@@ -82,7 +88,7 @@ class AdapterPool:
             StageError: the engine does not generate.
         """
         if not self._warm:
-            for name in self._shelf.named[: self._max_loaded]:
+            for name in self._source.named[: self._max_loaded]:
                 async with self._use(name):
                     pass
             self._warm = True
@@ -112,12 +118,12 @@ class AdapterPool:
     @asynccontextmanager
     async def _use(self, name: str) -> AsyncIterator[str]:
         """Hold an adapter; give the engine's name for it."""
-        shelved = await self._shelf.find(name)
-        key = shelved.name, shelved.stamp
+        entry = await self._source.find(name)
+        key = entry.name, entry.stamp
         loaded = self._known.get(key)
         if loaded is None:
             self._loads += 1
-            loaded = _Loaded(f"{shelved.name}#{self._loads}", shelved)
+            loaded = _Loaded(f"{entry.name}#{self._loads}", entry)
             self._known[key] = loaded
             loaded.loading = self._start(self._load(loaded))
         self._known.move_to_end(key)
@@ -136,17 +142,17 @@ class AdapterPool:
             self._make_room(loaded)
         await self._places.acquire()
         try:
-            adapter = await asyncio.to_thread(read_adapter, loaded.shelved.folder)
+            adapter = await asyncio.to_thread(read_adapter, loaded.entry.folder)
             await self._engine.add_adapter(loaded.inner, adapter)
         except Exception as error:  # noqa: BLE001 whatever it is, the next one may be well
             self._places.release()
             self._forget(loaded)
             self._metrics.record("adapter_loads", 1, "failed")
-            LOG.error("adapter %s: %s", loaded.shelved.name, error)
+            LOG.error("adapter %s: %s", loaded.entry.name, error)
             raise Refused(
                 500,
                 "failed",
-                f"adapter {loaded.shelved.name!r} cannot be loaded; the server's log says why",
+                f"adapter {loaded.entry.name!r} cannot be loaded; the server's log says why",
             ) from None
         self._count(+1)
         self._metrics.record("adapter_loads", 1, "ok")
@@ -179,7 +185,7 @@ class AdapterPool:
             self._metrics.record("adapter_evictions", 1)
 
     def _forget(self, loaded: _Loaded) -> None:
-        key = loaded.shelved.name, loaded.shelved.stamp
+        key = loaded.entry.name, loaded.entry.stamp
         if self._known.get(key) is loaded:
             del self._known[key]
 

@@ -21,7 +21,7 @@ FRESH_S = 1.0
 
 
 @dataclass(frozen=True)
-class Shelved:
+class AdapterEntry:
     """An adapter that can be loaded.
 
     Attributes:
@@ -35,7 +35,7 @@ class Shelved:
     stamp: tuple[int, int]
 
 
-class Shelf:
+class AdapterSource:
     """Finds adapters by name.
 
     Args:
@@ -61,8 +61,8 @@ class Shelf:
                 raise InputError(f"{folder}: not an adapter: it has no {CARD_FILE}")
             if name == base:
                 raise InputError(f"{folder}: its name {name!r} is the base model's; give another")
-        self._found: dict[str, Shelved] = {}
-        self._cards: dict[Shelved, Adapter | None] = {}
+        self._found: dict[str, AdapterEntry] = {}
+        self._cards: dict[AdapterEntry, Adapter | None] = {}
         self._looking: asyncio.Task[None] | None = None
         self.look()
 
@@ -75,7 +75,7 @@ class Shelf:
         """Return the names of all adapters, as the last look found them."""
         return list(self._found)
 
-    async def find(self, name: str) -> Shelved:
+    async def find(self, name: str) -> AdapterEntry:
         """Return an adapter, looking at the disk again if the last look is old.
 
         Raises:
@@ -101,7 +101,7 @@ class Shelf:
                 if inside and not entry.name.startswith(".") and entry.name != self.base:
                     folders.setdefault(entry.name, Path(entry.path))
         found = [
-            Shelved(name, folder, stamp)
+            AdapterEntry(name, folder, stamp)
             for name, folder in sorted(folders.items())
             if (stamp := _stamp(folder)) is not None
         ]

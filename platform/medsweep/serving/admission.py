@@ -1,4 +1,4 @@
-"""How much one server takes on at a time, and the gate that keeps to it."""
+"""How much one server takes on at a time, and the queue that keeps to it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Limits(Closed):
     max_headers: int = Field(default=100, ge=1)
 
 
-class Gate:
+class Admission:
     """Lets so many requests in at a time, first come first served, and so many wait.
 
     Args:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import InputError, StageError
-from medsweep.serving.admission import Gate, Limits
+from medsweep.serving.admission import Admission, Limits
 from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.health import Health
 from medsweep.serving.middleware import Guard
@@ -23,7 +23,7 @@ from medsweep.serving.openai import (
     model_list,
 )
 from medsweep.serving.protocol import EngineClient
-from medsweep.serving.request import Answer, Desk
+from medsweep.serving.request import GenerationResponse, RequestContext
 from medsweep.serving.server_metrics import ServerMetrics
 
 Lookup = Callable[[str], Awaitable[EngineClient]]
@@ -55,11 +55,11 @@ def build_app(
     """
     clock = clock or MonotonicClock()
     health = Health(check, clock) if check is not None else None
-    desk = Desk(limits, Gate(limits, clock, metrics), metrics, health, clock)
+    context = RequestContext(limits, Admission(limits, clock, metrics), metrics, health, clock)
     app = FastAPI(title="MedSweep", docs_url=None, redoc_url=None)
     app.add_middleware(Guard, key=key, limits=limits, metrics=metrics)
     _answer_faults(app, metrics)
-    _add_generating(app, "/{served}/v1" if many else "/v1", lookup, desk)
+    _add_generating(app, "/{served}/v1" if many else "/v1", lookup, context)
 
     @app.get("/health", responses=_errors(503))
     async def healthy() -> dict[str, str]:
@@ -79,7 +79,7 @@ def build_app(
     return app
 
 
-def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> None:
+def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, context: RequestContext) -> None:
     """Add OpenAI's routes."""
     content: dict[str, Any] = {"application/json": {}, "text/event-stream": {}}
     answers = _errors(400, 404, 408, 413, 429, 500)
@@ -97,11 +97,11 @@ def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, desk: Desk) -> No
 
     @app.post(f"{prefix}/chat/completions", response_class=JSONResponse, responses=answers)
     async def chat(request: Request, body: ChatRequest) -> Response:
-        return Answer(desk, await engine_of(request), body)
+        return GenerationResponse(context, await engine_of(request), body)
 
     @app.post(f"{prefix}/completions", response_class=JSONResponse, responses=answers)
     async def completions(request: Request, body: CompletionRequest) -> Response:
-        return Answer(desk, await engine_of(request), body)
+        return GenerationResponse(context, await engine_of(request), body)
 
 
 def _answer_faults(app: FastAPI, metrics: ServerMetrics) -> None:

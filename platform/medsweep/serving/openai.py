@@ -148,7 +148,7 @@ class CompletionRequest(_Sampling):
         return self._generation(None, self.prompt)
 
 
-class Answers:
+class ResponseWriter:
     """Writes the objects that answer one request.
 
     Args:
@@ -182,7 +182,7 @@ class Answers:
         """Return what ends a stream: the token counts where they were asked for, and the mark."""
         return (self._event(None, last) if self._final_usage else b"") + DONE
 
-    def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
+    def complete(self, deltas: Sequence[Delta]) -> dict[str, Any]:
         """Return the answer to a request that did not ask for a stream."""
         text, last = "".join(delta.text for delta in deltas), deltas[-1]
         choice: dict[str, Any] = {"index": 0, "finish_reason": last.finish_reason}

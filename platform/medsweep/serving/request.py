@@ -12,33 +12,33 @@ from typing import Any, cast
 from starlette.responses import Response
 
 from medsweep.clock import Clock
-from medsweep.serving.admission import Gate, Limits
+from medsweep.serving.admission import Admission, Limits
 from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.health import Health
-from medsweep.serving.openai import Answers, ChatRequest, CompletionRequest, sse
+from medsweep.serving.openai import ChatRequest, CompletionRequest, ResponseWriter, sse
 from medsweep.serving.protocol import Delta, EngineClient, Generation
 from medsweep.serving.server_metrics import RequestTimes, ServerMetrics
 
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
-FAREWELL_S = 5.0
+REFUSAL_TIMEOUT_S = 5.0
 """So long a client that has stopped reading is given to take the news that its time is up."""
 
 
 @dataclass
-class Desk:
+class RequestContext:
     """What all requests of one server share.
 
     Attributes:
         limits: the server's bounds.
-        gate: lets so many in.
+        queue: lets so many in.
         metrics: counts and times them.
         health: is told of every token.
         clock: what everything is timed with.
     """
 
     limits: Limits
-    gate: Gate
+    admission: Admission
     metrics: ServerMetrics
     health: Health | None
     clock: Clock
@@ -60,7 +60,7 @@ class Desk:
         )
 
 
-class Answer(Response):
+class GenerationResponse(Response):
     """Answers one request as an ASGI application: waits for a place, generates, sends.
 
     Whatever ends it (its last token, a client that goes, the time limit, a fault) closes the
@@ -76,25 +76,28 @@ class Answer(Response):
     """
 
     def __init__(
-        self, desk: Desk, engine: EngineClient, request: ChatRequest | CompletionRequest
+        self,
+        context: RequestContext,
+        engine: EngineClient,
+        request: ChatRequest | CompletionRequest,
     ) -> None:
         super().__init__()
-        self._desk, self._engine = desk, engine
-        self._generation = desk.generation(request)
+        self._context, self._engine = context, engine
+        self._generation = context.generation(request)
         self._streamed = bool(request.stream)
-        self._answers = Answers(request)
-        self._times = RequestTimes("", desk.clock.now())
+        self._answers = ResponseWriter(request)
+        self._times = RequestTimes("", context.clock.now())
         self._begun = self._complete = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer, unless the client goes or the time is up before."""
         work = asyncio.create_task(self._work(send))
-        gone = asyncio.create_task(_gone(receive))
+        disconnected = asyncio.create_task(_disconnected(receive))
         outcome = "cancelled"
         try:
-            limit_s = self._desk.limits.timeout_s
+            limit_s = self._context.limits.timeout_s
             done, _ = await asyncio.wait(
-                {work, gone}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+                {work, disconnected}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
             )
             if self._complete:
                 # A server says "gone" after an answer that was taken, too.
@@ -104,31 +107,31 @@ class Answer(Response):
             elif not done:
                 outcome = "timeout"
         finally:
-            gone.cancel()
+            disconnected.cancel()
             try:
                 if not work.done():
                     work.cancel()
                     await asyncio.wait({work})
             finally:
                 # Ray Serve may cancel this while it waits: the request is still to be counted.
-                self._desk.metrics.ended(outcome, self._times, self._desk.clock.now())
+                self._context.metrics.ended(outcome, self._times, self._context.clock.now())
         if outcome == "timeout":
-            message = f"not answered within {self._desk.limits.timeout_s:g} s"
+            message = f"not answered within {self._context.limits.timeout_s:g} s"
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
+                async with asyncio.timeout(REFUSAL_TIMEOUT_S):
                     await self._refuse(Refused(408, "timeout", message), send)
 
     async def _work(self, send: Any) -> str:
         """Answer; return the outcome."""
         try:
-            async with self._desk.gate.place():
-                self._times.begun_s = self._desk.clock.now()
+            async with self._context.admission.place():
+                self._times.begun_s = self._context.clock.now()
                 stream = cast("AsyncGenerator[Delta, None]", self._engine.stream(self._generation))
                 async with contextlib.aclosing(stream) as deltas:
                     if self._streamed:
                         await self._send_events(deltas, send)
                     else:
-                        await self._send_whole(deltas, send)
+                        await self._send_complete(deltas, send)
         except Exception as error:  # noqa: BLE001 the server would log its text, which can be a prompt
             refused = as_refused(error)
             await self._refuse(refused, send)
@@ -152,16 +155,16 @@ class Answer(Response):
             await send({"type": "http.response.body", "body": events, "more_body": True})
         raise RuntimeError("the engine's stream ended before the answer")
 
-    async def _send_whole(self, deltas: AsyncIterator[Delta], send: Any) -> None:
-        whole = []
+    async def _send_complete(self, deltas: AsyncIterator[Delta], send: Any) -> None:
+        complete = []
         async for delta in deltas:
             self._note(delta)
-            whole.append(delta)
+            complete.append(delta)
             if delta.finish_reason is not None:
                 break
         else:
             raise RuntimeError("the engine's stream ended before the answer")
-        body = json.dumps(self._answers.whole(whole)).encode()
+        body = json.dumps(self._answers.complete(complete)).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -183,12 +186,12 @@ class Answer(Response):
 
     def _note(self, delta: Delta) -> None:
         """Keep what the metrics need of one piece."""
-        times, now_s = self._times, self._desk.clock.now()
+        times, now_s = self._times, self._context.clock.now()
         if not times.model:
             # Only now is the name known to be one of ours, and not whatever somebody sent.
             times.model = self._generation.model
-        if self._desk.health is not None:
-            self._desk.health.token()
+        if self._context.health is not None:
+            self._context.health.token()
         if delta.start is not None:
             times.engine_queue_s = delta.start.queue_s
             times.prefill_s = delta.start.prefill_s
@@ -203,7 +206,7 @@ class Answer(Response):
             times.last_s = now_s
 
 
-async def _gone(receive: Any) -> None:
+async def _disconnected(receive: Any) -> None:
     """Return when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -16,7 +16,7 @@ from medsweep.models.precision import choose_dtype
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.adapter_pool import AdapterPool
-from medsweep.serving.adapter_source import Shelf, card_of
+from medsweep.serving.adapter_source import AdapterSource, card_of
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import unsupported
@@ -75,24 +75,24 @@ def open_pool(
         clock: times them.
     """
     engine = open_engine(settings)
-    shelf = Shelf(settings.model.name, config.adapters, config.adapter_root, clock)
-    return AdapterPool(engine, shelf, max_loaded=config.max_loaded, metrics=metrics, clock=clock)
+    source = AdapterSource(settings.model.name, config.adapters, config.adapter_root, clock)
+    return AdapterPool(engine, source, max_loaded=config.max_loaded, metrics=metrics, clock=clock)
 
 
 def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path]:
     """Return the base model and the folder of its weights."""
     named = [_card(folder) for folder in config.adapters.values()]
     below = sorted(config.adapter_root.glob(f"*/{CARD_FILE}")) if config.adapter_root else []
-    shelved = [card for path in below if (card := card_of(path.parent)) is not None]
-    if config.base is None and not named and not shelved:
+    entry = [card for path in below if (card := card_of(path.parent)) is not None]
+    if config.base is None and not named and not entry:
         raise InputError("nothing to serve: give an adapter, or the base model's name")
-    name = config.base or [*named, *shelved][0].model
+    name = config.base or [*named, *entry][0].model
     for card in named:
         if card.model != name:
             raise InputError(
                 f"{card.folder}: an adapter of {card.model!r}, but {name!r} is what is served"
             )
-    bases = [card.base for card in (*named, *shelved) if card.model == name]
+    bases = [card.base for card in (*named, *entry) if card.model == name]
     spec = model or MODELS[name]
     for base in bases:
         if base.is_dir():

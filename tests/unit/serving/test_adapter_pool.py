@@ -12,7 +12,7 @@ from medsweep.errors import StageError, UnknownName
 from medsweep.finetune.adapter import Adapter
 from medsweep.serving import adapter_pool as module
 from medsweep.serving.adapter_pool import AdapterPool
-from medsweep.serving.adapter_source import Shelf
+from medsweep.serving.adapter_source import AdapterSource
 from medsweep.serving.api_errors import Refused
 from medsweep.serving.protocol import Delta, Generation
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
@@ -66,8 +66,8 @@ class CountingEngine:
 
 
 @pytest.fixture
-def shelf_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shelf]:
-    """Makes a shelf with adapters of the given names; one called `broken` cannot be read."""
+def source_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AdapterSource]:
+    """Makes a source with adapters of the given names; one called `broken` cannot be read."""
 
     def read(folder: Path) -> Adapter:
         if folder.name == "broken":
@@ -76,19 +76,21 @@ def shelf_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
 
     monkeypatch.setattr(module, "read_adapter", read)
 
-    def make(names: str) -> Shelf:
+    def make(names: str) -> AdapterSource:
         for name in names.split():
             (tmp_path / name).mkdir()
             write_card(tmp_path / name)
-        return Shelf("base", {}, tmp_path, MonotonicClock())
+        return AdapterSource("base", {}, tmp_path, MonotonicClock())
 
     return make
 
 
-def make_pool(shelf: Shelf, most: int) -> tuple[AdapterPool, CountingEngine, PrometheusSink]:
+def make_pool(
+    source: AdapterSource, most: int
+) -> tuple[AdapterPool, CountingEngine, PrometheusSink]:
     engine, sink = CountingEngine(most), PrometheusSink()
     metrics = ServerMetrics([sink])
-    pool = AdapterPool(engine, shelf, max_loaded=most, metrics=metrics, clock=MonotonicClock())
+    pool = AdapterPool(engine, source, max_loaded=most, metrics=metrics, clock=MonotonicClock())
     return pool, engine, sink
 
 
@@ -109,8 +111,8 @@ async def a_while() -> None:
         await asyncio.sleep(0.0002)
 
 
-async def test_an_adapter_is_loaded_when_it_is_asked_for(shelf_of: Any) -> None:
-    pool, engine, sink = make_pool(shelf_of("a b"), 2)
+async def test_an_adapter_is_loaded_when_it_is_asked_for(source_of: Any) -> None:
+    pool, engine, sink = make_pool(source_of("a b"), 2)
     assert await pool.models() == ["base", "a", "b"]
     assert await ask(pool, "base") == "base base base "
     assert engine.loads == []
@@ -122,15 +124,15 @@ async def test_an_adapter_is_loaded_when_it_is_asked_for(shelf_of: Any) -> None:
         await ask(pool, "c")
 
 
-async def test_many_who_ask_at_once_load_it_once(shelf_of: Any) -> None:
-    pool, engine, _ = make_pool(shelf_of("a"), 1)
+async def test_many_who_ask_at_once_load_it_once(source_of: Any) -> None:
+    pool, engine, _ = make_pool(source_of("a"), 1)
     answers = await asyncio.gather(*(ask(pool, "a") for _ in range(30)))
     assert set(answers) == {"a#1 a#1 a#1 "}
     assert engine.loads == ["a"]
 
 
-async def test_the_least_recently_used_makes_room(shelf_of: Any) -> None:
-    pool, engine, sink = make_pool(shelf_of("a b c"), 2)
+async def test_the_least_recently_used_makes_room(source_of: Any) -> None:
+    pool, engine, sink = make_pool(source_of("a b c"), 2)
     for name in ("a", "b", "a", "c", "a", "b"):
         await ask(pool, name)
     assert engine.loads == ["a", "b", "c", "b"]
@@ -141,8 +143,8 @@ async def test_the_least_recently_used_makes_room(shelf_of: Any) -> None:
     assert "medsweep_server_adapter_load_seconds_count 4.0" in text
 
 
-async def test_none_is_evicted_while_a_request_uses_it_however_long(shelf_of: Any) -> None:
-    pool, engine, _ = make_pool(shelf_of("a b"), 1)
+async def test_none_is_evicted_while_a_request_uses_it_however_long(source_of: Any) -> None:
+    pool, engine, _ = make_pool(source_of("a b"), 1)
     engine.may_answer.clear()
     first = asyncio.create_task(ask(pool, "a"))
     await until(lambda: engine.used["a#1"] == 1)
@@ -154,9 +156,9 @@ async def test_none_is_evicted_while_a_request_uses_it_however_long(shelf_of: An
 
 
 async def test_whoever_waits_for_a_place_gets_it_however_busy_the_others_are(
-    shelf_of: Any,
+    source_of: Any,
 ) -> None:
-    pool, _, _ = make_pool(shelf_of("a b"), 1)
+    pool, _, _ = make_pool(source_of("a b"), 1)
     answered: list[str] = []
 
     async def keep_asking() -> None:
@@ -172,8 +174,8 @@ async def test_whoever_waits_for_a_place_gets_it_however_busy_the_others_are(
     await asyncio.wait(busy)
 
 
-async def test_loading_one_does_not_hold_up_the_others(shelf_of: Any) -> None:
-    pool, engine, _ = make_pool(shelf_of("a b"), 2)
+async def test_loading_one_does_not_hold_up_the_others(source_of: Any) -> None:
+    pool, engine, _ = make_pool(source_of("a b"), 2)
     await ask(pool, "a")
     engine.may_load.clear()
     waiting = asyncio.create_task(ask(pool, "b"))
@@ -185,8 +187,8 @@ async def test_loading_one_does_not_hold_up_the_others(shelf_of: Any) -> None:
     assert (await waiting).startswith("b#2")
 
 
-async def test_a_client_that_goes_while_it_loads_takes_it_from_nobody(shelf_of: Any) -> None:
-    pool, engine, _ = make_pool(shelf_of("a"), 1)
+async def test_a_client_that_goes_while_it_loads_takes_it_from_nobody(source_of: Any) -> None:
+    pool, engine, _ = make_pool(source_of("a"), 1)
     engine.may_load.clear()
     going, staying = (asyncio.create_task(ask(pool, "a")) for _ in range(2))
     await until(lambda: engine.began == ["a"])
@@ -198,9 +200,9 @@ async def test_a_client_that_goes_while_it_loads_takes_it_from_nobody(shelf_of: 
 
 
 async def test_one_that_cannot_be_loaded_is_tried_again_and_takes_no_place(
-    shelf_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    source_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pool, engine, sink = make_pool(shelf_of("broken good"), 1)
+    pool, engine, sink = make_pool(source_of("broken good"), 1)
     for _ in range(3):
         with pytest.raises(Refused, match="adapter 'broken' cannot be loaded") as refused:
             await ask(pool, "broken")
@@ -213,10 +215,10 @@ async def test_one_that_cannot_be_loaded_is_tried_again_and_takes_no_place(
 
 
 async def test_what_was_put_in_its_place_is_served_and_the_old_one_finished(
-    shelf_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("medsweep.serving.adapter_source.FRESH_S", 0.0)
-    pool, engine, _ = make_pool(shelf_of("a"), 2)
+    pool, engine, _ = make_pool(source_of("a"), 2)
     engine.may_answer.clear()
     old = asyncio.create_task(ask(pool, "a"))
     await until(lambda: engine.used["a#1"] == 1)
@@ -230,9 +232,9 @@ async def test_what_was_put_in_its_place_is_served_and_the_old_one_finished(
     assert (await old, await new) == ("a#1 a#1 a#1 ", "a#2 a#2 a#2 ")
 
 
-async def test_under_load_with_clients_that_go(shelf_of: Any) -> None:
+async def test_under_load_with_clients_that_go(source_of: Any) -> None:
     names = [f"m{number}" for number in range(8)]
-    pool, engine, sink = make_pool(shelf_of(" ".join(names)), 3)
+    pool, engine, sink = make_pool(source_of(" ".join(names)), 3)
     draw = random.Random(5)
 
     async def one() -> str:

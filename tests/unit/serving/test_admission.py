@@ -4,18 +4,20 @@ import pytest
 from pydantic import ValidationError
 
 from medsweep.clock import FakeClock
-from medsweep.serving.admission import Gate, Limits
+from medsweep.serving.admission import Admission, Limits
 from medsweep.serving.api_errors import Refused
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 
 
-def make_gate(clock: FakeClock | None = None, **limits: int) -> tuple[Gate, PrometheusSink]:
+def make_admission(
+    clock: FakeClock | None = None, **limits: int
+) -> tuple[Admission, PrometheusSink]:
     sink = PrometheusSink()
-    return Gate(Limits(**limits), clock or FakeClock(), ServerMetrics([sink])), sink
+    return Admission(Limits(**limits), clock or FakeClock(), ServerMetrics([sink])), sink
 
 
-async def hold(gate: Gate, order: list[int], number: int, leave: asyncio.Event) -> None:
-    async with gate.place():
+async def hold(admission: Admission, order: list[int], number: int, leave: asyncio.Event) -> None:
+    async with admission.place():
         order.append(number)
         await leave.wait()
 
@@ -26,78 +28,80 @@ async def settle() -> None:
 
 
 async def test_so_many_run_so_many_wait_and_one_more_is_refused() -> None:
-    gate, sink = make_gate(max_concurrent=2, max_queued=1)
+    admission, sink = make_admission(max_concurrent=2, max_queued=1)
     order: list[int] = []
     leave = asyncio.Event()
-    tasks = [asyncio.create_task(hold(gate, order, number, leave)) for number in range(3)]
+    tasks = [asyncio.create_task(hold(admission, order, number, leave)) for number in range(3)]
     await settle()
-    assert (gate.running, gate.queued, order) == (2, 1, [0, 1])
+    assert (admission.running, admission.queued, order) == (2, 1, [0, 1])
     assert b"medsweep_server_running 2.0" in sink.text()
     assert b"medsweep_server_queued 1.0" in sink.text()
     with pytest.raises(Refused, match="2 requests are being answered and 1 wait") as refused:
-        async with gate.place():
+        async with admission.place():
             pass
     assert (refused.value.status, refused.value.headers) == (429, {"retry-after": "1"})
     leave.set()
     await asyncio.gather(*tasks)
-    assert (gate.running, gate.queued, order) == (0, 0, [0, 1, 2])
+    assert (admission.running, admission.queued, order) == (0, 0, [0, 1, 2])
     assert b"medsweep_server_running 0.0" in sink.text()
 
 
 async def test_first_come_first_served_and_those_who_left_are_passed_over() -> None:
-    gate, _ = make_gate(max_concurrent=1, max_queued=9)
+    admission, _ = make_admission(max_concurrent=1, max_queued=9)
     order: list[int] = []
     leaves = [asyncio.Event() for _ in range(5)]
-    tasks = [asyncio.create_task(hold(gate, order, n, leave)) for n, leave in enumerate(leaves)]
+    tasks = [
+        asyncio.create_task(hold(admission, order, n, leave)) for n, leave in enumerate(leaves)
+    ]
     await settle()
     tasks[2].cancel()
     await settle()
-    assert gate.queued == 3
+    assert admission.queued == 3
     for leave in leaves:
         leave.set()
         await settle()
     assert order == [0, 1, 3, 4]
-    assert (gate.running, gate.queued) == (0, 0)
+    assert (admission.running, admission.queued) == (0, 0)
 
 
 async def test_a_place_that_was_given_to_a_request_just_cancelled_goes_to_the_next() -> None:
-    gate, _ = make_gate(max_concurrent=1, max_queued=9)
+    admission, _ = make_admission(max_concurrent=1, max_queued=9)
     order: list[int] = []
     leave = asyncio.Event()
-    tasks = [asyncio.create_task(hold(gate, order, number, leave)) for number in range(3)]
+    tasks = [asyncio.create_task(hold(admission, order, number, leave)) for number in range(3)]
     await settle()
     leave.set()
     await asyncio.sleep(0)  # the first has left and given its place to the second
     tasks[1].cancel()
     await settle()
     assert order == [0, 2]
-    assert (gate.running, gate.queued) == (0, 0)
+    assert (admission.running, admission.queued) == (0, 0)
 
 
 async def test_a_failing_request_frees_its_place() -> None:
-    gate, _ = make_gate(max_concurrent=1)
+    admission, _ = make_admission(max_concurrent=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            async with gate.place():
+            async with admission.place():
                 raise ZeroDivisionError
-    assert gate.running == 0
+    assert admission.running == 0
 
 
 async def test_retry_after_follows_how_long_requests_take() -> None:
     clock = FakeClock()
-    gate, _ = make_gate(clock, max_concurrent=1, max_queued=0)
+    admission, _ = make_admission(clock, max_concurrent=1, max_queued=0)
     seconds = []
     for length_s in (40.0, 40.0, 40.0, 1000.0):
-        async with gate.place():
+        async with admission.place():
             with pytest.raises(Refused) as refused:
-                async with gate.place():
+                async with admission.place():
                     pass
             seconds.append(int(refused.value.headers["retry-after"]))
             clock.advance(length_s)
     assert seconds == [1, 5, 9, 12]
-    async with gate.place():
+    async with admission.place():
         with pytest.raises(Refused) as refused:
-            async with gate.place():
+            async with admission.place():
                 pass
     assert refused.value.headers == {"retry-after": "60"}
 

@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from medsweep.serving.openai import (
     DEFAULT_OUTPUT_TOKENS,
-    Answers,
     ChatRequest,
     CompletionRequest,
+    ResponseWriter,
     faults_in_words,
     model_list,
 )
@@ -126,7 +126,7 @@ def test_faults_name_the_field_and_never_the_value() -> None:
 
 
 def test_events_of_a_chat() -> None:
-    answers = Answers(chat(stream=True))
+    answers = ResponseWriter(chat(stream=True))
     [first, *events] = parsed(
         answers.first_event() + b"".join(answers.event(delta) for delta in DELTAS)
     )
@@ -144,7 +144,7 @@ def test_events_of_a_chat() -> None:
 
 def test_usage_only_where_it_was_asked_for() -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
-    answers = Answers(chat(stream=True, stream_options=options))
+    answers = ResponseWriter(chat(stream=True, stream_options=options))
     events = parsed(b"".join(answers.event(delta) for delta in DELTAS))
     assert [event["usage"]["completion_tokens"] for event in events] == [1, 2]
     last, done = parsed(answers.last_events(DELTAS[-1]))
@@ -154,25 +154,25 @@ def test_usage_only_where_it_was_asked_for() -> None:
 
 
 def test_a_line_end_in_an_answer_stays_inside_its_event() -> None:
-    [event] = parsed(Answers(chat()).event(Delta("a\n\ndata: [DONE]\r\u2028", 1, 7)))
+    [event] = parsed(ResponseWriter(chat()).event(Delta("a\n\ndata: [DONE]\r\u2028", 1, 7)))
     assert event["choices"][0]["delta"]["content"] == "a\n\ndata: [DONE]\r\u2028"
 
 
 def test_a_whole_answer() -> None:
-    whole = Answers(chat()).whole(DELTAS)
-    assert whole["object"] == "chat.completion"
-    assert whole["choices"] == [
+    complete = ResponseWriter(chat()).complete(DELTAS)
+    assert complete["object"] == "chat.completion"
+    assert complete["choices"] == [
         {
             "index": 0,
             "finish_reason": "stop",
             "message": {"role": "assistant", "content": "Because"},
         }
     ]
-    assert whole["usage"]["total_tokens"] == 9
-    plain = Answers(CompletionRequest(model="m", prompt="Why"))
+    assert complete["usage"]["total_tokens"] == 9
+    plain = ResponseWriter(CompletionRequest(model="m", prompt="Why"))
     assert plain.first_event() == b""
-    assert plain.whole(DELTAS)["choices"][0]["text"] == "Because"
-    assert plain.whole(DELTAS)["id"].startswith("cmpl-")
+    assert plain.complete(DELTAS)["choices"][0]["text"] == "Because"
+    assert plain.complete(DELTAS)["id"].startswith("cmpl-")
 
 
 def test_models() -> None:

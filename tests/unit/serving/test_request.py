@@ -78,7 +78,7 @@ async def test_time_is_up_in_the_middle_of_a_stream(
 async def test_a_client_that_does_not_read_is_given_up(
     serve_app: Any, chat_call: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medsweep.serving.request.FAREWELL_S", 0.01)
+    monkeypatch.setattr("medsweep.serving.request.REFUSAL_TIMEOUT_S", 0.01)
     call = chat_call(serve_app(timeout_s=0.05), "endless", stream=True)
     call.reads = False
     await asyncio.wait_for(call.task, 30)

@@ -1,4 +1,4 @@
-"""The `continuous` engine: rows join and leave between two tokens, whatever adapter they use.
+"""The `continuous` engine: requests join and leave between two tokens, whatever adapter they use.
 
 transformers' own continuous batching takes one adapter at a time, and its paged cache pays for
 itself on a GPU with FlashAttention. What both make on a processor is in docs/engines.md.
@@ -15,27 +15,26 @@ from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import Pair, read_pairs
-from medsweep.serving.engines.request_state import Row
-from medsweep.serving.engines.sampling import next_tokens
+from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings
 
 PREFILL_TOKENS = 512
-"""Prompt tokens of one prefill, which every other row waits for; a longer prompt goes alone."""
+"""Prompt tokens of one prefill, which every other request waits for; a longer prompt goes alone."""
 
 
 class ContinuousEngine(ThreadedEngine):
-    """Every step computes one token of every row; between steps prompts that wait are prefilled.
+    """Computes one token of every request in a step, and prefills new prompts between steps.
 
     Args:
         settings: with quantization none, int8 or nf4.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._tokens: list[int] = []  # the last token of each row
-        self._generators: dict[Row, Any] = {}
+        self._tokens: list[int] = []  # the last token of each request
+        self._generators: dict[RequestState, Any] = {}
         super().__init__(settings)
 
-    def _load(self, folder: Path) -> Any:
+    def _load_base(self, folder: Path) -> Any:
         settings = self._settings
         self._model = LoraModel(
             folder, dtype=settings.dtype, quantization=settings.quantization, flash=False
@@ -43,13 +42,13 @@ class ContinuousEngine(ThreadedEngine):
         self._reset()
         return load_tokenizer(folder)
 
-    def _read(self, adapter: Adapter) -> dict[str, Pair]:
+    def _read_adapter(self, adapter: Adapter) -> dict[str, Pair]:
         return read_pairs(adapter.folder)
 
-    def _put_on(self, inner: str, files: dict[str, Pair]) -> None:
+    def _load_adapter(self, inner: str, files: dict[str, Pair]) -> None:
         self._model.add(inner, files)
 
-    def _take_off(self, inner: str) -> None:
+    def _unload_adapter(self, inner: str) -> None:
         self._model.drop(inner)
 
     def _reset(self) -> None:
@@ -62,75 +61,115 @@ class ContinuousEngine(ThreadedEngine):
         import torch
 
         with torch.inference_mode():
-            self._leave()
-            self._queue.discard(lambda row: row.done)
-            self._join()
-            if self._rows:
+            self._evict()
+            self._waiting.discard(lambda state: state.done)
+            self._admit()
+            if self._running:
                 self._decode()
 
-    def _join(self) -> None:
+    def _admit(self) -> None:
         """Prefill what waits, as far as there are slots and as the others can wait."""
-        new: list[Row] = []
+        new: list[RequestState] = []
         longest = 0
-        while len(self._rows) + len(new) < self._settings.max_batch_size and self._queue:
-            longest = max(longest, len(self._queue.peek().prompt_ids))
+        while len(self._running) + len(new) < self._settings.max_batch_size and self._waiting:
+            longest = max(longest, len(self._waiting.peek().prompt_ids))
             if new and longest * (len(new) + 1) > PREFILL_TOKENS:
                 break
-            new += self._queue.take(1)
+            new += self._waiting.take(1)
         if new:
-            self._rows += new  # first: if the prefill fails, they are told
+            self._running += new  # first: if the prefill fails, they are told
             self._prefill(new)
-            self._leave()
+            self._evict()
 
-    def _prefill(self, new: Sequence[Row]) -> None:
+    def _prefill(self, new: Sequence[RequestState]) -> None:
         import torch
         from transformers import DynamicCache
 
-        for row in new:
-            row.begin(len(self._rows))
-        longest = max(len(row.prompt_ids) for row in new)
-        padding = [longest - len(row.prompt_ids) for row in new]
+        for state in new:
+            state.begin(len(self._running))
+        longest = max(len(state.prompt_ids) for state in new)
+        padding = [longest - len(state.prompt_ids) for state in new]
         ids = torch.tensor(
-            [[0] * gap + row.prompt_ids for gap, row in zip(padding, new, strict=True)]
+            [[0] * gap + state.prompt_ids for gap, state in zip(padding, new, strict=True)]
         )
         mask = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in padding])
         device = self._model.device
         cache = DynamicCache()
         logits = self._model.logits(
-            [row.adapter for row in new],
+            [state.adapter for state in new],
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0).to(device),
             past_key_values=cache,
         )
-        self._slots.join(cache, padding)
-        self._tokens += self._hand_out(logits, new)
+        self._slots.admit(cache, padding)
+        self._tokens += self._sample(logits, new)
 
     def _decode(self) -> None:
         import torch
 
         device = self._model.device
         logits = self._model.logits(
-            [row.adapter for row in self._rows],
+            [state.adapter for state in self._running],
             input_ids=torch.tensor(self._tokens, device=device)[:, None],
             past_key_values=self._slots,
             **self._slots.step(device),
         )
-        self._tokens = self._hand_out(logits, self._rows)
+        self._tokens = self._sample(logits, self._running)
 
-    def _hand_out(self, logits: Any, rows: Sequence[Row]) -> list[int]:
-        tokens = next_tokens(logits, rows, self._generators)
-        for row, token in zip(rows, tokens, strict=True):
-            if not row.done:
-                row.push(token)
+    def _sample(self, logits: Any, states: Sequence[RequestState]) -> list[int]:
+        tokens = next_tokens(logits, states, self._generators)
+        for state, token in zip(states, tokens, strict=True):
+            if not state.done:
+                state.push(token)
         return tokens
 
-    def _leave(self) -> None:
-        """Free the slots of the rows that are done."""
-        for place in reversed(range(len(self._rows))):
-            if self._rows[place].done:
-                self._generators.pop(self._rows[place], None)
-                self._slots.leave(place)
-                row, token = self._rows.pop(), self._tokens.pop()
-                if place < len(self._rows):
-                    self._rows[place], self._tokens[place] = row, token
+    def _evict(self) -> None:
+        """Free the slots of the requests that are done."""
+        for place in reversed(range(len(self._running))):
+            if self._running[place].done:
+                self._generators.pop(self._running[place], None)
+                self._slots.evict(place)
+                state, token = self._running.pop(), self._tokens.pop()
+                if place < len(self._running):
+                    self._running[place], self._tokens[place] = state, token
+
+
+def next_tokens(
+    logits: Any, states: Sequence[RequestState], generators: dict[RequestState, Any]
+) -> list[int]:
+    """Return the next token of each request: the likeliest, or one drawn as it says.
+
+    Args:
+        logits: [requests, vocabulary].
+        states: the requests.
+        generators: random number generators of the requests that sample; filled by this.
+    """
+    tokens: list[int] = logits.argmax(-1).tolist()
+    for place, state in enumerate(states):
+        if state.request.temperature > 0:
+            if state not in generators:
+                generators[state] = _generator(state, logits.device)
+            tokens[place] = _draw(logits[place], state, generators[state])
+    return tokens
+
+
+def _generator(state: RequestState, device: Any) -> Any:
+    import torch
+
+    generator = torch.Generator(device)
+    if state.request.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(state.request.seed)
+    return generator
+
+
+def _draw(logits: Any, state: RequestState, generator: Any) -> int:
+    """Draw from the likeliest tokens that together have `top_p` (Holtzman et al., 2019)."""
+    import torch
+
+    shares, ids = (logits.float() / state.request.temperature).softmax(-1).sort(descending=True)
+    before = shares.cumsum(-1) - shares
+    shares = shares.where(before < state.request.top_p, 0.0)
+    return int(ids[torch.multinomial(shares, 1, generator=generator)])

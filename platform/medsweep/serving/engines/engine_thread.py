@@ -1,4 +1,4 @@
-"""What engines share that compute on a thread of their own: names, prompts, errands, answers."""
+"""The base of engines that compute on a thread of their own: names, prompts, tasks, answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.engines.fair_queue import FairQueue
-from medsweep.serving.engines.model_names import Served, ServedNames, base_folder
-from medsweep.serving.engines.request_state import EVENT_S, Row
+from medsweep.serving.engines.model_names import ModelNames, ServedModel, base_folder
+from medsweep.serving.engines.request_state import EVENT_S, RequestState
 from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 CHECK_PROMPT = "Hello"
@@ -26,7 +26,7 @@ CLOSED = "the engine is closed"
 
 
 @dataclass
-class _Errand:
+class _Task:
     """Something that the engine's thread does between two steps."""
 
     do: Callable[[], None]
@@ -35,7 +35,7 @@ class _Errand:
 
 
 class ThreadedEngine(ABC):
-    """Rows come in through an inbox; the thread takes them up, and does errands between steps.
+    """Requests come in through an inbox. The thread schedules them, and runs tasks between steps.
 
     Args:
         settings: the base model, its adapters and how to compute.
@@ -50,44 +50,44 @@ class ThreadedEngine(ABC):
         if refused:
             raise InputError(refused)
         self._settings = settings
-        self._tokenizer = self._load(base_folder(settings))
+        self._tokenizer = self._load_base(base_folder(settings))
         if not hasattr(self._tokenizer, "backend_tokenizer"):
             raise InputError(
                 f"{settings.model.name}: its tokenizer cannot decode token by token; "
                 "save it as tokenizer.json"
             )
-        self._served = ServedNames(settings.model, self._tokenizer)
+        self._served = ModelNames(settings.model, self._tokenizer)
         for name, adapter in settings.adapters.items():
             inner = self._served.new_inner()
-            self._put_on(inner, self._read(adapter))
+            self._load_adapter(inner, self._read_adapter(adapter))
             self._served.put(name, inner, adapter)
-        self._queue: FairQueue[Row] = FairQueue(lambda row: row.adapter)
-        self._inbox: queue.SimpleQueue[Row | _Errand | None] = queue.SimpleQueue()
-        self._errands: list[_Errand] = []
-        self._rows: list[Row] = []  # those that are being answered
+        self._waiting: FairQueue[RequestState] = FairQueue(lambda state: state.adapter)
+        self._inbox: queue.SimpleQueue[RequestState | _Task | None] = queue.SimpleQueue()
+        self._tasks: list[_Task] = []
+        self._running: list[RequestState] = []  # those that are being answered
         self._open = True
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
     @abstractmethod
-    def _load(self, folder: Path) -> Any:
+    def _load_base(self, folder: Path) -> Any:
         """Load the base model and return its tokenizer."""
 
     @abstractmethod
-    def _read(self, adapter: Adapter) -> Any:
+    def _read_adapter(self, adapter: Adapter) -> Any:
         """Read an adapter's files; runs beside the thread."""
 
     @abstractmethod
-    def _put_on(self, inner: str, files: Any) -> None:
+    def _load_adapter(self, inner: str, files: Any) -> None:
         """Put an adapter on the model."""
 
     @abstractmethod
-    def _take_off(self, inner: str) -> None:
+    def _unload_adapter(self, inner: str) -> None:
         """Take an adapter off the model."""
 
     @abstractmethod
     def _step(self) -> None:
-        """Take rows from the queue into `_rows` and bring them forward; drop those done."""
+        """Admit requests from `_waiting` to `_running`, compute tokens and drop those that are done."""
 
     @abstractmethod
     def _reset(self) -> None:
@@ -105,7 +105,7 @@ class ThreadedEngine(ABC):
             UnknownName: no adapter of that name is loaded.
         """
         served = self._served[request.model]
-        row = Row(
+        state = RequestState(
             request,
             self._served.prompt_ids(request),
             served.stop_ids,
@@ -116,15 +116,15 @@ class ThreadedEngine(ABC):
         if not self._open:
             raise StageError(CLOSED)
         served.users += 1
-        self._put(row)
+        self._put(state)
         try:
-            delta = await row.take(0.0)
+            delta = await state.take(0.0)
             yield delta
             while delta.finish_reason is None:
-                delta = await row.take(EVENT_S)
+                delta = await state.take(EVENT_S)
                 yield delta
         finally:
-            row.done = True  # a client that has gone frees its place in the batch
+            state.done = True  # a client that has gone frees its place in the batch
             served.release()
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
@@ -134,9 +134,9 @@ class ThreadedEngine(ABC):
             InputError: it is of another base model, or the name is the base's.
         """
         self._served.refuse_if_foreign(name, adapter)
-        files = await asyncio.to_thread(self._read, adapter)
+        files = await asyncio.to_thread(self._read_adapter, adapter)
         inner = self._served.new_inner()
-        await self._do(lambda: self._put_on(inner, files), between_tokens=True)
+        await self._run_on_thread(lambda: self._load_adapter(inner, files), between_tokens=True)
         before = self._served.put(name, inner, adapter)
         if before is not None:
             await self._retire(before)
@@ -172,40 +172,40 @@ class ThreadedEngine(ABC):
     def _wake(self) -> None:  # noqa: B027 most have nothing to be woken from
         """End what a step waits for, because something has come."""
 
-    def _put(self, came: Row | _Errand | None) -> None:
-        self._inbox.put(came)
+    def _put(self, item: RequestState | _Task | None) -> None:
+        self._inbox.put(item)
         self._wake()
 
     def _between_tokens(self) -> None:
         """Do what has come meanwhile; to be called between two steps of a long batch."""
         self._collect(wait=False)
-        self._run_errands(lambda errand: errand.between_tokens)
+        self._run_tasks(lambda task: task.between_tokens)
         if not self._open:
-            self._fail_rows(StageError(CLOSED))
+            self._fail_running(StageError(CLOSED))
 
     def _work(self) -> None:
         self._on_thread()
         while self._open:
-            self._collect(wait=not (self._rows or self._queue or self._errands))
-            self._run_errands(lambda errand: True)
-            if not self._open or not (self._rows or self._queue):
+            self._collect(wait=not (self._running or self._waiting or self._tasks))
+            self._run_tasks(lambda task: True)
+            if not self._open or not (self._running or self._waiting):
                 continue
             try:
                 self._step()
             except Exception as error:  # noqa: BLE001 it goes to each request of the batch
-                self._fail_rows(error)
-                self._rows = []
+                self._fail_running(error)
+                self._running = []
                 self._reset()
         self._collect(wait=False)
-        self._rows += self._queue.take(len(self._queue))
-        self._fail_rows(StageError(CLOSED))
-        for errand in self._errands:
-            errand.done.set_exception(StageError(CLOSED))
+        self._running += self._waiting.take(len(self._waiting))
+        self._fail_running(StageError(CLOSED))
+        for task in self._tasks:
+            task.done.set_exception(StageError(CLOSED))
 
-    def _fail_rows(self, error: Exception) -> None:
-        for row in self._rows:
-            if not row.done:
-                row.fail(error)
+    def _fail_running(self, error: Exception) -> None:
+        for state in self._running:
+            if not state.done:
+                state.fail(error)
 
     def _on_thread(self) -> None:
         """Prepare the engine's thread: the number of its CPUs belongs to each thread."""
@@ -217,34 +217,36 @@ class ThreadedEngine(ABC):
     def _collect(self, *, wait: bool) -> None:
         while True:
             try:
-                came = self._inbox.get(block=wait)
+                item = self._inbox.get(block=wait)
             except queue.Empty:
                 return
             wait = False
-            if isinstance(came, Row):
-                self._queue.put(came)
-            elif came is not None:
-                self._errands.append(came)
+            if isinstance(item, RequestState):
+                self._waiting.put(item)
+            elif item is not None:
+                self._tasks.append(item)
 
-    def _run_errands(self, now: Callable[[_Errand], bool]) -> None:
-        due = [errand for errand in self._errands if now(errand)]
-        self._errands = [errand for errand in self._errands if not now(errand)]
-        for errand in due:
+    def _run_tasks(self, now: Callable[[_Task], bool]) -> None:
+        due = [task for task in self._tasks if now(task)]
+        self._tasks = [task for task in self._tasks if not now(task)]
+        for task in due:
             try:
-                errand.do()
+                task.do()
             except Exception as error:  # noqa: BLE001 it goes to whoever asked
-                errand.done.set_exception(error)
+                task.done.set_exception(error)
             else:
-                errand.done.set_result(None)
+                task.done.set_result(None)
 
-    async def _do(self, do: Callable[[], None], *, between_tokens: bool) -> None:
-        errand = _Errand(do, between_tokens, Future())
+    async def _run_on_thread(self, do: Callable[[], None], *, between_tokens: bool) -> None:
+        task = _Task(do, between_tokens, Future())
         if not self._open:
             raise StageError(CLOSED)
-        self._put(errand)
-        await asyncio.wrap_future(errand.done)
+        self._put(task)
+        await asyncio.wrap_future(task.done)
 
-    async def _retire(self, served: Served) -> None:
+    async def _retire(self, served: ServedModel) -> None:
         await served.wait_unused()
         # A batch that has answered its last asker may still be computing with it.
-        await self._do(lambda: self._take_off(served.adapter or ""), between_tokens=False)
+        await self._run_on_thread(
+            lambda: self._unload_adapter(served.adapter or ""), between_tokens=False
+        )

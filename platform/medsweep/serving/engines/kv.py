@@ -65,7 +65,7 @@ class Slots:
         """Return the positions that are in use."""
         return self._longest
 
-    def join(self, prefilled: Any, padding: Sequence[int]) -> None:
+    def admit(self, prefilled: Any, padding: Sequence[int]) -> None:
         """Add rows.
 
         Args:
@@ -81,7 +81,7 @@ class Slots:
                 kept.keys[place, :, : width - gap] = filled.keys[place - first, :, gap:]
                 kept.values[place, :, : width - gap] = filled.values[place - first, :, gap:]
 
-    def leave(self, row: int) -> None:
+    def evict(self, row: int) -> None:
         """Remove a row; the last one takes its slot."""
         last, length = len(self._lengths) - 1, self._lengths.pop()
         if row != last:

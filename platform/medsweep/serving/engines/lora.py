@@ -11,7 +11,7 @@ from typing import Any
 from medsweep.errors import InputError
 from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.serving.engines.compatibility import attention_implementation
-from medsweep.serving.engines.low_rank import AdaptedLayer, Pair, Turn, shape_of
+from medsweep.serving.engines.low_rank import AdaptedLayer, AdapterSelection, Pair, shape_of
 
 
 class LoraModel:
@@ -90,7 +90,7 @@ class LoraModel:
 
     def using(self, name: str | None) -> Any:
         """Return the model with one adapter for every row, or none."""
-        self._take_turn([name])
+        self._select([name])
         return self.model
 
     def logits(self, names: Sequence[str | None], **inputs: Any) -> Any:
@@ -103,20 +103,20 @@ class LoraModel:
         Returns:
             Logits of the last position, [rows, vocabulary].
         """
-        self._take_turn(names)
+        self._select(names)
         return self.model(**inputs, logits_to_keep=1).logits[:, -1]
 
-    def _take_turn(self, names: Sequence[str | None]) -> None:
+    def _select(self, names: Sequence[str | None]) -> None:
         import torch
 
         used = tuple(sorted({name for name in names if name is not None}))
         if not self._names.issuperset(used):
             raise ValueError(f"there is no adapter {', '.join(set(used) - self._names)}")
-        turn = Turn(used)
+        selection = AdapterSelection(used)
         if used and (None in names or len(used) > 1):
-            turn.owners = torch.tensor([used.index(name) if name else -1 for name in names])
+            selection.owners = torch.tensor([used.index(name) if name else -1 for name in names])
         for layer in self._layers.values():
-            layer.turn = turn
+            layer.selection = selection
 
 
 @contextmanager

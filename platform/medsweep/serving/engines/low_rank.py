@@ -97,7 +97,7 @@ def read_pairs(folder: Path) -> dict[str, Pair]:
 
 
 @dataclass
-class Turn:
+class AdapterSelection:
     """Which rows of a forward pass use which adapter.
 
     Attributes:
@@ -139,9 +139,9 @@ class AdaptedLayer:
     """
 
     def __init__(self, layer: Any) -> None:
-        self.turn = Turn()
+        self.selection = AdapterSelection()
         self._pairs: dict[str, Pair] = {}
-        self._joined: dict[tuple[str, ...], tuple[Pair, tuple[int, ...]]] = {}
+        self._stacked: dict[tuple[str, ...], tuple[Pair, tuple[int, ...]]] = {}
         self._base = layer.forward
         layer.forward = self
 
@@ -152,35 +152,35 @@ class AdaptedLayer:
     def drop(self, name: str) -> None:
         """Forget an adapter, if it has anything for this layer."""
         self._pairs.pop(name, None)
-        self._joined = {}
+        self._stacked = {}
 
     def __call__(self, rows: Any) -> Any:
         """Return what the layer makes of the rows, each with its adapter."""
         out = self._base(rows)
-        if not (self.turn.names and self._pairs):
+        if not (self.selection.names and self._pairs):
             return out
-        pair, ranks = self._joined.get(self.turn.names) or self._join(self.turn.names)
+        pair, ranks = self._stacked.get(self.selection.names) or self._stack(self.selection.names)
         if not any(ranks):
             return out
         low = rows.to(pair.down.device) @ pair.down
-        if self.turn.owners is not None:
+        if self.selection.owners is not None:
             # Filled, not multiplied: what overflows with another row's adapter stays its own.
-            low.masked_fill_(self.turn.foreign(ranks, low.device), 0)
+            low.masked_fill_(self.selection.foreign(ranks, low.device), 0)
         out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), pair.up)
         return out
 
-    def _join(self, names: tuple[str, ...]) -> tuple[Pair, tuple[int, ...]]:
+    def _stack(self, names: tuple[str, ...]) -> tuple[Pair, tuple[int, ...]]:
         """Return the matrices of several adapters side by side; only the last ones are kept."""
         import torch
 
         some = next(iter(self._pairs.values()))
         nothing = Pair(some.down[:, :0], some.up[:0])
         pairs = [self._pairs.get(name, nothing) for name in names]
-        joined = pairs[0]
+        stacked = pairs[0]
         if len(pairs) > 1:
-            joined = Pair(torch.cat([p.down for p in pairs], 1), torch.cat([p.up for p in pairs]))
-        self._joined = {names: (joined, tuple(len(pair.up) for pair in pairs))}
-        return self._joined[names]
+            stacked = Pair(torch.cat([p.down for p in pairs], 1), torch.cat([p.up for p in pairs]))
+        self._stacked = {names: (stacked, tuple(len(pair.up) for pair in pairs))}
+        return self._stacked[names]
 
 
 def shape_of(layer: Any) -> tuple[int, int] | None:

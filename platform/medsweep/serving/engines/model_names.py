@@ -16,7 +16,7 @@ from medsweep.serving.protocol import EngineSettings, Generation
 
 
 @dataclass(eq=False)
-class Served:
+class ServedModel:
     """What one name stands for.
 
     Attributes:
@@ -45,7 +45,7 @@ class Served:
             await self._unused.wait()
 
 
-class ServedNames:
+class ModelNames:
     """The base model's name first, then the adapters'.
 
     Args:
@@ -62,7 +62,7 @@ class ServedNames:
         """Return every name that requests may use."""
         return list(self._by_name)
 
-    def __getitem__(self, name: str) -> Served:
+    def __getitem__(self, name: str) -> ServedModel:
         if name not in self._by_name:
             raise UnknownName("model", name, self._by_name)
         return self._by_name[name]
@@ -71,13 +71,13 @@ class ServedNames:
         """Return a name of the engine's own: two adapters may be served by one name in turn."""
         return f"adapter{next(self._numbers)}"
 
-    def put(self, name: str, inner: str, adapter: Adapter) -> Served | None:
+    def put(self, name: str, inner: str, adapter: Adapter) -> ServedModel | None:
         """Let a name mean an adapter from now on; return what it meant before."""
         before = self._by_name.get(name)
         self._by_name[name] = self._make(inner, adapter.template, adapter.stop_tokens)
         return before
 
-    def pop(self, name: str) -> Served:
+    def pop(self, name: str) -> ServedModel:
         """Forget an adapter's name.
 
         Raises:
@@ -120,9 +120,9 @@ class ServedNames:
             )
         return ids
 
-    def _make(self, inner: str | None, template: str, stop: tuple[str, ...]) -> Served:
+    def _make(self, inner: str | None, template: str, stop: tuple[str, ...]) -> ServedModel:
         ids = self._tokenizer.convert_tokens_to_ids(list(stop))
-        return Served(inner, TEMPLATES[template], frozenset(ids))
+        return ServedModel(inner, TEMPLATES[template], frozenset(ids))
 
 
 def base_folder(settings: EngineSettings) -> Path:

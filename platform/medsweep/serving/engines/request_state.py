@@ -17,7 +17,7 @@ milliseconds of CPU, and nobody reads faster; slower models still send every tok
 
 
 @dataclass(eq=False)
-class Row:
+class RequestState:
     """One request; the engine's thread writes, the event loop reads.
 
     Attributes:
@@ -41,7 +41,7 @@ class Row:
     _began_s: float = 0.0
     _batch_size: int = 0
     _deltas: list[Delta | Exception] = field(default_factory=list)
-    _came: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, batch_size: int) -> None:
@@ -62,21 +62,21 @@ class Row:
         if self.done:
             reason = "stop" if ended or self.text.stopped else "length"
         start = self._start() if self.text.tokens == 1 else None
-        self._give(Delta(text, self.text.tokens, len(self.prompt_ids), reason, start))
+        self._send(Delta(text, self.text.tokens, len(self.prompt_ids), reason, start))
 
     def fail(self, error: Exception) -> None:
         """Pass on that it cannot be answered."""
         self.done = True
-        self._give(error)
+        self._send(error)
 
     async def take(self, gather_s: float) -> Delta:
         """Return what came, joined, after `gather_s` seconds at least or at the answer's end."""
         if gather_s > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), gather_s)
-        await self._came.wait()
+        await self._arrived.wait()
         taken, self._deltas = self._deltas, []
-        self._came.clear()
+        self._arrived.clear()
         joined = Delta("", 0, 0)
         for delta in taken:
             if isinstance(delta, Exception):
@@ -90,12 +90,12 @@ class Row:
         began = self._began_s
         return Start(began - self._asked_s, time.perf_counter() - began, self._batch_size)
 
-    def _give(self, delta: Delta | Exception) -> None:
+    def _send(self, delta: Delta | Exception) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self.loop.call_soon_threadsafe(self._put, delta)
 
     def _put(self, delta: Delta | Exception) -> None:
         self._deltas.append(delta)
-        self._came.set()
+        self._arrived.set()
         if isinstance(delta, Exception) or delta.finish_reason is not None:
             self._ended.set()

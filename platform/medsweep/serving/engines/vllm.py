@@ -16,7 +16,7 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.models.loading import check_model_folder, load_tokenizer
 from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.engine_thread import CHECK_PROMPT
-from medsweep.serving.engines.model_names import ServedNames, base_folder
+from medsweep.serving.engines.model_names import ModelNames, base_folder
 from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 MAX_LORA_RANK = 64
@@ -49,7 +49,7 @@ class VllmEngine:
             ) from None
         self._delta_output = sampling.RequestOutputKind.DELTA
         self._base_name = spec.name
-        self._served = ServedNames(spec, load_tokenizer(folder))
+        self._served = ModelNames(spec, load_tokenizer(folder))
         self._loras: dict[str, Any] = {}
         self._numbers = count(1)
         for name, adapter in settings.adapters.items():

@@ -17,7 +17,7 @@ from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 from medsweep.serving.engines.continuous import ContinuousEngine
 from medsweep.serving.engines.generate import GenerateEngine
-from medsweep.serving.engines.request_state import Row
+from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings, Generation
 
 pytestmark = pytest.mark.slow
@@ -38,16 +38,16 @@ def asker(request: Any, tuned: Adapter, questions: list[str]) -> Iterator[Asker]
 
 
 @pytest.fixture
-def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Row, int]]:
+def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RequestState, int]]:
     """Every token that a row takes while the test runs."""
-    taken: list[tuple[Row, int]] = []
-    push = Row.push
+    taken: list[tuple[RequestState, int]] = []
+    push = RequestState.push
 
-    def spy(row: Row, token: int) -> None:
+    def spy(row: RequestState, token: int) -> None:
         taken.append((row, token))
         push(row, token)
 
-    monkeypatch.setattr(Row, "push", spy)
+    monkeypatch.setattr(RequestState, "push", spy)
     return taken
 
 
@@ -85,7 +85,7 @@ async def test_each_request_has_its_own_length(asker: Asker) -> None:
 
 
 async def test_tokens_are_counted_and_the_beginning_is_timed(
-    asker: Asker, pushed: list[tuple[Row, int]]
+    asker: Asker, pushed: list[tuple[RequestState, int]]
 ) -> None:
     pieces = await asker.deltas(asker.request(0))
     prompt = TEMPLATES["llama-3"].render(asker.request(0).messages or ())
@@ -116,7 +116,7 @@ async def test_a_stop_text_ends_the_answer_and_is_left_out(
 
 
 async def test_a_stop_token_ends_the_answer(
-    asker: Asker, pushed: list[tuple[Row, int]], monkeypatch: pytest.MonkeyPatch
+    asker: Asker, pushed: list[tuple[RequestState, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asker.deltas(asker.request(0))
     whole = [token for _, token in pushed]
@@ -162,15 +162,15 @@ async def test_a_client_that_goes_frees_its_place(
     asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, counts = threading.Event(), []
-    push = Row.push
+    push = RequestState.push
 
-    def spy(row: Row, token: int) -> None:
+    def spy(row: RequestState, token: int) -> None:
         push(row, token)
         counts.append(row.text.tokens)
         if len(counts) == 1:
             assert gone.wait(30)
 
-    monkeypatch.setattr(Row, "push", spy)
+    monkeypatch.setattr(RequestState, "push", spy)
     stream: Any = asker.engine.stream(asker.request(0, max_tokens=200))
     assert (await anext(stream)).finish_reason is None
     await stream.aclose()
@@ -195,7 +195,7 @@ async def test_a_failure_goes_to_each_request_of_the_batch_and_to_no_other(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(asker.engine._model, "_take_turn", fail)
+        patch.setattr(asker.engine._model, "_select", fail)
         failed = await asyncio.gather(
             *(asker.deltas(asker.request(number)) for number in range(6)), return_exceptions=True
         )
@@ -271,7 +271,9 @@ async def test_a_broken_adapter_leaves_the_others(
 
 async def test_the_threads_are_the_profile_s(asker: Asker) -> None:
     seen: list[int] = []
-    await asker.engine._do(lambda: seen.append(torch.get_num_threads()), between_tokens=True)
+    await asker.engine._run_on_thread(
+        lambda: seen.append(torch.get_num_threads()), between_tokens=True
+    )
     assert seen == [asker.engine._settings.cpus]
 
 

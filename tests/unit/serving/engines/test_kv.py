@@ -25,9 +25,9 @@ class Prefilled:
         return self._width
 
 
-def join(slots: Slots, rows: list[list[float]]) -> None:
+def admit(slots: Slots, rows: list[list[float]]) -> None:
     prefilled = Prefilled(rows)
-    slots.join(prefilled, prefilled.padding)
+    slots.admit(prefilled, prefilled.padding)
 
 
 def step(slots: Slots, values: list[float]) -> tuple[list[list[float]], list[int]]:
@@ -46,7 +46,7 @@ def step(slots: Slots, values: list[float]) -> tuple[list[list[float]], list[int
 
 def test_rows_of_several_lengths_see_their_own_tokens_only() -> None:
     slots = Slots(rows=4)
-    join(slots, [[1, 2, 3], [4]])
+    admit(slots, [[1, 2, 3], [4]])
     seen, positions = step(slots, [5, 6])
     assert seen == [[1, 2, 3, 5], [4, 6]]
     assert positions == [3, 1]
@@ -54,25 +54,25 @@ def test_rows_of_several_lengths_see_their_own_tokens_only() -> None:
 
 def test_a_row_joins_behind_and_the_last_takes_the_place_of_one_that_leaves() -> None:
     slots = Slots(rows=3)
-    join(slots, [[1, 2], [3]])
+    admit(slots, [[1, 2], [3]])
     step(slots, [4, 5])
-    join(slots, [[6, 7, 8]])
+    admit(slots, [[6, 7, 8]])
     seen, _ = step(slots, [9, 10, 11])
     assert seen == [[1, 2, 4, 9], [3, 5, 10], [6, 7, 8, 11]]
-    slots.leave(0)
+    slots.evict(0)
     seen, positions = step(slots, [12, 13])
     assert seen == [[6, 7, 8, 11, 12], [3, 5, 10, 13]]
     assert positions == [4, 3]
-    slots.leave(1)
-    slots.leave(0)
-    join(slots, [[20]])
+    slots.evict(1)
+    slots.evict(0)
+    admit(slots, [[20]])
     assert step(slots, [21]) == ([[20, 21]], [1])
 
 
 def test_slots_grow_and_keep_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv, "BLOCK", 2)
     slots = Slots(rows=2)
-    join(slots, [[1, 2]])
+    admit(slots, [[1, 2]])
     for number in range(3, 8):
         seen, _ = step(slots, [number])
     assert seen == [[1, 2, 3, 4, 5, 6, 7]]

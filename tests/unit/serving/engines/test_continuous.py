@@ -6,19 +6,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from medsweep.serving.engines.continuous import next_tokens  # noqa: E402
 from medsweep.serving.engines.detokenize import TextStream  # noqa: E402
-from medsweep.serving.engines.request_state import Row  # noqa: E402
-from medsweep.serving.engines.sampling import next_tokens  # noqa: E402
+from medsweep.serving.engines.request_state import RequestState  # noqa: E402
 from medsweep.serving.protocol import Generation  # noqa: E402
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
 
-def row(**fields: Any) -> Row:
+def row(**fields: Any) -> RequestState:
     request = Generation("m", None, "x", 9, **fields)
     loop = asyncio.new_event_loop()
     loop.close()
-    return Row(request, [1], frozenset(), None, TextStream(None), loop)
+    return RequestState(request, [1], frozenset(), None, TextStream(None), loop)
 
 
 def drawn(times: int, **fields: Any) -> Counter[int]:
@@ -54,7 +54,7 @@ def test_a_row_s_draws_do_not_depend_on_its_neighbours() -> None:
     def draws(neighbours: int) -> list[int]:
         one = row(temperature=1.0, seed=9)
         rows = [*(row(temperature=1.0) for _ in range(neighbours)), one]
-        generators: dict[Row, Any] = {}
+        generators: dict[RequestState, Any] = {}
         return [next_tokens(LOGITS.expand(len(rows), -1), rows, generators)[-1] for _ in range(20)]
 
     assert draws(0) == draws(3)

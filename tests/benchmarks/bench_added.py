@@ -109,9 +109,9 @@ def _note_tokens(file: Path) -> None:
     push, first_s = RequestState.push, {}
     prompt_ids, make, asked_s = ModelNames.prompt_ids, RequestState.__init__, [0.0]
 
-    def asking(names: ModelNames, request: Generation) -> list[int]:
+    async def asking(names: ModelNames, request: Generation) -> list[int]:
         asked_s[0] = time.perf_counter()
-        return prompt_ids(names, request)
+        return await prompt_ids(names, request)
 
     def making(row: RequestState, *given: Any) -> None:
         make(row, *given)

@@ -96,7 +96,7 @@ def measure(title: str, port: int, concurrency: int, requests: int, server: int 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key that every server here asks for."""
-    monkeypatch.setenv(KEY_VARIABLE, "key")
+    monkeypatch.setenv(KEY_VARIABLE, "key-of-the-bench")
 
 
 def test_medsweep_serve() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -21,7 +22,19 @@ def test_adapters_come_and_go_while_it_runs(
     [made] = (story.runner.results / "adapters").iterdir()
     root = tmp_path / "root"
     shutil.copytree(made, root / "first")
-    arguments = ("--adapter-root", str(root), "--max-prompt-tokens", "60", "--max-loaded", "1")
+    folder = json.loads((made / "adapter.json").read_text())["base"]
+    arguments = (
+        "--base",
+        BASE,
+        "--base-folder",
+        folder,
+        "--adapter-root",
+        str(root),
+        "--max-prompt-tokens",
+        "60",
+        "--max-loaded",
+        "1",
+    )
     with serving(*arguments, environment=environment) as (_, url):
         sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 

@@ -27,7 +27,7 @@ from support import make_spec, package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-KEY = "key-of-the-test"
+KEY = "key-of-the-tests"
 APPLICATION = "served"
 LONG = 1500
 PROFILE = PROFILES["1xv100-1cpu"]

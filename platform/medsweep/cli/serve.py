@@ -35,7 +35,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="serve every adapter below this folder by its folder's name; they may come and go",
     )
     parser.add_argument(
-        "--base", metavar="MODEL", help="base model; needed only where no adapter names it"
+        "--base", metavar="MODEL", help="base model; by default that of the first --adapter"
+    )
+    parser.add_argument(
+        "--base-folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of the base model's weights; by default the one that --adapter names, or the "
+        "catalogue's, which are fetched",
     )
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")

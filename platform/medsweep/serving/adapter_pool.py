@@ -9,10 +9,11 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from medsweep.clock import Clock
-from medsweep.finetune.adapter import read_adapter
+from medsweep.finetune.adapter import Adapter, check_base, read_adapter
 from medsweep.serving.adapter_source import AdapterEntry, AdapterSource
 from medsweep.serving.api_errors import Refused
 from medsweep.serving.protocol import Delta, Engine, Generation
@@ -51,6 +52,7 @@ class AdapterPool:
     Args:
         engine: without adapters of its own.
         source: where adapters are.
+        base_folder: of the base model's weights; an adapter of other weights is not loaded.
         max_loaded: adapters in memory at one time.
         metrics: counts loads and evictions.
         clock: times loads.
@@ -60,11 +62,13 @@ class AdapterPool:
         self,
         engine: Engine,
         source: AdapterSource,
+        base_folder: Path | None,
         *,
         max_loaded: int,
         metrics: ServerMetrics,
         clock: Clock,
     ) -> None:
+        self._base_folder = base_folder
         self._engine, self._source, self._metrics, self._clock = engine, source, metrics, clock
         self._base = source.base
         self._warm = False
@@ -142,7 +146,7 @@ class AdapterPool:
             self._make_room(loaded)
         await self._places.acquire()
         try:
-            adapter = await asyncio.to_thread(read_adapter, loaded.entry.folder)
+            adapter = await asyncio.to_thread(self._read, loaded.entry.folder)
             await self._engine.add_adapter(loaded.inner, adapter)
         except Exception as error:  # noqa: BLE001 whatever it is, the next one may be well
             self._places.release()
@@ -157,6 +161,13 @@ class AdapterPool:
         self._count(+1)
         self._metrics.record("adapter_loads", 1, "ok")
         self._metrics.record("adapter_load_seconds", self._clock.now() - began_s)
+
+    def _read(self, folder: Path) -> Adapter:
+        """Read an adapter that was trained on the base that is served."""
+        adapter = read_adapter(folder)
+        if self._base_folder is not None:
+            check_base(adapter, self._base_folder)
+        return adapter
 
     def _make_room(self, newcomer: _Loaded) -> None:
         """Have one adapter leave: the least recently used of those without users, else of all."""

@@ -75,7 +75,9 @@ class ServeConfig(ServeSpec):
     """One base model with its adapters.
 
     Attributes:
-        base: base model, by its name in the catalogue; not needed where an adapter says it.
+        base: base model, by its name in the catalogue; None takes that of `adapters`.
+        base_folder: folder of the base model's weights; None takes the one that `adapters` name, or
+            fetches the catalogue's.
         adapters: folder by the name that requests use.
         adapter_root: folder whose subfolders are served as adapters by their own names; they come
             and go while the server runs.
@@ -85,6 +87,7 @@ class ServeConfig(ServeSpec):
 
     engine: str = "continuous"
     base: str | None = None
+    base_folder: Folder | None = None
     adapters: dict[str, Folder] = Field(default_factory=dict)
     adapter_root: Folder | None = None
     max_loaded: int = Field(default=8, ge=1)

@@ -1,20 +1,27 @@
-"""What stands before every route: the API key, and bounds on headers and bodies."""
+"""What every request passes before its route: API key, Host and Origin, bounds on its size."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import hmac
+import logging
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from medsweep.errors import InputError
 from medsweep.serving.admission import Limits
 from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.server_metrics import ServerMetrics
 
+LOG = logging.getLogger("medsweep.serving")
+
 KEY_VARIABLE = "MEDSWEEP_API_KEY"
+
+MIN_KEY_LENGTH = 16
+"""Characters of a key that other machines can try to guess."""
 
 OPEN_PATHS = frozenset({"/health"})
 """Routes that need no key: probes have none."""
@@ -30,7 +37,7 @@ def read_key(file: Path | None) -> str | None:
     """Return the API key out of a file, else out of MEDSWEEP_API_KEY; None where there is neither.
 
     Raises:
-        InputError: the file cannot be read, or the key is empty.
+        InputError: the file cannot be read, or the key is empty or has several lines.
     """
     if file is None:
         key = os.environ.get(KEY_VARIABLE)
@@ -39,23 +46,37 @@ def read_key(file: Path | None) -> str | None:
         source = str(file)
         try:
             key = file.read_text(encoding="utf-8")
+            if file.stat().st_mode & 0o077:
+                LOG.warning("%s: other users can read the API key; run chmod 600 on it", file)
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"--api-key-file {file}: {error}") from None
-    if key is not None and not key.strip():
+    if key is None:
+        return None
+    key = key.strip()
+    if not key:
         raise InputError(f"{source}: the API key is empty")
-    return key.strip() if key is not None else None
+    if len(key.splitlines()) > 1:
+        raise InputError(f"{source}: the API key has several lines; give one")
+    return key
 
 
 def require_key(host: str, key: str | None) -> None:
-    """Check that a server which others can reach has a key.
+    """Check that a server which others can reach has a key that cannot be guessed.
 
     Raises:
-        InputError: it has none.
+        InputError: it has none, or a short one.
     """
-    if key is None and host not in LOOPBACK:
+    if host in LOOPBACK:
+        return
+    if key is None:
         raise InputError(
             f"--host {host} can be reached from other machines: give an API key with "
             f"--api-key-file FILE or in the environment variable {KEY_VARIABLE}"
+        )
+    if len(key) < MIN_KEY_LENGTH:
+        raise InputError(
+            f"the API key has {len(key)} characters; a server that other machines can reach needs "
+            f"at least {MIN_KEY_LENGTH} (for example: openssl rand -hex 32)"
         )
 
 
@@ -104,9 +125,15 @@ class Guard:
     def _check_headers(self, scope: Any) -> None:
         if len(scope["headers"]) > self._limits.max_headers:
             raise _closing(431, "too_large", f"at most {self._limits.max_headers} headers")
-        if self._digest is None or scope["path"] in OPEN_PATHS:
+        if self._digest is None:
+            _refuse_foreign(scope)
             return
-        scheme, _, key = _header(scope, b"authorization").partition(b" ")
+        if scope["path"] in OPEN_PATHS:
+            return
+        authorizations = _headers(scope, b"authorization")
+        if len(authorizations) > 1:
+            raise _closing(400, "invalid", "send one Authorization header")
+        scheme, _, key = (authorizations or [b""])[0].partition(b" ")
         right = hmac.compare_digest(_digest(key.strip()), self._digest)
         if scheme.lower() != b"bearer" or not right:
             raise Refused(
@@ -168,8 +195,33 @@ def _replay(body: bytes, receive: Any) -> Any:
     return replaying
 
 
-def _header(scope: Any, wanted: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), b"")
+def _headers(scope: Any, wanted: bytes) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == wanted]
+
+
+def _refuse_foreign(scope: Any) -> None:
+    """Refuse a web page's request to a server without a key.
+
+    A page of a foreign site whose name resolves to the loopback address (DNS rebinding) sends its
+    own name as Host; one that posts across sites sends its own Origin.
+
+    Raises:
+        Refused: Host or Origin is not this machine.
+    """
+    names = [f"//{value.decode('latin-1')}" for value in _headers(scope, b"host")]
+    names += [value.decode("latin-1") for value in _headers(scope, b"origin")]
+    for name in names:
+        try:
+            host = urlsplit(name).hostname
+        except ValueError:
+            host = None
+        if host not in LOOPBACK:
+            raise _closing(
+                403,
+                "unauthorized",
+                "without an API key this server answers only requests to 127.0.0.1 or localhost; "
+                "check the Host and Origin headers",
+            )
 
 
 def _digest(text: bytes) -> bytes:

@@ -8,7 +8,14 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from medsweep.models.templates import Message
@@ -17,6 +24,13 @@ from medsweep.serving.protocol import Delta, Generation
 DEFAULT_OUTPUT_TOKENS = 256
 
 DONE = b"data: [DONE]\n\n"
+
+MAX_FIELDS = 64
+"""Fields of one object. Without this bound each of 100,000 unknown ones would be a fault."""
+
+MAX_FAULTS = 10
+MAX_NAME_LENGTH = 60
+"""Faults in one message, and characters of a field's name in it; the client chooses both."""
 
 REFUSED_FIELDS = {
     "logprobs": "this server gives no log-probabilities; leave it out",
@@ -53,6 +67,13 @@ class _Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_too_many(cls, data: object) -> object:
+        if isinstance(data, dict) and len(data) > MAX_FIELDS:
+            raise PydanticCustomError("too_many_fields", f"more than {MAX_FIELDS} fields")
+        return data
+
 
 class StreamOptions(_Request):
     """What a stream says besides text.
@@ -77,7 +98,7 @@ class ChatMessage(_Request):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: Text | Annotated[list[TextPart], Field(min_length=1, fail_fast=True)]
 
     def message(self) -> Message:
         """Return it as templates take it; parts are joined by a line end."""
@@ -93,7 +114,7 @@ class _Sampling(_Request):
     temperature: float | None = Field(default=1.0, ge=0, le=2)
     top_p: float | None = Field(default=1.0, gt=0, le=1)
     n: Annotated[Literal[1] | None, BeforeValidator(_integer)] = 1
-    stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=16, fail_fast=True)] | None = None
     seed: Seed | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -124,7 +145,7 @@ class _Sampling(_Request):
 class ChatRequest(_Sampling):
     """Body of `/v1/chat/completions`."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Tokens | None = None
     logprobs: Literal[False] | None = False
 
@@ -212,14 +233,16 @@ def model_list(names: Sequence[str]) -> dict[str, Any]:
 
 
 def faults_in_words(faults: Iterable[Mapping[str, Any]]) -> str:
-    """Return what a validator found, by field, without the values, which can be patient data.
+    """Return the first faults of a request by field, without values, which can be patient data.
 
     Args:
         faults: pydantic's errors; each location begins with `body`.
     """
-    words = []
+    words: dict[str, None] = {}
     for fault in faults:
         field = ".".join(map(str, fault["loc"][1:]))
+        if len(field) > MAX_NAME_LENGTH:
+            field = f"{field[:MAX_NAME_LENGTH]}..."
         if fault["type"] == "json_invalid":
             field, text = "body", "not JSON"
         elif fault["type"] == "model_attributes_type" and not field:
@@ -230,8 +253,10 @@ def faults_in_words(faults: Iterable[Mapping[str, Any]]) -> str:
             text = "this server does not know the field; leave it out"
         else:
             text = fault["msg"]
-        words.append(f"{field or 'body'}: {text}")
-    return "; ".join(dict.fromkeys(words))
+        words[f"{field or 'body'}: {text}"] = None
+        if len(words) > MAX_FAULTS:
+            return "; ".join([*list(words)[:MAX_FAULTS], "and more"])
+    return "; ".join(words)
 
 
 def _usage(delta: Delta) -> dict[str, int]:

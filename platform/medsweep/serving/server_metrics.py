@@ -13,7 +13,7 @@ OUTCOMES = {
     "cancelled": "the client went away; generating stopped",
     "timeout": "not done in time (408); generating stopped",
     "queue_full": "as many waited as may (429)",
-    "unauthorized": "no API key, or a wrong one (401)",
+    "unauthorized": "no API key or a wrong one (401), or a foreign Host or Origin (403)",
     "not_found": "no such model or route (404)",
     "invalid": "a body that cannot be answered (400, 405, 415)",
     "too_large": "too long a body (413) or too many headers (431)",

@@ -9,14 +9,14 @@ from medsweep.cluster.cpu_pinning import usable_cpus, wait_asleep
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import InputError, StageError
-from medsweep.finetune.adapter import CARD_FILE, Adapter, read_card
+from medsweep.finetune.adapter import Adapter, base_sha256, read_card
 from medsweep.hardware.observe import host_profile
 from medsweep.models.catalog import MODELS
 from medsweep.models.precision import choose_dtype
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.adapter_pool import AdapterPool
-from medsweep.serving.adapter_source import AdapterSource, card_of
+from medsweep.serving.adapter_source import AdapterSource
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import unsupported
@@ -76,29 +76,44 @@ def open_pool(
     """
     engine = open_engine(settings)
     source = AdapterSource(settings.model.name, config.adapters, config.adapter_root, clock)
-    return AdapterPool(engine, source, max_loaded=config.max_loaded, metrics=metrics, clock=clock)
+    return AdapterPool(
+        engine,
+        source,
+        settings.base,
+        max_loaded=config.max_loaded,
+        metrics=metrics,
+        clock=clock,
+    )
 
 
 def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path]:
-    """Return the base model and the folder of its weights."""
+    """Return the base model and the folder of its weights.
+
+    The operator decides both: by `base` and `base_folder`, or by the adapters that are named.
+    Anybody who may write below the adapter root could otherwise replace everyone's base.
+    """
     named = [_card(folder) for folder in config.adapters.values()]
-    below = sorted(config.adapter_root.glob(f"*/{CARD_FILE}")) if config.adapter_root else []
-    entry = [card for path in below if (card := card_of(path.parent)) is not None]
-    if config.base is None and not named and not entry:
-        raise InputError("nothing to serve: give an adapter, or the base model's name")
-    name = config.base or [*named, *entry][0].model
+    if config.base is None and not named:
+        raise InputError(
+            "nothing to serve: give --adapter or --base; adapters below --adapter-root do not "
+            "decide which base is served"
+        )
+    name = config.base or named[0].model
     for card in named:
         if card.model != name:
             raise InputError(
                 f"{card.folder}: an adapter of {card.model!r}, but {name!r} is what is served"
             )
-    bases = [card.base for card in (*named, *entry) if card.model == name]
     spec = model or MODELS[name]
-    for base in bases:
-        if base.is_dir():
-            return spec, base
-    if spec.source == "standin" and bases:
-        raise InputError(f"{bases[0]}: the adapters' base is not there any more")
+    if config.base_folder is not None:
+        if base_sha256(config.base_folder) is None:
+            raise InputError(f"--base-folder {config.base_folder}: it holds no *.safetensors")
+        return spec, config.base_folder
+    for card in named:
+        if card.base.is_dir():
+            return spec, card.base
+    if spec.source == "standin" and named:
+        raise InputError(f"{named[0].base}: the adapters' base is not there any more")
     texts: list[str] = []
     if spec.source == "standin":
         texts = [pair.answer for one in load_sources(DatasetSpec()) for pair in one.pairs]

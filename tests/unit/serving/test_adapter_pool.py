@@ -9,7 +9,7 @@ import pytest
 
 from medsweep.clock import MonotonicClock
 from medsweep.errors import StageError, UnknownName
-from medsweep.finetune.adapter import Adapter
+from medsweep.finetune.adapter import Adapter, base_sha256
 from medsweep.serving import adapter_pool as module
 from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.adapter_source import AdapterSource
@@ -90,7 +90,9 @@ def make_pool(
 ) -> tuple[AdapterPool, CountingEngine, PrometheusSink]:
     engine, sink = CountingEngine(most), PrometheusSink()
     metrics = ServerMetrics([sink])
-    pool = AdapterPool(engine, source, max_loaded=most, metrics=metrics, clock=MonotonicClock())
+    pool = AdapterPool(
+        engine, source, None, max_loaded=most, metrics=metrics, clock=MonotonicClock()
+    )
     return pool, engine, sink
 
 
@@ -258,3 +260,31 @@ async def test_under_load_with_clients_that_go(source_of: Any) -> None:
     assert len(engine.loads) > 8  # some were evicted and came back
     for name in names:
         assert await asyncio.wait_for(ask(pool, name), 30)
+
+
+@pytest.mark.parametrize("trained_on", [None, "another"])
+async def test_an_adapter_of_other_weights_is_not_loaded(
+    trained_on: str | None,
+    source_of: Callable[..., AdapterSource],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    base = tmp_path / "weights"
+    base.mkdir()
+    (base / "model.safetensors").write_text("ours")
+    source = source_of("good foreign")
+    ours = base_sha256(base)
+
+    def read(folder: Path) -> Adapter:
+        trained = ours if folder.name == "good" else trained_on
+        return Adapter(folder, "base", folder, "chatml", (), "0", trained)
+
+    monkeypatch.setattr(module, "read_adapter", read)
+    engine, metrics = CountingEngine(2), ServerMetrics([])
+    pool = AdapterPool(engine, source, base, max_loaded=2, metrics=metrics, clock=MonotonicClock())
+    with pytest.raises(Refused, match="'foreign' cannot be loaded"):
+        await ask(pool, "foreign")
+    assert "base_sha256" in caplog.text or "another model" in caplog.text
+    assert await ask(pool, "good")
+    assert engine.loads == ["good"]

@@ -14,7 +14,7 @@ MESSAGES: Any = [{"role": "user", "content": SECRET}]
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as opened:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as opened:
         yield opened
 
 

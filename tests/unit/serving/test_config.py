@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from medsweep.clock import MonotonicClock
 from medsweep.errors import InputError
+from medsweep.serving import service
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.server_metrics import ServerMetrics
 from medsweep.serving.service import open_service
@@ -55,15 +56,26 @@ def test_adapters_of_two_models(tmp_path: Path) -> None:
         opened(adapters={"one": one}, base="mistral-7b")
 
 
-def test_a_root_with_adapters_of_several_models(tmp_path: Path) -> None:
-    """Here only as far as the base: it is gone, and that of the right adapter is missed."""
-    put(tmp_path / "a", "standin-distilgpt2", base=tmp_path / "gone-a")
-    put(tmp_path / "b", "standin-llama-3-8b", base=tmp_path / "gone-b")
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "adapter.json").write_text("{")
-    for base, missed in ((None, "gone-a"), ("standin-llama-3-8b", "gone-b")):
-        with pytest.raises(InputError, match=f"{missed}: the adapters' base"):
-            opened(adapter_root=tmp_path, base=base)
+@pytest.mark.parametrize("model", ["distilgpt2", "mistral-7b"])
+def test_an_adapter_below_the_root_never_decides_the_base(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack: who may write below the root puts a base of their own there."""
+    evil, ours = tmp_path / "evil", tmp_path / "ours"
+    for folder in (evil, ours):
+        folder.mkdir()
+        (folder / "model.safetensors").write_text(folder.name)
+    put(tmp_path / "root" / "a", model, base=evil)
+    with pytest.raises(InputError, match="do not decide which base"):
+        opened(adapter_root=tmp_path / "root")
+    monkeypatch.setattr(service, "fetch_weights", lambda _: ours)
+    monkeypatch.setattr(service, "identify", lambda *_: None)
+    for fields in ({}, {"base_folder": ours}):
+        config = ServeConfig(base="distilgpt2", adapter_root=tmp_path / "root", **fields)
+        settings = service.resolve_settings(config)
+        assert (settings.model.name, settings.base) == ("distilgpt2", ours)
+    with pytest.raises(InputError, match="holds no"):
+        opened(base="distilgpt2", base_folder=tmp_path)
 
 
 def test_what_is_no_adapter_or_whose_base_is_gone(tmp_path: Path) -> None:
@@ -77,7 +89,7 @@ def test_what_is_no_adapter_or_whose_base_is_gone(tmp_path: Path) -> None:
 
 
 async def test_the_null_engine_needs_no_model() -> None:
-    service = opened(engine="null")
-    await service.check()
-    assert await service.models() == ["null"]
-    service.close()
+    pool = opened(engine="null")
+    await pool.check()
+    assert await pool.models() == ["null"]
+    pool.close()

@@ -79,7 +79,7 @@ async def test_an_engine_that_hangs_is_not_healthy(monkeypatch: pytest.MonkeyPat
 
 async def test_the_route(serve_app: Callable[..., Any], scripted: Any) -> None:
     transport = httpx.ASGITransport(serve_app())
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         scripted.healthy = False
         failing = await client.get("/health")
         scripted.healthy = True

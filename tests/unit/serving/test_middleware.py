@@ -23,7 +23,7 @@ def client(serve_app: Callable[..., Any]) -> Callable[..., httpx.AsyncClient]:
 
     def opened(**arguments: Any) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(serve_app(**arguments))
-        return httpx.AsyncClient(transport=transport, base_url="http://server")
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
     return opened
 
@@ -121,7 +121,7 @@ def test_ten_thousand_headers_are_431(
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as many:
             headers = "".join(f"x-{number}: 1\r\n" for number in range(10_000))
-            many.sendall(f"GET /v1/models HTTP/1.1\r\nhost: h\r\n{headers}\r\n".encode())
+            many.sendall(f"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n".encode())
             assert many.makefile("rb").read().startswith(b"HTTP/1.1 431 ")
         assert httpx.get(f"{url}/v1/models").status_code == 200
 
@@ -189,7 +189,7 @@ def test_a_body_that_trickles_in_is_408(
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as slow:
             slow.sendall(
-                f"POST {CHAT} HTTP/1.1\r\nhost: h\r\ncontent-length: 50\r\n\r\n{{".encode()
+                f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n{{".encode()
             )
             answer = slow.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -205,7 +205,7 @@ def test_a_client_that_goes_in_its_body_is_counted_and_forgotten(
         with socket.create_connection((host, int(port)), timeout=30) as going:
             going.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             going.sendall(
-                f"POST {CHAT} HTTP/1.1\r\nhost: h\r\ncontent-length: 50\r\n\r\n{{".encode()
+                f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n{{".encode()
             )
         wanted = 'medsweep_server_requests_total{model="",outcome="cancelled"} 1.0'
         for _ in range(1000):
@@ -256,3 +256,86 @@ async def test_requests_at_one_time_do_not_mix(client: Any, scripted: Any) -> No
         )
     assert all(answer.status_code == 200 for answer in answers)
     assert sorted(asked.max_tokens for asked in scripted.asked) == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:8000"}, 200),
+        ({"host": "[::1]:8000", "origin": "http://localhost:3000"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": "127.0.0.1.evil.example"}, 403),
+        ({"host": "localhost@evil.example"}, 403),
+        ({"host": "[::1"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+async def test_without_a_key_a_foreign_page_is_refused(
+    client: Any, scripted: Any, headers: dict[str, str], status: int
+) -> None:
+    """The attack: a web page whose name resolves to 127.0.0.1, or that posts across sites."""
+    async with client() as opened:
+        response = await opened.post(CHAT, json=chat(), headers=headers)
+    assert response.status_code == status
+    assert len(scripted.asked) == (status == 200)
+
+
+async def test_with_a_key_any_name_may_be_served(client: Any) -> None:
+    headers = {"host": "clinic.example", "authorization": f"Bearer {KEY}"}
+    async with client(key=KEY) as opened:
+        assert (await opened.post(CHAT, json=chat(), headers=headers)).status_code == 200
+
+
+async def test_two_authorization_headers_are_400(client: Any, scripted: Any) -> None:
+    """The attack: a proxy checks one of them and the server the other."""
+    for keys in ((KEY, "wrong"), ("wrong", KEY), (KEY, KEY)):
+        headers = [("authorization", f"Bearer {key}") for key in keys]
+        async with client(key=KEY) as opened:
+            response = await opened.post(CHAT, json=chat(), headers=headers)
+        assert (response.status_code, scripted.asked) == (400, [])
+
+
+def test_a_key_that_can_be_guessed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    require_key("127.0.0.1", "short")
+    require_key("0.0.0.0", "x" * 16)
+    with pytest.raises(InputError, match="has 15 characters.* at least 16"):
+        require_key("0.0.0.0", "x" * 15)
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n{KEY}\n")
+    with pytest.raises(InputError, match="several lines"):
+        read_key(file)
+    file.write_text(KEY)
+    file.chmod(0o600)
+    caplog.clear()
+    assert read_key(file) == KEY
+    assert not caplog.records
+    file.chmod(0o644)
+    read_key(file)
+    assert "other users can read the API key" in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {f"{'x' * 100}{number}": 0 for number in range(5000)},
+        {"x" * 500_000: 0},
+        {"messages": [{"role": "user"}] * 50_000},
+        {"messages": [{"role": "user", "content": [{"type": "image"}] * 50_000}]},
+        {"stop": [1] * 100_000},
+        {f"{number}-{'x' * 100}": 0 for number in range(40)},
+    ],
+    ids=["many fields", "long name", "messages", "parts", "stop", "many faults"],
+)
+async def test_a_body_of_many_faults_is_answered_briefly(
+    client: Any, fields: dict[str, Any]
+) -> None:
+    """The attack: an error for each of 100,000 fields, which stalls everybody."""
+    async with client() as opened:
+        response = await opened.post(CHAT, json={**chat(), **fields})
+    message = response.json()["error"]["message"]
+    assert response.status_code == 400
+    assert len(response.content) < 2000
+    assert message.count(";") <= 2 * 10

@@ -11,7 +11,7 @@ from medsweep.serving.protocol import Delta, Generation
 
 async def scrape(app: Any) -> str:
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return (await client.get("/metrics")).text
 
 

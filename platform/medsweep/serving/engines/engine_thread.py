@@ -87,7 +87,7 @@ class ThreadedEngine(ABC):
 
     @abstractmethod
     def _step(self) -> None:
-        """Admit requests from `_waiting` to `_running`, compute tokens and drop those that are done."""
+        """Admit waiting requests, compute tokens of those running and drop those that are done."""
 
     @abstractmethod
     def _reset(self) -> None:
@@ -105,26 +105,28 @@ class ThreadedEngine(ABC):
             UnknownName: no adapter of that name is loaded.
         """
         served = self._served[request.model]
-        state = RequestState(
-            request,
-            self._served.prompt_ids(request),
-            served.stop_ids,
-            served.adapter,
-            TextStream(self._tokenizer.backend_tokenizer, request.stop),
-            asyncio.get_running_loop(),
-        )
-        if not self._open:
-            raise StageError(CLOSED)
-        served.users += 1
-        self._put(state)
+        served.users += 1  # first, so that the adapter stays while the prompt is tokenised
+        state: RequestState | None = None
         try:
+            state = RequestState(
+                request,
+                await self._served.prompt_ids(request),
+                served.stop_ids,
+                served.adapter,
+                TextStream(self._tokenizer.backend_tokenizer, request.stop),
+                asyncio.get_running_loop(),
+            )
+            if not self._open:
+                raise StageError(CLOSED)
+            self._put(state)
             delta = await state.take(0.0)
             yield delta
             while delta.finish_reason is None:
                 delta = await state.take(EVENT_S)
                 yield delta
         finally:
-            state.done = True  # a client that has gone frees its place in the batch
+            if state is not None:
+                state.done = True  # a client that has gone frees its place in the batch
             served.release()
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:

@@ -14,6 +14,9 @@ from medsweep.models.spec import ModelSpec
 from medsweep.models.templates import TEMPLATES, Template
 from medsweep.serving.protocol import EngineSettings, Generation
 
+TOKENISED_AT_ONCE = 8192
+"""Characters of a prompt that take about a millisecond to tokenise; a thread costs more."""
+
 
 @dataclass(eq=False)
 class ServedModel:
@@ -96,18 +99,19 @@ class ModelNames:
         """
         _refuse_if_foreign(self._spec, name, adapter)
 
-    def prompt_ids(self, request: Generation) -> list[int]:
+    async def prompt_ids(self, request: Generation) -> list[int]:
         """Return the token ids of a request's prompt.
 
         Raises:
             InputError: it is empty, or with the answer too long for the model's context.
             UnknownName: no such model.
         """
-        if request.messages is not None:
-            text = self[request.model].template.render(request.messages)
+        parts = [message["content"] for message in request.messages or ()] or [request.prompt or ""]
+        if sum(map(len, parts)) <= TOKENISED_AT_ONCE:
+            ids = self._tokenise(request)
         else:
-            text = request.prompt or ""
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            # In a thread, because other answers must not wait for it.
+            ids = await asyncio.to_thread(self._tokenise, request)
         if not ids:
             raise InputError("the prompt is empty")
         longest = request.max_prompt_tokens
@@ -118,6 +122,14 @@ class ModelNames:
                 f"the prompt has {len(ids)} tokens and max_tokens is {request.max_tokens}; "
                 f"together they may be {self._spec.context_length}"
             )
+        return ids
+
+    def _tokenise(self, request: Generation) -> list[int]:
+        if request.messages is not None:
+            text = self[request.model].template.render(request.messages)
+        else:
+            text = request.prompt or ""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def _make(self, inner: str | None, template: str, stop: tuple[str, ...]) -> ServedModel:

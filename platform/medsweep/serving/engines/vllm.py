@@ -16,7 +16,7 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.models.loading import check_model_folder, load_tokenizer
 from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.engine_thread import CHECK_PROMPT
-from medsweep.serving.engines.model_names import ModelNames, base_folder
+from medsweep.serving.engines.model_names import ModelNames, ServedModel, base_folder
 from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 MAX_LORA_RANK = 64
@@ -77,22 +77,14 @@ class VllmEngine:
         Raises:
             StageError: vLLM gave it up.
         """
-        served, ids = self._served[request.model], self._served.prompt_ids(request)
-        settings = self._vllm.SamplingParams(
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            stop=list(request.stop),
-            stop_token_ids=sorted(served.stop_ids),
-            seed=request.seed,
-            output_kind=self._delta_output,
-        )
+        served = self._served[request.model]
         number, tokens = str(next(self._numbers)), 0
-        served.users += 1
+        served.users += 1  # first, so that the adapter stays while the prompt is tokenised
         try:
+            ids = await self._served.prompt_ids(request)
             async for output in self._engine.generate(
                 {"prompt_token_ids": ids},
-                settings,
+                self._sampling(request, served),
                 number,
                 lora_request=self._loras.get(served.adapter or ""),
             ):
@@ -104,6 +96,17 @@ class VllmEngine:
         finally:
             await self._engine.abort(number)
             served.release()
+
+    def _sampling(self, request: Generation, served: ServedModel) -> Any:
+        return self._vllm.SamplingParams(
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            stop=list(request.stop),
+            stop_token_ids=sorted(served.stop_ids),
+            seed=request.seed,
+            output_kind=self._delta_output,
+        )
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
         """Let a name mean an adapter; vLLM reads its files with the first request.

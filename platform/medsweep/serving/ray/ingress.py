@@ -7,7 +7,7 @@ from typing import Any
 from medsweep.errors import InputError, UnknownName
 from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
-from medsweep.serving.middleware import KEY_VARIABLE, read_key
+from medsweep.serving.middleware import KEY_VARIABLE, read_key, require_key
 from medsweep.serving.ray.remote_engine import RemoteEngine
 from medsweep.serving.server_metrics import (
     REQUEST_METRICS,
@@ -26,7 +26,8 @@ class Ingress:
             None serves every application under its name, on the loopback address of a sweep.
 
     Raises:
-        InputError: one engine, and no API key. Who can reach Ray Serve's port is not known here.
+        InputError: one engine, and no API key or a short one. Who can reach Ray Serve's port is not
+            known here.
     """
 
     def __init__(self, limits: Limits, engine: Any = None) -> None:
@@ -39,6 +40,7 @@ class Ingress:
             self._key = read_key(None)
             if self._key is None:
                 raise InputError(f"{KEY_VARIABLE} is not set in the environment of the Ray node")
+            require_key("Ray Serve", self._key)
 
     def __serve_build_asgi_app__(self) -> Any:
         if self._handle is None:

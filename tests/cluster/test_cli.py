@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,12 +208,11 @@ def test_a_client_that_is_killed_finds_its_jobs_again(place: Place) -> None:
     assert before["metadata"]["uid"] in after, "it was found, not made again"
 
 
-@pytest.mark.slow
-def test_run_on_k8s_ends_in_a_report(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    cells = place.folder / "claim" / "trial" / "cells"
+def half_fails(cells: Path) -> Callable[[Operator, Object], None]:
+    """Play jobs of which one cell's fails before it writes a result."""
     cells.mkdir(parents=True)
 
-    def measure(operator: Operator, job: Object) -> None:
+    def play(operator: Operator, job: Object) -> None:
         key = job["metadata"]["labels"].get(CELL)
         if key and "v100" in job["metadata"]["name"]:
             operator.start(job)
@@ -223,18 +222,34 @@ def test_run_on_k8s_ends_in_a_report(place: Place, capsys: pytest.CaptureFixture
             CellFolder(cells / key).finish("ok", None, [row(key)])
         succeed(operator, job)
 
-    run = ["run", place.sweep, "--on", "k8s", "--out", str(place.folder / "out")]
+    return play
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["a laptop", "the chart's controller"])
+def test_run_on_k8s_ends_in_a_report(
+    where: str, place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller has the claim itself, and may not create pods to read it."""
+    play = half_fails(place.folder / "claim" / "trial" / "cells")
+    laptop = where == "a laptop"
+    out = place.folder / ("out" if laptop else "claim")
+    if not laptop:
+        monkeypatch.setattr("medsweep.k8s.run.RESULTS_MOUNT", str(out))
+        monkeypatch.setattr(Path, "is_mount", lambda path: path == out)
+    run = ["run", place.sweep, "--on", "k8s", "--out", str(out)]
     run += ["--namespace", place.cluster.namespace]
-    with Player(place.cluster.operator, selector_of("trial"), measure), Kubelet(place.cluster):
+    place.server.requests.clear()
+    with Player(place.cluster.operator, selector_of("trial"), play), Kubelet(place.cluster):
         assert main(run) == 1
     text = capsys.readouterr().out
     assert "measured 1 cells now; all cells: 1 failed, 1 ok" in text
     assert "failed: standin-distilgpt2@1xv100-1cpu: AppFailed" in text
-    out = place.folder / "out" / "trial"
-    rows = read_rows(out / "benchmark.parquet")
+    rows = read_rows(out / "trial" / "benchmark.parquet")
     assert sorted(each["status"] for each in rows) == ["failed", "ok"]
-    assert (out / "report.html").is_file()
+    assert (out / "trial" / "report.html").is_file()
     assert place.cluster.api.objects(PODS, place.cluster.namespace, f"{ROLE}=fetch") == []
+    assert laptop == any("/exec" in path for _, path in place.server.requests)
 
 
 def row(key: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from medsweep.k8s.capacity import WINDOW, Capacity, pool_gpus
 from medsweep.k8s.client import Api
 from medsweep.k8s.fetch import fetch_cells
 from medsweep.k8s.resources import NODES
-from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings
 from medsweep.k8s.submit import Submission, TaskState, tasks_of
 from medsweep.k8s.sweeps import selector_of
 from medsweep.k8s.table import REDRAW_S, Table
@@ -58,8 +58,17 @@ def run_in_cluster(
         reasons = {
             each.task.what: each.job.reason or "" for each in states if each.job.phase == "failed"
         }
-        fetched += fetch_cells(connect, settings, spec.name, keys, folder)
+        if _is_claim(out, settings):
+            cells = [CellFolder(folder / "cells" / cell.key) for cell in missing]
+            fetched += sum(cell.done for cell in cells)
+        else:
+            fetched += fetch_cells(connect, settings, spec.name, keys, folder)
     return gather(resolved, out, reasons, fetched)
+
+
+def _is_claim(out: Path, settings: ClusterSettings) -> bool:
+    """Whether the folder is the jobs' own claim, as in the chart's controller: nothing to fetch."""
+    return settings.results_claim is not None and str(out) == RESULTS_MOUNT and out.is_mount()
 
 
 def fetch_sweep(

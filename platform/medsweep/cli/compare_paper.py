@@ -1,4 +1,4 @@
-"""`medsweep compare RESULTS paper`: a result set beside the paper's own tables."""
+"""`medsweep compare RESULTS paper`: results beside the paper's own tables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from medsweep.report.tables.paper_figures import PaperFigure
 
 PAPER = "paper"
-"""What stands in the place of the second result set."""
+"""Given in place of the second results."""
 
 
 def compare_paper(path: str, *, as_json: bool) -> None:
-    """Print every figure and every cell beside the paper's, and what is wrong with its tables.
+    """Print every figure and every cell beside the paper's, and the known faults of its tables.
 
     Args:
-        path: a sweep's results.
+        path: results.
         as_json: print JSON.
 
     Raises:
@@ -38,12 +38,12 @@ def compare_paper(path: str, *, as_json: bool) -> None:
         known = ", ".join(result.model for result in TABLE_4)
         raise InputError(f"{path}: no measured cell of a model that the paper has: {known}")
     if as_json:
-        found = {
+        document = {
             "figures": [asdict(each) for each in figures],
             "cells": [asdict(each) for each in cells],
             "inconsistencies": KNOWN_INCONSISTENCIES,
         }
-        print(json.dumps(found, indent=2))
+        print(json.dumps(document, indent=2))
         return
     print("figures, ours and the paper's Table 4:")
     show([_figure(each) for each in figures], as_json=False)

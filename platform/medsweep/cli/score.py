@@ -1,4 +1,4 @@
-"""`medsweep score`: grade predictions that were made anywhere."""
+"""`medsweep score`: grade predictions from any source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--adapter",
         type=Path,
         metavar="DIR",
-        help="have an adapter choose by log-likelihood where a line has `question`, `options` and "
+        help="have an adapter choose by log-likelihood if a line has `question`, `options` and "
         "`answer` but no `prediction`",
     )
     parser.add_argument(
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--bertscore",
         type=Path,
         metavar="DIR",
-        help="BERTScore too, by the encoder in this folder (extra `bertscore`)",
+        help="add BERTScore, with the encoder in this folder (extra `bertscore`)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
@@ -75,18 +75,18 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{options.file}: no such file") from None
     except (OSError, EOFError) as error:
         raise InputError(f"{options.file}: cannot be read: {error}") from None
-    _complain(options.file, graded.bad)
+    _report_bad_lines(options.file, graded.bad)
     if not len(graded.texts) and not graded.choices.answers:
         raise InputError(
             f"{options.file}: no line with `prediction` and `reference`, nor with `options`"
         )
-    found = _report(graded, options.seed)
+    scores = _report(graded, options.seed)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
-        found["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
+        scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(scores, indent=2))
     else:
-        _print(found)
+        _print(scores)
     return MedSweepError.exit_code if graded.bad else EXIT_DONE
 
 
@@ -97,7 +97,7 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         "answers": len(texts),
         "questions": texts.questions,
         "bad_lines": [asdict(line) for line in graded.bad],
-        "figures": {name: asdict(found) for name, found in texts.figures(seed).items()},
+        "figures": {name: asdict(each) for name, each in texts.figures(seed).items()},
         "corpus_bleu": texts.corpus_bleu,
         "correct_share": texts.correct_share,
         "length_ratio": texts.length_ratio,
@@ -116,26 +116,26 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
     }
 
 
-def _print(found: dict[str, Any]) -> None:
-    if found["answers"]:
-        _print_texts(found)
-    choices = found["choices"]
+def _print(scores: dict[str, Any]) -> None:
+    if scores["answers"]:
+        _print_texts(scores)
+    choices = scores["choices"]
     if choices["answers"]:
         print(
             f"{choices['answers']} multiple-choice answers: accuracy "
             f"{_number(choices['accuracy'])} ({_number(choices['low'])} to "
             f"{_number(choices['high'])}), {choices['unreadable']} name no option"
         )
-    print(f"{len(found['bad_lines'])} bad lines")
+    print(f"{len(scores['bad_lines'])} bad lines")
 
 
-def _print_texts(found: dict[str, Any]) -> None:
+def _print_texts(scores: dict[str, Any]) -> None:
     rows = [
         {"figure": name, **{key: _number(value) for key, value in figure.items()}}
-        for name, figure in found["figures"].items()
+        for name, figure in scores["figures"].items()
     ]
     rows.append(
-        {"figure": "corpus_bleu", "mean": _number(found["corpus_bleu"])}
+        {"figure": "corpus_bleu", "mean": _number(scores["corpus_bleu"])}
         | dict.fromkeys(("low", "high", "max"))
     )
     show(rows, as_json=False)
@@ -146,28 +146,28 @@ def _print_texts(found: dict[str, Any]) -> None:
             if each["words_below"]
             else f"{each['words_from']}+",
             "answers": each["answers"],
-            **{name: _number(each["means"].get(name)) for name in found["figures"]},
+            **{name: _number(each["means"].get(name)) for name in scores["figures"]},
             "length ratio": _number(each["length_ratio"]),
         }
-        for each in found["by_reference_words"]
+        for each in scores["by_reference_words"]
     ]
     show(strata, as_json=False)
     print()
-    truncated = found["truncated_answers"]
+    truncated = scores["truncated_answers"]
     print(
-        f"{found['answers']} answers to {found['questions']} questions: "
-        f"{found['empty_answers']} empty, {found['refusals']} refusals, "
+        f"{scores['answers']} answers to {scores['questions']} questions: "
+        f"{scores['empty_answers']} empty, {scores['refusals']} refusals, "
         f"{'unknown how many' if truncated is None else truncated} truncated; "
-        f"length ratio {_number(found['length_ratio']) or 'unknown'}"
+        f"length ratio {_number(scores['length_ratio']) or 'unknown'}"
     )
 
 
-def _complain(file: Path, bad: Sequence[BadLine]) -> None:
+def _report_bad_lines(file: Path, bad: Sequence[BadLine]) -> None:
     for line in bad[:SHOWN_BAD_LINES]:
         print(f"medsweep: {file}: line {line.number} {line.problem}", file=sys.stderr)
     if len(bad) > SHOWN_BAD_LINES:
         more = len(bad) - SHOWN_BAD_LINES
-        print(f"medsweep: {file}: and {more} more lines that are left out", file=sys.stderr)
+        print(f"medsweep: {file}: and {more} more bad lines", file=sys.stderr)
 
 
 def _number(value: float | None) -> str | None:

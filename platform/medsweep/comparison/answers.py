@@ -114,21 +114,24 @@ def compare_answers(
 
 
 def _by_score(
-    contrast: Contrast, pairs: PairedAnswers, first: NDArray[np.float64], found: PairedDifference
+    contrast: Contrast,
+    pairs: PairedAnswers,
+    first: NDArray[np.float64],
+    difference: PairedDifference,
 ) -> Finding:
     before = float(first.mean())
     return Finding(
         subject=contrast.subject,
         figure=SCORE,
         before=before,
-        after=before + found.mean,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
+        after=before + difference.mean,
+        low=difference.low,
+        high=difference.high,
+        p_value=difference.p_value,
         better=1,
-        test="a single question" if found.p_value is None else BY_SIGN,
+        test="a single question" if difference.p_value is None else BY_SIGN,
         changed=pairs.changed,
-        pairs=found.pairs,
+        pairs=difference.pairs,
     )
 
 

@@ -40,7 +40,7 @@ CIRCUMSTANCES = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
         findings: corrected for their number.

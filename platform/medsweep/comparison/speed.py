@@ -37,20 +37,20 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
         first, second = values(before, figure), values(after, figure)
         if not first or not second:
             continue
-        found = unpaired_difference(first, second)
-        if mixed or found.p_value is None:
+        difference = unpaired_difference(first, second)
+        if mixed or difference.p_value is None:
             test, p_value = mixed or "a single repeat has no spread", None
         else:
-            test, p_value = f"Welch, {len(first)} and {len(second)} repeats", found.p_value
+            test, p_value = f"Welch, {len(first)} and {len(second)} repeats", difference.p_value
         middle = average(first)
         findings.append(
             Finding(
                 subject=subject,
                 figure=figure,
                 before=middle,
-                after=middle + found.mean,
-                low=found.low,
-                high=found.high,
+                after=middle + difference.mean,
+                low=difference.low,
+                high=difference.high,
                 p_value=p_value,
                 better=better,
                 test=test,

@@ -1,4 +1,4 @@
-"""Numbers as people read them: three significant digits, SI units, a dash for what is missing."""
+"""Numbers for people: three significant digits, SI units, a dash for a missing value."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ MISSING = "\N{EN DASH}"
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Return a number with so many significant digits, without an exponent.
+    """Return a number with some significant digits, without an exponent.
 
     Args:
         value: the number.
-        digits: significant digits; a whole number is not cut below its units.
+        digits: significant digits; an integer keeps all its digits.
     """
     rounded = float(f"{value:.{digits - 1}e}")
     if not math.isfinite(rounded):

@@ -1,4 +1,4 @@
-"""The page: one self-contained HTML file with everything that a sweep found."""
+"""The page: one self-contained HTML file with all results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REPORT = "report.html"
 
 Scores = Mapping[str, Sequence[Row]]
 
-# Colours of a picture that are the page's own there, light or dark.
+# Colours of the figures that follow the page's theme, light or dark.
 _THEMED = {
     INK: "ink",
     MUTED: "muted",
@@ -141,11 +141,11 @@ def _pictures(rows: Sequence[Row], training: Sequence[Training], folder: Path) -
 def _inline(svg: str, name: str) -> str:
     """Return an SVG document as an element whose ids and styles do not reach beyond it."""
     element = svg[svg.index("<svg") :]
-    # Its style is in report.css: a style element would hold for the whole page.
+    # Its style is in report.css: a style element would apply to all of the page.
     element = re.sub(r"<style.*?</style>", "", element, flags=re.DOTALL)
     for colour, variable in _THEMED.items():
         element = element.replace(f": {colour}", f": var(--{variable})")
-    # The ground of a hatching is an attribute, where a variable would not count.
+    # The background of a hatching is an attribute, in which a variable has no effect.
     element = element.replace('fill="#ffffff"', 'style="fill: var(--ground)"')
     element = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', element)
     element = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', element)

@@ -1,8 +1,8 @@
 """What the paper reports, as literal reference data to set beside our own figures.
 
 Source: "Instruction Tuning for Fine-Tuning Precise Medical Language Models (MedLMs)", tables 3
-and 4 and section 4. These figures are the paper's: they were not measured here, and the notes at
-the end say why they cannot be compared one to one.
+and 4 and section 4. They were not measured here; the notes at the end
+say why they cannot be compared one to one.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class ResponseTimeRange:
     """A range of response times that the paper gives in words, about its figure 2.
 
     Attributes:
-        subject: what it is said of.
-        model: name in the catalogue; None where the paper names none.
-        profile: hardware profile; None where it is said of all.
+        subject: what it applies to.
+        model: name in the catalogue; None if the paper names none.
+        profile: hardware profile; None if it applies to all.
         low_s: lower end, in seconds.
         high_s: upper end, in seconds.
     """
@@ -71,25 +71,25 @@ RESPONSE_TIME_RANGES = (
 )
 
 KNOWN_INCONSISTENCIES = (
-    "One column seems to mix two definitions: it is headed exact match, but for Llama 3, Gemma "
+    "One column seems to mix two definitions: its heading is exact match, but for Llama 3, Gemma "
     "and DistilGPT2 the text says that accuracy counts matching n-grams, while 0 % and 1 % for "
     "Llama 2 and Mistral look like whole answers that match exactly.",
     "Exact match of whole answers and F1 exclude each other here: one such match makes the "
     "highest F1 equal to 1, yet 1 % to 81 % exact match stands beside a highest F1 of 0.28 to "
     "0.73.",
     "BLEU, ROUGE and F1 are the best single answer rather than the mean, so Mistral's ROUGE of "
-    "1.00 may be one answer; which ROUGE is not said, and percent stands beside fractions.",
+    "1.00 may be one answer; which ROUGE is not stated, and percentages stand beside fractions.",
     "Table 4 has DistilGPT2 as the fastest model at 7.03 s; the text calls it the slowest on "
     "every configuration, at 15 to 25 s.",
     "The only models on 4 CPUs with 2 RTX 8000 are DistilGPT2 and Gemma, and the text gives 9 "
     "to 11 s there; neither 15 to 25 s for DistilGPT2 nor Gemma's 44.32 s in table 4 agrees.",
     "The A100 is reported slower than the V100, with a guess for a reason and no measurement of "
     "it; Gemma is the only model that ran on both.",
-    "The RTX 8000's lead is put down to memory bandwidth, which is the lowest of the three types.",
+    "The RTX 8000's lead is attributed to memory bandwidth, the lowest of the three types.",
     "Learning is said to level off after 5 to 7 epochs in one place and around epoch 15 in "
     "another.",
     "Response times are averages over an unstated number of trials; there are no independent "
-    "repeats and no intervals, so no difference can be told from chance.",
+    "repeats and no intervals, so no difference can be distinguished from chance.",
     "Llama 2 and Mistral have results in table 4 but no configuration in tables 2 and 3, and "
     "table 4 does not say which configuration any of its rows was measured on.",
 )

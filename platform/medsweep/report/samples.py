@@ -24,7 +24,7 @@ class SampleAnswer:
         variant: adapter or base.
         basis: observed, emulated or predicted.
         text: the answer.
-        token_f1: its score against the reference; None where it was not graded.
+        token_f1: its score against the reference; None if it was not graded.
         unsupported: names and numbers that neither the question nor the reference mentions.
         left_out: names and numbers of the reference that the answer does not mention.
     """
@@ -39,7 +39,7 @@ class SampleAnswer:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleQuestion:
     """One question with its reference and an answer of each model and variant."""
 
     question: str
@@ -59,7 +59,7 @@ def public_answers(results: Results) -> dict[str, list[dict[str, Any]]]:
     return results.first_answers() if public else {}
 
 
-def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list[Sample]:
+def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list[SampleQuestion]:
     """Return the first questions, each with the first answer of every model and variant.
 
     Args:
@@ -67,7 +67,7 @@ def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list
         responses: answers with their texts by cell key.
 
     Returns:
-        At most three; none where no text was kept.
+        At most three; none if no text was kept.
     """
     cells = [group[0] for group in group_by(rows, lambda row: str(row["key"])).values()]
     cells.sort(key=lambda row: (model_order(row["model"]), basis_order(row["basis"])))
@@ -79,13 +79,13 @@ def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list
     ]
     by_question = group_by(kept, lambda answer: str(answer["question_id"]))
     return [
-        Sample(found[0]["question"], found[0]["reference"], _answers(found))
-        for found in (by_question[name] for name in distinct(kept, "question_id")[:QUESTIONS])
+        SampleQuestion(group[0]["question"], group[0]["reference"], _answers(group))
+        for group in (by_question[name] for name in distinct(kept, "question_id")[:QUESTIONS])
     ]
 
 
-def _answers(found: Sequence[Row]) -> tuple[SampleAnswer, ...]:
-    groups = group_by(found, lambda answer: (answer["model"], answer["variant"], answer["basis"]))
+def _answers(answers: Sequence[Row]) -> tuple[SampleAnswer, ...]:
+    groups = group_by(answers, lambda answer: (answer["model"], answer["variant"], answer["basis"]))
     first = [group[0] for group in groups.values()]
     first.sort(key=lambda answer: (model_order(answer["model"]), variant_order(answer["variant"])))
     return tuple(

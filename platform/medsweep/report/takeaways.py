@@ -1,4 +1,4 @@
-"""What to take away: a few sentences computed from the tables, each saying its basis."""
+"""Takeaways: a few sentences computed from the tables, each with its basis."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def take_away(rows: Sequence[Row], paired: Sequence[PairedRow]) -> list[str]:
         sentences += [
             _effect(row) for row in paired if row.basis == basis and row.figure == HEADLINE_FIGURE
         ]
-    return sentences or ["Nothing was measured, so there is nothing to take away."]
+    return sentences or ["Nothing was measured, so there are no takeaways."]
 
 
 def _best_quality(rows: Sequence[Row], basis: str) -> list[str]:
@@ -64,7 +64,7 @@ def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
     best, name = table[0]
     close = [other for time, other in table[1:] if _overlap(best.high, time.low, higher=False)]
     doubt = (
-        " This is the time of the machine that stood in, not of the hardware the profile names."
+        " It was measured on another machine, not on the hardware that the profile names."
         if basis == "emulated"
         else ""
     )
@@ -75,21 +75,21 @@ def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
 
 
 def _effect(row: PairedRow) -> str:
-    found = row.difference
-    what = {
+    difference = row.difference
+    change = {
         "higher": "is higher after fine-tuning",
         "lower": "is lower after fine-tuning",
-        "no clear difference": "shows no difference after fine-tuning that can be told from chance",
+        "no clear difference": "does not clearly differ after fine-tuning",
     }[row.verdict]
     return (
-        f"{row.model} ({row.basis}): token F1 {what}: {share(row.base)} to {share(row.tuned)}, "
-        f"{signed(found.mean)}{_interval(bounds(found.low, found.high, 3))} "
-        f"over {found.pairs} questions."
+        f"{row.model} ({row.basis}): token F1 {change}: {share(row.base)} to {share(row.tuned)}, "
+        f"{signed(difference.mean)}{_interval(bounds(difference.low, difference.high, 3))} "
+        f"over {difference.pairs} questions."
     )
 
 
 def _overlap(edge: float | None, other: float | None, *, higher: bool) -> bool:
-    """Return whether an interval reaches the best one's edge; unknown intervals may."""
+    """Return whether an interval overlaps the best one's; without intervals it may."""
     if edge is None or other is None:
         return True
     return other >= edge if higher else other <= edge
@@ -99,8 +99,8 @@ def _overlapping(names: Sequence[str]) -> str:
     if not names:
         return ""
     if len(names) == 1:
-        return f" The interval of {names[0]} reaches into it: the order of the two is not settled."
-    return f" The intervals of {len(names)} others reach into it: their order is not settled."
+        return f" The interval of {names[0]} overlaps it, so their order is uncertain."
+    return f" The intervals of {len(names)} others overlap it, so their order is uncertain."
 
 
 def _interval(text: str) -> str:

@@ -46,7 +46,7 @@ def test_bad_lines_are_named_counted_and_change_the_exit_code(
     out, err = capsys.readouterr()
     assert [bad["number"] for bad in json.loads(out)["bad_lines"]] == list(range(3, 15))
     assert f"{file}: line 3 has no field `prediction`" in err
-    assert "and 2 more lines that are left out" in err
+    assert "and 2 more bad lines" in err
     assert main(["score", str(file)]) == 1
     assert "12 bad lines" in capsys.readouterr().out
 

@@ -14,6 +14,7 @@ from medsweep.report.tables.method import hardware_table, host_table, method
 from medsweep.report.tables.paired import SEED, base_against_tuned
 from medsweep.report.tables.paper_table import paper_table_4
 from medsweep.report.tables.quality import quality_table
+from medsweep.report.takeaways import take_away
 from medsweep.results.schema import QUALITIES
 
 Rows = list[dict[str, Any]]
@@ -218,3 +219,17 @@ def test_samples_flag_what_neither_text_mentions(rows: Rows, responses: dict[str
     found = [answer for sample in samples(rows, responses) for answer in sample.answers]
     assert found
     assert {answer.unsupported for answer in found} == {("Aspirin",)}
+
+
+def test_a_clear_effect_is_a_takeaway(rows: Rows, responses: dict[str, Rows], small: Any) -> None:
+    answers = responses[small.llama_key]
+    answers += [
+        {**answer, "question_id": f"{answer['question_id']}-{copy}"}
+        for copy in range(3)
+        for answer in list(answers)
+    ]
+    *_, effect = take_away(rows, base_against_tuned(rows, responses))
+    assert effect.startswith(
+        f"{small.llama} (emulated): token F1 is higher after fine-tuning: 0.217 to 0.350, +0.133 ["
+    )
+    assert effect.endswith("over 24 questions.")

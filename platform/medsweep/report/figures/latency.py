@@ -78,7 +78,7 @@ def _lines(table: Sequence[LatencyRow], models: Sequence[str]) -> list[_Line]:
             if row.model == model:
                 bases.setdefault(row.profile, []).append(row.basis)
         lines.append(_Line(model, None, model))
-        lines += [_Line(model, name, with_basis(name, found)) for name, found in bases.items()]
+        lines += [_Line(model, name, with_basis(name, each)) for name, each in bases.items()]
     return lines
 
 
@@ -89,23 +89,23 @@ def _panel(
     lines: Sequence[_Line],
     models: Sequence[str],
 ) -> None:
-    found = {(row.model, row.profile): row for row in table}
+    by_cell = {(row.model, row.profile): row for row in table}
     reach = 0.0
     for height, line in enumerate(lines):
         if line.profile is None:
             continue
-        row = found.get((line.model, line.profile))
+        row = by_cell.get((line.model, line.profile))
         if row is None or row.e2e is None:
             axes.annotate(MISSING, (0, height), (4, 0), textcoords="offset points", va="center")
             continue
         colour = PALETTE[models.index(line.model) % len(PALETTE)]
         ends = bounds(row.e2e.low, row.e2e.high)
-        said = (
+        label = (
             f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds(row.e2e.mean)}"
             f"{f' [{ends}]' if ends else ''} over {row.repeats} repeats"
         )
         solid = row.basis == "observed"
-        reach = max(reach, _bar(axes, height, row.e2e, colour, solid=solid, said=said))
+        reach = max(reach, _bar(axes, height, row.e2e, colour, solid=solid, label=label))
     axes.set_title(f"Load point {point}")
     axes.set_xlabel("end-to-end time, mean over repeats (s)")
     axes.set_xlim(0, 1.28 * reach or 1)
@@ -122,7 +122,7 @@ def _label(axes: Axes, lines: Sequence[_Line], *, named: bool) -> None:
             label.set_fontweight("bold")
 
 
-def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool, said: str) -> float:
+def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool, label: str) -> float:
     """Draw one bar with its interval and figure; return how far it reaches, in seconds."""
     mean, low, high = time.mean, time.low, time.high
     [bar] = axes.barh(
@@ -133,7 +133,7 @@ def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool, s
         edgecolor=colour,
         hatch=None if solid else "/////",
     )
-    tip(bar, said)
+    tip(bar, label)
     end = mean
     if low is not None and high is not None:
         ends = [max(0.0, low), high]

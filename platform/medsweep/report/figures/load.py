@@ -77,18 +77,18 @@ def _panel(axes: Axes, title: str, table: Sequence[LatencyRow], points: Sequence
     unit, figure_of = _PANELS[title]
     profiles = list(dict.fromkeys(row.profile for row in table))
     for place, profile in enumerate(profiles):
-        found = [
+        shown = [
             (points.index(row.load_point), row, value)
             for row in table
             if row.profile == profile and (value := figure_of(row)) is not None
         ]
-        if not found:
+        if not shown:
             continue
-        basis = found[0][1].basis
+        basis = shown[0][1].basis
         colour = PALETTE[place % len(PALETTE)]
         axes.plot(
-            [x for x, _, _ in found],
-            [value.mean for _, _, value in found],
+            [x for x, _, _ in shown],
+            [value.mean for _, _, value in shown],
             color=colour,
             # Beyond the colours there are, the same one comes back with another mark.
             marker=MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
@@ -99,13 +99,13 @@ def _panel(axes: Axes, title: str, table: Sequence[LatencyRow], points: Sequence
         )
         reaches = [
             (x, max(0.0, value.low), value.high)
-            for x, _, value in found
+            for x, _, value in shown
             if value.low is not None and value.high is not None
         ]
         if reaches:
             places, lows, highs = zip(*reaches, strict=True)
             axes.vlines(places, lows, highs, color=colour, linewidth=1)
-        for x, row, value in found:
+        for x, row, value in shown:
             ends = bounds(value.low, value.high)
             tip_at(
                 axes,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _COLUMNS_UPRIGHT = 8
 
-# Letters on a ground of their own: the page must not turn these with its theme.
+# Letters on coloured cells: the page's theme must not change them.
 _DARK, _LIGHT = "#1a1f24", "#fdfdfd"
 
 
@@ -105,8 +105,8 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
         Rectangle((left + 0.03, top + 0.05), 0.94, 0.9, facecolor=face, edgecolor=edge, hatch=hatch)
     )
     tip(patch, _tip(cell))
-    # A plain ground keeps the word legible on hatching.
-    ground = {"facecolor": face, "edgecolor": "none", "pad": 2.0} if hatch else None
+    # A plain background keeps the word legible on hatching.
+    box = {"facecolor": face, "edgecolor": "none", "pad": 2.0} if hatch else None
     axes.text(
         left + 0.5,
         top + 0.5,
@@ -115,16 +115,16 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
         va="center",
         color=ink,
         size=8 if cell.state == NOT_IN_SWEEP else 9,
-        bbox=ground,
+        bbox=box,
     )
 
 
 def _tip(cell: MatrixCell) -> str:
-    said = f"{cell.model} on {cell.profile}: {cell.state}"
+    label = f"{cell.model} on {cell.profile}: {cell.state}"
     if cell.state != "ok":
-        return f"{said}, {cell.reason}" if cell.reason else said
+        return f"{label}, {cell.reason}" if cell.reason else label
     return (
-        f"{said} ({cell.basis}), token F1 {share(cell.token_f1)}, TTFT {seconds(cell.ttft_s)} "
+        f"{label} ({cell.basis}), token F1 {share(cell.token_f1)}, TTFT {seconds(cell.ttft_s)} "
         f"at {cell.load_point}"
     )
 

@@ -35,7 +35,7 @@ _HEAD_IN = 0.72
 # What marks a group of the SVG whose id is its tip.
 _TIP = "tip: "
 _TIP_SIZE = 110
-_GROUND = "_ground"
+_TIP_AREA = "_tip_area"
 _SETTINGS: Any = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -150,8 +150,8 @@ def label_width_in(labels: Iterable[str]) -> float:
 
 def with_basis(name: str, bases: Iterable[str | None]) -> str:
     """Return a tick label: the name with each basis, such as "1xv100-1cpu (emulated)"."""
-    found = ", ".join(dict.fromkeys(basis for basis in bases if basis))
-    return f"{name} ({found})" if found else name
+    known = ", ".join(dict.fromkeys(basis for basis in bases if basis))
+    return f"{name} ({known})" if known else name
 
 
 def tip(artist: Artist, text: str) -> None:
@@ -165,9 +165,9 @@ def tip(artist: Artist, text: str) -> None:
 
 
 def tip_at(axes: Axes, point: tuple[float, float], text: str) -> None:
-    """Put a tip over a point of a line, on ground that is wide enough to be hit."""
-    ground = axes.scatter([point[0]], [point[1]], s=_TIP_SIZE, alpha=0, linewidths=0, label=_GROUND)
-    tip(ground, text)
+    """Add a tip to a point of a line, on an area that is wide enough to point at."""
+    area = axes.scatter([point[0]], [point[1]], s=_TIP_SIZE, alpha=0, linewidths=0, label=_TIP_AREA)
+    tip(area, text)
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
@@ -191,8 +191,8 @@ def save(figure: Figure, folder: Path, name: str) -> str:
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(drawn, format="svg", metadata=nothing)
         # Nothing can be pointed at in a PNG, and drawing what is not seen takes its time too.
-        for ground in figure.findobj(lambda artist: artist.get_label() == _GROUND):
-            ground.set_visible(False)
+        for area in figure.findobj(lambda artist: artist.get_label() == _TIP_AREA):
+            area.set_visible(False)
         figure.savefig(picture, format="png", dpi=150, metadata={"Software": None}, pil_kwargs=_PNG)
     # Widths were measured with DejaVu Sans, which is wide: any other sans-serif fits as well.
     text = re.sub(r"'DejaVu Sans'(, sans-serif)*", "sans-serif", drawn.getvalue())

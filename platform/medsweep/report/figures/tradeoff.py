@@ -86,9 +86,9 @@ def _panel(axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str]) -> No
 
 
 def _tip(row: DecisionRow) -> str:
-    said = f"{row.model} on {row.profile} ({row.basis})"
+    label = f"{row.model} on {row.profile} ({row.basis})"
     if row.token_f1 and row.e2e:
-        said += f": token F1 {share(row.token_f1.mean)}, end-to-end {seconds(row.e2e.mean)}"
+        label += f": token F1 {share(row.token_f1.mean)}, end-to-end {seconds(row.e2e.mean)}"
     if row.usd_per_1k is not None:
-        said += f", USD {significant(row.usd_per_1k)} per 1,000 answers"
-    return said + (", a best trade-off" if row.on_front else "")
+        label += f", USD {significant(row.usd_per_1k)} per 1,000 answers"
+    return label + (", a best trade-off" if row.on_front else "")

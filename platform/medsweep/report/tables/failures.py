@@ -20,7 +20,7 @@ def _failed_by_kind(rows: Sequence[Row]) -> Mapping[str, int]:
 
 def _kinds(failed: Mapping[str, int]) -> TableCell:
     counts = [f"{kind}: {number}" for kind, number in sorted(failed.items())]
-    return texts(counts, "none was sent, or none failed by itself")
+    return texts(counts, "none was sent, or none failed on its own")
 
 
 @dataclass(frozen=True)

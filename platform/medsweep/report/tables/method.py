@@ -85,12 +85,12 @@ def _times(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _versions(rows: Sequence[Row]) -> dict[str, str]:
-    """Return the version of each software; rows that differ are joined by "and"."""
+    """Return the version of each software; several are joined by "and"."""
     versions: dict[str, dict[str, None]] = {}
     for document in distinct(rows, "versions"):
         for name, version in json.loads(document).items():
             versions.setdefault(name, {})[str(version)] = None
-    return {name: " and ".join(found) for name, found in sorted(versions.items())}
+    return {name: " and ".join(each) for name, each in sorted(versions.items())}
 
 
 def _span(ends: Sequence[str], missing: str = "not recorded") -> TableCell:

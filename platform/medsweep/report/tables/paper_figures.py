@@ -1,4 +1,4 @@
-"""The paper's Table 4 and ours figure by figure, each with why the two need not agree."""
+"""The paper's Table 4 and ours, figure by figure, and why the two may differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load-test a server: every load point in every repeat, each to its figures."""
+"""Load-test a server: measure every load point in every repeat."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from medsweep.metrics.request_record import RequestRecord
 _ABOUT = 0.95
 
 OPEN_LOOP_S = 10
-"""How long an open loop is measured where nobody says, in seconds."""
+"""How long an open loop is measured by default, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class MeasuredPoint:
         repeat: counted from 1.
         figures: what was measured.
         ended_early: why it was not measured to its end; None if it was.
-        gave_up: whether that was because too much failed.
+        gave_up: whether that was because too many requests failed.
         met: whether it meets the objectives; None without any.
         ended_at: UTC time of its end, as in ISO 8601.
-        calibration: the client's own error at such a load; None before it was taken.
+        calibration: the client's own error at such a load; None until it is measured.
     """
 
     point: LoadPoint
@@ -67,8 +67,8 @@ class MeasuredPoint:
     def like_concurrency(self) -> int:
         """Concurrency at which the calibration server makes the client work as hard as this did.
 
-        By requests and by tokens a second, whichever is more. Rounded up to a power of two where
-        it is not the load's own, so that few calibrations serve many points.
+        By requests or by tokens per second, whichever is more. Rounded up to a power of two where
+        it is not the load's own concurrency, so that few calibrations serve many points.
         """
         own = self.point.concurrency or 1
         requests = (self.figures.requests_per_s or self.point.mean_rate or 0) * TRUTH.service_s
@@ -84,12 +84,12 @@ class Bench:
     """A load test.
 
     Attributes:
-        job: what to send; its point is replaced by each that is measured.
-        fleet: who sends.
-        objectives: what each point is judged by.
-        spool_folder: where records lie while they are needed; None for the system's place.
-        on_progress: called some times a second with the point, the repeat and how far it is.
-        on_records: called with each point, its repeat and its records before they are dropped.
+        job: what to send; its point is replaced by the one that is measured.
+        fleet: the processes that send it.
+        objectives: what each point must meet.
+        spool_folder: for the records of the current point; None for the system's folder.
+        on_progress: called several times per second with the point, the repeat and the progress.
+        on_records: called with each point, its repeat and its records, before they are deleted.
     """
 
     job: LoadJob
@@ -108,7 +108,7 @@ class Bench:
         Args:
             point: the load.
             repeat: counted from 1; arrivals and order of the prompts differ between repeats.
-            hopeless_ends: end it as soon as an objective cannot be met any more.
+            hopeless_ends: end it as soon as an objective can no longer be met.
         """
         early: str | None = None
         gave_up = False
@@ -133,36 +133,38 @@ class Bench:
                 self.fleet.run(job, spool.write, look)
             except LoadAborted as error:
                 early, gave_up = str(error), True
-            found = figures_of(spool, point, self.objectives, complete=early is None)
+            figures = figures_of(spool, point, self.objectives, complete=early is None)
             self.on_records(point, repeat, spool)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        met = self._met(found) and early is None if self.objectives else None
-        self.measured.append(MeasuredPoint(point, repeat, found, early, gave_up, met, now))
+        met = self._met(figures) and early is None if self.objectives else None
+        self.measured.append(MeasuredPoint(point, repeat, figures, early, gave_up, met, now))
         return self.measured[-1]
 
-    def _met(self, found: LoadFigures) -> bool:
-        return found.ok > 0 and all(
-            objective.met(found.latencies[objective.latency], late, found.sent)
-            for objective, late in zip(self.objectives, found.missed, strict=True)
+    def _met(self, figures: LoadFigures) -> bool:
+        return figures.ok > 0 and all(
+            objective.met(figures.latencies[objective.latency], missed, figures.sent)
+            for objective, missed in zip(self.objectives, figures.missed, strict=True)
         )
 
     def calibrate(self) -> None:
         """Add to every point the client's own error at such a load."""
-        wanted = sorted({each.like_concurrency for each in self.measured if each.figures.ok})
-        if not wanted:
+        concurrencies = sorted({each.like_concurrency for each in self.measured if each.figures.ok})
+        if not concurrencies:
             return
-        found = {each.concurrency: each for each in calibrate_fleet(self.fleet, wanted)}
+        calibrations = calibrate_fleet(self.fleet, concurrencies)
+        by_concurrency = {each.concurrency: each for each in calibrations}
         self.measured = [
-            replace(each, calibration=found.get(each.like_concurrency)) for each in self.measured
+            replace(each, calibration=by_concurrency.get(each.like_concurrency))
+            for each in self.measured
         ]
 
 
 def enough_requests(*, concurrency: int | None = None, rate: float | None = None) -> int:
-    """Return how many requests are measured at a load where nobody says: at least 64.
+    """Return how many requests are measured at a load by default: at least 64.
 
     Args:
-        concurrency: of a closed loop: 5 for each request in flight.
-        rate: of an open loop: 10 seconds' worth.
+        concurrency: of a closed loop, which takes 5 per request in flight.
+        rate: of an open loop in requests per second, which takes 10 seconds' worth.
     """
     return max(64, math.ceil(5 * (concurrency or 0)), math.ceil(OPEN_LOOP_S * (rate or 0.0)))
 
@@ -172,8 +174,8 @@ def shuffled_repeats(
 ) -> list[tuple[LoadPoint, int]]:
     """Return every point in every repeat, in the order in which they are measured.
 
-    With several repeats the points are shuffled within each, so that a drift of the machine does
-    not become a property of a point.
+    With several repeats the points are shuffled within each, so that a drift of the
+    machine does not bias a point.
     """
     rng = random.Random(seed)  # noqa: S311 an order, not a secret
     order = []
@@ -186,7 +188,7 @@ def shuffled_repeats(
 
 
 class Spool:
-    """A temporary file of JSON lines that is written once and read as often as wanted.
+    """A temporary file of the records of one load point, so that a long load does not fill memory.
 
     Args:
         folder: where the file lies; None for the system's folder for such files.
@@ -208,7 +210,7 @@ class Spool:
         self._file.close()
 
     def write(self, line: bytes) -> None:
-        """Write a line as the load generator's process gave it.
+        """Write one line of the load generator's output.
 
         Raises:
             EnvironmentFault: the disk is full.
@@ -219,7 +221,7 @@ class Spool:
             raise EnvironmentFault(f"the records cannot be written: {error.strerror}") from None
 
     def __iter__(self) -> Iterator[RequestRecord]:
-        """Yield the records from the first."""
+        """Yield all records, from the first."""
         self._file.flush()
         self._file.seek(0)
         for line in self._file:

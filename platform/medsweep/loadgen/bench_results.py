@@ -1,4 +1,4 @@
-"""What a load test writes: JSON, and Parquet with the columns of a sweep's results."""
+"""The files of a load test: JSON, and Parquet with the columns of a sweep's results."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _ROWS_AT_ONCE = 10_000
-# What stands for the hardware profile and the adapter, which a load test does not know.
+# In place of the hardware profile and the adapter, which a load test does not know.
 PROFILE, VARIANT = "server", "served"
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder and see that files can be written to it, before hours of load go there.
+    """Create a folder and check that files can be written to it, before the load starts.
 
     Raises:
-        EnvironmentFault: they cannot.
+        EnvironmentFault: they cannot be.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def point_json(measured: MeasuredPoint) -> dict[str, Any]:
     failed = dict(figures.failed_by_kind)
     sent = figures.sent
     if not sent:
-        # Nothing got as far as being measured; what failed before must not go unseen.
+        # The load failed during warm-up: show those failures.
         failed = dict(figures.unmeasured_failed_by_kind)
         sent = sum(failed.values())
     return {
@@ -87,7 +87,7 @@ def point_json(measured: MeasuredPoint) -> dict[str, Any]:
 
 
 def notes(measured: MeasuredPoint) -> list[str]:
-    """Return why a load ended early, and what a reader of the figures must know beside them."""
+    """Return why a load ended early, and what to know beside the figures."""
     ended = [measured.ended_early] if measured.ended_early else []
     return ended + load_notes(measured.point, measured.figures, measured.calibration)
 
@@ -119,7 +119,7 @@ def over_repeats(results: Sequence[MeasuredPoint]) -> list[dict[str, Any]]:
 
 
 def write_benchmark(folder: Path, job: LoadJob, results: Sequence[MeasuredPoint]) -> None:
-    """Write `benchmark.parquet`, one row a load point and repeat.
+    """Write `benchmark.parquet`, one row per load point and repeat.
 
     Raises:
         EnvironmentFault: no space, or no permission.
@@ -153,10 +153,10 @@ def _visit(point: LoadPoint, repeat: int) -> dict[str, Any]:
 
 
 class RequestsFile:
-    """`requests.parquet`, written in groups of rows as load points end, so that none is held whole.
+    """`requests.parquet`, written in groups of rows as load points end, to bound memory.
 
     Args:
-        folder: where it lies; under another name until `close`.
+        folder: where it is written; under another name until `close`.
     """
 
     def __init__(self, folder: Path) -> None:

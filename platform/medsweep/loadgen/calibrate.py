@@ -1,4 +1,4 @@
-"""How far the client itself can be trusted on this machine, before it measures anything."""
+"""The client's own error on this machine, measured with a server whose timing is known."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from medsweep.metrics.request_record import RequestRecord
 
 TRUTH = MockTiming(ttft_s=0.05, gap_s=0.01, tokens=32)
 HIGHEST_CONCURRENCY = 4096
-# Below this share of what the server could have given, the client was the bottleneck.
+# Below this share of the rate that the server allows, the client was the bottleneck.
 _HONEST_SHARE = 0.93
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the client measured of a server whose timing is known; server and client share the box.
+    """What the client measured of a server whose timing is known; both share the machine.
 
     Attributes:
         concurrency: requests kept in flight.
         ttft_bias_s: mean measured minus true time to first text, in seconds.
         ttft_max_error_s: the largest single such difference, in seconds.
         itl_bias_s: mean measured minus true gap between tokens, in seconds.
-        requests_per_s: rate that was reached.
-        ideal_requests_per_s: rate of a client that takes no time at all.
+        requests_per_s: measured rate.
+        ideal_requests_per_s: rate of a client that takes no time.
         ttft_p99_error_s: 99th percentile of the differences, in seconds; of under 662 requests it
             is close to the largest.
         itl_p99_error_s: the same of the gaps between tokens.
-        processes: how many the client was.
+        processes: number of the client's processes.
     """
 
     concurrency: int
@@ -54,7 +54,7 @@ class Calibration:
 
     @property
     def client_limited(self) -> bool:
-        """Whether the client, and not the server, set the rate."""
+        """Whether the client, and not the server, limited the rate."""
         return self.requests_per_s < _HONEST_SHARE * self.ideal_requests_per_s
 
 
@@ -82,7 +82,7 @@ def calibrate(
 def calibrate_fleet(
     fleet: Fleet, concurrencies: Sequence[int], *, requests_per_worker: int = 3
 ) -> list[Calibration]:
-    """Do what `calibrate` does, with load generators that are already there."""
+    """Calibrate as `calibrate` does, with load generators that are already running."""
     with _mock_process() as base_url:
         return [
             _measure(fleet, base_url, n, max(requests_per_worker * n, 6)) for n in concurrencies
@@ -90,17 +90,17 @@ def calibrate_fleet(
 
 
 def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[float, bool]:
-    """Find how many such answers a second the client can take without being the bottleneck.
+    """Find the highest rate at which the client is not the bottleneck.
 
     Doubles the concurrency until it is.
 
     Args:
         fleet: the load generators.
-        known: what was measured already.
+        known: calibrations so far.
 
     Returns:
-        Requests of 32 tokens a second, and whether the client's limit was found; else it may be
-        higher still.
+        Requests of 32 tokens per second, and whether the client's limit was reached; if not, the
+        true rate may be higher.
     """
     honest = [each for each in known if not each.client_limited]
     best = max(honest, key=lambda each: each.requests_per_s, default=None)

@@ -1,4 +1,4 @@
-"""Sends requests to one server, as HTTP messages that are made once for every prompt."""
+"""Sends requests to one server over a pool of connections."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from medsweep.loadgen.failures import TRANSPORT_ERRORS, RequestError, as_failure
 from medsweep.loadgen.spec import LoadJob, Prompt
 from medsweep.loadgen.stream import Stream
 
-# Messages are kept for so many prompts.
+# The messages of this many prompts are cached.
 _KEPT_MESSAGES = 4096
-# What is asked of a stream: a count of the tokens in every chunk, which is the only way to tell a
-# chunk from a token; for a server that refuses this, a count at the end; and then nothing.
+# Usage options, in the order in which they are tried: a token count in every chunk, which alone
+# tells a chunk from a token; a count at the end; none.
 _STREAM_OPTIONS: tuple[dict[str, bool], ...] = (
     {"include_usage": True, "continuous_usage_stats": True},
     {"include_usage": True},
@@ -72,7 +72,7 @@ class LoadClient:
             async with asyncio.timeout(self._job.timeout_s):
                 options = self._options
                 await self._pool.exchange(self.message(prompt), stream)
-                while stream.refuses("stream_options") and self._may_ask_less(options):
+                while stream.refuses("stream_options") and self._may_reduce(options):
                     options = self._options
                     stream.begin_again(self._clock.now())
                     await self._pool.exchange(self.message(prompt), stream)
@@ -80,16 +80,16 @@ class LoadClient:
             failure = error
         except TRANSPORT_ERRORS as error:
             failure = as_failure(error, connected=stream.ended.done())
-            # Some fail at once, without a turn of the loop: a worker that tries again and again
-            # would then hold up all others for ever.
+            # Some errors are raised without a turn of the event loop: a worker that retries would
+            # then block all others.
             await asyncio.sleep(0)
         self._answered |= stream.status == HTTPStatus.OK
         return failure, self._clock.now()
 
-    def _may_ask_less(self, options: int) -> bool:
-        """Whether less can be asked than these options, by this request and all later ones.
+    def _may_reduce(self, options: int) -> bool:
+        """Whether this request and all later ones can be sent with fewer options.
 
-        Only before the first answer: a server that has answered knows them.
+        Only before the first answer: a server that has answered accepts them.
         """
         last = options + 1 == len(_STREAM_OPTIONS)
         if options == self._options and not self._answered and not last:
@@ -183,8 +183,8 @@ class ConnectionPool:
         try:
             await exchange.ended
         except OSError:
-            # A server may close an idle connection in the very moment that we send on it. Nothing
-            # came back then, and the request is sent once more.
+            # A server may close an idle connection just as a request is sent on it. Nothing came
+            # back, so the request is sent once more.
             if fresh or connection.used:
                 raise
             exchange.ended = asyncio.get_running_loop().create_future()
@@ -193,7 +193,7 @@ class ConnectionPool:
             await exchange.ended
         finally:
             if connection.serves(exchange):
-                connection.abort()  # given up: the server stops too
+                connection.abort()  # cancelled: tells the server to stop
             if not connection.open:
                 self._all.discard(connection)
 
@@ -232,7 +232,7 @@ class ConnectionPool:
                 if place + 1 == len(self._addresses):
                     raise
             else:
-                if place:  # the others were not worth trying
+                if place:  # the first addresses failed
                     self._addresses = [(host, port)]
                 self._all.add(connection)
                 return connection

@@ -19,7 +19,7 @@ _LONGEST_BODY_BYTES = 32 << 20
 
 
 class Exchange:
-    """One request's answer as it comes in; `take` decides what becomes of the body.
+    """One request's answer as it comes in; `take` receives its body.
 
     Attributes:
         status: HTTP status; 0 before it came.
@@ -38,11 +38,11 @@ class Exchange:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(self, piece: bytes, at_s: float) -> None:
-        """Take a piece of the body and the moment it came, in seconds."""
+        """Receive a piece of the body with the moment it came, in seconds."""
         raise NotImplementedError
 
     def end(self, at_s: float | None, failure: Exception | None = None) -> None:
-        """Say that no more will come."""
+        """Mark the answer as ended."""
         if self.ended.done():
             return
         self.ended_s = at_s
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._received_s = self._now()
         self.used = True
         if self._exchange is None:
-            self.abort()  # bytes that nobody asked for
+            self.abort()  # bytes without a request
             return
         try:
             self._parser.feed_data(data)
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self._fail(RequestError("garbage", f"not HTTP: {type(error).__name__}"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End the answer: it is whole if the end of the connection is what ends it."""
+        """End the answer, which is complete if it lasts until the connection closes."""
         self.open = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._exchange.status = self._parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
-        """Hand a piece on."""
+        """Pass a piece of the body on."""
         exchange = self._exchange
         if exchange is None:
             return
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
             exchange.take(data, self._received_s)
 
     def on_message_complete(self) -> None:
-        """End the answer and offer the connection again."""
+        """End the answer and return the connection to the pool."""
         exchange = self._exchange
         if exchange is None or exchange.status < 200:
             return  # 1xx: the answer itself is still to come

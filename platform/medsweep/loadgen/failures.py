@@ -1,4 +1,4 @@
-"""How one request can fail, and when there are too many that did.
+"""The ways in which a request can fail, and the limit on their number.
 
 connect        no connection to the server: refused, no such host, no route
 client         this machine has no more connections, ports or memory to give
@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from medsweep.errors import StageError
 
 CLIENT = "client"
-"""The kind of failure that is not the server's."""
+"""The kind of failure that the client's machine causes."""
 
 ADVICE = {
     "connect": "is the server up, and are host and port those of the URL?",
@@ -47,11 +47,11 @@ ADVICE = {
     "http_429": "the server limits the rate: lower the load, or lift the limit",
     "garbage": "is this an OpenAI-compatible server that streams?",
 }
-"""What a person can do about a kind of failure."""
+"""Remedies by kind of failure."""
 
 
 def advice_for(kind: str) -> str | None:
-    """Return what a person can do about a kind of failure; None where there is nothing to say."""
+    """Return the remedy for a kind of failure; None where there is none."""
     return ADVICE["server_error"] if kind.startswith("http_5") else ADVICE.get(kind)
 
 
@@ -68,15 +68,15 @@ class RequestError(Exception):
         super().__init__(f"{kind}: {self.words}")
 
 
-# What the machine of the client says when it is at its own end.
+# The client's machine has run out of files, ports or memory.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
-# All that connecting and the reading of a stream raise for reasons outside this program.
+# Everything that connecting and reading raise for reasons outside this program.
 TRANSPORT_ERRORS = (OSError, ValueError)
 
 
 def as_failure(error: Exception, *, connected: bool) -> RequestError:
-    """Return the failure that one of `TRANSPORT_ERRORS` stands for.
+    """Return the failure for one of `TRANSPORT_ERRORS`.
 
     Args:
         error: what was raised.

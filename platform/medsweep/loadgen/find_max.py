@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-# Where doubling gives up.
+# Doubling gives up above this rate.
 _HIGHEST_RPS = 1e5
 
 
@@ -18,21 +18,20 @@ def find_max(
 ) -> tuple[float | None, float | None]:
     """Return the highest rate that meets the objective and the lowest that does not.
 
-    Doubles the rate until it misses, or halves it until it meets, then halves what lies between
-    on a scale of ratios, since a capacity may be anything from a request a minute to thousands a
-    second.
+    Doubles the rate until it misses, or halves it until it meets, then bisects on a logarithmic
+    scale, since a capacity may be anything from one request per minute to thousands per second.
 
     Args:
-        meets: measures one rate, in requests per second, and tells whether the objective is met;
-            None where that cannot be told any more, which ends the search.
-        start_rps: where to begin.
-        lowest_rps: where halving gives up, as far as is known after each rate.
+        meets: measures one rate, in requests per second, and returns whether the objective is met;
+            None where that can no longer be measured, which ends the search.
+        start_rps: the first rate to try.
+        lowest_rps: the rate below which halving gives up; asked again after each measurement.
         closeness: ends when the two rates are within this ratio.
 
     Returns:
         Both rates in requests per second. None for the first: not even the lowest rate tried
-        meets it. None for the second: the highest rate tried still does. They may lie further
-        apart where the search was ended.
+        meets it. None for the second: the highest rate tried still does. They may lie
+        further apart where the search was ended.
     """
     highest: float | None = None
     lowest_missed: float | None = None

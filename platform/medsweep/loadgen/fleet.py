@@ -20,11 +20,11 @@ from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 
-# One process keeps some thousand streams of a hundred chunks a second each honestly; well before
-# that a second one is the better use of an idle core.
+# One process can time about a thousand streams of a hundred chunks per second each; well before
+# that a second process is a better use of an idle core.
 _STREAMS_PER_PROCESS = 256
 _RATE_PER_PROCESS = 500
-# From handing out the parts of a load to their common start.
+# Between handing out the parts of a load and their common start.
 _LEAD_S = 0.05
 
 
@@ -39,9 +39,9 @@ def cores() -> float:
 
 
 def processes_for(points: Sequence[LoadPoint]) -> int:
-    """Return how many processes the greatest of these loads wants on this machine.
+    """Return how many processes the largest of these loads needs on this machine.
 
-    Half of the cores are left to whatever else runs here, such as the server itself.
+    Half of the cores are left to other programs, such as the server itself.
     """
     wanted = max(
         max(
@@ -55,7 +55,7 @@ def processes_for(points: Sequence[LoadPoint]) -> int:
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """How far a load is, all processes together.
+    """The progress of a load, over all processes.
 
     Attributes:
         by_status: requests that have ended, of all phases.
@@ -74,7 +74,7 @@ class LoadProgress:
 
 
 class Fleet:
-    """A context manager around some load generator processes.
+    """A context manager around several load generator processes.
 
     Args:
         count: how many.
@@ -95,7 +95,7 @@ class Fleet:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids, for whoever measures what the load generator itself costs."""
+        """Process ids, to measure the CPU time of the load generator itself."""
         return [process.pid for process in self._processes]
 
     def run(
@@ -109,7 +109,7 @@ class Fleet:
         Args:
             job: what to send, as if one process did.
             take_line: called with the JSON line of each record.
-            on_progress: called some times a second; returns False to have the load dropped.
+            on_progress: called several times per second; returns False to drop the load.
 
         Returns:
             Whether it ran to its end.

@@ -1,12 +1,12 @@
-"""Whether a server falls behind: answers that take longer the later they are asked for."""
+"""Whether the queue of an open loop grows: the later a request is due, the longer it takes."""
 
 from __future__ import annotations
 
 import math
 
-# Less is within what a search for the highest rate leaves open.
+# A smaller slope is within the precision of --find-max.
 _LEAST = 0.05
-# Standard errors by which a slope must exceed 0; answers of unlike length make slopes by chance.
+# A slope must exceed 0 by this many standard errors; answers of unlike length make chance slopes.
 _CLEAR = 2.0
 _ENOUGH = 10
 
@@ -14,9 +14,8 @@ _ENOUGH = 10
 class Growth:
     """Fits a line through end-to-end times over the moments at which requests were due.
 
-    A server that is asked for more than it can give has a queue that grows for as long as the
-    load lasts. Such a rate may meet an objective in a short measurement and misses it in a longer
-    one, so that how it is judged must not depend on that.
+    Above the server's capacity the queue grows for as long as the load lasts. Such a rate may meet
+    an objective in a short measurement and miss it in a longer one.
     """
 
     def __init__(self) -> None:
@@ -25,7 +24,7 @@ class Growth:
         self._x = self._y = self._xx = self._xy = self._yy = 0.0
 
     def add(self, due_s: float | None, took_s: float) -> None:
-        """Take a request; one without a due time, of a closed loop, says nothing.
+        """Add a request; one of a closed loop, without a due time, is ignored.
 
         Args:
             due_s: when it was due, in seconds.
@@ -45,7 +44,7 @@ class Growth:
 
     @property
     def slope(self) -> float | None:
-        """Seconds that answers take longer for each second of load; None where there is no trend.
+        """Seconds by which answers get slower per second of load; None where there is no trend.
 
         Ordinary least squares; a slope under 0.05 s/s, or within two standard errors of 0, is none.
         """

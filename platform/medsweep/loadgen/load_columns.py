@@ -74,8 +74,8 @@ def arrivals_of(point: LoadPoint) -> str | None:
 def client_limited(figures: LoadFigures, calibration: Calibration | None) -> bool | None:
     """Return whether the client, and not the server, may have set the figures.
 
-    It did where it failed itself, sent late, or did not keep up with the calibration server. None
-    where nothing of this was seen but there is no calibration.
+    True where the client itself failed, sent late, or did not keep up with the calibration server.
+    None where neither failure nor lateness was seen and there is no calibration.
     """
     delay_s = figures.latencies["dispatch_delay"].mean or 0.0
     ttft_s = figures.latencies["ttft"].mean or 0.0
@@ -87,7 +87,7 @@ def client_limited(figures: LoadFigures, calibration: Calibration | None) -> boo
 def load_notes(
     point: LoadPoint, figures: LoadFigures, calibration: Calibration | None
 ) -> list[str]:
-    """Return what a reader of the figures must know beside them."""
+    """Return what to know beside the figures, such as why one is null."""
     notes = []
     if figures.uncounted:
         notes.append(f"the server did not count the tokens of {figures.uncounted} answers")

@@ -1,4 +1,4 @@
-"""A service level objective such as `ttft_p95=0.5s`, and when it can no longer be met."""
+"""A service level objective such as `ttft_p95=0.5s`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Objective:
     Attributes:
         latency: which latency.
         statistic: `mean`, `max` or a percentile of it.
-        limit_s: the most that it may be, in seconds; a single request within it counts as goodput.
+        limit_s: the most that it may be, in seconds. A request within it counts as goodput.
     """
 
     latency: Latency
@@ -34,19 +34,19 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """As it is written: `ttft_p95=0.5s`."""
+        """How it is written: `ttft_p95=0.5s`."""
         return f"{self.latency}_{self.statistic}={self.limit_s:g}s"
 
     @property
     def least_requests(self) -> int:
-        """How many measured requests the statistic wants."""
+        """Measured requests that the statistic needs."""
         quantile = _QUANTILES.get(self.statistic)
         return 1 if quantile is None else percentile_floor(quantile)
 
     def met_by(self, record: RequestRecord) -> bool:
         """Whether one request was answered within the limit.
 
-        An answer of one token has no time per token, and so none that is too long.
+        An answer without a time per token, such as one of a single token, meets any limit on it.
         """
         value_s = getattr(record, f"{self.latency}_s")
         if record.status != "ok":
@@ -76,7 +76,7 @@ class Objective:
 
 
 def parse_objective(text: str) -> Objective:
-    """Return the objective that a text such as `ttft_p95=0.5s` or `e2e_p99=800ms` states.
+    """Parse an objective such as `ttft_p95=0.5s` or `e2e_p99=800ms`.
 
     Raises:
         InputError: it is not of that form, or has no unit.

@@ -1,4 +1,4 @@
-"""The load generator seen from the driver: a process that takes jobs and gives records."""
+"""The load generator seen from the driver: a process that takes jobs and returns records."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from medsweep.metrics.request_record import RequestRecord
 
 _GRACE_S = 5.0
 _STDERR_LINES = 10
-# How the last line of a job begins.
+# The last line of a job begins with one of these.
 _LAST = (b'{"done"', b'{"aborted"')
 
 
 class LoadProcess:
     """A context manager around one `python -m medsweep.loadgen`, kept for a whole sweep.
 
-    It is a process of its own so that nothing the driver does (garbage collection, Parquet, plots)
-    can hold up the clock that requests are timed with.
+    It is a separate process so that nothing in the driver (garbage collection, Parquet, plots) can
+    delay the moments at which requests are sent and timed.
     """
 
     def __enter__(self) -> Self:
@@ -48,7 +48,7 @@ class LoadProcess:
 
     @property
     def pid(self) -> int:
-        """Process id, for whoever measures what the load generator itself costs."""
+        """Process id, to measure the CPU time of the load generator itself."""
         return self._process.pid
 
     def run(
@@ -65,7 +65,7 @@ class LoadProcess:
 
         Raises:
             LoadAborted: too many requests failed.
-            StageError: the load generator died; says what it wrote last.
+            StageError: the load generator died; quotes the end of its stderr.
         """
         records: list[RequestRecord] = []
         with contextlib.closing(self.lines(job)) as lines:
@@ -83,24 +83,24 @@ class LoadProcess:
         """Start one load point and yield what the process writes, up to its last line.
 
         Raises:
-            StageError: the load generator died; says what it wrote last.
+            StageError: the load generator died; quotes the end of its stderr.
         """
         if self._stderr.closed:
             self._start()  # the one before died in its job, which failed; this job need not
-        whole = False
+        complete = False
         try:
             self.wait_ready()
             try:
                 self._send(job.to_json())
             except BrokenPipeError:
                 raise self._died() from None
-            while not whole:
+            while not complete:
                 line = self._receive()
-                whole = line.startswith(_LAST)
+                complete = line.startswith(_LAST)
                 yield line
         finally:
-            # Half a load is still to come on the pipe: the next job would be given its records.
-            if not whole:
+            # The rest of this load is still on the pipe: the next job would take it for its own.
+            if not complete:
                 self.close()
 
     def wait_ready(self) -> None:
@@ -111,16 +111,16 @@ class LoadProcess:
 
     def stop(self, *, drop: bool) -> None:
         """Have the running job send nothing more; with `drop` give up what is in flight too."""
-        # If it has died, or its pipe was closed because of that, `lines` says so.
+        # If it has died, or its pipe was closed because of that, `lines` reports it.
         with contextlib.suppress(BrokenPipeError, ValueError):
             self._send({"stop": "drop" if drop else "drain"})
 
     def close(self) -> None:
-        """End the process, by force if it will not go; may be called twice."""
+        """End the process, by force if needed; may be called twice."""
         process = self._process
         for pipe in (process.stdin, process.stdout):
             if pipe is not None and not pipe.closed:
-                # Bytes that were never sent, to a process that has already gone.
+                # Unsent bytes for a process that has already ended.
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         try:
@@ -147,5 +147,5 @@ class LoadProcess:
         code = self._process.wait()
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").splitlines()[-_STDERR_LINES:]
-        said = "\n".join(lines) or "it wrote nothing on stderr"
-        return StageError(f"the load generator ended with exit code {code}:\n{said}")
+        output = "\n".join(lines) or "it wrote nothing on stderr"
+        return StageError(f"the load generator ended with exit code {code}:\n{output}")

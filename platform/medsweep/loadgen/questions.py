@@ -1,4 +1,4 @@
-"""What a load test asks, and when: prompts and time stamps from files."""
+"""Prompts and time stamps from files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIME_FIELDS = ("timestamp", "time")
 
 
 def read_prompts(path: Path) -> tuple[Prompt, ...]:
-    """Read one prompt a line: JSON objects with `prompt`, `question` or `text`, or plain text.
+    """Read one prompt per line: JSON objects with `prompt`, `question` or `text`, or plain text.
 
     Raises:
         InputError: there is no such file, no prompt in it, or a line that is neither.
@@ -32,12 +32,12 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
                 raise InputError(f"{path}: line {number}: no text in {', '.join(FIELDS)}")
         prompts.append(Prompt(f"line-{number}", text))
     if not prompts:
-        raise InputError(f"{path}: no prompts in it; write one a line")
+        raise InputError(f"{path}: no prompts in it; write one per line")
     return tuple(prompts)
 
 
 def read_replay(path: Path) -> tuple[float, ...]:
-    """Read when requests were made: one time stamp a line, in any order.
+    """Read when requests were made: one time stamp per line, in any order.
 
     A line holds seconds, a date and time as in ISO 8601, or a JSON object with either as
     `timestamp`.
@@ -50,7 +50,9 @@ def read_replay(path: Path) -> tuple[float, ...]:
     """
     times = sorted(_time(path, number, line) for number, line in _lines(path))
     if not times:
-        raise InputError(f"{path}: no time stamps in it; write one a line, in seconds or ISO 8601")
+        raise InputError(
+            f"{path}: no time stamps in it; write one per line, in seconds or ISO 8601"
+        )
     return tuple(time_s - times[0] for time_s in times)
 
 

@@ -1,4 +1,4 @@
-"""The load itself: who sends when, and what each request counts as."""
+"""One load point while it runs: when each request is sent, and which phase it belongs to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medsweep.loadgen.spec import LoadJob, Prompt
 from medsweep.loadgen.stream import Stream
 from medsweep.metrics.request_record import Phase, RequestRecord
 
-# In so many turns of the event loop a backlog of answers is parsed, about.
+# A backlog of answers is parsed over about this many turns of the event loop.
 _TURNS = 64
 Ended = tuple[Stream, RequestError | None, float]
 
@@ -35,11 +35,11 @@ async def run_load(
         job: what to send, where, and how hard to push.
         emit: called with each record soon after its request ends, in order of ending.
         clock: what everything is timed with.
-        load: made from the same job, emit and clock, for whoever wants to watch or stop it.
+        load: made from the same job, emit and clock, to watch or stop it; None makes one.
 
     Raises:
         LoadAborted: too many requests failed; those in flight were dropped.
-        StageError: the API key is not to be had.
+        StageError: the environment variable for the API key is not set.
     """
     load = load or Load(job, emit, clock)
     async with LoadClient(job, clock) as client:
@@ -86,7 +86,7 @@ class Load:
         """Send nothing more.
 
         Args:
-            drop: give up what is in flight too.
+            drop: give up requests in flight too.
         """
         if self._over.done():
             return
@@ -143,13 +143,13 @@ class Load:
         """Parse some of the answers that have ended, and leave the rest to the next turn."""
         if not self._ended:
             return
-        # At least one, and a share of the backlog, so that it cannot grow without end. A small one:
-        # what comes meanwhile is stamped late, and a wave of answers ends at one moment.
+        # At least one, and a share of the backlog, so that it cannot grow without bound. The share
+        # is small, since chunks that come meanwhile are stamped late.
         try:
             for _ in range(1 + len(self._ended) // _TURNS):
                 self._take(*self._ended.popleft())
         except Exception as error:
-            # Nobody waits for this turn; unsaid, the load would go on for ever.
+            # Nothing awaits this callback; if not passed on, the load would run for ever.
             if not self._over.done():
                 self._over.set_exception(error)
             raise
@@ -175,9 +175,9 @@ class Load:
                 self._missed[place] += not objective.met_by(record)
             if self._unmeasured is not None:
                 self._unmeasured -= 1
-            self._look_whether_measured()
+            self._check_measured()
 
-    def _look_whether_measured(self) -> None:
+    def _check_measured(self) -> None:
         if self._unmeasured is None:
             ended = self._until_s is not None and self._clock.now() >= self._until_s
             over = ended and not any(each.phase == "measure" for each in self._in_flight)
@@ -201,9 +201,7 @@ class Load:
         if self._until_s is None:
             self._until_s = at_s + point.duration_s
             # Nothing may be in flight by then whose end would be noticed.
-            asyncio.get_running_loop().call_later(
-                point.duration_s + 0.002, self._look_whether_measured
-            )
+            asyncio.get_running_loop().call_later(point.duration_s + 0.002, self._check_measured)
         return "measure" if at_s < self._until_s else "cooldown"
 
     def progress(self) -> dict[str, Any]:

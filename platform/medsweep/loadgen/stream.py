@@ -1,4 +1,4 @@
-"""One request in the air: what came of its answer so far, and the record of it in the end."""
+"""One request in flight: its answer so far, and its record at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GRACE_S = 1.0
 
 
 class Stream(Exchange):
-    """Collects the pieces of one answer with their times; parses them when there is time to.
+    """Collects the pieces of one answer with their times; parses them when there is time.
 
     Args:
         index: place of the request in the load, from 0.
@@ -51,13 +51,13 @@ class Stream(Exchange):
         self._grace: asyncio.TimerHandle | None = None
 
     def end(self, at_s: float | None, failure: Exception | None = None) -> None:
-        """Say that no more will come."""
+        """Mark the answer as ended."""
         if self._grace is not None:
             self._grace.cancel()
         super().end(at_s, failure)
 
     def take(self, piece: bytes, at_s: float) -> None:
-        """Take a piece of the body and the moment it came."""
+        """Add a piece of the body with the moment it came."""
         self._pieces.append((at_s, piece))
         self._unparsed_bytes += len(piece)
         if self._unparsed_bytes > _MOST_UNPARSED_BYTES:
@@ -75,13 +75,13 @@ class Stream(Exchange):
                 self.end(self._answer.done_s)
 
     def refuses(self, option: str) -> bool:
-        """Whether the server answered that it does not take the request, and named an option."""
+        """Whether the server rejected the request and named this option."""
         if self.status not in (400, 422):
             return False
         return option.encode() in b"".join(piece for _, piece in self._pieces)
 
     def begin_again(self, sent_s: float) -> None:
-        """Forget what came, before the request is sent anew."""
+        """Discard the answer so far, before the request is sent again."""
         self.sent_s = sent_s
         self.status, self.reason, self.content_type, self.body_bytes = 0, "", "", 0
         self.ended_s = None
@@ -105,7 +105,7 @@ class Stream(Exchange):
         return self.first_text_s is not None
 
     def parse(self) -> None:
-        """Parse what came since the last time."""
+        """Parse the pieces that came since the last call."""
         pieces, self._pieces, self._unparsed_bytes = self._pieces, [], 0
         if self.failure is not None:
             return
@@ -143,7 +143,7 @@ class Stream(Exchange):
                 failure = RequestError(
                     "closed_early", "the stream ended without [DONE] or a finish reason"
                 )
-            # A connection that breaks after [DONE] took nothing away.
+            # A connection that breaks after [DONE] has lost nothing.
             self.failure = failure if answer.done_s is None else None
         if answer.done_s is not None:
             end_s = answer.done_s
@@ -170,7 +170,7 @@ class Stream(Exchange):
 
 
 def _refusal(status: int, reason: str, body: bytes) -> RequestError:
-    """Return the failure that a status other than 200 stands for.
+    """Return the failure for a status other than 200.
 
     Servers say that they do not know a model with 404 or 400, which by itself could mean
     anything; the code or the parameter that the error names tells it apart.

@@ -1,4 +1,4 @@
-"""What one streamed answer has said so far, and when."""
+"""One streamed answer: its text, its tokens and their times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 
 from medsweep.loadgen.failures import RequestError
 
-# What a column of results can hold, and far more than any answer has.
+# The most that an integer column of the results can hold.
 _MOST_TOKENS = 1 << 53
 
 
@@ -34,7 +34,7 @@ class Answer:
         self._totals: list[int | None] = []
 
     def take(self, event: bytes, at_s: float) -> None:
-        """Take the data of one event.
+        """Add the data of one event.
 
         Args:
             event: the JSON of a chunk, or `[DONE]`.
@@ -68,7 +68,7 @@ class Answer:
             text = said.get("content") or choice.get("text")
             if text:
                 self._pieces.append(str(text))
-            # What a model thinks aloud is no part of its answer, but it is text, and in `usage`.
+            # A model's reasoning is no part of its answer, but it is text, and `usage` counts it.
             if text or said.get("reasoning_content") or said.get("reasoning"):
                 self._at_s.append(at_s)
                 self._totals.append(self.output_tokens if usage else None)
@@ -104,7 +104,7 @@ class Answer:
 
 
 def printable(value: object) -> str | None:
-    """Return what a server sent as text that can be stored: no half of a surrogate pair."""
+    """Return text that can be stored: without half of a surrogate pair."""
     return None if value is None else str(value).encode(errors="replace").decode()
 
 
@@ -113,7 +113,7 @@ def _decode(event: bytes) -> Any:
     try:
         return orjson.loads(event)
     except ValueError:
-        # It is strict: half of a surrogate pair, which some servers send, is not for it.
+        # orjson rejects half of a surrogate pair, which some servers send.
         try:
             return json.loads(event.decode())
         except RecursionError:

@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsweep import __version__
 from medsweep.cli import main as medsweep
 from medsweep.results.schema import (
     BENCHMARK,
@@ -27,6 +26,7 @@ from medsweep.results.schema import (
     arrow_schema,
 )
 from medsweep.results.store import write_json, write_rows
+from medsweep.version import __version__
 
 Row = dict[str, Any]
 

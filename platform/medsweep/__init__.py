@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medsweep.api.sweeps import load_sweep, plan, run
     from medsweep.errors import MedSweepError
 
-__version__ = "0.1.0"
+from medsweep.version import __version__ as __version__
 
 _MODULE_OF = {
     "MedSweepError": "medsweep.errors",

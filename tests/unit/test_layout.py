@@ -11,7 +11,7 @@ SOURCE = PACKAGE.parent
 
 # From low to high: a package imports from those below its own, and never from those beside it.
 LAYERS = (
-    ("errors", "clock", "reporter"),
+    ("errors", "clock", "reporter", "version"),
     ("table", "config"),
     ("hardware", "metrics"),
     ("models", "results", "telemetry"),
@@ -103,6 +103,17 @@ def test_imports_point_downwards() -> None:
             if theirs not in ("", own) and LAYER_OF[theirs] >= highest:
                 upwards.append(f"{MODULES[module]}:{line}: {module} imports {imported}")
     assert upwards == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    needs = {
+        module: {imported for _, imported in imports(parsed(module)) if imported in MODULES}
+        for module in MODULES
+    }
+    # What imports nothing that is left is in no circle.
+    while free := {module for module, others in needs.items() if not others & set(needs)}:
+        needs = {module: others for module, others in needs.items() if module not in free}
+    assert sorted(needs) == []
 
 
 def test_what_takes_long_is_imported_where_it_is_used() -> None:

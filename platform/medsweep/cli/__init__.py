@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from medsweep import __version__
 from medsweep.cli.examples import epilog
 from medsweep.errors import EXIT_CODES, EXIT_DONE, Interrupted, MedSweepError
 from medsweep.reporter import harmless
+from medsweep.version import __version__
 
 VERBS = {
     "init": "write a commented sweep file to start from",

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from medsweep import __version__
 from medsweep.errors import EXIT_DONE, MedSweepError
+from medsweep.version import __version__
 
 if TYPE_CHECKING:
     from medsweep.cli.live import Live

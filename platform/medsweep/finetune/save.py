@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import medsweep
 from medsweep.finetune.adapter import (
     CARD_FILE,
     CONFIG_FILE,
@@ -84,7 +83,7 @@ def save_adapter(
 
 def code_sha256() -> str:
     """Return the hash of the package's Python files, in the order of their names."""
-    root = Path(medsweep.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from medsweep import __version__
 from medsweep.config import Closed
+from medsweep.version import __version__
 
 ImageFamily = Literal["cpu", "cu126", "cu13"]
 

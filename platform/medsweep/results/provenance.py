@@ -10,7 +10,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from medsweep import __version__
+from medsweep.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "ray", "tokenizers", "httptools")
 

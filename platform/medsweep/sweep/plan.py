@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medsweep import __version__
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
@@ -20,6 +19,7 @@ from medsweep.serving.engines.compatibility import unsupported
 from medsweep.sweep.catalog import Catalog
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
+from medsweep.version import __version__
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from medsweep import __version__
 from medsweep.hardware.catalog import PROFILES
 from medsweep.models.catalog import MODELS
+from medsweep.version import __version__
 
 from .conftest import CHART, Helm
 

@@ -21,7 +21,7 @@ from medsweep.k8s.conventions import GPU, image_family
 from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.models.catalog import MODELS, PAPER_CELLS
-from medsweep.models.precision import choose_dtype, unsupported_reason
+from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
 from medsweep.monitoring.dashboards import dashboards
 from medsweep.monitoring.rules import rule_file
@@ -117,7 +117,7 @@ def profiles() -> dict[str, str]:
 
 def _fits(model: ModelSpec, profile: HardwareProfile) -> bool:
     dtype = choose_dtype(model, profile.accelerator)
-    reason = unsupported_reason(model, profile, dtype=dtype, quantization="none", engine="generate")
+    reason = serving_refusal(model, profile, dtype=dtype, quantization="none")
     return reason is None
 
 

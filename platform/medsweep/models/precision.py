@@ -1,8 +1,7 @@
 """The dtype that a model computes in on an accelerator, and which cells cannot run.
 
-Sources: compute capabilities from NVIDIA's whitepapers; the lowest capability of bitsandbytes'
-LLM.int8 (7.5) and of current vLLM (7.5) from their documentation, and so the CUDA builds of
-bitsandbytes that still serve a V100.
+Sources: compute capabilities from NVIDIA's whitepapers; from bitsandbytes' documentation the lowest
+capability of LLM.int8 (7.5), and the CUDA builds that still support a V100.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ SEQUENCE_TOKENS = 2048
 _OVERHEAD = 1.10
 
 _FIRST_INT8 = (7, 5)
-_FIRST_VLLM = (7, 5)
 
 
 def choose_dtype(model: ModelSpec, accelerator: Accelerator | None) -> str:
@@ -144,17 +142,18 @@ def _refusal(capability: tuple[int, int] | None, compute: str, quantization: str
     return None
 
 
-def unsupported_reason(
-    model: ModelSpec, profile: HardwareProfile, *, dtype: str, quantization: str, engine: str
+def serving_refusal(
+    model: ModelSpec, profile: HardwareProfile, *, dtype: str, quantization: str
 ) -> str | None:
-    """Return a sentence that says why a cell cannot run, or None if it can.
+    """Return a sentence that says why a model cannot be served on a profile, or None if it can.
+
+    What an engine needs besides is in `serving.engines.compatibility`.
 
     Args:
         model: the model of the cell.
         profile: the hardware profile of the cell.
         dtype: compute dtype, one of DTYPE_BYTES.
         quantization: of the weights, one of QUANTIZED_BYTES.
-        engine: what generates.
 
     Raises:
         UnknownName: no such dtype or quantization.
@@ -162,21 +161,21 @@ def unsupported_reason(
     needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization)
     gpu = profile.accelerator
     if gpu is None:
-        if engine == "vllm":
-            return f"engine vllm needs a GPU and {profile.name} has none"
-        return _too_big(
-            model, needed, profile.host_memory_bytes, f"{profile.name} has in main memory"
-        )
-    major, minor = gpu.compute_capability
-    capability = f"compute capability {major}.{minor}"
-    if dtype == "bfloat16" and not gpu.native_bf16:
-        return f"{gpu.name} ({capability}) has no native bfloat16, which came with 8.0"
-    if quantization == "int8" and gpu.compute_capability < _FIRST_INT8:
-        return f"bitsandbytes int8 needs compute capability 7.5; {gpu.name} is {capability}"
-    if engine == "vllm" and gpu.compute_capability < _FIRST_VLLM:
-        return f"engine vllm needs compute capability 7.5; {gpu.name} is {capability}"
-    return _too_big(
-        model, needed, profile.gpu_memory_bytes, f"{profile.gpus} x {gpu.name} have together"
+        available, owner = profile.host_memory_bytes, f"{profile.name} has in main memory"
+    else:
+        major, minor = gpu.compute_capability
+        capability = f"compute capability {major}.{minor}"
+        if dtype == "bfloat16" and not gpu.native_bf16:
+            return f"{gpu.name} ({capability}) has no native bfloat16, which came with 8.0"
+        if quantization == "int8" and gpu.compute_capability < _FIRST_INT8:
+            return f"bitsandbytes int8 needs compute capability 7.5; {gpu.name} is {capability}"
+        available = profile.gpu_memory_bytes
+        owner = f"{profile.gpus} x {gpu.name} have together"
+    if needed <= available:
+        return None
+    return (
+        f"{model.name} needs {needed / GIB:.1f} GiB for weights and one sequence of up to "
+        f"{SEQUENCE_TOKENS} tokens; {owner} {available / GIB:.1f} GiB"
     )
 
 
@@ -211,12 +210,3 @@ def weight_bytes(parameters: int, embeddings: int, *, dtype: str, quantization: 
     quantized = QUANTIZED_BYTES[quantization] or plain
     apart = 0 if quantization in EMBEDDING_QUANTIZATIONS else embeddings
     return (parameters - apart) * quantized + apart * plain
-
-
-def _too_big(model: ModelSpec, needed: int, available: int, whose: str) -> str | None:
-    if needed <= available:
-        return None
-    return (
-        f"{model.name} needs {needed / GIB:.1f} GiB for weights and one sequence of up to "
-        f"{SEQUENCE_TOKENS} tokens; {whose} {available / GIB:.1f} GiB"
-    )

@@ -13,7 +13,7 @@ from typing import Any
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
-from medsweep.models.precision import choose_dtype, unsupported_reason
+from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.compatibility import unsupported
 from medsweep.sweep.catalog import Catalog
@@ -139,13 +139,7 @@ def make_plan(
         refused = (
             no_adapter
             or unsupported(serve.engine, profile, model, quantization=serve.quantization)
-            or unsupported_reason(
-                model,
-                profile,
-                dtype=dtype,
-                quantization=serve.quantization,
-                engine=serve.engine,
-            )
+            or serving_refusal(model, profile, dtype=dtype, quantization=serve.quantization)
         )
         key = _key(
             {

@@ -7,8 +7,8 @@ from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import (
     choose_dtype,
     memory_needed_bytes,
+    serving_refusal,
     training_precision,
-    unsupported_reason,
 )
 
 LAPTOP = HardwareProfile("host", 2, 0, None, 8 * GIB)
@@ -30,29 +30,27 @@ def test_choose_dtype(model: str, accelerator: Accelerator | None, dtype: str) -
     assert choose_dtype(MODELS[model], accelerator) == dtype
 
 
-# model, profile, dtype, quantization, engine, what the reason says (None: the cell can run)
+# model, profile, dtype, quantization, part of the reason (None: the cell can run)
 CELLS = [
-    ("llama-3-8b", "1xv100-1cpu", "bfloat16", "nf4", "generate", "no native bfloat16"),
-    ("llama-3-8b", "1xrtx8000-1cpu", "bfloat16", "nf4", "generate", "no native bfloat16"),
-    ("llama-3-8b", "1xa100-1cpu", "bfloat16", "nf4", "generate", None),
-    ("llama-3-8b", "1xv100-1cpu", "float16", "int8", "generate", "int8 needs"),
-    ("llama-3-8b", "1xrtx8000-1cpu", "float16", "int8", "generate", None),
-    ("distilgpt2", "1xv100-1cpu", "float16", "none", "vllm", "vllm needs"),
-    ("distilgpt2", "1xrtx8000-1cpu", "float16", "none", "vllm", None),
-    ("llama-3-8b", "1xv100-1cpu", "float16", "none", "generate", "have together 16.0 GiB"),
-    ("llama-3-8b", "2xv100-4cpu", "float16", "none", "generate", None),
-    ("llama-3-8b", "1xv100-1cpu", "float16", "nf4", "generate", None),
-    ("gemma-1.1-7b", "2xv100-4cpu", "float32", "none", "generate", "needs 36.9 GiB"),
-    ("gemma-1.1-7b", "1xrtx8000-1cpu", "float32", "none", "generate", None),
+    ("llama-3-8b", "1xv100-1cpu", "bfloat16", "nf4", "no native bfloat16"),
+    ("llama-3-8b", "1xrtx8000-1cpu", "bfloat16", "nf4", "no native bfloat16"),
+    ("llama-3-8b", "1xa100-1cpu", "bfloat16", "nf4", None),
+    ("llama-3-8b", "1xv100-1cpu", "float16", "int8", "int8 needs"),
+    ("llama-3-8b", "1xrtx8000-1cpu", "float16", "int8", None),
+    ("llama-3-8b", "1xv100-1cpu", "float16", "none", "have together 16.0 GiB"),
+    ("llama-3-8b", "2xv100-4cpu", "float16", "none", None),
+    ("llama-3-8b", "1xv100-1cpu", "float16", "nf4", None),
+    ("gemma-1.1-7b", "2xv100-4cpu", "float32", "none", "needs 36.9 GiB"),
+    ("gemma-1.1-7b", "1xrtx8000-1cpu", "float32", "none", None),
 ]
 
 
-@pytest.mark.parametrize(("model", "profile", "dtype", "quantization", "engine", "says"), CELLS)
-def test_unsupported_reason(
-    model: str, profile: str, dtype: str, quantization: str, engine: str, says: str | None
+@pytest.mark.parametrize(("model", "profile", "dtype", "quantization", "says"), CELLS)
+def test_serving_refusal(
+    model: str, profile: str, dtype: str, quantization: str, says: str | None
 ) -> None:
-    reason = unsupported_reason(
-        MODELS[model], PROFILES[profile], dtype=dtype, quantization=quantization, engine=engine
+    reason = serving_refusal(
+        MODELS[model], PROFILES[profile], dtype=dtype, quantization=quantization
     )
     if says is None:
         assert reason is None
@@ -64,24 +62,19 @@ def test_unsupported_reason(
 def test_every_cell_of_the_paper_can_run_as_the_paper_did() -> None:
     for model, profile in PAPER_CELLS:
         dtype = choose_dtype(MODELS[model], PROFILES[profile].accelerator)
-        reason = unsupported_reason(
-            MODELS[model], PROFILES[profile], dtype=dtype, quantization="nf4", engine="generate"
-        )
+        reason = serving_refusal(MODELS[model], PROFILES[profile], dtype=dtype, quantization="nf4")
         assert reason is None, (model, profile)
 
 
 @pytest.mark.parametrize(
-    ("model", "engine", "says"),
+    ("model", "says"),
     [
-        ("smollm2-135m", "generate", None),
-        ("llama-2-7b", "generate", "host has in main memory 8.0 GiB"),
-        ("smollm2-135m", "vllm", "needs a GPU"),
+        ("smollm2-135m", None),
+        ("llama-2-7b", "host has in main memory 8.0 GiB"),
     ],
 )
-def test_without_a_gpu(model: str, engine: str, says: str | None) -> None:
-    reason = unsupported_reason(
-        MODELS[model], LAPTOP, dtype="float32", quantization="none", engine=engine
-    )
+def test_without_a_gpu(model: str, says: str | None) -> None:
+    reason = serving_refusal(MODELS[model], LAPTOP, dtype="float32", quantization="none")
     assert (reason is None) if says is None else (says in (reason or ""))
 
 

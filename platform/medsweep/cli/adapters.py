@@ -66,6 +66,7 @@ def run_show(options: argparse.Namespace) -> int:
 
     adapter = read_adapter(options.adapter)
     record, epochs = read_provenance(adapter.folder), read_training(adapter.folder)
+    recipe = record.get("recipe")
     if options.json:
         print(json.dumps({**_row(adapter.folder), "provenance": record, "training": epochs}))
         return EXIT_DONE
@@ -79,7 +80,7 @@ def run_show(options: argparse.Namespace) -> int:
         ("evaluation questions", record.get("evaluation_pairs")),
         ("cleaned", record.get("dataset")),
         *((name, record[name]) for name in sorted(record) if name.endswith("_sha256")),
-        *dict(record.get("recipe") or {}).items(),
+        *(recipe.items() if isinstance(recipe, dict) else ()),
     ):
         print(f"{name}: {value}")
     print()

@@ -17,6 +17,7 @@ from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
+from medsweep.models.loading import LOCAL, refuse_code
 from medsweep.models.wheels import GGUF_WHEELS
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
 from medsweep.serving.engines.engine_thread import ThreadedEngine
@@ -87,7 +88,8 @@ class OpenvinoEngine(ThreadedEngine):
         # Not AutoTokenizer: it imports torch, which takes seconds and is not needed here.
         from transformers import PreTrainedTokenizerFast
 
-        return PreTrainedTokenizerFast.from_pretrained(folder)
+        refuse_code(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder, **LOCAL)
 
     def _start(self) -> OpenvinoProcess:
         self._process = OpenvinoProcess(

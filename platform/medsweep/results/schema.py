@@ -1,6 +1,6 @@
-"""Every column of the result files, once: name, type, unit and meaning.
+"""Every column of the result files: name, type, unit and meaning.
 
-Parquet field metadata, Prometheus metrics, axis labels and the reference page are made from it.
+Parquet field metadata, Prometheus metrics, axis labels and the reference page come from here.
 Missing is null, never 0. Units are SI and in the name.
 """
 
@@ -34,7 +34,7 @@ class Column:
 
     @property
     def metric(self) -> str:
-        """Name of the Prometheus metric; there units are written out."""
+        """Name of the Prometheus metric, with units written out."""
         if self.unit == "s":
             return f"medsweep_{self.name.removesuffix('_s')}_seconds"
         if self.unit == "1/s":
@@ -55,16 +55,16 @@ STATISTICS = {
     "p90": "90th percentile; null under 64 requests",
     "p95": "95th percentile; null under 130 requests",
     "p99": "99th percentile; null under 662 requests",
-    "max": "greatest",
+    "max": "maximum",
 }
-"""Percentiles with too few requests behind them are null (metrics.statistics.percentile_floor)."""
+"""Percentiles of too few requests are null (metrics.statistics.percentile_floor)."""
 
 LATENCIES = {
     "ttft": "time to the first chunk that carries text, from the due time in an open loop",
     "tpot": "(end-to-end - TTFT) / (output tokens - 1); null where they came in one chunk",
     "itl": "gap between output tokens, or between chunks (itl_unit)",
     "e2e": "time to the end of the answer, from the due time in an open loop",
-    "dispatch_delay": "how late the client sent a request that was due; null in a closed loop",
+    "dispatch_delay": "delay from due time to sending; null in a closed loop",
 }
 
 QUALITIES = {
@@ -126,7 +126,7 @@ IDENTITY = (
         "",
         "load shape: c<concurrency>, r<rate>-<arrivals><shape> or replay-<hash>",
     ),
-    Column("repeat", "integer", "1", "which measurement of the load point, from 1"),
+    Column("repeat", "integer", "1", "number of the repeat, from 1"),
     Column("dataset_sha256", "text", "", "hash of both sides of the dataset"),
 )
 
@@ -160,7 +160,7 @@ OBSERVED = (
     Column("cpu_quota", "number", "1", "cgroup limit, in cores"),
     Column("cpu_throttled_periods", "integer", "1", "cgroup periods throttled during the cell"),
     Column("governor", "text", "", "frequency governor"),
-    Column("numa_nodes", "integer", "1", "NUMA nodes over which the CPUs given lie"),
+    Column("numa_nodes", "integer", "1", "NUMA nodes of the given CPUs"),
     Column("device", "text", "", "GPUs found, or the processor"),
     Column("driver", "text", "", "GPU driver"),
     Column("cuda", "text", "", "CUDA version of the driver"),
@@ -172,10 +172,10 @@ OBSERVED = (
 
 OUTCOME = (
     Column("status", "text", "", "ok, failed or refused"),
-    Column("reason", "text", "", "why not ok"),
+    Column("reason", "text", "", "why the status is not ok"),
     Column("sent", "integer", "1", "measured requests"),
     Column("ok", "integer", "1", "answered requests"),
-    Column("failed", "integer", "1", "requests without a whole answer"),
+    Column("failed", "integer", "1", "requests without a complete answer"),
     Column("failed_by_kind", "counts", "1", "failed requests by kind"),
     Column(
         "window_s",
@@ -211,7 +211,7 @@ OUTCOME = (
     Column(
         "load_notes", "text", "", "what to know beside the load figures, such as why one is null"
     ),
-    Column("cold_start_s", "number", "s", "from asking for the engine to the first answer"),
+    Column("cold_start_s", "number", "s", "from requesting the engine to its first answer"),
 )
 
 ANSWERS = (
@@ -219,15 +219,15 @@ ANSWERS = (
     Column("length_ratio", "number", "1", "words of all answers over words of their references"),
     Column("answer_words_mean", "number", "1", "words of an answer"),
     Column("empty_answers", "integer", "1", "answers without text"),
-    Column("refusals", "integer", "1", "answers that open by declining (English phrases)"),
-    Column("truncated_answers", "integer", "1", "answers cut off at max_tokens"),
-    Column("finish_reasons", "counts", "1", "answers by the server's word for why they ended"),
+    Column("refusals", "integer", "1", "answers that start with a refusal (English phrases)"),
+    Column("truncated_answers", "integer", "1", "answers that were cut off at max_tokens"),
+    Column("finish_reasons", "counts", "1", "answers by finish reason, as the server gives it"),
 )
 
 CLIENT = (
     Column("client_ttft_bias_s", "number", "s", "what the client adds to TTFT, from calibration"),
     Column("client_itl_bias_s", "number", "s", "what the client adds to a gap, from calibration"),
-    Column("client_limited", "flag", "", "the client could not send at this rate honestly"),
+    Column("client_limited", "flag", "", "the client could not keep up with this load"),
     Column("overhead_ttft_s", "number", "s", "mean TTFT of a null model behind the same server"),
     Column("overhead_tpot_s", "number", "s", "mean TPOT of a null model behind the same server"),
 )
@@ -235,19 +235,19 @@ CLIENT = (
 ROOFLINE = (
     Column("predicted_ttft_s", "number", "s", "TTFT by the roofline; null unless observed"),
     Column("predicted_tpot_s", "number", "s", "TPOT by the roofline; null unless observed"),
-    Column("predicted_bound", "text", "", "what the roofline says takes longest in a step"),
+    Column("predicted_bound", "text", "", "what takes longest in a decode step, by the roofline"),
 )
 
 TELEMETRY = (
     Column("gpu_utilisation", "number", "1", "share of the window in which a kernel ran, by NVML"),
     Column("gpu_memory_utilisation", "number", "1", "share in which its memory was in use"),
-    Column("gpu_memory_used_bytes", "integer", "B", "most memory in use, all GPUs"),
+    Column("gpu_memory_used_bytes", "integer", "B", "peak memory in use, all GPUs"),
     Column("gpu_power_w", "number", "W", "mean power, all GPUs"),
     Column("gpu_energy_j", "number", "J", "energy of the window, all GPUs"),
     Column("gpu_sm_clock_hz", "number", "Hz", "mean clock of the multiprocessors"),
-    Column("gpu_sm_clock_max_hz", "number", "Hz", "the most that this clock can be"),
+    Column("gpu_sm_clock_max_hz", "number", "Hz", "maximum of this clock"),
     Column("gpu_throttled_share", "number", "1", "share of samples with clocks held back"),
-    Column("gpu_throttle_reasons", "counts", "1", "samples by why clocks were held back"),
+    Column("gpu_throttle_reasons", "counts", "1", "samples by reason why clocks were held back"),
     Column("engine_cpu_cores", "number", "1", "CPU time of the engine's process over the window"),
     Column("engine_thread_busy", "number", "1", "CPU time of its busiest thread over the window"),
     Column("group_cpu_cores", "number", "1", "CPU time of the control group over the window"),
@@ -259,18 +259,20 @@ TELEMETRY = (
     Column("cpu_energy_j", "number", "J", "energy of the CPU packages in the window, by RAPL"),
     Column("network_received_bytes", "number", "B", "bytes from other machines in the window"),
     Column("network_sent_bytes", "number", "B", "bytes to other machines in the window"),
-    Column("telemetry_samples", "integer", "1", "times that the sensors were read"),
-    Column("telemetry_cpu_share", "number", "1", "CPU time of reading them over the time watched"),
-    Column("telemetry_missing", "text", "", "why sensors say nothing, by group, as JSON"),
+    Column("telemetry_samples", "integer", "1", "number of readings of the sensors"),
+    Column(
+        "telemetry_cpu_share", "number", "1", "CPU time of the readings over the time between them"
+    ),
+    Column("telemetry_missing", "text", "", "why sensors gave nothing, by group, as JSON"),
     Column("bound", "text", "", "what bound the measurement: gpu, cpu launch, queue and others"),
-    Column("bound_evidence", "text", "", "figures that say so, and those ruled out before them"),
+    Column("bound_evidence", "text", "", "figures behind that, and those ruled out before"),
 )
 
 COST = (
     Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
-    Column("price_source", "text", "", "whose price it is"),
-    Column("price_date", "text", "", "day that it was listed"),
-    Column("usd_per_answer", "number", "USD", "price / throughput; null unless observed"),
+    Column("price_source", "text", "", "source of the price"),
+    Column("price_date", "text", "", "date of the price"),
+    Column("usd_per_answer", "number", "USD", "price over throughput; null unless observed"),
     Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
     Column("usd_per_1000_correct_answers", "number", "USD", "over correct_share; null at 0"),
     Column("energy_j_per_1000_answers", "number", "J", "GPUs and CPU packages that have a sensor"),
@@ -292,25 +294,27 @@ BENCHMARK: tuple[Column, ...] = (
     *ROOFLINE,
     *COST,
 )
-"""`benchmark.parquet`: one row a cell, load point and repeat; one for a cell without any."""
+"""`benchmark.parquet`: one row per measurement, and one per cell that has none."""
 
-VISIT = (
+MEASUREMENT = (
     Column("load_point", "text", "", "load shape"),
-    Column("repeat", "integer", "1", "which measurement of the load point, from 1"),
+    Column("repeat", "integer", "1", "number of the repeat, from 1"),
     Column("variant", "text", "", "what answered: adapter or base"),
     Column("index", "integer", "1", "order of sending"),
     Column("question_id", "text", "", "question asked"),
 )
 
 REQUESTS: tuple[Column, ...] = (
-    *VISIT,
+    *MEASUREMENT,
     Column("phase", "text", "", "warmup, measure or cooldown"),
     Column("status", "text", "", "ok, or the kind of failure"),
-    Column("error", "text", "", "what failed, without any text of prompt or answer"),
-    Column("due_s", "number", "s", "when it was due; null in a closed loop"),
-    Column("sent_s", "number", "s", "when it was sent, on the client's monotonic clock"),
-    Column("first_text_s", "number", "s", "when the first text came, same clock"),
-    Column("end_s", "number", "s", "when it ended, same clock"),
+    Column("error", "text", "", "the failure, without text of prompt or answer"),
+    Column(
+        "due_s", "number", "s", "due time, on the client's monotonic clock; null in a closed loop"
+    ),
+    Column("sent_s", "number", "s", "time at which it was sent, same clock"),
+    Column("first_text_s", "number", "s", "time of the first text, same clock"),
+    Column("end_s", "number", "s", "time of its end, same clock"),
     Column("ttft_s", "number", "s", LATENCIES["ttft"]),
     Column("tpot_s", "number", "s", LATENCIES["tpot"]),
     Column("e2e_s", "number", "s", LATENCIES["e2e"]),
@@ -319,23 +323,25 @@ REQUESTS: tuple[Column, ...] = (
     Column("chunk_tokens", "integers", "1", "tokens in each of those chunks"),
     Column("prompt_tokens", "integer", "1", "tokens of the prompt"),
     Column("output_tokens", "integer", "1", "tokens of the answer"),
-    Column("token_source", "text", "", "who counted: usage (the server) or tokenizer"),
+    Column(
+        "token_source", "text", "", "source of the token counts: usage (the server) or tokenizer"
+    ),
     Column("finish_reason", "text", "", "stop or length"),
 )
-"""`requests.parquet`: one row a request, warm-up and cool-down included."""
+"""`requests.parquet`: one row per request, including warm-up and cool-down."""
 
 RESPONSES: tuple[Column, ...] = (
-    *VISIT,
+    *MEASUREMENT,
     Column("question", "text", "", "text of the question; null unless texts are kept"),
     Column("reference", "text", "", "reference answer; null unless texts are kept"),
     Column("answer", "text", "", "text of the answer; null unless texts are kept"),
     Column("answer_words", "integer", "1", "words of the answer"),
     Column("reference_words", "integer", "1", "words of the reference answer"),
     Column("finish_reason", "text", "", "stop or length"),
-    Column("refusal", "flag", "", "the answer opens by declining (English phrases)"),
+    Column("refusal", "flag", "", "the answer starts with a refusal (English phrases)"),
     *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
 )
-"""`responses.parquet`: one row a measured answer, with its scores."""
+"""`responses.parquet`: one row per measured answer, with its scores."""
 
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:

@@ -121,7 +121,8 @@ def _pictures(rows: Sequence[Row], training: Sequence[Training], folder: Path) -
         "latency": latency_by_configuration(rows),
     }
     if decisions := decision_table(rows):
-        figures["tradeoff"] = tradeoff(decisions)
+        if any(row.token_f1 and row.e2e for row in decisions):
+            figures["tradeoff"] = tradeoff(decisions)
         figures["load"] = speed_by_load(rows)
     if training:
         figures["training"] = quality_by_epoch(training)

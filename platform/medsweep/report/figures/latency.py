@@ -42,7 +42,7 @@ class _Line:
 
 
 def latency_by_configuration(rows: Sequence[Row]) -> Figure:
-    """Draw mean end-to-end time per hardware profile, grouped by model; one panel a load point.
+    """Draw mean end-to-end time per hardware profile, grouped by model; one panel per load point.
 
     Args:
         rows: of `benchmark.parquet`.

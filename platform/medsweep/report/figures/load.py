@@ -42,7 +42,7 @@ _PANELS: dict[str, tuple[str, Figures]] = {
 
 
 def speed_by_load(rows: Sequence[Row]) -> Figure:
-    """Draw TTFT, token rate and end-to-end time by load point; a row of panels a model.
+    """Draw TTFT, token rate and end-to-end time by load point; a row of panels per model.
 
     Args:
         rows: of `benchmark.parquet`.

@@ -48,7 +48,7 @@ def quality_by_epoch(training: Sequence[Training]) -> Figure:
     """Draw BLEU, ROUGE-L, n-gram match, token F1 and loss against the epoch.
 
     Args:
-        training: one record a model.
+        training: one record per model.
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -10,7 +10,9 @@ Digests = dict[str, dict[str, int | str]]
 
 
 def digests(folder: Path, *, besides: Collection[str] = ()) -> Digests:
-    """Return size (bytes) and SHA-256 of each file below a folder, by its relative path.
+    """Return size (bytes) and SHA-256 of each regular file below a folder, by its relative path.
+
+    Links are left out: what they lead to is not part of the folder.
 
     Args:
         folder: what to read; names that begin with a dot are temporary, and are left out.
@@ -21,7 +23,7 @@ def digests(folder: Path, *, besides: Collection[str] = ()) -> Digests:
         parts = path.relative_to(folder).parts
         if parts[0] in besides or any(part.startswith(".") for part in parts):
             continue
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             files["/".join(parts)] = {"bytes": path.stat().st_size, "sha256": sha256}

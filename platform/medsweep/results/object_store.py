@@ -8,6 +8,7 @@ its files under names of its own, and the last manifest decides.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medsweep.errors import EnvironmentFault, InputError
+from medsweep.reporter import harmless
 from medsweep.results.digests import Digests, differing, digests
 
 T = TypeVar("T")
@@ -27,6 +29,10 @@ MANIFEST = "manifest.json"
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
 _LAST = {"adapters": "adapter.json", "cells": "cell.json"}
 """The file that is written last into a folder of each kind; with it the folder is complete."""
+
+_BATCH = re.compile(r"[0-9a-f]{8}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""One part of a file's path: no `..`, no root, no drive, no hidden file, no control character."""
 
 _TOGETHER = 8
 _TRIES = 5
@@ -158,7 +164,15 @@ class RemoteStore:
             return content
 
         content = self._again(name, read)
-        return None if content is None else json.loads(content)
+        if content is None:
+            return None
+        try:
+            return _checked(json.loads(content))
+        except ValueError as error:
+            raise EnvironmentFault(
+                f"{self.url}/{name}/{MANIFEST}: {error}; nothing was fetched. MedSweep did not write "
+                "this manifest: find out who can write to the store"
+            ) from None
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -188,6 +202,27 @@ class RemoteStore:
             self._wait(pause)
             pause *= 2
         raise AssertionError("the last try returns or raises")
+
+
+def _checked(manifest: Any) -> dict[str, Any]:
+    """Return a manifest that names only files inside its folder.
+
+    Whoever can write to a bucket can write a manifest: nothing in it may choose where a file lands
+    on this machine.
+
+    Raises:
+        ValueError: it is no manifest, or it names a file elsewhere.
+    """
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ValueError("not a manifest")
+    if not _BATCH.fullmatch(str(manifest.get("batch"))):
+        raise ValueError("its batch is not 8 hexadecimal digits")
+    for name, digest in manifest["files"].items():
+        if not all(_NAME.fullmatch(part) for part in name.split("/")):
+            raise ValueError(f"{harmless(name[:80])!r} is not the name of a file in the folder")
+        if not isinstance(digest, dict) or set(digest) != {"bytes", "sha256"}:
+            raise ValueError(f"{name}: no size and SHA-256")
+    return manifest
 
 
 @contextmanager

@@ -170,8 +170,8 @@ class RemoteStore:
             return _checked(json.loads(content))
         except ValueError as error:
             raise EnvironmentFault(
-                f"{self.url}/{name}/{MANIFEST}: {error}; nothing was fetched. MedSweep did not write "
-                "this manifest: find out who can write to the store"
+                f"{self.url}/{name}/{MANIFEST}: {error}; nothing was fetched. MedSweep did not "
+                "write this manifest: find out who can write to the store"
             ) from None
 
     def _path(self, name: str) -> str:

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 BASE = "standin-llama-3-8b"
 LAYERS = {"int8": "Linear8bitLt", "nf4": "Linear4bit"}
 DISTANCE = {"int8": 0.012, "nf4": 0.007}
-"""Largest distance of logits to those of weights rounded here; 0.0074 and 0.0047 on an AMD EPYC. What is
-left: bitsandbytes rounds the blocks' scales of nf4 once more, and with int8 computes in float16.
+"""Largest distance of logits to those of weights rounded here; 0.0074 and 0.0047 on an AMD EPYC. What
+is left: bitsandbytes rounds the blocks' scales of nf4 once more, and with int8 computes in float16.
 Weights 2 % too small are at 0.026 and 0.024."""
 TIE = 0.1
 """The likeliest token may be another where the two likeliest are closer than this. Logits spread by
@@ -65,6 +65,16 @@ def rounded_rows(rows: Any) -> Any:
     """What LLM.int8 (Dettmers et al., 2022) multiplies: all but columns with a value above 6."""
     kept = (rows.abs() > 6).flatten(0, -2).any(0)
     return rows * kept + rounded(rows * ~kept, "int8")
+
+
+def int8_products_are_exact() -> bool:
+    """Whether products of int8 matrices are right here; oneDNN's saturate without VNNI."""
+    import torch
+
+    torch.manual_seed(0)
+    one = torch.randint(-127, 128, (32, 256), dtype=torch.int8)
+    other = torch.randint(-127, 128, (256, 64), dtype=torch.int8)
+    return bool((torch._int_mm(one, other) == (one.double() @ other.double()).int()).all())
 
 
 def one_bit_less(weight: Any) -> Any:
@@ -147,6 +157,8 @@ async def test_quantized_weights_compute_as_rounded_ones(
     import torch
 
     package("bitsandbytes")
+    if quantization == "int8" and not int8_products_are_exact():
+        pytest.skip("PyTorch's int8 products are wrong on this processor: it has no VNNI")
     settings = EngineSettings(
         name, MODELS[BASE], "float32", quantization, 8, 1, adapters={TUNED: tuned}
     )

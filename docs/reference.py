@@ -119,10 +119,10 @@ def results_page() -> str:
     """Return the page of the result files: every column with its unit and meaning."""
     parts = ["# Result files\n", "Missing is null, never 0. Units are SI and in the name.\n"]
     for title, columns in (
-        ("benchmark.parquet: one row a cell, load point and repeat", BENCHMARK),
-        ("cells/KEY/requests.parquet: one row a request", REQUESTS),
-        ("cells/KEY/responses.parquet: one row a graded answer", RESPONSES),
-        ("search/MODEL/search.parquet: one row a trial and epoch", SEARCH),
+        ("benchmark.parquet: one row per cell, load point and repeat", BENCHMARK),
+        ("cells/KEY/requests.parquet: one row per request", REQUESTS),
+        ("cells/KEY/responses.parquet: one row per graded answer", RESPONSES),
+        ("search/MODEL/search.parquet: one row per trial and epoch", SEARCH),
     ):
         parts.append(f"## {title}\n\n{_columns(columns)}\n")
     return "\n".join(parts)

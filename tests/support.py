@@ -21,12 +21,6 @@ from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.recipe import Recipe
 from medsweep.sweep.spec import SweepSpec
 
-DEATH_NOTICED = {
-    "RAY_health_check_initial_delay_ms": "300",
-    "RAY_health_check_period_ms": "300",
-}
-"""With it Ray notices in two seconds that a node has died; by default it takes fifteen."""
-
 SOURCES = {
     "chromium": "the system's package chromium has it",
     "helm": "`make fetch` fetches it",

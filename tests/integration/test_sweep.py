@@ -13,7 +13,7 @@ import pytest
 
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, arrow_schema
 from medsweep.results.store import read_rows
-from support import DEATH_NOTICED, Runner, Story, tool
+from support import Runner, Story, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -172,7 +172,7 @@ def test_an_engine_that_dies_fails_its_cell_alone(
     # The adapter is taken over: only serving is to fail here.
     (folder / "out" / "small").mkdir(parents=True)
     (folder / "out" / "small" / "adapters").symlink_to(story.runner.results / "adapters")
-    runner = Runner(folder, {**story.runner.environment, **DEATH_NOTICED})
+    runner = Runner(folder, story.runner.environment)
     process = runner.start()
     assert process.stderr is not None
     driver = psutil.Process(process.pid)

@@ -92,6 +92,8 @@ class Live:
         said = [f"failed: {kinds_of(failed)}"] if found.failed_by_kind else []
         if measured.met is not None:
             said.append("meets the objectives" if measured.met else "misses the objectives")
+        if measured.met_reason is not None:
+            said.append(f"not known whether it meets the objectives: {measured.met_reason}")
         for text in (*said, *notes(measured)):
             self._rows.write(f"    {text}\n")
         self._rows.flush()

@@ -44,7 +44,8 @@ class MeasuredPoint:
         figures: what was measured.
         ended_early: why it was not measured to its end; None if it was.
         gave_up: whether that was because too many requests failed.
-        met: whether it meets the objectives; None without any.
+        met: whether it meets the objectives; None without any, or where that is not known.
+        met_reason: why that is not known.
         ended_at: UTC time of its end, as in ISO 8601.
         calibration: the client's own error at such a load; None until it is measured.
     """
@@ -55,6 +56,7 @@ class MeasuredPoint:
     ended_early: str | None = None
     gave_up: bool = False
     met: bool | None = None
+    met_reason: str | None = None
     ended_at: str = ""
     calibration: Calibration | None = None
 
@@ -136,15 +138,27 @@ class Bench:
             figures = figures_of(spool, point, self.objectives, complete=early is None)
             self.on_records(point, repeat, spool)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        met = self._met(figures) and early is None if self.objectives else None
-        self.measured.append(MeasuredPoint(point, repeat, figures, early, gave_up, met, now))
-        return self.measured[-1]
+        met: bool | None = None
+        reason: str | None = None
+        if self.objectives and (early or not figures.ok):
+            met = False
+        elif self.objectives:
+            met, reason = self._met(figures)
+        measured = MeasuredPoint(point, repeat, figures, early, gave_up, met, reason, now)
+        self.measured.append(measured)
+        return measured
 
-    def _met(self, figures: LoadFigures) -> bool:
-        return figures.ok > 0 and all(
-            objective.met(figures.latencies[objective.latency], missed, figures.sent)
-            for objective, missed in zip(self.objectives, figures.missed, strict=True)
-        )
+    def _met(self, figures: LoadFigures) -> tuple[bool | None, str | None]:
+        """Return whether all objectives are met, and why that is not known."""
+        verdicts = [
+            (each, each.met(figures.latencies[each.latency], missed, figures.sent))
+            for each, missed in zip(self.objectives, figures.missed, strict=True)
+        ]
+        if any(met is False for _, met in verdicts):
+            return False, None
+        unknown = [each for each, met in verdicts if met is None]
+        reasons = [f"{each.name} needs {each.least_requests} requests" for each in unknown]
+        return None if unknown else True, "; ".join(reasons) or None
 
     def calibrate(self) -> None:
         """Add to every point the client's own error at such a load."""

@@ -79,6 +79,7 @@ def point_json(measured: MeasuredPoint) -> dict[str, Any]:
         "itl_unit": figures.itl_unit,
         "e2e_growth_s_per_s": figures.growth,
         "met": measured.met,
+        "met_reason": measured.met_reason,
         "client_limited": measured.client_limited,
         "calibration": asdict(measured.calibration) if measured.calibration else None,
         "ended_at": measured.ended_at,

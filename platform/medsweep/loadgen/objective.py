@@ -15,6 +15,7 @@ from medsweep.metrics.statistics import percentile_floor
 Latency = Literal["ttft", "tpot", "e2e"]
 _QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _STATISTICS = ("mean", *_QUANTILES, "max")
+_UNLIKELY = 0.01
 _UNITS_S = {"ms": 1e-3, "s": 1.0}
 
 
@@ -67,12 +68,35 @@ class Objective:
         # and the next; once as many missed as lie at or above it, it is over the limit itself.
         return missed >= requests - math.floor((requests - 1) * quantile)
 
-    def met(self, summary: LatencySummary, missed: int, requests: int) -> bool:
-        """Whether a load point met it; a failed request missed it."""
-        value_s = getattr(summary, self.statistic)
-        if value_s is None or value_s > self.limit_s:
+    def met(self, summary: LatencySummary, missed: int, requests: int) -> bool | None:
+        """Whether a load point met it; None where it has too few requests to tell.
+
+        A percentile is met for certain where no request missed, since the maximum is then within
+        the limit. Under `least_requests` it is missed only where so many missed that, were it
+        within the limit, as many would in at most 1 % of such loads (binomial).
+
+        Args:
+            summary: of the answered requests.
+            missed: requests over the limit, or failed.
+            requests: how many were measured.
+        """
+        if not missed:
+            return True
+        value_s: float | None = getattr(summary, self.statistic)
+        if self.statistic == "mean":
+            return value_s is not None and value_s <= self.limit_s
+        if requests < self.least_requests:
+            above = 1 - _QUANTILES[self.statistic]
+            return False if _tail(missed, requests, above) <= _UNLIKELY else None
+        if self.hopeless(missed, requests) or (value_s is not None and value_s > self.limit_s):
             return False
-        return not self.hopeless(missed, requests)
+        # Failures may leave too few answers for the percentile; the counts alone decide then.
+        return value_s is not None or not self.hopeless(missed + 1, requests)
+
+
+def _tail(count: int, n: int, p: float) -> float:
+    """Return P(Binomial(n, p) >= count)."""
+    return math.fsum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(count, n + 1))
 
 
 def parse_objective(text: str) -> Objective:

@@ -4,6 +4,8 @@ import io
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from medsweep.cli.live import COLUMNS, Live
 from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.figures import figures_of
@@ -60,6 +62,19 @@ def test_a_percentile_with_too_few_requests_is_a_dash() -> None:
     latencies = {**figures_of([], POINT).latencies, "ttft": summarise([0.25] * 129)}
     _, row, *_ = table(MeasuredPoint(POINT, 1, replace(figures_of([], POINT), latencies=latencies)))
     assert row.split()[2:4] == ["250.0", "-"]
+
+
+@pytest.mark.parametrize(
+    ("met", "reason", "said"),
+    [
+        (True, None, "meets the objectives"),
+        (False, None, "misses the objectives"),
+        (None, "p needs 130 requests", "not known whether it meets the objectives: p needs 130 requests"),
+    ],
+)
+def test_verdict_has_three_values(met: bool | None, reason: str | None, said: str) -> None:
+    measured = MeasuredPoint(POINT, 1, figures_of([], POINT), met=met, met_reason=reason)
+    assert table(measured)[2:] == [f"    {said}"]
 
 
 def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:

@@ -58,5 +58,28 @@ def test_met_wants_enough_requests_and_counts_failures() -> None:
     assert objective.met(early, missed=0, requests=90)
     assert objective.met(early, missed=9, requests=100)
     assert not objective.met(early, missed=11, requests=101)  # failed, so no sample
-    few = summarise([0.5] * 10)
-    assert not objective.met(few, missed=0, requests=10)
+    # 61 answers are too few for p90, but of 64 requests the 58th in order was answered in time.
+    assert objective.met(summarise([0.5] * 61), missed=3, requests=64)
+    assert not objective.met(summarise([0.5] * 57), missed=7, requests=64)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "requests", "missed", "met"),
+    [
+        ("p95", 30, 0, True),  # the maximum is under the limit
+        ("p95", 30, 1, None),
+        ("p95", 30, 5, None),  # P(Binomial(30, 0.05) >= 5) = 0.0156
+        ("p95", 30, 6, False),  # 0.0033
+        ("p95", 1, 1, None),
+        ("p50", 10, 9, None),  # 11 / 1024
+        ("p50", 10, 10, False),  # 1 / 1024
+        ("max", 3, 0, True),
+        ("max", 3, 1, False),
+        ("mean", 3, 1, True),
+    ],
+)
+def test_few_requests_tell_what_they_can(
+    statistic: str, requests: int, missed: int, met: bool | None
+) -> None:
+    summary = summarise([0.058] * (requests - missed) + [1.0] * missed)
+    assert Objective("ttft", statistic, 0.5).met(summary, missed, requests) is met

@@ -69,7 +69,11 @@ def test_a_percentile_with_too_few_requests_is_a_dash() -> None:
     [
         (True, None, "meets the objectives"),
         (False, None, "misses the objectives"),
-        (None, "p needs 130 requests", "not known whether it meets the objectives: p needs 130 requests"),
+        (
+            None,
+            "p needs 130 requests",
+            "not known whether it meets the objectives: p needs 130 requests",
+        ),
     ],
 )
 def test_verdict_has_three_values(met: bool | None, reason: str | None, said: str) -> None:

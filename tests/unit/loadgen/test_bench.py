@@ -163,7 +163,10 @@ async def test_hopeless_point_ends_early_and_records_go_to_parquet(make_job, tmp
     assert "ttft_p50=0.15s cannot be met" in (missed.ended_early or "")
     assert not missed.gave_up
     assert missed.figures.sent < 200
-    assert (whole.met, whole.figures.ok) == (False, 8)  # four in flight, two slots: every answer is late
+    assert (whole.met, whole.figures.ok) == (
+        False,
+        8,
+    )  # four in flight, two slots: every answer is late
     rows = read_rows(tmp_path / "requests.parquet")
     assert list(rows[0]) == [column.name for column in REQUESTS]
     assert sum(row["load_point"] == "r10-constant" for row in rows) >= 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,9 @@ def bitsandbytes_config(quantization: str, dtype: Any, *, storage: Any = None) -
             a floating dtype.
 
     Raises:
-        EnvironmentFault: bitsandbytes is not installed.
+        EnvironmentFault: bitsandbytes is not installed, or this processor multiplies int8 wrongly.
     """
+    import torch
     from transformers import BitsAndBytesConfig
     from transformers.utils import is_bitsandbytes_available
 
@@ -106,6 +108,11 @@ def bitsandbytes_config(quantization: str, dtype: Any, *, storage: Any = None) -
             f"quantization {quantization} needs bitsandbytes: pip install 'medsweep[quant]'"
         )
     if quantization == "int8":
+        if not torch.cuda.is_available() and not int8_products_are_exact():
+            raise EnvironmentFault(
+                "quantization int8: PyTorch's int8 products are wrong on this processor, which "
+                "lacks VNNI instructions (or ONEDNN_MAX_CPU_ISA hides them); use nf4 or none"
+            )
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
@@ -114,3 +121,18 @@ def bitsandbytes_config(quantization: str, dtype: Any, *, storage: Any = None) -
         bnb_4bit_compute_dtype=dtype,
         bnb_4bit_quant_storage=storage,
     )
+
+
+@cache
+def int8_products_are_exact() -> bool:
+    """Return whether this processor's int8 matrix products, which LLM.int8 needs, are right.
+
+    Without VNNI instructions oneDNN adds pairs of products in 16 bits, where they saturate.
+    """
+    import torch
+
+    random = torch.Generator().manual_seed(0)
+    one = torch.randint(-127, 128, (32, 256), dtype=torch.int8, generator=random)
+    other = torch.randint(-127, 128, (256, 64), dtype=torch.int8, generator=random)
+    exact = (one.double() @ other.double()).int()
+    return bool((torch._int_mm(one, other) == exact).all())

@@ -66,13 +66,13 @@ class Reporter:
             self._console.print(Text(text), soft_wrap=True)
 
     def status(self, lines: Sequence[str]) -> None:
-        """Show lines in place of the status before; each is cut to the width of the terminal."""
+        """Show lines in place of the status before; each is cut to the terminal's width."""
         if not self.is_terminal:
             return
         from rich.live import Live
         from rich.text import Text
 
-        shown = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+        shown = Text("\n".join(map(harmless, lines)), no_wrap=True, overflow="ellipsis")
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()

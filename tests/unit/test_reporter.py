@@ -62,3 +62,9 @@ def test_a_line_cannot_command_the_terminal() -> None:
     out = io.StringIO()
     Reporter(out).line("fetched \x1b[2Jadapter")
     assert out.getvalue() == "fetched \\x1b[2Jadapter\n"
+
+
+def test_a_status_cannot_command_the_terminal() -> None:
+    out = Terminal()
+    Reporter(out).status(["cell \x1b[2Jone"])
+    assert out.screen() == [r"cell \x1b[2Jone"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from medsweep.cli.options import add_json, show
 from medsweep.errors import EXIT_DONE, InputError, StageError
+from medsweep.reporter import harmless
 
 HEADINGS = {
     "adapter": "adapter",
@@ -82,7 +83,7 @@ def run_show(options: argparse.Namespace) -> int:
         *((name, record[name]) for name in sorted(record) if name.endswith("_sha256")),
         *(recipe.items() if isinstance(recipe, dict) else ()),
     ):
-        print(f"{name}: {value}")
+        print(harmless(f"{name}: {value}"))
     print()
     figures = ("epoch", "loss", *EPOCH_FIGURES)
     show([{name: _round(row.get(name)) for name in figures} for row in epochs], as_json=False)

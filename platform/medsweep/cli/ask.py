@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsweep.errors import EXIT_DONE
+from medsweep.reporter import harmless
 
 if TYPE_CHECKING:
     from medsweep.serving.adapter_pool import AdapterPool
@@ -59,5 +60,5 @@ async def _answer(engine: AdapterPool, options: argparse.Namespace) -> None:
         max_tokens=options.max_tokens,
     )
     async for delta in engine.stream(request):
-        print(delta.text, end="", flush=True)
+        print(harmless(delta.text, keep="\n\t"), end="", flush=True)
     print()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from medsweep.errors import EXIT_DONE, MedSweepError
+from medsweep.reporter import harmless
 from medsweep.version import __version__
 
 if TYPE_CHECKING:
@@ -268,7 +269,8 @@ def _verdict(bench: Bench) -> int:
         first_errors = {**each.figures.first_errors, **first_errors}
     for kind, message in first_errors.items():
         advice = advice_for(kind)
-        print(f"medsweep: {kind}: {message}{f'; {advice}' if advice else ''}", file=sys.stderr)
+        told = harmless(f"{kind}: {message}")
+        print(f"medsweep: {told}{f'; {advice}' if advice else ''}", file=sys.stderr)
     failed = any(
         each.gave_up or not (each.figures.ok or each.ended_early) for each in bench.measured
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medsweep.cli.options import add_json, add_overrides, load_sweep, show
 from medsweep.datasets.catalog import DATASETS
 from medsweep.errors import EXIT_DONE
+from medsweep.reporter import harmless
 
 if TYPE_CHECKING:
     from medsweep.datasets.spec import Pair
@@ -84,7 +85,8 @@ def run(options: argparse.Namespace) -> int:
             f"hash {counts['sha256'][:16]}"
         )
     for row in rows[: options.show]:
-        print("\n" + "\n".join(f"{name}: {text}" for name, text in row.items()))
+        lines = "\n".join(f"{name}: {text}" for name, text in row.items())
+        print("\n" + harmless(lines, keep="\n\t"))
     if options.export:
         print(f"{len(rows)} rows in {options.export}")
     return EXIT_DONE

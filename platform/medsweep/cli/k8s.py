@@ -16,6 +16,7 @@ from medsweep.cli.cluster_options import (
 )
 from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+from medsweep.reporter import harmless
 
 HEADINGS = {
     "job": "job",
@@ -114,7 +115,7 @@ def submit(options: argparse.Namespace) -> int:
     print(summary(states))
     failed = [each for each in states if each.job.phase == "failed"]
     for each in failed:
-        print(f"  failed: {each.task.stage} {each.task.what}: {each.job.reason}")
+        print(f"  failed: {each.task.stage} {each.task.what}: {harmless(str(each.job.reason))}")
     return MedSweepError.exit_code if failed else EXIT_DONE
 
 
@@ -147,7 +148,7 @@ def logs(options: argparse.Namespace) -> int:
         follow=options.follow,
     )
     for line in lines:
-        print(line)
+        print(harmless(line, keep="\t"))
         sys.stdout.flush()
     return EXIT_DONE
 

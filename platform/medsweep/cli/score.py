@@ -65,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
     bert = None
     if options.bertscore is not None:
         from medsweep.metrics.bertscore import BertScore
+        from medsweep.models.loading import check_model_folder
 
+        check_model_folder(options.bertscore)
         bert = BertScore(options.bertscore)
     opener: Any = gzip.open if options.file.suffix == ".gz" else open
     try:

@@ -114,6 +114,8 @@ def read_adapter(folder: Path) -> Adapter:
             or its base model's folder now holds another model.
     """
     adapter = read_card(folder)
+    if (folder / WEIGHTS_FILE).exists() and not (folder / WEIGHTS_FILE).is_file():
+        raise _incomplete(folder, f"{WEIGHTS_FILE}: not a file")  # a pipe would be read for ever
     try:
         actual = file_sha256(folder / WEIGHTS_FILE)
     except OSError as error:
@@ -146,6 +148,19 @@ def check_base(adapter: Adapter, base: Path) -> None:
         )
 
 
+def check_regular(folder: Path) -> list[Path]:
+    """Return the files of an adapter's folder, without what the hub's client adds.
+
+    Raises:
+        StageError: there is a link, which may lead to a file of others, or a pipe or a folder.
+    """
+    paths = [path for path in folder.iterdir() if path.name not in HUB_ENTRIES]
+    odd = sorted(path.name for path in paths if path.is_symlink() or not path.is_file())
+    if odd:
+        raise StageError(f"{folder}: not regular files: {', '.join(map(repr, odd))}; remove them")
+    return paths
+
+
 def check_files(adapter: Adapter) -> list[Path]:
     """Check every file of an adapter against the hashes in `adapter.json`, and return them all.
 
@@ -159,10 +174,7 @@ def check_files(adapter: Adapter) -> list[Path]:
     for name in (WEIGHTS_FILE, CONFIG_FILE):
         if name not in expected:
             raise _incomplete(folder, f"{CARD_FILE}: `files` does not list {name}")
-    entries = {path.name: path for path in folder.iterdir() if path.name not in HUB_ENTRIES}
-    odd = [name for name, path in entries.items() if path.is_symlink() or not path.is_file()]
-    if odd:
-        raise StageError(f"{folder}: not regular files: {', '.join(sorted(odd))}; remove them")
+    entries = {path.name: path for path in check_regular(folder)}
     unlisted = sorted(entries.keys() - expected.keys() - {CARD_FILE})
     if unlisted:
         raise StageError(

@@ -23,7 +23,7 @@ class BertScore:
         folder: of an encoder's weights and tokenizer, as transformers saves them.
 
     Raises:
-        InputError: there is no model in the folder.
+        InputError: there is no model in the folder, or none in safetensors without its own code.
         EnvironmentFault: torchmetrics is not installed.
     """
 
@@ -37,8 +37,16 @@ class BertScore:
             from torchmetrics.functional.text.bert import bert_score
         except ImportError:
             raise EnvironmentFault("BERTScore needs `pip install medsweep[bertscore]`") from None
+        from transformers import AutoModel, AutoTokenizer
+
+        # torchmetrics would load the folder itself: from pickles too, and asking about its code.
+        local = {"trust_remote_code": False, "local_files_only": True}
+        try:
+            self._model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: no model that can be loaded: {error}") from None
         self._score = bert_score
-        self._folder = folder
         self._waiting: list[tuple[str, str]] = []
         self._figures: list[float] = []
 
@@ -74,7 +82,8 @@ class BertScore:
         found = self._score(
             list(answers),
             list(references),
-            model_name_or_path=str(self._folder),
+            model=self._model,
+            user_tokenizer=self._tokenizer,
             truncation=True,
             batch_size=_BATCH,
         )

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from medsweep.clock import Clock
-from medsweep.finetune.adapter import Adapter, check_base, read_adapter
+from medsweep.finetune.adapter import Adapter, check_base, check_regular, read_adapter
+from medsweep.reporter import harmless
 from medsweep.serving.adapter_source import AdapterEntry, AdapterSource
 from medsweep.serving.api_errors import Refused
 from medsweep.serving.protocol import Delta, Engine, Generation
@@ -146,13 +147,14 @@ class AdapterPool:
             self._make_room(loaded)
         await self._places.acquire()
         try:
-            adapter = await asyncio.to_thread(self._read, loaded.entry.folder)
+            adapter = await asyncio.to_thread(self._read, loaded.entry)
             await self._engine.add_adapter(loaded.inner, adapter)
         except Exception as error:  # noqa: BLE001 whatever it is, the next one may be well
             self._places.release()
             self._forget(loaded)
             self._metrics.record("adapter_loads", 1, "failed")
-            LOG.error("adapter %s: %s", loaded.entry.name, error)
+            # Both may hold what a stranger wrote into a folder.
+            LOG.error("adapter %s", harmless(f"{loaded.entry.name}: {error}"))
             raise Refused(
                 500,
                 "failed",
@@ -162,9 +164,15 @@ class AdapterPool:
         self._metrics.record("adapter_loads", 1, "ok")
         self._metrics.record("adapter_load_seconds", self._clock.now() - began_s)
 
-    def _read(self, folder: Path) -> Adapter:
-        """Read an adapter that was trained on the base that is served."""
-        adapter = read_adapter(folder)
+    def _read(self, entry: AdapterEntry) -> Adapter:
+        """Read an adapter that was trained on the base that is served.
+
+        The operator answers for the folders that are named, such as links into the hub's cache, but
+        not for those below the root.
+        """
+        if entry.name not in self._source.named:
+            check_regular(entry.folder)
+        adapter = read_adapter(entry.folder)
         if self._base_folder is not None:
             check_base(adapter, self._base_folder)
         return adapter

@@ -194,7 +194,7 @@ def test_what_is_not_listed_is_neither_merged_nor_verified(
     key.write_text("a private key")
     (folder / "README.md").unlink()
     (folder / "README.md").symlink_to(key)
-    with pytest.raises(StageError, match=r"not regular files: README\.md"):
+    with pytest.raises(StageError, match=r"not regular files: 'README\.md'"):
         open_adapter(folder)
     out = tmp_path / "merged"
     assert main(["adapters", "merge", str(folder), "--out", str(out)]) == 1

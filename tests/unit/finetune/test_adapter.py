@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +153,11 @@ def test_only_listed_regular_files_are_taken(folder: Path, tmp_path: Path) -> No
     saved = readme.read_bytes()
     readme.unlink()
     readme.symlink_to(secret)
-    with pytest.raises(StageError, match=r"not regular files: README\.md"):
+    with pytest.raises(StageError, match=r"not regular files: 'README\.md'"):
         check_files(adapter)
     readme.unlink()
     readme.mkdir()
-    with pytest.raises(StageError, match=r"not regular files: README\.md"):
+    with pytest.raises(StageError, match=r"not regular files: 'README\.md'"):
         check_files(adapter)
     readme.rmdir()
     with pytest.raises(StageError, match=r"changed or missing: README\.md"):
@@ -166,6 +167,15 @@ def test_only_listed_regular_files_are_taken(folder: Path, tmp_path: Path) -> No
     (folder / ".gitattributes").write_text("* -text")
     assert readme in check_files(adapter)
     assert folder / ".gitattributes" not in check_files(adapter)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_in_place_of_the_weights_is_not_read(folder: Path) -> None:
+    """Opening one waits for a writer that never comes."""
+    (folder / WEIGHTS_FILE).unlink()
+    os.mkfifo(folder / WEIGHTS_FILE)
+    with pytest.raises(StageError, match=r"adapter_model\.safetensors: not a file"):
+        read_adapter(folder)
 
 
 def test_an_adapter_must_list_its_files(folder: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_link_to_a_private_key_is_not_pushed(
     key.write_text("a private key")
     (adapter.folder / "zz.txt").unlink()
     (adapter.folder / "zz.txt").symlink_to(key)
-    with pytest.raises(StageError, match=r"not regular files: zz\.txt"):
+    with pytest.raises(StageError, match=r"not regular files: 'zz\.txt'"):
         push(adapter, target)
     (adapter.folder / "zz.txt").unlink()
     (adapter.folder / "zz.txt").write_text("zz.txt")

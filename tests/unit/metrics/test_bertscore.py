@@ -1,6 +1,7 @@
 """BERTScore, with an encoder that was made on the spot."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,26 @@ def test_score_is_that_of_the_paper(
 def test_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model there"):
         BertScore(tmp_path)
+
+
+def test_neither_code_nor_pickles_of_the_folder_are_loaded(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    file = tmp_path / "answers.jsonl"
+    file.write_text(json.dumps({"prediction": "rest", "reference": "rest"}))
+    coded = Path(shutil.copytree(encoder, tmp_path / "coded"))
+    config = json.loads((coded / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "evil.Evil"}
+    (coded / "config.json").write_text(json.dumps(config))
+    (coded / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert main(["score", str(file), "--bertscore", str(coded)]) == 2
+    assert "MedSweep runs none" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+    pickled = Path(shutil.copytree(encoder, tmp_path / "pickled"))
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no model that can be loaded"):
+        BertScore(pickled)

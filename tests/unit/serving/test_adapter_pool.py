@@ -1,4 +1,6 @@
 import asyncio
+import json
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -288,3 +290,37 @@ async def test_an_adapter_of_other_weights_is_not_loaded(
     assert "base_sha256" in caplog.text or "another model" in caplog.text
     assert await ask(pool, "good")
     assert engine.loads == ["good"]
+
+
+async def test_links_below_the_root_are_not_followed(
+    source_of: Callable[..., AdapterSource], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may write below the root would serve the files of others, or wait on a pipe."""
+    source = source_of("linked piped")
+    (tmp_path / "secret").write_text("of another tenant")
+    (tmp_path / "linked" / "adapter_model.safetensors").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "piped" / "adapter_model.safetensors")
+    pool, engine, _ = make_pool(source, 2)
+    for name in ("linked", "piped"):
+        with pytest.raises(Refused, match=f"'{name}' cannot be loaded"):
+            await asyncio.wait_for(ask(pool, name), 10)
+    assert caplog.text.count("not regular files: 'adapter_model.safetensors'") == 2
+    assert not engine.began
+
+
+async def test_a_folder_cannot_forge_a_line_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.undo()
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    write_card(folder)
+    card = json.loads((folder / "adapter.json").read_text())
+    card["sha256"] = "\x1b[2J\nforged"
+    (folder / "adapter.json").write_text(json.dumps(card))
+    (folder / "adapter_model.safetensors").write_text("weights")
+    pool, _, _ = make_pool(AdapterSource("base", {}, tmp_path, MonotonicClock()), 1)
+    with pytest.raises(Refused):
+        await ask(pool, "evil")
+    assert r"\x1b[2J\nforged" in caplog.messages[0]
+    assert caplog.messages[0].isprintable()

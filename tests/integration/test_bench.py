@@ -136,8 +136,10 @@ def test_find_max_finds_the_capacity(serve: Serve, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())["find_max"]
     # A few requests over capacity still meet it within 70; machines with much to do stay below.
-    assert 20 < found["rate_rps"] < found["lowest_missed_rps"] < 60
-    assert found["lowest_missed_rps"] / found["rate_rps"] <= 1.06
+    # Where this machine was too busy to send on time, the rate above is undecided.
+    above = found["lowest_undecided_rps"] or found["lowest_missed_rps"]
+    assert 20 < found["rate_rps"] < above < 60
+    assert above / found["rate_rps"] <= 1.06
     early = [point for point in points(out) if point["ended_early"]]
     assert early
     assert all("cannot be met" in point["ended_early"] for point in early)

@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.spec import LoadPoint
 
-# The closed loop whose rate --find-max begins at.
-_START_AT, _START_REQUESTS = 8, 64
-# A rate is tried for at least this many times the length of an answer.
-_ANSWERS = 3
-# Mean requests in flight below which each has the server to itself: lower rates change nothing.
-_ALONE = 0.5
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -139,77 +132,18 @@ def _measure_all(options: argparse.Namespace, bench: Bench, points: list[LoadPoi
 
 
 def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> dict[str, Any]:
-    """Find the highest rate by bisection, starting at the rate of a small closed loop.
-
-    Each rate is warmed up for as long as an answer takes and measured for several times as long. A
-    rate at which the queue grows counts as missed, since it would miss in a longer measurement; so
-    does one at which the client sends late.
-    """
-    from dataclasses import replace
-    from math import ceil
-
-    from medsweep.loadgen.bench import OPEN_LOOP_S
-    from medsweep.loadgen.find_max import find_max
-    from medsweep.loadgen.spec import LoadPoint
+    from medsweep.loadgen.find_max import find_highest_rate
 
     live = _watch(options, bench, None)
-    least = max(each.least_requests for each in bench.objectives)
-
+    found = find_highest_rate(bench, first, options.requests, live.add)
     names = ", ".join(each.name for each in bench.objectives)
-    rate: float | None = None
-    missed: float | None = None
-    start = bench.measure(LoadPoint(concurrency=_START_AT, requests=_START_REQUESTS))
-    live.add(start)
-    answer_s = start.figures.latencies["e2e"].mean or 0.0
-    alone_s = answer_s
-    gone = False
-    seconds = first.duration_s or max(OPEN_LOOP_S, _ANSWERS * answer_s)
-
-    def meets(rate: float) -> bool | None:
-        nonlocal alone_s, gone
-        warmup = ceil(rate * max(1.0, answer_s)) if first.warmup is None else first.warmup
-        enough = max(_START_REQUESTS, ceil(rate * seconds))
-        requests = max(enough if options.requests is None else options.requests, least)
-        point = replace(first, rate=rate, requests=requests, warmup=warmup, duration_s=None)
-        measured = bench.measure(point, hopeless_ends=True)
-        live.add(measured)
-        if measured.gave_up and not measured.figures.ok:
-            gone = True
-            return None
-        alone_s = min(alone_s, measured.figures.latencies["e2e"].mean or alone_s)
-        keeps_up = measured.figures.growth is None and not measured.client_limited
-        return bool(measured.met) and keeps_up
-
-    if answer_s and not start.gave_up:
-        rate, missed = find_max(
-            meets,
-            start_rps=start.figures.requests_per_s or 1.0,
-            lowest_rps=lambda: _ALONE / alone_s,
-        )
-    words = _gone(names, rate) if gone else _found(names, rate, missed)
-    print(words, file=_for_people(options))
-    return {"objectives": names, "rate_rps": rate, "lowest_missed_rps": missed}
-
-
-def _found(names: str, rate: float | None, missed: float | None) -> str:
-    """Return the outcome of a search as a sentence."""
-    if missed is None:
-        return (
-            f"no answers to begin with: {names} was not tried"
-            if rate is None
-            else (f"{rate:.3g} requests/s meet {names}, and so may more")
-        )
-    if rate is None:
-        return (
-            f"not even {missed:.3g} requests/s meet {names}; a lower rate would not help, since "
-            "each request already has the server to itself"
-        )
-    return f"{rate:.3g} requests/s meet {names}; {missed:.3g} do not"
-
-
-def _gone(names: str, rate: float | None) -> str:
-    before = "" if rate is None else f"; {rate:.3g} requests/s met {names} before"
-    return f"the search ended, since the server no longer answers{before}"
+    print(found.sentence(names), file=_for_people(options))
+    return {
+        "objectives": names,
+        "rate_rps": found.rate_rps,
+        "lowest_missed_rps": found.missed_rps,
+        "lowest_undecided_rps": found.undecided_rps,
+    }
 
 
 def _watch(options: argparse.Namespace, bench: Bench, total: int | None) -> Live:

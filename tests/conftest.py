@@ -25,6 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 STORY = {
     "tests/browser/test_report.py",
     "tests/integration/test_aa.py",
+    "tests/integration/test_python_page.py",
     "tests/integration/test_serving_adapters.py",
     "tests/integration/test_sweep.py",
 }
@@ -57,6 +58,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin with what takes long, so that the workers end together; end with what runs alone."""
     if not hasattr(config, "workerinput"):
         return
+    users = {_file(item) for item in items if "story" in getattr(item, "fixturenames", ())}
+    assert users <= STORY, f"STORY lacks {users - STORY}"
     alone = {_file(item) for item in items if item.get_closest_marker("alone")}
 
     def place(item: pytest.Item) -> tuple[bool, ...]:

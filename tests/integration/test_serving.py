@@ -80,9 +80,9 @@ def test_a_second_signal_does_not_wait() -> None:
 
 def test_beyond_loopback_with_a_key() -> None:
     arguments = ("--engine", "null", "--host", "0.0.0.0")
-    environment = {**os.environ, "MEDSWEEP_API_KEY": "right"}
+    environment = {**os.environ, "MEDSWEEP_API_KEY": "right-" * 4}
     with serving(*arguments, environment=environment) as (_, url):
         local = url.replace("0.0.0.0", "127.0.0.1")
-        for key, status in (("right", 200), ("wrong", 401)):
+        for key, status in (("right-" * 4, 200), ("wrong-" * 4, 401)):
             answer = httpx.get(f"{local}/v1/models", headers={"authorization": f"Bearer {key}"})
             assert answer.status_code == status

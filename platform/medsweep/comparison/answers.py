@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medsweep.comparison.finding import Finding
+from medsweep.comparison.finding import Finding, is_mixed
 from medsweep.metrics.resampling import PairedDifference, paired_differences
 from medsweep.metrics.significance import mcnemar
 from medsweep.results.aggregate import Row, average, group_by_columns, values
@@ -34,11 +34,13 @@ class Contrast:
         subject: what is compared.
         before: rows of `responses.parquet`.
         after: likewise.
+        basis: of both, as in `Finding`.
     """
 
     subject: str
     before: Sequence[Row]
     after: Sequence[Row]
+    basis: str = "observed"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def _by_score(
     difference: PairedDifference,
 ) -> Finding:
     before = float(first.mean())
+    mixed = is_mixed(contrast.basis)
+    single = difference.p_value is None
     return Finding(
         subject=contrast.subject,
         figure=SCORE,
@@ -127,11 +131,12 @@ def _by_score(
         after=before + difference.mean,
         low=difference.low,
         high=difference.high,
-        p_value=difference.p_value,
+        p_value=None if mixed else difference.p_value,
         better=1,
-        test="a single question" if difference.p_value is None else BY_SIGN,
+        test=contrast.basis if mixed else "a single question" if single else BY_SIGN,
         changed=pairs.changed,
         pairs=difference.pairs,
+        basis=contrast.basis,
     )
 
 
@@ -140,6 +145,7 @@ def _by_correctness(contrast: Contrast, pairs: PairedAnswers) -> Finding:
         [mean > 0.5 for mean in _means(side, CORRECT)] for side in (pairs.first, pairs.second)
     )
     changed = sum(one != other for one, other in zip(before, after, strict=True))
+    mixed = is_mixed(contrast.basis)
     return Finding(
         subject=contrast.subject,
         figure=CORRECT,
@@ -148,11 +154,16 @@ def _by_correctness(contrast: Contrast, pairs: PairedAnswers) -> Finding:
         low=None,
         high=None,
         # Without a change the p-value could only be 1, and would cost other tests power.
-        p_value=mcnemar(before, after) if changed else None,
+        p_value=mcnemar(before, after) if changed and not mixed else None,
         better=1,
-        test="McNemar" if changed else "no answer became correct or wrong",
+        test=contrast.basis
+        if mixed
+        else "McNemar"
+        if changed
+        else "no answer became correct or wrong",
         changed=changed,
         pairs=len(before),
+        basis=contrast.basis,
     )
 
 

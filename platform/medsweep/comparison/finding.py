@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from medsweep.metrics.significance import ALPHA, holm
+from medsweep.results.aggregate import Row
+
+_AGAINST = " against "
 
 Verdict = Literal["better", "worse", "different", "no clear difference", "not tested"]
 
@@ -28,6 +31,8 @@ class Finding:
         test: test that gave the p-value, or why there is none.
         changed: answers or questions that are not the same; None without pairs.
         pairs: pairs compared; None likewise.
+        basis: what the figures are, `observed` or `emulated`; `emulated against observed` where
+            the sides differ, which is never tested.
     """
 
     subject: str
@@ -41,6 +46,7 @@ class Finding:
     test: str
     changed: int | None = None
     pairs: int | None = None
+    basis: str = "observed"
     p_adjusted: float | None = None
 
     @property
@@ -74,13 +80,27 @@ class Finding:
 
 
 def corrected(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings with Holm's correction over all of them that were tested."""
-    family = list(findings)
-    adjusted = iter(holm([each.p_value for each in family if each.p_value is not None]))
+    """Return the findings with Holm's correction over all of one basis that were tested."""
+    every = list(findings)
+    families: dict[str, list[float]] = {}
+    for each in every:
+        if each.p_value is not None:
+            families.setdefault(each.basis, []).append(each.p_value)
+    adjusted = {basis: iter(holm(p_values)) for basis, p_values in families.items()}
     return [
-        each if each.p_value is None else replace(each, p_adjusted=next(adjusted))
-        for each in family
+        each if each.p_value is None else replace(each, p_adjusted=next(adjusted[each.basis]))
+        for each in every
     ]
+
+
+def basis_of(*sides: Iterable[Row]) -> str:
+    """Return the basis of rows of `benchmark.parquet`: `emulated against observed` if mixed."""
+    return _AGAINST.join(sorted({str(row["basis"]) for side in sides for row in side}))
+
+
+def is_mixed(basis: str) -> bool:
+    """Return whether figures of two bases are compared, so that no test makes sense."""
+    return _AGAINST in basis
 
 
 def resamples_for(tests: int) -> int:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from medsweep.comparison.answers import TESTS, Contrast, compare_answers
-from medsweep.comparison.finding import Finding, corrected, resamples_for
+from medsweep.comparison.finding import Finding, basis_of, corrected, resamples_for
 from medsweep.comparison.quality_gate import QualityGate, judge
 from medsweep.comparison.scaling import Puzzle, puzzles
 from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
-from medsweep.results.aggregate import Row, distinct
+from medsweep.results.aggregate import Row, distinct, group_by_columns
 from medsweep.results.reader import Results
 
 # What may explain a difference that was not intended.
@@ -43,7 +43,7 @@ class Comparison:
     """Result of a comparison.
 
     Attributes:
-        findings: corrected for their number.
+        findings: corrected for their number, each basis by itself.
         gates: the quality gate of each cell.
         lost: cells that were measured before and are not now, with the reason.
         only_before: load points that only the first set has.
@@ -97,7 +97,16 @@ def compare_sets(before: Results, after: Results) -> Comparison:
         for point in shared
         for finding in compare_speed(point_name(point), points[point], points_after[point])
     ]
-    contrasts = [Contrast(cell_name(cell), graded[cell], graded_after[cell]) for cell in cells]
+    bases, bases_after = _by_cell(before), _by_cell(after)
+    contrasts = [
+        Contrast(
+            cell_name(cell),
+            graded[cell],
+            graded_after[cell],
+            basis_of(bases.get(cell, ()), bases_after.get(cell, ())),
+        )
+        for cell in cells
+    ]
     findings += compare_answers(contrasts, resamples=draws)
     gates = [
         judge(cell_name(cell), graded_after[cell], before.name, graded[cell]) for cell in cells
@@ -135,8 +144,14 @@ def compare_within(results: Results, reference: str | None = None) -> Comparison
     if reference is not None and all(profile != reference for _, profile, _ in graded):
         known = ", ".join(dict.fromkeys(profile for _, profile, _ in graded))
         raise InputError(f"{results.name}: no answers of profile {reference!r}; it has {known}")
+    bases = _by_cell(results)
     contrasts = [
-        Contrast(f"{cell_name(second)} against {cell_name(first)}", graded[first], graded[second])
+        Contrast(
+            f"{cell_name(second)} against {cell_name(first)}",
+            graded[first],
+            graded[second],
+            basis_of(bases.get(first, ()), bases.get(second, ())),
+        )
         for first, second in combinations(graded, 2)
         if first[2] == second[2] and (first[0] == second[0] or first[1] == second[1])
     ]
@@ -159,6 +174,10 @@ def cell_name(cell: tuple[str, str, str]) -> str:
     """Return the name of a cell's variant."""
     model, profile, variant = cell
     return f"{model}@{profile} {variant}"
+
+
+def _by_cell(results: Results) -> dict[tuple[str, str, str], list[Row]]:
+    return group_by_columns(results.rows, "model", "profile", "variant")
 
 
 def _gates(

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from medsweep.comparison.finding import Finding
-from medsweep.metrics.significance import share_difference, unpaired_difference
+from medsweep.comparison.finding import Finding, basis_of, is_mixed
+from medsweep.metrics.significance import (
+    least_permutation_p,
+    permutation_p,
+    unpaired_difference,
+)
 from medsweep.results.aggregate import Row, average, values
 
 TESTED: dict[str, Literal[-1, 1]] = {
@@ -30,16 +34,17 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
     Returns:
         One finding per figure that both sides have, and one for the share of failed requests.
     """
-    bases = {str(row["basis"]) for row in (*before, *after)}
-    mixed = " against ".join(sorted(bases)) if len(bases) > 1 else None
+    basis = basis_of(before, after)
     findings = []
     for figure, better in TESTED.items():
         first, second = values(before, figure), values(after, figure)
         if not first or not second:
             continue
         difference = unpaired_difference(first, second)
-        if mixed or difference.p_value is None:
-            test, p_value = mixed or "a single repeat has no spread", None
+        if is_mixed(basis):
+            test, p_value = basis, None
+        elif difference.p_value is None:
+            test, p_value = "a single repeat has no spread", None
         else:
             test, p_value = f"Welch, {len(first)} and {len(second)} repeats", difference.p_value
         middle = average(first)
@@ -54,29 +59,49 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
                 p_value=p_value,
                 better=better,
                 test=test,
+                basis=basis,
             )
         )
-    return [*findings, *_failures(subject, before, after)]
+    return [*findings, *_failures(subject, basis, before, after)]
 
 
-def _failures(subject: str, before: Sequence[Row], after: Sequence[Row]) -> list[Finding]:
-    bad_first, first, bad_second, second = (
-        sum(values(rows, name)) for rows in (before, after) for name in ("failed", "sent")
+def _failures(
+    subject: str, basis: str, before: Sequence[Row], after: Sequence[Row]
+) -> list[Finding]:
+    """Compare the shares of failed requests by repeat, since failures of one repeat come together.
+
+    One repeat is one value: a server that stalls once fails many requests, and a test that took
+    each for an independent event would call that a difference.
+    """
+    first, second = (
+        [(row["failed"] or 0) / row["sent"] for row in rows if row["sent"]]
+        for rows in (before, after)
     )
     if not first or not second:
         return []
-    # Without a failure the p-value could only be 1, and would cost the other tests power.
-    any_failed = bad_first or bad_second
+    p_value = None
+    if is_mixed(basis):
+        test = basis
+    elif not any((*first, *second)):
+        # Without a failure the p-value could only be 1, and would cost the other tests power.
+        test = "no request failed"
+    else:
+        p_value = permutation_p(first, second)
+        test = f"permutation, {len(first)} and {len(second)} repeats"
+        if p_value is None:
+            least = least_permutation_p(len(first), len(second))
+            test = f"too few repeats, {len(first)} and {len(second)}: p is at least {least:.2g}"
     return [
         Finding(
             subject=subject,
             figure="failed",
-            before=bad_first / first,
-            after=bad_second / second,
+            before=average(first),
+            after=average(second),
             low=None,
             high=None,
-            p_value=share_difference(bad_first, first, bad_second, second) if any_failed else None,
+            p_value=p_value,
             better=-1,
-            test=f"Fisher, {first} and {second} requests" if any_failed else "no request failed",
+            test=test,
+            basis=basis,
         )
     ]

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 ALPHA = 0.05
 """How often something may be called a difference that is none, over a whole family of tests."""
+
+_MOST_SPLITS = 20_000
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -88,19 +94,47 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(stats.binomtest(gained, gained + lost).pvalue)
 
 
-def share_difference(bad_first: int, first: int, bad_second: int, second: int) -> float:
-    """Return Fisher's exact two-sided p-value that two shares are the same.
+def permutation_p(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return the two-sided p-value that the labels of two samples do not matter.
+
+    The share of all ways to split the pooled values into samples of these sizes whose means differ
+    by at least as much (Fisher 1935). With more than 20,000 ways that many are drawn, and the
+    split that was measured counts as one more.
 
     Args:
-        bad_first: failures of the first sample.
-        first: size of the first sample.
-        bad_second: failures of the second.
-        second: size of the second.
-    """
-    from scipy import stats
+        first: one figure per repeat.
+        second: one figure per repeat.
 
-    table = [[bad_first, first - bad_first], [bad_second, second - bad_second]]
-    return float(stats.fisher_exact(table).pvalue)
+    Returns:
+        None where even the most extreme split would have a p-value above `ALPHA`, as with three
+        values against three: 2 of 20.
+    """
+    size, others = len(first), len(second)
+    splits = math.comb(size + others, size)
+    if least_permutation_p(size, others) > ALPHA:
+        return None
+    pooled = np.array([*first, *second], dtype=float)
+    if splits <= _MOST_SPLITS:
+        sums = pooled[_splits(size + others, size)].sum(axis=1)
+    else:
+        draws = np.tile(pooled, (_MOST_SPLITS, 1))
+        sums = np.random.default_rng(0).permuted(draws, axis=1)[:, :size].sum(axis=1)
+    differences = np.abs(sums / size - (pooled.sum() - sums) / others)
+    measured = abs(float(np.mean(first)) - float(np.mean(second)))
+    extreme = int((differences >= measured - _ROUNDING).sum())
+    drawn = splits > _MOST_SPLITS
+    return (extreme + drawn) / (len(sums) + drawn)
+
+
+def least_permutation_p(size: int, others: int) -> float:
+    """Return the least p-value that `permutation_p` can have for samples of two sizes."""
+    # Samples of one size can swap places, which gives the same difference once more.
+    return (2 if size == others else 1) / math.comb(size + others, size)
+
+
+@cache
+def _splits(count: int, size: int) -> NDArray[np.int64]:
+    return np.array(list(combinations(range(count), size)), dtype=np.int64)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -25,6 +25,13 @@ def test_answers_that_became_worse_are_found_in_pairs() -> None:
     )
 
 
+def test_answers_of_two_bases_are_not_tested() -> None:
+    right, wrong = answers([1.0] * 40), answers([0.0] * 40)
+    contrast = Contrast("x", right, wrong, "emulated against observed")
+    for found in compare_answers([contrast], resamples=2000):
+        assert (found.p_value, found.test) == (None, "emulated against observed")
+
+
 def test_right_answers_that_became_wrong_are_found() -> None:
     right = answers([1.0] * 12)
     wrong = answers([0.0] * 8 + [1.0] * 4)

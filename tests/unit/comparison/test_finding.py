@@ -32,6 +32,11 @@ def test_holm_is_over_the_family_and_leaves_out_what_was_not_tested() -> None:
     assert {each.verdict for each in family} == {"no clear difference"}
 
 
+def test_each_basis_is_a_family_of_its_own() -> None:
+    both = [replace(SLOWER, p_value=0.04), replace(SLOWER, p_value=0.03, basis="emulated")]
+    assert [each.p_adjusted for each in corrected(both)] == [0.04, 0.03]
+
+
 def test_a_regression_is_worse_by_more_than_the_tolerance() -> None:
     (found,) = corrected([SLOWER])
     assert found.is_regression(0.1)

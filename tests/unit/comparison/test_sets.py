@@ -84,6 +84,22 @@ def test_circumstances_that_changed_are_named() -> None:
     assert compare_sets(before, after).circumstances == {"driver": (["570"], ["580"])}
 
 
+def test_bases_are_never_in_one_comparison_or_family() -> None:
+    """A clear difference of the answers of an emulated and an observed profile is not tested."""
+    rng = np.random.default_rng(5)
+    cells = {"a": ("p", "observed"), "b": ("q", "emulated"), "c": ("r", "emulated")}
+    results = result_set(
+        [row(key=key, profile=profile, basis=basis) for key, (profile, basis) in cells.items()],
+        {key: answers(rng.uniform(0.1, 0.6, 40).tolist()) for key in cells},
+    )
+    bases = {each.subject: each.basis for each in compare_within(results).findings}
+    assert bases == {
+        "m@q adapter against m@p adapter": "emulated against observed",
+        "m@r adapter against m@p adapter": "emulated against observed",
+        "m@r adapter against m@q adapter": "emulated",
+    }
+
+
 def test_within_a_set_profiles_and_models_are_compared_in_pairs() -> None:
     rng = np.random.default_rng(5)
     good, bad = rng.uniform(0.4, 0.6, 50), rng.uniform(0.1, 0.2, 50)

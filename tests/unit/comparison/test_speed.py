@@ -34,8 +34,26 @@ def test_what_cannot_be_tested_says_why() -> None:
     assert (mixed.verdict, mixed.test) == ("not tested", "emulated against observed")
 
 
+def failing(*failed: int) -> list[dict[str, object]]:
+    return [row(failed=count, sent=200) for count in failed]
+
+
 def test_failures_that_became_more_are_found() -> None:
-    before, after = [row(failed=0, sent=200)], [row(failed=30, sent=200)]
-    (found,) = corrected(compare_speed("x", before, after))
-    assert (found.figure, found.verdict, found.after) == ("failed", "worse", 0.15)
-    assert compare_speed("x", [row(sent=0)], after) == []
+    (found,) = corrected(compare_speed("x", failing(0, 1, 0, 2), failing(30, 25, 40, 25)))
+    assert (found.figure, found.verdict, found.after) == ("failed", "worse", pytest.approx(0.15))
+    assert found.p_value == pytest.approx(2 / 70)
+    assert found.test == "permutation, 4 and 4 repeats"
+    assert compare_speed("x", [row(sent=0)], failing(30)) == []
+
+
+def test_failures_of_few_repeats_are_not_tested() -> None:
+    """Sixty failures in one repeat are one event; by request they would be p = 1e-18."""
+    (found,) = corrected(compare_speed("x", failing(0, 0, 0), failing(0, 60, 0)))
+    assert (found.verdict, found.after) == ("not tested", pytest.approx(0.1))
+    assert found.test == "too few repeats, 3 and 3: p is at least 0.1"
+
+
+def test_failures_of_two_bases_are_not_tested() -> None:
+    emulated = [{**each, "basis": "emulated"} for each in failing(30, 25, 40, 25)]
+    (found,) = compare_speed("x", failing(0, 1, 0, 2), emulated)
+    assert (found.p_value, found.test) == (None, "emulated against observed")

@@ -10,7 +10,7 @@ from medsweep.metrics.significance import (
     drift,
     holm,
     mcnemar,
-    share_difference,
+    permutation_p,
     unpaired_difference,
 )
 
@@ -43,10 +43,43 @@ def test_mcnemar_by_hand() -> None:
         mcnemar([True], [True, False])
 
 
-def test_fisher_by_hand() -> None:
-    # all of three against none of three: 2 of the 20 ways to choose three of six
-    assert share_difference(3, 3, 0, 3) == pytest.approx(2 / 20)
-    assert share_difference(0, 10, 0, 10) == 1.0
+def test_permutation_by_hand() -> None:
+    # Two of the 70 ways to choose four of eight are as extreme: this one and its mirror image.
+    assert permutation_p([0.0] * 4, [0.1, 0.2, 0.3, 0.4]) == pytest.approx(2 / 70)
+    # One failing repeat of eight is on one side or on the other in every split.
+    assert permutation_p([0.0] * 4, [0.0, 0.0, 0.0, 0.4]) == 1.0
+    # Three against three: 2 of 20 at best. Unequal samples have no mirror image: 1 of 35.
+    assert permutation_p([0.0] * 3, [1.0] * 3) is None
+    assert permutation_p([0.0] * 3, [1.0] * 4) == pytest.approx(1 / 35)
+
+
+def test_permutation_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(3)
+    for sizes in ((4, 4), (6, 6), (12, 12)):
+        first, second = rng.gamma(1.0, size=sizes[0]), rng.gamma(1.0, size=sizes[1]) + 0.5
+        reference = stats.permutation_test(
+            (first, second),
+            lambda x, y, axis: np.abs(x.mean(axis) - y.mean(axis)),
+            vectorized=True,
+            alternative="greater",
+            n_resamples=20_000,
+            random_state=0,
+        )
+        found = permutation_p(first.tolist(), second.tolist())
+        assert found == pytest.approx(reference.pvalue, abs=0.02 if sizes[0] == 12 else 1e-9)
+
+
+def test_failures_that_come_in_bursts_are_no_difference() -> None:
+    """A/A: each repeat has its own rate of failures, as of a server that stalls now and then."""
+    rng = np.random.default_rng(11)
+    for repeats in (4, 5, 8):
+        false = 0
+        for _ in range(1000):
+            shares = rng.binomial(200, rng.beta(0.3, 3.0, size=2 * repeats)) / 200
+            p_value = permutation_p(shares[:repeats].tolist(), shares[repeats:].tolist())
+            assert p_value is not None
+            false += p_value <= 0.05
+        assert false <= 60, repeats
 
 
 def test_holm_by_hand() -> None:

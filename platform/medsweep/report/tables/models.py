@@ -49,7 +49,7 @@ def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]
     """Compare the models of each basis by token F1 and by exact match.
 
     A question's answers in all cells and repeats of a model are averaged first, because they are
-    not independent. All tests are one family (Holm).
+    not independent. All tests of one basis are a family (Holm).
 
     Args:
         rows: of `benchmark.parquet`.
@@ -68,7 +68,7 @@ def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]
         }
         for first, second in combinations([name for name in answers if answers[name]], 2):
             subject = f"{second} against {first} ({basis})"
-            contrasts.append(Contrast(subject, answers[first], answers[second]))
+            contrasts.append(Contrast(subject, answers[first], answers[second], basis))
     return corrected(compare_answers(contrasts, resamples=resamples_for(len(contrasts) * TESTS)))
 
 

@@ -67,6 +67,7 @@ class Results:
 
         Raises:
             UnknownName: a limit that there is not.
+            InputError: there are no limits.
         """
         from medsweep.decide.limits import limit_options, make_limits
         from medsweep.decide.recommend import recommend_by_basis
@@ -86,6 +87,7 @@ class Results:
                     "missed": verdict.is_missed,
                     "probability": verdict.probability,
                     **{check.limit.column: check.value for check in verdict.checks},
+                    "failed_share": verdict.candidate.failed_share,
                     "replicas": verdict.replicas,
                     "usd_per_hour": verdict.usd_per_hour,
                     "doubts": "; ".join(verdict.doubts),

@@ -70,6 +70,8 @@ def _plain(ranked: Sequence[Assessment]) -> list[dict[str, Any]]:
             "variant": assessment.candidate.variant,
             "profile": assessment.candidate.profile,
             "load_point": assessment.candidate.load_point,
+            "failed_share": assessment.candidate.failed_share,
+            "client_limited": assessment.candidate.client_limited,
             "probability": assessment.probability,
             "met": assessment.is_met,
             "missed": assessment.is_missed,
@@ -122,6 +124,11 @@ def _row(assessment: Assessment) -> dict[str, Any]:
             check.limit.column: None if check.value is None else f"{check.value:.3g}"
             for check in assessment.checks
         },
+        **(
+            {"failed": f"{assessment.candidate.failed_share:.2%}"}
+            if any(check.limit.column.endswith("_s") for check in assessment.checks)
+            else {}
+        ),
         "replicas": assessment.replicas,
         "USD/h": None if price is None else f"{price:.2f}",
     }

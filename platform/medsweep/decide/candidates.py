@@ -11,6 +11,8 @@ from medsweep.metrics.pareto import pareto_front
 from medsweep.results.aggregate import Row, average, group_by_columns, ok_rows, values
 from medsweep.results.schema import QUALITIES
 
+PRICES = (USD_PER_1K, "usd_per_answer", "usd_per_hour")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -41,7 +43,13 @@ class Candidate:
         return f"{self.model}@{self.profile}{base}"
 
     def values(self, column: str) -> list[float]:
-        """Return a column's value in each repeat that has one."""
+        """Return a column's value in each repeat that has one.
+
+        Only what was observed has a price: an emulated or predicted throughput is not the
+        hardware's.
+        """
+        if column in PRICES and self.basis != "observed":
+            return []
         if column == USD_PER_1K:
             return [1000 * price for price in self.values("usd_per_answer")]
         return [float(value) for value in values(self.rows, column)]
@@ -50,6 +58,17 @@ class Candidate:
         """Return a column's mean over repeats; None if no repeat has it."""
         measured = self.values(column)
         return average(measured) if measured else None
+
+    @property
+    def failed_share(self) -> float:
+        """Share of requests that failed, over all repeats; 0 where none were counted."""
+        sent = sum(self.values("sent"))
+        return sum(self.values("failed")) / sent if sent else 0.0
+
+    @property
+    def client_limited(self) -> bool:
+        """Whether the client, not the server, may have set the figures of a repeat."""
+        return any(row.get("client_limited") for row in self.rows)
 
     def standard_error(self, column: str) -> float | None:
         """Return the standard error of a column's mean; None if it is unknown.

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.limits import USD_PER_1K, Limit
+from medsweep.errors import InputError
 from medsweep.metrics.statistics import percentile_floor
 from medsweep.results.aggregate import BASES, Row
+from medsweep.results.schema import QUALITIES
 
 SURE = 0.95
 """From this probability a limit counts as met, up to its complement as missed."""
@@ -19,6 +21,8 @@ FEWEST_REPEATS = 3
 
 QUALITY = "token_f1"
 LATENCY = "e2e_mean_s"
+
+_QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,13 @@ class Assessment:
         candidate: the configuration, at the load point that suits it best.
         checks: one per limit.
         replicas: needed for the required rate; None if no rate is required or none was measured.
+        rate: the required rate, in requests per second; None if none is.
     """
 
     candidate: Candidate
     checks: tuple[LimitCheck, ...]
     replicas: int | None
+    rate: float | None = None
 
     @property
     def probability(self) -> float | None:
@@ -73,9 +79,16 @@ class Assessment:
         )
 
     @property
+    def standing(self) -> int:
+        """0 if the limits are met, 2 if one is missed, 1 if that is undecided."""
+        return 0 if self.is_met else 2 if self.is_missed else 1
+
+    @property
     def usd_per_hour(self) -> float | None:
         """Price of all replicas, or of one if no rate is required."""
         price = self.candidate.mean("usd_per_hour")
+        if self.rate is not None and self.replicas is None:
+            return None
         return None if price is None else price * (self.replicas or 1)
 
     @property
@@ -86,11 +99,19 @@ class Assessment:
         if repeats < FEWEST_REPEATS:
             repeats_measured = f"{repeats} repeat{'s' if repeats > 1 else ''}"
             doubts.append(f"{repeats_measured}; at least {FEWEST_REPEATS} are needed")
+        limited, failed = self.candidate.client_limited, self.candidate.failed_share
+        if limited:
+            doubts.append("limited by the client, not the server: only its quality is known")
+        if failed and any(check.limit.column.endswith("_s") for check in self.checks):
+            doubts.append(f"{failed:.2%} of requests failed")
         for check in self.checks:
             if check.value is None:
                 doubts.append(_missing(self.candidate, check.limit))
+            elif check.probability is None and limited:
+                continue
             elif check.probability is None:
-                doubts.append(f"{check.limit.column}: no interval")
+                why = "too few repeats, or too many failures to tell" if failed else "no interval"
+                doubts.append(f"{check.limit.column}: {why}")
             elif 1 - SURE < check.probability < SURE:
                 doubts.append(
                     f"{check.limit.column}: {check.value:.3g} is too close to "
@@ -104,7 +125,9 @@ def recommend(
 ) -> list[Assessment]:
     """Return one assessment per configuration: those that meet the limits first, then by price.
 
-    At equal prices, or without prices, higher quality comes first, then lower latency.
+    At equal prices higher quality comes first, then lower latency. Prices order those that meet
+    the limits, those that miss them and the undecided only where all of them have one: what has no
+    price is neither the cheapest nor the most expensive.
 
     Args:
         candidates: of one basis.
@@ -117,11 +140,13 @@ def recommend(
             candidate,
             tuple(_check(candidate, limit) for limit in limits),
             _replicas(candidate, rate),
+            rate,
         )
         known = best.get(candidate.configuration)
         if known is None or _suitability(assessment) > _suitability(known):
             best[candidate.configuration] = assessment
-    return sorted(best.values(), key=_rank)
+    unpriced = {each.standing for each in best.values() if each.usd_per_hour is None}
+    return sorted(best.values(), key=lambda each: _rank(each, priced=each.standing not in unpriced))
 
 
 def recommend_by_basis(
@@ -133,7 +158,15 @@ def recommend_by_basis(
         rows: of `benchmark.parquet`.
         limits: what must be met.
         rate: requests per second that all replicas together must answer.
+
+    Raises:
+        InputError: there are no limits.
     """
+    if not limits:
+        raise InputError(
+            "give at least one limit, such as --max-p95-ttft 500ms, --min-token-f1 0.25 or "
+            "--max-usd-per-1k 2: without limits every configuration meets them"
+        )
     measured = candidates(rows)
     return {
         basis: recommend([each for each in measured if each.basis == basis], limits, rate)
@@ -167,25 +200,57 @@ def better(ranked: Sequence[Assessment], chosen: Assessment) -> Assessment | Non
 
 
 def _check(candidate: Candidate, limit: Limit) -> LimitCheck:
+    """Return the check of one limit.
+
+    A failed request counts as one that never ends, so a percentile of all requests lies above the
+    same percentile of the answered ones, or is infinite.
+    """
     value = candidate.mean(limit.column)
-    error = candidate.standard_error(limit.column)
-    if value is None:
-        return LimitCheck(limit, None, None)
-    margin = limit.bound - value if limit.is_upper else value - limit.bound
-    if error is None:
+    quantile = _quantile(limit.column)
+    failed = candidate.failed_share
+    if quantile is not None and failed > 1 - quantile:
+        return LimitCheck(limit, value, 0.0)
+    if candidate.client_limited and limit.column not in QUALITIES:
         return LimitCheck(limit, value, None)
+    probability = _probability(candidate, limit, limit.column)
+    if quantile is None or not failed or probability is None or probability <= 1 - SURE:
+        return LimitCheck(limit, value, probability)
+    # At this quantile of the answered requests lies the wanted one of all.
+    equivalent = quantile / (1 - failed)
+    columns = [
+        f"{limit.column.removesuffix('_s').rpartition('_')[0]}_{statistic}_s"
+        for statistic, each in {**_QUANTILES, "max": 1.0}.items()
+        if each >= equivalent
+    ]
+    bounds = [_probability(candidate, limit, column) for column in columns]
+    known = next((each for each in bounds if each is not None), None)
+    return LimitCheck(limit, value, known if known is not None and known >= SURE else None)
+
+
+def _probability(candidate: Candidate, limit: Limit, column: str) -> float | None:
+    """Return the probability that the true mean of a column is within a limit."""
+    value = candidate.mean(column)
+    error = candidate.standard_error(column)
+    if value is None or error is None:
+        return None
+    margin = limit.bound - value if limit.is_upper else value - limit.bound
     if error == 0:
-        return LimitCheck(limit, value, 1.0 if margin >= 0 else 0.0)
+        return 1.0 if margin >= 0 else 0.0
     from scipy import stats
 
     # Student's t over repeats; questions are so many that t is the normal distribution.
-    repeats = len(candidate.values(limit.column))
-    freedom = repeats - 1 if limit.column == USD_PER_1K or limit.column.endswith("_s") else 10_000
-    return LimitCheck(limit, value, float(stats.t.cdf(margin / error, freedom)))
+    repeats = len(candidate.values(column))
+    freedom = repeats - 1 if column == USD_PER_1K or column.endswith("_s") else 10_000
+    return float(stats.t.cdf(margin / error, freedom))
+
+
+def _quantile(column: str) -> float | None:
+    """Return the quantile of a percentile's column such as `ttft_p95_s`; None for others."""
+    return _QUANTILES.get(column.removesuffix("_s").rpartition("_")[2])
 
 
 def _replicas(candidate: Candidate, rate: float | None) -> int | None:
-    answered = candidate.mean("requests_per_s")
+    answered = None if candidate.client_limited else candidate.mean("requests_per_s")
     return math.ceil(rate / answered) if rate and answered else None
 
 
@@ -198,12 +263,12 @@ def _suitability(assessment: Assessment) -> tuple[bool, float, float]:
     )
 
 
-def _rank(assessment: Assessment) -> tuple[int, float, float, float]:
+def _rank(assessment: Assessment, *, priced: bool) -> tuple[int, float, float, float]:
     price, quality = assessment.usd_per_hour, assessment.candidate.mean(QUALITY)
     latency = assessment.candidate.mean(LATENCY)
     return (
-        0 if assessment.is_met else 2 if assessment.is_missed else 1,
-        math.inf if price is None else price,
+        assessment.standing,
+        price if priced and price is not None else 0.0,
         -(quality or 0.0),
         math.inf if latency is None else latency,
     )

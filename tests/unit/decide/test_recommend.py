@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,7 +7,14 @@ from scipy import stats
 
 from medsweep.decide.candidates import Candidate
 from medsweep.decide.limits import limit_options, make_limits
-from medsweep.decide.recommend import SURE, better, cheaper, recommend
+from medsweep.decide.recommend import (
+    SURE,
+    better,
+    cheaper,
+    recommend,
+    recommend_by_basis,
+)
+from medsweep.errors import InputError
 from medsweep.results.schema import BENCHMARK
 
 P95 = make_limits({"max-p95-ttft": 0.5})
@@ -122,3 +130,75 @@ def test_the_next_choices_are_the_next_cheaper_and_the_best() -> None:
     assert more.candidate.profile == "d"
     cheapest = next(verdict for verdict in ranked if verdict.candidate.profile == "c")
     assert cheaper(ranked, cheapest) is None
+
+
+def test_a_failure_counts_as_a_request_that_never_ends() -> None:
+    """13 of 144 timed out: 9 % of all requests never ended, so p95 of all is infinite."""
+    quick = {"ttft_p95_s": [0.1, 0.1, 0.11], "sent": 48}
+    [verdict] = recommend([candidate("p", **quick, failed=[13, 0, 0])], P95)
+    assert (verdict.probability, verdict.is_missed) == (0.0, True)
+    assert verdict.candidate.failed_share == pytest.approx(13 / 144)
+    assert verdict.doubts == ["9.03% of requests failed"]
+    [whole] = recommend([candidate("p", **quick, failed=0)], P95)
+    assert whole.is_met
+    # Nine percent beyond it leave the median of all requests where it was, or nearly.
+    half = make_limits({"max-p50-ttft": 0.5})
+    figures = {"ttft_p50_s": [0.1, 0.1, 0.11], "ttft_p90_s": [0.2, 0.2, 0.21]}
+    [verdict] = recommend([candidate("p", **figures, sent=48, failed=[13, 0, 0])], half)
+    assert verdict.is_met
+
+
+def test_with_failures_a_percentile_is_judged_by_the_next_higher() -> None:
+    """Of 200 requests 6 failed: the 95th percentile of all is the 97.9th of those answered."""
+    figures = {"ttft_p95_s": [0.4, 0.4, 0.41], "sent": 200, "failed": 6}
+    [alone] = recommend([candidate("p", **figures)], P95)
+    assert alone.probability is None
+    [above] = recommend([candidate("p", **figures, ttft_p99_s=[0.45, 0.45, 0.46])], P95)
+    assert above.is_met
+    [over] = recommend([candidate("p", **figures, ttft_p99_s=[2.0, 2.0, 2.1])], P95)
+    assert (over.is_met, over.is_missed) == (False, False)
+    [maximum] = recommend([candidate("p", **figures, ttft_max_s=[0.45, 0.45, 0.46])], P95)
+    assert maximum.is_met
+    late = {**figures, "ttft_p95_s": [0.9, 0.9, 0.91]}
+    assert recommend([candidate("p", **late)], P95)[0].is_missed
+
+
+def test_what_the_client_limited_decides_nothing() -> None:
+    limits = make_limits({"max-p95-ttft": 0.5, "min-token-f1": 0.2})
+    figures = {"token_f1": 0.3, "token_f1_low": 0.29, "token_f1_high": 0.31, "usd_per_hour": 2.0}
+    limited = candidate(
+        "p", ttft_p95_s=[0.1, 0.1, 0.11], requests_per_s=2.0, client_limited=[False, True, None],
+        **figures,
+    )  # fmt: skip
+    [verdict] = recommend([limited], limits, rate=3.0)
+    assert [check.probability for check in verdict.checks] == [None, pytest.approx(1.0)]
+    assert (verdict.is_met, verdict.is_missed) == (False, False)
+    assert (verdict.replicas, verdict.usd_per_hour) == (None, None)
+    assert verdict.doubts == ["limited by the client, not the server: only its quality is known"]
+
+
+@pytest.mark.parametrize("basis", ["emulated", "predicted"])
+def test_only_what_was_observed_has_a_price(basis: str) -> None:
+    found = replace(
+        candidate("p", usd_per_hour=2.0, usd_per_answer=[0.001, 0.001, 0.0011]), basis=basis
+    )
+    [verdict] = recommend([found], make_limits({"max-usd-per-1k": 2.0}))
+    assert verdict.usd_per_hour is None
+    assert verdict.probability is None
+    assert "no price" in verdict.doubts[0]
+
+
+def test_what_has_no_price_is_not_the_most_expensive() -> None:
+    quick = {"ttft_p95_s": [0.1, 0.1, 0.11]}
+    own = candidate("own", token_f1=0.4, **quick)
+    rented = candidate("rented", token_f1=0.3, usd_per_hour=2.0, **quick)
+    cheap = candidate("cheap", token_f1=0.2, usd_per_hour=1.0, **quick)
+    order = [each.candidate.profile for each in recommend([rented, cheap, own], P95)]
+    assert order == ["own", "rented", "cheap"]  # by quality
+    order = [each.candidate.profile for each in recommend([rented, cheap], P95)]
+    assert order == ["cheap", "rented"]
+
+
+def test_without_limits_some_are_asked_for() -> None:
+    with pytest.raises(InputError, match="give at least one limit, such as --max-p95-ttft"):
+        recommend_by_basis([], [])

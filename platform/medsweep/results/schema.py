@@ -256,7 +256,12 @@ TELEMETRY = (
     Column("cpu_clock_hz", "number", "Hz", "mean clock of the CPUs"),
     Column("cpu_throttled_share", "number", "1", "share of cgroup periods that a quota cut short"),
     Column("cpu_throttled_s", "number", "s", "time for which a quota held the group back"),
-    Column("cpu_energy_j", "number", "J", "energy of the CPU packages in the window, by RAPL"),
+    Column(
+        "cpu_energy_j",
+        "number",
+        "J",
+        "energy of the CPU packages and their DRAM in the window, by RAPL",
+    ),
     Column("network_received_bytes", "number", "B", "bytes from other machines in the window"),
     Column("network_sent_bytes", "number", "B", "bytes to other machines in the window"),
     Column("telemetry_samples", "integer", "1", "number of readings of the sensors"),

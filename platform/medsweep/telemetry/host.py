@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from medsweep.hardware import cgroup
 from medsweep.telemetry.recording import Sample
 
+_POWERCAP = "/sys/class/powercap"
+_PACKAGE = re.compile(r"package-\d+(-die-\d+)?")
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 THREAD = "thread/"
@@ -88,14 +91,20 @@ class Host:
             sample.missing["cpu_clock"] = "neither cpufreq nor /proc/cpuinfo has it"
 
     def _read_energy(self, sample: Sample) -> None:
-        # One entry per package; entries below it are part of it. Needs root on most systems.
-        packages = sorted((self._root / "sys/class/powercap").glob("intel-rapl:[0-9]"))
-        values = [line for each in packages for line in _lines(each / "energy_uj")[:1]]
-        if packages and len(values) == len(packages):
+        # Linux, Documentation/power/powercap: a zone's file `name` says what it is. `package-N` is
+        # a socket with its cores; `psys` is the whole board and contains the packages; `dram` is
+        # the memory of a socket, beside its package. Needs root on most systems.
+        found = sorted((self._root / _POWERCAP[1:]).glob("intel-rapl:*"))
+        zones = {each: _lines(each / "name")[:1] for each in found}
+        packages = [each for each, name in zones.items() if name and _PACKAGE.fullmatch(name[0])]
+        counted = packages + [each for each, name in zones.items() if name == ["dram"]]
+        values = [line for each in counted for line in _lines(each / "energy_uj")[:1]]
+        if packages and len(values) == len(counted):
             sample.counters["cpu_energy_j"] = sum(int(value) for value in values) / 1e6
+        elif packages:
+            sample.missing["cpu_energy"] = f"RAPL ({_POWERCAP}) may not be read"
         else:
-            why = "may not be read" if packages else "is not there"
-            sample.missing["cpu_energy"] = f"RAPL (/sys/class/powercap) {why}"
+            sample.missing["cpu_energy"] = f"RAPL ({_POWERCAP}) has no package"
 
     def _read_process(self, name: str, pid: int, sample: Sample) -> None:
         """Add the CPU time of a process and those that it started, and of each of their threads."""

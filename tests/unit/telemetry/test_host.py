@@ -29,6 +29,12 @@ def read(root: Path, **pids: int) -> Sample:
     return sample
 
 
+def zone(number: str, name: str, energy_j: int) -> dict[str, str]:
+    """The files of one RAPL zone."""
+    folder = f"sys/class/powercap/intel-rapl:{number}"
+    return {f"{folder}/name": f"{name}\n", f"{folder}/energy_uj": f"{energy_j}000000\n"}
+
+
 def test_every_sensor_is_read(tmp_path: Path) -> None:
     lay_out(
         tmp_path,
@@ -44,8 +50,8 @@ def test_every_sensor_is_read(tmp_path: Path) -> None:
             ),
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "2000000\n",
             "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "3000000\n",
-            "sys/class/powercap/intel-rapl:0/energy_uj": "5000000\n",
-            "sys/class/powercap/intel-rapl:0:0/energy_uj": "1000000\n",
+            **zone("0", "package-0", 5),
+            **zone("0:0", "core", 1),
             "proc/42/stat": stat("ray::Engine) x", 9, 3),
             "proc/42/task/42/stat": stat("a b", 8, 2),
             "proc/42/task/43/stat": stat("idle", 0, 0),
@@ -89,8 +95,41 @@ def test_a_bare_machine_says_why_each_sensor_is_silent(tmp_path: Path) -> None:
         "engine",
     }
     assert sample.missing["engine"] == "process 1 is not on this machine"
-    (tmp_path / "sys/class/powercap/intel-rapl:0").mkdir(parents=True)
-    assert "may not be read" in read(tmp_path).missing["cpu_energy"]
+    assert sample.missing["cpu_energy"] == "RAPL (/sys/class/powercap) has no package"
+
+
+def test_energy_is_of_packages_and_their_memory(tmp_path: Path) -> None:
+    """psys, the whole board, contains the packages; cores are part of their package."""
+    lay_out(
+        tmp_path,
+        {
+            **zone("0", "package-0", 75),
+            **zone("0:0", "core", 60),
+            **zone("0:1", "dram", 10),
+            **zone("1", "package-1", 75),
+            **zone("1:0", "uncore", 5),
+            **zone("1:1", "dram", 10),
+            **zone("2", "psys", 400),
+        },
+    )
+    assert read(tmp_path).counters["cpu_energy_j"] == 170
+
+
+@pytest.mark.parametrize("unreadable", ["intel-rapl:1", "intel-rapl:0:0"])
+def test_energy_that_is_read_in_part_is_not_known(tmp_path: Path, unreadable: str) -> None:
+    lay_out(
+        tmp_path,
+        {**zone("0", "package-0", 75), **zone("0:0", "dram", 10), **zone("1", "package-1", 75)},
+    )
+    (tmp_path / "sys/class/powercap" / unreadable / "energy_uj").unlink()
+    sample = read(tmp_path)
+    assert "cpu_energy_j" not in sample.counters
+    assert "may not be read" in sample.missing["cpu_energy"]
+
+
+def test_the_board_alone_is_no_package(tmp_path: Path) -> None:
+    lay_out(tmp_path, zone("0", "psys", 400))
+    assert "no package" in read(tmp_path).missing["cpu_energy"]
 
 
 def test_what_a_process_has_started_is_part_of_it(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Rows as a sweep writes them, small and made to order."""
+"""Rows as a sweep writes them, and summaries, small and made to order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from medsweep.metrics.latency import LatencySketch, LatencySummary
 from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK, QUALITIES, RESPONSES
 
@@ -30,6 +31,14 @@ def row(**values: Any) -> dict[str, Any]:
         "failed": 0,
         **values,
     }
+
+
+def summarise(values: Iterable[float | None]) -> LatencySummary:
+    """The summary of one value per request."""
+    sketch = LatencySketch()
+    for value in values:
+        sketch.add(value)
+    return sketch.summary()
 
 
 def repeats(figure: str, values: Sequence[float], **more: Any) -> list[dict[str, Any]]:

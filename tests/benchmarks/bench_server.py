@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from made_rows import summarise
 from medsweep.cluster.local import LocalCluster
 from medsweep.hardware.catalog import PROFILES
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
-from medsweep.metrics.latency import summarise
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines.null import NULL_MODEL
 

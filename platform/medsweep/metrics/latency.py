@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,18 +104,6 @@ class LatencySketch:
                 # The value in the bin that is at most RELATIVE_ERROR away from all others in it.
                 return min(math.exp((place + 0.5) * _LOG_WIDTH), self._greatest)
         return self._greatest
-
-
-def summarise(values: Iterable[float | None]) -> LatencySummary:
-    """Return the summary of one value per request, in the unit of the values.
-
-    Args:
-        values: one per request, in any one unit; None is not a value.
-    """
-    sketch = LatencySketch()
-    for value in values:
-        sketch.add(value)
-    return sketch.summary()
 
 
 def _bin(value: float) -> int:

@@ -58,11 +58,6 @@ class QualitySummary:
     max: float | None
 
 
-def score_answer(prediction: str, reference: str) -> AnswerScore:
-    """Return every quality figure of one answer."""
-    return score_and_count(prediction, reference)[0]
-
-
 def score_and_count(prediction: str, reference: str) -> tuple[AnswerScore, BleuCounts]:
     """Return every figure of one answer, and what it adds to the BLEU of a corpus."""
     answer, truth = squad_tokens(prediction), squad_tokens(reference)

@@ -47,24 +47,6 @@ def percentile_floor(p: float) -> int:
     return n
 
 
-def percentile(values: Sequence[float], p: float) -> float | None:
-    """Return the p-quantile of the values, interpolated linearly, in their unit.
-
-    Args:
-        values: the samples.
-        p: the quantile, between 0 and 1.
-
-    Returns:
-        The quantile; None under `percentile_floor(p)` samples.
-
-    Raises:
-        ValueError: `p` is not between 0 and 1.
-    """
-    if len(values) < percentile_floor(p):
-        return None
-    return float(np.quantile(np.asarray(values, dtype=float), p))
-
-
 def repeat_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Return the mean over repeats with Student's t interval, in the unit of the values.
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from made_rows import summarise
 from medsweep.cli.live import COLUMNS, Live
 from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import LoadProgress
 from medsweep.loadgen.spec import LoadPoint
-from medsweep.metrics.latency import summarise
 from terminal import Terminal
 
 POINT = LoadPoint(concurrency=4, requests=200)

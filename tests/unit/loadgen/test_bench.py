@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from made_rows import summarise
 from medsweep.errors import EnvironmentFault
 from medsweep.loadgen.bench import Bench, MeasuredPoint, Spool, shuffled_repeats
 from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, point_json
@@ -15,7 +16,6 @@ from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import parse_objective
 from medsweep.loadgen.spec import LoadPoint
-from medsweep.metrics.latency import summarise
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import REQUESTS
 from medsweep.results.store import read_rows

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from made_rows import summarise
 from medsweep.errors import InputError
 from medsweep.loadgen.objective import Objective, parse_objective
-from medsweep.metrics.latency import summarise
 
 
 @pytest.mark.parametrize(

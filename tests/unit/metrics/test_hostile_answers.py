@@ -8,7 +8,7 @@ import pytest
 from medsweep.metrics.choice import chosen
 from medsweep.metrics.entities import MOST, entities, left_out, unsupported_entities
 from medsweep.metrics.faulty_answers import is_refusal
-from medsweep.metrics.quality import score_answer
+from medsweep.metrics.quality import score_and_count
 from medsweep.metrics.tokens import bleu_tokens, rouge_tokens, squad_tokens
 
 LENGTH = 40_000
@@ -41,7 +41,7 @@ GRADERS: dict[str, Callable[[str], object]] = {
     "rouge": rouge_tokens,
     "bleu": bleu_tokens,
     "refusal": is_refusal,
-    "scores": lambda text: score_answer(text, "Rest and water."),
+    "scores": lambda text: score_and_count(text, "Rest and water.")[0],
 }
 
 

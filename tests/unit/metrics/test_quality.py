@@ -11,7 +11,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
-from medsweep.metrics.quality import QUALITY_METRICS, AnswerScore, score_answer
+from medsweep.metrics.quality import QUALITY_METRICS, AnswerScore, score_and_count
 
 SHARED = Path(os.environ.get("MEDSWEEP_SHARED", Path(__file__).parents[4] / "shared"))
 MEDQUAD = SHARED / "data" / "medquad.jsonl.gz"
@@ -83,7 +83,7 @@ def by_their_programs(prediction: str, reference: str) -> tuple[float, ...]:
 
 
 def by_us(prediction: str, reference: str) -> tuple[float, ...]:
-    score = score_answer(prediction, reference)
+    score = score_and_count(prediction, reference)[0]
     return (
         score.exact_match,
         score.bleu,
@@ -98,7 +98,7 @@ def by_us(prediction: str, reference: str) -> tuple[float, ...]:
 def test_figures_equal_their_programs(prediction: str, reference: str) -> None:
     for pair in ((prediction, reference), (reference, prediction)):
         assert by_us(*pair) == pytest.approx(by_their_programs(*pair), abs=1e-6)
-        assert all(0 <= figure <= 1 for figure in astuple(score_answer(*pair)))
+        assert all(0 <= figure <= 1 for figure in astuple(score_and_count(*pair)[0]))
 
 
 def test_figures_equal_their_programs_on_random_texts() -> None:
@@ -143,14 +143,14 @@ def test_figures_equal_their_programs_on_medquad() -> None:
 
 def test_a_perfect_answer_scores_1_and_not_more() -> None:
     text = "Aspirin lowers fever and thins blood."
-    assert score_answer(text, text) == AnswerScore(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    assert score_and_count(text, text)[0] == AnswerScore(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def test_exact_match_and_token_f1_by_hand() -> None:
-    assert score_answer("The flu.", "flu").exact_match == 1.0
-    assert score_answer("flu shot", "flu").exact_match == 0.0
+    assert score_and_count("The flu.", "flu")[0].exact_match == 1.0
+    assert score_and_count("flu shot", "flu")[0].exact_match == 0.0
     # one flu in common
-    assert score_answer("flu flu shot", "flu vaccine").token_f1 == pytest.approx(2 / 5)
+    assert score_and_count("flu flu shot", "flu vaccine")[0].token_f1 == pytest.approx(2 / 5)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_exact_match_and_token_f1_by_hand() -> None:
     ],
 )
 def test_ngram_match_by_hand(prediction: str, reference: str, share: float) -> None:
-    assert score_answer(prediction, reference).ngram_match == pytest.approx(share)
+    assert score_and_count(prediction, reference)[0].ngram_match == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_ngram_match_by_hand(prediction: str, reference: str, share: float) -> N
 )
 def test_empty_texts_have_defined_figures(prediction: str, reference: str, squad: float) -> None:
     expected = AnswerScore(squad, squad, 0.0, 0.0, 0.0, 0.0, squad)
-    assert score_answer(prediction, reference) == expected
+    assert score_and_count(prediction, reference)[0] == expected
 
 
 def test_metric_names_are_fixed() -> None:

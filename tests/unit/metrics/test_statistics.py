@@ -6,7 +6,6 @@ from scipy import stats
 
 from medsweep.metrics.statistics import (
     Interval,
-    percentile,
     percentile_floor,
     repeat_interval,
 )
@@ -22,12 +21,6 @@ def test_percentile_floor(p: float, floor: int) -> None:
 def test_a_quantile_outside_0_to_1_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         percentile_floor(p)
-
-
-def test_percentile_is_null_under_the_floor_and_linear_above() -> None:
-    assert percentile([float(n) for n in range(63)], 0.9) is None
-    assert percentile([float(n) for n in range(64)], 0.9) == pytest.approx(56.7)  # 0.9 · 63
-    assert percentile([], 0.5) is None
 
 
 def test_repeat_interval_by_hand() -> None:

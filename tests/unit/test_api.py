@@ -41,7 +41,7 @@ def test_the_import_loads_nothing_else() -> None:
         "print(*sorted(name for name in sys.modules if name.startswith('medsweep')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["medsweep"]
+    assert out.stdout.split() == ["medsweep", "medsweep.version"]
 
 
 @pytest.fixture

@@ -30,12 +30,12 @@ def test_the_page_on_scale_computes_with_what_is_exposed() -> None:
     each = two - one
     fixed = one - each
     recorded = len(recording_rules())
-    (said,) = re.findall(
-        r"(\d+) series for each configuration.*?(\d+) more for each.*?(\d+) for each job",
+    (stated,) = re.findall(
+        r"(\d+) series per configuration.*?add (\d+) per configuration.*?(\d+) per job",
         page,
         re.S,
     )
-    assert tuple(map(int, said)) == (each, recorded, fixed)
+    assert tuple(map(int, stated)) == (each, recorded, fixed)
     (per_job, total) = re.findall(r"4 × \((\d+ \+ \d+)\) \+ \d+ = (\d+)", page)[0]  # noqa: RUF001
     assert per_job == f"{each} + {recorded}"
     assert int(total) == 4 * (each + recorded) + fixed

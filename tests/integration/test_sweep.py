@@ -222,6 +222,6 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing(
             break
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 3, rest
-    assert "run the same command to go on" in rest
+    assert "run the same command to resume" in rest
     assert "Traceback" not in rest
     assert list(Path("/tmp").glob(f"ms-{process.pid}-*")) == []

@@ -92,6 +92,9 @@ def _cluster(cluster: Manifest) -> Iterator[str]:
     head = cluster.get("headGroupSpec", {})
     if not cluster.get("rayVersion"):
         yield "no rayVersion"
+    # Not refused, but anyone who reaches the cluster could then run code in it.
+    if cluster.get("authOptions", {}).get("mode") != "token":
+        yield "no token in authOptions"
     for name, group in _groups(cluster):
         start = group.get("rayStartParams", {})
         if group.get("resources") and any(start.get(field) for field in _START_RESOURCES):

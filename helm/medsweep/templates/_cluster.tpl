@@ -5,6 +5,10 @@
 {{- $profile := .Values.profile -}}
 {{- $image := include "medsweep.image" (dict "root" . "family" $profile.imageFamily) -}}
 rayVersion: 2.60.0
+# Whoever can call Ray can run code in it. The operator makes a Secret with a random token and gives
+# it to the pods of this cluster and to the submitter.
+authOptions:
+  mode: token
 headGroupSpec:
   serviceType: ClusterIP
   # A webhook that writes complete objects would turn a missing map into null, which is refused.

@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{options.sweep}: no `search` section; see jobs/sweeps/paper-search.yaml")
     from medsweep.cluster.local import LocalCluster
     from medsweep.hardware.observe import host_profile
+    from medsweep.models.weights import fetch_weights
     from medsweep.results.store import exclusive
     from medsweep.search.summary import write_summary
     from medsweep.search.trial import grid
@@ -54,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
 
     with exclusive(folder):
         progress.note(f"{spec.name}: {len(points)} trials of up to {job.recipe.epochs} epochs")
+        if job.weights.on_hub:
+            fetch_weights(job.weights)  # the cluster's workers have no token for the hub
         with LocalCluster() as cluster:
             cluster.ensure_nodes([host])
             run_trials(

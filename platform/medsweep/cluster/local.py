@@ -6,12 +6,13 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from medsweep.cluster.cleanup import watch
+from medsweep.cluster.isolation import LOOPBACK, environment, isolated, without_secrets
 from medsweep.cluster.protocol import free_port
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
@@ -40,8 +41,9 @@ class LocalCluster:
     """A context manager around one private Ray cluster.
 
     It has a folder of its own (`RAY_TMPDIR`), so that other Ray sessions on the machine are not
-    touched. All of its processes end with this one, even if this one is killed. Environment
-    variables and the handler of SIGTERM are as before after leaving it.
+    touched. It listens on the loopback address alone and refuses every call without its token (see
+    `medsweep.cluster.isolation`). All of its processes end with this one, even if this one is
+    killed. Environment variables and the handler of SIGTERM are as before after leaving it.
     """
 
     emulates = True
@@ -55,12 +57,14 @@ class LocalCluster:
             stack.enter_context(_sigterm_kept())
             # Short, because the path of a Unix socket below it may have at most 107 characters.
             folder = Path(tempfile.mkdtemp(prefix=f"ms-{os.getpid()}-", dir="/tmp"))
-            stack.callback(watch(folder).communicate)
+            with without_secrets():
+                stack.callback(watch(folder).communicate)
             # Nodes here are never preempted, and the watcher costs one process per fine-tune.
             no_preemption = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
             stack.enter_context(
-                _environment({"RAY_TMPDIR": str(folder), **ENVIRONMENT, **no_preemption})
+                environment({"RAY_TMPDIR": str(folder), **ENVIRONMENT, **no_preemption})
             )
+            stack.enter_context(isolated(folder))
             self._cluster = stack.enter_context(_ray_cluster())
             _interrupt_on_sigterm()
             self._exit = stack.pop_all()
@@ -93,13 +97,15 @@ class LocalCluster:
         return function(*arguments)
 
     def _add(self, profile: HardwareProfile) -> Any:
-        return self._cluster.add_node(
-            num_cpus=profile.cpus,
-            num_gpus=profile.gpus,
-            labels=profile.labels,
-            wait=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        with without_secrets():
+            return self._cluster.add_node(
+                num_cpus=profile.cpus,
+                num_gpus=profile.gpus,
+                labels=profile.labels,
+                wait=False,
+                node_ip_address=LOOPBACK,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
 
 
 @contextmanager
@@ -110,14 +116,16 @@ def _ray_cluster() -> Iterator[Any]:
 
     with ExitStack() as stack:
         try:
-            cluster = Cluster(
-                initialize_head=True,
-                head_node_args={
-                    "num_cpus": 0,
-                    "include_dashboard": False,
-                    "object_store_memory": OBJECT_STORE_BYTES,
-                },
-            )
+            with without_secrets():
+                cluster = Cluster(
+                    initialize_head=True,
+                    head_node_args={
+                        "num_cpus": 0,
+                        "include_dashboard": False,
+                        "node_ip_address": LOOPBACK,
+                        "object_store_memory": OBJECT_STORE_BYTES,
+                    },
+                )
             stack.callback(cluster.shutdown)
             ray.init(
                 address=cluster.address,
@@ -129,21 +137,6 @@ def _ray_cluster() -> Iterator[Any]:
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
         stack.callback(ray.shutdown)
         yield cluster
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and restore them on exit."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

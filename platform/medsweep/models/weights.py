@@ -38,6 +38,11 @@ class Weights:
     revision: str
     texts: tuple[str, ...] = ()
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether the files come from the model hub, which may demand a token."""
+        return self.spec.folder is None and self.spec.source != "standin" and not _in_wheel(self)
+
 
 def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
     """Decide where a model's weights come from, without fetching them.

@@ -11,6 +11,7 @@ from medsweep.cluster.protocol import Cluster
 from medsweep.errors import MedSweepError
 from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
+from medsweep.models.weights import fetch_weights
 from medsweep.results.provenance import provenance
 from medsweep.sweep.plan import AdapterPlan
 from medsweep.sweep.progress import SweepProgress
@@ -63,9 +64,13 @@ def finetune_missing(
         try:
             cluster.ensure_nodes([adapter.profile])
             with progress.step("fine-tune", name, announce=True):
+                job = finetune_job(resolved, folder, adapter)
+                if job.weights.on_hub:
+                    # The workers of a private cluster have no token for the hub.
+                    cluster.call_on_node(adapter.profile, fetch_weights, job.weights)
                 finetune_on(
                     adapter.profile,
-                    finetune_job(resolved, folder, adapter),
+                    job,
                     run_name=adapter.folder_name,
                     storage=folder / ".ray",
                     on_epoch=epoch_notes(adapter, progress),

@@ -306,6 +306,7 @@ BREAKS: dict[str, Callable[[Manifest], object]] = {
         rayStartParams={"labels": "a=b"}
     ),
     "no scaleStrategy": lambda job: cluster_of(job)["workerGroupSpecs"][0].pop("scaleStrategy"),
+    "no token": lambda job: cluster_of(job).pop("authOptions"),
     "no rayVersion": lambda job: cluster_of(job).pop("rayVersion"),
     "is not one": lambda job: cluster_of(job)["workerGroupSpecs"][0]["labels"].update(a="b c"),
     "SidecarMode excludes": lambda job: job["spec"].update(submissionMode="SidecarMode"),

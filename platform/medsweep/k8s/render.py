@@ -186,8 +186,8 @@ class _Stage:
         )
         return {
             "rayVersion": RAY_VERSION,
-            # Whoever can call Ray can run code in it. The operator makes a Secret with a random token
-            # and gives it to the pods of this cluster and to the submitter.
+            # Whoever can call Ray can run code in it. The operator makes a Secret with a random
+            # token and gives it to the pods of this cluster and to the submitter.
             "authOptions": {"mode": "token"},
             "headGroupSpec": {
                 "serviceType": "ClusterIP",

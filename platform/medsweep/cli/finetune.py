@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the adapters that do not exist yet; print their folders and figures."""
     spec = load_sweep(options)
-    from medsweep.results.store import exclusive
+    from medsweep.results.store import exclusive, private
     from medsweep.sweep.finetune import adapter_folder, require_fresh
     from medsweep.sweep.resolve import resolve
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     wanted = _wanted(resolved, options.model)
     # Absolute, because Ray's workers run in folders of their own.
     folder = (options.out / spec.name).resolve()
-    with exclusive(folder):
+    with private(folder, applies=not spec.dataset.is_public), exclusive(folder):
         if options.fresh:
             require_fresh(resolved, folder, wanted)
         absent = [each for each in wanted if not adapter_folder(folder, each).is_dir()]

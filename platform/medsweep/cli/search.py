@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.cluster.local import LocalCluster
     from medsweep.hardware.observe import host_profile
     from medsweep.models.weights import fetch_weights
-    from medsweep.results.store import exclusive
+    from medsweep.results.store import exclusive, private
     from medsweep.search.summary import write_summary
     from medsweep.search.trial import grid
     from medsweep.search.tune import run_trials
@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
 
     resolved = resolve(spec)
     adapter = _adapter(resolved, options.model)
-    folder = (options.out / spec.name / "search" / adapter.model.name).resolve()
+    sweep_folder = (options.out / spec.name).resolve()
+    folder = sweep_folder / "search" / adapter.model.name
     job = finetune_job(resolved, folder, adapter)
     points, progress, host = grid(spec.search, job), SweepProgress(), host_profile()
 
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         figure = f"{spec.search.metric} {row[spec.search.metric]:.4f}" if spec.search else ""
         progress.note(f"epoch {row['epoch']}/{job.recipe.epochs}: {values}: {figure}")
 
-    with exclusive(folder):
+    with private(sweep_folder, applies=not spec.dataset.is_public), exclusive(folder):
         progress.note(f"{spec.name}: {len(points)} trials of up to {job.recipe.epochs} epochs")
         if job.weights.on_hub:
             fetch_weights(job.weights)  # the cluster's workers have no token for the hub

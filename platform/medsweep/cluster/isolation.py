@@ -94,7 +94,8 @@ def environment(values: Mapping[str, str], absent: Collection[str] = ()) -> Iter
 
 def _read_authentication() -> None:
     """Make Ray, which reads the variables once per process, read them anew."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    # Compiled, so its types are not known.
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

@@ -68,6 +68,11 @@ class Loaded:
         }
 
 
+def embedded_answers() -> list[str]:
+    """Return the answers of the embedded corpus, which are synthetic and public."""
+    return [pair.answer for one in load_sources(DatasetSpec()) for pair in one.pairs]
+
+
 def load_sources(spec: DatasetSpec) -> list[Loaded]:
     """Read and clean the pairs of each source of a dataset.
 

@@ -17,6 +17,7 @@ from medsweep.k8s.sweeps import selector_of
 from medsweep.k8s.table import REDRAW_S, Table
 from medsweep.k8s.watch import sweep_feed
 from medsweep.results.cells import CellFolder
+from medsweep.results.store import private
 from medsweep.sweep.collect import RunSummary, gather
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.resolve import Resolved
@@ -45,25 +46,30 @@ def run_in_cluster(
     """
     spec, plan = resolved.spec, resolved.plan
     folder = (out / spec.name).resolve()
-    keys = [cell.key for cell in plan.runnable]
-    fetched = 0
-    if settings.results_claim is None:
-        fetched = fetch_cells(connect, settings, spec.name, keys, folder)
-    missing = [cell for cell in plan.runnable if not CellFolder(folder / "cells" / cell.key).done]
-    reasons: dict[str, str] = {}
-    if missing:
-        needed = {cell.key for cell in missing} | {cell.adapter for cell in missing}
-        done = {*keys, *plan.adapters} - needed
-        states = run_jobs(connect(), spec, plan, settings, max_jobs=max_jobs, done=done)
-        reasons = {
-            each.task.what: each.job.reason or "" for each in states if each.job.phase == "failed"
-        }
-        if _is_claim(out, settings):
-            cells = [CellFolder(folder / "cells" / cell.key) for cell in missing]
-            fetched += sum(cell.done for cell in cells)
-        else:
-            fetched += fetch_cells(connect, settings, spec.name, keys, folder)
-    return gather(resolved, out, reasons, fetched)
+    with private(folder, applies=not spec.dataset.is_public):
+        keys = [cell.key for cell in plan.runnable]
+        fetched = 0
+        if settings.results_claim is None:
+            fetched = fetch_cells(connect, settings, spec.name, keys, folder)
+        missing = [
+            cell for cell in plan.runnable if not CellFolder(folder / "cells" / cell.key).done
+        ]
+        reasons: dict[str, str] = {}
+        if missing:
+            needed = {cell.key for cell in missing} | {cell.adapter for cell in missing}
+            done = {*keys, *plan.adapters} - needed
+            states = run_jobs(connect(), spec, plan, settings, max_jobs=max_jobs, done=done)
+            reasons = {
+                each.task.what: each.job.reason or ""
+                for each in states
+                if each.job.phase == "failed"
+            }
+            if _is_claim(out, settings):
+                cells = [CellFolder(folder / "cells" / cell.key) for cell in missing]
+                fetched += sum(cell.done for cell in cells)
+            else:
+                fetched += fetch_cells(connect, settings, spec.name, keys, folder)
+        return gather(resolved, out, reasons, fetched)
 
 
 def _is_claim(out: Path, settings: ClusterSettings) -> bool:
@@ -87,8 +93,9 @@ def fetch_sweep(
     """
     keys = [cell.key for cell in resolved.plan.runnable]
     folder = (out / resolved.spec.name).resolve()
-    fetched = fetch_cells(connect, settings, resolved.spec.name, keys, folder)
-    return gather(resolved, out, {}, fetched)
+    with private(folder, applies=not resolved.spec.dataset.is_public):
+        fetched = fetch_cells(connect, settings, resolved.spec.name, keys, folder)
+        return gather(resolved, out, {}, fetched)
 
 
 def run_jobs(

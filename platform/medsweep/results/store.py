@@ -79,6 +79,35 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
+def private(folder: Path, *, applies: bool) -> Iterator[None]:
+    """Let only this user read a folder, and every file that is created meanwhile.
+
+    That includes files in the cache and files of processes that are started meanwhile.
+
+    Args:
+        folder: created if it is missing.
+        applies: whether the data is not public; otherwise nothing changes.
+
+    Raises:
+        EnvironmentFault: the folder cannot be created, or belongs to another user.
+    """
+    if not applies:
+        yield
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)  # holds other results too
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise _fault(folder, error) from None
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Lock a folder for one run; the kernel releases the lock if the process is killed.
 

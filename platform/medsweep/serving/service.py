@@ -6,8 +6,7 @@ from pathlib import Path
 
 from medsweep.clock import Clock
 from medsweep.cluster.cpu_pinning import usable_cpus, wait_asleep
-from medsweep.datasets.load import load_sources
-from medsweep.datasets.spec import DatasetSpec
+from medsweep.datasets.load import embedded_answers
 from medsweep.errors import InputError, StageError
 from medsweep.finetune.adapter import Adapter, base_sha256, read_card
 from medsweep.hardware.observe import host_profile
@@ -114,9 +113,7 @@ def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path
             return spec, card.base
     if spec.source == "standin" and named:
         raise InputError(f"{named[0].base}: the adapters' base is not there any more")
-    texts: list[str] = []
-    if spec.source == "standin":
-        texts = [pair.answer for one in load_sources(DatasetSpec()) for pair in one.pairs]
+    texts = embedded_answers() if spec.source == "standin" else []
     return spec, fetch_weights(identify(spec, texts))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from medsweep.datasets.load import embedded_answers
 from medsweep.datasets.split import Split, load_split
 from medsweep.hardware.observe import host_profile
 from medsweep.models.weights import Weights, identify, unavailable_reason
@@ -45,7 +46,7 @@ def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
         InputError: the dataset cannot be used.
     """
     split = load_split(spec.dataset, spec.seed)
-    texts = [pair.answer for pair in split.train]
+    texts = _texts(spec, split)
     models = spec.catalog.models
     weights = {name: identify(models[name], texts) for name in model_names(spec)}
     revisions = {name: each.revision for name, each in weights.items()}
@@ -53,3 +54,16 @@ def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
     unavailable = {name: reason for name, reason in reasons.items() if reason is not None}
     plan = make_plan(spec, split.sha256, revisions, host_profile(), unavailable)
     return Resolved(spec, split, weights, plan)
+
+
+def _texts(spec: SweepSpec, split: Split) -> list[str]:
+    """Return the answers that stand-ins learn words from.
+
+    A stand-in's tokenizer spells out the words, and travels with each adapter. So they are the
+    dataset's only if its texts may be stored, and else the embedded corpus's; an answer of the
+    evaluation side is never among them.
+    """
+    if spec.texts_kept:
+        return [pair.answer for pair in split.train]
+    held_out = {pair.answer for pair in split.evaluation}
+    return [answer for answer in embedded_answers() if answer not in held_out]

@@ -13,7 +13,7 @@ from medsweep.cluster.protocol import Cluster
 from medsweep.loadgen.calibrate import Calibration, calibrate
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
-from medsweep.results.store import exclusive
+from medsweep.results.store import exclusive, private
 from medsweep.sweep.collect import (
     RunSummary,
     cell_states,
@@ -63,7 +63,7 @@ def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> RunSum
     spec, plan = resolved.spec, resolved.plan
     # Absolute, because Ray's workers run in folders of their own.
     folder = (out / spec.name).resolve()
-    with exclusive(folder):
+    with private(folder, applies=not spec.dataset.is_public), exclusive(folder):
         write_spec(spec, folder)
         record_refused(resolved, folder)
         missing = _missing(plan.runnable, folder)

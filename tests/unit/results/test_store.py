@@ -11,6 +11,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.results.schema import Column
 from medsweep.results.store import (
     exclusive,
+    private,
     read_json,
     read_rows,
     write_json,
@@ -160,3 +161,26 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(EnvironmentFault, match="cannot be written"), exclusive(tmp_path / "out"):
         pass
+
+
+def test_private_files_are_their_owner_s_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "ward"
+    folder.mkdir(parents=True, mode=0o755)
+    with private(folder, applies=True):
+        write_text(folder / "cells" / "a.txt", "x")
+        subprocess.run(["touch", folder / "child.txt"], check=True)
+    write_text(folder / "later.txt", "x")
+    modes = {
+        path.name: path.stat().st_mode & 0o777
+        for path in [folder.parent, folder, *folder.rglob("*")]
+    }
+    later = modes.pop("later.txt")
+    assert modes.pop("results") == 0o755
+    assert modes == {"ward": 0o700, "cells": 0o700, "a.txt": 0o600, "child.txt": 0o600}
+    assert later == 0o644
+
+
+def test_public_files_keep_their_modes(tmp_path: Path) -> None:
+    with private(tmp_path / "demo", applies=False):
+        write_text(tmp_path / "demo" / "a.txt", "x")
+    assert (tmp_path / "demo").stat().st_mode & 0o777 == 0o755

@@ -1,0 +1,66 @@
+"""Words of data that is not public stay out of what is passed on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from medsweep.datasets.load import embedded_answers
+from medsweep.models.weights import fetch_weights
+from medsweep.sweep.resolve import Resolved, resolve
+from medsweep.sweep.spec import SweepSpec
+from support import SWEEP
+
+STANDIN = "standin-distilgpt2"
+SURNAME = "Kowalczykiewicz"
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Path:
+    """A ward's own data, in which a patient's name is frequent."""
+    rows = [
+        {"question": f"What does case {n} need?", "answer": f"{SURNAME} needs rest for {n} days."}
+        for n in range(60)
+    ]
+    path = tmp_path / "ward.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def sweep(dataset: dict[str, Any], *, keep_text: bool = False) -> Resolved:
+    changes = {"dataset": dataset, "keep_text": keep_text}
+    return resolve(SweepSpec.model_validate(yaml.safe_load(SWEEP) | changes))
+
+
+def texts(resolved: Resolved) -> tuple[str, ...]:
+    return resolved.weights[STANDIN].texts
+
+
+def test_a_stand_in_learns_no_word_of_data_that_is_not_public(
+    ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSWEEP_CACHE", str(tmp_path / "cache"))
+    resolved = sweep({"name": "local", "path": str(ward)})
+    assert texts(resolved) == tuple(embedded_answers())
+    base = fetch_weights(resolved.weights[STANDIN])
+    assert SURNAME[:5] not in (base / "tokenizer.json").read_text()
+
+
+@pytest.mark.parametrize(("public", "keep_text"), [(True, False), (False, True)])
+def test_it_learns_words_of_texts_that_may_be_stored(
+    ward: Path, public: bool, keep_text: bool
+) -> None:
+    dataset = {"name": "local", "path": str(ward), "public": public}
+    resolved = sweep(dataset, keep_text=keep_text)
+    assert texts(resolved) == tuple(pair.answer for pair in resolved.split.train)
+
+
+def test_it_learns_no_embedded_answer_that_is_a_reference(ward: Path) -> None:
+    parts = [{"name": "embedded"}, {"name": "local", "path": str(ward)}]
+    resolved = sweep({"mix": parts})
+    held_out = {pair.answer for pair in resolved.split.evaluation}
+    assert held_out & set(embedded_answers())
+    assert texts(resolved)
+    assert not held_out & set(texts(resolved))

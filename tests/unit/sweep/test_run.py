@@ -264,6 +264,16 @@ def test_every_cell_has_its_rows_and_every_answer_is_graded_once(ran: Ran) -> No
     assert "main memory" in refused["reason"]
 
 
+def test_results_of_data_that_is_not_public_are_the_owner_s_alone(ran: Ran, tmp_path: Path) -> None:
+    path = tmp_path / "ward.csv"
+    path.write_text("question,answer\n" + "".join(f"What is {n}?,It is {n}.\n" for n in range(60)))
+    folder = run.run_sweep(sweep(dataset={"name": "local", "path": str(path)}), ran.out).folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    modes = {each.stat().st_mode & 0o077 for each in folder.rglob("*")}
+    assert (folder / "benchmark.parquet").is_file()
+    assert modes == {0}
+
+
 def test_price_and_cost_are_those_of_the_day_of_collection(ran: Ran) -> None:
     run.run_sweep(sweep(), ran.out)
     row = ran.rows(HERE)[0]

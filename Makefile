@@ -9,7 +9,7 @@ OUT ?= results
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast fetch test-cluster check format bench bench-peers docs manifests goldens clean
+.PHONY: help install demo smollm2 test test-fast fetch test-cluster check format bench bench-peers docs sbom manifests goldens clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,13 @@ bench-peers: $(VENV)/installed-dev ## Measure the load generator beside aiperf a
 docs: $(VENV)/installed-dev ## Write the generated reference pages and build the site
 	$(BIN)/python docs/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The tool has an environment of its own, so that it is not among what it lists.
+sbom: $(VENV)/installed ## Write the CycloneDX SBOM of the environment
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/pip install --quiet cyclonedx-bom==7.5.0
+	build/sbom/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file build/sbom.cdx.json
 
 manifests: $(VENV)/installed-dev ## Write the generated samples, chart profiles, dashboards and rules
 	$(BIN)/python k8s/generate.py

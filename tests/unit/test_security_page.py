@@ -1,0 +1,48 @@
+"""The tests that the security pages name for their guarantees exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "SECURITY.md", ROOT / "docs/results/security.md"]
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def rows(page: Path) -> list[str]:
+    """The rows of the page's table that have a number."""
+    return [line for line in page.read_text(encoding="utf-8").splitlines() if _number(line)]
+
+
+def _number(line: str) -> str | None:
+    found = re.match(r"\| (\d+) \|", line)
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    named = NAMED.findall(page.read_text(encoding="utf-8"))
+    assert len(named) > 10
+    for file, test in named:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        functions = {
+            node.name
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        assert test in functions, f"{page.name}: {file}::{test}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_guarantee_names_a_test(page: Path) -> None:
+    assert len(rows(page)) >= 11
+    assert [row for row in rows(page) if not NAMED.search(row)] == []
+
+
+def test_the_pages_name_the_same_guarantees() -> None:
+    first, second = ([_number(row) for row in rows(page)] for page in PAGES)
+    assert first == list(dict.fromkeys(second))

@@ -1,13 +1,13 @@
-"""Errors that a person can act on, and the exit code that each one ends the program with.
+"""Errors that a user can act on, and the exit code of each.
 
-MedSweepError                 1  something that could not be done; the rest went on
+MedSweepError                 1  a part could not be done; the rest was
 ├── InputError                2  the input is wrong; nothing was started
-│   ├── ConfigError           2  a YAML file has faults, all of them listed
+│   ├── ConfigError           2  a YAML file has faults; all are listed
 │   ├── UnknownName           2  a name that no catalogue knows
 │   └── DatasetError          2  a dataset cannot be read, or too much of it is unusable
 ├── StageError                1  fine-tuning, serving or load failed for one cell
-├── Interrupted               3  stopped by the user; the same command goes on from there
-└── EnvironmentFault          4  the machine will not do it: disk full, port in use, a run at work
+├── Interrupted               3  stopped by the user; run the same command to continue
+└── EnvironmentFault          4  the machine prevents it: disk full, port in use, another run
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from dataclasses import dataclass
 EXIT_DONE = 0
 
 EXIT_DIFFERENT = 5
-"""Nothing went wrong, and what was compared differs: a regression, or an A/A run that shows one."""
+"""The command worked and found a difference: a regression, or one within an A/A run."""
 
 EXIT_CODES: Mapping[int, str] = {
     EXIT_DONE: "done",
-    1: "some cells failed; their reasons are in the results, and the next run tries them again",
+    1: "some cells failed; the results give the reasons, and the next run tries them again",
     2: "wrong input; nothing was started",
-    3: "interrupted; the same command goes on from there",
-    4: "the machine will not do it: disk full, port in use, another run at work",
-    EXIT_DIFFERENT: "compare found a regression beyond noise, or aa a difference where there is "
-    "none",
+    3: "interrupted; run the same command to continue",
+    4: "the machine prevents it: disk full, port in use, another run active",
+    EXIT_DIFFERENT: "compare found a regression beyond noise, or aa found a difference between "
+    "equal halves",
 }
-"""What the program ends with; these do not change."""
+"""The program's exit codes; they are stable."""
 
 _EXIT_PAGE = "reference/exit-codes.md"
 
-# What each kind of name is looked up in; the page says how to add one of one's own.
+# The page that describes each kind of name, and how to add one.
 _PAGES = {
     "model": "models.md#your-own-model",
     "hardware profile": "hardware.md#your-own-profile",
@@ -45,11 +45,11 @@ _PAGES = {
 
 
 class MedSweepError(Exception):
-    """The root: one sentence that says what happened, where, and what to do.
+    """The base class; the message states what happened, where, and what to do.
 
     Attributes:
-        exit_code: that the program ends with.
-        docs: page and heading of the documentation that tell more.
+        exit_code: exit code of the program.
+        docs: page and heading of the documentation about it.
     """
 
     exit_code = 1
@@ -67,9 +67,9 @@ class UnknownName(InputError):
     """A name that no catalogue knows.
 
     Args:
-        kind: what was looked up, in words ("model", "hardware profile").
-        name: what was given.
-        known: every name that would have been right.
+        kind: kind of the name, in words ("model", "hardware profile").
+        name: the given name.
+        known: all valid names.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -81,7 +81,7 @@ class UnknownName(InputError):
         )
 
     def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str]]]:
-        """Let Ray carry it to another process."""
+        """Make the error picklable, so that Ray can pass it to another process."""
         return type(self), (self.kind, self.name, self.known)
 
 
@@ -92,18 +92,18 @@ class DatasetError(InputError):
 
 
 class StageError(MedSweepError):
-    """Fine-tuning, serving or load failed for one cell; the other cells go on."""
+    """Fine-tuning, serving or load failed for one cell; the other cells continue."""
 
 
 class Interrupted(MedSweepError):
-    """Stopped by the user; what was measured stays and the same command goes on from there."""
+    """Stopped by the user; results so far are kept, and the same command continues from there."""
 
     exit_code = 3
     docs = f"{_EXIT_PAGE}#3"
 
 
 class EnvironmentFault(MedSweepError):
-    """The machine will not do it: no disk space, a port in use, another run at work."""
+    """The machine prevents it: no disk space, a port in use, another run active."""
 
     exit_code = 4
     docs = f"{_EXIT_PAGE}#4"
@@ -111,12 +111,12 @@ class EnvironmentFault(MedSweepError):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a configuration file.
+    """One fault of a configuration file.
 
     Attributes:
         field: dotted path of the field, such as `load.points[0].rate`.
         problem: what is wrong, what was given and what is allowed.
-        line: line in the file, counted from 1; None where it came from the command line.
+        line: line in the file, counted from 1; None if the value came from the command line.
     """
 
     field: str
@@ -129,11 +129,11 @@ class Fault:
 
 
 class ConfigError(InputError):
-    """A YAML file has faults, all of them listed.
+    """A YAML file has faults; all are listed.
 
     Args:
-        source: the file (or other place) the configuration came from.
-        faults: every fault found.
+        source: the file, or other origin, of the configuration.
+        faults: all its faults.
         docs: page and heading that describe its fields.
     """
 
@@ -148,7 +148,7 @@ class ConfigError(InputError):
         )
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[str, list[Fault], str]]:
-        """Let Ray carry it to another process."""
+        """Make the error picklable, so that Ray can pass it to another process."""
         return type(self), (self.source, self.faults, self.docs)
 
 

@@ -227,7 +227,7 @@ def _pipeline(quantization: str, concurrency: int, requests: int) -> float:
 
     base = fetch_weights(identify(MODELS[MODEL], []))
     folder = ir_folder(MODELS[MODEL], quantization, base)
-    pipeline = Child(None, str(folder), concurrency, CPUS)._opened(False)
+    pipeline = Child(None, str(folder), concurrency, CPUS)._open(False)
     tokenizer = AutoTokenizer.from_pretrained(base)
     settings = openvino_genai.GenerationConfig()
     settings.max_new_tokens = TOKENS

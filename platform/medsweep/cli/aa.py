@@ -1,4 +1,4 @@
-"""`medsweep aa`: one cell under two names must show no difference."""
+"""`medsweep aa`: measure one cell under two names, which must show no difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure a cell twice in one sweep; exit 5 where the two differ beyond noise."""
+    """Measure a cell twice in one sweep; exit 5 if the two differ beyond noise."""
     spec = load_sweep(options)
     from medsweep.results.reader import Results
     from medsweep.sweep.aa import compare_twins, twin_sweep
@@ -27,15 +27,15 @@ def run(options: argparse.Namespace) -> int:
 
     summary = run_sweep(twin_sweep(spec), options.out)
     if summary.failures:
-        why = "; ".join(f"{cell}: {reason}" for cell, reason in summary.failures.items())
-        raise MedSweepError(f"the A/A run failed: {why}")
-    found = compare_twins(Results.open(summary.folder))
-    differ = [each for each in found.findings if each.is_clear]
+        reasons = "; ".join(f"{cell}: {reason}" for cell, reason in summary.failures.items())
+        raise MedSweepError(f"the A/A run failed: {reasons}")
+    comparison = compare_twins(Results.open(summary.folder))
+    differ = [each for each in comparison.findings if each.is_clear]
     if options.json:
-        print(json.dumps(as_json(found, differ, worse=bool(differ)), indent=2))
+        print(json.dumps(as_json(comparison, differ, worse=bool(differ)), indent=2))
     else:
-        print_comparison(found)
-        tested = sum(each.p_adjusted is not None for each in found.findings)
+        print_comparison(comparison)
+        tested = sum(each.p_adjusted is not None for each in comparison.findings)
         print(
             f"{len(differ)} of {tested} figures differ between two names of one cell (Holm, 5 %); "
             f"results: {summary.folder}"

@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     showing = actions.add_parser("show", help="show an adapter's provenance and figures")
     showing.set_defaults(run=run_show)
     verifying = actions.add_parser(
-        "verify", help="check an adapter's files, its base model, and that both compute"
+        "verify", help="check an adapter's files and base model, and run both"
     )
     verifying.set_defaults(run=run_verify)
     merging = actions.add_parser("merge", help="write base and adapter as one plain model")
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    """Print one line for each adapter below the folder."""
+    """Print one line per adapter below the folder."""
     if not options.folder.is_dir():
         raise InputError(f"{options.folder}: no such folder")
     rows = [_row(path.parent) for path in sorted(options.folder.rglob("adapter.json"))]
@@ -129,7 +129,7 @@ def run_push(options: argparse.Namespace) -> int:
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    """Return one adapter's row; without figures if the adapter is not complete."""
+    """Return one adapter's row; without figures if the adapter is incomplete."""
     from medsweep.finetune.adapter import read_adapter, read_training
 
     row: dict[str, Any] = {"adapter": str(folder), **dict.fromkeys(list(HEADINGS)[1:])}

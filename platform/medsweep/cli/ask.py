@@ -1,4 +1,4 @@
-"""`medsweep ask`: ask one question of an adapter, here."""
+"""`medsweep ask`: ask an adapter one question on this machine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from medsweep.reporter import harmless
 if TYPE_CHECKING:
     from medsweep.serving.adapter_pool import AdapterPool
 
-ADAPTER = "asked"
+ADAPTER = "adapter"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "question", metavar="QUESTION", help="the answer is a model's and no medical advice"
+        "question", metavar="QUESTION", help="a model writes the answer; it is not medical advice"
     )
     parser.add_argument(
         "--adapter", type=Path, required=True, metavar="DIR", help="an adapter's folder"
@@ -28,13 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--base", action="store_true", help="ask the base model, without the adapter"
     )
     parser.add_argument(
-        "--max-tokens", type=int, default=256, metavar="N", help="longest answer; default: 256"
+        "--max-tokens", type=int, default=256, metavar="N", help="most output tokens; default: 256"
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Stream the answer, greedily chosen, to standard output."""
+    """Stream the answer, decoded greedily, to standard output."""
     from medsweep.clock import MonotonicClock
     from medsweep.serving.config import ServeConfig
     from medsweep.serving.server_metrics import ServerMetrics

@@ -1,4 +1,4 @@
-"""`medsweep calibrate`: how far the load generator can be trusted on this machine."""
+"""`medsweep calibrate`: measure the load generator's own error on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medsweep.errors import EXIT_DONE, InputError
 if TYPE_CHECKING:
     from medsweep.loadgen.calibrate import Calibration
 
-# Measured requests for each that is in flight: 6 s of load.
+# Measured requests per concurrent request: 6 s of load.
 _REQUESTS_PER_WORKER = 15
 
 
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure a server of known timing, and print by how much the client is off."""
+    """Measure a server with known timing, and print the client's error."""
     from medsweep.loadgen.calibrate import calibrate_fleet, highest_honest_rate
     from medsweep.loadgen.fleet import Fleet, cores, processes_for
     from medsweep.loadgen.spec import LoadPoint
@@ -36,21 +36,21 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"--concurrency {options.concurrency}: whole numbers, separated by commas"
         ) from None
-    points = [LoadPoint(concurrency=concurrency) for concurrency in concurrencies]
-    with Fleet(processes_for(points)) as fleet:
-        found = calibrate_fleet(fleet, concurrencies, requests_per_worker=_REQUESTS_PER_WORKER)
-        rate, is_limit = highest_honest_rate(fleet, found)
+    loads = [LoadPoint(concurrency=concurrency) for concurrency in concurrencies]
+    with Fleet(processes_for(loads)) as fleet:
+        points = calibrate_fleet(fleet, concurrencies, requests_per_worker=_REQUESTS_PER_WORKER)
+        rate, is_limit = highest_honest_rate(fleet, points)
     if options.json:
         result = {
             "cores": cores(),
             "processor": platform.processor() or platform.machine(),
-            "points": [{**asdict(each), "client_limited": each.client_limited} for each in found],
+            "points": [{**asdict(each), "client_limited": each.client_limited} for each in points],
             "highest_honest_requests_per_s": rate,
             "limit_found": is_limit,
         }
         print(json.dumps(result, indent=2))
     else:
-        _show(found)
+        _show(points)
         print(
             f"\nhighest honest rate: {'' if is_limit else 'at least '}{rate:.0f} requests/s of 32 "
             f"tokens, on {cores():g} cores that the server shares"
@@ -58,10 +58,10 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _show(found: list[Calibration]) -> None:
+def _show(points: list[Calibration]) -> None:
     print("a server with 50 ms to the first of 32 tokens and 10 ms between them, on this machine")
     print("concurrency  TTFT bias  p99 error  ITL bias  p99 error  of ideal requests/s")
-    for each in found:
+    for each in points:
         share = each.requests_per_s / each.ideal_requests_per_s
         print(
             f"{each.concurrency:>11}  {_ms(each.ttft_bias_s)}  {_ms(each.ttft_p99_error_s)}"

@@ -90,12 +90,12 @@ def print_comparison(comparison: Comparison) -> None:
         if trend.is_clear and trend.drift is not None:
             print(
                 f"drift: {trend.name}: end-to-end time moved by {trend.drift.change:+.1%} over its "
-                f"{trend.drift.visits} measurements (p = {trend.drift.p_value:.2g})"
+                f"{trend.drift.measurements} measurements (p = {trend.drift.p_value:.2g})"
             )
-    for puzzle in comparison.puzzles:
+    for anomaly in comparison.anomalies:
         print(
-            f"not faster: {puzzle.model} {puzzle.load_point}: {puzzle.more} beside {puzzle.less}: "
-            f"{puzzle.gain:+.1%} tokens/s; {puzzle.why}"
+            f"not faster: {anomaly.model} {anomaly.load_point}: "
+            f"{anomaly.more} against {anomaly.less}: {anomaly.gain:+.1%} tokens/s; {anomaly.why}"
         )
     for each in comparison.gates:
         if not each.passes:
@@ -148,7 +148,7 @@ def as_json(
         "only_in_a": comparison.only_before,
         "only_in_b": comparison.only_after,
         "circumstances": comparison.circumstances,
-        "not_faster": [asdict(puzzle) for puzzle in comparison.puzzles],
+        "not_faster": [asdict(each) for each in comparison.anomalies],
         "drift": [
             {"set": each.name, **(asdict(each.drift) if each.drift else {})}
             for each in comparison.trends

@@ -1,4 +1,4 @@
-"""The table of a load test as it grows, and the line below it that says how far the test is."""
+"""The growing table of a load test, and a progress line below it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _PLAIN_EVERY_S = 10.0
 
 
 class Live:
-    """Prints a row for every load point that has ended, and how far the present one is.
+    """Prints one row per finished load point, and the progress of the current one.
 
     Args:
-        total: load points and repeats to come; None if that is not known.
-        rows: where rows go.
-        progress: where the passing line goes.
+        total: number of measurements to come, all repeats of all load points; None if unknown.
+        rows: stream for the rows.
+        progress: stream for the progress line.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Live:
         self._rows.flush()
 
     def show(self, point: LoadPoint, repeat: int, progress: LoadProgress) -> None:
-        """Say how far a load point is: on a terminal in one line that is rewritten."""
+        """Print the progress of a load point; on a terminal, in one line that is rewritten."""
         now_s = time.monotonic()
         if not self._reporter.is_terminal and now_s - self._shown_s < _PLAIN_EVERY_S:
             return
@@ -68,33 +68,33 @@ class Live:
             self._reporter.line(text)
 
     def add(self, measured: MeasuredPoint) -> None:
-        """Print the row of a load point that has ended, and its notes below."""
+        """Print the row of a finished load point, with its notes below."""
         self._done += 1
         self._reporter.clear()
-        found = measured.figures
-        latencies = found.latencies
+        figures = measured.figures
+        latencies = figures.latencies
         self._rows.write(
             _line(
                 [
                     measured.point.name,
-                    f"{found.ok}/{found.sent}",
+                    f"{figures.ok}/{figures.sent}",
                     _figure(latencies["ttft"].mean, 1e3),
                     _figure(latencies["ttft"].p95, 1e3),
                     _figure(latencies["tpot"].mean, 1e3),
                     _figure(latencies["e2e"].mean, 1.0, 3),
                     _figure(latencies["e2e"].p95, 1.0, 3),
-                    _figure(found.requests_per_s, 1.0, 2),
-                    _figure(found.output_tokens_per_s, 1.0),
+                    _figure(figures.requests_per_s, 1.0, 2),
+                    _figure(figures.output_tokens_per_s, 1.0),
                 ]
             )
         )
-        failed = found.failed_by_kind or found.unmeasured_failed_by_kind
-        said = [f"failed: {kinds_of(failed)}"] if found.failed_by_kind else []
+        failed = figures.failed_by_kind or figures.unmeasured_failed_by_kind
+        remarks = [f"failed: {kinds_of(failed)}"] if figures.failed_by_kind else []
         if measured.met is not None:
-            said.append("meets the objectives" if measured.met else "misses the objectives")
+            remarks.append("meets the objectives" if measured.met else "misses the objectives")
         if measured.met_reason is not None:
-            said.append(f"not known whether it meets the objectives: {measured.met_reason}")
-        for text in (*said, *notes(measured)):
+            remarks.append(f"not known whether it meets the objectives: {measured.met_reason}")
+        for text in (*remarks, *notes(measured)):
             self._rows.write(f"    {text}\n")
         self._rows.flush()
 
@@ -106,5 +106,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _figure(value: float | None, scale: float, digits: int = 1) -> str:
-    """Return a number, or a dash where there are too few requests behind it."""
+    """Return a number, or a dash if too few requests support it."""
     return "-" if value is None else f"{value * scale:.{digits}f}"

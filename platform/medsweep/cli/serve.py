@@ -32,7 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--adapter-root",
         type=Path,
         metavar="DIR",
-        help="serve every adapter below this folder by its folder's name; they may come and go",
+        help="serve every adapter below this folder by its folder's name; they may be added and "
+        "removed while it serves",
     )
     parser.add_argument(
         "--base", metavar="MODEL", help="base model; by default that of the first --adapter"
@@ -45,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "catalogue's, which are fetched",
     )
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 picks a free one")
     parser.add_argument(
         "--api-key-file",
         type=Path,
@@ -63,15 +64,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--dtype", default=usual.dtype, help="float32, float16, bfloat16; default: auto"
     )
     parser.add_argument(
-        "--quantization", help="of the base's weights; default: the first that the engine has"
+        "--quantization", help="of the base's weights; default: the engine's first one"
     )
     for field, value, meaning in (
-        ("max_batch_size", usual.max_batch_size, "requests a forward pass"),
-        ("max_loaded", usual.max_loaded, "adapters in memory at one time"),
-        ("max_concurrent", limits.max_concurrent, "requests answered at one time"),
-        ("max_queued", limits.max_queued, "requests that may wait; more get 429"),
-        ("max_prompt_tokens", limits.max_prompt_tokens, "longest prompt"),
-        ("max_output_tokens", limits.max_output_tokens, "longest answer"),
+        ("max_batch_size", usual.max_batch_size, "most requests per forward pass"),
+        ("max_loaded", usual.max_loaded, "most adapters in memory"),
+        ("max_concurrent", limits.max_concurrent, "most requests that run at a time"),
+        ("max_queued", limits.max_queued, "most requests that wait; further ones get 429"),
+        ("max_prompt_tokens", limits.max_prompt_tokens, "most prompt tokens"),
+        ("max_output_tokens", limits.max_output_tokens, "most output tokens"),
         ("max_body_bytes", limits.max_body_bytes, "longest request body"),
     ):
         parser.add_argument(
@@ -93,7 +94,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM; then answer what has been asked."""
+    """Serve until Ctrl-C or SIGTERM, then finish the running requests."""
     from medsweep.serving.http import serve_here
     from medsweep.serving.middleware import read_key, require_key
 
@@ -103,8 +104,8 @@ def run(options: argparse.Namespace) -> int:
     require_key(options.host, key)
 
     def ready(url: str) -> None:
-        print(f"serving at {url}/v1; what there is: {url}/v1/models", flush=True)
-        print("Ctrl-C ends it when what has been asked is answered", flush=True)
+        print(f"serving at {url}/v1; models: {url}/v1/models", flush=True)
+        print("Ctrl-C finishes the running requests and stops", flush=True)
 
     serve_here(config, host=options.host, port=options.port, key=key, ready=ready)
     print("stopped", flush=True)
@@ -149,6 +150,6 @@ def _adapters(given: Sequence[str]) -> dict[str, Path]:
         path = Path(folder if equals else text)
         name = name if equals else path.resolve().name
         if name in adapters:
-            raise InputError(f"--adapter {text}: {name!r} is given twice; write NAME=DIR")
+            raise InputError(f"--adapter {text}: the name {name!r} is used twice; write NAME=DIR")
         adapters[name] = path
     return adapters

@@ -1,7 +1,7 @@
-"""Where better hardware was not faster, and why.
+"""Pairs of profiles in which the better hardware was not faster, and why.
 
-This is the question that the paper leaves open: its A100 answers more slowly than its V100, and
-more than two CPUs gain nothing.
+The paper leaves this question open: its A100 answers more slowly than its V100, and more than two
+CPUs bring no gain.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from medsweep.telemetry.bound import MEANINGS, Cause
 
 Row = Mapping[str, Any]
 
-# Less than this is no gain that anybody would pay for.
+# A smaller gain is not worth paying for.
 LEAST_GAIN = 0.05
 
 
 @dataclass(frozen=True)
-class Puzzle:
+class ScalingAnomaly:
     """Two profiles of which the better one is not faster.
 
     Attributes:
-        model: what ran on both.
-        load_point: under what load.
-        less: profile with fewer CPUs or GPUs, or the lesser type.
-        more: the other one.
-        gain: its rate of output tokens over the lesser one's, less 1.
-        why: in words, from what bound each of them.
+        model: the model that ran on both.
+        load_point: the load.
+        less: profile with fewer CPUs or GPUs, or with the slower type of GPU.
+        more: the better profile.
+        gain: ratio of the better profile's output tokens per second to the other's, minus 1.
+        why: in words, from the bottleneck of each of them.
     """
 
     model: str
@@ -43,30 +43,29 @@ class Puzzle:
     why: str
 
 
-def puzzles(rows: Sequence[Row]) -> list[Puzzle]:
-    """Return the pairs of profiles of which the better one gains under 5 %.
+def scaling_anomalies(rows: Sequence[Row]) -> list[ScalingAnomaly]:
+    """Return the pairs of profiles of which the better one gains less than 5 %.
 
-    Better is: more CPUs or more GPUs of the same type, or a type with more memory bandwidth, and
-    nothing less.
-    Only observed rows count: emulated ones ran on the same machine.
+    Better means more CPUs, more GPUs of the same type, or a GPU with more memory bandwidth, and
+    nothing less. Only observed rows count, because emulated ones ran on the same machine.
 
     Args:
-        rows: of `benchmark.parquet`; where there are repeats, their means are compared and the
-            bound of most of them stands.
+        rows: rows of `benchmark.parquet`. Repeats are averaged, and their most frequent bottleneck
+            is taken.
     """
     cells: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
         if row["status"] == "ok" and row["basis"] == "observed" and row["variant"] == "adapter":
             group = cells.setdefault((row["model"], row["load_point"]), {})
             group.setdefault(row["profile"], []).append(row)
-    found = []
+    anomalies = []
     for (model, point), profiles in cells.items():
         for less, more in permutations(profiles.values(), 2):
             if _is_better(more[0], less[0]):
                 rates = [mean(side, "output_tokens_per_s") for side in (less, more)]
                 if rates[0] and rates[1] and (gain := rates[1] / rates[0] - 1) < LEAST_GAIN:
-                    found.append(
-                        Puzzle(
+                    anomalies.append(
+                        ScalingAnomaly(
                             model=model,
                             load_point=point,
                             less=less[0]["profile"],
@@ -75,7 +74,7 @@ def puzzles(rows: Sequence[Row]) -> list[Puzzle]:
                             why=_why(less, more),
                         )
                     )
-    return found
+    return anomalies
 
 
 def _is_better(more: Row, less: Row) -> bool:
@@ -96,10 +95,10 @@ def _bandwidth(row: Row) -> float:
 def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
     causes = [_usual(side) for side in (less, more)]
     if causes[1] is None:
-        return "not known: there was no sensor for what bound it"
-    said = f"{more[0]['profile']} was bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
+        return "not known: no sensor showed the bottleneck"
+    cause = f"{more[0]['profile']} was bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
     if causes[0] == causes[1]:
-        said = f"both were bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
+        cause = f"both were bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
     facts = [
         f"{name} {' and '.join(_shown(mean(side, column), scale) for side in (less, more))}{unit}"
         for name, column, scale, unit in (
@@ -110,7 +109,7 @@ def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
         )
         if any(mean(side, column) is not None for side in (less, more))
     ]
-    return f"{said} ({'; '.join(facts)})" if facts else said
+    return f"{cause} ({'; '.join(facts)})" if facts else cause
 
 
 def _usual(rows: Sequence[Row]) -> Cause | None:

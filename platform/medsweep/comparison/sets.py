@@ -9,7 +9,7 @@ from itertools import combinations
 from medsweep.comparison.answers import TESTS, Contrast, compare_answers
 from medsweep.comparison.finding import Finding, basis_of, corrected, resamples_for
 from medsweep.comparison.quality_gate import QualityGate, judge
-from medsweep.comparison.scaling import Puzzle, puzzles
+from medsweep.comparison.scaling import ScalingAnomaly, scaling_anomalies
 from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
@@ -50,7 +50,7 @@ class Comparison:
         only_after: load points that only the second has.
         circumstances: values that differ, by column: of the first set, of the second set.
         trends: drift over time, one per set.
-        puzzles: within one set: better hardware that was not faster, and why.
+        anomalies: within one set: better hardware that was not faster, and why.
     """
 
     findings: list[Finding]
@@ -60,7 +60,7 @@ class Comparison:
     only_after: list[str] = field(default_factory=list)
     circumstances: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     trends: list[Trend] = field(default_factory=list)
-    puzzles: list[Puzzle] = field(default_factory=list)
+    anomalies: list[ScalingAnomaly] = field(default_factory=list)
 
     def regressions(self, tolerance: float) -> list[Finding]:
         """Return the findings that are worse beyond noise and by more than a share."""
@@ -160,7 +160,7 @@ def compare_within(results: Results, reference: str | None = None) -> Comparison
         corrected(findings),
         _gates(graded, reference),
         trends=[trend(results)],
-        puzzles=puzzles(results.rows),
+        anomalies=scaling_anomalies(results.rows),
     )
 
 

@@ -1,4 +1,4 @@
-"""The model card of an adapter: README.md, as the Hugging Face hub reads it."""
+"""The model card of an adapter: README.md in the Hugging Face hub's format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def model_card(
     Args:
         card: model, template and stop_tokens of the adapter.
         epochs: the rows of `training.parquet`.
-        provenance: what the adapter was made from and with.
+        provenance: the adapter's model, data, recipe and software versions.
     """
     from medsweep.models.templates import PAPER_INSTRUCTION
 
@@ -49,18 +49,18 @@ def model_card(
     parts = [
         "\n".join(["---", *front, "tags: [medical, question-answering, lora]", "---"]),
         f"# {card['model']}, fine-tuned on medical questions",
-        "**Not medical advice.** The adapter was made to measure software. Its answers can be "
+        "**Not medical advice.** This adapter was trained to measure software. Its answers can be "
         "wrong, and no clinician has checked them. Do not use it to care for patients.",
         _stand_in(model),
         f"A LoRA adapter (Hu et al., 2021) of `{base}`, revision "
         f"`{provenance.get('revision', 'unknown')}`, made with MedSweep.",
         f"## Use\n\n{USE.replace('INSTRUCTION', PAPER_INSTRUCTION)}",
-        f"Prompt template: `{card['template']}`, in `chat_template.jinja`. An answer ends at "
-        f"{stops}: `generation_config.json`.",
+        f"Prompt template: `{card['template']}`, in `chat_template.jinja`. Answers end at "
+        f"{stops}, as set in `generation_config.json`.",
         f"## Data\n\n{_data(provenance)}",
         f"## Recipe\n\n{_table(provenance.get('recipe', {}))}",
         f"## Figures\n\n{_figures(epochs)}",
-        f"## Licence\n\nThe base model's licence applies: {licence}. The data has its own.",
+        f"## Licence\n\nThe base model's licence applies: {licence}. The data has its own licence.",
         f"## Provenance\n\n{_table(_hashes(provenance))}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -70,16 +70,16 @@ def _stand_in(model: Mapping[str, Any]) -> str:
     if not model.get("stands_in_for"):
         return ""
     return (
-        f"Its base is a tiny stand-in of the architecture of {model['stands_in_for']}, and says "
-        "nothing about that model."
+        f"Its base model is a tiny stand-in with the architecture of {model['stands_in_for']}; its "
+        "figures do not describe that model."
     )
 
 
 def _data(provenance: Mapping[str, Any]) -> str:
     lines = [
         f"{provenance.get('train_pairs', 'unknown')} training pairs and "
-        f"{provenance.get('evaluation_pairs', 'unknown')} evaluation questions, with none on both "
-        f"sides. {provenance.get('dataset', '')}."
+        f"{provenance.get('evaluation_pairs', 'unknown')} evaluation questions; no question is on "
+        f"both sides. {provenance.get('dataset', '')}."
     ]
     lines += [
         f"- {source['from']}"

@@ -1,4 +1,4 @@
-"""BERTScore (Zhang et al. 2020) of answers, by torchmetrics, with a model on this machine."""
+"""BERTScore (Zhang et al. 2020) of answers, computed by torchmetrics with a local model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _BATCH = 64
 
 
 class BertScore:
-    """Takes answers with their references, and keeps one number of each.
+    """Grades answers against their references, and keeps one number per answer.
 
-    F1 over the last layer's embeddings, without weights by rarity and without a baseline, so that
-    only figures of the same model may be compared.
+    The score is F1 over the last layer's embeddings, without IDF weights and without rescaling by a
+    baseline, so that only scores of the same model are comparable.
 
     Args:
-        folder: of an encoder's weights and tokenizer, as transformers saves them.
+        folder: folder of an encoder's weights and tokenizer, as transformers saves them.
 
     Raises:
-        InputError: there is no model in the folder, or none in safetensors without its own code.
+        InputError: the folder has no model, or none in safetensors without code of its own.
         EnvironmentFault: torchmetrics is not installed.
     """
 
@@ -51,7 +51,7 @@ class BertScore:
         self._figures: list[float] = []
 
     def add(self, answer: str, reference: str) -> None:
-        """Grade an answer, together with some others."""
+        """Add an answer, which is graded in a batch with others."""
         self._waiting.append((answer, reference))
         if len(self._waiting) == _BATCH:
             self._grade()
@@ -60,7 +60,7 @@ class BertScore:
         """Return the mean F1 with its interval over answers; None without answers.
 
         Args:
-            seed: of the bootstrap.
+            seed: seed of the bootstrap.
         """
         self._grade()
         if not self._figures:
@@ -79,7 +79,7 @@ class BertScore:
             return
         answers, references = zip(*self._waiting, strict=True)
         self._waiting = []
-        found = self._score(
+        scores = self._score(
             list(answers),
             list(references),
             model=self._model,
@@ -87,4 +87,4 @@ class BertScore:
             truncation=True,
             batch_size=_BATCH,
         )
-        self._figures += np.atleast_1d(found["f1"].numpy()).astype(float).tolist()
+        self._figures += np.atleast_1d(scores["f1"].numpy()).astype(float).tolist()

@@ -1,4 +1,4 @@
-"""BLEU from counts that add up, so that a corpus needs no more memory than a sentence."""
+"""BLEU from additive counts, so that a corpus needs no more memory than a sentence."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ LONGEST = 4
 
 @dataclass(frozen=True)
 class BleuCounts:
-    """What BLEU is computed from; the counts of several answers add up to those of all.
+    """The counts that BLEU is computed from; those of several answers can be added.
 
     Attributes:
-        answer_tokens: length of the answer.
-        reference_tokens: length of the reference.
-        correct: n-grams of the answer that the reference has too, by order from 1 to 4.
-        total: n-grams of the answer, likewise.
+        answer_tokens: length of the answer, in tokens.
+        reference_tokens: length of the reference, in tokens.
+        correct: n-grams that answer and reference share, for n from 1 to 4.
+        total: n-grams of the answer, for n from 1 to 4.
     """
 
     answer_tokens: int = 0
@@ -39,8 +39,8 @@ def bleu_counts(answer: Sequence[str], reference: Sequence[str]) -> BleuCounts:
     """Return the counts of one answer.
 
     Args:
-        answer: its tokens, as `tokens.bleu_tokens` cuts them.
-        reference: the reference's.
+        answer: tokens of the answer, from `tokens.bleu_tokens`.
+        reference: tokens of the reference.
     """
     return BleuCounts(
         len(answer),
@@ -54,12 +54,12 @@ def bleu(counts: BleuCounts, *, sentence: bool) -> float:
     """Return BLEU with exponential smoothing, as a fraction from 0 to 1.
 
     Args:
-        counts: of one answer or of many.
-        sentence: leave out orders that the answer is too short for ("effective order"), which is
-            right for one answer and not for a corpus.
+        counts: counts of one answer or of several.
+        sentence: whether to leave out orders for which the answer is too short ("effective
+            order"); right for a single answer, wrong for a corpus.
 
     Returns:
-        What sacrebleu's own formula makes of the counts.
+        BLEU by sacrebleu's own formula.
     """
     from sacrebleu.metrics import BLEU
 
@@ -71,5 +71,5 @@ def bleu(counts: BleuCounts, *, sentence: bool) -> float:
         smooth_method="exp",
         effective_order=sentence,
     )
-    # A perfect score comes out a rounding error above 100.
+    # Rounding can put a perfect score slightly above 100.
     return min(float(score.score) / 100, 1.0)

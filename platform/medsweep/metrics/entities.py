@@ -1,10 +1,10 @@
 """Names and numbers in which an answer and its reference differ.
 
-They are hints for a reader, not verdicts: a name that is in neither question nor reference can be
-right, and an answer need not repeat everything in the reference. Names are words with a capital
-letter inside a sentence, numbers are written in digits.
+They are hints for a reader, not verdicts: a name in neither question nor reference can be right,
+and an answer need not repeat all of the reference. Names are capitalized words inside a sentence;
+numbers are written in digits.
 
-Answers may be hostile or broken, so the time is linear in the length of a text, whatever it holds.
+Answers may be hostile or broken, so the run time is linear in the length of any text.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 
 MOST = 500
-"""Names and numbers of a text that are compared; the rest is left out."""
+"""Most names and numbers that are compared per text; the rest is ignored."""
 
 _WORD = re.compile(r"\S+")
 _WORD_CHARACTERS = re.compile(r"\w+")
-# A capital at the start of a sentence means nothing; "I" is no name.
+# A capital at the start of a sentence does not mark a name, and neither does "I".
 _NAME = re.compile(r"(?<![.!?:\n])(?<=[\s(])\b([A-Z][A-Za-z'-]+[0-9]*)\b")
 _NUMBER = re.compile(r"\b\d+(?:[.,]\d+)*\b")
 
@@ -44,7 +44,7 @@ def left_out(answer: str, question: str, reference: str) -> list[str]:
 
 
 def entities(text: str) -> list[str]:
-    """Return the first names and numbers of a text, each once, in order."""
+    """Return the names and numbers of a text, each once and in order, up to `MOST`."""
     inside = _without_sentence_capitals(text)
     matches = [*_NAME.finditer(inside), *_NUMBER.finditer(inside)]
     matches.sort(key=lambda match: match.start())
@@ -52,7 +52,7 @@ def entities(text: str) -> list[str]:
 
 
 def _without_sentence_capitals(text: str) -> str:
-    """Return a text in which the capital that begins a sentence or a line is a small letter."""
+    """Return the text with the first letter of each sentence and line in lower case."""
     pieces, end, last = [], 0, "\n"
     for word in _WORD.finditer(text):
         gap = text[end : word.start()]
@@ -63,14 +63,14 @@ def _without_sentence_capitals(text: str) -> str:
 
 
 def _missing(words: list[str], text: str) -> list[str]:
-    """Return the words that a text does not mention, in any case."""
+    """Return the words that a text does not mention, ignoring case."""
     lowered = text.lower()
     mentioned = set(_WORD_CHARACTERS.findall(lowered))
 
     def is_mentioned(word: str) -> bool:
         if word.lower() in mentioned:
             return True
-        # A word with a hyphen, an apostrophe or a point, or none: only those are searched for.
+        # Only words with a hyphen, an apostrophe or a point need the slower search.
         return word.lower() in lowered and bool(
             re.search(rf"\b{re.escape(word)}\b", text, flags=re.IGNORECASE)
         )

@@ -1,4 +1,4 @@
-"""Predictions from anywhere: lines of JSON with what was generated and what is right."""
+"""Grades predictions from any source: lines of JSON with a prediction and a reference."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class BadLine:
     """A line that could not be graded.
 
     Attributes:
-        number: counted from 1.
-        problem: what is wrong with it; nothing of its text.
+        number: number of the line, counted from 1.
+        problem: what is wrong, without any of the line's text.
     """
 
     number: int
@@ -36,11 +36,11 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Graded:
-    """What a file of predictions came to.
+    """The graded lines of a file of predictions.
 
     Attributes:
-        texts: free answers, held against their references.
-        choices: answers to multiple-choice questions.
+        texts: scores of free-text answers.
+        choices: scores of answers to multiple-choice questions.
         bad: lines that could not be graded.
     """
 
@@ -56,15 +56,15 @@ Also = Callable[[str, str], None]
 def grade_lines(
     lines: Iterable[bytes], choose: Choose | None = None, *, also: Also = lambda *_: None
 ) -> Graded:
-    """Grade line by line; blank lines are passed over.
+    """Grade line by line, skipping blank lines.
 
     Args:
-        lines: JSON objects with `prediction` and either `reference`, and where known `id` (answers
-            with one id are one question) and `finish_reason`; or `options` and `answer` (the right
-            option's text, letter or place from 0). Other fields do not matter.
-        choose: chooses among the options of a line's `question` where that has no `prediction`;
-            gives the place from 0.
-        also: called with each free answer and its reference.
+        lines: JSON objects with `prediction` and either `reference`, optionally with `id` (answers
+            with the same id belong to one question) and `finish_reason`; or `options` and `answer`
+            (the right option's text, letter or index from 0). Other fields are ignored.
+        choose: chooses among the options of a line's `question` if the line has no `prediction`;
+            returns the index from 0.
+        also: called with each free-text answer and its reference.
     """
     graded = Graded(AnswerTally(), ChoiceTally(), [])
     for number, line in enumerate(lines, 1):

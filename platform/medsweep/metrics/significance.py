@@ -1,4 +1,4 @@
-"""Whether two samples differ by more than chance, and whether one drifts with time."""
+"""Tests of whether two samples differ beyond chance, and whether a figure drifts over time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ALPHA = 0.05
-"""How often something may be called a difference that is none, over a whole family of tests."""
+"""Probability of one or more false positives in a family of tests."""
 
 _MOST_SPLITS = 20_000
 _ROUNDING = 1e-12
@@ -20,13 +20,13 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Difference:
-    """How much one sample exceeds another that is independent of it, in the unit of the values.
+    """The difference between two independent samples, in the unit of their values.
 
     Attributes:
         mean: mean of the second minus mean of the first.
-        low: lower bound of its 95 % interval; None where a sample has one value.
-        high: upper bound; None likewise.
-        p_value: two-sided, of there being no difference; None likewise.
+        low: lower bound of its 95 % interval; None if a sample has only one value.
+        high: upper bound of the interval; None likewise.
+        p_value: two-sided p-value of no difference; None likewise.
     """
 
     mean: float
@@ -37,25 +37,25 @@ class Difference:
 
 @dataclass(frozen=True)
 class Drift:
-    """How a figure moves over the order in which it was measured.
+    """The trend of a figure over the order of its measurements.
 
     Attributes:
-        change: from first to last along the fitted line, as a share of the mean.
-        p_value: of no monotonic trend (Kendall's tau).
-        visits: how many measurements there were.
+        change: change from first to last along the fitted line, as a share of the mean.
+        p_value: p-value of no monotonic trend (Kendall's tau).
+        measurements: number of measurements.
     """
 
     change: float
     p_value: float
-    visits: int
+    measurements: int
 
 
 def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Compare two samples of repeats by Welch's t test, which takes unequal variances.
+    """Compare two samples of repeats by Welch's t-test, which allows unequal variances.
 
     Args:
-        first: one figure a repeat.
-        second: one figure a repeat.
+        first: one value per repeat.
+        second: one value per repeat.
 
     Raises:
         ValueError: a sample is empty.
@@ -66,7 +66,7 @@ def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Diff
     if len(first) < 2 or len(second) < 2:
         return Difference(mean, None, None, None)
     if np.ptp(first) == 0 and np.ptp(second) == 0:
-        # No spread at all: t is 0 / 0, or infinite.
+        # No spread: t is 0 / 0 or infinite.
         return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     from scipy import stats
 
@@ -76,14 +76,14 @@ def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Diff
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Return the exact two-sided p-value that as many answers turned right as turned wrong.
+    """Return the exact two-sided p-value of as many answers turning right as turning wrong.
 
     Args:
-        first: whether each question was answered rightly.
-        second: the same questions in the same order.
+        first: whether each question was answered correctly.
+        second: the same for the same questions in the same order.
 
     Returns:
-        The binomial test over the discordant pairs (McNemar 1947); 1 where there are none.
+        P-value of the binomial test on the discordant pairs (McNemar 1947); 1 if there are none.
     """
     gained = sum(after and not before for before, after in zip(first, second, strict=True))
     lost = sum(before and not after for before, after in zip(first, second, strict=True))
@@ -95,19 +95,19 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
 
 
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return the two-sided p-value that the labels of two samples do not matter.
+    """Return the two-sided p-value of a permutation test of two samples' means (Fisher 1935).
 
-    The share of all ways to split the pooled values into samples of these sizes whose means differ
-    by at least as much (Fisher 1935). With more than 20,000 ways that many are drawn, and the
-    split that was measured counts as one more.
+    It is the share of all splits of the pooled values into samples of these sizes whose means
+    differ by at least as much. If there are more than 20,000 splits, that many are drawn at random,
+    and the measured split is added to them.
 
     Args:
-        first: one figure per repeat.
-        second: one figure per repeat.
+        first: one value per repeat.
+        second: one value per repeat.
 
     Returns:
-        None where even the most extreme split would have a p-value above `ALPHA`, as with three
-        values against three: 2 of 20.
+        None if even the most extreme split has a p-value above `ALPHA`, as with three values
+        against three: 2 of 20.
     """
     size, others = len(first), len(second)
     splits = math.comb(size + others, size)
@@ -127,8 +127,8 @@ def permutation_p(first: Sequence[float], second: Sequence[float]) -> float | No
 
 
 def least_permutation_p(size: int, others: int) -> float:
-    """Return the least p-value that `permutation_p` can have for samples of two sizes."""
-    # Samples of one size can swap places, which gives the same difference once more.
+    """Return the least p-value that `permutation_p` can return for samples of these sizes."""
+    # Samples of equal size can be swapped, which gives the same difference once more.
     return (2 if size == others else 1) / math.comb(size + others, size)
 
 
@@ -138,10 +138,10 @@ def _splits(count: int, size: int) -> NDArray[np.int64]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values corrected for there being many of them (Holm 1979).
+    """Return the p-values corrected for multiple tests (Holm 1979).
 
-    Calling a difference whatever is then at most 0.05 calls one or more wrongly in 5 % of all
-    families, however its members depend on each other.
+    If every corrected p-value of at most 0.05 counts as a difference, at most 5 % of all families
+    of tests have a false positive, however the tests depend on each other.
     """
     count = len(p_values)
     adjusted = [1.0] * count
@@ -153,10 +153,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def drift(values: Sequence[float]) -> Drift | None:
-    """Return the trend of values in the order of their measurement; None under 5, or at mean 0.
+    """Return the trend of values in order of measurement; None for under 5 values or a mean of 0.
 
     Args:
-        values: one a visit, of any one unit.
+        values: one value per measurement, in any unit.
     """
     sample = np.asarray(values, dtype=float)
     if len(sample) < 5 or sample.mean() == 0:
@@ -171,7 +171,7 @@ def drift(values: Sequence[float]) -> Drift | None:
 
 
 def coefficient_of_variation(values: Sequence[float]) -> float | None:
-    """Return standard deviation over mean, of the repeats; None under two, or at mean 0."""
+    """Return standard deviation over mean; None for under two values or a mean of 0."""
     if len(values) < 2 or np.mean(values) == 0:
         return None
     return float(np.std(values, ddof=1) / np.mean(values))

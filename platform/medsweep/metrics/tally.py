@@ -1,4 +1,4 @@
-"""Grade answers one by one and keep only their figures, so that texts need not fit in memory."""
+"""Grades answers one by one and keeps only their scores, so that texts need not fit in memory."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from medsweep.metrics.quality import (
 from medsweep.metrics.resampling import mean_intervals
 
 STRATA = (50, 150, 400)
-"""First words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
+"""Fewest words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
 
 CORRECT_TOKEN_F1 = 0.5
-"""From where an answer counts as correct: about half of its words and of its reference's are in
-common. Free text hardly ever matches exactly, so by exact match nothing would be correct."""
+"""Least token F1 of a correct answer: it shares about half of its words with its reference. Free
+text almost never matches exactly, so by exact match no answer would be correct."""
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """Answers whose references are of like length; short ones flatter some figures.
+    """Answers with references of similar length; short references raise some scores.
 
     Attributes:
-        words_from: words of the shortest reference that belongs here.
-        words_below: words of the shortest one that no longer does; None without a limit.
-        answers: answers in it.
-        means: mean over answers by name of the figure; empty without answers.
+        words_from: fewest words of a reference in the stratum.
+        words_below: words of a reference are fewer than this; None for no limit.
+        answers: number of answers.
+        means: mean over answers by name of the score; empty without answers.
         length_ratio: words of the answers over those of the references; None without words.
     """
 
@@ -46,12 +46,12 @@ class Stratum:
 
 
 class AnswerTally:
-    """Takes answers with their references, and keeps 80 bytes of figures of each.
+    """Grades answers against their references, and keeps 80 bytes per answer.
 
     Attributes:
-        empty: answers without text.
-        refusals: answers that open by declining to answer.
-        finish_reasons: answers by the server's word for why they ended.
+        empty: number of answers without text.
+        refusals: number of answers that begin by declining to answer.
+        finish_reasons: number of answers by the server's finish reason.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class AnswerTally:
         self._bleu = BleuCounts()
 
     def __len__(self) -> int:
-        """Return how many answers were added."""
+        """Return the number of answers."""
         return len(self._questions)
 
     def add(
@@ -79,10 +79,10 @@ class AnswerTally:
         """Grade an answer and add it.
 
         Args:
-            answer: what was generated.
-            reference: what it is held against.
-            question_id: answers with one id are one question; None is a question of its own.
-            finish_reason: why it ended; None is not counted.
+            answer: generated text.
+            reference: reference answer.
+            question_id: answers with the same id belong to one question; None is its own question.
+            finish_reason: why the answer ended; None is not counted.
         """
         score, counts = score_and_count(answer, reference)
         for name, values in self._figures.items():
@@ -99,12 +99,12 @@ class AnswerTally:
 
     @property
     def truncated(self) -> int | None:
-        """Answers that were cut off at the longest allowed; None where no reason was given."""
+        """Number of answers cut off at the token limit; None if no finish reason was given."""
         return self.finish_reasons[TRUNCATED] if self.finish_reasons else None
 
     @property
     def questions(self) -> int:
-        """Distinct questions."""
+        """Number of distinct questions."""
         return self._next
 
     @property
@@ -124,14 +124,14 @@ class AnswerTally:
 
     @property
     def answer_words_mean(self) -> float | None:
-        """Words of an answer; None without answers."""
+        """Mean words per answer; None without answers."""
         return _ratio(sum(self._answer_words), len(self))
 
     def figures(self, seed: int) -> dict[str, QualitySummary]:
-        """Return each quality figure by its name in `QUALITY_METRICS`; empty without answers.
+        """Return the summary of each score in `QUALITY_METRICS`; empty without answers.
 
         Args:
-            seed: of the bootstrap over questions.
+            seed: seed of the bootstrap over questions.
         """
         if not len(self):
             return {}
@@ -147,7 +147,7 @@ class AnswerTally:
         }
 
     def strata(self) -> list[Stratum]:
-        """Return the figures by length of the reference, in words."""
+        """Return the mean scores by length of the reference."""
         words = np.asarray(self._reference_words)
         place = np.searchsorted(STRATA, words, side="right")
         table = []
@@ -179,5 +179,5 @@ class AnswerTally:
         return number
 
 
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _ratio(part: int, total: int) -> float | None:
+    return part / total if total else None

@@ -1,4 +1,4 @@
-"""Many adapters on one base in memory: so many at a time, the least recently used makes room."""
+"""Loads adapters on demand, and evicts the least recently used one to make room."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LOG = logging.getLogger("medsweep.serving")
 
 @dataclass(eq=False)
 class _Loaded:
-    """One adapter in memory, or on its way there.
+    """One adapter that is in memory or being loaded.
 
     Attributes:
         inner: the engine's name for it.
-        shelved: what it is.
-        users: requests that use it or wait for it; none is evicted while there is one.
-        leaving: no new request gets it; it goes when its last user does.
-        loading: done when it is there, or with the reason why not.
+        entry: its name and folder.
+        users: number of requests that use it or wait for it; it is not unloaded before that is 0.
+        leaving: it takes no new requests and is unloaded when its last user has finished.
+        loading: task that loads it; fails with the reason.
     """
 
     inner: str
@@ -43,18 +43,18 @@ class _Loaded:
 
 
 class AdapterPool:
-    """An engine whose adapters come from a source as requests ask for them.
+    """An engine whose adapters are loaded from a source on demand.
 
-    A request holds its adapter from when it asks until its answer ends. Where all places are taken,
-    the least recently used adapter makes room; one that nobody uses goes first. If every one is in
-    use, the oldest takes no new requests and goes when those it has are answered, so that whoever
-    waits for a place waits for a bounded time, however busy the others are.
+    A request holds its adapter from its arrival to the end of its answer. When the pool is full, it
+    evicts the least recently used adapter, unused ones first. If all are in use, the least recently
+    used one takes no new requests and is unloaded once its running requests have finished. The wait
+    for a free place is therefore bounded, however busy the other adapters are.
 
     Args:
-        engine: without adapters of its own.
-        source: where adapters are.
-        base_folder: of the base model's weights; an adapter of other weights is not loaded.
-        max_loaded: adapters in memory at one time.
+        engine: an engine without adapters.
+        source: finds adapters by name.
+        base_folder: folder of the base model's weights; adapters of other weights are refused.
+        max_loaded: most adapters in memory.
         metrics: counts loads and evictions.
         clock: times loads.
     """
@@ -82,7 +82,7 @@ class AdapterPool:
 
     async def models(self) -> list[str]:
         """Return the base model's name, then those of all adapters, loaded or not."""
-        await asyncio.to_thread(self._source.look)
+        await asyncio.to_thread(self._source.scan)
         return [self._base, *self._source.names()]
 
     async def check(self) -> None:
@@ -100,11 +100,11 @@ class AdapterPool:
         await self._engine.check()
 
     def close(self) -> None:
-        """End the engine; answers that are not finished fail."""
+        """Stop the engine; unfinished requests fail."""
         self._engine.close()
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer, loading the adapter first if it is not there.
+        """Yield the pieces of an answer, after loading the adapter if necessary.
 
         Raises:
             UnknownName: there is no adapter of that name.
@@ -122,7 +122,7 @@ class AdapterPool:
 
     @asynccontextmanager
     async def _use(self, name: str) -> AsyncIterator[str]:
-        """Hold an adapter; give the engine's name for it."""
+        """Hold an adapter, and yield the engine's name for it."""
         entry = await self._source.find(name)
         key = entry.name, entry.stamp
         loaded = self._known.get(key)
@@ -134,12 +134,12 @@ class AdapterPool:
         self._known.move_to_end(key)
         loaded.users += 1
         try:
-            # Shielded: a client that goes must not take the adapter from those who wait with it.
+            # Shielded: a client that leaves must not cancel the load that others wait for.
             await asyncio.shield(loaded.loading or asyncio.sleep(0))
             yield loaded.inner
         finally:
             loaded.users -= 1
-            self._go_if_unused(loaded)
+            self._unload_if_unused(loaded)
 
     async def _load(self, loaded: _Loaded) -> None:
         began_s = self._clock.now()
@@ -149,7 +149,7 @@ class AdapterPool:
         try:
             adapter = await asyncio.to_thread(self._read, loaded.entry)
             await self._engine.add_adapter(loaded.inner, adapter)
-        except Exception as error:  # noqa: BLE001 whatever it is, the next one may be well
+        except Exception as error:  # noqa: BLE001 any fault of one adapter must not stop the server
             self._places.release()
             self._forget(loaded)
             self._metrics.record("adapter_loads", 1, "failed")
@@ -165,10 +165,10 @@ class AdapterPool:
         self._metrics.record("adapter_load_seconds", self._clock.now() - began_s)
 
     def _read(self, entry: AdapterEntry) -> Adapter:
-        """Read an adapter that was trained on the base that is served.
+        """Read an adapter and check that it was trained on the served base.
 
-        The operator answers for the folders that are named, such as links into the hub's cache, but
-        not for those below the root.
+        Named folders are the operator's choice and may be links, such as into the hub's cache;
+        folders below the root may not.
         """
         if entry.name not in self._source.named:
             check_regular(entry.folder)
@@ -178,24 +178,24 @@ class AdapterPool:
         return adapter
 
     def _make_room(self, newcomer: _Loaded) -> None:
-        """Have one adapter leave: the least recently used of those without users, else of all."""
+        """Evict one adapter: the least recently used of those without users, else of all."""
         others = [loaded for loaded in self._known.values() if loaded is not newcomer]
         unused = [loaded for loaded in others if not loaded.users]
         for leaving in [*unused, *others][:1]:
             leaving.leaving = True
             self._forget(leaving)
-            self._go_if_unused(leaving)
+            self._unload_if_unused(leaving)
 
-    def _go_if_unused(self, loaded: _Loaded) -> None:
+    def _unload_if_unused(self, loaded: _Loaded) -> None:
         if loaded.leaving and not loaded.users:
-            loaded.leaving = False  # once is enough
+            loaded.leaving = False  # so that it is unloaded only once
             self._start(self._unload(loaded))
 
     async def _unload(self, loaded: _Loaded) -> None:
         if loaded.loading is not None:
             await asyncio.wait({loaded.loading})
             if loaded.loading.cancelled() or loaded.loading.exception() is not None:
-                return  # it never came, and has given its place back
+                return  # it was not loaded, and `_load` has released its place
         try:
             await self._engine.remove_adapter(loaded.inner)
         finally:
@@ -222,4 +222,4 @@ class AdapterPool:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, Refused):
-            LOG.error("an adapter could not be put out of memory: %s", type(error).__name__)
+            LOG.error("an adapter could not be unloaded: %s", type(error).__name__)

@@ -1,7 +1,7 @@
-"""Which adapters a server may load: folders that were named, and those below one folder.
+"""The adapters that a server may load: named folders, and the subfolders of one root folder.
 
-Adapters are added and removed by putting a folder there and taking it away. There is no route for
-it: who may serve what is decided by who may write to the disk.
+Operators add and remove adapters by adding and removing folders. There is no route for it: access
+to the disk decides who may serve what.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medsweep.errors import InputError, StageError, UnknownName
 from medsweep.finetune.adapter import CARD_FILE, Adapter, read_card
 
 FRESH_S = 1.0
-"""For so long what was found on the disk is believed."""
+"""How long a scan of the disk counts as current."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class AdapterEntry:
     """An adapter that can be loaded.
 
     Attributes:
-        name: what requests call it.
-        folder: where it is.
-        stamp: changes when another adapter is put in its place.
+        name: name for requests.
+        folder: its folder.
+        stamp: inode and time of its card; changes when another adapter replaces it.
     """
 
     name: str
@@ -41,12 +41,12 @@ class AdapterSource:
     Args:
         base: the base model's name, which no adapter may have.
         named: folders by name.
-        root: folder whose subfolders are adapters by their own name; those of other base models and
-            what cannot be read are left alone. None has none.
-        clock: says how old the last look is.
+        root: folder whose subfolders are adapters by their own names, without those that cannot be
+            read or are of other base models; None for no such folder.
+        clock: measures the age of the last scan.
 
     Raises:
-        InputError: a named folder is no adapter's, or the root is no folder.
+        InputError: a named folder holds no adapter, or the root is not a folder.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class AdapterSource:
                 raise InputError(f"{folder}: not an adapter: it has no {CARD_FILE}")
             if name == base:
                 raise InputError(f"{folder}: its name {name!r} is the base model's; give another")
-        self._found: dict[str, AdapterEntry] = {}
+        self._entries: dict[str, AdapterEntry] = {}
         self._cards: dict[AdapterEntry, Adapter | None] = {}
-        self._looking: asyncio.Task[None] | None = None
-        self.look()
+        self._scanning: asyncio.Task[None] | None = None
+        self.scan()
 
     @property
     def named(self) -> list[str]:
@@ -72,52 +72,52 @@ class AdapterSource:
         return list(self._named)
 
     def names(self) -> list[str]:
-        """Return the names of all adapters, as the last look found them."""
-        return list(self._found)
+        """Return the names of all adapters in the last scan."""
+        return list(self._entries)
 
     async def find(self, name: str) -> AdapterEntry:
-        """Return an adapter, looking at the disk again if the last look is old.
+        """Return an adapter, scanning the disk again if the last scan is old.
 
         Raises:
             UnknownName: there is no adapter of that name.
         """
-        old = self._clock.now() - self._looked_s >= FRESH_S
-        if old or name not in self._found:
-            if self._looking is None or self._looking.done():
-                self._looking = asyncio.create_task(asyncio.to_thread(self.look))
-            await asyncio.shield(self._looking)
+        old = self._clock.now() - self._scanned_s >= FRESH_S
+        if old or name not in self._entries:
+            if self._scanning is None or self._scanning.done():
+                self._scanning = asyncio.create_task(asyncio.to_thread(self.scan))
+            await asyncio.shield(self._scanning)
         try:
-            return self._found[name]
+            return self._entries[name]
         except KeyError:
-            raise UnknownName("model", name, [self.base, *self._found]) from None
+            raise UnknownName("model", name, [self.base, *self._entries]) from None
 
-    def look(self) -> None:
-        """Find out what is on the disk now."""
+    def scan(self) -> None:
+        """Read which adapters are on the disk now."""
         folders = dict(self._named)
         if self._root is not None:
             for entry in os.scandir(self._root):
-                # A link out of the root would let whoever may make one serve any folder.
+                # With a link out of the root, anyone who may create one could serve any folder.
                 inside = Path(entry.path).resolve().is_relative_to(self._root)
                 if inside and not entry.name.startswith(".") and entry.name != self.base:
                     folders.setdefault(entry.name, Path(entry.path))
-        found = [
+        entries = [
             AdapterEntry(name, folder, stamp)
             for name, folder in sorted(folders.items())
             if (stamp := _stamp(folder)) is not None
         ]
-        # Cards are read once: a look must stay cheap.
-        self._cards = {each: self._cards.get(each) or card_of(each.folder) for each in found}
-        self._found = {
+        # Each card is read once, so that a scan stays cheap.
+        self._cards = {each: self._cards.get(each) or card_of(each.folder) for each in entries}
+        self._entries = {
             each.name: each
-            for each in found
+            for each in entries
             if each.name in self._named
             or ((card := self._cards[each]) is not None and card.model == self.base)
         }
-        self._looked_s = self._clock.now()
+        self._scanned_s = self._clock.now()
 
 
 def card_of(folder: Path) -> Adapter | None:
-    """Return what an adapter's `adapter.json` says; None where it cannot be read."""
+    """Return the content of an adapter's `adapter.json`; None if it cannot be read."""
     try:
         return read_card(folder)
     except StageError:
@@ -126,7 +126,7 @@ def card_of(folder: Path) -> Adapter | None:
 
 def _stamp(folder: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(folder / CARD_FILE)
+        status = os.stat(folder / CARD_FILE)
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""How much one server takes on at a time, and the queue that keeps to it."""
+"""A server's limits, and the queue that enforces them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LONGEST_RETRY_S = 60
 
 
 class Limits(Closed):
-    """Bounds of one server.
+    """Limits of one server.
 
     Attributes:
-        max_concurrent: requests that are answered at one time.
-        max_queued: requests that may wait for that; one more is refused with 429.
-        timeout_s: longest time of a request, waiting and answering, in seconds; then 408.
-        max_prompt_tokens: longest prompt; none but the model's context if not given.
-        max_output_tokens: longest answer that a request may ask for.
+        max_concurrent: most requests that run at a time.
+        max_queued: most requests that wait; further ones are refused with 429.
+        timeout_s: longest time of a request, waiting included, in seconds; then 408.
+        max_prompt_tokens: most prompt tokens; None: only the model's context limits them.
+        max_output_tokens: most output tokens that a request may ask for.
         max_body_bytes: longest request body; a longer one is refused with 413.
-        body_timeout_s: longest time that a request's headers or its body may take to come.
+        body_timeout_s: longest time for a request's headers, and for its body, to arrive.
         max_headers: most headers of a request; more are refused with 431.
     """
 
@@ -43,12 +43,12 @@ class Limits(Closed):
 
 
 class Admission:
-    """Lets so many requests in at a time, first come first served, and so many wait.
+    """Admits at most `max_concurrent` requests, first come first served; `max_queued` may wait.
 
     Args:
-        limits: `max_concurrent` and `max_queued`.
-        clock: times the requests, to say how long a refused one should stay away.
-        metrics: is told how many run and wait.
+        limits: `max_concurrent` and `max_queued` are used.
+        clock: times the requests, for the Retry-After header of refusals.
+        metrics: receives the numbers of running and waiting requests.
     """
 
     def __init__(self, limits: Limits, clock: Clock, metrics: ServerMetrics) -> None:
@@ -59,15 +59,15 @@ class Admission:
 
     @property
     def queued(self) -> int:
-        """Requests that wait now."""
+        """Number of waiting requests."""
         return len(self._waiting)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Hold one of the places.
+        """Wait for a slot and hold it.
 
         Raises:
-            Refused: as many wait as may.
+            Refused: the queue is full.
         """
         await self._enter()
         self._report()
@@ -87,7 +87,7 @@ class Admission:
             raise Refused(
                 429,
                 "queue_full",
-                f"{self.running} requests are being answered and {self.queued} wait; try later",
+                f"{self.running} requests are running and {self.queued} wait; try again later",
                 code="server_overloaded",
                 headers={"retry-after": str(self._retry_after_s())},
             )
@@ -98,14 +98,14 @@ class Admission:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # the place was given in the same moment
+                self._leave()  # the slot was assigned at the same moment
             else:
-                with suppress(ValueError):  # its turn came and found it cancelled
+                with suppress(ValueError):  # `_leave` has skipped and removed it
                     self._waiting.remove(turn)
             raise
 
     def _leave(self) -> None:
-        """Give the place to the one that has waited longest."""
+        """Give the slot to the request that has waited longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -118,6 +118,6 @@ class Admission:
         self._metrics.record("queued", self.queued)
 
     def _retry_after_s(self) -> int:
-        """When half of those that wait now will have been answered, in whole seconds."""
-        waves = (self.queued / 2 + 1) / self._limits.max_concurrent
-        return min(LONGEST_RETRY_S, max(1, math.ceil(self._mean_s * waves)))
+        """Estimate when half of the waiting requests will have been answered, in seconds."""
+        rounds = (self.queued / 2 + 1) / self._limits.max_concurrent
+        return min(LONGEST_RETRY_S, max(1, math.ceil(self._mean_s * rounds)))

@@ -1,4 +1,4 @@
-"""Whether a server can really generate, asked no more often than is useful."""
+"""The health check: whether the engine generates tokens."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from medsweep.clock import Clock
 from medsweep.errors import StageError
 
 FRESH_S = 1.0
-"""For so long a token that was generated proves that the next one can be."""
+"""A token no older than this counts as proof that the engine generates."""
 
 TIMEOUT_S = 30.0
-"""So long a busy engine may take for the one token of a check."""
+"""Longest time that a busy engine may take for the one token of a check."""
 
 
 class Health:
-    """Asks for one token, unless one came just now; those who ask together share the answer.
+    """Generates one token, unless one was generated just before; concurrent checks share it.
 
     Args:
-        check: generates a token; raises if it cannot.
-        clock: tells how old the last token is.
+        check: generates a token; raises an exception if that fails.
+        clock: measures the age of the last token.
     """
 
     def __init__(self, check: Callable[[], Awaitable[None]], clock: Clock) -> None:
         self._check, self._clock = check, clock
         self._token_s: float | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
 
     def token(self) -> None:
-        """Note that a token came."""
+        """Record that a token was generated."""
         self._token_s = self._clock.now()
 
     async def check(self) -> None:
         """Return if the engine generates.
 
         Raises:
-            StageError: it does not, or not in time.
+            StageError: the engine does not generate, or not within TIMEOUT_S.
         """
         if self._token_s is not None and self._clock.now() - self._token_s < FRESH_S:
             return
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
-        await asyncio.shield(self._asking)
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._generate())
+        await asyncio.shield(self._checking)
 
-    async def _ask(self) -> None:
+    async def _generate(self) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._check()

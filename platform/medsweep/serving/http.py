@@ -1,4 +1,4 @@
-"""An HTTP server in this process: bounds on slow heads, and an end that loses no request."""
+"""An HTTP server in this process, with limits on request heads and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Longest request line and headers; the parser itself would take whatever comes."""
+"""Longest request line and headers together; the parser itself has no limit."""
 
 KEEP_ALIVE_S = 75
-"""How long a connection may idle: longer than clients and load balancers keep theirs, so that it is
-not closed under a request that is on its way."""
+"""How long a connection may be idle: longer than clients and load balancers allow, so that the
+server does not close it just as they send a request."""
 
 
 def bounded_protocol(head_timeout_s: float) -> type[HttpToolsProtocol]:
-    """Return uvicorn's HTTP protocol with bounds on how long a request's head may take and be.
+    """Return uvicorn's HTTP protocol with limits on the time and size of a request's head.
 
     Args:
-        head_timeout_s: longest time from the first byte of a head (or the connection) to its end.
+        head_timeout_s: longest time from the connection, or a head's first byte, to the head's end.
     """
 
     class Bounded(HttpToolsProtocol):
@@ -83,24 +83,24 @@ def bounded_protocol(head_timeout_s: float) -> type[HttpToolsProtocol]:
 
 
 class _Server(uvicorn.Server):
-    """Ends by itself on SIGINT and SIGTERM; a second signal does not wait for answers."""
+    """Shuts down on SIGINT and SIGTERM; on a second signal, without waiting for answers."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn's own would raise the signal again when everything has been answered.
+        # uvicorn's own method would raise the signal again after the shutdown.
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
 @contextlib.contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """Take an address; nobody can connect to it yet.
+    """Bind a socket to an address without listening yet.
 
     Args:
         host: address to listen on.
-        port: TCP port; 0 takes a free one.
+        port: TCP port; 0 picks a free one.
 
     Raises:
-        EnvironmentFault: it cannot be had.
+        EnvironmentFault: the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
@@ -109,7 +109,7 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except (OSError, OverflowError) as error:
             raise EnvironmentFault(
-                f"{host}:{port} cannot be listened on: {error}; give another --host or --port"
+                f"cannot listen on {host}:{port}: {error}; give another --host or --port"
             ) from None
         yield listener
 
@@ -122,13 +122,13 @@ def serve_http(
     start: Callable[[], Awaitable[None]],
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM comes, then answer what has been asked and return.
+    """Serve until SIGINT or SIGTERM, then finish the running requests and return.
 
     Args:
         app: the ASGI application.
-        listener: from `bound`.
-        limits: no answer is waited for longer than its `timeout_s`.
-        start: awaited before anybody can connect.
+        listener: socket from `bound`.
+        limits: the shutdown waits for answers no longer than `timeout_s`.
+        start: awaited before the server listens.
         ready: called with the server's URL when it listens.
     """
     config = uvicorn.Config(
@@ -163,18 +163,18 @@ def serve_here(
     key: str | None,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until a signal comes, then answer what has been asked and return.
+    """Serve until SIGINT or SIGTERM, then finish the running requests and return.
 
     Args:
         config: what to serve.
         host: address to listen on.
-        port: TCP port; 0 takes a free one.
-        key: API key; None asks for none.
-        ready: called with the URL when requests are answered.
+        port: TCP port; 0 picks a free one.
+        key: API key; None requires none.
+        ready: called with the URL when the server answers requests.
 
     Raises:
-        InputError: there is nothing to serve, or it does not belong together.
-        EnvironmentFault: the address or the weights cannot be had.
+        InputError: there is nothing to serve, or an adapter does not fit the base.
+        EnvironmentFault: the address or the weights are not available.
     """
     clock, sink = MonotonicClock(), PrometheusSink()
     metrics = ServerMetrics([sink])

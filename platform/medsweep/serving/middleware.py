@@ -1,4 +1,4 @@
-"""What every request passes before its route: API key, Host and Origin, bounds on its size."""
+"""Checks on every request before its route: API key, Host and Origin, and size."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ LOG = logging.getLogger("medsweep.serving")
 KEY_VARIABLE = "MEDSWEEP_API_KEY"
 
 MIN_KEY_LENGTH = 16
-"""Characters of a key that other machines can try to guess."""
+"""Least number of characters of the key of a server that other machines can reach."""
 
 OPEN_PATHS = frozenset({"/health"})
-"""Routes that need no key: probes have none."""
+"""Routes that need no key, because probes have none."""
 
 DISCARD_FACTOR = 8
-"""A body up to so many times the limit is read and thrown away before it is refused: a client that
-is cut off while it sends sees a broken connection instead of the reason."""
+"""A body up to this many times the limit is read and discarded before it is refused: a client that
+is cut off while sending sees a broken connection instead of the reason."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def read_key(file: Path | None) -> str | None:
-    """Return the API key out of a file, else out of MEDSWEEP_API_KEY; None where there is neither.
+    """Return the API key from a file, else from MEDSWEEP_API_KEY; None if there is neither.
 
     Raises:
         InputError: the file cannot be read, or the key is empty or has several lines.
@@ -61,10 +61,10 @@ def read_key(file: Path | None) -> str | None:
 
 
 def require_key(host: str, key: str | None) -> None:
-    """Check that a server which others can reach has a key that cannot be guessed.
+    """Check that a server that other machines can reach has a key that cannot be guessed.
 
     Raises:
-        InputError: it has none, or a short one.
+        InputError: it has no key, or a short one.
     """
     if host in LOOPBACK:
         return
@@ -81,13 +81,13 @@ def require_key(host: str, key: str | None) -> None:
 
 
 class Guard:
-    """An ASGI layer: nothing behind it sees a request without its key or with too long a body.
+    """ASGI middleware that refuses requests without the API key or with too long a body.
 
     Args:
-        app: the application behind it.
-        key: what `Authorization: Bearer` must carry; None asks for nothing.
-        limits: of headers and bodies.
-        metrics: counts what is refused.
+        app: the application that it protects.
+        key: the key that `Authorization: Bearer` must carry; None requires none.
+        limits: limits of headers and bodies.
+        metrics: counts refused requests.
     """
 
     def __init__(
@@ -97,13 +97,13 @@ class Guard:
         self._digest = _digest(key.encode()) if key is not None else None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request, or refuse it."""
+        """Pass one request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         sent = False
 
-        async def noting(message: Any) -> None:
+        async def send_and_note(message: Any) -> None:
             nonlocal sent
             sent = True
             await send(message)
@@ -114,7 +114,7 @@ class Guard:
             if body is None:
                 self._metrics.refused("cancelled")
                 return
-            await self._app(scope, _replay(body, receive), noting)
+            await self._app(scope, _replay(body, receive), send_and_note)
         except Exception as error:  # noqa: BLE001 the server would log its text
             refused = as_refused(error)
             self._metrics.refused(refused.outcome)
@@ -145,7 +145,7 @@ class Guard:
             )
 
     async def _body(self, scope: Any, receive: Any) -> bytes | None:
-        """Return the whole body; None if the client has gone."""
+        """Return the complete body; None if the client has disconnected."""
         limit = self._limits.max_body_bytes
         announced = next(
             (value for name, value in scope["headers"] if name == b"content-length"), b"0"
@@ -169,7 +169,7 @@ class Guard:
                         raise too_large
         except TimeoutError:
             raise _closing(
-                408, "timeout", f"the body did not come within {self._limits.body_timeout_s:g} s"
+                408, "timeout", f"the body did not arrive within {self._limits.body_timeout_s:g} s"
             ) from None
         if size > limit:
             raise too_large
@@ -177,33 +177,33 @@ class Guard:
 
 
 def _closing(status: int, outcome: str, message: str) -> Refused:
-    # What is left of the request is not read, so the connection cannot be used again.
+    # The rest of the request is not read, so the connection cannot be reused.
     return Refused(status, outcome, message, headers={"connection": "close"})
 
 
 def _replay(body: bytes, receive: Any) -> Any:
-    """Return a `receive` that gives the body that was read, then what comes after it."""
-    given = False
+    """Return a `receive` that first returns the body already read, then later messages."""
+    replayed = False
 
-    async def replaying() -> Any:
-        nonlocal given
-        if given:
+    async def receive_again() -> Any:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        given = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return replaying
+    return receive_again
 
 
-def _headers(scope: Any, wanted: bytes) -> list[bytes]:
-    return [value for name, value in scope["headers"] if name == wanted]
+def _headers(scope: Any, header: bytes) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == header]
 
 
 def _refuse_foreign(scope: Any) -> None:
-    """Refuse a web page's request to a server without a key.
+    """Refuse requests of foreign web pages to a server without a key.
 
-    A page of a foreign site whose name resolves to the loopback address (DNS rebinding) sends its
-    own name as Host; one that posts across sites sends its own Origin.
+    A page whose host name resolves to the loopback address (DNS rebinding) sends its own name as
+    Host; a page that posts across sites sends its own Origin.
 
     Raises:
         Refused: Host or Origin is not this machine.
@@ -225,5 +225,5 @@ def _refuse_foreign(scope: Any) -> None:
 
 
 def _digest(text: bytes) -> bytes:
-    # Comparing digests of one length tells nothing of the key's, either.
+    # Digests have equal lengths, so that comparing them does not reveal the key's length.
     return hashlib.sha256(text).digest()

@@ -1,4 +1,4 @@
-"""What goes between the HTTP ingress and an engine."""
+"""The types that the HTTP ingress and the engines exchange."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Generation:
 
     Attributes:
         model: an adapter's name, or the base model's.
-        messages: a conversation, which the engine writes with the model's template; or None.
-        prompt: a text to continue as it is; or None.
-        max_tokens: longest answer.
-        temperature: 0 is greedy.
+        messages: a conversation, which the engine formats with the model's template; or None.
+        prompt: a text to continue without a template; or None.
+        max_tokens: most output tokens.
+        temperature: 0 means greedy.
         top_p: share of probability to sample from.
-        stop: texts that end the answer, themselves left out.
-        seed: of sampling; None draws one.
-        max_prompt_tokens: longest prompt that the server takes; None leaves it to the context.
+        stop: texts that end the answer; they are not part of it.
+        seed: seed of sampling; None draws one.
+        max_prompt_tokens: most prompt tokens that the server accepts; None: the model's context.
     """
 
     model: str
@@ -44,9 +44,9 @@ class Start:
     """How an answer began.
 
     Attributes:
-        queue_s: from the request to the beginning of its prefill, in seconds.
-        prefill_s: from there to its first token, in seconds.
-        batch_size: requests that were being answered together then, this one among them.
+        queue_s: time from the request to the start of its prefill, in seconds.
+        prefill_s: time from there to its first token, in seconds.
+        batch_size: requests in the batch at that time, including this one.
     """
 
     queue_s: float
@@ -59,7 +59,7 @@ class Delta:
     """A piece of an answer.
 
     Attributes:
-        text: new text; empty where the tokens so far end inside a character.
+        text: new text; empty if the tokens so far end inside a character.
         output_tokens: tokens so far.
         prompt_tokens: tokens of the prompt.
         finish_reason: set on the last piece.
@@ -75,17 +75,17 @@ class Delta:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What an engine is started with.
+    """Settings of an engine.
 
     Attributes:
         engine: its name in `ENGINES`.
         model: the base model.
         base: folder of the base model's weights; None takes the one that the adapters name.
         adapters: by the name that requests use; all of the same base. More can be added later.
-        dtype: to compute in.
-        quantization: of the base model's weights.
+        dtype: compute dtype.
+        quantization: quantization of the base model's weights.
         max_batch_size: maximum number of requests in one forward pass.
-        cpus: threads to compute with; None leaves the choice to the library.
+        cpus: CPU threads; None leaves the number to the library.
     """
 
     engine: str
@@ -119,7 +119,7 @@ class EngineClient(Protocol):
         """Generate one token.
 
         Raises:
-            StageError: it cannot.
+            StageError: the engine does not generate.
         """
         ...
 
@@ -128,19 +128,19 @@ class Engine(EngineClient, Protocol):
     """Turns prompts into tokens in this process."""
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
-        """Load an adapter; other answers wait for it no longer than they must.
+        """Load an adapter while other requests run.
 
         Args:
-            name: what requests will call it; one that is loaded under it already is replaced.
-            adapter: of the same base model.
+            name: name for requests; an adapter already loaded under it is replaced.
+            adapter: an adapter of the same base model.
 
         Raises:
-            InputError: it is an adapter of another base model, or the name is the base's.
+            InputError: the adapter is of another base model, or the name is the base's.
         """
         ...
 
     async def remove_adapter(self, name: str) -> None:
-        """Forget an adapter; answers that use it are finished first.
+        """Remove an adapter, once the requests that use it have finished.
 
         Raises:
             UnknownName: no adapter of that name is loaded.
@@ -148,5 +148,5 @@ class Engine(EngineClient, Protocol):
         ...
 
     def close(self) -> None:
-        """End; answers that are not finished fail."""
+        """Stop the engine; unfinished requests fail."""
         ...

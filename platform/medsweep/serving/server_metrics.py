@@ -1,4 +1,4 @@
-"""What a server counts and times: one table, written to Prometheus and to Ray's own metrics."""
+"""A server's metrics: one table, written to Prometheus and to Ray's own metrics."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Literal, Protocol
 PREFIX = "medsweep_server_"
 
 OUTCOMES = {
-    "ok": "answered to the end",
-    "cancelled": "the client went away; generating stopped",
-    "timeout": "not done in time (408); generating stopped",
-    "queue_full": "as many waited as may (429)",
+    "ok": "answered completely",
+    "cancelled": "the client disconnected; generation stopped",
+    "timeout": "not finished in time (408); generation stopped",
+    "queue_full": "the queue was full (429)",
     "unauthorized": "no API key or a wrong one (401), or a foreign Host or Origin (403)",
     "not_found": "no such model or route (404)",
-    "invalid": "a body that cannot be answered (400, 405, 415)",
-    "too_large": "too long a body (413) or too many headers (431)",
-    "failed": "the server's own fault (500, 503)",
+    "invalid": "a faulty request (400, 405, 415)",
+    "too_large": "the body was too long (413) or had too many headers (431)",
+    "failed": "an error of the server (500, 503)",
 }
-"""How a request can end, by the value of the label `outcome`."""
+"""How a request can end: the values of the label `outcome`."""
 
 TIMES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -32,11 +32,11 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: after `medsweep_server_`, with its unit; `_total` is added to counters.
-        kind: its type.
+        name: name without `medsweep_server_`, with its unit; `_total` is added to counters.
+        kind: Prometheus type.
         meaning: one sentence.
-        labels: what it is told apart by.
-        buckets: upper bounds, for a histogram.
+        labels: names of its labels.
+        buckets: upper bounds of a histogram's buckets.
     """
 
     name: str
@@ -56,46 +56,46 @@ def _times(name: str, meaning: str) -> Metric:
 
 
 REQUEST_METRICS = (
-    Metric("requests", "counter", "Requests by how they ended", ("model", "outcome")),
-    _times("queue", "From a request's arrival to the beginning of its prefill"),
-    _times("prefill", "From there to the first token, in the engine"),
-    _times("ttft", "From a request's arrival to the first text of its answer"),
-    _times("inter_token", "Time for one output token after the first text"),
-    _times("e2e", "From a request's arrival to the end of its answer"),
+    Metric("requests", "counter", "Requests by outcome", ("model", "outcome")),
+    _times("queue", "Time from a request's arrival to the start of its prefill"),
+    _times("prefill", "Time from the start of the prefill to the first token, in the engine"),
+    _times("ttft", "Time from a request's arrival to the first text of its answer"),
+    _times("inter_token", "Time per output token after the first text"),
+    _times("e2e", "Time from a request's arrival to the end of its answer"),
     Metric(
         "batch_size",
         "histogram",
-        "Requests answered together when an answer began",
+        "Requests in the batch when an answer began",
         ("model",),
         SIZES,
     ),
-    Metric("prompt_tokens", "counter", "Tokens of prompts that were answered", ("model",)),
-    Metric("output_tokens", "counter", "Tokens of answers, of cancelled ones too", ("model",)),
-    Metric("running", "gauge", "Requests that are being answered"),
-    Metric("queued", "gauge", "Requests that wait for a place"),
+    Metric("prompt_tokens", "counter", "Prompt tokens of answered requests", ("model",)),
+    Metric("output_tokens", "counter", "Output tokens, including cancelled answers", ("model",)),
+    Metric("running", "gauge", "Requests that are running"),
+    Metric("queued", "gauge", "Requests that wait for a slot"),
 )
-"""What the process that takes requests knows."""
+"""Metrics of the process that receives requests."""
 
 ADAPTER_METRICS = (
     Metric("adapters_loaded", "gauge", "Adapters in memory"),
-    Metric("adapter_loads", "counter", "Adapters loaded, by how it went", ("outcome",)),
-    Metric("adapter_evictions", "counter", "Adapters put out of memory to make room"),
+    Metric("adapter_loads", "counter", "Adapter loads by outcome", ("outcome",)),
+    Metric("adapter_evictions", "counter", "Adapters evicted to make room"),
     Metric(
         "adapter_load_seconds",
         "histogram",
-        "From the wish for an adapter to its being in memory",
+        "Time from the first request for an adapter until it is in memory",
         (),
         TIMES_S,
     ),
 )
-"""What the process that holds the model knows."""
+"""Metrics of the process that holds the model."""
 
 METRICS = REQUEST_METRICS + ADAPTER_METRICS
-"""Everything that a server reports. Dashboards and the reference page read it here."""
+"""All metrics of a server. Dashboards and the reference page are built from this."""
 
 
 class Sink(Protocol):
-    """Where values go."""
+    """Receives values of metrics."""
 
     def record(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """Count, set or observe one value, with a value for each of the metric's labels."""
@@ -103,10 +103,10 @@ class Sink(Protocol):
 
 
 class PrometheusSink:
-    """A registry of its own, for a `/metrics` route.
+    """A Prometheus registry of its own, for a `/metrics` route.
 
     Args:
-        metrics: those that are written here.
+        metrics: the metrics to register.
     """
 
     def __init__(self, metrics: Sequence[Metric] = METRICS) -> None:
@@ -119,8 +119,8 @@ class PrometheusSink:
             arguments: dict[str, Any] = {"registry": self._registry}
             if metric.kind == "histogram":
                 arguments["buckets"] = metric.buckets
-            made = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}[metric.kind]
-            self._parents[metric.name] = made(
+            kind = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}[metric.kind]
+            self._parents[metric.name] = kind(
                 PREFIX + metric.name, metric.meaning, metric.labels, **arguments
             )
 
@@ -143,10 +143,10 @@ class PrometheusSink:
 
 
 class RaySink:
-    """Ray's metrics, which its agents export on every node with a `ray_` before the names.
+    """Ray's metrics, which its agents export on every node with the prefix `ray_`.
 
     Args:
-        metrics: those that are written here.
+        metrics: the metrics to register.
     """
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
@@ -157,15 +157,15 @@ class RaySink:
             arguments: dict[str, Any] = {"tag_keys": metric.labels}
             if metric.kind == "histogram":
                 arguments["boundaries"] = list(metric.buckets)
-            made = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}[metric.kind]
-            self._metrics[metric.name] = made(PREFIX + metric.name, metric.meaning, **arguments)
+            kind = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}[metric.kind]
+            self._metrics[metric.name] = kind(PREFIX + metric.name, metric.meaning, **arguments)
 
     def record(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """Count, set or observe one value."""
         tags = dict(zip(metric.labels, labels, strict=True))
         target = self._metrics[metric.name]
         if metric.kind == "counter":
-            if value > 0:  # Ray refuses to count nothing
+            if value > 0:  # Ray raises an error for 0
                 target.inc(value, tags)
         elif metric.kind == "gauge":
             target.set(value, tags)
@@ -175,19 +175,19 @@ class RaySink:
 
 @dataclass
 class RequestTimes:
-    """What is noted of one request on its way; seconds on the server's clock.
+    """Times and counts of one request; times are seconds on the server's clock.
 
     Attributes:
-        model: whose answer it is.
-        arrived_s: when it came.
-        begun_s: when it got its place; None while it waits.
-        first_text_s: when the first text left.
-        last_s: when the last piece left.
-        token_s: time for one token, for every piece of the answer after the first.
-        engine_queue_s: time that it waited in the engine.
-        prefill_s: time of its prefill.
-        batch_size: requests that were answered together when it began.
-        prompt_tokens: tokens of the prompt, as far as is known.
+        model: name of the requested model.
+        arrived_s: when the request arrived.
+        begun_s: when it was admitted; None while it waits.
+        first_text_s: when the first text was sent.
+        last_s: when the last piece was sent.
+        token_s: duration and number of tokens of every piece of the answer after the first.
+        engine_queue_s: time spent waiting in the engine.
+        prefill_s: duration of the prefill; None if unknown.
+        batch_size: requests in the batch when the answer began; None if unknown.
+        prompt_tokens: tokens of the prompt; 0 until known.
         output_tokens: tokens of the answer so far.
     """
 
@@ -205,10 +205,10 @@ class RequestTimes:
 
 
 class ServerMetrics:
-    """Writes what happens to every sink.
+    """Writes every value to all sinks.
 
     Args:
-        sinks: where to.
+        sinks: receivers of the values.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -219,15 +219,15 @@ class ServerMetrics:
         """Count, set or observe one value.
 
         Args:
-            name: of a metric in METRICS.
-            value: how many more, the value now, or one sample.
+            name: name of a metric in METRICS.
+            value: the increment of a counter, the value of a gauge, or one sample of a histogram.
             labels: a value for each of the metric's labels, in their order.
         """
         for sink in self._sinks:
             sink.record(self._table[name], value, labels)
 
     def refused(self, outcome: str) -> None:
-        """Count a request that was over before its model was known.
+        """Count a request that ended before its model was known.
 
         Args:
             outcome: one of OUTCOMES.
@@ -235,12 +235,12 @@ class ServerMetrics:
         self.record("requests", 1, "", outcome)
 
     def ended(self, outcome: str, times: RequestTimes, ended_s: float) -> None:
-        """Count a request that is over.
+        """Record a request that has ended.
 
         Args:
             outcome: one of OUTCOMES.
-            times: what was noted of it.
-            ended_s: now.
+            times: the request's times and counts.
+            ended_s: when it ended, on the server's clock.
         """
         model = times.model
         self.record("requests", 1, model, outcome)

@@ -1,4 +1,4 @@
-"""From a configuration to an engine that answers: the base's weights, the engine, the adapters."""
+"""Builds a server's engine from its configuration: base weights, engine, adapters."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> A
         clock: times them.
 
     Raises:
-        InputError: there is nothing to serve, or it does not belong together.
-        EnvironmentFault: the weights cannot be had.
+        InputError: there is nothing to serve, or an adapter does not fit the base.
+        EnvironmentFault: the weights are not available.
     """
     wait_asleep()
     return open_pool(resolve_settings(config), config, metrics, clock)
@@ -48,8 +48,8 @@ def resolve_settings(config: ServeConfig, model: ModelSpec | None = None) -> Eng
         model: base model that a sweep defines; None looks it up among the built-in ones.
 
     Raises:
-        InputError: there is nothing to serve, or it does not belong together.
-        EnvironmentFault: the weights cannot be had.
+        InputError: there is nothing to serve, or an adapter does not fit the base.
+        EnvironmentFault: the weights are not available.
     """
     if config.engine == NULL_MODEL:
         return config.settings(NULL_SPEC, dtype="float32", cpus=None)
@@ -65,11 +65,11 @@ def resolve_settings(config: ServeConfig, model: ModelSpec | None = None) -> Eng
 def open_pool(
     settings: EngineSettings, config: ServeConfig, metrics: ServerMetrics, clock: Clock
 ) -> AdapterPool:
-    """Load an engine and return it with the adapters of a server.
+    """Load an engine and return it with a server's adapters.
 
     Args:
-        settings: of the engine.
-        config: which adapters there are, and how many may be in memory.
+        settings: settings of the engine.
+        config: the adapters, and how many of them may be in memory.
         metrics: counts loads and evictions of adapters.
         clock: times them.
     """
@@ -88,8 +88,8 @@ def open_pool(
 def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path]:
     """Return the base model and the folder of its weights.
 
-    The operator decides both: by `base` and `base_folder`, or by the adapters that are named.
-    Anybody who may write below the adapter root could otherwise replace everyone's base.
+    The operator decides both, by `base` and `base_folder` or by the named adapters. Otherwise
+    anyone who may write below the adapter root could replace the base model for all users.
     """
     named = [_card(folder) for folder in config.adapters.values()]
     if config.base is None and not named:
@@ -101,7 +101,7 @@ def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path
     for card in named:
         if card.model != name:
             raise InputError(
-                f"{card.folder}: an adapter of {card.model!r}, but {name!r} is what is served"
+                f"{card.folder}: an adapter of {card.model!r}, but the base model is {name!r}"
             )
     spec = model or MODELS[name]
     if config.base_folder is not None:
@@ -112,7 +112,7 @@ def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path
         if card.base.is_dir():
             return spec, card.base
     if spec.source == "standin" and named:
-        raise InputError(f"{named[0].base}: the adapters' base is not there any more")
+        raise InputError(f"{named[0].base}: the adapters' base model is no longer there")
     texts = embedded_answers() if spec.source == "standin" else []
     return spec, fetch_weights(identify(spec, texts))
 

@@ -1,4 +1,4 @@
-"""Figures that NVML gives of the GPUs that this process may use."""
+"""NVML's metrics of the GPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from medsweep.hardware.nvidia import visible_devices
 from medsweep.telemetry.recording import Sample
 
-# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, "Clocks Event Reasons"). An idle GPU and
-# clocks that a person set do not count as throttling.
+# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, "Clocks Event Reasons"). Idle clocks and
+# clocks set by a user do not count as throttling.
 THROTTLE_REASONS = {
     0x004: "power cap",
     0x008: "hardware slowdown",
@@ -22,13 +22,13 @@ THROTTLE_REASONS = {
 
 
 @dataclass(frozen=True)
-class Gauge:
-    """One figure of a GPU.
+class GpuMetric:
+    """One metric of a GPU.
 
     Attributes:
-        read: takes NVML and the GPU, and returns the figure.
-        total: whether the figures of several GPUs are added; otherwise they are averaged.
-        counter: whether only its differences mean anything.
+        read: takes NVML and the GPU's handle; returns the value.
+        total: whether the values of several GPUs are added; otherwise they are averaged.
+        counter: whether only differences of the value are meaningful.
     """
 
     read: Callable[[Any, Any], float]
@@ -36,28 +36,30 @@ class Gauge:
     counter: bool = False
 
 
-GAUGES: dict[str, Gauge] = {
-    "gpu_utilisation": Gauge(lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100),
-    "gpu_memory_utilisation": Gauge(
+GPU_METRICS: dict[str, GpuMetric] = {
+    "gpu_utilisation": GpuMetric(
+        lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100
+    ),
+    "gpu_memory_utilisation": GpuMetric(
         lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).memory / 100
     ),
-    "gpu_memory_used_bytes": Gauge(
+    "gpu_memory_used_bytes": GpuMetric(
         lambda nvml, gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used, total=True
     ),
-    "gpu_power_w": Gauge(lambda nvml, gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3, total=True),
-    "gpu_energy_j": Gauge(  # Volta and later
+    "gpu_power_w": GpuMetric(lambda nvml, gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3, total=True),
+    "gpu_energy_j": GpuMetric(  # Volta and later
         lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3,
         total=True,
         counter=True,
     ),
-    "gpu_sm_clock_hz": Gauge(
+    "gpu_sm_clock_hz": GpuMetric(
         lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM) * 1e6
     ),
-    "gpu_sm_clock_max_hz": Gauge(
+    "gpu_sm_clock_max_hz": GpuMetric(
         lambda nvml, gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM) * 1e6
     ),
 }
-"""Units are in the names; NVML's own are percent, bytes, milliwatts, millijoules and megahertz."""
+"""The names carry the units; NVML uses percent, bytes, milliwatts, millijoules and megahertz."""
 
 
 class Gpus:
@@ -85,19 +87,19 @@ class Gpus:
         self._none = faults[-1] if faults else "NVML sees no GPU that this process may use"
 
     def close(self) -> None:
-        """Close the driver."""
+        """Shut NVML down."""
         self._nvml.nvmlShutdown()
 
     def read(self, sample: Sample) -> None:
-        """Add the GPUs' figures to a sample; a figure that one GPU does not support is left out."""
+        """Add the GPUs' metrics to a sample, without those that one of the GPUs lacks."""
         if not self._gpus:
             sample.missing["gpu"] = self._none
             return
-        for name, gauge in GAUGES.items():
-            values = self._try(name, partial(gauge.read, self._nvml))
+        for name, metric in GPU_METRICS.items():
+            values = self._try(name, partial(metric.read, self._nvml))
             if values:
-                value = sum(values) if gauge.total else sum(values) / len(values)
-                (sample.counters if gauge.counter else sample.gauges)[name] = float(value)
+                value = sum(values) if metric.total else sum(values) / len(values)
+                (sample.counters if metric.counter else sample.gauges)[name] = float(value)
         masks = self._try("gpu_throttle_reasons", self._throttle_mask)
         if masks:
             sample.gauges["gpu_throttled"] = float(any(mask & _ANY for mask in masks))
@@ -110,11 +112,11 @@ class Gpus:
         try:
             return int(self._nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu))
         except self._nvml.NVMLError:
-            # Drivers before 535 have it under an older name.
+            # Drivers before 535 use an older name.
             return int(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
 
     def _try(self, name: str, read: Callable[[Any], Any]) -> Sequence[Any]:
-        """Read a figure of every GPU; empty, and never tried again, if one lacks it."""
+        """Read a metric of all GPUs; empty, and not tried again, if one GPU lacks it."""
         if name in self._unsupported:
             return []
         try:
@@ -128,7 +130,7 @@ _ANY = sum(THROTTLE_REASONS)
 
 
 def open_gpus() -> Gpus | str:
-    """Return the GPUs, or why none can be read."""
+    """Return the GPUs, or the reason why none can be read."""
     import pynvml
 
     try:

@@ -10,7 +10,7 @@ from medsweep.cli import main
         (["--timeout", "-1"], "--timeout: Input should be greater than 0"),
         (["--engine", "generat"], "--engine: unknown engine 'generat' (did you mean 'generate'?)"),
         (["--dtype", "float8"], "--dtype: Input should be"),
-        (["--adapter", "a=x", "--adapter", "a=y"], "'a' is given twice; write NAME=DIR"),
+        (["--adapter", "a=x", "--adapter", "a=y"], "'a' is used twice; write NAME=DIR"),
         (["--adapter", "none"], "none: not a complete adapter"),
         (["--adapter-root", "none"], "nothing to serve"),
         (["--host", "0.0.0.0", "--engine", "null"], "MEDSWEEP_API_KEY"),

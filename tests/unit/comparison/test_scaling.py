@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.comparison.scaling import puzzles
+from medsweep.comparison.scaling import scaling_anomalies
 from medsweep.telemetry.bound import find_bound
 from medsweep.telemetry.recording import Sample
 from medsweep.telemetry.window import window_columns
@@ -79,7 +79,7 @@ def test_what_bound_each_cell(profile: str, cause: str) -> None:
 
 
 def test_why_the_a100_is_slower_than_the_v100() -> None:
-    found = {(each.less, each.more): each for each in puzzles(list(ROWS.values()))}
+    found = {(each.less, each.more): each for each in scaling_anomalies(list(ROWS.values()))}
     slower = found["1xv100-2cpu", "1xa100-2cpu"]
     assert slower.gain < -0.1
     assert "both were bound by `cpu launch`: the GPU waited for the one thread" in slower.why
@@ -87,12 +87,12 @@ def test_why_the_a100_is_slower_than_the_v100() -> None:
 
 
 def test_why_nothing_is_gained_past_two_cpus() -> None:
-    found = {(each.less, each.more): each for each in puzzles(list(ROWS.values()))}
+    found = {(each.less, each.more): each for each in scaling_anomalies(list(ROWS.values()))}
     for less, more in (("1xv100-2cpu", "2xv100-4cpu"), ("1xa100-2cpu", "2xa100-4cpu")):
-        puzzle = found[less, more]
-        assert abs(puzzle.gain) < 0.02
-        assert "both were bound by `cpu launch`" in puzzle.why
-        assert "CPUs used 1.2" in puzzle.why
+        anomaly = found[less, more]
+        assert abs(anomaly.gain) < 0.02
+        assert "both were bound by `cpu launch`" in anomaly.why
+        assert "CPUs used 1.2" in anomaly.why
         assert any("of 4 CPUs: more of them change nothing" in line for line in evidence(more))
     # The second CPU does gain: the first is shared with what surrounds the engine.
     assert ("1xa100-1cpu", "1xa100-2cpu") not in found
@@ -104,15 +104,15 @@ def evidence(profile: str) -> tuple[str, ...]:
     return found
 
 
-def test_faster_hardware_that_is_faster_is_no_puzzle() -> None:
+def test_faster_hardware_that_is_faster_is_no_anomaly() -> None:
     fast = {**ROWS["1xa100-2cpu"], "output_tokens_per_s": 60.0}
-    assert puzzles([ROWS["1xv100-2cpu"], fast]) == []
+    assert scaling_anomalies([ROWS["1xv100-2cpu"], fast]) == []
     emulated = [{**row, "basis": "emulated"} for row in ROWS.values()]
-    assert puzzles(emulated) == []
+    assert scaling_anomalies(emulated) == []
 
 
 def test_without_sensors_the_reason_is_not_known() -> None:
     blind = [{**row, "bound": None} for row in ROWS.values()]
-    assert {each.why for each in puzzles(blind)} == {
-        "not known: there was no sensor for what bound it"
+    assert {each.why for each in scaling_anomalies(blind)} == {
+        "not known: no sensor showed the bottleneck"
     }

@@ -10,7 +10,7 @@ def test_a_machine_that_slows_down_is_seen_across_load_points() -> None:
     found = trend(result_set(rows))
     assert found.is_clear
     assert found.drift is not None
-    assert found.drift.visits == 8
+    assert found.drift.measurements == 8
     assert 0.2 < found.drift.change < 0.4
 
 

@@ -57,5 +57,5 @@ def test_a_stand_in_is_never_shown_as_the_model() -> None:
     text = model_card(
         {**CARD, "model": "standin-llama-3-8b"}, EPOCHS, {**PROVENANCE, "model": model}
     )
-    assert "tiny stand-in of the architecture of llama-3-8b" in text
+    assert "tiny stand-in with the architecture of llama-3-8b" in text
     assert yaml.safe_load(text.split("---")[1])["base_model"] == "standin-llama-3-8b"

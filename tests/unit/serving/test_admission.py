@@ -36,7 +36,7 @@ async def test_so_many_run_so_many_wait_and_one_more_is_refused() -> None:
     assert (admission.running, admission.queued, order) == (2, 1, [0, 1])
     assert b"medsweep_server_running 2.0" in sink.text()
     assert b"medsweep_server_queued 1.0" in sink.text()
-    with pytest.raises(Refused, match="2 requests are being answered and 1 wait") as refused:
+    with pytest.raises(Refused, match="2 requests are running and 1 wait") as refused:
         async with admission.place():
             pass
     assert (refused.value.status, refused.value.headers) == (429, {"retry-after": "1"})

@@ -50,7 +50,7 @@ def test_nothing_to_serve(tmp_path: Path) -> None:
 
 def test_adapters_of_two_models(tmp_path: Path) -> None:
     one, two = put(tmp_path / "one", "distilgpt2"), put(tmp_path / "two", "llama-3-8b")
-    with pytest.raises(InputError, match="two: an adapter of 'llama-3-8b', but 'distilgpt2'"):
+    with pytest.raises(InputError, match="two: an adapter of 'llama-3-8b', but the base model is 'distilgpt2'"):
         opened(adapters={"one": one, "two": two})
     with pytest.raises(InputError, match="one: an adapter of 'distilgpt2', but 'mistral-7b'"):
         opened(adapters={"one": one}, base="mistral-7b")
@@ -82,7 +82,7 @@ def test_what_is_no_adapter_or_whose_base_is_gone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a complete adapter"):
         opened(adapters={"a": tmp_path})
     alone = put(tmp_path / "alone", "standin-distilgpt2")
-    with pytest.raises(InputError, match="base is not there any more"):
+    with pytest.raises(InputError, match="base model is no longer there"):
         opened(adapters={"a": alone})
     with pytest.raises(InputError, match="unknown model 'distilgpt3'"):
         opened(base="distilgpt3")

@@ -57,7 +57,7 @@ def test_an_address_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(EnvironmentFault, match=f"127.0.0.1:{port} cannot be listened on"),
+            pytest.raises(EnvironmentFault, match=f"cannot listen on 127.0.0.1:{port}"),
             bound("127.0.0.1", port),
         ):
             pass

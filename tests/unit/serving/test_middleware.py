@@ -193,7 +193,7 @@ def test_a_body_that_trickles_in_is_408(
             )
             answer = slow.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 408 ")
-        assert b"the body did not come within 0.2 s" in answer
+        assert b"the body did not arrive within 0.2 s" in answer
         assert httpx.post(f"{url}{CHAT}", json=chat()).status_code == 200
 
 

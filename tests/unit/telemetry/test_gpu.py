@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
-from medsweep.telemetry.gpu import GAUGES, Gpus, open_gpus
+from medsweep.telemetry.gpu import GPU_METRICS, Gpus, open_gpus
 from medsweep.telemetry.recording import Sample
 
 BUSY = FakeGpu(
@@ -67,7 +67,7 @@ def test_idle_clocks_are_not_throttled() -> None:
 
 def test_what_a_gpu_does_not_support_is_missing_with_nvml_s_reason() -> None:
     sample = read(BUSY, FakeGpu(power_mw=None, energy_mj=None, throttle_mask=None))
-    assert set(GAUGES) - set(sample.gauges) - set(sample.counters) == {
+    assert set(GPU_METRICS) - set(sample.gauges) - set(sample.counters) == {
         "gpu_power_w",
         "gpu_energy_j",
     }

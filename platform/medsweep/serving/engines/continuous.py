@@ -1,7 +1,7 @@
-"""The `continuous` engine: requests join and leave between two tokens, whatever adapter they use.
+"""The `continuous` engine: requests with any adapter join and leave the batch between two tokens.
 
-transformers' own continuous batching takes one adapter at a time, and its paged cache pays for
-itself on a GPU with FlashAttention. What both make on a processor is in docs/engines.md.
+transformers' own continuous batching takes one adapter at a time, and its paged cache is faster
+only on a GPU with FlashAttention. docs/results/benchmarks.md compares both on a CPU.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings
 
 PREFILL_TOKENS = 512
-"""Prompt tokens of one prefill, which every other request waits for; a longer prompt goes alone."""
+"""Most prompt tokens of one prefill, since every other request waits for it; a longer prompt is
+prefilled alone."""
 
 
 class ContinuousEngine(ThreadedEngine):
-    """Computes one token of every request in a step, and prefills new prompts between steps.
+    """Decodes one token per request in each step and prefills new prompts between steps.
 
     Args:
         settings: with quantization none, int8 or nf4.
@@ -68,7 +69,7 @@ class ContinuousEngine(ThreadedEngine):
                 self._decode()
 
     def _admit(self) -> None:
-        """Prefill what waits, as far as there are slots and as the others can wait."""
+        """Prefill waiting requests, within the free slots and PREFILL_TOKENS."""
         new: list[RequestState] = []
         longest = 0
         while len(self._running) + len(new) < self._settings.max_batch_size and self._waiting:
@@ -77,7 +78,7 @@ class ContinuousEngine(ThreadedEngine):
                 break
             new += self._waiting.take(1)
         if new:
-            self._running += new  # first: if the prefill fails, they are told
+            self._running += new  # first: if the prefill fails, these requests fail with it
             self._prefill(new)
             self._evict()
 
@@ -125,7 +126,7 @@ class ContinuousEngine(ThreadedEngine):
         return tokens
 
     def _evict(self) -> None:
-        """Free the slots of the requests that are done."""
+        """Free the slots of requests that are done."""
         for place in reversed(range(len(self._running))):
             if self._running[place].done:
                 self._generators.pop(self._running[place], None)
@@ -138,12 +139,12 @@ class ContinuousEngine(ThreadedEngine):
 def next_tokens(
     logits: Any, states: Sequence[RequestState], generators: dict[RequestState, Any]
 ) -> list[int]:
-    """Return the next token of each request: the likeliest, or one drawn as it says.
+    """Return the next token of each request: the likeliest, or a sample if its temperature is > 0.
 
     Args:
         logits: [requests, vocabulary].
         states: the requests.
-        generators: random number generators of the requests that sample; filled by this.
+        generators: random number generators of the requests that sample; new ones are added.
     """
     tokens: list[int] = logits.argmax(-1).tolist()
     for place, state in enumerate(states):
@@ -166,7 +167,7 @@ def _generator(state: RequestState, device: Any) -> Any:
 
 
 def _draw(logits: Any, state: RequestState, generator: Any) -> int:
-    """Draw from the likeliest tokens that together have `top_p` (Holtzman et al., 2019)."""
+    """Sample from the likeliest tokens that together reach `top_p` (Holtzman et al., 2019)."""
     import torch
 
     shares, ids = (logits.float() / state.request.temperature).softmax(-1).sort(descending=True)

@@ -1,4 +1,4 @@
-"""The base of engines that compute on a thread of their own: names, prompts, tasks, answers."""
+"""The base class of engines that compute on a thread of their own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLOSED = "the engine is closed"
 
 @dataclass
 class _Task:
-    """Something that the engine's thread does between two steps."""
+    """Work for the engine's thread between two steps."""
 
     do: Callable[[], None]
     between_tokens: bool
@@ -35,14 +35,14 @@ class _Task:
 
 
 class ThreadedEngine(ABC):
-    """Requests come in through an inbox. The thread schedules them, and runs tasks between steps.
+    """Takes requests through an inbox; its thread schedules them and runs tasks between steps.
 
     Args:
         settings: the base model, its adapters and how to compute.
 
     Raises:
-        InputError: an adapter of another base model, neither a base nor an adapter, or a
-            quantization that the engine does not have.
+        InputError: an adapter is of another base model, there is neither a base nor an adapter, or
+            the engine does not support the quantization.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -64,7 +64,7 @@ class ThreadedEngine(ABC):
         self._waiting: FairQueue[RequestState] = FairQueue(lambda state: state.adapter)
         self._inbox: queue.SimpleQueue[RequestState | _Task | None] = queue.SimpleQueue()
         self._tasks: list[_Task] = []
-        self._running: list[RequestState] = []  # those that are being answered
+        self._running: list[RequestState] = []
         self._open = True
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
@@ -75,23 +75,23 @@ class ThreadedEngine(ABC):
 
     @abstractmethod
     def _read_adapter(self, adapter: Adapter) -> Any:
-        """Read an adapter's files; runs beside the thread."""
+        """Read an adapter's files; not called on the engine's thread."""
 
     @abstractmethod
     def _load_adapter(self, inner: str, files: Any) -> None:
-        """Put an adapter on the model."""
+        """Add an adapter to the model."""
 
     @abstractmethod
     def _unload_adapter(self, inner: str) -> None:
-        """Take an adapter off the model."""
+        """Remove an adapter from the model."""
 
     @abstractmethod
     def _step(self) -> None:
-        """Admit waiting requests, compute tokens of those running and drop those that are done."""
+        """Admit waiting requests, compute tokens of the running ones and evict finished ones."""
 
     @abstractmethod
     def _reset(self) -> None:
-        """Forget what a step that failed has left behind."""
+        """Discard the state that a failed step left behind."""
 
     async def models(self) -> list[str]:
         """Return the base model's name, then the adapters'."""
@@ -105,7 +105,7 @@ class ThreadedEngine(ABC):
             UnknownName: no adapter of that name is loaded.
         """
         served = self._served[request.model]
-        served.users += 1  # first, so that the adapter stays while the prompt is tokenised
+        served.users += 1  # first, so that the adapter stays while the prompt is tokenized
         state: RequestState | None = None
         try:
             state = RequestState(
@@ -126,14 +126,14 @@ class ThreadedEngine(ABC):
                 yield delta
         finally:
             if state is not None:
-                state.done = True  # a client that has gone frees its place in the batch
+                state.done = True  # a client that left frees its row of the batch
             served.release()
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
-        """Read an adapter beside the answers under way and put it on between two tokens.
+        """Read an adapter while requests run, and add it to the model between two tokens.
 
         Raises:
-            InputError: it is of another base model, or the name is the base's.
+            InputError: the adapter is of another base model, or the name is the base's.
         """
         self._served.refuse_if_foreign(name, adapter)
         files = await asyncio.to_thread(self._read_adapter, adapter)
@@ -144,7 +144,7 @@ class ThreadedEngine(ABC):
             await self._retire(before)
 
     async def remove_adapter(self, name: str) -> None:
-        """Forget an adapter as soon as no answer uses it.
+        """Remove an adapter as soon as no request uses it.
 
         Raises:
             UnknownName: no adapter of that name is loaded.
@@ -155,7 +155,7 @@ class ThreadedEngine(ABC):
         """Generate one token.
 
         Raises:
-            StageError: it cannot.
+            StageError: the engine does not generate.
         """
         try:
             async for _ in self.stream(
@@ -166,20 +166,20 @@ class ThreadedEngine(ABC):
             raise StageError(f"the engine does not generate: {type(error).__name__}") from error
 
     def close(self) -> None:
-        """End the thread; answers that are not finished fail."""
+        """Stop the thread; unfinished requests fail."""
         self._open = False
         self._put(None)
         self._thread.join()
 
-    def _wake(self) -> None:  # noqa: B027 most have nothing to be woken from
-        """End what a step waits for, because something has come."""
+    def _wake(self) -> None:  # noqa: B027 most engines do not wait within a step
+        """Interrupt a step that waits, because a request or task has arrived."""
 
     def _put(self, item: RequestState | _Task | None) -> None:
         self._inbox.put(item)
         self._wake()
 
     def _between_tokens(self) -> None:
-        """Do what has come meanwhile; to be called between two steps of a long batch."""
+        """Run the tasks that have arrived; called between two steps of a long batch."""
         self._collect(wait=False)
         self._run_tasks(lambda task: task.between_tokens)
         if not self._open:
@@ -210,7 +210,7 @@ class ThreadedEngine(ABC):
                 state.fail(error)
 
     def _on_thread(self) -> None:
-        """Prepare the engine's thread: the number of its CPUs belongs to each thread."""
+        """Prepare the engine's thread: torch's number of CPU threads is set per thread."""
         import torch
 
         if self._settings.cpus is not None:
@@ -234,7 +234,7 @@ class ThreadedEngine(ABC):
         for task in due:
             try:
                 task.do()
-            except Exception as error:  # noqa: BLE001 it goes to whoever asked
+            except Exception as error:  # noqa: BLE001 it is raised in the caller
                 task.done.set_exception(error)
             else:
                 task.done.set_result(None)
@@ -248,7 +248,7 @@ class ThreadedEngine(ABC):
 
     async def _retire(self, served: ServedModel) -> None:
         await served.wait_unused()
-        # A batch that has answered its last asker may still be computing with it.
+        # A batch may still compute with it after its last request has been answered.
         await self._run_on_thread(
             lambda: self._unload_adapter(served.adapter or ""), between_tokens=False
         )

@@ -1,4 +1,4 @@
-"""The `generate` engine: transformers' generate over batches of whatever waits together."""
+"""The `generate` engine: transformers' `generate` on batches of the requests that wait together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medsweep.serving.engines.low_rank import Pair, read_pairs
 from medsweep.serving.engines.request_state import RequestState
 
 GATHER_S = 0.003
-"""How long the first request of a batch waits for others that are on their way."""
+"""How long the first request of a batch waits for others to arrive."""
 
 
 class GenerateEngine(ThreadedEngine):
@@ -44,7 +44,7 @@ class GenerateEngine(ThreadedEngine):
         self._model.drop(inner)
 
     def _reset(self) -> None:
-        """Nothing is left behind: each batch is a call of its own."""
+        """Nothing to do: each batch is a call of its own."""
 
     def _step(self) -> None:
         time.sleep(GATHER_S)
@@ -56,7 +56,7 @@ class GenerateEngine(ThreadedEngine):
         self._running = []
 
     def _answer(self, states: Sequence[RequestState]) -> None:
-        """Generate for the requests of one batch; each gets its tokens as they are computed."""
+        """Generate the answers of one batch; each request gets its tokens as they are computed."""
         import torch
         from transformers import StoppingCriteriaList
 
@@ -68,7 +68,7 @@ class GenerateEngine(ThreadedEngine):
                 "temperature": request.temperature,
                 "top_p": request.top_p,
             }
-            sampling["top_k"] = 0  # transformers' default of 50 is not what the API says
+            sampling["top_k"] = 0  # transformers' default is 50; the API has no such limit
             torch.manual_seed(request.seed if request.seed is not None else time.time_ns())
         longest = max(len(state.prompt_ids) for state in states)
         padding = [longest - len(state.prompt_ids) for state in states]
@@ -108,7 +108,7 @@ class _PushTokens:
 
 
 def _batch_key(state: RequestState) -> tuple[Any, ...]:
-    """Return what requests must share to be answered together; one with a seed is alone."""
+    """Return what requests must share to be batched; a request with a seed is batched alone."""
     request = state.request
     if request.temperature == 0:
         return ()

@@ -1,4 +1,4 @@
-"""The KV cache of the `continuous` engine: one slot a row, joined and left between two tokens."""
+"""The KV cache of the `continuous` engine: one slot per row; rows come and go between tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 BLOCK = 256
-"""Tokens that the slots grow by."""
+"""Tokens by which the slots grow."""
 
 
 @dataclass
@@ -19,14 +19,14 @@ class _Layer:
 
 
 class Slots:
-    """Keys and values of the rows being answered; row n of every batch is in slot n.
+    """Keys and values of the running rows; row n of every batch is in slot n.
 
-    Each row begins at position 0 of its slot and has its own length, so that a row joins by being
-    written behind the others and leaves by having the last one moved into its place. To a model of
-    transformers it is a cache: it has the two methods that a forward pass calls.
+    Each row begins at position 0 of its slot and has its own length. A new row is written behind
+    the others; when a row leaves, the last one moves into its slot. For a model of transformers
+    this is a cache: it has the two methods that a forward pass calls.
 
     Args:
-        rows: most rows.
+        rows: number of slots.
     """
 
     def __init__(self, rows: int) -> None:
@@ -51,7 +51,7 @@ class Slots:
         return {"attention_mask": mask[:, None, None], "position_ids": self._written[:, None]}
 
     def update(self, keys: Any, values: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """Write one token of every row and return all that there is of one block."""
+        """Write one token per row; return all keys and values of one block."""
         import torch
 
         kept = self._room(layer, keys, self._longest)
@@ -62,15 +62,15 @@ class Slots:
         return kept.keys[:rows, :, : self._longest], kept.values[:rows, :, : self._longest]
 
     def get_seq_length(self, *_: Any) -> int:
-        """Return the positions that are in use."""
+        """Return the number of positions in use."""
         return self._longest
 
     def admit(self, prefilled: Any, padding: Sequence[int]) -> None:
         """Add rows.
 
         Args:
-            prefilled: transformers' cache of their prompts, padded on the left.
-            padding: pad tokens of each.
+            prefilled: transformers' cache of the rows' prompts, padded on the left.
+            padding: number of pad tokens per row.
         """
         first = len(self._lengths)
         width = prefilled.get_seq_length()

@@ -1,4 +1,4 @@
-"""A base model in memory with any number of adapters on it, put on and taken off at run time."""
+"""A base model in memory with any number of adapters, which are added and removed at run time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class LoraModel:
     """The base model and its adapters; every method but `device` belongs to one thread.
 
     Args:
-        folder: of the base model's weights.
+        folder: folder of the base model's weights.
         dtype: compute dtype.
-        quantization: of the base's weights: none, int8 or nf4 (bitsandbytes).
+        quantization: quantization of the base's weights: none, int8 or nf4 (bitsandbytes).
         flash: whether FlashAttention may be used where the device has it.
     """
 
@@ -49,14 +49,14 @@ class LoraModel:
         self._names: set[str] = set()
 
     def add(self, name: str, pairs: Mapping[str, Pair]) -> None:
-        """Put an adapter on the model.
+        """Add an adapter to the model.
 
         Args:
-            name: the engine's own name of it.
-            pairs: as `read_pairs` gives them.
+            name: the engine's own name for it.
+            pairs: its matrices, from `read_pairs`.
 
         Raises:
-            InputError: it does not fit the model.
+            InputError: the adapter does not fit the model.
         """
         import torch
 
@@ -73,17 +73,19 @@ class LoraModel:
         try:
             layer = self.model.get_submodule(place)
         except AttributeError:
-            raise InputError(f"the adapter is for a layer {place}; the base has none") from None
-        wanted = len(pair.down), pair.up.shape[1]
-        if shape_of(layer) != wanted:
             raise InputError(
-                f"the adapter's {place} has {wanted[0]} inputs and {wanted[1]} outputs, which the "
-                "base's has not"
+                f"the adapter changes a layer {place}, which the base model does not have"
+            ) from None
+        shape = len(pair.down), pair.up.shape[1]
+        if shape_of(layer) != shape:
+            raise InputError(
+                f"the adapter's {place} has {shape[0]} inputs and {shape[1]} outputs; the base "
+                "model's layer has another shape"
             )
         return layer
 
     def drop(self, name: str) -> None:
-        """Take an adapter off the model."""
+        """Remove an adapter from the model."""
         self._names.remove(name)
         for layer in self._layers.values():
             layer.drop(name)
@@ -98,7 +100,7 @@ class LoraModel:
 
         Args:
             names: adapter of each row; None is the base model.
-            inputs: what transformers' forward takes.
+            inputs: arguments of transformers' `forward`.
 
         Returns:
             Logits of the last position, [rows, vocabulary].
@@ -121,10 +123,10 @@ class LoraModel:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Import without garbage collection, and leave what was made out of it for good.
+    """Import without garbage collection, and exempt the imported objects from it for good.
 
-    What an import makes stays. Looking through it again and again took a sixth of the CPU time of
-    importing torch and transformers; later collections are shorter for it too.
+    Imported objects stay alive anyway. Scanning them took a sixth of the CPU time of importing
+    torch and transformers, and would lengthen later collections too.
     """
     if not gc.isenabled():
         yield

@@ -1,7 +1,7 @@
-"""Low-rank adapters beside the layers of a model, a different one for each row if need be.
+"""Low-rank adapters on the layers of a model, with a different adapter per row if needed.
 
-PEFT computes the same, with more Python in every step and a second of it to put an adapter on; what
-that comes to is in docs/engines.md.
+PEFT computes the same result, but runs more Python in every step and takes about a second to load
+an adapter; docs/results/benchmarks.md compares the two.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "rank_pattern": ({}, None),
     "alpha_pattern": ({}, None),
 }
-"""What PEFT's configuration says of an adapter that is pairs of low-rank matrices and no more."""
+"""The values in PEFT's configuration that mean plain LoRA: one pair of matrices per layer."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What an adapter adds to one layer: rows @ down @ up.
+    """The matrices of one layer's adapter; it adds rows @ down @ up to the layer's output.
 
     Attributes:
         down: [inputs, rank].
@@ -47,35 +47,35 @@ class Pair:
 
 
 def read_scale(folder: Path) -> float:
-    """Return what the product of an adapter's matrices is multiplied by.
+    """Return the factor by which the product of an adapter's matrices is multiplied.
 
     Args:
-        folder: as PEFT writes it.
+        folder: the adapter's folder, as PEFT writes it.
 
     Raises:
-        InputError: the adapter is more than pairs of low-rank matrices (Hu et al., 2021).
+        InputError: the adapter is not plain LoRA (Hu et al., 2021).
     """
     config = json.loads((folder / CONFIG_FILE).read_text())
-    more = {
+    unsupported = {
         name: config[name]
         for name, plain in _PLAIN.items()
         if name in config and config[name] not in plain
     }
-    if more:
-        said = ", ".join(f"{name}: {value!r}" for name, value in more.items())
-        raise InputError(f"{folder / CONFIG_FILE}: only plain LoRA can be served, not {said}")
+    if unsupported:
+        options = ", ".join(f"{name}: {value!r}" for name, value in unsupported.items())
+        raise InputError(f"{folder / CONFIG_FILE}: only plain LoRA can be served, not {options}")
     rank, alpha = config["r"], config["lora_alpha"]
     return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
 
 
 def read_pairs(folder: Path) -> dict[str, Pair]:
-    """Return an adapter's matrices by the place of their layer in the base model.
+    """Return an adapter's matrices by the path of their layer in the base model.
 
     Args:
-        folder: as PEFT writes it.
+        folder: the adapter's folder, as PEFT writes it.
 
     Raises:
-        InputError: the adapter is more than pairs of low-rank matrices.
+        InputError: the adapter is not plain LoRA.
     """
     from safetensors.torch import load_file
 
@@ -84,15 +84,18 @@ def read_pairs(folder: Path) -> dict[str, Pair]:
     for name, tensor in load_file(folder / WEIGHTS_FILE).items():
         place, _, half = name.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
         halves.setdefault(place, {})[half] = tensor
-    odd = [place for place, found in halves.items() if found.keys() != {"lora_A", "lora_B"}]
+    odd = [place for place, tensors in halves.items() if tensors.keys() != {"lora_A", "lora_B"}]
     if odd or not halves:
-        found = f"{odd[0]} has {', '.join(sorted(halves[odd[0]]))}" if odd else "there is nothing"
-        raise InputError(f"{folder / WEIGHTS_FILE}: lora_A and lora_B a layer, but {found}")
+        fault = f"{odd[0]} has {', '.join(sorted(halves[odd[0]]))}" if odd else "it has no tensors"
+        raise InputError(
+            f"{folder / WEIGHTS_FILE}: every layer needs lora_A and lora_B, but {fault}"
+        )
     return {
         place: Pair(
-            found["lora_A"].float().T.contiguous(), (found["lora_B"].float() * scale).T.contiguous()
+            tensors["lora_A"].float().T.contiguous(),
+            (tensors["lora_B"].float() * scale).T.contiguous(),
         )
-        for place, found in halves.items()
+        for place, tensors in halves.items()
     }
 
 
@@ -102,8 +105,8 @@ class AdapterSelection:
 
     Attributes:
         names: the adapters in use.
-        owners: for each row the place of its adapter in `names`, -1 for none; None where every row
-            uses the only one.
+        owners: for each row the index of its adapter in `names`, -1 for the base model; None if
+            every row uses the only adapter.
     """
 
     names: tuple[str, ...] = ()
@@ -111,11 +114,11 @@ class AdapterSelection:
     _masks: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
     def foreign(self, ranks: tuple[int, ...], device: Any) -> Any:
-        """Return which of the numbers between the products are not of a row's own adapter.
+        """Return a mask of the intermediate values that belong to other rows' adapters.
 
         Args:
-            ranks: of the adapters.
-            device: where it is needed.
+            ranks: ranks of the adapters.
+            device: device of the mask.
 
         Returns:
             [rows, 1, sum of ranks].
@@ -129,13 +132,13 @@ class AdapterSelection:
 
 
 class AdaptedLayer:
-    """A linear layer with adapters beside it; stands in place of the layer's `forward`.
+    """A linear layer with adapters; it replaces the layer's `forward`.
 
-    Where rows use different adapters, the matrices of these stand side by side: the same two
-    products serve all rows, and between them each keeps what is its own.
+    Where rows use different adapters, the adapters' matrices are concatenated: the same two
+    products serve all rows, and a mask between them keeps each row to its own adapter.
 
     Args:
-        layer: of the base model.
+        layer: a layer of the base model.
     """
 
     def __init__(self, layer: Any) -> None:
@@ -146,16 +149,16 @@ class AdaptedLayer:
         layer.forward = self
 
     def put(self, name: str, pair: Pair) -> None:
-        """Put an adapter beside the layer."""
+        """Add an adapter to the layer."""
         self._pairs[name] = pair
 
     def drop(self, name: str) -> None:
-        """Forget an adapter, if it has anything for this layer."""
+        """Remove an adapter, if it changes this layer."""
         self._pairs.pop(name, None)
         self._stacked = {}
 
     def __call__(self, rows: Any) -> Any:
-        """Return what the layer makes of the rows, each with its adapter."""
+        """Return the layer's output, each row with its adapter."""
         out = self._base(rows)
         if not (self.selection.names and self._pairs):
             return out
@@ -164,13 +167,13 @@ class AdaptedLayer:
             return out
         low = rows.to(pair.down.device) @ pair.down
         if self.selection.owners is not None:
-            # Filled, not multiplied: what overflows with another row's adapter stays its own.
+            # Filled, not multiplied by 0: infinity times 0 is NaN.
             low.masked_fill_(self.selection.foreign(ranks, low.device), 0)
         out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), pair.up)
         return out
 
     def _stack(self, names: tuple[str, ...]) -> tuple[Pair, tuple[int, ...]]:
-        """Return the matrices of several adapters side by side; only the last ones are kept."""
+        """Return the concatenated matrices of several adapters; only the latest set is kept."""
         import torch
 
         some = next(iter(self._pairs.values()))
@@ -184,7 +187,7 @@ class AdaptedLayer:
 
 
 def shape_of(layer: Any) -> tuple[int, int] | None:
-    """Return the inputs and outputs of a linear layer; None where it is no such layer."""
+    """Return the inputs and outputs of a linear layer; None for any other layer."""
     if hasattr(layer, "in_features"):
         return layer.in_features, layer.out_features
     if hasattr(layer, "nx"):  # GPT-2's

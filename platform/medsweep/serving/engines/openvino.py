@@ -1,8 +1,8 @@
 """The `openvino` engine: OpenVINO GenAI's continuous batching, for machines without a GPU.
 
-The weights are in 8 or 4 bits. OpenVINO applies one adapter to everything in a step: requests
-of one name are answered together, continuously while nobody else waits; else names take turns.
-What computes is a process of its own; why is said in `openvino_child`.
+The weights have 8 or 4 bits. OpenVINO applies one adapter to all rows of a step, so only requests
+for the same model name share a batch. New ones join it while no other name waits; otherwise the
+names take turns. The pipeline runs in a process of its own; `openvino_child` explains why.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from medsweep.serving.protocol import EngineSettings
 
 
 class OpenvinoEngine(ThreadedEngine):
-    """OpenVINO GenAI's pipeline, one step after the other.
+    """Schedules requests for OpenVINO GenAI's pipeline.
 
     Args:
-        settings: the model must have a GGUF file; quantization int8, int4, or `none` for the first
-            of these. `dtype` is not used: OpenVINO takes what the CPU computes fastest.
+        settings: the model must have a GGUF file. Quantization is int8 or int4; `none` means int8.
+            `dtype` is ignored: OpenVINO chooses what the CPU computes fastest.
 
     Raises:
         EnvironmentFault: OpenVINO GenAI is not installed.
@@ -51,16 +51,14 @@ class OpenvinoEngine(ThreadedEngine):
             )
         self._process: OpenvinoProcess | None = None
         self._adapters: dict[str, tuple[str, float]] = {}  # file and scale
-        self._loaded: set[str] = set()  # those that the process has
-        self._commands: list[list[Any]] = []  # what the process is to be told next
-        self._computing: dict[
-            int, RequestState
-        ] = {}  # by the number that the process knows them by
+        self._loaded: set[str] = set()  # adapters that the process holds
+        self._commands: list[list[Any]] = []  # to send to the process next
+        self._computing: dict[int, RequestState] = {}  # by the row's number in the process
         self._requests = 0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         if settings.quantization == "none":
-            # A sweep has to say which, so that its rows do; `serve` need not.
+            # A sweep must name the quantization, because its results record it; `serve` need not.
             settings = replace(settings, quantization=ENGINE_QUANTIZATIONS["openvino"][0])
         try:
             super().__init__(settings)
@@ -70,11 +68,11 @@ class OpenvinoEngine(ThreadedEngine):
 
     @property
     def pid(self) -> int | None:
-        """Process id of what computes; None while there is none."""
+        """Id of the pipeline's process; None while there is none."""
         return None if self._process is None else self._process.pid
 
     def close(self) -> None:
-        """End the thread and the process; answers that are not finished fail."""
+        """Stop the thread and the process; unfinished requests fail."""
         super().close()
         self._reset()
         self._wake_reader.close()
@@ -84,7 +82,7 @@ class OpenvinoEngine(ThreadedEngine):
         from medsweep.serving.engines.openvino_ir import ir_folder
 
         self._ir = ir_folder(self._settings.model, self._settings.quantization, folder)
-        self._start()  # it has its own packages to import meanwhile
+        self._start()  # now, so that it imports its packages meanwhile
         # Not AutoTokenizer: it imports torch, which takes seconds and is not needed here.
         from transformers import PreTrainedTokenizerFast
 
@@ -98,7 +96,7 @@ class OpenvinoEngine(ThreadedEngine):
         return self._process
 
     def _read_adapter(self, adapter: Adapter) -> tuple[str, float]:
-        # OpenVINO looks for the scale among the tensors, where PEFT has none.
+        # OpenVINO expects the scale among the tensors; PEFT keeps it in the configuration.
         return str(adapter.folder / WEIGHTS_FILE), read_scale(adapter.folder)
 
     def _load_adapter(self, inner: str, files: tuple[str, float]) -> None:
@@ -111,10 +109,10 @@ class OpenvinoEngine(ThreadedEngine):
         self._commands.append(["drop", inner])
 
     def _on_thread(self) -> None:
-        """OpenVINO has threads of its own, whose number is a property of the pipeline."""
+        """Nothing to do: OpenVINO's thread count is a property of the pipeline."""
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # it has been rung often enough, or is closed
+        with contextlib.suppress(OSError):  # the socket is full, so a wake-up is due, or closed
             self._wake_writer.send(b"!")
 
     def _reset(self) -> None:
@@ -124,7 +122,7 @@ class OpenvinoEngine(ThreadedEngine):
         self._loaded, self._commands, self._computing = set(), [], {}
 
     def _live_process(self) -> OpenvinoProcess:
-        """Return the process; a new one where it has died idle, or may have other cores now."""
+        """Return the process; a new one if it died while idle or the allowed cores changed."""
         process = self._process
         idle = not self._computing
         if process is not None and idle and not (process.alive and process.cores == cores_here()):
@@ -140,7 +138,7 @@ class OpenvinoEngine(ThreadedEngine):
             process.send(self._commands)
             self._commands = []
         if self._computing:
-            # Whoever comes meanwhile need not wait for the tokens of the others.
+            # A new request wakes this up, so that it need not wait for the next tokens.
             ready = wait([process.link, self._wake_reader])
             if self._wake_reader in ready:
                 self._wake_reader.recv(4096)
@@ -152,7 +150,7 @@ class OpenvinoEngine(ThreadedEngine):
         room = self._settings.max_batch_size - len(self._running)
         if not self._running:
             new = self._waiting.take_alike(room, lambda state: state.adapter)
-            self._running = new  # first: if the adapter cannot be used, they are told
+            self._running = new  # first: if the adapter cannot be used, these requests fail
             if new:
                 self._activate(new[0].adapter)
         elif room and self._waiting.only(self._running[0].adapter):
@@ -168,22 +166,24 @@ class OpenvinoEngine(ThreadedEngine):
             )
 
     def _push_tokens(self, reply: dict[str, Any]) -> None:
-        """Hand out the tokens of a step."""
-        for number, tokens, over in reply["rows"]:
+        """Push the tokens of a step to their requests."""
+        for number, tokens, finished in reply["rows"]:
             state = self._computing.get(number)
             if state is None:
                 continue  # it was stopped
             for token in tokens:
                 if not state.done:
                     state.push(token)
-            if over:
+            if finished:
                 del self._computing[number]
                 if not state.done:
-                    state.fail(StageError("OpenVINO has no room for so long a prompt and answer"))
+                    state.fail(
+                        StageError("the prompt and its answer do not fit OpenVINO's KV cache")
+                    )
         self._running = [state for state in self._running if not state.done]
 
     def _evict(self) -> None:
-        """Stop the requests whose client has gone."""
+        """Stop the rows of requests that are done, such as those of clients that left."""
         for number, state in list(self._computing.items()):
             if state.done:
                 del self._computing[number]
@@ -191,16 +191,16 @@ class OpenvinoEngine(ThreadedEngine):
         self._running = [state for state in self._running if not state.done]
 
     def _activate(self, adapter: str | None) -> None:
-        """Have the process compute with an adapter; it has no requests now."""
+        """Switch the process to an adapter; it has no rows now."""
         if adapter is not None and adapter not in self._loaded:
             self._send_adapter(adapter, *self._adapters[adapter])
         self._commands.append(["use", adapter, bool(self._adapters)])
 
     def _send_adapter(self, adapter: str, file: str, scale: float) -> None:
-        """Have the process read an adapter, and wait until it has.
+        """Have the process read an adapter and wait until it has.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: OpenVINO cannot read the adapter.
         """
         process = self._live_process()
         process.send([*self._commands, ["load", adapter, file, scale]])
@@ -215,7 +215,7 @@ class OpenvinoEngine(ThreadedEngine):
 
 
 def _sampling(state: RequestState) -> list[float] | None:
-    """Return temperature, share of probability to sample from and seed; None is greedy."""
+    """Return temperature, top_p and seed; None means greedy."""
     request = state.request
     if request.temperature == 0:
         return None

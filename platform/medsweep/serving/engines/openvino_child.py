@@ -1,9 +1,9 @@
 """OpenVINO's pipeline in a process of its own: `python -m medsweep.serving.engines.openvino_child`.
 
-`ContinuousBatchingPipeline.step` holds Python's lock from its beginning to its end. In a server's
-own process the event loop would stand still meanwhile: no request could come in, and no answer go
-out. Here it computes step after step; what there is to do it is told between two of them, and it
-gives back the new tokens of every row together. It imports no torch, and ends with its parent.
+`ContinuousBatchingPipeline.step` holds Python's global lock for the whole step. In the server's
+own process it would block the event loop: no request could arrive and no answer leave. This process
+runs step after step, takes commands between two steps, and sends back the new tokens of all rows
+together. It does not import torch, and it exits with its parent.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any
 
 BATCHED_TOKENS = 512
-"""Tokens of one step, prompts included: longer prompts are taken in parts."""
+"""Tokens per step, prompts included; a longer prompt is prefilled in chunks."""
 
 CACHE_GIB = 1
-"""KV cache of all rows together."""
+"""Size of the KV cache, shared by all rows."""
 
 FRAME_FILE = "openvino_lora.safetensors"
-"""An adapter of zeros that names every layer of the model that another may change."""
+"""An adapter of zeros that names every layer that an adapter may change."""
 
 
 class Child:
-    """Does what it is told; the commands are the public methods.
+    """Runs the pipeline and executes the parent's commands, which are the public methods.
 
     Args:
-        link: to the parent.
-        folder: of the model in OpenVINO's format.
-        rows: rows that are answered together.
-        threads: to compute with; None leaves it to OpenVINO.
+        link: connection to the parent.
+        folder: folder of the model in OpenVINO's format.
+        rows: most rows in a batch.
+        threads: CPU threads; None leaves the number to OpenVINO.
     """
 
     def __init__(self, link: Connection, folder: str, rows: int, threads: int | None) -> None:
@@ -41,27 +41,27 @@ class Child:
         self._genai: Any = openvino_genai
         self._link, self._folder, self._rows, self._threads = link, Path(folder), rows, threads
         self._pipeline: Any = None
-        self._framed = False  # whether the pipeline can have adapters
+        self._framed = False  # whether the pipeline accepts adapters
         self._adapters: dict[str, tuple[Any, float]] = {}
         self._active: str | None = None
         self._handles: dict[int, Any] = {}
 
     def run(self) -> None:
-        """Compute and obey until the parent has gone."""
+        """Run steps and commands until the parent has gone."""
         while True:
             while not self._busy() or self._link.poll():
                 for name, *arguments in json.loads(self._link.recv_bytes()):
                     getattr(self, name)(*arguments)
             self._pipeline.step()
-            self._tell()
+            self._send_tokens()
 
     def load(self, adapter: str, file: str, scale: float) -> None:
-        """Read an adapter and say whether it can be used.
+        """Read an adapter and report whether that worked.
 
         Args:
-            adapter: its name from now on.
-            file: its tensors.
-            scale: what PEFT multiplies their product by.
+            adapter: name that later commands use.
+            file: file of its tensors.
+            scale: factor by which PEFT multiplies the product of its matrices.
         """
         try:
             self._adapters[adapter] = self._genai.Adapter(file), scale
@@ -75,20 +75,20 @@ class Child:
         self._adapters.pop(adapter, None)
 
     def use(self, adapter: str | None, framed: bool) -> None:
-        """Compute with an adapter, or without one, from now on; no row may be under way.
+        """Switch to an adapter, or to the base model; no row may be running.
 
         Args:
-            adapter: its name.
-            framed: whether other adapters are to be expected.
+            adapter: name of a loaded adapter; None is the base model.
+            framed: whether the pipeline must accept adapters.
         """
-        while self._busy():  # those that were stopped
+        while self._busy():  # rows that were stopped
             self._pipeline.step()
         if self._pipeline is None or (adapter is not None and not self._framed):
-            self._pipeline = None  # first, so that there are never two
-            self._pipeline = self._opened(framed)
+            self._pipeline = None  # first, so that two are never in memory
+            self._pipeline = self._open(framed)
         if adapter == self._active:
             return
-        # Only `generate` sets the adapter; the steps that follow keep it.
+        # Only `generate` sets the adapter; later steps keep it.
         chosen = [self._adapters[adapter]] if adapter else []
         settings = self._genai.GenerationConfig()
         settings.max_new_tokens, settings.ignore_eos = 1, True
@@ -104,14 +104,14 @@ class Child:
         stop_ids: list[int],
         sampling: list[float] | None,
     ) -> None:
-        """Take up a row.
+        """Add a row to the batch.
 
         Args:
-            row: its number.
-            prompt_ids: token ids of its prompt.
-            max_tokens: longest answer.
-            stop_ids: tokens that end it.
-            sampling: temperature, share of probability to sample from, seed; None is greedy.
+            row: number of the row.
+            prompt_ids: token ids of the prompt.
+            max_tokens: most output tokens.
+            stop_ids: ids of the tokens that end the answer.
+            sampling: temperature, top_p and seed; None means greedy.
         """
         settings = self._genai.GenerationConfig()
         settings.max_new_tokens = max_tokens
@@ -123,7 +123,7 @@ class Child:
         self._handles[row] = self._pipeline.add_request(row, self._tensor(prompt_ids), settings)
 
     def stop(self, row: int) -> None:
-        """Give up a row, if it is not over yet."""
+        """Stop a row, unless it has finished."""
         handle = self._handles.pop(row, None)
         if handle is not None:
             handle.stop()
@@ -131,34 +131,34 @@ class Child:
     def _busy(self) -> bool:
         return self._pipeline is not None and self._pipeline.has_non_finished_requests()
 
-    def _tell(self) -> None:
-        """Send the new tokens of every row, and which rows are over."""
+    def _send_tokens(self) -> None:
+        """Send the new tokens of every row, and which rows have finished."""
         running = self._genai.GenerationStatus.RUNNING
-        news = []
+        updates = []
         for row, handle in list(self._handles.items()):
             tokens: list[int] = []
             while handle.can_read():
                 for output in handle.read().values():
                     tokens += output.generated_ids
-            over = handle.get_status() != running
-            if over:
+            finished = handle.get_status() != running
+            if finished:
                 del self._handles[row]
-            if tokens or over:
-                news.append([row, tokens, over])
-        if news:
-            self._send({"rows": news})
+            if tokens or finished:
+                updates.append([row, tokens, finished])
+        if updates:
+            self._send({"rows": updates})
 
-    def _opened(self, framed: bool) -> Any:
+    def _open(self, framed: bool) -> Any:
         scheduler = self._genai.SchedulerConfig()
         scheduler.max_num_seqs = self._rows
         scheduler.max_num_batched_tokens = BATCHED_TOKENS
         scheduler.cache_size = CACHE_GIB
-        scheduler.enable_prefix_caching = False  # what it holds belongs to one adapter
+        scheduler.enable_prefix_caching = False  # cached keys are valid for one adapter only
         properties: dict[str, Any] = {}
         if self._threads is not None:
             properties["INFERENCE_NUM_THREADS"] = self._threads
         if framed:
-            # The layers that adapters may change are fixed here; which adapters there are is not.
+            # This fixes the layers that adapters may change, not the adapters themselves.
             frame = self._genai.Adapter(str(self._folder / FRAME_FILE))
             mode = self._genai.AdapterConfig.Mode.MODE_DYNAMIC
             properties["adapters"] = self._genai.AdapterConfig([frame], mode)
@@ -176,9 +176,9 @@ class Child:
 
 
 def main() -> None:
-    """Serve the parent at the other end of standard input, which is a socket."""
+    """Serve the parent through standard input, which is a socket."""
     folder, rows, threads = json.loads(sys.argv[1])
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # it has gone
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent left
         Child(Connection(0), folder, rows, threads).run()
 
 

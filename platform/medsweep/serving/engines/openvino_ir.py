@@ -1,7 +1,7 @@
-"""A model's GGUF file as OpenVINO reads it, with names by which adapters find their layers.
+"""Converts a model's GGUF file to OpenVINO's format, with the layer names that adapters need.
 
-OpenVINO GenAI builds its graph from GGUF without the layers' names, and then drops every LoRA
-tensor in silence. Here the matrix products are named as an exported model has them.
+OpenVINO GenAI builds its graph from GGUF without layer names, and then silently drops every LoRA
+tensor. Here the matrix products get the names that they have in an exported model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import build_once, gguf_file
 from medsweep.serving.engines.openvino_child import FRAME_FILE
 
-# The order in which the products of a Llama-like block are built.
+# The order in which OpenVINO builds the matrix products of a Llama-like block.
 _OF_A_BLOCK = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -31,18 +31,18 @@ _AROUND_WEIGHTS = ("Convert", "Reshape", "Multiply", "Subtract")
 
 
 def ir_folder(spec: ModelSpec, quantization: str, base: Path) -> Path:
-    """Return the folder of the model in OpenVINO's format, made where it is not there.
+    """Return the folder of the model in OpenVINO's format; convert the model if it is missing.
 
     Args:
         spec: the model.
-        quantization: int4: the weights of the GGUF file; int8: those of `base` in 8 bits.
+        quantization: int4 takes the weights of the GGUF file; int8 those of `base`, in 8 bits.
         base: folder of the model's weights.
 
     Raises:
-        EnvironmentFault: the weights cannot be had, or OpenVINO builds another graph of them.
+        EnvironmentFault: the weights are not available, or OpenVINO builds an unknown graph.
     """
     source = gguf_file(spec)
-    # Not asked of the package itself, which takes a second to import.
+    # From the metadata: importing the package takes a second.
     name = f"{source.parent.name}-openvino-{metadata.version('openvino-genai')}"
     if quantization == "int4":
         return build_once(
@@ -71,7 +71,7 @@ def _convert(spec: ModelSpec, source: Path, base: Path | None, folder: Path) -> 
 
 
 def _name_layers(spec: ModelSpec, model: Any) -> dict[str, Any]:
-    """Name the layers as an exported model has them; return them by their names in PyTorch."""
+    """Give the layers their names in an exported model; return them by their PyTorch names."""
     products = [
         node
         for node in model.get_ordered_ops()
@@ -85,7 +85,7 @@ def _name_layers(spec: ModelSpec, model: Any) -> dict[str, Any]:
         for node, name in zip(of_blocks, names, strict=True)
     ):
         raise EnvironmentFault(
-            f"this version of OpenVINO GenAI lays {spec.name} out in a way that is not known; "
+            f"this version of OpenVINO GenAI builds {spec.name} with other layers than expected; "
             "adapters would not be applied"
         )
     layers = dict(zip(names, of_blocks, strict=True))
@@ -95,9 +95,9 @@ def _name_layers(spec: ModelSpec, model: Any) -> dict[str, Any]:
 
 
 def _take_weights(layers: dict[str, Any], base: Path) -> None:
-    """Give the layers a model's own weights, in 8 bits with one scale for each output.
+    """Replace the layers' weights by those of `base`, in 8 bits with one scale per output.
 
-    The embedding, which the output layer shares, stays the GGUF file's: it has 8 bits there.
+    The embedding, which the output layer shares, keeps the 8-bit weights of the GGUF file.
     """
     from openvino import opset13
     from safetensors import safe_open
@@ -110,13 +110,13 @@ def _take_weights(layers: dict[str, Any], base: Path) -> None:
                     continue
                 weight = tensors.get_tensor(key).float()
                 scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
-                whole = opset13.constant((weight / scale).round().char().numpy())
-                product = opset13.multiply(opset13.convert(whole, "f32"), scale.numpy())
+                rounded = opset13.constant((weight / scale).round().char().numpy())
+                product = opset13.multiply(opset13.convert(rounded, "f32"), scale.numpy())
                 node.input(1).replace_source_output(product.output(0))
 
 
 def _save_frame(layers: dict[str, Any], file: Path) -> None:
-    """Save an adapter of zeros on every layer: what the pipeline is opened for all others with."""
+    """Save an adapter of zeros for every layer; the pipeline is opened with it."""
     import numpy
     from safetensors.numpy import save_file
 

@@ -1,4 +1,4 @@
-"""The parent's end of the process that OpenVINO's pipeline runs in."""
+"""The parent's side of the process that runs OpenVINO's pipeline."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class OpenvinoProcess:
     """One `python -m medsweep.serving.engines.openvino_child`.
 
     Args:
-        folder: of the model in OpenVINO's format.
-        rows: rows that are answered together.
-        threads: to compute with; None leaves it to OpenVINO.
+        folder: folder of the model in OpenVINO's format.
+        rows: most rows in a batch.
+        threads: CPU threads; None leaves the number to OpenVINO.
 
     Attributes:
-        cores: those that it may run on, as its parent may when it starts.
-        link: readable when it has something to say.
+        cores: cores that it may run on, inherited from its parent at the start.
+        link: connection to the process; readable when a message has arrived.
     """
 
     def __init__(self, folder: Path, rows: int, threads: int | None) -> None:
@@ -42,7 +42,7 @@ class OpenvinoProcess:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
-                process_group=0,  # Ctrl-C is the parent's to answer: it lets answers end first
+                process_group=0,  # Ctrl-C reaches only the parent, which finishes answers first
             )
         self.link = Connection(ours.detach())
 
@@ -53,17 +53,17 @@ class OpenvinoProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     def send(self, commands: list[list[Any]]) -> None:
-        """Have it do something between two steps.
+        """Send commands, which it executes between two steps.
 
         Args:
-            commands: name of a method of `Child`, then its arguments.
+            commands: each the name of a method of `Child`, then its arguments.
 
         Raises:
-            StageError: it has died.
+            StageError: the process has died.
         """
         try:
             self.link.send_bytes(json.dumps(commands).encode())
@@ -71,19 +71,19 @@ class OpenvinoProcess:
             raise self._died() from None
 
     def receive(self) -> dict[str, Any]:
-        """Wait for what it says next.
+        """Wait for its next message.
 
         Raises:
-            StageError: it has died.
+            StageError: the process has died.
         """
         try:
-            said: dict[str, Any] = json.loads(self.link.recv_bytes())
+            message: dict[str, Any] = json.loads(self.link.recv_bytes())
         except (EOFError, OSError):
             raise self._died() from None
-        return said
+        return message
 
     def close(self) -> None:
-        """End it at once: there is nothing that it would have to put away."""
+        """Kill the process; it has nothing to save."""
         self.link.close()
         self._process.kill()
         self._process.wait()
@@ -97,8 +97,8 @@ class OpenvinoProcess:
             code = self._process.wait()
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").splitlines()[-_STDERR_LINES:]
-        said = "\n".join(lines) or "it wrote nothing on stderr"
-        return StageError(f"OpenVINO's process ended with exit code {code}:\n{said}")
+        detail = "\n".join(lines) or "it wrote nothing on stderr"
+        return StageError(f"OpenVINO's process ended with exit code {code}:\n{detail}")
 
 
 def cores_here() -> frozenset[int]:

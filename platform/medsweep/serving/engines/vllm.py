@@ -1,7 +1,7 @@
 """The `vllm` engine: vLLM's own asynchronous engine, for GPUs that it supports.
 
-vLLM does the batching and the adapters; this turns MedSweep's requests into vLLM's and its outputs
-into pieces of an answer. It is thin on purpose: the tests reach it with a fake module only.
+vLLM does the batching and applies the adapters; this module translates MedSweep's requests and
+vLLM's outputs. It is thin on purpose: the tests run it with a fake module only.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 MAX_LORA_RANK = 64
 MAX_LORAS = 8
-"""Adapters that one forward pass may mix; more are swapped in by vLLM itself."""
+"""Most adapters in one forward pass; vLLM itself swaps in others."""
 
 
 class VllmEngine:
-    """vLLM behind the engines' protocol.
+    """vLLM as an `Engine`.
 
     Args:
         settings: with quantization none. `cpus` is not used: vLLM computes on the GPU.
@@ -75,11 +75,11 @@ class VllmEngine:
         """Yield the pieces of an answer.
 
         Raises:
-            StageError: vLLM gave it up.
+            StageError: vLLM ended the answer early.
         """
         served = self._served[request.model]
         number, tokens = str(next(self._numbers)), 0
-        served.users += 1  # first, so that the adapter stays while the prompt is tokenised
+        served.users += 1  # first, so that the adapter stays while the prompt is tokenized
         try:
             ids = await self._served.prompt_ids(request)
             async for output in self._engine.generate(
@@ -109,16 +109,16 @@ class VllmEngine:
         )
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
-        """Let a name mean an adapter; vLLM reads its files with the first request.
+        """Register an adapter under a name; vLLM reads its files with the first request.
 
         Raises:
-            InputError: it is of another base model, or the name is the base's.
+            InputError: the adapter is of another base model, or the name is the base's.
         """
         self._served.refuse_if_foreign(name, adapter)
         self._put(name, adapter)
 
     async def remove_adapter(self, name: str) -> None:
-        """Forget an adapter as soon as no answer uses it.
+        """Remove an adapter as soon as no request uses it.
 
         Raises:
             UnknownName: no adapter of that name is loaded.
@@ -132,7 +132,7 @@ class VllmEngine:
         """Generate one token.
 
         Raises:
-            StageError: it cannot.
+            StageError: the engine does not generate.
         """
         try:
             async for _ in self.stream(Generation(self._base_name, None, CHECK_PROMPT, 1)):
@@ -141,7 +141,7 @@ class VllmEngine:
             raise StageError(f"the engine does not generate: {type(error).__name__}") from error
 
     def close(self) -> None:
-        """End vLLM's engine."""
+        """Stop vLLM's engine."""
         self._engine.shutdown()
 
     def _put(self, name: str, adapter: Adapter) -> None:

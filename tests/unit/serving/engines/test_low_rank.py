@@ -157,7 +157,7 @@ def test_an_adapter_of_another_shape_is_refused_whole(base: Path, tmp_path: Path
     pairs = read_pairs(adapter(base, tmp_path / "one", 1, 4, ALL).folder)
     model = LoraModel(base, dtype="float32", quantization="none", flash=False)
     place = next(reversed(pairs))
-    with pytest.raises(InputError, match="a layer elsewhere; the base has none"):
+    with pytest.raises(InputError, match="a layer elsewhere, which the base model does not have"):
         model.add("a", {**pairs, "elsewhere": pairs[place]})
     wrong = {**pairs, place: type(pairs[place])(pairs[place].down[1:], pairs[place].up)}
     with pytest.raises(InputError, match=rf"{place} has \d+ inputs and \d+ outputs"):

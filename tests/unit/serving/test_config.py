@@ -50,9 +50,13 @@ def test_nothing_to_serve(tmp_path: Path) -> None:
 
 def test_adapters_of_two_models(tmp_path: Path) -> None:
     one, two = put(tmp_path / "one", "distilgpt2"), put(tmp_path / "two", "llama-3-8b")
-    with pytest.raises(InputError, match="two: an adapter of 'llama-3-8b', but the base model is 'distilgpt2'"):
+    with pytest.raises(
+        InputError, match="two: an adapter of 'llama-3-8b', but the base model is 'distilgpt2'"
+    ):
         opened(adapters={"one": one, "two": two})
-    with pytest.raises(InputError, match="one: an adapter of 'distilgpt2', but 'mistral-7b'"):
+    with pytest.raises(
+        InputError, match="one: an adapter of 'distilgpt2', but the base model is 'mistral-7b'"
+    ):
         opened(adapters={"one": one}, base="mistral-7b")
 
 

@@ -81,6 +81,8 @@ def parse_card(text: bytes, folder: Path) -> Adapter:
         raise _incomplete(folder, f"{CARD_FILE}: {where}: {first['msg']}") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise _incomplete(folder, f"{CARD_FILE}: {error}") from None
+    if not f"{adapter.model}{adapter.base}{adapter.sha256}{adapter.base_sha256}".isprintable():
+        raise _incomplete(folder, f"{CARD_FILE}: control characters in a name or a hash")
     if adapter.template not in TEMPLATES:
         raise _incomplete(folder, f"{CARD_FILE}: unknown template {adapter.template!r}")
     unsafe = sorted(name for name in adapter.files if not _is_plain(name))

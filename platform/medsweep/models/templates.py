@@ -31,6 +31,10 @@ class Message(TypedDict):
     content: str
 
 
+SHOWN_ROLES = 10
+"""Roles of messages that an error names; a client may send thousands."""
+
+
 @dataclass(frozen=True)
 class Template:
     """One prompt template.
@@ -77,9 +81,10 @@ def _check_order(roles: Sequence[str]) -> None:
     turns = roles[1:] if roles[:1] == ["system"] else roles
     expected = ["user" if place % 2 == 0 else "assistant" for place in range(len(turns))]
     if turns != expected or len(turns) % 2 == 0:
+        shown = [*roles[:SHOWN_ROLES], "..."] if len(roles) > SHOWN_ROLES else roles
         raise InputError(
             "messages must be an optional system message, then alternating user and assistant "
-            f"messages, ending with a user message; given: {', '.join(roles) or 'none'}"
+            f"messages, ending with a user message; given: {', '.join(shown) or 'none'}"
         )
 
 

@@ -32,6 +32,9 @@ MAX_FAULTS = 10
 MAX_NAME_LENGTH = 60
 """Faults in one message, and characters of a field's name in it; the client chooses both."""
 
+MAX_MODEL_NAME = 256
+"""Characters; an unknown name is compared with the known ones, and named in the answer."""
+
 REFUSED_FIELDS = {
     "logprobs": "this server gives no log-probabilities; leave it out",
     "top_logprobs": "this server gives no log-probabilities; leave it out",
@@ -109,7 +112,7 @@ class ChatMessage(_Request):
 
 
 class _Sampling(_Request):
-    model: Text
+    model: Annotated[str, Field(max_length=MAX_MODEL_NAME), AfterValidator(_whole)]
     max_tokens: Tokens | None = None
     temperature: float | None = Field(default=1.0, ge=0, le=2)
     top_p: float | None = Field(default=1.0, gt=0, le=1)

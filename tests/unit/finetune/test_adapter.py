@@ -262,3 +262,11 @@ def test_code_sha256_is_that_of_the_files_now() -> None:
 def test_json_sha256_does_not_depend_on_the_order() -> None:
     assert json_sha256({"a": 1, "b": (2, 3)}) == json_sha256({"b": [2, 3], "a": 1})
     assert json_sha256({"a": 1}) != json_sha256({"a": 2})
+
+
+@pytest.mark.parametrize("name", ["model", "base", "sha256", "base_sha256"])
+def test_names_that_would_forge_a_line_are_refused(folder: Path, name: str) -> None:
+    content = json.loads((folder / "adapter.json").read_text())
+    (folder / "adapter.json").write_text(json.dumps({**content, name: "x\nok      forged"}))
+    with pytest.raises(StageError, match="control characters in a name or a hash"):
+        read_card(folder)

@@ -192,3 +192,10 @@ def test_a_template_is_compiled_once(name: str) -> None:
 
     compiled = fastest(lambda: ImmutableSandboxedEnvironment().from_string(TEMPLATES[name].jinja))
     assert fastest(lambda: TEMPLATES[name].render(MANY)) < compiled / 20
+
+
+def test_the_refusal_of_many_messages_is_short() -> None:
+    with pytest.raises(InputError) as refused:
+        TEMPLATES["chatml"].render([user("x")] * 25_000)
+    assert str(refused.value).endswith(", user, ...")
+    assert len(str(refused.value)) < 300

@@ -1,5 +1,4 @@
 import asyncio
-import json
 import os
 import random
 from collections import Counter
@@ -312,15 +311,13 @@ async def test_a_folder_cannot_forge_a_line_of_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.undo()
-    folder = tmp_path / "evil"
+    evil = "\x1b[2J\nforged"
+    folder = tmp_path / evil
     folder.mkdir()
     write_card(folder)
-    card = json.loads((folder / "adapter.json").read_text())
-    card["sha256"] = "\x1b[2J\nforged"
-    (folder / "adapter.json").write_text(json.dumps(card))
     (folder / "adapter_model.safetensors").write_text("weights")
     pool, _, _ = make_pool(AdapterSource("base", {}, tmp_path, MonotonicClock()), 1)
     with pytest.raises(Refused):
-        await ask(pool, "evil")
+        await ask(pool, evil)
     assert r"\x1b[2J\nforged" in caplog.messages[0]
     assert caplog.messages[0].isprintable()

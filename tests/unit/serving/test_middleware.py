@@ -325,9 +325,10 @@ def test_a_key_that_can_be_guessed(tmp_path: Path, caplog: pytest.LogCaptureFixt
         {"messages": [{"role": "user"}] * 50_000},
         {"messages": [{"role": "user", "content": [{"type": "image"}] * 50_000}]},
         {"stop": [1] * 100_000},
+        {"model": "m" * 900_000},
         {f"{number}-{'x' * 100}": 0 for number in range(40)},
     ],
-    ids=["many fields", "long name", "messages", "parts", "stop", "many faults"],
+    ids=["many fields", "long name", "messages", "parts", "stop", "model", "many faults"],
 )
 async def test_a_body_of_many_faults_is_answered_briefly(
     client: Any, fields: dict[str, Any]

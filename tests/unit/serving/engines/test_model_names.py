@@ -39,3 +39,20 @@ async def test_a_long_prompt_is_tokenised_while_others_are_answered() -> None:
     assert await first == [1, 2]
     here = threading.current_thread()
     assert [thread is here for thread in tokenizer.threads] == [False, True]
+
+
+def test_tokens_are_those_of_the_tokenizer_called() -> None:
+    """A million characters took 2 s and stopped other threads for up to 0.7 s of them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"[UNK]": 0, "fever": 1, "and": 2}
+    backend = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.enable_truncation(4)  # a tokenizer.json may ask for it
+    backend.enable_padding(length=8)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]")
+    names = ModelNames(MODELS[BASE], tokenizer)
+    text = "fever and cough " * 10
+    ids = asyncio.run(names.prompt_ids(Generation(BASE, None, text, 1)))
+    assert ids == [1, 2, 0] * 10 == tokenizer(text, add_special_tokens=False)["input_ids"]

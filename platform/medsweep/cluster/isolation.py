@@ -36,6 +36,8 @@ def isolated(folder: Path) -> Iterator[None]:
     Args:
         folder: of the cluster, readable by its owner alone.
     """
+    from ray._private import ray_constants
+
     path = folder / "auth_token"
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))
@@ -44,18 +46,16 @@ def isolated(folder: Path) -> Iterator[None]:
         "RAY_AUTH_TOKEN_PATH": str(path),
         _CONNECTABLE: "0",
     }
-    # A token in a variable would win over the file.
-    with environment(variables, absent={"RAY_AUTH_TOKEN"}):
-        from ray._private import ray_constants
-
-        connectable = ray_constants.ENABLE_RAY_CLUSTER
-        ray_constants.ENABLE_RAY_CLUSTER = False  # in case Ray was imported before
-        _read_authentication()
-        try:
+    connectable = ray_constants.ENABLE_RAY_CLUSTER
+    try:
+        # A token in a variable would win over the file.
+        with environment(variables, absent={"RAY_AUTH_TOKEN"}):
+            ray_constants.ENABLE_RAY_CLUSTER = False  # what the variable says, in this process
+            _read_authentication()
             yield
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = connectable
-    _read_authentication()
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = connectable
+        _read_authentication()
 
 
 @contextmanager

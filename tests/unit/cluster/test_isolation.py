@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medsweep.cluster.isolation import environment, secret_names, without_secrets
+from medsweep.cluster.isolation import environment, isolated, secret_names, without_secrets
 from medsweep.cluster.local import LocalCluster
 from medsweep.hardware.catalog import PROFILES
 
@@ -52,6 +52,21 @@ def address() -> Iterator[str]:
         assert os.environ.items() >= SECRETS.items()  # this process keeps them
         yield ray.get_runtime_context().gcs_address
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_a_process_is_as_before_after_a_cluster_that_failed(tmp_path: Path) -> None:
+    from ray._private import ray_constants
+    from ray._raylet import (  # type: ignore[attr-defined]  # compiled
+        AuthenticationMode,
+        get_authentication_mode,
+    )
+
+    before = (get_authentication_mode(), ray_constants.ENABLE_RAY_CLUSTER)
+    with contextlib.suppress(ZeroDivisionError), isolated(tmp_path):
+        assert get_authentication_mode() == AuthenticationMode.TOKEN
+        assert not ray_constants.ENABLE_RAY_CLUSTER
+        raise ZeroDivisionError
+    assert (get_authentication_mode(), ray_constants.ENABLE_RAY_CLUSTER) == before
 
 
 @pytest.mark.slow

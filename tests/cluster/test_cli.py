@@ -64,6 +64,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
             yield Place(cluster, server, tmp_path)
 
 
+@pytest.mark.slow
 def test_submit_status_logs_cancel_delete(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     with Player(place.cluster.operator, selector_of("trial")):
         assert place.call("submit", place.sweep) == 0

@@ -2,9 +2,12 @@
 
 import difflib
 
+import pytest
+
 from goldens import GOLDEN, make_goldens
 
 
+@pytest.mark.slow
 def test_columns_tables_and_manifests_are_those_of_the_goldens() -> None:
     made = make_goldens()
     golden = {

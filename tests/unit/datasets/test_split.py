@@ -148,6 +148,7 @@ def test_too_small_to_split(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not MEDQUAD.is_file(), reason="MedQuAD is not here: set MEDSWEEP_SHARED to the folder of data/"
 )
+@pytest.mark.slow
 def test_real_medquad() -> None:
     spec = DatasetSpec(name="medquad", path=str(MEDQUAD), sample=2000)
     split = load_split(spec, seed=0)

@@ -3,6 +3,7 @@ import pytest
 from medsweep.loadgen.calibrate import Calibration, calibrate
 
 
+@pytest.mark.slow
 def test_calibrates_against_a_server_of_its_own() -> None:
     one, six = calibrate([1, 6], requests_per_worker=1)
     assert (one.concurrency, six.concurrency) == (1, 6)

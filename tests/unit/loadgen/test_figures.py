@@ -97,6 +97,7 @@ def test_nothing_measured() -> None:
     assert (found.sent, found.window_s, found.requests_per_s) == (0, None, None)
 
 
+@pytest.mark.slow
 def test_memory_does_not_follow_the_number_of_requests(monkeypatch) -> None:
     monkeypatch.setattr(latency, "EXACT_VALUES", 500)
 

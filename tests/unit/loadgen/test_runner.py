@@ -154,6 +154,7 @@ async def test_duration_measures_what_is_sent_in_it(make_job) -> None:
     assert all(record.sent_s >= start_s + 0.3 for record in of_phase(records, "cooldown"))
 
 
+@pytest.mark.slow
 def test_duration_of_an_open_loop_and_of_a_server_that_is_silent(virtually, make_job) -> None:
     async def main(clock: Clock) -> list[list[RequestRecord]]:
         found = []

@@ -45,6 +45,7 @@ GRADERS: dict[str, Callable[[str], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_grading_takes_time_in_proportion_to_the_length(unit: str) -> None:
     """The slowest took 27 s for such a text."""

@@ -126,6 +126,7 @@ def test_figures_equal_their_programs_on_random_texts() -> None:
         assert by_us(one, two) == pytest.approx(by_their_programs(one, two), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_figures_equal_their_programs_on_medquad() -> None:
     if not MEDQUAD.is_file():
         pytest.skip("MedQuAD is not here: set MEDSWEEP_SHARED to the folder of data/")

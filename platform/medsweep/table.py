@@ -48,5 +48,5 @@ class Table(Mapping[str, T]):
         return len(self._entries)
 
     def extended(self, entries: Iterable[T]) -> Table[T]:
-        """Return a table of these entries and further ones; this one stays as it is."""
+        """Return a table of these entries and further ones; this one is unchanged."""
         return Table(self.kind, [*self._entries.values(), *entries])

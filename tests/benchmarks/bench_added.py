@@ -115,7 +115,7 @@ def _note_tokens(file: Path) -> None:
 
     def making(row: RequestState, *given: Any) -> None:
         make(row, *given)
-        row._asked_s = asked_s[0]  # nothing is awaited between the two
+        row._arrived_s = asked_s[0]  # nothing is awaited between the two
 
     def noting(row: RequestState, token: int) -> None:
         now_s = time.perf_counter()
@@ -124,7 +124,7 @@ def _note_tokens(file: Path) -> None:
         if row.done:
             later_s = (now_s - begun_s) / max(row.text.tokens - 1, 1)
             with file.open("a") as opened:
-                opened.write(json.dumps([begun_s - row._asked_s, later_s]) + "\n")
+                opened.write(json.dumps([begun_s - row._arrived_s, later_s]) + "\n")
             del first_s[id(row)]
 
     RequestState.push, RequestState.__init__ = noting, making  # type: ignore[method-assign, assignment]

@@ -13,36 +13,36 @@ class GrantedCpus:
     """The CPUs that a process got.
 
     Attributes:
-        asked: CPUs of the hardware profile.
+        cpus: CPUs of the hardware profile.
         cores: cores that its threads may run on; empty if the system cannot pin threads.
         threads: threads that torch computes with.
     """
 
-    asked: int
+    cpus: int
     cores: tuple[int, ...]
     threads: int
 
 
-def take_cpus(asked: int, after: int = 0) -> GrantedCpus:
-    """Pin this process to `asked` cores, or to all that there are; set torch's threads.
+def take_cpus(cpus: int, after: int = 0) -> GrantedCpus:
+    """Pin this process to `cpus` cores, or to all that there are; set torch's threads.
 
     Args:
-        asked: CPUs of the hardware profile.
+        cpus: CPUs of the hardware profile.
         after: number of cores to leave to the processes before this one, if there are enough.
     """
     import torch
 
     available = sorted(_available())
-    start = after if after + asked <= len(available) else 0
-    cores = tuple(available[start : start + asked])
+    start = after if after + cpus <= len(available) else 0
+    cores = tuple(available[start : start + cpus])
     if hasattr(os, "sched_setaffinity"):
         # The call pins one thread, and Ray has started others before.
         for thread in Path("/proc/self/task").iterdir():
             with contextlib.suppress(ProcessLookupError):  # it ended after it was listed
                 os.sched_setaffinity(int(thread.name), cores)
-    threads = min(asked, len(available))
+    threads = min(cpus, len(available))
     torch.set_num_threads(threads)
-    return GrantedCpus(asked, cores if hasattr(os, "sched_setaffinity") else (), threads)
+    return GrantedCpus(cpus, cores if hasattr(os, "sched_setaffinity") else (), threads)
 
 
 def wait_asleep() -> None:

@@ -81,9 +81,9 @@ class EpochLog:
         with self._path.open() as opened:
             opened.seek(self._read)
             text = opened.read()
-        whole, _, _ = text.rpartition("\n")
-        rows = [json.loads(line) for line in whole.splitlines()]
-        self._read += len((whole + "\n").encode()) if whole else 0
+        complete, _, _ = text.rpartition("\n")
+        rows = [json.loads(line) for line in complete.splitlines()]
+        self._read += len((complete + "\n").encode()) if complete else 0
         fresh = [row for row in rows if row["epoch"] > self._newest]
         self._newest = max([self._newest, *(row["epoch"] for row in rows)])
         return fresh

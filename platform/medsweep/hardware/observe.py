@@ -117,10 +117,10 @@ def matches(profile: HardwareProfile, observed: ObservedHardware) -> str | None:
     """
     if profile.name == HOST:
         return None
-    wanted = [profile.accelerator.product] * profile.gpus if profile.accelerator else []
-    if [_bare(name) for name in observed.gpus] != [_bare(name) for name in wanted]:
+    needed = [profile.accelerator.product] * profile.gpus if profile.accelerator else []
+    if [_bare(name) for name in observed.gpus] != [_bare(name) for name in needed]:
         return (
-            f"{profile.name} has {_listed(wanted)}, this machine has {_listed(list(observed.gpus))}"
+            f"{profile.name} has {_listed(needed)}, this machine has {_listed(list(observed.gpus))}"
         )
     if not math.isclose(observed.usable_cpus, profile.cpus, abs_tol=0.01):
         return (

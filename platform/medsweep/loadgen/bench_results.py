@@ -149,7 +149,7 @@ def benchmark_row(job: LoadJob, measured: MeasuredPoint) -> dict[str, Any]:
     }
 
 
-def _visit(point: LoadPoint, repeat: int) -> dict[str, Any]:
+def _measurement(point: LoadPoint, repeat: int) -> dict[str, Any]:
     return {"load_point": point.name, "repeat": repeat, "variant": VARIANT}
 
 
@@ -187,5 +187,8 @@ class RequestsFile:
 def _request_row(
     point: LoadPoint, repeat: int, record: RequestRecord, columns: Iterable[str]
 ) -> Mapping[str, Any]:
-    visit = _visit(point, repeat)
-    return {name: visit[name] if name in visit else getattr(record, name) for name in columns}
+    measurement = _measurement(point, repeat)
+    return {
+        name: measurement[name] if name in measurement else getattr(record, name)
+        for name in columns
+    }

@@ -217,8 +217,8 @@ class ConnectionPool:
         if not self._addresses and _is_numeric(self._host):
             self._addresses = [(self._host, self._port)]
         if not self._addresses:
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            self._addresses = [(str(info[4][0]), int(info[4][1])) for info in found]
+            infos = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            self._addresses = [(str(info[4][0]), int(info[4][1])) for info in infos]
         for place, (host, port) in enumerate(self._addresses):
             try:
                 _, connection = await loop.create_connection(

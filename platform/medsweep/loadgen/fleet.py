@@ -43,14 +43,14 @@ def processes_for(points: Sequence[LoadPoint]) -> int:
 
     Half of the cores are left to other programs, such as the server itself.
     """
-    wanted = max(
+    needed = max(
         max(
             (point.concurrency or 0) / _STREAMS_PER_PROCESS,
             (point.mean_rate or 0) / _RATE_PER_PROCESS,
         )
         for point in points
     )
-    return max(1, min(int(cores() // 2), math.ceil(wanted)))
+    return max(1, min(int(cores() // 2), math.ceil(needed)))
 
 
 @dataclass(frozen=True)

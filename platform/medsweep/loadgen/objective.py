@@ -106,12 +106,12 @@ def parse_objective(text: str) -> Objective:
         InputError: it is not of that form, or has no unit.
         UnknownName: there is no such latency or statistic.
     """
-    found = re.fullmatch(r"([a-z0-9]+)_([a-z0-9]+)=([0-9.eE+-]+?)([a-z]*)", text.strip())
-    if found is None:
+    match = re.fullmatch(r"([a-z0-9]+)_([a-z0-9]+)=([0-9.eE+-]+?)([a-z]*)", text.strip())
+    if match is None:
         raise InputError(
             f"objective {text!r}: write latency, statistic and limit as in ttft_p95=0.5s"
         )
-    latency, statistic, number, unit = found.groups()
+    latency, statistic, number, unit = match.groups()
     if latency not in get_args(Latency):
         raise UnknownName("latency of an objective", latency, get_args(Latency))
     if statistic not in _STATISTICS:

@@ -64,12 +64,12 @@ class Answer:
             self.output_tokens = _count(usage.get("completion_tokens"))
         for choice in chunk["choices"]:
             self.finish_reason = printable(choice.get("finish_reason")) or self.finish_reason
-            said = choice.get("delta") or choice
-            text = said.get("content") or choice.get("text")
+            delta = choice.get("delta") or choice
+            text = delta.get("content") or choice.get("text")
             if text:
                 self._pieces.append(str(text))
             # A model's reasoning is no part of its answer, but it is text, and `usage` counts it.
-            if text or said.get("reasoning_content") or said.get("reasoning"):
+            if text or delta.get("reasoning_content") or delta.get("reasoning"):
                 self._at_s.append(at_s)
                 self._totals.append(self.output_tokens if usage else None)
 

@@ -104,13 +104,13 @@ def chosen(prediction: str, options: Sequence[str]) -> int | None:
     for letter in stated:
         if letter in letters:
             return letters.index(letter)
-    said = squad_tokens(prediction)
+    words = squad_tokens(prediction)
     texts = [squad_tokens(option) for option in options]
-    opening = [place for place, text in enumerate(texts) if text and said[: len(text)] == text]
+    opening = [place for place, text in enumerate(texts) if text and words[: len(text)] == text]
     if opening:
         # "no" and "no change": the longer one is what was meant.
         return max(opening, key=lambda place: len(texts[place]))
-    spaced = f" {' '.join(said)} "
+    spaced = f" {' '.join(words)} "
     inside = [place for place, text in enumerate(texts) if text and f" {' '.join(text)} " in spaced]
     return inside[0] if len(inside) == 1 else None
 

@@ -32,9 +32,9 @@ def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
     share = row.get("correct_share")
     if share:
         for unit in ("usd", "energy_j"):
-            whole = columns.get(f"{unit}_per_1000_answers")
-            if whole is not None:
-                columns[f"{unit}_per_1000_correct_answers"] = whole / share
+            per_answers = columns.get(f"{unit}_per_1000_answers")
+            if per_answers is not None:
+                columns[f"{unit}_per_1000_correct_answers"] = per_answers / share
     return columns
 
 

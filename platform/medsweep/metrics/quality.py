@@ -62,17 +62,17 @@ def score_and_count(prediction: str, reference: str) -> tuple[AnswerScore, BleuC
     """Return every figure of one answer, and what it adds to the BLEU of a corpus."""
     answer, truth = squad_tokens(prediction), squad_tokens(reference)
     shared = shared_ngrams(answer, truth, LONGEST_NGRAM)
-    said, wanted = rouge_tokens(prediction), rouge_tokens(reference)
-    unigrams, bigrams = shared_ngrams(said, wanted, 2)
+    generated, expected = rouge_tokens(prediction), rouge_tokens(reference)
+    unigrams, bigrams = shared_ngrams(generated, expected, 2)
     counts = bleu_counts(bleu_tokens(prediction), bleu_tokens(reference))
     both_empty = float(not answer and not truth)
     score = AnswerScore(
         exact_match=float(answer == truth),
         ngram_match=sum(shared) / _ngrams(truth) if truth else both_empty,
         bleu=bleu(counts, sentence=True),
-        rouge1=f_measure(unigrams, len(said), len(wanted)),
-        rouge2=f_measure(bigrams, len(said) - 1, len(wanted) - 1),
-        rouge_l=f_measure(common_subsequence(said, wanted), len(said), len(wanted)),
+        rouge1=f_measure(unigrams, len(generated), len(expected)),
+        rouge2=f_measure(bigrams, len(generated) - 1, len(expected) - 1),
+        rouge_l=f_measure(common_subsequence(generated, expected), len(generated), len(expected)),
         token_f1=f_measure(shared[0], len(answer), len(truth)) or both_empty,
     )
     return score, counts

@@ -13,7 +13,7 @@ Phase = Literal["warmup", "measure", "cooldown"]
 class RequestRecord:
     """One request as the client saw it; all times are seconds on one monotonic clock.
 
-    Failed requests have times too: whoever summarises latency picks `status == "ok"` first.
+    Failed requests have times too: select `status == "ok"` before summarizing latency.
 
     Attributes:
         index: place of the request in the load, from 0.

@@ -128,7 +128,7 @@ def paired_difference(
     """
     if len(first) != len(second):
         raise ValueError(
-            "first and second belong together one by one, "
+            "first and second must have the same length, "
             f"but there are {len(first)} and {len(second)} of them"
         )
     if len(first) == 0:
@@ -160,11 +160,11 @@ def paired_differences(
         confidence: share of such intervals that cover the true difference.
         resamples: how many times to draw.
     """
-    found: list[PairedDifference] = []
+    results: list[PairedDifference] = []
     for start in range(0, differences.shape[1], _FIGURES_AT_ONCE):
         block = differences[:, start : start + _FIGURES_AT_ONCE]
-        found += _paired(block, seed, confidence, resamples)
-    return found
+        results += _paired(block, seed, confidence, resamples)
+    return results
 
 
 def _paired(

@@ -132,9 +132,9 @@ def difference(value: float) -> TableCell:
     return TableCell(signed(value), kind="number")
 
 
-def part_of(part: int | None, whole: int | None) -> TableCell:
+def part_of(part: int | None, total: int | None) -> TableCell:
     """Return a cell with a count and the count that it is part of."""
-    return TableCell(f"{part or 0:,} / {whole or 0:,}", kind="number")
+    return TableCell(f"{part or 0:,} / {total or 0:,}", kind="number")
 
 
 def limits(low: float | None, high: float | None, missing: str) -> TableCell:

@@ -119,11 +119,11 @@ class Results:
     def requests(self) -> list[dict[str, Any]]:
         """Return one row per request, with the key, model and profile of its cell."""
         bench = self._find("requests.parquet")
-        found = self._cell_files("requests.parquet")
+        files = self._cell_files("requests.parquet")
         return [
             {**dict(zip(_IDENTITY, cell, strict=True)), **row}
             for cell in group_by_columns(self.rows, *_IDENTITY)
-            if (path := found.get(str(cell[0]), bench))
+            if (path := files.get(str(cell[0]), bench))
             for row in read_rows(path)
         ]
 

@@ -109,8 +109,8 @@ def _fit(tuner: Any) -> list[str]:
     def fit() -> None:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                found = tuner.fit()
-            problems.extend(root_cause(str(error)) for error in found.errors)
+                trials = tuner.fit()
+            problems.extend(root_cause(str(error)) for error in trials.errors)
         except Exception as error:  # noqa: BLE001 Ray Tune wraps whatever a trial raised
             problems.append(root_cause(str(error)))
 

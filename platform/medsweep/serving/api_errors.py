@@ -1,4 +1,4 @@
-"""What went wrong with a request, in OpenAI's shape and without any text of a prompt."""
+"""Errors of requests in OpenAI's format, without any text of a prompt."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LOG = logging.getLogger("medsweep.serving")
 
 
 class Refused(InputError):
-    """A request that is not answered.
+    """A request was refused or failed.
 
     Args:
         status: HTTP status.
-        outcome: what the metrics count it as, one of `medsweep.serving.server_metrics.OUTCOMES`.
-        message: for the client; no text of the prompt.
-        code: OpenAI's short name of the fault, where there is one.
-        headers: of the response, besides the usual ones.
+        outcome: its outcome in the metrics, one of `medsweep.serving.server_metrics.OUTCOMES`.
+        message: message for the client, without any text of the prompt.
+        code: OpenAI's error code, if there is one.
+        headers: further headers of the response.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class Refused(InputError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let Ray carry it to another process."""
+        """Make the error picklable, so that Ray can pass it to another process."""
         return _refused, (self.status, self.outcome, str(self), self.code, self.headers)
 
     @property
     def body(self) -> dict[str, Any]:
-        """The fault in OpenAI's shape."""
+        """The error in OpenAI's format."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         kind = {401: "authentication_error", 429: "rate_limit_error"}.get(self.status, kind)
         return {"error": {"message": str(self), "type": kind, "param": None, "code": self.code}}
 
     async def send(self, send: Any) -> None:
-        """Answer with it, as an ASGI application does."""
+        """Send it as the response of an ASGI application."""
         body = json.dumps(self.body).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body))}
         headers |= self.headers
@@ -65,10 +65,10 @@ class Refused(InputError):
 
 
 def as_refused(error: Exception) -> Refused:
-    """Return what the client is told of an error.
+    """Return the response to the client for an error.
 
-    An error that is not the client's is logged by its type and place; its own text can hold a
-    prompt, so it goes nowhere.
+    An error that is not the client's is logged by type and place only, because its text can hold a
+    prompt.
     """
     if isinstance(error, Refused):
         return error
@@ -83,7 +83,7 @@ def as_refused(error: Exception) -> Refused:
 
 @contextmanager
 def without_text() -> Iterator[None]:
-    """Let only `Refused` out, for Ray Serve, which logs what comes out of a replica."""
+    """Turn every error into `Refused`, because Ray Serve logs the errors of a replica."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 whatever an engine raises

@@ -1,4 +1,4 @@
-"""The HTTP application: OpenAI's routes in front of any engine. It knows nothing of Ray."""
+"""The HTTP application: OpenAI's routes for any engine, independent of Ray."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, context: RequestC
     content: dict[str, Any] = {"application/json": {}, "text/event-stream": {}}
     answers = _errors(400, 404, 408, 413, 429, 500)
     answers[200] = {
-        "description": "the answer; a stream where it was asked for",
+        "description": "the answer; a stream if requested",
         "content": content,
     }
 
@@ -105,7 +105,7 @@ def _add_generating(app: FastAPI, prefix: str, lookup: Lookup, context: RequestC
 
 
 def _answer_faults(app: FastAPI, metrics: ServerMetrics) -> None:
-    """Answer what goes wrong before an engine is asked in OpenAI's shape, and count it."""
+    """Answer errors from before a request reaches an engine, in OpenAI's format, and count them."""
 
     def answer(refused: Refused) -> JSONResponse:
         metrics.refused(refused.outcome)
@@ -129,7 +129,7 @@ def _answer_faults(app: FastAPI, metrics: ServerMetrics) -> None:
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what the OpenAPI document says of error answers."""
+    """Return the OpenAPI document's description of error responses."""
     text = {"type": "string"}
     fields = {
         "message": text,

@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API: the requests that are taken and the shapes that are answered."""
+"""OpenAI's HTTP API: bodies of requests and responses."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ DEFAULT_OUTPUT_TOKENS = 256
 DONE = b"data: [DONE]\n\n"
 
 MAX_FIELDS = 64
-"""Fields of one object. Without this bound each of 100,000 unknown ones would be a fault."""
+"""Most fields of one object. Without this limit, each of 100,000 unknown fields is a fault."""
 
 MAX_FAULTS = 10
 MAX_NAME_LENGTH = 60
-"""Faults in one message, and characters of a field's name in it; the client chooses both."""
+"""Most faults in one message, and most characters of a field's name; the client chooses both."""
 
 MAX_MODEL_NAME = 256
 """Characters; an unknown name is compared with the known ones, and named in the answer."""
@@ -38,13 +38,13 @@ MAX_MODEL_NAME = 256
 REFUSED_FIELDS = {
     "logprobs": "this server gives no log-probabilities; leave it out",
     "top_logprobs": "this server gives no log-probabilities; leave it out",
-    "n": "one answer a request; ask again for another",
-    "best_of": "one answer a request; ask again for another",
+    "n": "a request gets one answer; send another request for more",
+    "best_of": "a request gets one answer; send another request for more",
 }
-"""What is said of a field that clients know from elsewhere, instead of what the validator says."""
+"""Messages for well-known fields that this server refuses, instead of the validator's."""
 
 
-def _whole(text: str) -> str:
+def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -52,21 +52,21 @@ def _whole(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_whole)]
-"""JSON can write half of a character, which no tokenizer can read."""
+Text = Annotated[str, AfterValidator(_encodable)]
+"""JSON can hold half of a surrogate pair, which no tokenizer accepts."""
 
 
 def _integer(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-# JSON knows no difference between 5 and 5.0, nor do all clients; beyond 2^53 not all are exact.
+# JSON and some clients do not distinguish 5 from 5.0; beyond 2^53 not all integers are exact.
 Tokens = Annotated[int, Field(ge=1), BeforeValidator(_integer)]
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_integer)]
 
 
 class _Request(BaseModel):
-    """What both routes share. Fields of OpenAI's that are not here are refused by name."""
+    """Fields of both routes. OpenAI's other fields are refused by name."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -79,7 +79,7 @@ class _Request(BaseModel):
 
 
 class StreamOptions(_Request):
-    """What a stream says besides text.
+    """What a stream contains besides text.
 
     Attributes:
         include_usage: send a last event with the token counts.
@@ -91,7 +91,7 @@ class StreamOptions(_Request):
 
 
 class TextPart(_Request):
-    """One part of a message's content; only text is understood."""
+    """One part of a message's content; only text is supported."""
 
     type: Literal["text"]
     text: Text
@@ -104,7 +104,7 @@ class ChatMessage(_Request):
     content: Text | Annotated[list[TextPart], Field(min_length=1, fail_fast=True)]
 
     def message(self) -> Message:
-        """Return it as templates take it; parts are joined by a line end."""
+        """Return the message for templates; parts are joined by line ends."""
         parts = [self.content] if isinstance(self.content, str) else [p.text for p in self.content]
         # `developer` is the newer name of the same role.
         role = "system" if self.role == "developer" else self.role
@@ -128,7 +128,7 @@ class _Sampling(_Request):
 
     @property
     def output_limit(self) -> int | None:
-        """Longest answer that was asked for, in tokens."""
+        """Requested limit of output tokens."""
         return self.max_tokens
 
     def _generation(self, messages: tuple[Message, ...] | None, prompt: str | None) -> Generation:
@@ -154,11 +154,11 @@ class ChatRequest(_Sampling):
 
     @property
     def output_limit(self) -> int | None:
-        """Longest answer that was asked for, in tokens; the newer name of the field wins."""
+        """Requested limit of output tokens; the newer name of the field takes precedence."""
         return self.max_completion_tokens or self.max_tokens
 
     def generation(self) -> Generation:
-        """Return the request as engines take it."""
+        """Return the request to the engine."""
         return self._generation(tuple(message.message() for message in self.messages), None)
 
 
@@ -168,7 +168,7 @@ class CompletionRequest(_Sampling):
     prompt: Text
 
     def generation(self) -> Generation:
-        """Return the request as engines take it."""
+        """Return the request to the engine."""
         return self._generation(None, self.prompt)
 
 
@@ -176,7 +176,7 @@ class ResponseWriter:
     """Writes the objects that answer one request.
 
     Args:
-        request: what was asked.
+        request: body of the request.
     """
 
     def __init__(self, request: ChatRequest | CompletionRequest) -> None:
@@ -191,7 +191,7 @@ class ResponseWriter:
         }
 
     def first_event(self) -> bytes:
-        """Return the event that carries only the role; nothing for plain completions."""
+        """Return the event with only the role; empty for plain completions."""
         if not self._chat:
             return b""
         return self._event({"index": 0, "delta": {"role": "assistant", "content": ""}}, None)
@@ -203,7 +203,7 @@ class ResponseWriter:
         return self._event(choice, delta if self._running_usage else None)
 
     def last_events(self, last: Delta) -> bytes:
-        """Return what ends a stream: the token counts where they were asked for, and the mark."""
+        """Return the end of a stream: the token counts, if requested, and the end mark."""
         return (self._event(None, last) if self._final_usage else b"") + DONE
 
     def complete(self, deltas: Sequence[Delta]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The life of one request: a place, an answer, and an end that frees what it held."""
+"""The life of one request: it is admitted, answered, and releases what it held."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from medsweep.serving.server_metrics import RequestTimes, ServerMetrics
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 REFUSAL_TIMEOUT_S = 5.0
-"""So long a client that has stopped reading is given to take the news that its time is up."""
+"""Longest time to send a timeout error to a client that has stopped reading."""
 
 
 @dataclass
 class RequestContext:
-    """What all requests of one server share.
+    """Objects that all requests of one server share.
 
     Attributes:
-        limits: the server's bounds.
-        queue: lets so many in.
-        metrics: counts and times them.
-        health: is told of every token.
-        clock: what everything is timed with.
+        limits: the server's limits.
+        admission: admits requests.
+        metrics: counts and times requests.
+        health: records every token; None without health checks.
+        clock: measures all times.
     """
 
     limits: Limits
@@ -44,10 +44,10 @@ class RequestContext:
     clock: Clock
 
     def generation(self, request: ChatRequest | CompletionRequest) -> Generation:
-        """Return what the engine is asked.
+        """Return the request to the engine.
 
         Raises:
-            Refused: the answer may not be so long.
+            Refused: the request asks for more output tokens than allowed.
         """
         limit = self.limits.max_output_tokens
         if (request.output_limit or 0) > limit:
@@ -61,18 +61,18 @@ class RequestContext:
 
 
 class GenerationResponse(Response):
-    """Answers one request as an ASGI application: waits for a place, generates, sends.
+    """Answers one request as an ASGI application: waits for a slot, generates, sends.
 
-    Whatever ends it (its last token, a client that goes, the time limit, a fault) closes the
-    engine's stream, which stops the computing, and gives the place to the next.
+    However it ends (last token, disconnected client, time limit, error), it closes the engine's
+    stream, which stops the computation, and frees its slot.
 
     Args:
-        desk: what it shares with the others.
-        engine: what generates.
-        request: what was asked.
+        context: objects shared by all requests.
+        engine: generates the answer.
+        request: body of the request.
 
     Raises:
-        Refused: it asks for more than the server gives.
+        Refused: the request asks for more output tokens than allowed.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class GenerationResponse(Response):
         self._begun = self._complete = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer, unless the client goes or the time is up before."""
+        """Answer, until the client disconnects or the time limit is reached."""
         work = asyncio.create_task(self._work(send))
         disconnected = asyncio.create_task(_disconnected(receive))
         outcome = "cancelled"
@@ -185,7 +185,7 @@ class GenerationResponse(Response):
             await refused.send(send)
 
     def _note(self, delta: Delta) -> None:
-        """Keep what the metrics need of one piece."""
+        """Record one piece of the answer for the metrics."""
         times, now_s = self._times, self._context.clock.now()
         if not times.model:
             # Only now is the name known to be one of ours, and not whatever somebody sent.
@@ -207,6 +207,6 @@ class GenerationResponse(Response):
 
 
 async def _disconnected(receive: Any) -> None:
-    """Return when the client has gone."""
+    """Return when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -125,9 +125,9 @@ def add_bounds(rows: Sequence[dict[str, Any]]) -> None:
             points.setdefault(row["load_point"], []).append(row["ttft_mean_s"])
     for row in rows:
         means = [sum(each) / len(each) for each in by_variant.get(row["variant"], {}).values()]
-        found = find_bound(row, min(means, default=None))
-        if found is not None:
-            row["bound"], row["bound_evidence"] = found.cause, "; ".join(found.evidence)
+        bound = find_bound(row, min(means, default=None))
+        if bound is not None:
+            row["bound"], row["bound_evidence"] = bound.cause, "; ".join(bound.evidence)
 
 
 def _over(seen: list[str], name: str, value: float | None, limit: float) -> bool:
@@ -139,10 +139,10 @@ def _over(seen: list[str], name: str, value: float | None, limit: float) -> bool
     return reached
 
 
-def _ratio(row: Mapping[str, Any], part: str, whole: str) -> float | None:
-    if row.get(part) is None or not row.get(whole):
+def _ratio(row: Mapping[str, Any], part: str, total: str) -> float | None:
+    if row.get(part) is None or not row.get(total):
         return None
-    return float(row[part] / row[whole])
+    return float(row[part] / row[total])
 
 
 def _client_error(row: Mapping[str, Any]) -> float | None:

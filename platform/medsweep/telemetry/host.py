@@ -94,8 +94,8 @@ class Host:
         # Linux, Documentation/power/powercap: a zone's file `name` says what it is. `package-N` is
         # a socket with its cores; `psys` is the whole board and contains the packages; `dram` is
         # the memory of a socket, beside its package. Needs root on most systems.
-        found = sorted((self._root / _POWERCAP[1:]).glob("intel-rapl:*"))
-        zones = {each: _lines(each / "name")[:1] for each in found}
+        entries = sorted((self._root / _POWERCAP[1:]).glob("intel-rapl:*"))
+        zones = {each: _lines(each / "name")[:1] for each in entries}
         packages = [each for each, name in zones.items() if name and _PACKAGE.fullmatch(name[0])]
         counted = packages + [each for each, name in zones.items() if name == ["dram"]]
         values = [line for each in counted for line in _lines(each / "energy_uj")[:1]]
@@ -133,10 +133,10 @@ def _family(proc: Path, pid: int) -> list[int]:
         fields = _fields(stat)
         if fields:
             children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found = [pid]
-    for each in found:  # grows during the loop
-        found += children.get(each, [])
-    return found
+    tree = [pid]
+    for each in tree:  # grows during the loop
+        tree += children.get(each, [])
+    return tree
 
 
 def _cpu_s(stat: Path) -> float | None:

@@ -115,7 +115,7 @@ def test_faults_name_the_field_and_never_the_value() -> None:
     faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in refused.value.errors()]
     words = faults_in_words(faults)
     assert "logprobs: this server gives no log-probabilities" in words
-    assert "n: one answer a request" in words
+    assert "n: a request gets one answer" in words
     assert "tools: this server does not know the field" in words
     assert "max_tokens: Input should be a valid integer" in words
     assert "seed: Input should be greater than or equal to 0" in words

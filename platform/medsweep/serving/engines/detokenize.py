@@ -64,7 +64,7 @@ class TextStream:
         return text
 
     def _restart(self) -> str:
-        """Return the text of the incomplete tokens as it is, and go on behind them."""
+        """Return the text of the incomplete tokens unchanged, and continue after them."""
         self._stream = DecodeStream(self._incomplete, skip_special_tokens=True)
         text: str = self._tokenizer.decode(self._incomplete, skip_special_tokens=True)
         return text

@@ -1,4 +1,4 @@
-"""One request while an engine answers it, and how the pieces of its answer reach the asker."""
+"""One request in an engine, and how the pieces of its answer reach the event loop."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.protocol import Delta, Generation, Start
 
 EVENT_S = 0.02
-"""Least time between two events of an answer. Each event costs the way through Ray Serve some
-milliseconds of CPU, and nobody reads faster; slower models still send every token by itself."""
+"""Least time between two events of an answer. Each event costs some milliseconds of CPU time in Ray
+Serve, and nobody reads faster; slower models still send every token in an event of its own."""
 
 
 @dataclass(eq=False)
@@ -21,13 +21,13 @@ class RequestState:
     """One request; the engine's thread writes, the event loop reads.
 
     Attributes:
-        request: what was asked.
+        request: the request.
         prompt_ids: token ids of the prompt.
         stop_ids: tokens that end the answer.
         adapter: the engine's own name of the adapter; None is the base model.
-        text: makes text of the tokens.
-        loop: where the asker waits.
-        done: nothing more is wanted: it is answered, or the asker has gone.
+        text: turns its tokens into text.
+        loop: event loop in which the client's coroutine waits.
+        done: whether no more tokens are needed: it is answered, or the client has gone.
     """
 
     request: Generation
@@ -37,7 +37,7 @@ class RequestState:
     text: TextStream
     loop: asyncio.AbstractEventLoop
     done: bool = False
-    _asked_s: float = field(default_factory=time.perf_counter)
+    _arrived_s: float = field(default_factory=time.perf_counter)
     _began_s: float = 0.0
     _batch_size: int = 0
     _deltas: list[Delta | Exception] = field(default_factory=list)
@@ -45,7 +45,7 @@ class RequestState:
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, batch_size: int) -> None:
-        """Note that its prefill begins now.
+        """Record that its prefill begins now.
 
         Args:
             batch_size: requests that are being answered together, this one among them.
@@ -65,12 +65,12 @@ class RequestState:
         self._send(Delta(text, self.text.tokens, len(self.prompt_ids), reason, start))
 
     def fail(self, error: Exception) -> None:
-        """Pass on that it cannot be answered."""
+        """End the request with an error."""
         self.done = True
         self._send(error)
 
     async def take(self, gather_s: float) -> Delta:
-        """Return what came, joined, after `gather_s` seconds at least or at the answer's end."""
+        """Return the new pieces, joined; wait for `gather_s` seconds or the end of the answer."""
         if gather_s > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), gather_s)
@@ -88,10 +88,10 @@ class RequestState:
 
     def _start(self) -> Start:
         began = self._began_s
-        return Start(began - self._asked_s, time.perf_counter() - began, self._batch_size)
+        return Start(began - self._arrived_s, time.perf_counter() - began, self._batch_size)
 
     def _send(self, delta: Delta | Exception) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
             self.loop.call_soon_threadsafe(self._put, delta)
 
     def _put(self, delta: Delta | Exception) -> None:

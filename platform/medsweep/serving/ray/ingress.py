@@ -84,7 +84,7 @@ def ingress_application(
     Args:
         limits: as in `Ingress`.
         engine: as in `Ingress`.
-        most_requests: requests that Ray Serve lets in, and as many that it lets wait. The server's
+        most_requests: requests that Ray Serve admits, and as many that may wait. The server's
             own bound, which refuses in OpenAI's shape, must be reached first.
         options: of the deployment.
     """

@@ -1,4 +1,4 @@
-"""An engine in another process, behind Ray Serve's handle, seen as an engine."""
+"""An engine in another process, reached through Ray Serve's handle."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from medsweep.serving.protocol import Delta, Generation
 
 TRIES = 2
-"""A request whose replica died before its first token is sent once more. Not oftener: it may be
-the request that kills them."""
+"""Attempts per request: it is sent again once if its replica died before the first token. Not more
+often, because the request itself may kill replicas."""
 
 
 class RemoteEngine:

@@ -33,7 +33,7 @@ MAX_NAME_LENGTH = 60
 """Most faults in one message, and most characters of a field's name; the client chooses both."""
 
 MAX_MODEL_NAME = 256
-"""Characters; an unknown name is compared with the known ones, and named in the answer."""
+"""Most characters of a name; the error about an unknown one repeats it and compares it with others."""
 
 REFUSED_FIELDS = {
     "logprobs": "this server gives no log-probabilities; leave it out",
@@ -112,7 +112,7 @@ class ChatMessage(_Request):
 
 
 class _Sampling(_Request):
-    model: Annotated[str, Field(max_length=MAX_MODEL_NAME), AfterValidator(_whole)]
+    model: Annotated[str, Field(max_length=MAX_MODEL_NAME), AfterValidator(_encodable)]
     max_tokens: Tokens | None = None
     temperature: float | None = Field(default=1.0, ge=0, le=2)
     top_p: float | None = Field(default=1.0, gt=0, le=1)

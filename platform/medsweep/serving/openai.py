@@ -33,7 +33,7 @@ MAX_NAME_LENGTH = 60
 """Most faults in one message, and most characters of a field's name; the client chooses both."""
 
 MAX_MODEL_NAME = 256
-"""Most characters of a name; the error about an unknown one repeats it and compares it with others."""
+"""Most characters of a name; the error about an unknown name repeats it."""
 
 REFUSED_FIELDS = {
     "logprobs": "this server gives no log-probabilities; leave it out",

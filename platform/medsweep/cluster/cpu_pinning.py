@@ -13,12 +13,12 @@ class GrantedCpus:
     """The CPUs that a process got.
 
     Attributes:
-        cpus: CPUs of the hardware profile.
+        asked: CPUs of the hardware profile; the field's name is in results on disk.
         cores: cores that its threads may run on; empty if the system cannot pin threads.
         threads: threads that torch computes with.
     """
 
-    cpus: int
+    asked: int
     cores: tuple[int, ...]
     threads: int
 

@@ -33,13 +33,13 @@ ADVICE = {
     "for a server without TLS write http://",
     "timeout": "the server is overloaded, or never ends an answer: lower the load, "
     "or allow more time with --timeout",
-    "closed_early": "the server broke off: its log should say why",
-    "server_error": "the server failed while it answered: its log should say why",
-    "too_long": "is --max-tokens heeded by the server?",
-    "model_refused": "give the name that the server knows the model by with --model",
+    "closed_early": "the server closed the connection early: check its log",
+    "server_error": "the server failed while answering: check its log",
+    "too_long": "does the server respect --max-tokens?",
+    "model_refused": "give the server's own name of the model with --model",
     "html": "the URL must be the API's root with its version, such as http://host:8000/v1",
-    "http_400": "the server does not take the request as it is: is --max-tokens, or a prompt, too "
-    "long for the model?",
+    "http_400": "the server rejects the request: is --max-tokens, or a prompt, too long for the "
+    "model?",
     "http_401": "give the variable that holds the API key with --api-key-env",
     "http_403": "give the variable that holds the API key with --api-key-env",
     "http_404": "the URL must be the API's root with its version, such as http://host:8000/v1; "

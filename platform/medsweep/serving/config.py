@@ -1,4 +1,4 @@
-"""What one server serves, and how: the same for a sweep, the command line and a RayService."""
+"""A server's configuration, shared by sweeps, the command line and RayServices."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ServeSpec(Closed):
     """How adapters are served.
 
     Attributes:
-        engine: what turns prompts into tokens.
-        dtype: of the weights; `auto` decides from the profile's compute capability.
-        quantization: of the base weights; which ones there are depends on the engine.
-        max_batch_size: requests that one forward pass may hold.
+        engine: name of the engine.
+        dtype: dtype of the weights; `auto` depends on the profile's compute capability.
+        quantization: quantization of the base weights; the choice depends on the engine.
+        max_batch_size: most requests in one forward pass.
     """
 
     engine: str = "generate"
@@ -54,8 +54,8 @@ class ServeSpec(Closed):
 
         Args:
             model: the base model.
-            dtype: to compute in, decided where this says `auto`.
-            cpus: threads to compute with.
+            dtype: compute dtype, with `auto` resolved.
+            cpus: CPU threads.
             base: folder of the base model's weights; None takes the one that the adapters name.
             adapters: by the name that requests use.
         """
@@ -75,14 +75,14 @@ class ServeConfig(ServeSpec):
     """One base model with its adapters.
 
     Attributes:
-        base: base model, by its name in the catalogue; None takes that of `adapters`.
+        base: name of the base model in the catalogue; None takes that of `adapters`.
         base_folder: folder of the base model's weights; None takes the one that `adapters` name, or
             fetches the catalogue's.
         adapters: folder by the name that requests use.
-        adapter_root: folder whose subfolders are served as adapters by their own names; they come
-            and go while the server runs.
-        max_loaded: adapters in memory at one time.
-        limits: bounds of the server.
+        adapter_root: folder whose subfolders are served as adapters by their own names; they may be
+            added and removed while the server runs.
+        max_loaded: most adapters in memory.
+        limits: limits of the server.
     """
 
     engine: str = "continuous"

@@ -1,6 +1,6 @@
 """The Ray Serve application of one served base, for `serve.run` or a RayService manifest.
 
-It is the same server as without Ray; only between its HTTP side and its engine there is a handle.
+It is the same server as without Ray, but the ingress reaches the engine through a handle.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from medsweep.serving.ray.replica import EngineReplica
 from medsweep.serving.service import resolve_settings
 
 SPARE_CALLS = 16
-"""Calls of a replica beside answers: health, names, metrics. Without them a full server would look
-dead."""
+"""Further concurrent calls of a replica, for health, names and metrics; without them, a full server
+would fail its health checks."""
 
 
 def build_application(
@@ -27,9 +27,9 @@ def build_application(
     """Return the application.
 
     Args:
-        config: what is served.
-        profile: selects the engine's node by its labels, and takes its CPUs and GPUs; None takes
-            one CPU on any node.
+        config: what to serve.
+        profile: its labels select the engine's node, and its CPUs and GPUs are reserved there; None
+            reserves one CPU on any node.
         model: base model that a sweep defines; None looks it up among the built-in ones.
     """
     from ray import serve
@@ -52,10 +52,10 @@ def build_application(
 
 
 def node_of(profile: HardwareProfile) -> dict[str, Any]:
-    """Return the options of an actor that takes a profile's node."""
+    """Return the options of an actor on a profile's node."""
     return {
         "num_cpus": profile.cpus,
-        # Ray hides the GPUs of a node from actors that do not ask for them.
+        # Ray hides a node's GPUs from actors that do not request them.
         "num_gpus": profile.gpus,
         "label_selector": profile.labels,
     }

@@ -1,4 +1,4 @@
-"""The Ray Serve applications of a sweep: one ingress, and behind it an engine for each cell."""
+"""The Ray Serve applications of a sweep: one ingress, and one engine per cell."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _LOOK_S = 30.0
 
 @dataclass(frozen=True)
 class CellDeployment:
-    """What one cell needs to be served.
+    """Settings of one cell's engine.
 
     Attributes:
-        name: of the application; the first part of the URL's path.
-        profile: selects the node by its labels; its CPUs are what the engine is given.
-        settings: of the engine; the dtype is for a node with GPUs.
+        name: name of the application, and the first part of the URL's path.
+        profile: its labels select the node; the engine gets its CPUs.
+        settings: settings of the engine, with the dtype for a node with GPUs.
     """
 
     name: str
@@ -56,7 +56,7 @@ class CellDeployment:
 
 
 def start_ingress(port: int) -> str:
-    """Start Ray Serve's proxy on the loopback address and the ingress behind it, once.
+    """Start Ray Serve's proxy on the loopback address, and the ingress, unless they run already.
 
     Args:
         port: TCP port of the proxy.
@@ -67,13 +67,13 @@ def start_ingress(port: int) -> str:
     from ray import serve
     from ray.serve.config import HTTPOptions
 
-    # What it would say is shown by the run itself. A filter, because starting sets the level anew.
+    # The run itself reports the same. A filter, because `serve.start` resets the level.
     logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.ERROR)
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
     url = f"http://127.0.0.1:{port}"
     if INGRESS in serve.status().applications:
         return url
-    # The load generator has a time limit of its own, which must be reached first.
+    # The load generator's own time limit must be reached first.
     limits = Limits(max_concurrent=MAX_ONGOING, max_queued=MAX_QUEUED, timeout_s=ANSWER_TIMEOUT_S)
     application = ingress_application(limits, most_requests=MAX_ONGOING + MAX_QUEUED)
     serve.run(application, name=INGRESS, route_prefix="/", logging_config=_quiet())
@@ -81,10 +81,10 @@ def start_ingress(port: int) -> str:
 
 
 def deploy(deployments: Sequence[CellDeployment]) -> dict[str, dict[str, Any] | StageError]:
-    """Start an engine for each of several cells at one time, and wait for them.
+    """Start the engines of several cells together, and wait for them.
 
     Returns:
-        By name, what each engine really runs on; or, for one that did not start, why.
+        By name, the hardware that the engine runs on, or the reason why it did not start.
     """
     from ray import serve
     from ray.serve import RunTarget
@@ -102,7 +102,7 @@ def deploy(deployments: Sequence[CellDeployment]) -> dict[str, dict[str, Any] | 
 
 
 def throttled_periods(name: str) -> int | None:
-    """Return how many scheduling periods a quota has cut short where an engine runs, so far."""
+    """Return how many CPU scheduling periods have been throttled where an engine runs."""
     from ray import serve
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException

@@ -1,4 +1,4 @@
-"""OpenAI's routes as a deployment of Ray Serve, in front of one engine or of many."""
+"""OpenAI's routes as a deployment of Ray Serve, for one engine or several."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from medsweep.serving.server_metrics import (
 
 
 class Ingress:
-    """A replica with OpenAI's routes, bounds and metrics; it holds no model.
+    """A replica with OpenAI's routes, limits and metrics, but without a model.
 
     Args:
-        limits: bounds of the server.
-        engine: Ray Serve's handle of the only engine, which needs an API key and reports metrics.
-            None serves every application under its name, on the loopback address of a sweep.
+        limits: limits of the server.
+        engine: Ray Serve's handle of the only engine; then an API key is required and metrics are
+            reported. None serves every application of a sweep under its name, on loopback.
 
     Raises:
-        InputError: one engine, and no API key or a short one. Who can reach Ray Serve's port is not
-            known here.
+        InputError: there is one engine, and no API key or a short one. It is required because
+            other machines may reach Ray Serve's port.
     """
 
     def __init__(self, limits: Limits, engine: Any = None) -> None:
@@ -58,7 +58,7 @@ class Ingress:
         )
 
     async def _lookup(self, name: str) -> RemoteEngine:
-        """Return an application's engine, which is remembered once it has answered."""
+        """Return an application's engine; it is cached once it has answered."""
         if name not in self._engines:
             from ray import serve
             from ray.serve.exceptions import RayServeException
@@ -85,8 +85,8 @@ def ingress_application(
         limits: as in `Ingress`.
         engine: as in `Ingress`.
         most_requests: requests that Ray Serve admits, and as many that may wait. The server's
-            own bound, which refuses in OpenAI's shape, must be reached first.
-        options: of the deployment.
+            own limit, which refuses in OpenAI's format, must be reached first.
+        options: further options of the deployment.
     """
     from ray import serve
 

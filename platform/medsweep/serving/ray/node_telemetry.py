@@ -1,4 +1,4 @@
-"""What the machine of a served cell does while a load runs."""
+"""Telemetry of the machine of a served cell during a load."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _TIMEOUT_S = 10.0
 
 
 class NodeTelemetry:
-    """A context manager that samples where the engine runs, from entering to leaving.
+    """A context manager that samples the engine's machine from entry to exit.
 
     Args:
-        name: of the application.
+        name: name of the application.
 
     Attributes:
-        recording: what was sampled, after leaving; None where there is nothing.
-        lasted: whether the same process answered on entering and on leaving.
+        recording: the samples, after the exit; None if there are none.
+        lasted: whether the same process answered on entry and on exit.
     """
 
     def __init__(self, name: str) -> None:

@@ -29,11 +29,11 @@ class RemoteEngine:
         return names
 
     async def check(self) -> None:
-        """Have it generate one token."""
+        """Generate one token."""
         await self._handle.check_health.remote()
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer; cancel it if nobody takes them any more."""
+        """Yield the pieces of an answer; cancel it when the iterator is closed."""
         from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
         for attempt in range(1, TRIES + 1):

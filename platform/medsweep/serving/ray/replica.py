@@ -61,7 +61,7 @@ class EngineReplica:
         self._granted: GrantedCpus | None = None
         if measured_cpus is not None:
             self._null = NullEngine()
-            # After loading, which may use the whole machine: what is measured keeps to the profile.
+            # After loading, which may use all cores; measurements use only the profile's.
             self._granted = take_cpus(measured_cpus)
         self._health = Health(self._engine.check, clock)
         self._checked = False
@@ -69,13 +69,13 @@ class EngineReplica:
         self._identity = uuid.uuid4().hex
 
     async def check_health(self) -> None:
-        """Generate a token; Ray Serve asks before the first request, then every few seconds.
+        """Generate a token; Ray Serve calls this before the first request, then every few seconds.
 
-        Engines that start together warm up beside each other. One that is measured is not asked
-        again, because its token would disturb the measurement of another.
+        Engines that start together warm up in parallel. A measured engine generates a token only
+        once, because a later one would disturb the measurement of another engine.
         """
         if not self._checked:
-            await self._engine.check()  # loads adapters, too, so it may take long
+            await self._engine.check()  # also loads adapters, so it may take long
             self._checked = True
         elif self._null is None:
             await self._health.check()
@@ -96,11 +96,11 @@ class EngineReplica:
                 yield delta
 
     def scrape(self) -> bytes:
-        """Return what this process counted, in Prometheus' text format."""
+        """Return this process's metrics in Prometheus' text format."""
         return self._sink.text()
 
     def observed(self) -> dict[str, Any]:
-        """Return what a measured engine runs on; the driver is on another machine."""
+        """Return the hardware and software of a measured engine, for the driver on another machine."""
         return {
             **asdict(observe_host()),
             **(asdict(self._granted) if self._granted is not None else {}),
@@ -110,13 +110,13 @@ class EngineReplica:
         }
 
     def start_sampling(self) -> str:
-        """Begin to sample this machine and this process; return which replica this is."""
+        """Start sampling this machine and this process; return the replica's identity."""
         self.stop_sampling()
         self._sampler = Sampler({"engine": os.getpid()})
         self._sampler.start()
         return self._identity
 
     def stop_sampling(self) -> tuple[str, Recording | None]:
-        """End sampling; return which replica this is, and the recording if there is one."""
+        """Stop sampling; return the replica's identity, and the recording if there is one."""
         sampler, self._sampler = self._sampler, None
         return self._identity, None if sampler is None else sampler.stop()

@@ -100,7 +100,7 @@ class EngineReplica:
         return self._sink.text()
 
     def observed(self) -> dict[str, Any]:
-        """Return the hardware and software of a measured engine, for the driver on another machine."""
+        """Return the hardware and software of a measured engine, for a driver elsewhere."""
         return {
             **asdict(observe_host()),
             **(asdict(self._granted) if self._granted is not None else {}),

@@ -47,7 +47,7 @@ def place(bucket: str, request: pytest.FixtureRequest) -> str:
 
 
 def cell(folder: Path, answer: str = "42") -> Path:
-    """A finished cell with a visit's files joined."""
+    """A finished cell with a measurement's files joined."""
     folder.mkdir(parents=True)
     (folder / "requests.parquet").write_bytes(answer.encode() * 1000)
     CellFolder(folder).finish("ok", None, [{"cell": answer}])

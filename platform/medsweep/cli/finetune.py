@@ -43,16 +43,16 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.sweep.resolve import resolve
 
     resolved = resolve(spec)
-    wanted = _wanted(resolved, options.model)
+    selected = _selected(resolved, options.model)
     # Absolute, because Ray's workers run in folders of their own.
     folder = (options.out / spec.name).resolve()
     with private(folder, applies=not spec.dataset.is_public), exclusive(folder):
         if options.fresh:
-            require_fresh(resolved, folder, wanted)
-        absent = [each for each in wanted if not adapter_folder(folder, each).is_dir()]
+            require_fresh(resolved, folder, selected)
+        absent = [each for each in selected if not adapter_folder(folder, each).is_dir()]
         stage = _here if options.no_ray else _on_ray
         failures = stage(resolved, folder, absent) if absent else {}
-    rows = [_row(each, adapter_folder(folder, each), failures) for each in wanted]
+    rows = [_row(each, adapter_folder(folder, each), failures) for each in selected]
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     return MedSweepError.exit_code if failures else EXIT_DONE
 
 
-def _wanted(resolved: Resolved, model: str | None) -> list[AdapterPlan]:
+def _selected(resolved: Resolved, model: str | None) -> list[AdapterPlan]:
     """Return the adapters to make.
 
     Raises:

@@ -38,7 +38,7 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
         return [make(due_s=due_s)]
     given = options.requests
     if options.rate is None and not options.find_max:
-        numbers = _list("--concurrency", options.concurrency or "1", whole=True)
+        numbers = _list("--concurrency", options.concurrency or "1", integers=True)
         return [
             make(concurrency=n, requests=enough_requests(concurrency=n) if given is None else given)
             for n in map(int, numbers)
@@ -118,12 +118,12 @@ def _prompts(options: argparse.Namespace) -> tuple[Prompt, ...]:
 
 def processes(text: str) -> int:
     """Return the number of load generator processes that `--processes` gives."""
-    return int(_list("--processes", text, whole=True)[0])
+    return int(_list("--processes", text, integers=True)[0])
 
 
-def _list(option: str, text: str, *, whole: bool = False) -> list[float]:
+def _list(option: str, text: str, *, integers: bool = False) -> list[float]:
     numbers = [_positive(option, part) for part in text.split(",")]
-    if whole and any(number != int(number) for number in numbers):
+    if integers and any(number != int(number) for number in numbers):
         raise InputError(f"{option} {text}: whole numbers, separated by commas")
     if len(set(numbers)) != len(numbers):
         raise InputError(f"{option} {text}: each load once; --repeats measures them several times")

@@ -21,7 +21,7 @@ def test_steady_and_short_sets_have_none() -> None:
     assert trend(result_set(repeats("e2e_mean_s", [1.0]) * 6)).drift is not None
 
 
-def test_visits_of_one_second_are_not_put_in_the_order_of_their_values() -> None:
+def test_measurements_of_one_second_are_not_put_in_the_order_of_their_values() -> None:
     rows = repeats("e2e_mean_s", [1.3, 1.2, 1.1, 1.0, 0.9, 0.8])
     same = [{**each, "measured_at": "2026-01-01T00:00:00"} for each in rows]
     found = trend(result_set(same)).drift

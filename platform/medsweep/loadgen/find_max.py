@@ -19,6 +19,8 @@ _START_AT = 8
 _ANSWERS = 3
 # Mean requests in flight below which each has the server to itself: lower rates change nothing.
 _ALONE = 0.5
+# A client that is late at this fraction of the lowest rate is late at any.
+_LATE_BELOW = 8
 # Doubling gives up above this rate.
 _HIGHEST_RPS = 1e5
 
@@ -86,7 +88,8 @@ def find_max(
     Args:
         outcome: measures one rate, in requests per second; the search ends at `gone`.
         start_rps: the first rate to try.
-        lowest_rps: the rate below which halving gives up; asked again after each measurement.
+        lowest_rps: the rate below which halving gives up where it missed, and below an eighth of
+            which it does where it is undecided; asked again after each measurement.
         closeness: ends when the two rates are within this ratio.
     """
     rates: dict[Outcome, float] = {}
@@ -104,7 +107,8 @@ def find_max(
             bound = rates[result] = rate
         if highest is None:
             rate /= 2
-            if rate < lowest_rps():
+            # Where it is the client that cannot, a lower rate helps also below the server's limit.
+            if rate < lowest_rps() / (_LATE_BELOW if result == "undecided" else 1):
                 break
         elif bound is None:
             rate *= 2

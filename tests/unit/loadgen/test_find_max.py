@@ -1,11 +1,21 @@
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from medsweep.loadgen.bench import MeasuredPoint
+from medsweep.loadgen.bench import Bench, MeasuredPoint
 from medsweep.loadgen.figures import figures_of
-from medsweep.loadgen.find_max import HighestRate, Outcome, find_max, outcome_of
-from medsweep.loadgen.spec import LoadPoint
+from medsweep.loadgen.find_max import (
+    HighestRate,
+    Outcome,
+    find_highest_rate,
+    find_max,
+    outcome_of,
+)
+from medsweep.loadgen.fleet import Fleet
+from medsweep.loadgen.objective import parse_objective
+from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.latency import LatencySummary
 
 
@@ -64,7 +74,7 @@ def test_nothing_meets_and_everything_does() -> None:
     assert found.rate_rps == pytest.approx(1e5, rel=1)
     assert found.missed_rps is None
     late = find_max(lambda _: "undecided", start_rps=20.0, lowest_rps=lambda: 3.0)
-    assert late == HighestRate(undecided_rps=5.0)
+    assert late == HighestRate(undecided_rps=0.625)  # 3 / 8 is between it and its half
 
 
 def test_what_is_learnt_on_the_way_ends_a_hopeless_search() -> None:
@@ -133,3 +143,51 @@ def test_outcome_of_one_rate(
     assert outcome_of(MeasuredPoint(point, 1, figures, **changes)) == outcome
     gone = MeasuredPoint(point, 1, nothing, "refused", True, False)
     assert outcome_of(gone) == "gone"
+
+
+class SimulatedBench(Bench):
+    """A server of 11.1 requests/s whose answers take 60 ms; the client is late from a rate on."""
+
+    late_from = float("inf")
+
+    def measure(
+        self, point: LoadPoint, repeat: int = 1, *, hopeless_ends: bool = False
+    ) -> MeasuredPoint:
+        rate = point.rate or 11.1  # a closed loop runs at capacity
+        means = {"ttft": 0.060, "e2e": 0.060, "dispatch_delay": 0.0}
+        if rate >= self.late_from:
+            means["dispatch_delay"] = 0.0079
+        nothing = figures_of([], point)
+        latencies = {
+            name: LatencySummary(100, mean, None, None, None, None, None)
+            for name, mean in means.items()
+        }
+        figures = replace(
+            nothing, ok=100, latencies={**nothing.latencies, **latencies}, requests_per_s=rate
+        )
+        met = rate <= 11.1 and rate < self.late_from
+        self.measured.append(MeasuredPoint(point, repeat, figures, met=met))
+        return self.measured[-1]
+
+
+@pytest.mark.parametrize("late_from", [7.7, float("inf")])
+def test_the_search_takes_enough_requests_and_knows_whose_the_limit_is(
+    make_job: Callable[..., LoadJob], late_from: float
+) -> None:
+    with Fleet(1) as fleet:
+        bench = SimulatedBench(
+            make_job("http://unused/v1"), fleet, [parse_objective("ttft_p99=1s")]
+        )
+    bench.late_from = late_from
+    found = find_highest_rate(bench, LoadPoint(rate=1.0))
+    least = min(late_from, 11.1)
+    assert found.rate_rps is not None
+    assert least / 1.05 <= found.rate_rps <= least
+    assert (found.undecided_rps is None) == (late_from > 11.1)
+    start, *tried = [each.point for each in bench.measured]
+    assert (start.concurrency, start.requests) == (8, 64)
+    # p99 needs 662 requests; ten seconds at up to 23 requests/s are fewer.
+    assert {each.requests for each in tried} == {662}
+    assert all(each.warmup == math.ceil(each.rate or 0.0) for each in tried)
+    few = find_highest_rate(bench, LoadPoint(rate=1.0), requests=70)
+    assert few == found

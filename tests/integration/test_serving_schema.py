@@ -13,6 +13,7 @@ from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines.null import NULL_MODEL
+from medsweep.serving.openai import MAX_MODEL_NAME
 from medsweep.serving.protocol import EngineClient
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
@@ -52,7 +53,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", null_app())
 def map_body(context: Any, body: Any) -> Any:
     """Ask for the model that there is, and for no long answer; what is wrong stays wrong."""
     if isinstance(body, dict):
-        if isinstance(body.get("model"), str):
+        if isinstance(body.get("model"), str) and len(body["model"]) <= MAX_MODEL_NAME:
             body["model"] = NULL_MODEL
         for name in ("max_tokens", "max_completion_tokens"):
             if isinstance(body.get(name), int | float) and not isinstance(body[name], bool):

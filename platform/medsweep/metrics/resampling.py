@@ -95,6 +95,9 @@ def mean_intervals(
         return [Interval(float(mean), None, None) for mean in values.mean(axis=0)]
     low, high = _bootstrap_t(values, seed, confidence, resamples)
     means = values.mean(axis=0)
+    # A bound of the bootstrap is infinite where too many draws have no spread.
+    low = np.where(np.isfinite(low), low, means)
+    high = np.where(np.isfinite(high), high, means)
     low = np.minimum(low, means - _margin_with(values, 0.0, confidence))
     high = np.maximum(high, means + _margin_with(values, 1.0, confidence))
     intervals = []

@@ -120,6 +120,14 @@ def test_answers_that_are_all_wrong_leave_room_for_right_ones() -> None:
     assert astuple(interval) == pytest.approx((0.0, 0.0, 0.1684), abs=1e-4)
 
 
+def test_few_answers_above_0_do_not_make_the_interval_endless() -> None:
+    values = np.zeros((16, 1))
+    values[0] = 0.06
+    (interval,) = mean_intervals(values, seed=1)
+    assert interval.high is not None
+    assert 0.06 < interval.high < 0.2
+
+
 def test_one_question_has_a_mean_and_no_bounds() -> None:
     assert mean_intervals(np.array([[0.4]]), seed=1) == [Interval(0.4, None, None)]
     single = paired_difference([0.1], [0.3], seed=1)

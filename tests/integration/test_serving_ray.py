@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from crds import ROOT
+from medsweep.cluster import isolation
 from medsweep.cluster.local import LocalCluster
 from medsweep.errors import UnknownName
 from medsweep.hardware.catalog import PROFILES
@@ -37,7 +38,9 @@ PROFILE = PROFILES["1xv100-1cpu"]
 def root() -> Iterator[str]:
     """Where Ray Serve listens; there is a node with the profile's labels."""
     with pytest.MonkeyPatch.context() as patch:
+        # As on Kubernetes, the nodes' environment holds the key; a local cluster's does not.
         patch.setenv("MEDSWEEP_API_KEY", KEY)
+        patch.setattr(isolation, "secret_names", lambda names: set())
         with LocalCluster() as cluster:
             cluster.ensure_nodes([PROFILE])
             from ray import serve

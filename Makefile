@@ -27,7 +27,7 @@ test: $(VENV)/installed-dev fetch ## Run all tests
 	$(BIN)/pytest -n 2
 
 test-fast: $(VENV)/installed-dev ## Run the tests that take under a minute in all
-	$(BIN)/pytest -n 2 -m "not slow" -q
+	$(BIN)/pytest -n 2 -m "not slow" -q -p no:schemathesis
 
 fetch: $(VENV)/installed-dev ## Fetch helm, kubectl and tokenizers, which some tests need
 	$(BIN)/python tests/fetch_tools.py

@@ -38,6 +38,7 @@ def texts(resolved: Resolved) -> tuple[str, ...]:
     return resolved.weights[STANDIN].texts
 
 
+@pytest.mark.slow
 def test_a_stand_in_learns_no_word_of_data_that_is_not_public(
     ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

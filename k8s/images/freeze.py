@@ -1,10 +1,13 @@
-"""Write constraints.txt: what the images hold, at the versions of this environment.
+"""Write constraints.txt: what the images hold, at the versions of this environment, with hashes.
 
-.venv/bin/python k8s/images/freeze.py
+Needs uv, which asks the package index for the hashes:
+
+.venv/bin/pip install uv && .venv/bin/python k8s/images/freeze.py
 """
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -13,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 EXTRAS = ("deepspeed", "gcs", "gguf", "hub", "k8s", "quant", "s3")
-HEAD = "# What the images hold beside torch: the versions that the tests ran with.\n"
+HEAD = "# What the images hold beside torch: the versions that the tests ran with; every file by hash.\n"
 
 
 Seen = set[tuple[str, frozenset[str]]]
@@ -38,8 +41,14 @@ def needed(name: str, extras: frozenset[str], seen: Seen) -> Iterator[str]:
 def main() -> None:
     """Write the file."""
     names = set(needed("medsweep", frozenset(EXTRAS), set()))
-    lines = [f"{name}=={distribution(name).version}\n" for name in sorted(names)]
-    Path(__file__).with_name("constraints.txt").write_text(HEAD + "".join(lines))
+    pins = [f"{name}=={distribution(name).version}\n" for name in sorted(names)]
+    # No dependencies: torch would bring its CUDA packages, which its own index serves.
+    command = ["uv", "pip", "compile", "--no-deps", "--generate-hashes", "--no-annotate"]
+    command += ["--no-header", "--python-version", "3.11", "-"]
+    done = subprocess.run(
+        command, input="".join(pins), text=True, stdout=subprocess.PIPE, check=True
+    )
+    Path(__file__).with_name("constraints.txt").write_text(HEAD + done.stdout)
 
 
 if __name__ == "__main__":

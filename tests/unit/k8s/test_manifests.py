@@ -243,8 +243,14 @@ def test_images_differ_in_their_cuda_alone() -> None:
 
 
 def test_constraints_pin_what_the_package_asks_for() -> None:
-    lines = (K8S / "images" / "constraints.txt").read_text().splitlines()[1:]
-    pins = dict(line.split("==") for line in lines)
+    text = (K8S / "images" / "constraints.txt").read_text()
+    entries = re.findall(
+        r"^([\w.-]+)==(\S+)((?: \\\n {4}--hash=sha256:[0-9a-f]{64})+)$", text, re.M
+    )
+    assert len(entries) == text.count("=="), "every pin has its hashes"
+    pins = {name: version for name, version, _ in entries}
+    for dockerfile in (K8S / "images").glob("Dockerfile.*"):
+        assert "--require-hashes --requirement constraints.txt" in dockerfile.read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     dependencies = [*project["dependencies"]]
     for extra in script("images/freeze.py").EXTRAS:

@@ -244,9 +244,8 @@ def test_images_differ_in_their_cuda_alone() -> None:
 
 def test_constraints_pin_what_the_package_asks_for() -> None:
     text = (K8S / "images" / "constraints.txt").read_text()
-    entries = re.findall(
-        r"^([\w.-]+)==(\S+)((?: \\\n {4}--hash=sha256:[0-9a-f]{64})+)$", text, re.M
-    )
+    entry = r"^([\w.-]+)==(\S+)((?: \\\n {4}--hash=sha256:[0-9a-f]{64})+)$"
+    entries = re.findall(entry, text, re.MULTILINE)
     assert len(entries) == text.count("=="), "every pin has its hashes"
     pins = {name: version for name, version, _ in entries}
     for dockerfile in (K8S / "images").glob("Dockerfile.*"):

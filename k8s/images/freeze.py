@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 EXTRAS = ("deepspeed", "gcs", "gguf", "hub", "k8s", "quant", "s3")
-HEAD = "# What the images hold beside torch: the versions that the tests ran with; every file by hash.\n"
+HEAD = "# What the images hold beside torch: versions that the tests ran with, files by hash.\n"
 
 
 Seen = set[tuple[str, frozenset[str]]]

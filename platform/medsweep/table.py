@@ -19,7 +19,7 @@ class Named(Protocol):
 T = TypeVar("T", bound=Named)
 
 
-class Table(Mapping[str, T]):
+class NamedTable(Mapping[str, T]):
     """A read-only mapping from name to entry, in the order of the entries.
 
     Args:
@@ -47,6 +47,6 @@ class Table(Mapping[str, T]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def extended(self, entries: Iterable[T]) -> Table[T]:
+    def extended(self, entries: Iterable[T]) -> NamedTable[T]:
         """Return a table of these entries and further ones; this one is unchanged."""
-        return Table(self.kind, [*self._entries.values(), *entries])
+        return NamedTable(self.kind, [*self._entries.values(), *entries])

@@ -6,12 +6,12 @@ import pytest
 
 from apiserver.sandbox import Sandbox
 from medsweep.k8s.client import Api
-from medsweep.k8s.doctor import Check, examine
+from medsweep.k8s.doctor import ClusterCheck, examine
 from medsweep.k8s.resources import NETWORK_POLICIES, NODES, RAY_JOBS
 from medsweep.k8s.settings import ClusterSettings
 
 
-def checks_of(api: Api, settings: ClusterSettings) -> dict[str, Check]:
+def checks_of(api: Api, settings: ClusterSettings) -> dict[str, ClusterCheck]:
     return {check.what: check for check in examine(api, settings)}
 
 

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from medsweep.errors import UnknownName
-from medsweep.table import Table
+from medsweep.table import NamedTable
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Shape:
     corners: int = 0
 
 
-SHAPES = Table("shape", [Shape("circle"), Shape("square", 4)])
+SHAPES = NamedTable("shape", [Shape("circle"), Shape("square", 4)])
 
 
 def test_entries_are_found_by_name_in_their_order() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medsweep.table import Table
+from medsweep.table import NamedTable
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class DatasetEntry:
 # Columns as on the hub's dataset pages. Each revision is pinned by two or more public projects and
 # was last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher
 # withdrew the answers that come from MedlinePlus, two thirds of the rows.
-DATASETS = Table(
+DATASETS = NamedTable(
     "dataset",
     (
         DatasetEntry(

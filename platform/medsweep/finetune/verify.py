@@ -12,7 +12,7 @@ from medsweep.finetune.adapter import read_adapter
 
 
 @dataclass(frozen=True)
-class Check:
+class AdapterCheck:
     """One check of an adapter.
 
     Attributes:
@@ -24,7 +24,7 @@ class Check:
     problem: str | None
 
 
-def verify(folder: Path, base: Path | None = None) -> list[Check]:
+def verify(folder: Path, base: Path | None = None) -> list[AdapterCheck]:
     """Check an adapter that may come from anybody; after the first check that fails, stop.
 
     Args:
@@ -36,9 +36,9 @@ def verify(folder: Path, base: Path | None = None) -> list[Check]:
         ("base model is the one it was trained on", lambda: find_base(read_adapter(folder), base)),
         ("loads with PEFT and computes", lambda: _compute(folder, base)),
     ]
-    checks: list[Check] = []
+    checks: list[AdapterCheck] = []
     for name, act in steps:
-        checks.append(Check(name, _problem(folder, act)))
+        checks.append(AdapterCheck(name, _problem(folder, act)))
         if checks[-1].problem is not None:
             break
     return checks

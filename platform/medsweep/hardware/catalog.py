@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
-from medsweep.table import Table
+from medsweep.table import NamedTable
 
 # NVIDIA Tesla V100 GPU Architecture whitepaper (WP-08608-001), table 1, and the V100 datasheet:
 # SXM2. 16 GB is the variant that clouds rent by the piece. No int8: Volta's tensor cores take
@@ -87,7 +87,7 @@ def _profile(
     )
 
 
-PROFILES = Table(
+PROFILES = NamedTable(
     "hardware profile",
     (
         # No dated list price of the V100 was at hand: no price rather than a guess.

@@ -47,7 +47,7 @@ _FETCH = "bind the role medsweep-fetch of k8s/base, or keep results in an object
 
 
 @dataclass(frozen=True)
-class Check:
+class ClusterCheck:
     """Result of one check.
 
     Attributes:
@@ -63,7 +63,7 @@ class Check:
     advice: str = ""
 
 
-def examine(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def examine(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     """Check everything that a sweep needs of a cluster.
 
     Args:
@@ -73,7 +73,7 @@ def examine(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     Raises:
         EnvironmentFault: the cluster does not answer.
     """
-    yield Check("API server", "ok", f"{api.server}, {api.version()}")
+    yield ClusterCheck("API server", "ok", f"{api.server}, {api.version()}")
     yield from _namespace(api, settings)
     yield from _permissions(api, settings)
     yield from _definitions(api, settings)
@@ -85,28 +85,30 @@ def examine(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     yield from _images(api, settings)
 
 
-def _namespace(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def _namespace(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     name, advice = settings.namespace, "kubectl apply -k k8s/base, or another --namespace"
     namespace = _look(api, NAMESPACES, "", name)
-    if isinstance(namespace, Check):
+    if isinstance(namespace, ClusterCheck):
         yield namespace
     elif namespace is None:
-        yield Check("namespace", "failed", f"{name} does not exist", advice)
+        yield ClusterCheck("namespace", "failed", f"{name} does not exist", advice)
     elif namespace["metadata"].get("deletionTimestamp"):
-        yield Check("namespace", "failed", f"{name} is being deleted", f"wait, then {advice}")
+        yield ClusterCheck(
+            "namespace", "failed", f"{name} is being deleted", f"wait, then {advice}"
+        )
     else:
-        yield Check("namespace", "ok", name)
+        yield ClusterCheck("namespace", "ok", name)
     account = _look(api, SERVICE_ACCOUNTS, settings.namespace, settings.service_account)
     if account is None:
         finding = f"{settings.service_account} does not exist"
-        yield Check("service account", "failed", finding, "kubectl apply -k k8s/base")
-    elif isinstance(account, Check):
+        yield ClusterCheck("service account", "failed", finding, "kubectl apply -k k8s/base")
+    elif isinstance(account, ClusterCheck):
         yield account
     else:
-        yield Check("service account", "ok", settings.service_account)
+        yield ClusterCheck("service account", "ok", settings.service_account)
 
 
-def _permissions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def _permissions(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     needed: list[tuple[Resource, str, tuple[str, ...], str]] = [
         (RAY_JOBS, "", ("get", "list", "watch", "create", "patch", "delete"), _RBAC),
         (RAY_SERVICES, "", ("list", "delete"), _RBAC),
@@ -123,9 +125,9 @@ def _permissions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
         denied = [verb for verb in verbs if not _may(api, settings, resource, part, verb)]
         what = f"{', '.join(verbs)} {resource.title}" + (f"/{part}" if part else "")
         if denied:
-            yield Check(what, "failed", f"not allowed: {', '.join(denied)}", advice)
+            yield ClusterCheck(what, "failed", f"not allowed: {', '.join(denied)}", advice)
         else:
-            yield Check(what, "ok", "allowed")
+            yield ClusterCheck(what, "ok", "allowed")
 
 
 def _may(api: Api, settings: ClusterSettings, resource: Resource, part: str, verb: str) -> bool:
@@ -146,7 +148,7 @@ def _may(api: Api, settings: ClusterSettings, resource: Resource, part: str, ver
     return bool(answer["status"]["allowed"])
 
 
-def _definitions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def _definitions(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     """Check that the kinds are served; if CRDs may be read, also in which versions."""
     kuberay = f"install KubeRay's operator {KUBERAY} with its CRDs"
     needed = [(resource, kuberay) for resource in (RAY_JOBS, RAY_CLUSTERS, RAY_SERVICES)]
@@ -156,14 +158,14 @@ def _definitions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     for resource, advice in needed:
         name = f"{resource.plural}.{resource.group}"
         crd = _look(api, CRDS, "", name)
-        if isinstance(crd, Check):
+        if isinstance(crd, ClusterCheck):
             yield crd
         elif crd is None:
-            yield Check(f"CRD {name}", "failed", "not installed", advice)
+            yield ClusterCheck(f"CRD {name}", "failed", "not installed", advice)
         else:
             served = [each["name"] for each in crd["spec"]["versions"] if each["served"]]
             good = resource.version in served
-            yield Check(
+            yield ClusterCheck(
                 f"CRD {name}",
                 "ok" if good else "failed",
                 f"serves {', '.join(served)}",
@@ -173,16 +175,16 @@ def _definitions(api: Api, settings: ClusterSettings) -> Iterator[Check]:
         try:
             queue = api.get(LOCAL_QUEUES, settings.namespace, settings.queue)
         except EnvironmentFault as error:
-            yield Check("queue", "unknown", str(error))
+            yield ClusterCheck("queue", "unknown", str(error))
             return
         if queue is None:
             finding = f"no LocalQueue {settings.queue} in {settings.namespace}"
-            yield Check("queue", "failed", finding, "kubectl apply -k k8s/overlays/kueue")
+            yield ClusterCheck("queue", "failed", finding, "kubectl apply -k k8s/overlays/kueue")
         else:
-            yield Check("queue", "ok", settings.queue)
+            yield ClusterCheck("queue", "ok", settings.queue)
 
 
-def _operator(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def _operator(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     """Check that KubeRay's operator runs, and that it reacts to this namespace's jobs."""
     what, namespace = "KubeRay operator", settings.operator_namespace
     selector = ",".join(f"{key}={value}" for key, value in OPERATOR.items())
@@ -190,15 +192,15 @@ def _operator(api: Api, settings: ClusterSettings) -> Iterator[Check]:
         pods = api.objects(PODS, namespace, selector)
     except EnvironmentFault:
         finding, advice = f"pods of {namespace} may not be listed", f"ask someone who may: {_FIND}"
-        yield Check(what, "unknown", finding, advice)
+        yield ClusterCheck(what, "unknown", finding, advice)
     else:
         ready = sum(map(_is_ready, pods))
         if ready:
-            yield Check(what, "ok", f"{ready} pods in {namespace}")
+            yield ClusterCheck(what, "ok", f"{ready} pods in {namespace}")
         else:
             finding = f"{len(pods)} pods in {namespace}, none of them ready"
             advice = f"start it, or set `operator_namespace` in the cluster settings ({_FIND})"
-            yield Check(what, "failed", finding, advice)
+            yield ClusterCheck(what, "failed", finding, advice)
     try:
         jobs = api.objects(RAY_JOBS, settings.namespace)
     except EnvironmentFault:
@@ -207,7 +209,9 @@ def _operator(api: Api, settings: ClusterSettings) -> Iterator[Check]:
     if stuck:
         finding = f"{len(stuck)} have waited for it for over a minute"
         names = ", ".join(sorted(job["metadata"]["name"] for job in stuck)[:3])
-        yield Check("RayJobs", "failed", finding, f"start KubeRay's operator ({_FIND}): {names}")
+        yield ClusterCheck(
+            "RayJobs", "failed", finding, f"start KubeRay's operator ({_FIND}): {names}"
+        )
 
 
 def _is_ready(pod: Object) -> bool:
@@ -224,13 +228,13 @@ def _is_stuck(job: Object) -> bool:
     return since is not None and datetime.now(UTC) - datetime.fromisoformat(since) > _STUCK
 
 
-def _network(api: Api, settings: ClusterSettings) -> Check:
+def _network(api: Api, settings: ClusterSettings) -> ClusterCheck:
     """Check that a network policy protects the jobs' pods and admits the operator."""
     what, namespace = "network policy", settings.operator_namespace
     try:
         policies = api.objects(NETWORK_POLICIES, settings.namespace)
     except EnvironmentFault:
-        return Check(what, "unknown", "may not be listed", _RBAC)
+        return ClusterCheck(what, "unknown", "may not be listed", _RBAC)
     specs = [policy["spec"] for policy in policies]
     rules = [
         rule
@@ -240,7 +244,9 @@ def _network(api: Api, settings: ClusterSettings) -> Check:
     ]
     if not rules:
         finding = f"none selects the jobs' pods in {settings.namespace}"
-        return Check(what, "failed", finding, "Ray's dashboard is open: kubectl apply -k k8s/base")
+        return ClusterCheck(
+            what, "failed", finding, "Ray's dashboard is open: kubectl apply -k k8s/base"
+        )
     admitted = {
         peer.get("namespaceSelector", {}).get("matchLabels", {}).get(NAMESPACE_NAME)
         for rule in rules
@@ -248,16 +254,16 @@ def _network(api: Api, settings: ClusterSettings) -> Check:
         if peer.get("podSelector", {}).get("matchLabels") == OPERATOR
     }
     if namespace in admitted:
-        return Check(what, "ok", f"admits the operator of {namespace}")
+        return ClusterCheck(what, "ok", f"admits the operator of {namespace}")
     advice = "jobs would never start: name its namespace in k8s/base/network.yaml"
-    return Check(what, "failed", f"does not admit the operator of {namespace}", advice)
+    return ClusterCheck(what, "failed", f"does not admit the operator of {namespace}", advice)
 
 
-def _pools(api: Api) -> Iterator[Check]:
+def _pools(api: Api) -> Iterator[ClusterCheck]:
     try:
         nodes = api.objects(NODES, "")
     except EnvironmentFault:
-        yield Check(
+        yield ClusterCheck(
             "node pools",
             "unknown",
             "nodes may not be listed",
@@ -267,9 +273,9 @@ def _pools(api: Api) -> Iterator[Check]:
     gpus = pool_gpus(nodes)
     heads = sum(is_open(node) and pool_of(node) == NO_GPU for node in nodes)
     if heads:
-        yield Check("CPU pool", "ok", f"{heads} nodes")
+        yield ClusterCheck("CPU pool", "ok", f"{heads} nodes")
     else:
-        yield Check(
+        yield ClusterCheck(
             "CPU pool",
             "failed",
             f"no node has {GPU}={NO_GPU}",
@@ -282,85 +288,91 @@ def _pools(api: Api) -> Iterator[Check]:
     for pool, most in needed.items():
         if pool not in gpus:
             advice = f"its profiles cannot run; kubectl label node NODE {GPU}={pool}"
-            yield Check(f"pool {pool}", "failed", f"no node has {GPU}={pool}", advice)
+            yield ClusterCheck(f"pool {pool}", "failed", f"no node has {GPU}={pool}", advice)
         elif gpus[pool] < most:
             advice = "check that the GPU operator or device plugin runs on its nodes"
-            yield Check(f"pool {pool}", "failed", f"{gpus[pool]} allocatable GPUs", advice)
+            yield ClusterCheck(f"pool {pool}", "failed", f"{gpus[pool]} allocatable GPUs", advice)
         else:
-            yield Check(f"pool {pool}", "ok", f"{gpus[pool]} allocatable GPUs")
+            yield ClusterCheck(f"pool {pool}", "ok", f"{gpus[pool]} allocatable GPUs")
 
 
-def _storage(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def _storage(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     for claim in (settings.results_claim, settings.model_cache_claim):
         if claim is None:
             continue
         value = _look(api, CLAIMS, settings.namespace, claim)
-        if isinstance(value, Check):
+        if isinstance(value, ClusterCheck):
             yield value
         elif value is None:
-            yield Check(f"claim {claim}", "failed", "does not exist", "kubectl apply -k k8s/base")
+            yield ClusterCheck(
+                f"claim {claim}", "failed", "does not exist", "kubectl apply -k k8s/base"
+            )
         else:
             yield _claim(api, settings.namespace, claim, value)
 
 
-def _claim(api: Api, namespace: str, claim: str, value: Object) -> Check:
+def _claim(api: Api, namespace: str, claim: str, value: Object) -> ClusterCheck:
     modes = value["spec"].get("accessModes", [])
     phase = value.get("status", {}).get("phase", "Pending")
     class_ = value["spec"].get("storageClassName")
     what = f"claim {claim}"
     if "ReadWriteMany" not in modes:
         advice = "head and worker run on different nodes: make it ReadWriteMany"
-        return Check(what, "failed", f"access modes: {', '.join(modes)}", advice)
+        return ClusterCheck(what, "failed", f"access modes: {', '.join(modes)}", advice)
     if phase == "Bound":
-        return Check(what, "ok", f"bound, storage class {class_ or 'of the cluster'}")
+        return ClusterCheck(what, "ok", f"bound, storage class {class_ or 'of the cluster'}")
     if class_:
         storage = _look(api, STORAGE_CLASSES, "", class_)
         if storage is None:
             advice = "choose one (kubectl get storageclass) that offers ReadWriteMany"
-            return Check(what, "failed", f"no storage class {class_}", advice)
+            return ClusterCheck(what, "failed", f"no storage class {class_}", advice)
     advice = (
         f"kubectl -n {namespace} describe pvc {claim}; some classes bind when the first job starts"
     )
-    return Check(what, "unknown", f"not bound yet ({phase})", advice)
+    return ClusterCheck(what, "unknown", f"not bound yet ({phase})", advice)
 
 
-def _secrets(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def _secrets(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     create = f"kubectl -n {settings.namespace} create secret generic {settings.hf_secret}"
     needed = {settings.hf_secret: f"gated models need it: {create} --from-file=token=FILE"}
     if settings.results_secret:
         needed[settings.results_secret] = "jobs cannot reach the object store without it"
     for name, advice in needed.items():
         secret = _look(api, SECRETS, settings.namespace, name)
-        if isinstance(secret, Check):
+        if isinstance(secret, ClusterCheck):
             yield secret
         elif secret is None:
-            yield Check(f"secret {name}", "failed", "does not exist", advice)
+            yield ClusterCheck(f"secret {name}", "failed", "does not exist", advice)
         else:
-            yield Check(f"secret {name}", "ok", "exists")
+            yield ClusterCheck(f"secret {name}", "ok", "exists")
 
 
-def _images(api: Api, settings: ClusterSettings) -> Iterator[Check]:
+def _images(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
     what, tag = "images", f"{settings.image}:{settings.image_tag}-..."
     if "/" not in settings.image:
         advice = "give `image` with its registry in the cluster settings (--cluster FILE)"
-        yield Check(what, "failed", f"{tag} names no registry", advice)
+        yield ClusterCheck(what, "failed", f"{tag} names no registry", advice)
         return
     name = settings.image_pull_secret
     if name is None:
         advice = "if the registry requires a login, set `image_pull_secret`"
-        yield Check(what, "unknown", f"{tag}: only a node can tell whether it can pull it", advice)
+        yield ClusterCheck(
+            what, "unknown", f"{tag}: only a node can tell whether it can pull it", advice
+        )
         return
     secret = _look(api, SECRETS, settings.namespace, name)
-    if isinstance(secret, Check):
+    if isinstance(secret, ClusterCheck):
         yield secret
     elif secret is None or secret.get("type") != "kubernetes.io/dockerconfigjson":
         advice = f"kubectl -n {settings.namespace} create secret docker-registry {name} ..."
-        yield Check(what, "failed", f"no pull secret {name} of type dockerconfigjson", advice)
+        yield ClusterCheck(
+            what, "failed", f"no pull secret {name} of type dockerconfigjson", advice
+        )
     else:
-        yield Check(what, "ok", f"{tag} with pull secret {name}")
+        yield ClusterCheck(what, "ok", f"{tag} with pull secret {name}")
 
 
-def _look(api: Api, resource: Resource, namespace: str, name: str) -> Object | Check | None:
+def _look(api: Api, resource: Resource, namespace: str, name: str) -> Object | ClusterCheck | None:
     """Return an object, None if it does not exist, or a check that says that it cannot be read."""
     try:
         return api.get(resource, namespace, name)
@@ -368,4 +380,4 @@ def _look(api: Api, resource: Resource, namespace: str, name: str) -> Object | C
         what = f"{resource.kind} {name}"
         option = f"-n {namespace} " if resource.namespaced else ""
         advice = f"ask someone who may read it: kubectl {option}get {resource.plural} {name}"
-        return Check(what, "unknown", "may not be read", advice)
+        return ClusterCheck(what, "unknown", "may not be read", advice)

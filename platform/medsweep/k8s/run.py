@@ -14,7 +14,7 @@ from medsweep.k8s.resources import NODES
 from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings
 from medsweep.k8s.submit import Submission, TaskState, tasks_of
 from medsweep.k8s.sweeps import selector_of
-from medsweep.k8s.table import REDRAW_S, Table
+from medsweep.k8s.table import REDRAW_S, SubmissionTable
 from medsweep.k8s.watch import sweep_feed
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import private
@@ -128,7 +128,7 @@ def run_jobs(
         raise InputError(f"{spec.name}: no cell can run; see `medsweep plan`")
     capacity = _capacity(api, settings, max_jobs)
     capacity.check(task.profile for task in tasks if task.key not in done)
-    table = Table(out)
+    table = SubmissionTable(out)
     submission = Submission(api, settings.namespace, tasks, capacity, done)
     feed = sweep_feed(
         api, settings.namespace, selector_of(spec.name), queued=settings.queue is not None

@@ -18,7 +18,7 @@ _ORDER: tuple[Phase, ...] = ("failed", "running", "starting", "ending", "queued"
 REDRAW_S = 1.0
 
 
-class Table:
+class SubmissionTable:
     """Shows the progress of a submission.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from medsweep.loadgen.connection import Exchange
 from medsweep.loadgen.failures import RequestError
 from medsweep.loadgen.sse import SseParser
-from medsweep.loadgen.streamed_answer import Answer
+from medsweep.loadgen.streamed_answer import StreamedAnswer
 from medsweep.metrics.request_record import RequestRecord
 
 # An answer is parsed when it has ended, and earlier only past this, so that memory is bounded.
@@ -44,7 +44,7 @@ class Stream(Exchange):
         self.index, self.phase, self.question_id = index, phase, question_id
         self.due_s, self.sent_s = due_s, sent_s
         self.failure: RequestError | None = None
-        self._answer = Answer()
+        self._answer = StreamedAnswer()
         self._parser = SseParser()
         self._pieces: list[tuple[float, bytes]] = []
         self._unparsed_bytes = 0

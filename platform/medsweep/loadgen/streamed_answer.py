@@ -14,7 +14,7 @@ from medsweep.loadgen.failures import RequestError
 _MOST_TOKENS = 1 << 53
 
 
-class Answer:
+class StreamedAnswer:
     """Collects the events of one stream, of the chat or of the completions endpoint.
 
     Attributes:

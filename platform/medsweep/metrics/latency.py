@@ -16,6 +16,9 @@ RELATIVE_ERROR = 0.001
 _LOG_WIDTH = math.log1p(2 * RELATIVE_ERROR / (1 - RELATIVE_ERROR))
 _SMALLEST = 1e-9
 
+LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+"""Upper bounds of the buckets of every Prometheus histogram of a latency, in seconds."""
+
 
 @dataclass(frozen=True)
 class LatencySummary:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medsweep.models.spec import ModelSpec
-from medsweep.table import Table
+from medsweep.table import NamedTable
 
 # The cells that the paper's table 3 ticks: (model, hardware profile); none of Llama 2 or Mistral.
 PAPER_CELLS: tuple[tuple[str, str], ...] = (
@@ -190,5 +190,7 @@ _SMOLLM2 = ModelSpec(
     tied_embeddings=True,
 )
 
-MODELS = Table("model", (*_PAPER_MODELS, _SMOLLM2, *(stand_in(spec) for spec in _PAPER_MODELS)))
+MODELS = NamedTable(
+    "model", (*_PAPER_MODELS, _SMOLLM2, *(stand_in(spec) for spec in _PAPER_MODELS))
+)
 PAPER_MODELS = tuple(spec.name for spec in _PAPER_MODELS)

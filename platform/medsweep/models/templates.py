@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from medsweep.errors import InputError
-from medsweep.table import Table
+from medsweep.table import NamedTable
 
 if TYPE_CHECKING:
     import jinja2
@@ -187,7 +187,7 @@ _CHATML = r"""
 # Sources: the chat template published with each model's tokenizer; for DistilGPT2, which has none,
 # Alpaca's section headings. Llama 2 and Mistral write a space between the prompt and the answer. It
 # belongs to the answer: SentencePiece joins it to the first word.
-TEMPLATES = Table(
+TEMPLATES = NamedTable(
     "prompt template",
     (
         Template("alpaca", "", "<|endoftext|>", _ALPACA),

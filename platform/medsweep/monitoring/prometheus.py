@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from medsweep.errors import EnvironmentFault
+from medsweep.metrics.latency import LATENCY_BUCKETS_S
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.schema import BENCHMARK, QUALITIES
-
-BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 LABELS = ("sweep", "model", "profile", "load_point", "variant", "basis")
 
@@ -52,7 +51,11 @@ class LiveMetrics:
         registry = CollectorRegistry()
         self._histograms = {
             name: Histogram(
-                f"medsweep_{name}_seconds", meaning, LABELS, registry=registry, buckets=BUCKETS_S
+                f"medsweep_{name}_seconds",
+                meaning,
+                LABELS,
+                registry=registry,
+                buckets=LATENCY_BUCKETS_S,
             )
             for name, meaning in (
                 ("ttft", "Time to the first chunk that carries text"),

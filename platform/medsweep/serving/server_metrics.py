@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from medsweep.metrics.latency import LATENCY_BUCKETS_S
+
 PREFIX = "medsweep_server_"
 
 OUTCOMES = {
@@ -21,7 +23,6 @@ OUTCOMES = {
 }
 """How a request can end: the values of the label `outcome`."""
 
-TIMES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -52,7 +53,7 @@ class Metric:
 
 
 def _times(name: str, meaning: str) -> Metric:
-    return Metric(f"{name}_seconds", "histogram", meaning, ("model",), TIMES_S)
+    return Metric(f"{name}_seconds", "histogram", meaning, ("model",), LATENCY_BUCKETS_S)
 
 
 REQUEST_METRICS = (
@@ -85,7 +86,7 @@ ADAPTER_METRICS = (
         "histogram",
         "Time from the first request for an adapter until it is in memory",
         (),
-        TIMES_S,
+        LATENCY_BUCKETS_S,
     ),
 )
 """Metrics of the process that holds the model."""

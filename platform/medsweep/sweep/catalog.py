@@ -11,7 +11,7 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
 from medsweep.models.spec import ModelSpec
-from medsweep.table import Table
+from medsweep.table import NamedTable
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Catalog:
         profiles: by name; `host` is among them once it was observed.
     """
 
-    models: Table[ModelSpec]
-    profiles: Table[HardwareProfile]
+    models: NamedTable[ModelSpec]
+    profiles: NamedTable[HardwareProfile]
 
     @classmethod
     def of(

@@ -16,7 +16,7 @@ from medsweep.k8s.conventions import GPU
 from medsweep.k8s.resources import PODS, RAY_JOBS, Resource
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.k8s.submit import Submission, Task, tasks_of
-from medsweep.k8s.table import Table, eta_s, summary
+from medsweep.k8s.table import SubmissionTable, eta_s, summary
 from medsweep.k8s.watch import Change
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.spec import SweepSpec
@@ -275,7 +275,7 @@ def test_the_summary_counts_and_estimates(notes: Notes, tasks: list[Task]) -> No
 
 def test_plain_lines_are_written_at_changes_alone(notes: Notes, tasks: list[Task]) -> None:
     out = io.StringIO()
-    table, submission = Table(out), start(notes, tasks)
+    table, submission = SubmissionTable(out), start(notes, tasks)
     submission.submit()
     table.show(submission)
     lines = len(out.getvalue().splitlines())
@@ -293,7 +293,7 @@ def test_on_a_terminal_one_table_is_drawn_over_and_over(
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "8")
     out = Terminal()
-    table, submission = Table(out), start(notes, tasks)
+    table, submission = SubmissionTable(out), start(notes, tasks)
     table.show(submission)
     first = out.getvalue()
     screen = out.screen(60, 8)

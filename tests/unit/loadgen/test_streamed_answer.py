@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medsweep.loadgen.failures import RequestError
-from medsweep.loadgen.streamed_answer import Answer
+from medsweep.loadgen.streamed_answer import StreamedAnswer
 
 
 def chunk(text: str | None, total: int | None = None, **choice: object) -> bytes:
@@ -13,7 +13,7 @@ def chunk(text: str | None, total: int | None = None, **choice: object) -> bytes
 
 
 def test_text_times_and_tokens() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     for at_s, event in [
         (0.1, b'{"choices": [{"delta": {"role": "assistant", "content": ""}}]}'),
         (1.0, chunk("Hel", 2)),
@@ -29,7 +29,7 @@ def test_text_times_and_tokens() -> None:
 
 
 def test_one_uncounted_chunk_makes_all_unknown() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     answer.take(chunk("a", 1), 0.0)
     answer.take(chunk("b"), 0.1)
     assert answer.chunk_tokens is None
@@ -37,7 +37,7 @@ def test_one_uncounted_chunk_makes_all_unknown() -> None:
 
 
 def test_no_text_at_all() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     answer.take(chunk(None, finish_reason="stop"), 0.0)
     assert answer.complete
     assert (answer.text, answer.first_text_s, answer.chunk_gaps_s) == ("", None, ())
@@ -47,7 +47,7 @@ def test_no_text_at_all() -> None:
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_thinking_aloud_is_timed_and_counted_and_not_answered(field: str) -> None:
     """The tokens of a thought are in `usage`: timed from the answer on they would cost nothing."""
-    answer = Answer()
+    answer = StreamedAnswer()
     thought = {"choices": [{"delta": {field: "hm", "content": None}}]}
     for at_s, event in [
         (1.0, json.dumps({**thought, "usage": {"completion_tokens": 1}}).encode()),
@@ -60,13 +60,13 @@ def test_thinking_aloud_is_timed_and_counted_and_not_answered(field: str) -> Non
 
 
 def test_completion_chunks() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     answer.take(b'{"choices": [{"text": "a", "finish_reason": null}]}', 0.0)
     assert (answer.text, answer.complete) == ("a", False)
 
 
 def test_surrogate_pair_over_two_chunks() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     answer.take(b'{"choices": [{"text": "\\ud83d"}]}', 0.0)
     assert answer.text == "�"
     answer.take(b'{"choices": [{"text": "\\ude00"}]}', 0.0)
@@ -93,7 +93,7 @@ def test_surrogate_pair_over_two_chunks() -> None:
 )
 def test_what_is_not_a_chunk(event: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 -- the words are json's or ours
-        Answer().take(event, 0.0)
+        StreamedAnswer().take(event, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,19 @@ def test_what_is_not_a_chunk(event: bytes) -> None:
 )
 def test_error_object_without_its_message(error: object, words: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Answer().take(json.dumps({"error": error}).encode(), 0.0)
+        StreamedAnswer().take(json.dumps({"error": error}).encode(), 0.0)
     assert (caught.value.kind, caught.value.words) == ("server_error", words)
 
 
 def test_counts_that_go_down_say_nothing_of_chunks() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     for total in (1, 3, 2):
         answer.take(chunk("a", total), 0.0)
     assert (answer.output_tokens, answer.chunk_tokens) == (2, None)
 
 
 def test_what_cannot_be_stored_is_replaced() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     answer.take(b'{"choices": [{"text": "a", "finish_reason": "\\ud83d!"}]}', 0.0)
     assert answer.finish_reason == "?!"
     answer.take(b'{"choices": [{"text": "a", "finish_reason": 7}]}', 0.0)

@@ -11,7 +11,7 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
-from medsweep.serving.engines.low_rank import Pair, read_pairs
+from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
 from medsweep.serving.engines.request_state import RequestState
 
 GATHER_S = 0.003
@@ -34,10 +34,10 @@ class GenerateEngine(ThreadedEngine):
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return tokenizer
 
-    def _read_adapter(self, adapter: Adapter) -> dict[str, Pair]:
+    def _read_adapter(self, adapter: Adapter) -> dict[str, LowRankPair]:
         return read_pairs(adapter.folder)
 
-    def _load_adapter(self, inner: str, files: dict[str, Pair]) -> None:
+    def _load_adapter(self, inner: str, files: dict[str, LowRankPair]) -> None:
         self._model.add(inner, files)
 
     def _unload_adapter(self, inner: str) -> None:

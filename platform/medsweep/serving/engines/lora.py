@@ -11,7 +11,7 @@ from typing import Any
 from medsweep.errors import InputError
 from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.serving.engines.compatibility import attention_implementation
-from medsweep.serving.engines.low_rank import AdaptedLayer, AdapterSelection, Pair, shape_of
+from medsweep.serving.engines.low_rank import AdaptedLayer, AdapterSelection, LowRankPair, shape_of
 
 
 class LoraModel:
@@ -48,7 +48,7 @@ class LoraModel:
         self._layers: dict[str, AdaptedLayer] = {}
         self._names: set[str] = set()
 
-    def add(self, name: str, pairs: Mapping[str, Pair]) -> None:
+    def add(self, name: str, pairs: Mapping[str, LowRankPair]) -> None:
         """Add an adapter to the model.
 
         Args:
@@ -66,10 +66,12 @@ class LoraModel:
                 if place not in self._layers:
                     self._layers[place] = AdaptedLayer(layers[place])
                 there = {"device": layers[place].weight.device, "dtype": self._dtype}
-                self._layers[place].put(name, Pair(pair.down.to(**there), pair.up.to(**there)))
+                self._layers[place].put(
+                    name, LowRankPair(pair.down.to(**there), pair.up.to(**there))
+                )
         self._names.add(name)
 
-    def _layer(self, place: str, pair: Pair) -> Any:
+    def _layer(self, place: str, pair: LowRankPair) -> Any:
         try:
             layer = self.model.get_submodule(place)
         except AttributeError:

@@ -34,7 +34,7 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class Pair:
+class LowRankPair:
     """The matrices of one layer's adapter; it adds rows @ down @ up to the layer's output.
 
     Attributes:
@@ -68,7 +68,7 @@ def read_scale(folder: Path) -> float:
     return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
 
 
-def read_pairs(folder: Path) -> dict[str, Pair]:
+def read_pairs(folder: Path) -> dict[str, LowRankPair]:
     """Return an adapter's matrices by the path of their layer in the base model.
 
     Args:
@@ -91,7 +91,7 @@ def read_pairs(folder: Path) -> dict[str, Pair]:
             f"{folder / WEIGHTS_FILE}: every layer needs lora_A and lora_B, but {fault}"
         )
     return {
-        place: Pair(
+        place: LowRankPair(
             tensors["lora_A"].float().T.contiguous(),
             (tensors["lora_B"].float() * scale).T.contiguous(),
         )
@@ -143,12 +143,12 @@ class AdaptedLayer:
 
     def __init__(self, layer: Any) -> None:
         self.selection = AdapterSelection()
-        self._pairs: dict[str, Pair] = {}
-        self._stacked: dict[tuple[str, ...], tuple[Pair, tuple[int, ...]]] = {}
+        self._pairs: dict[str, LowRankPair] = {}
+        self._stacked: dict[tuple[str, ...], tuple[LowRankPair, tuple[int, ...]]] = {}
         self._base = layer.forward
         layer.forward = self
 
-    def put(self, name: str, pair: Pair) -> None:
+    def put(self, name: str, pair: LowRankPair) -> None:
         """Add an adapter to the layer."""
         self._pairs[name] = pair
 
@@ -172,16 +172,18 @@ class AdaptedLayer:
         out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), pair.up)
         return out
 
-    def _stack(self, names: tuple[str, ...]) -> tuple[Pair, tuple[int, ...]]:
+    def _stack(self, names: tuple[str, ...]) -> tuple[LowRankPair, tuple[int, ...]]:
         """Return the concatenated matrices of several adapters; only the latest set is kept."""
         import torch
 
         some = next(iter(self._pairs.values()))
-        nothing = Pair(some.down[:, :0], some.up[:0])
+        nothing = LowRankPair(some.down[:, :0], some.up[:0])
         pairs = [self._pairs.get(name, nothing) for name in names]
         stacked = pairs[0]
         if len(pairs) > 1:
-            stacked = Pair(torch.cat([p.down for p in pairs], 1), torch.cat([p.up for p in pairs]))
+            stacked = LowRankPair(
+                torch.cat([p.down for p in pairs], 1), torch.cat([p.up for p in pairs])
+            )
         self._stacked = {names: (stacked, tuple(len(pair.up) for pair in pairs))}
         return self._stacked[names]
 

@@ -1,0 +1,104 @@
+"""How fast the engines are, against the roofline and by the machine's own sensors."""
+
+import os
+import time
+from typing import Any
+
+from gpu.device import GPU, NAME
+from gpu.models import shaped
+from gpu.report import Report
+from gpu.serving import ask, opened
+from medsweep.hardware.observe import host_profile
+from medsweep.prediction.roofline import datasheet_machine, decode_step
+from medsweep.telemetry.sampler import Sampler
+from medsweep.telemetry.window import window_columns
+
+TOKENS = 128 if GPU else 8
+PLANS: tuple[tuple[str, str, str], ...] = (
+    ("distilgpt2", "continuous", "none"),
+    ("llama-3-8b", "generate", "none"),
+    ("llama-3-8b", "continuous", "none"),
+    ("llama-3-8b", "continuous", "nf4"),
+)
+COLUMNS = (
+    "gpu_utilisation",
+    "gpu_power_w",
+    "gpu_energy_j",
+    "gpu_memory_used_bytes",
+    "engine_thread_busy",
+    "engine_cpu_cores",
+    "gpu_throttle_reasons",
+)
+
+
+def speed(report: Report, **marks: Any) -> None:
+    """Decode with 1 and 16 rows, without an adapter and with one."""
+    for name, kind, quantization in PLANS:
+        if quantization != "none" and not GPU:
+            continue
+        spec, folder = shaped(name)
+        dtype = "bfloat16" if GPU else "float32"
+        started = time.perf_counter()
+        with opened(
+            kind, spec, folder, dtype=dtype, quantization=quantization, adapters=1
+        ) as engine:
+            load_s = time.perf_counter() - started
+            ask(engine, ["a0"] * 4, 8)
+            ask(engine, [spec.name] * 16, 8)
+            for rows, model in ((1, spec.name), (1, "a0"), (16, spec.name), (16, "a0")):
+                report.row(
+                    "serving.speed",
+                    device=NAME,
+                    **marks,
+                    model=name,
+                    engine=kind,
+                    quantization=quantization,
+                    adapter=model == "a0",
+                    rows=rows,
+                    load_s=round(load_s, 1),
+                    predicted_ms=_predicted_ms(spec, dtype, quantization, rows),
+                    **_measured(engine, [model] * rows),
+                )
+
+
+def _measured(engine: Any, models: list[str]) -> dict[str, Any]:
+    sampler = Sampler({"engine": os.getpid()})
+    sampler.start()
+    started = time.time()
+    answers, seconds = ask(engine, models, TOKENS)
+    columns = window_columns(sampler.stop().samples, started, started + seconds)
+    tokens = sum(answer.tokens for answer in answers)
+    decoding = max(answer.whole_s - answer.first_s for answer in answers)
+    joules = columns.get("gpu_energy_j")
+    return {
+        "tokens": tokens,
+        "tokens_per_s": round(tokens / seconds, 1),
+        "step_ms": 1e3 * decoding / max(1, max(answer.tokens for answer in answers) - 1),
+        "first_token_ms": 1e3 * max(answer.first_s for answer in answers),
+        "joules_per_token": None if joules is None else joules / tokens,
+        **{name: columns.get(name) for name in COLUMNS},
+    }
+
+
+def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int) -> float | None:
+    machine = datasheet_machine(host_profile(), dtype)
+    if machine is None:
+        return None
+    step = decode_step(
+        spec, machine, dtype=dtype, quantization=quantization, batch=rows, context=200
+    )
+    return 1e3 * step.seconds
+
+
+def one_core(report: Report) -> None:
+    """Repeat it on one core, as the profiles with one CPU have it."""
+    import torch
+
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, {min(cores)})
+    torch.set_num_threads(1)
+    try:
+        speed(report, cores=1)
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)

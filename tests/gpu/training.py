@@ -1,0 +1,129 @@
+"""A few optimizer steps with the product's own parts, timed one by one."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu.device import GPU, timed
+from medsweep.finetune.base import load_base, precision_here
+from medsweep.finetune.batch_order import Layout, plan_epoch
+from medsweep.finetune.data import Example
+from medsweep.finetune.loop import Loop, Position
+from medsweep.finetune.lora import add_lora
+from medsweep.finetune.recipe import Recipe
+from medsweep.finetune.schedule import Schedule
+from medsweep.finetune.session import make_strategy
+from medsweep.finetune.strategy import Strategy, trained
+from medsweep.finetune.team import Team
+from medsweep.models.spec import ModelSpec
+
+
+def examples(count: int, *, length: int | None = None, longest: int = 2000) -> list[Example]:
+    """Return examples of random tokens; their lengths are log-normal as MedQuAD's, or all equal."""
+    draw = random.Random(0)
+    lengths = [
+        length or min(longest, max(24, int(draw.lognormvariate(5.47, 0.8)))) for _ in range(count)
+    ]
+    return [
+        Example(tuple(draw.randrange(5, 250) for _ in range(size)), size // 4, f"q{number}")
+        for number, size in enumerate(lengths)
+    ]
+
+
+@dataclass
+class Run:
+    """A fine-tune that has made some steps.
+
+    Attributes:
+        model: the PEFT model.
+        strategy: with the optimizer.
+        losses: nats per answer token, by step.
+        seconds: by step.
+        tokens: by step, without padding.
+    """
+
+    model: Any
+    strategy: Strategy
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Without the first step, in which kernels are loaded and chosen."""
+        first = 1 if len(self.tokens) > 1 else 0
+        return sum(self.tokens[first:]) / sum(self.seconds[first:])
+
+
+def run(
+    spec: ModelSpec,
+    folder: Path,
+    lessons: Sequence[Example],
+    recipe: Recipe,
+    *,
+    steps: int,
+    stop_after: int | None = None,
+    resume: tuple[int, Mapping[str, torch.Tensor]] | None = None,
+) -> Run:
+    """Train.
+
+    Args:
+        spec: the base model.
+        folder: of its weights.
+        lessons: the training side.
+        recipe: with `micro_batch_size` and `gradient_checkpointing` given.
+        steps: of the schedule.
+        stop_after: stop after so many steps; None makes all.
+        resume: number of steps done, and the strategy's state.
+    """
+    team = Team.current() if GPU else Team()
+    precision = precision_here(spec, team.device, recipe)
+    torch.manual_seed(1)
+    base = load_base(
+        folder,
+        precision,
+        quantization=recipe.quantization,
+        team=team,
+        sharded=False,
+        gradient_checkpointing=bool(recipe.gradient_checkpointing),
+    )
+    model = add_lora(
+        base,
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        dropout=recipe.dropout,
+        targets=recipe.modules(spec),
+    )
+    strategy = make_strategy("ddp", model, team, precision)
+    if resume:
+        with torch.no_grad():
+            for name, weights in trained(model).items():
+                weights.copy_(resume[1][f"weight.{name}"])
+        strategy.restore(resume[1])
+    layout = Layout(
+        recipe.batch_size,
+        recipe.micro_batch_size or recipe.batch_size,
+        recipe.width(spec),
+        recipe.packing,
+    )
+    loop = Loop(
+        strategy,
+        Schedule(recipe.learning_rate, steps),
+        team,
+        seed=1,
+        pad_id=0,
+        width=recipe.width(spec) if recipe.packing == "padded" else None,
+        position=Position(resume[0]) if resume else Position(),
+    )
+    done = Run(model, strategy)
+    model.train()
+    for step in plan_epoch(lessons, layout, seed=3)[:steps][loop.position.step : stop_after]:
+        before = loop.position.nats
+        done.seconds.append(timed(lambda step=step: loop.step(step)))  # type: ignore[misc]
+        done.losses.append((loop.position.nats - before) / step.answer_tokens)
+        done.tokens.append(step.tokens)
+    return done

@@ -9,7 +9,7 @@ OUT ?= results
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast fetch test-cluster check format bench bench-peers docs sbom manifests goldens clean
+.PHONY: help install demo smollm2 test test-fast fetch test-cluster gpu-check check format bench bench-peers docs sbom manifests goldens clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ check: $(VENV)/installed-dev ## Lint, format check, types
 format: $(VENV)/installed-dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+gpu-check: $(VENV)/installed-dev ## Run the check of everything that needs a GPU, on the first GPU
+	PYTHONPATH=platform:tests $(BIN)/python -m gpu --out $(OUT)/gpu-check
 
 bench: $(VENV)/installed-dev ## Run the benchmarks; they print ratios and assert nothing
 	$(BIN)/python -m pytest tests/benchmarks --override-ini python_files='bench_*.py' -q -s

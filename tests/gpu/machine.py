@@ -38,7 +38,7 @@ def describe(report: Report) -> None:
     capability = torch.cuda.get_device_capability(0) if GPU else None
     report.row(
         "machine",
-        ok=None if not GPU else bool(observed.gpus) and observed.gpus[0].name == NAME,
+        ok=None if not GPU else bool(observed.gpus) and NAME in str(observed.gpus[0]),
         device=NAME,
         torch=torch.__version__,
         cuda=torch.version.cuda,

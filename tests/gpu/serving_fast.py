@@ -2,12 +2,15 @@
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from gpu.device import GPU, NAME
 from gpu.models import shaped
 from gpu.report import Report
-from gpu.serving import ask, opened
+from gpu.serving import Answered, ask, opened
 from medsweep.hardware.observe import host_profile
 from medsweep.prediction.roofline import datasheet_machine, decode_step
 from medsweep.telemetry.sampler import Sampler
@@ -62,22 +65,28 @@ def speed(report: Report, **marks: Any) -> None:
 
 
 def _measured(engine: Any, models: list[str]) -> dict[str, Any]:
+    first = _step_ms(ask(engine, models, TOKENS)[0])
     sampler = Sampler({"engine": os.getpid()})
     sampler.start()
     started = time.time()
     answers, seconds = ask(engine, models, TOKENS)
     columns = window_columns(sampler.stop().samples, started, started + seconds)
     tokens = sum(answer.tokens for answer in answers)
-    decoding = max(answer.whole_s - answer.first_s for answer in answers)
     joules = columns.get("gpu_energy_j")
     return {
         "tokens": tokens,
         "tokens_per_s": round(tokens / seconds, 1),
-        "step_ms": 1e3 * decoding / max(1, max(answer.tokens for answer in answers) - 1),
+        "step_ms": _step_ms(answers),
+        "first_step_ms": first,  # when kernels for each length may still be chosen
         "first_token_ms": 1e3 * max(answer.first_s for answer in answers),
         "joules_per_token": None if joules is None else joules / tokens,
         **{name: columns.get(name) for name in COLUMNS},
     }
+
+
+def _step_ms(answers: Sequence[Answered]) -> float:
+    decoding_s = max(answer.whole_s - answer.first_s for answer in answers)
+    return 1e3 * decoding_s / max(1, max(answer.tokens for answer in answers) - 1)
 
 
 def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int) -> float | None:
@@ -92,8 +101,6 @@ def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int) -> float 
 
 def one_core(report: Report) -> None:
     """Repeat it on one core, as the profiles with one CPU have it."""
-    import torch
-
     cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, {min(cores)})
     torch.set_num_threads(1)

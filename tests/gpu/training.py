@@ -3,15 +3,18 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gpu.device import GPU, timed
+from medsweep.datasets.load import load_sources
+from medsweep.datasets.spec import DatasetSpec
 from medsweep.finetune.base import load_base, precision_here
-from medsweep.finetune.batch_order import Layout, plan_epoch
-from medsweep.finetune.data import Example
+from medsweep.finetune.batch_order import Layout, Step, plan_epoch
+from medsweep.finetune.data import Example, encode
 from medsweep.finetune.loop import Loop, Position
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.recipe import Recipe
@@ -19,7 +22,9 @@ from medsweep.finetune.schedule import Schedule
 from medsweep.finetune.session import make_strategy
 from medsweep.finetune.strategy import Strategy, trained
 from medsweep.finetune.team import Team
+from medsweep.models.loading import load_tokenizer
 from medsweep.models.spec import ModelSpec
+from medsweep.models.templates import TEMPLATES
 
 
 def examples(count: int, *, length: int | None = None, longest: int = 2000) -> list[Example]:
@@ -34,6 +39,14 @@ def examples(count: int, *, length: int | None = None, longest: int = 2000) -> l
     ]
 
 
+def pairs_as_examples(spec: ModelSpec, folder: Path, count: int, width: int) -> list[Example]:
+    """Return pairs of the embedded corpus, on which a stand-in has a moderate loss."""
+    tokenizer, template = load_tokenizer(folder), TEMPLATES[spec.template]
+    pairs = load_sources(DatasetSpec())[0].pairs
+    encoded = [encode(pair, template, tokenizer, width) for pair in pairs]
+    return [example for example in encoded if example.answer_tokens][:count]
+
+
 @dataclass
 class Run:
     """A fine-tune that has made some steps.
@@ -41,6 +54,8 @@ class Run:
     Attributes:
         model: the PEFT model.
         strategy: with the optimizer.
+        loop: makes the steps.
+        plan: every step of the schedule.
         losses: nats per answer token, by step.
         seconds: by step.
         tokens: by step, without padding.
@@ -48,6 +63,8 @@ class Run:
 
     model: Any
     strategy: Strategy
+    loop: Loop
+    plan: list[Step]
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -98,6 +115,11 @@ def run(
         dropout=recipe.dropout,
         targets=recipe.modules(spec),
     )
+    if not recipe.dropout:
+        # GPT-2 brings dropout of its own, and the numbers drawn depend on the layout.
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
     strategy = make_strategy("ddp", model, team, precision)
     if resume:
         with torch.no_grad():
@@ -119,11 +141,11 @@ def run(
         width=recipe.width(spec) if recipe.packing == "padded" else None,
         position=Position(resume[0]) if resume else Position(),
     )
-    done = Run(model, strategy)
+    done = Run(model, strategy, loop, plan_epoch(lessons, layout, seed=3)[:steps])
     model.train()
-    for step in plan_epoch(lessons, layout, seed=3)[:steps][loop.position.step : stop_after]:
+    for step in done.plan[loop.position.step : stop_after]:
         before = loop.position.nats
-        done.seconds.append(timed(lambda step=step: loop.step(step)))  # type: ignore[misc]
+        done.seconds.append(timed(partial(loop.step, step)))
         done.losses.append((loop.position.nats - before) / step.answer_tokens)
         done.tokens.append(step.tokens)
     return done

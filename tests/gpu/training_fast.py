@@ -4,12 +4,15 @@ from typing import Any
 
 import torch
 
-from gpu.device import GPU, NAME, peak_gib, released
+from gpu.device import DEVICE, GPU, NAME, peak_gib, released, timed
 from gpu.models import shaped
 from gpu.report import Report
 from gpu.training import examples, run
+from medsweep.finetune.evaluate import answer_loss
 from medsweep.finetune.memory import Settings, finetune_memory
 from medsweep.finetune.recipe import Recipe
+from medsweep.finetune.team import Team
+from medsweep.models.loading import load_model
 
 PLANS: tuple[dict[str, Any], ...] = (
     {"model": "distilgpt2", "rows": 8},
@@ -81,28 +84,26 @@ def memory(report: Report) -> None:
 
 def evaluation(report: Report) -> None:
     """The evaluation before the first epoch: sixteen sequences of 2,048 tokens."""
-    from gpu.device import DEVICE, timed
-    from medsweep.finetune.evaluate import answer_loss
-    from medsweep.models.loading import load_model
-
     spec, folder = shaped("llama-3-8b")
     held_out = examples(16 if GPU else 2, length=2048 if GPU else 32)
-    from medsweep.finetune.team import Team
-
     team = Team.current() if GPU else Team()
     with released():
-        dtype = torch.bfloat16 if GPU else torch.float32
-        model = load_model(folder, dtype=dtype, device_map={"": DEVICE}).eval()
-        before = peak_gib()
-        seconds = timed(lambda: answer_loss(model, held_out, 0, team=team))
-        report.row(
-            "training.evaluation",
-            model=spec.name,
-            seconds=seconds,
-            weights_gib=before,
-            peak_gib=peak_gib(),
-        )
-        del model
+        _evaluate(report, spec, folder, held_out, team)
+
+
+def _evaluate(report: Report, spec: Any, folder: Any, held_out: Any, team: Team) -> None:
+    dtype = torch.bfloat16 if GPU else torch.float32
+    model = load_model(folder, dtype=dtype, device_map={"": DEVICE}).eval()
+    loaded = peak_gib()
+    seconds = timed(lambda: answer_loss(model, held_out, 0, team=team))
+    report.row(
+        "training.evaluation",
+        device=NAME,
+        model=spec.name,
+        seconds=seconds,
+        loaded_gib=loaded,
+        peak_gib=peak_gib(),
+    )
 
 
 def _recipe(

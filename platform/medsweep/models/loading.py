@@ -64,9 +64,13 @@ def load_model(folder: Path, **options: Any) -> Any:
     Raises:
         InputError: as in `check_model_folder`.
     """
+    import torch
     from transformers import AutoModelForCausalLM
 
     check_model_folder(folder)
+    # cuDNN's attention makes a new plan for each length of the sequence, so that every token of an
+    # answer is the first of its length: 60 ms instead of 6 (DistilGPT2 on an H100).
+    torch.backends.cuda.enable_cudnn_sdp(False)
     options = {"attn_implementation": "sdpa", **options}
     return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **LOCAL, **options)
 

@@ -83,3 +83,14 @@ def test_weights_that_are_pickles_are_not_loaded(folder: Path) -> None:
         load_model(folder)
     model.save_pretrained(folder)
     assert load_model(folder).config.hidden_size == 8
+
+
+def test_attention_is_never_planned_anew_for_each_length(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GPT2Config
+
+    tiny = GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=16, n_positions=8)
+    AutoModelForCausalLM.from_config(tiny).save_pretrained(tmp_path)
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    load_model(tmp_path)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()

@@ -24,6 +24,7 @@ VERBS = {
     "plan": "show what would run, what cannot run and why, and predict speed and cost",
     "run": "run a sweep on this machine, or resume it",
     "k8s": "run a sweep as RayJobs on the node pools of a Kubernetes cluster",
+    "engines": "list, install, check or remove the environments of engines such as vLLM",
     "serve": "serve a base model and its adapters on this machine, with OpenAI's API",
     "ask": "ask an adapter one question",
     "finetune": "run only the fine-tune stage of a sweep",

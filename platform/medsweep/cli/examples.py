@@ -28,6 +28,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "medsweep k8s submit mine.yaml --cluster cluster.yaml",
         "medsweep k8s status demo",
     ),
+    "engines": (
+        "medsweep engines list",
+        "medsweep engines install vllm --cpu",
+        "medsweep engines download vllm wheels",
+        "medsweep engines install vllm --wheelhouse wheels",
+    ),
     "serve": (
         f"medsweep serve --adapter asthma={ADAPTER}",
         "medsweep serve --base smollm2-135m --port 8001",
@@ -79,6 +85,7 @@ GUIDES: Mapping[str, str] = {
     "plan": "prediction.md",
     "run": "quickstart.md",
     "k8s": "k8s-client.md",
+    "engines": "engines.md",
     "serve": "serving.md",
     "ask": "tutorial.md#2-real-weights-still-without-a-gpu",
     "finetune": "finetuning.md",

@@ -101,6 +101,8 @@ def results(tmp_path: Path) -> Path:
         "basis": "observed",
         "status": "ok",
         "requests_per_s": 2.0,
+        "rate_rps": 2.0,
+        "arrivals": "poisson",
     }
     rows = [{**row, "repeat": repeat, "ttft_mean_s": 0.1 * repeat} for repeat in (1, 2, 3)]
     write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)

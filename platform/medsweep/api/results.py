@@ -93,7 +93,7 @@ class Results:
                     "doubts": "; ".join(verdict.doubts),
                 }
                 for basis, verdicts in recommend_by_basis(
-                    self.files.rows, make_limits(named), rate
+                    self.files, make_limits(named), rate
                 ).items()
                 for verdict in verdicts
             ]

@@ -34,7 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help=f"bound of {column}" if option in SHOWN else argparse.SUPPRESS,
         )
     parser.add_argument(
-        "--rate", type=positive, metavar="R", help="requests per second that must be answered"
+        "--rate",
+        type=positive,
+        metavar="R",
+        help="requests per second that must be answered, at random moments; gives the replicas",
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -50,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
         for option in limit_options()
         if (bound := getattr(options, option.replace("-", "_"))) is not None
     }
-    by_basis = recommend_by_basis(
-        Results.open(options.folder).rows, make_limits(given), options.rate
-    )
+    by_basis = recommend_by_basis(Results.open(options.folder), make_limits(given), options.rate)
     if options.json:
         print(json.dumps({basis: _plain(ranked) for basis, ranked in by_basis.items()}, indent=2))
         return EXIT_DONE
@@ -76,6 +77,7 @@ def _plain(ranked: Sequence[Assessment]) -> list[dict[str, Any]]:
             "met": assessment.is_met,
             "missed": assessment.is_missed,
             "replicas": assessment.replicas,
+            "utilisation": None if assessment.plan is None else assessment.plan.utilisation,
             "usd_per_hour": assessment.usd_per_hour,
             "checks": [
                 {
@@ -130,6 +132,9 @@ def _row(assessment: Assessment) -> dict[str, Any]:
             else {}
         ),
         "replicas": assessment.replicas,
+        "slots in use": None
+        if assessment.plan is None or assessment.plan.utilisation is None
+        else f"{assessment.plan.utilisation:.0%}",
         "USD/h": None if price is None else f"{price:.2f}",
     }
 

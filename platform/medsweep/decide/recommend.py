@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.limits import USD_PER_1K, Limit
+from medsweep.decide.queueing import (
+    COLUMNS,
+    QUANTILES,
+    RatePlan,
+    plan_replicas,
+    service_times,
+    waits_for_slot,
+)
 from medsweep.errors import InputError
 from medsweep.metrics.statistics import percentile_floor
-from medsweep.results.aggregate import BASES, Row
+from medsweep.results.aggregate import BASES, Row, first, group_by_columns
+from medsweep.results.reader import Results
 from medsweep.results.schema import QUALITIES
 
 SURE = 0.95
@@ -22,8 +31,6 @@ FEWEST_REPEATS = 3
 QUALITY = "token_f1"
 LATENCY = "e2e_mean_s"
 
-_QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
-
 
 @dataclass(frozen=True)
 class LimitCheck:
@@ -31,8 +38,8 @@ class LimitCheck:
 
     Attributes:
         limit: the limit.
-        value: measured mean; None if it was not measured.
-        probability: that the true mean meets the limit; None if it is unknown.
+        value: measured mean, or what is planned at the required rate; None if it is unknown.
+        probability: that the true value meets the limit; None if it is unknown.
     """
 
     limit: Limit
@@ -47,14 +54,17 @@ class Assessment:
     Attributes:
         candidate: the configuration, at the load point that suits it best.
         checks: one per limit.
-        replicas: needed for the required rate; None if no rate is required or none was measured.
-        rate: the required rate, in requests per second; None if none is.
+        plan: for the required rate; None if none is required.
     """
 
     candidate: Candidate
     checks: tuple[LimitCheck, ...]
-    replicas: int | None
-    rate: float | None = None
+    plan: RatePlan | None = None
+
+    @property
+    def replicas(self) -> int | None:
+        """Replicas for the required rate; None if none is required or that is unknown."""
+        return None if self.plan is None else self.plan.replicas
 
     @property
     def probability(self) -> float | None:
@@ -87,7 +97,7 @@ class Assessment:
     def usd_per_hour(self) -> float | None:
         """Price of all replicas, or of one if no rate is required."""
         price = self.candidate.mean("usd_per_hour")
-        if self.rate is not None and self.replicas is None:
+        if self.plan is not None and self.replicas is None:
             return None
         return None if price is None else price * (self.replicas or 1)
 
@@ -104,8 +114,13 @@ class Assessment:
             doubts.append("limited by the client, not the server: only its quality is known")
         if failed and any(check.limit.column.endswith("_s") for check in self.checks):
             doubts.append(f"{failed:.2%} of requests failed")
+        unplanned = None if self.plan is None else self.plan.reason
+        if unplanned and not limited:
+            doubts.append(f"no plan for the rate: {unplanned}")
         for check in self.checks:
-            if check.value is None:
+            if unplanned and check.probability is None and waits_for_slot(check.limit):
+                continue
+            if check.value is None and check.probability is None:
                 doubts.append(_missing(self.candidate, check.limit))
             elif check.probability is None and limited:
                 continue
@@ -113,15 +128,18 @@ class Assessment:
                 why = "too few repeats, or too many failures to tell" if failed else "no interval"
                 doubts.append(f"{check.limit.column}: {why}")
             elif 1 - SURE < check.probability < SURE:
+                value = "no bound" if check.value is None else f"{check.value:.3g}"
                 doubts.append(
-                    f"{check.limit.column}: {check.value:.3g} is too close to "
-                    f"{check.limit.bound:g} to tell"
+                    f"{check.limit.column}: {value} is too close to {check.limit.bound:g} to tell"
                 )
         return doubts
 
 
 def recommend(
-    candidates: Sequence[Candidate], limits: Sequence[Limit], rate: float | None = None
+    candidates: Sequence[Candidate],
+    limits: Sequence[Limit],
+    rate: float | None = None,
+    requests: Mapping[tuple[object, ...], Sequence[Row]] | None = None,
 ) -> list[Assessment]:
     """Return one assessment per configuration: those that meet the limits first, then by price.
 
@@ -133,15 +151,12 @@ def recommend(
         candidates: of one basis.
         limits: what must be met.
         rate: requests per second that all replicas together must answer.
+        requests: rows of `requests.parquet` by cell key, variant and load point; a rate is
+            planned from them.
     """
     best: dict[tuple[str, str, str], Assessment] = {}
     for candidate in candidates:
-        assessment = Assessment(
-            candidate,
-            tuple(_check(candidate, limit) for limit in limits),
-            _replicas(candidate, rate),
-            rate,
-        )
+        assessment = _assess(candidate, limits, rate, requests or {})
         known = best.get(candidate.configuration)
         if known is None or _suitability(assessment) > _suitability(known):
             best[candidate.configuration] = assessment
@@ -150,12 +165,12 @@ def recommend(
 
 
 def recommend_by_basis(
-    rows: Iterable[Row], limits: Sequence[Limit], rate: float | None = None
+    results: Results, limits: Sequence[Limit], rate: float | None = None
 ) -> dict[str, list[Assessment]]:
     """Return the assessments of each basis; configurations of different bases are never compared.
 
     Args:
-        rows: of `benchmark.parquet`.
+        results: of a sweep or of `medsweep bench`.
         limits: what must be met.
         rate: requests per second that all replicas together must answer.
 
@@ -167,9 +182,12 @@ def recommend_by_basis(
             "give at least one limit, such as --max-p95-ttft 500ms, --min-token-f1 0.25 or "
             "--max-usd-per-1k 2: without limits every configuration meets them"
         )
-    measured = candidates(rows)
+    measured = candidates(results.rows)
+    requests: dict[tuple[object, ...], list[Row]] = {}
+    if rate is not None:
+        requests = group_by_columns(results.requests(COLUMNS), "key", "variant", "load_point")
     return {
-        basis: recommend([each for each in measured if each.basis == basis], limits, rate)
+        basis: recommend([each for each in measured if each.basis == basis], limits, rate, requests)
         for basis in BASES
         if any(each.basis == basis for each in measured)
     }
@@ -199,6 +217,71 @@ def better(ranked: Sequence[Assessment], chosen: Assessment) -> Assessment | Non
     return ranked[max(above)[1]] if above else None
 
 
+def _assess(
+    candidate: Candidate,
+    limits: Sequence[Limit],
+    rate: float | None,
+    requests: Mapping[tuple[object, ...], Sequence[Row]],
+) -> Assessment:
+    checks = [_check(candidate, limit) for limit in limits]
+    if rate is None:
+        return Assessment(candidate, tuple(checks))
+    waiting = [limit for limit in limits if waits_for_slot(limit)]
+    plan = _plan(candidate, waiting, rate, requests)
+    planned = [_planned(check, plan, candidate, rate) for check in checks]
+    # Without a limit on time there is one on the wait.
+    planned += [
+        LimitCheck(limit, each.value, each.probability)
+        for limit, each in plan.figures.items()
+        if limit not in limits
+    ]
+    return Assessment(candidate, tuple(planned), plan)
+
+
+def _plan(
+    candidate: Candidate,
+    limits: Sequence[Limit],
+    rate: float,
+    requests: Mapping[tuple[object, ...], Sequence[Row]],
+) -> RatePlan:
+    """Return the replicas for a rate: by a queue from a closed loop, else by the measured rate."""
+    rows = candidate.rows
+    if candidate.client_limited:
+        return RatePlan(reason="limited by the client, not the server")
+    slots, measured_rate = first(rows, "concurrency"), first(rows, "rate_rps")
+    if slots is not None:
+        key = (first(rows, "key"), candidate.variant, candidate.load_point)
+        if not requests.get(key):
+            return RatePlan(reason="no times of single requests (requests.parquet)")
+        return plan_replicas(service_times(requests[key], slots), rate, limits, SURE)
+    if measured_rate is None:
+        return RatePlan(reason="a replay has no rate to plan by")
+    if first(rows, "arrivals") == "constant":
+        return RatePlan(reason="constant arrivals hide the queue; measure with arrivals: poisson")
+    if any(row.get("e2e_growth") is not None for row in rows):
+        return RatePlan(reason="the queue grows at the measured rate")
+    return RatePlan(math.ceil(rate / measured_rate))
+
+
+def _planned(check: LimitCheck, plan: RatePlan, candidate: Candidate, rate: float) -> LimitCheck:
+    """Return a check as it is at the required rate, which the plan is for."""
+    limit = check.limit
+    if limit.column == USD_PER_1K:
+        price = candidate.mean("usd_per_hour")
+        if price is None or plan.replicas is None:
+            return LimitCheck(limit, None, None)
+        usd = 1000 * price * plan.replicas / (3600 * rate)
+        return LimitCheck(limit, usd, 1.0 if usd <= limit.bound else 0.0)
+    if not waits_for_slot(limit):
+        return check
+    if (figure := plan.figures.get(limit)) is not None:
+        return LimitCheck(limit, figure.value, figure.probability)
+    # Without a plan a limit is missed for sure where it is missed without a queue.
+    if plan.replicas is None and check.probability is not None and check.probability > 1 - SURE:
+        return LimitCheck(limit, None, None)
+    return check
+
+
 def _check(candidate: Candidate, limit: Limit) -> LimitCheck:
     """Return the check of one limit.
 
@@ -219,7 +302,7 @@ def _check(candidate: Candidate, limit: Limit) -> LimitCheck:
     equivalent = quantile / (1 - failed)
     columns = [
         f"{limit.column.removesuffix('_s').rpartition('_')[0]}_{statistic}_s"
-        for statistic, each in {**_QUANTILES, "max": 1.0}.items()
+        for statistic, each in {**QUANTILES, "max": 1.0}.items()
         if each >= equivalent
     ]
     bounds = [_probability(candidate, limit, column) for column in columns]
@@ -246,20 +329,22 @@ def _probability(candidate: Candidate, limit: Limit, column: str) -> float | Non
 
 def _quantile(column: str) -> float | None:
     """Return the quantile of a percentile's column such as `ttft_p95_s`; None for others."""
-    return _QUANTILES.get(column.removesuffix("_s").rpartition("_")[2])
-
-
-def _replicas(candidate: Candidate, rate: float | None) -> int | None:
-    answered = None if candidate.client_limited else candidate.mean("requests_per_s")
-    return math.ceil(rate / answered) if rate and answered else None
+    return QUANTILES.get(column.removesuffix("_s").rpartition("_")[2])
 
 
 def _suitability(assessment: Assessment) -> tuple[bool, float, float]:
-    """Return a sorting key of load points: that limits are met, their probability, throughput."""
+    """Return a sorting key of load points: that limits are met, their probability, throughput.
+
+    At a required rate the fewest replicas take the place of throughput.
+    """
+    if assessment.plan is None:
+        room = assessment.candidate.mean("requests_per_s") or 0.0
+    else:
+        room = -math.inf if assessment.replicas is None else -assessment.replicas
     return (
         assessment.is_met,
         0.0 if assessment.is_met else assessment.probability or 0.0,
-        assessment.candidate.mean("requests_per_s") or 0.0,
+        room,
     )
 
 

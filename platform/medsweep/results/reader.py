@@ -116,15 +116,19 @@ class Results:
             return self._answers
         return {key: read_rows(path) for key, path in self._responses.items()}
 
-    def requests(self) -> list[dict[str, Any]]:
-        """Return one row per request, with the key, model and profile of its cell."""
+    def requests(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return one row per request, with the key, model and profile of its cell.
+
+        Args:
+            columns: of `requests.parquet` to read; None reads all.
+        """
         bench = self._find("requests.parquet")
         files = self._cell_files("requests.parquet")
         return [
             {**dict(zip(_IDENTITY, cell, strict=True)), **row}
             for cell in group_by_columns(self.rows, *_IDENTITY)
             if (path := files.get(str(cell[0]), bench))
-            for row in read_rows(path)
+            for row in read_rows(path, columns)
         ]
 
     def responses(self) -> list[dict[str, Any]]:

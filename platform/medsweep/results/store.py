@@ -6,7 +6,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,17 @@ def write_rows(path: Path, columns: Iterable[Column], rows: Iterable[Mapping[str
     _replace(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file; a map comes back as a dictionary."""
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file; a map comes back as a dictionary.
+
+    Args:
+        path: the file.
+        columns: what to read; None reads all.
+    """
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist(maps_as_pydicts="strict")
+    table = pq.read_table(path, columns=None if columns is None else list(columns))
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="strict")
     return rows
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from medsweep.cli import main
-from medsweep.results.schema import BENCHMARK
+from medsweep.results.schema import BENCHMARK, REQUESTS
 from medsweep.results.store import write_rows
 
 
@@ -25,6 +25,8 @@ def results(folder: Path, **columns: Any) -> Path:
             "e2e_mean_s": 1.0,
             "token_f1": 0.3,
             "requests_per_s": 2.0,
+            "rate_rps": 2.0,
+            "arrivals": "poisson",
             **columns,
         }
         for profile, basis in (("host", "observed"), ("1xv100-1cpu", "emulated"))
@@ -55,6 +57,30 @@ def test_programs_get_the_checks(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert check["value"] == pytest.approx(0.102)
 
 
+def test_a_closed_loop_is_planned_from_its_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two slots of 1 s: one replica is full at 2 requests/s, and at 1.9 its queue is long."""
+    folder = results(tmp_path, key="k", concurrency=2, rate_rps=None, arrivals=None)
+    sent = [
+        {
+            "load_point": "c1", "variant": "adapter", "repeat": repeat, "index": index,
+            "phase": "measure", "status": "ok", "sent_s": 1.0, "first_text_s": 1.1, "end_s": 2.0,
+        }
+        for repeat in (1, 2, 3)
+        for index in range(50)
+    ]  # fmt: skip
+    write_rows(folder / "cells/k/requests.parquet", REQUESTS, sent)
+    arguments = ["recommend", str(folder), "--max-p95-ttft", "1s", "--rate", "1.9"]
+    assert main([*arguments, "--json"]) == 0
+    verdict, other = (each[0] for each in json.loads(capsys.readouterr().out).values())
+    assert (verdict["replicas"], verdict["met"]) == (2, True)
+    assert verdict["utilisation"] == pytest.approx(1.9 / 4)
+    assert other["usd_per_hour"] is None
+    assert main(arguments) == 0
+    assert " 2         48%  " in capsys.readouterr().out
+
+
 def test_a_folder_without_results_says_what_to_give(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +107,8 @@ def two_priced(folder: Path) -> str:
             "token_f1_high": quality + 0.01,
             "usd_per_hour": price,
             "requests_per_s": 2.0,
+            "rate_rps": 2.0,
+            "arrivals": "poisson",
         }
         for profile, ttft_s, quality, price in (
             ("dear", 0.1, 0.3, 4.0), ("cheap", 0.3, 0.2, 1.0), ("best", 0.1, 0.4, 9.0),

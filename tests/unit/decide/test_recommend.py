@@ -91,10 +91,93 @@ def test_the_load_point_is_the_busiest_that_meets_the_limits() -> None:
     assert verdict.candidate.load_point == "c8"
 
 
-def test_a_rate_takes_as_many_replicas_as_it_needs_and_they_are_paid_for() -> None:
-    [verdict] = recommend([candidate("p", requests_per_s=1.5, usd_per_hour=2.0)], [], rate=4.0)
-    assert verdict.replicas == 3
-    assert verdict.usd_per_hour == 6.0
+def sent(hold_s: float, repeats: int = 3, count: int = 64) -> list[dict[str, Any]]:
+    """Rows of requests.parquet: answers of exactly one length, the first text after a tenth."""
+    return [
+        {
+            "repeat": repeat,
+            "phase": "measure",
+            "status": "ok",
+            "sent_s": 10.0 * place,
+            "first_text_s": 10.0 * place + hold_s / 10,
+            "end_s": 10.0 * place + hold_s,
+        }
+        for repeat in range(repeats)
+        for place in range(count)
+    ]
+
+
+def test_a_rate_is_planned_by_a_queue_and_its_replicas_are_paid_for() -> None:
+    """Eight slots of 2 s answer 4 requests/s when always full; at that rate the queue is endless.
+
+    Four replicas would be full at 16 requests/s and at 15.9 are nearly so; TTFT must be met too.
+    """
+    requests = {("k", "adapter", "c8"): sent(2.0)}
+    eight = candidate(
+        "p", "c8", key="k", concurrency=8, requests_per_s=4.0, usd_per_hour=2.0,
+        ttft_p95_s=[0.2, 0.2, 0.2],
+    )  # fmt: skip
+    [verdict] = recommend([eight], P95, rate=15.9, requests=requests)
+    assert verdict.replicas == 5
+    assert verdict.usd_per_hour == 10.0
+    assert verdict.plan is not None
+    assert verdict.plan.utilisation == pytest.approx(15.9 * 2 / 40)
+    [check] = verdict.checks
+    assert check.value is not None
+    assert 0.2 <= check.value <= 0.5
+    assert verdict.is_met
+    [priced] = recommend([eight], make_limits({"max-usd-per-1k": 1.0}), 15.9, requests)
+    assert priced.replicas is not None
+    usd, wait = priced.checks
+    assert usd.value == pytest.approx(1000 * 2.0 * priced.replicas / (15.9 * 3600))
+    assert str(wait.limit) == "wait_p95_s <= 2"
+
+
+def test_no_number_of_replicas_helps_answers_that_are_too_slow() -> None:
+    requests = {("k", "adapter", "c8"): sent(6.0)}
+    slow = candidate("p", "c8", key="k", concurrency=8, ttft_p95_s=[0.6, 0.6, 0.61])
+    [verdict] = recommend([slow], P95, rate=2.0, requests=requests)
+    assert (verdict.replicas, verdict.is_missed) == (None, True)
+    assert verdict.checks[0].value == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("columns", "requests", "reason"),
+    [
+        ({"concurrency": 8}, [], "no times of single requests (requests.parquet)"),
+        ({"concurrency": 8}, sent(2.0, 1), "one repeat does not show how certain"),
+        ({"concurrency": 8}, sent(2.0, 2), "ttft_p95_s needs 130 requests, 128 were measured"),
+        ({"rate_rps": 2.0, "arrivals": "constant"}, [], "constant arrivals hide the queue"),
+        ({"rate_rps": 2.0, "arrivals": "poisson", "e2e_growth": 0.2}, [], "the queue grows"),
+        ({}, [], "a replay has no rate"),
+    ],
+)
+def test_what_cannot_be_planned_is_unknown_with_its_reason(
+    columns: dict[str, Any], requests: list[dict[str, Any]], reason: str
+) -> None:
+    known = candidate("p", key="k", ttft_p95_s=[0.2, 0.2, 0.21], usd_per_hour=1.0, **columns)
+    [verdict] = recommend([known], P95, 3.0, {("k", "adapter", "c1"): requests})
+    assert (verdict.replicas, verdict.probability, verdict.usd_per_hour) == (None, None, None)
+    assert verdict.doubts[0].startswith(f"no plan for the rate: {reason}")
+
+
+def test_an_open_loop_with_random_arrivals_is_its_own_plan() -> None:
+    """What was measured at 2 requests/s holds at 2 requests/s of each replica."""
+    measured = candidate(
+        "p", "r2-poisson", rate_rps=2.0, arrivals="poisson", ttft_p95_s=[0.2, 0.2, 0.21]
+    )
+    [verdict] = recommend([measured], P95, rate=5.0)
+    assert (verdict.replicas, verdict.is_met) == (3, True)
+
+
+def test_at_a_rate_the_load_point_with_the_fewest_replicas_is_taken() -> None:
+    requests = {("k", "adapter", "c1"): sent(1.0), ("k", "adapter", "c8"): sent(2.0)}
+    points = [
+        candidate("p", f"c{slots}", key="k", concurrency=slots, requests_per_s=slots / hold)
+        for slots, hold in ((1, 1.0), (8, 2.0))
+    ]
+    [verdict] = recommend(points, P95, 6.0, requests)
+    assert verdict.candidate.load_point == "c8"
 
 
 def test_a_missing_percentile_says_how_many_requests_it_wants() -> None:

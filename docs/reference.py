@@ -27,7 +27,8 @@ from medsweep.k8s.settings import ClusterSettings
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
-from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, Column
+from medsweep.results.column import Column
+from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
 from medsweep.search.record import COLUMNS as SEARCH
 from medsweep.search.spec import SearchSpec
 from medsweep.serving.config import ServeSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from medsweep.loadgen.calibrate import CALIBRATED, TRUTH, Calibration, ClientError
 from medsweep.metrics.latency import LatencySketch, LatencySummary
 from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK, QUALITIES, RESPONSES
@@ -39,6 +40,28 @@ def summarise(values: Iterable[float | None]) -> LatencySummary:
     for value in values:
         sketch.add(value)
     return sketch.summary()
+
+
+def calibration(
+    concurrency: int = 8,
+    *,
+    error_s: float = 0.001,
+    reached: float = 1.0,
+    server: float = 1.0,
+    server_late_s: float = 0.0,
+) -> Calibration:
+    """A calibration whose client adds `error_s` to every latency.
+
+    Args:
+        concurrency: requests in flight.
+        error_s: of every latency and statistic, in seconds.
+        reached: share of the server's rate that the client reached.
+        server: share of its own ideal rate that the server reached.
+        server_late_s: lateness of the server.
+    """
+    rate = server * concurrency / TRUTH.service_s
+    errors = dict.fromkeys(CALIBRATED, ClientError(*[error_s] * 6))
+    return Calibration(concurrency, errors, server_late_s, reached * rate, rate)
 
 
 def repeats(figure: str, values: Sequence[float], **more: Any) -> list[dict[str, Any]]:

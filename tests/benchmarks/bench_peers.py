@@ -116,7 +116,7 @@ def run(server: Server, command: list[str]) -> tuple[float, float]:
 
 
 def medsweep(server: Server, concurrency: int, folder: Path) -> Seen:
-    """Run ours; its time includes the calibration at the end."""
+    """Run ours; its time includes the calibrations before and after."""
     out = folder / f"medsweep-{concurrency}.json"
     command = [sys.executable, "-m", "medsweep", "bench", f"http://127.0.0.1:{server.port}/v1"]
     command += ["--model", "mock", "--concurrency", str(concurrency), "--max-tokens", "32"]

@@ -76,9 +76,10 @@ def bench(
     )
     with Fleet(processes_for(points)) as fleet:
         test = Bench(job, fleet)
+        test.calibrate_before(points)
         for point, repeat in shuffled_repeats(points, repeats, seed):
             test.measure(point, repeat)
-        test.calibrate()
+        test.calibrate_after()
     return Table([benchmark_row(job, each) for each in test.measured])
 
 

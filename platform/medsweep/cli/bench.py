@@ -113,10 +113,13 @@ def run(options: argparse.Namespace) -> int:
         bench = Bench(job, fleet, objectives, options.out)
         with _files(options, bench) as result:
             if options.find_max:
+                # The rates are not known before.
                 result["find_max"] = _find_max(options, bench, points[0])
             else:
+                bench.calibrate_before(points)
                 _measure_all(options, bench, points)
-            bench.calibrate()
+            bench.calibrate_after()
+        print_client_error(options, bench)
     return _verdict(bench)
 
 
@@ -144,6 +147,24 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
         "lowest_missed_rps": found.missed_rps,
         "lowest_undecided_rps": found.undecided_rps,
     }
+
+
+def print_client_error(options: argparse.Namespace, bench: Bench) -> None:
+    """Print what calibration shows of the client's part in the figures of the table."""
+    from medsweep.loadgen.load_columns import CLIENT_LIMITED
+
+    for each in bench.measured:
+        columns = each.columns
+        said = []
+        if each.client_limited:
+            said.append(CLIENT_LIMITED)
+        if columns["client_error_figures"]:
+            said.append(f"more than a tenth is client error: {columns['client_error_figures']}")
+        if each.figures.ok and each.client_limited is None:
+            said.append("whether the client keeps up with this load is not known")
+        if said:
+            load = f"note on {each.point.name}, repeat {each.repeat}"
+            print(f"{load}: {'; '.join(said)}", file=_for_people(options))
 
 
 def _watch(options: argparse.Namespace, bench: Bench, total: int | None) -> Live:

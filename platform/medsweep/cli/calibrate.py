@@ -60,15 +60,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(points: list[Calibration]) -> None:
     print("a server with 50 ms to the first of 32 tokens and 10 ms between them, on this machine")
-    print("concurrency  TTFT bias  p99 error  ITL bias  p99 error  of ideal requests/s")
+    print("client error of TTFT, of ITL (means and 99th percentiles), and the server's lateness")
+    print("concurrency       TTFT        p99        ITL        p99     server  of ideal requests/s")
     for each in points:
         share = each.requests_per_s / each.ideal_requests_per_s
+        ttft, itl = each.errors["ttft"], each.errors["itl"]
+        times = (ttft.mean, ttft.p99, itl.mean, itl.p99, each.server_late_s)
+        limited = {True: "  client limited", None: "  server limited", False: ""}
         print(
-            f"{each.concurrency:>11}  {_ms(each.ttft_bias_s)}  {_ms(each.ttft_p99_error_s)}"
-            f" {_ms(each.itl_bias_s)}  {_ms(each.itl_p99_error_s)}  {share:>19.1%}"
-            + ("  client limited" if each.client_limited else "")
+            f"{each.concurrency:>11}  "
+            + "  ".join(f"{seconds * 1e3:6.2f} ms" for seconds in times)
+            + f"  {share:>19.1%}{limited[each.client_limited]}"
         )
-
-
-def _ms(seconds: float | None) -> str:
-    return "       -" if seconds is None else f"{seconds * 1e3:6.2f} ms"

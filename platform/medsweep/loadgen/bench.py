@@ -10,25 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from medsweep.errors import EnvironmentFault
-from medsweep.loadgen.calibrate import (
-    HIGHEST_CONCURRENCY,
-    TRUTH,
-    Calibration,
-    calibrate_fleet,
-)
+from medsweep.loadgen.calibrate import Calibration, calibrate_fleet, like_concurrency
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.fleet import Fleet, LoadProgress
-from medsweep.loadgen.load_columns import client_limited
+from medsweep.loadgen.load_columns import load_columns
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 
-# A rate that is so close to what a concurrency can give is that concurrency.
-_ABOUT = 0.95
+VARIANT = "served"
+"""In place of base and adapter, which a load test does not know."""
 
 OPEN_LOOP_S = 10
 """How long an open loop is measured by default, in seconds."""
@@ -47,7 +42,7 @@ class MeasuredPoint:
         met: whether it meets the objectives; None without any, or where that is not known.
         met_reason: why that is not known.
         ended_at: UTC time of its end, as in ISO 8601.
-        calibration: the client's own error at such a load; None until it is measured.
+        calibrations: the client's own error at such a load, before and after it.
     """
 
     point: LoadPoint
@@ -58,27 +53,24 @@ class MeasuredPoint:
     met: bool | None = None
     met_reason: str | None = None
     ended_at: str = ""
-    calibration: Calibration | None = None
+    calibrations: tuple[Calibration, ...] = ()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of `benchmark.parquet` that the load fills."""
+        return load_columns(self.point, self.repeat, VARIANT, self.figures, self.calibrations)
 
     @property
     def client_limited(self) -> bool | None:
         """Whether the client, and not the server, may have set the figures; None if not known."""
-        return client_limited(self.figures, self.calibration)
+        limited: bool | None = self.columns["client_limited"]
+        return limited
 
     @property
     def like_concurrency(self) -> int:
-        """Concurrency at which the calibration server makes the client work as hard as this did.
-
-        By requests or by tokens per second, whichever is more. Rounded up to a power of two where
-        it is not the load's own concurrency, so that few calibrations serve many points.
-        """
-        own = self.point.concurrency or 1
-        requests = (self.figures.requests_per_s or self.point.mean_rate or 0) * TRUTH.service_s
-        tokens = (self.figures.output_tokens_per_s or 0) * TRUTH.service_s / TRUTH.tokens
-        like = max(requests, tokens)
-        if own < like * _ABOUT:
-            own = 2 ** math.ceil(math.log2(like))
-        return min(own, HIGHEST_CONCURRENCY)
+        """Concurrency at which calibration makes the client work as hard as this load did."""
+        figures = self.figures
+        return like_concurrency(self.point, figures.requests_per_s, figures.output_tokens_per_s)
 
 
 @dataclass
@@ -101,6 +93,7 @@ class Bench:
     on_progress: Callable[[LoadPoint, int, LoadProgress], None] = lambda *_: None
     on_records: Callable[[LoadPoint, int, Iterable[RequestRecord]], None] = lambda *_: None
     measured: list[MeasuredPoint] = field(default_factory=list)
+    _before: dict[int, Calibration] = field(default_factory=dict, init=False)
 
     def measure(
         self, point: LoadPoint, repeat: int = 1, *, hopeless_ends: bool = False
@@ -145,8 +138,8 @@ class Bench:
         elif self.objectives:
             met, reason = self._met(figures)
         measured = MeasuredPoint(point, repeat, figures, early, gave_up, met, reason, now)
-        self.measured.append(measured)
-        return measured
+        self.measured.append(self._judged(measured))
+        return self.measured[-1]
 
     def _met(self, figures: LoadFigures) -> tuple[bool | None, str | None]:
         """Return whether all objectives are met, and why that is not known."""
@@ -160,17 +153,42 @@ class Bench:
         reasons = [f"{each.name} needs {each.least_requests} requests" for each in unknown]
         return None if unknown else True, "; ".join(reasons) or None
 
-    def calibrate(self) -> None:
-        """Add to every point the client's own error at such a load."""
-        concurrencies = sorted({each.like_concurrency for each in self.measured if each.figures.ok})
-        if not concurrencies:
-            return
-        calibrations = calibrate_fleet(self.fleet, concurrencies)
-        by_concurrency = {each.concurrency: each for each in calibrations}
-        self.measured = [
-            replace(each, calibration=by_concurrency.get(each.like_concurrency))
-            for each in self.measured
-        ]
+    def _judged(self, measured: MeasuredPoint) -> MeasuredPoint:
+        """Return a point without the verdict that the client may have caused.
+
+        Client error makes latencies longer: an objective that is met all the same is met.
+        """
+        if measured.met is None or measured.gave_up:
+            return measured
+        reason = None
+        marked = measured.columns["client_error_figures"] or ""
+        latencies = {each.latency for each in self.objectives}
+        if measured.client_limited:
+            reason = "the client limited the load"
+        elif not measured.met and latencies & {
+            each.partition("_")[0] for each in marked.split(", ")
+        }:
+            reason = f"more than a tenth is the client's own error: {marked}"
+        return replace(measured, met=None, met_reason=reason) if reason else measured
+
+    def calibrate_before(self, points: Iterable[LoadPoint]) -> None:
+        """Measure the client's own error at loads that are to be measured."""
+        self._before = self._calibrations(like_concurrency(point) for point in points)
+
+    def calibrate_after(self) -> None:
+        """Add to every point the client's own error at such a load, before it and now."""
+        after = self._calibrations(
+            each.like_concurrency for each in self.measured if each.figures.ok
+        )
+        for place, each in enumerate(self.measured):
+            known = self._before.get(like_concurrency(each.point)), after.get(each.like_concurrency)
+            calibrated = replace(each, calibrations=tuple(filter(None, known)))
+            self.measured[place] = self._judged(calibrated)
+
+    def _calibrations(self, concurrencies: Iterable[int]) -> dict[int, Calibration]:
+        distinct = sorted(set(concurrencies))
+        found = calibrate_fleet(self.fleet, distinct) if distinct else []
+        return {each.concurrency: each for each in found}
 
 
 def enough_requests(*, concurrency: int | None = None, rate: float | None = None) -> int:

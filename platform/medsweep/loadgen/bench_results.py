@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import EnvironmentFault
-from medsweep.loadgen.bench import MeasuredPoint
-from medsweep.loadgen.load_columns import arrivals_of, load_columns, load_notes
+from medsweep.loadgen.bench import VARIANT, MeasuredPoint
+from medsweep.loadgen.load_columns import CLIENT_LIMITED, arrivals_of, load_notes
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _ROWS_AT_ONCE = 10_000
-# In place of the hardware profile and the adapter, which a load test does not know.
-PROFILE, VARIANT = "server", "served"
+# In place of the hardware profile, which a load test does not know.
+PROFILE = "server"
 
 
 def check_writable(folder: Path) -> None:
@@ -81,7 +81,8 @@ def point_json(measured: MeasuredPoint) -> dict[str, Any]:
         "met": measured.met,
         "met_reason": measured.met_reason,
         "client_limited": measured.client_limited,
-        "calibration": asdict(measured.calibration) if measured.calibration else None,
+        "client_error_figures": measured.columns["client_error_figures"],
+        "calibrations": [asdict(each) for each in measured.calibrations],
         "ended_at": measured.ended_at,
         "notes": notes(measured),
     }
@@ -90,7 +91,8 @@ def point_json(measured: MeasuredPoint) -> dict[str, Any]:
 def notes(measured: MeasuredPoint) -> list[str]:
     """Return why a load ended early, and what to know beside the figures."""
     ended = [measured.ended_early] if measured.ended_early else []
-    return ended + load_notes(measured.point, measured.figures, measured.calibration)
+    limited = [CLIENT_LIMITED] if measured.client_limited else []
+    return ended + load_notes(measured.point, measured.figures) + limited
 
 
 def over_repeats(results: Sequence[MeasuredPoint]) -> list[dict[str, Any]]:
@@ -132,7 +134,6 @@ def write_benchmark(folder: Path, job: LoadJob, results: Sequence[MeasuredPoint]
 
 def benchmark_row(job: LoadJob, measured: MeasuredPoint) -> dict[str, Any]:
     """Return one load point and repeat with the columns of `benchmark.parquet`."""
-    point, figures = measured.point, measured.figures
     return {
         "sweep": "bench",
         "cell": f"{job.model}@{PROFILE}",
@@ -143,7 +144,7 @@ def benchmark_row(job: LoadJob, measured: MeasuredPoint) -> dict[str, Any]:
         "basis": "observed",
         **provenance(),
         "measured_at": measured.ended_at,
-        **load_columns(point, measured.repeat, VARIANT, figures, measured.calibration),
+        **measured.columns,
         "status": "failed" if measured.gave_up else "ok",
         "reason": measured.ended_early,
     }

@@ -1,14 +1,21 @@
-"""The client's own error on this machine, measured with a server whose timing is known."""
+"""The client's own error on this machine, measured with a server whose timing is known.
+
+The text of every chunk of the calibration server is the moment at which it was sent, on the
+machine's one monotonic clock. What passes from then to the moment that the client noted is the
+client's error; what the server was late before is not, however busy the machine.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
@@ -19,10 +26,31 @@ from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.metrics.latency import LatencySketch
 from medsweep.metrics.request_record import RequestRecord
 
-TRUTH = MockTiming(ttft_s=0.05, gap_s=0.01, tokens=32)
+TRUTH = MockTiming(ttft_s=0.05, gap_s=0.01, tokens=32, stamps=True)
 HIGHEST_CONCURRENCY = 4096
+CALIBRATED = ("ttft", "tpot", "itl", "e2e")
+"""The latencies that the client's error is known of."""
 # Below this share of the rate that the server allows, the client was the bottleneck.
 _HONEST_SHARE = 0.93
+# A rate that is so close to what a concurrency can give is that concurrency.
+_ABOUT = 0.95
+
+
+@dataclass(frozen=True)
+class ClientError:
+    """How much of one latency is the client's own error, in seconds.
+
+    Attributes:
+        mean: what the client adds to the mean latency; gaps may get shorter by it.
+        p50, p90, p95, p99, max: of the absolute errors, however few the requests.
+    """
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    max: float
 
 
 @dataclass(frozen=True)
@@ -31,31 +59,31 @@ class Calibration:
 
     Attributes:
         concurrency: requests kept in flight.
-        ttft_bias_s: mean measured minus true time to first text, in seconds.
-        ttft_max_error_s: the largest single such difference, in seconds.
-        itl_bias_s: mean measured minus true gap between tokens, in seconds.
+        errors: the client's error by latency (`CALIBRATED`).
+        server_late_s: mean time by which the server sent the first text late, in seconds.
         requests_per_s: measured rate.
-        ideal_requests_per_s: rate of a client that takes no time.
-        ttft_p99_error_s: 99th percentile of the differences, in seconds; of under 662 requests it
-            is close to the largest.
-        itl_p99_error_s: the same of the gaps between tokens.
+        ideal_requests_per_s: rate of a client that takes no time, of the server as late as it was.
         processes: number of the client's processes.
     """
 
     concurrency: int
-    ttft_bias_s: float
-    ttft_max_error_s: float
-    itl_bias_s: float
+    errors: Mapping[str, ClientError]
+    server_late_s: float
     requests_per_s: float
     ideal_requests_per_s: float
-    ttft_p99_error_s: float | None = None
-    itl_p99_error_s: float | None = None
     processes: int = 1
 
     @property
-    def client_limited(self) -> bool:
-        """Whether the client, and not the server, limited the rate."""
-        return self.requests_per_s < _HONEST_SHARE * self.ideal_requests_per_s
+    def client_limited(self) -> bool | None:
+        """Whether the client limited the rate.
+
+        None where the server did, which shares the machine: then the client was not put to the test
+        of this concurrency.
+        """
+        if self.requests_per_s < _HONEST_SHARE * self.ideal_requests_per_s:
+            return True
+        on_time = self.concurrency / TRUTH.service_s
+        return None if self.ideal_requests_per_s < _HONEST_SHARE * on_time else False
 
 
 def calibrate(
@@ -89,10 +117,34 @@ def calibrate_fleet(
         ]
 
 
+def like_concurrency(
+    point: LoadPoint,
+    requests_per_s: float | None = None,
+    output_tokens_per_s: float | None = None,
+) -> int:
+    """Return the concurrency at which calibration makes the client work as hard as a load did.
+
+    By requests or by tokens per second, whichever is more. Rounded up to a power of two where it is
+    not the load's own concurrency, so that few calibrations serve many points.
+
+    Args:
+        point: the load.
+        requests_per_s: measured rate; None if unknown, as before the load.
+        output_tokens_per_s: likewise.
+    """
+    own = point.concurrency or 1
+    requests = (requests_per_s or point.mean_rate or 0) * TRUTH.service_s
+    tokens = (output_tokens_per_s or 0) * TRUTH.service_s / TRUTH.tokens
+    like = max(requests, tokens)
+    if own < like * _ABOUT:
+        own = 2 ** math.ceil(math.log2(like))
+    return min(own, HIGHEST_CONCURRENCY)
+
+
 def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[float, bool]:
     """Find the highest rate at which the client is not the bottleneck.
 
-    Doubles the concurrency until it is.
+    Doubles the concurrency until it is, or until the server is.
 
     Args:
         fleet: the load generators.
@@ -105,11 +157,13 @@ def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[flo
     honest = [each for each in known if not each.client_limited]
     best = max(honest, key=lambda each: each.requests_per_s, default=None)
     found_limit = len(honest) < len(known)
+    over = any(each.client_limited is not False for each in known)
     concurrency = 2 * best.concurrency if best else 1
     with _mock_process() as base_url:
-        while not found_limit and concurrency <= HIGHEST_CONCURRENCY:
+        while not over and concurrency <= HIGHEST_CONCURRENCY:
             tried = _measure(fleet, base_url, concurrency, 3 * concurrency)
-            found_limit = tried.client_limited
+            found_limit = bool(tried.client_limited)
+            over = tried.client_limited is not False
             if not found_limit:
                 best = tried
             concurrency *= 2
@@ -119,7 +173,7 @@ def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[flo
 @contextlib.contextmanager
 def _mock_process() -> Iterator[str]:
     command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--port", "0"]
-    command += ["--die-with-stdin", "--ttft-s", str(TRUTH.ttft_s)]
+    command += ["--die-with-stdin", "--stamps", "--ttft-s", str(TRUTH.ttft_s)]
     command += ["--gap-s", str(TRUTH.gap_s), "--tokens", str(TRUTH.tokens)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         try:
@@ -139,7 +193,6 @@ def _measure(fleet: Fleet, base_url: str, concurrency: int, requests: int) -> Ca
         point=LoadPoint(concurrency=concurrency, requests=requests),
         seed=0,
         max_tokens=TRUTH.tokens,
-        keep_text=False,
     )
     lines: list[bytes] = []
     try:
@@ -147,31 +200,51 @@ def _measure(fleet: Fleet, base_url: str, concurrency: int, requests: int) -> Ca
     except LoadAborted as error:
         raise StageError(f"calibration: {error}") from None
     records = [RequestRecord.from_json(json.loads(line)["record"]) for line in lines]
-    return _compare(job.point, records, fleet.count)
+    return compare(job.point, records, fleet.count)
 
 
-def _compare(point: LoadPoint, records: Sequence[RequestRecord], processes: int) -> Calibration:
+def compare(point: LoadPoint, records: Sequence[RequestRecord], processes: int = 1) -> Calibration:
+    """Compare what the client noted with what the calibration server wrote into its answers.
+
+    Args:
+        point: a closed loop.
+        records: of all phases, with their texts.
+        processes: number of the client's processes.
+
+    Raises:
+        StageError: a request failed.
+    """
     concurrency = point.concurrency or 1
     failed = [record for record in records if record.status != "ok"]
     if failed:
         raise StageError(f"calibration: {len(failed)} requests failed: {failed[0].status}")
-    measured = [record for record in records if record.phase == "measure"]
-    ttft, gaps = LatencySketch(), LatencySketch()
-    for record in measured:
-        ttft.add(record.ttft_s)
-        gaps.add(*record.chunk_gaps_s)
+    late: list[float] = []
+    service: list[float] = []
+    errors: dict[str, list[float]] = {name: [] for name in CALIBRATED}
+    for record in records:
+        if record.phase != "measure":
+            continue
+        sent_s = [float(text) for text in record.text.split()]
+        received_s = itertools.accumulate(record.chunk_gaps_s, initial=record.first_text_s or 0.0)
+        ways = [there - here for there, here in zip(received_s, sent_s, strict=True)]
+        errors["ttft"].append(ways[0])
+        errors["itl"] += [after - before for before, after in itertools.pairwise(ways)]
+        errors["tpot"].append((ways[-1] - ways[0]) / (len(ways) - 1))
+        errors["e2e"].append(ways[-1])
+        late.append(sent_s[0] - record.sent_s - TRUTH.ttft_s)
+        service.append(sent_s[-1] - record.sent_s)
     return Calibration(
         concurrency=concurrency,
-        ttft_bias_s=_error(ttft.mean, TRUTH.ttft_s),
-        ttft_max_error_s=_error(ttft.summary().max, TRUTH.ttft_s),
-        itl_bias_s=_error(gaps.mean, TRUTH.gap_s),
+        errors={name: _client_error(samples) for name, samples in errors.items()},
+        server_late_s=fmean(late),
         requests_per_s=figures_of(records, point).requests_per_s or 0.0,
-        ideal_requests_per_s=concurrency / TRUTH.service_s,
-        ttft_p99_error_s=_error(ttft.quantile(0.99), TRUTH.ttft_s),
-        itl_p99_error_s=_error(gaps.quantile(0.99), TRUTH.gap_s),
+        ideal_requests_per_s=concurrency / fmean(service),
         processes=processes,
     )
 
 
-def _error(measured_s: float | None, true_s: float) -> float:
-    return math.nan if measured_s is None else measured_s - true_s
+def _client_error(errors: Sequence[float]) -> ClientError:
+    absolute = LatencySketch()
+    absolute.add(*map(abs, errors))
+    p50, p90, p95, p99, most = (absolute.quantile(p) or 0.0 for p in (0.5, 0.9, 0.95, 0.99, 1.0))
+    return ClientError(fmean(errors), p50, p90, p95, p99, most)

@@ -13,6 +13,7 @@ from typing import cast
 
 import httptools
 
+from medsweep.loadgen.eventloop import Sender
 from medsweep.loadgen.failures import RequestError
 
 _LONGEST_BODY_BYTES = 32 << 20
@@ -76,13 +77,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport; asyncio sets TCP_NODELAY itself."""
         self._transport = cast("asyncio.Transport", transport)
+        self._sender = Sender(transport)
         self.open = True
 
     def request(self, message: bytes, exchange: Exchange) -> None:
         """Send a request; its answer goes to `exchange`."""
         self._exchange = exchange
         self._until_eof, self.used = True, False
-        self._transport.write(message)
+        self._sender.send(message)
 
     def serves(self, exchange: Exchange) -> bool:
         """Whether the answer to this request is still to come, and not one of a later request."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.calibrate import CALIBRATED, Calibration, ClientError
 from medsweep.loadgen.failures import CLIENT
 from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.spec import LoadPoint
@@ -15,13 +17,18 @@ from medsweep.results.schema import STATISTICS
 # did not make the load that it was told to make.
 _LATE_S, _LATE_SHARE = 0.005, 0.05
 
+CLIENT_SHARE = 0.1
+"""A figure of which more than this share is the client's own error is marked."""
+
+CLIENT_LIMITED = "limited by the client, not the server"
+
 
 def load_columns(
     point: LoadPoint,
     repeat: int,
     variant: str,
     figures: LoadFigures,
-    calibration: Calibration | None = None,
+    calibrations: Iterable[Calibration] = (),
 ) -> dict[str, Any]:
     """Return the columns of one measurement: its load, counts, latencies, rates and client error.
 
@@ -30,8 +37,10 @@ def load_columns(
         repeat: counted from 1.
         variant: what answered.
         figures: what was measured.
-        calibration: the client's own error at such a load; None where it is not known.
+        calibrations: the client's own error at such a load, before and after it.
     """
+    notes = load_notes(point, figures)
+    late = _client_late(figures)
     row: dict[str, Any] = {
         "load_point": point.name,
         "repeat": repeat,
@@ -53,15 +62,61 @@ def load_columns(
         "prompt_tokens_mean": figures.prompt_tokens_mean,
         "output_tokens_mean": figures.output_tokens_mean,
         "itl_unit": figures.itl_unit,
-        "client_limited": client_limited(figures, calibration),
-        "load_notes": "; ".join(load_notes(point, figures, calibration)) or None,
+        "client_limited": True if late else None,
+        "load_notes": "; ".join([*notes, CLIENT_LIMITED] if late else notes) or None,
     }
     for name, summary in figures.latencies.items():
         row |= {f"{name}_{statistic}_s": getattr(summary, statistic) for statistic in STATISTICS}
-    if calibration is not None:
-        row["client_ttft_bias_s"] = calibration.ttft_bias_s
-        row["client_itl_bias_s"] = calibration.itl_bias_s
+    row["client_error_figures"] = _marked(row, {})
+    for calibration in calibrations:
+        add_calibration(row, calibration)
     return row
+
+
+def add_calibration(row: dict[str, Any], calibration: Calibration) -> None:
+    """Add the client's own error at such a load to a row; after another one, the larger counts.
+
+    Args:
+        row: of `load_columns`; changed in place.
+        calibration: before or after the load.
+    """
+    for latency, error in calibration.errors.items():
+        bias = f"client_{latency}_bias_s"
+        row[bias] = max(row.get(bias) or 0.0, error.mean, key=abs)
+    row["client_error_figures"] = _marked(row, calibration.errors)
+    late_s = row.get("calibration_server_late_s") or 0.0
+    row["calibration_server_late_s"] = max(late_s, calibration.server_late_s)
+    before, limited = row.get("calibrations") or 0, calibration.client_limited
+    row["calibrations"] = before + 1
+    if row["client_limited"]:
+        return
+    # What one of two calibrations leaves open stays open.
+    known = not before or row["client_limited"] is not None
+    row["client_limited"] = limited if limited or known else None
+    if limited:
+        row["load_notes"] = "; ".join(filter(None, [row["load_notes"], CLIENT_LIMITED]))
+
+
+def _marked(row: Mapping[str, Any], errors: Mapping[str, ClientError]) -> str | None:
+    """Return the columns of a row of which more than a tenth is the client's error.
+
+    Of a mean that is the mean error, of a percentile the same percentile of the errors. In an open
+    loop latency runs from the due time, so that late sending is an error too.
+
+    Args:
+        row: of `load_columns`; what it has marked already stays marked.
+        errors: by latency.
+    """
+    marked = (row.get("client_error_figures") or "").split(", ")
+    names = []
+    for latency, statistic in itertools.product(CALIBRATED, STATISTICS):
+        figure = row[name := f"{latency}_{statistic}_s"]
+        error_s = abs(getattr(errors[latency], statistic)) if latency in errors else 0.0
+        if latency in ("ttft", "e2e"):
+            error_s += row[f"dispatch_delay_{statistic}_s"] or 0.0
+        if name in marked or (figure is not None and error_s > CLIENT_SHARE * figure):
+            names.append(name)
+    return ", ".join(names) or None
 
 
 def arrivals_of(point: LoadPoint) -> str | None:
@@ -71,22 +126,14 @@ def arrivals_of(point: LoadPoint) -> str | None:
     return "replay" if point.due_s is not None else point.arrivals
 
 
-def client_limited(figures: LoadFigures, calibration: Calibration | None) -> bool | None:
-    """Return whether the client, and not the server, may have set the figures.
-
-    True where the client itself failed, sent late, or did not keep up with the calibration server.
-    None where neither failure nor lateness was seen and there is no calibration.
-    """
+def _client_late(figures: LoadFigures) -> bool:
+    """Return whether the client itself failed, or sent late."""
     delay_s = figures.latencies["dispatch_delay"].mean or 0.0
     ttft_s = figures.latencies["ttft"].mean or 0.0
-    if CLIENT in figures.failed_by_kind or delay_s > max(_LATE_S, _LATE_SHARE * ttft_s):
-        return True
-    return None if calibration is None else calibration.client_limited
+    return CLIENT in figures.failed_by_kind or delay_s > max(_LATE_S, _LATE_SHARE * ttft_s)
 
 
-def load_notes(
-    point: LoadPoint, figures: LoadFigures, calibration: Calibration | None
-) -> list[str]:
+def load_notes(point: LoadPoint, figures: LoadFigures) -> list[str]:
     """Return what to know beside the figures, such as why one is null."""
     notes = []
     if figures.uncounted:
@@ -113,8 +160,6 @@ def load_notes(
             "measuring began before the first answers had ended: the server may not have been full "
             f"yet; use a warmup of {warmup} requests"
         )
-    if client_limited(figures, calibration):
-        notes.append("limited by the client, not the server")
     return notes
 
 

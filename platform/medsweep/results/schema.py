@@ -7,47 +7,13 @@ Missing is null, never 0. Units are SI and in the name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from medsweep.results.column import Column
+from medsweep.results.conditions import CLIENT, ROOFLINE, TELEMETRY
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Kind = Literal["text", "integer", "number", "flag", "counts", "numbers", "integers"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Attributes:
-        name: of the column; see `metric` for its name in Prometheus.
-        kind: type; `counts` is a map from text to integer.
-        unit: SI unit, "1" for a share or a count, "" for text.
-        meaning: one sentence.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    meaning: str
-
-    @property
-    def metric(self) -> str:
-        """Name of the Prometheus metric, with units written out."""
-        if self.unit == "s":
-            return f"medsweep_{self.name.removesuffix('_s')}_seconds"
-        if self.unit == "1/s":
-            return f"medsweep_{self.name.removesuffix('_per_s').removesuffix('_rps')}_per_second"
-        return f"medsweep_{self.name}"
-
-    @property
-    def label(self) -> str:
-        """Axis label: the name in words with its unit."""
-        name = self.name.removesuffix("_s") if self.unit == "s" else self.name
-        words = name.replace("_", " ")
-        return f"{words} ({self.unit})" if self.unit not in ("", "1") else words
-
 
 STATISTICS = {
     "mean": "mean",
@@ -222,55 +188,6 @@ ANSWERS = (
     Column("refusals", "integer", "1", "answers that start with a refusal (English phrases)"),
     Column("truncated_answers", "integer", "1", "answers that were cut off at max_tokens"),
     Column("finish_reasons", "counts", "1", "answers by finish reason, as the server gives it"),
-)
-
-CLIENT = (
-    Column("client_ttft_bias_s", "number", "s", "what the client adds to TTFT, from calibration"),
-    Column("client_itl_bias_s", "number", "s", "what the client adds to a gap, from calibration"),
-    Column("client_limited", "flag", "", "the client could not keep up with this load"),
-    Column("overhead_ttft_s", "number", "s", "mean TTFT of a null model behind the same server"),
-    Column("overhead_tpot_s", "number", "s", "mean TPOT of a null model behind the same server"),
-)
-
-ROOFLINE = (
-    Column("predicted_ttft_s", "number", "s", "TTFT by the roofline; null unless observed"),
-    Column("predicted_tpot_s", "number", "s", "TPOT by the roofline; null unless observed"),
-    Column("predicted_bound", "text", "", "what takes longest in a decode step, by the roofline"),
-)
-
-TELEMETRY = (
-    Column("gpu_utilisation", "number", "1", "share of the window in which a kernel ran, by NVML"),
-    Column("gpu_memory_utilisation", "number", "1", "share in which its memory was in use"),
-    Column("gpu_memory_used_bytes", "integer", "B", "peak memory in use, all GPUs"),
-    Column("gpu_power_w", "number", "W", "mean power, all GPUs"),
-    Column("gpu_energy_j", "number", "J", "energy of the window, all GPUs"),
-    Column("gpu_sm_clock_hz", "number", "Hz", "mean clock of the multiprocessors"),
-    Column("gpu_sm_clock_max_hz", "number", "Hz", "maximum of this clock"),
-    Column("gpu_throttled_share", "number", "1", "share of samples with clocks held back"),
-    Column("gpu_throttle_reasons", "counts", "1", "samples by reason why clocks were held back"),
-    Column("engine_cpu_cores", "number", "1", "CPU time of the engine's process over the window"),
-    Column("engine_thread_busy", "number", "1", "CPU time of its busiest thread over the window"),
-    Column("group_cpu_cores", "number", "1", "CPU time of the control group over the window"),
-    Column("cpu_busy", "number", "1", "share of the whole machine's CPU time that was used"),
-    Column("cpu_steal", "number", "1", "share that the hypervisor gave to others"),
-    Column("cpu_clock_hz", "number", "Hz", "mean clock of the CPUs"),
-    Column("cpu_throttled_share", "number", "1", "share of cgroup periods that a quota cut short"),
-    Column("cpu_throttled_s", "number", "s", "time for which a quota held the group back"),
-    Column(
-        "cpu_energy_j",
-        "number",
-        "J",
-        "energy of the CPU packages and their DRAM in the window, by RAPL",
-    ),
-    Column("network_received_bytes", "number", "B", "bytes from other machines in the window"),
-    Column("network_sent_bytes", "number", "B", "bytes to other machines in the window"),
-    Column("telemetry_samples", "integer", "1", "number of readings of the sensors"),
-    Column(
-        "telemetry_cpu_share", "number", "1", "CPU time of the readings over the time between them"
-    ),
-    Column("telemetry_missing", "text", "", "why sensors gave nothing, by group, as JSON"),
-    Column("bound", "text", "", "what bound the measurement: gpu, cpu launch, queue and others"),
-    Column("bound_evidence", "text", "", "figures behind that, and those ruled out before"),
 )
 
 COST = (

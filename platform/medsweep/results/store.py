@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import EnvironmentFault
-from medsweep.results.schema import Column, arrow_schema
+from medsweep.results.column import Column
+from medsweep.results.schema import arrow_schema
 
 
 def write_rows(path: Path, columns: Iterable[Column], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.epochs import EPOCH_FIGURES
-from medsweep.results.schema import Column
+from medsweep.results.column import Column
 from medsweep.results.store import read_json, write_json
 
 PARAMETERS = ("max_seq_length", "rank", "alpha", "dropout")

@@ -9,7 +9,6 @@ from typing import Any
 
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.adapter import Adapter
-from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.metrics.faulty_answers import is_refusal
@@ -119,7 +118,6 @@ def measurement_row(
     measurement: Measurement,
     *,
     figures: LoadFigures,
-    calibration: Calibration | None,
     recording: Recording | None,
     grades: Grades,
 ) -> Row:
@@ -128,7 +126,6 @@ def measurement_row(
     Args:
         measurement: which one.
         figures: its load figures.
-        calibration: the client's own error at the nearest concurrency.
         recording: telemetry of the engine's node.
         grades: of its answers.
     """
@@ -136,9 +133,7 @@ def measurement_row(
     if figures.window is not None:
         telemetry = telemetry_columns(recording, figures.window.start_s, figures.window.stop_s)
     return {
-        **load_columns(
-            measurement.point, measurement.repeat, measurement.variant, figures, calibration
-        ),
+        **load_columns(measurement.point, measurement.repeat, measurement.variant, figures),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **grades.columns,
         **telemetry,

@@ -11,7 +11,6 @@ from typing import Any
 from medsweep.datasets.spec import Pair
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import observe_host
-from medsweep.loadgen.calibrate import Calibration
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.sweep.cell_columns import basis_columns, cell_columns, unmeasured_row
@@ -32,14 +31,12 @@ class MeasurementContext:
         folder: of the sweep's results.
         metrics: live metrics.
         progress: steps done and to come.
-        calibrations: the client's own error, by concurrency.
     """
 
     resolved: Resolved
     folder: Path
     metrics: LiveMetrics
     progress: SweepProgress
-    calibrations: Mapping[int, Calibration]
 
     @property
     def spec(self) -> SweepSpec:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.loadgen.calibrate import Calibration, calibrate, like_concurrency
 from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.weights import Weights, fetch_weights
@@ -30,7 +33,7 @@ from medsweep.sweep.assemble import Deployment, assemble, grade, measurement_row
 from medsweep.sweep.cell_columns import observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
-from medsweep.sweep.measurements import Measurement, concurrency_of, questions_of
+from medsweep.sweep.measurements import Measurement, questions_of
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.predict import roofline_columns
 
@@ -178,18 +181,52 @@ def _measure_all(
         for each in deployed:
             with _failure_recorded(each):
                 _warm_up(context, load, each, requested_s)
-        order = [(each, measurement) for each in deployed for measurement in context.measurements]
+        order = [
+            (each, measurement)
+            for each in deployed
+            if each.failure is None
+            for measurement in context.missing(each.cell)
+        ]
         random.Random(context.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
+        before = _calibrations(context, (like_concurrency(each.point) for _, each in order))
         for each, measurement in sorted(order, key=lambda pair: pair[1].repeat):
-            if each.failure is None and not each.folder.has_measurement(measurement.name):
+            if each.failure is None:
                 step = f"{each.cell.name} {measurement.name}"
                 with _failure_recorded(each), context.progress.step("load", step):
-                    _measure(context, load, each, measurement)
+                    _measure(context, load, each, measurement, before)
+    complete = {each.cell: each.folder.measurement_rows() for each in deployed if not each.failure}
+    rows = [row for rows in complete.values() for row in rows]
+    after = _calibrations(context, (_like_concurrency(context, row) for row in rows))
+    for row in rows:
+        if (calibration := after.get(_like_concurrency(context, row))) is not None:
+            add_calibration(row, calibration)
     for each in deployed:
         if each.failure is None:
-            _finish(context, each)
+            _finish(context, each, complete[each.cell])
         else:
             context.give_up(each.cell, each.failure, each.deployment.columns)
+
+
+def _calibrations(
+    context: MeasurementContext, concurrencies: Iterable[int]
+) -> dict[int, Calibration]:
+    """Return the client's own error by concurrency; empty if it cannot be measured."""
+    distinct = sorted(set(concurrencies))
+    if not distinct:
+        return {}
+    try:
+        return {each.concurrency: each for each in calibrate(distinct)}
+    except StageError as error:
+        context.progress.note(f"the client's own error is not known: {error}")
+        return {}
+
+
+def _like_concurrency(context: MeasurementContext, row: Mapping[str, Any]) -> int:
+    """Return the concurrency at which the client works as hard as in a measured row."""
+    point = next(
+        each.point for each in context.measurements if each.point.name == row["load_point"]
+    )
+    return like_concurrency(point, row["requests_per_s"], row["output_tokens_per_s"])
 
 
 @contextmanager
@@ -221,6 +258,7 @@ def _measure(
     load: LoadProcess,
     deployed: _DeployedCell,
     measurement: Measurement,
+    calibrations: Mapping[int, Calibration],
 ) -> None:
     spec, cell = context.spec, deployed.cell
     labels = {
@@ -242,10 +280,11 @@ def _measure(
     row = measurement_row(
         measurement,
         figures=figures_of(records, measurement.point, spec.load.parsed_objectives),
-        calibration=context.calibrations.get(concurrency_of(measurement.point)),
         recording=node.recording,
         grades=grades,
     )
+    if (calibration := calibrations.get(like_concurrency(measurement.point))) is not None:
+        add_calibration(row, calibration)
     columns = {**context.columns(cell), **deployed.deployment.observed, **row}
     fault = requested_fault(columns, emulation=True)
     if fault is not None:
@@ -278,7 +317,9 @@ def _job(
     )
 
 
-def _finish(context: MeasurementContext, deployed: _DeployedCell) -> None:
+def _finish(
+    context: MeasurementContext, deployed: _DeployedCell, rows: Sequence[Mapping[str, Any]]
+) -> None:
     cell, deployment = deployed.cell, deployed.deployment
     throttled = throttled_periods(cell.key)
     if throttled is not None and deployed.throttled_before is not None:
@@ -286,14 +327,14 @@ def _finish(context: MeasurementContext, deployed: _DeployedCell) -> None:
     predictions = {}
     if deployment.observed["basis"] == "observed":
         predictions = roofline_columns(context.spec, cell, context.lengths)
-    rows = assemble(
+    assembled = assemble(
         context.columns(cell),
         deployment,
-        deployed.folder.measurement_rows(),
+        rows,
         adapter=deployed.adapter,
         predictions=predictions,
     )
     with _failure_recorded(deployed):
-        deployed.folder.finish("ok", None, rows)
+        deployed.folder.finish("ok", None, assembled)
     if deployed.failure is not None:
         context.give_up(cell, deployed.failure, deployment.columns)

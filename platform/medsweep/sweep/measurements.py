@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -81,12 +80,3 @@ def questions_of(pairs: Sequence[Pair], requests: int, repeat: int, seed: int) -
         return order
     start = (repeat - 1) * requests
     return [order[place % len(order)] for place in range(start, start + requests)]
-
-
-def concurrency_of(point: LoadPoint) -> int:
-    """Return the concurrency that a load point is calibrated at.
-
-    An open loop has none. The calibration server takes 0.36 s per request, so a rate of requests
-    keeps 0.36 s times as many in flight (Little's law).
-    """
-    return point.concurrency or math.ceil((point.mean_rate or 1) * 0.36)

@@ -10,7 +10,6 @@ from pathlib import Path
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
 from medsweep.cluster.protocol import Cluster
-from medsweep.loadgen.calibrate import Calibration, calibrate
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import exclusive, private
@@ -25,11 +24,9 @@ from medsweep.sweep.collect import (
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder, finetune_missing
 from medsweep.sweep.measure import measure_batch
-from medsweep.sweep.measurements import concurrency_of
 from medsweep.sweep.plan import AdapterPlan, Cell, Plan, batch_cells
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
-from medsweep.sweep.spec import SweepSpec
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def run_batches(
     )
     if missing:
         progress.note(f"live metrics: {metrics.url}")
-        context = MeasurementContext(resolved, folder, metrics, progress, _calibrations(spec))
+        context = MeasurementContext(resolved, folder, metrics, progress)
         progress.expect(_steps(context, batches))
         failures: dict[str, str] = {}
         with cluster:
@@ -158,8 +155,3 @@ def _steps(context: MeasurementContext, batches: Sequence[Batch]) -> dict[str, i
         "deploy": len(cells),
         "load": sum(len(context.missing(cell)) for cell in cells),
     }
-
-
-def _calibrations(spec: SweepSpec) -> dict[int, Calibration]:
-    concurrencies = sorted({concurrency_of(point) for point in spec.load.points})
-    return {each.concurrency: each for each in calibrate(concurrencies)}

@@ -1,10 +1,19 @@
 import json
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from made_rows import calibration, summarise
+from medsweep.cli import bench as bench_verb
 from medsweep.cli import main
 from medsweep.loadgen import calibrate
+from medsweep.loadgen.bench import MeasuredPoint
+from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.spec import LoadPoint
 
 
 @pytest.mark.parametrize(
@@ -66,9 +75,36 @@ def test_calibrate_tells_bias_and_highest_rate(
     result = json.loads(capsys.readouterr().out)
     assert [point["concurrency"] for point in result["points"]] == [1, 8]
     for point in result["points"]:
-        assert -0.001 < point["ttft_bias_s"] <= point["ttft_p99_error_s"] < 0.2
-        assert abs(point["itl_bias_s"]) < 0.005
+        ttft, itl = point["errors"]["ttft"], point["errors"]["itl"]
+        assert 0 < ttft["mean"] <= ttft["max"] < 0.2
+        assert abs(itl["mean"]) < 0.005
     assert result["highest_honest_requests_per_s"] >= result["points"][1]["requests_per_s"]
     assert result["limit_found"] in (True, False)
     assert main(["calibrate", "--concurrency", "one"]) == 2
     assert "whole numbers" in capsys.readouterr().err
+
+
+def test_what_the_client_caused_is_printed_after_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def measured(concurrency: int, **made: Any) -> MeasuredPoint:
+        point = LoadPoint(concurrency=concurrency)
+        figures = figures_of([], point)
+        latencies = {**figures.latencies, "ttft": summarise([0.06])}
+        figures = replace(figures, ok=1, latencies=latencies)
+        return MeasuredPoint(point, 1, figures, calibrations=(calibration(**made),))
+
+    bench = SimpleNamespace(
+        measured=[
+            measured(1),
+            measured(8, error_s=0.08),
+            measured(64, reached=0.9),
+            measured(256, server=0.9),
+        ]
+    )
+    bench_verb.print_client_error(Namespace(json=None), bench)  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines() == [
+        "note on c8, repeat 1: more than a tenth is client error: ttft_mean_s, ttft_max_s",
+        "note on c64, repeat 1: limited by the client, not the server",
+        "note on c256, repeat 1: whether the client keeps up with this load is not known",
+    ]

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from made_rows import calibration, summarise
 from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.bench_results import write_benchmark
-from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import figures_of
-from medsweep.loadgen.load_columns import load_columns, load_notes
+from medsweep.loadgen.load_columns import add_calibration, load_columns, load_notes
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics.request_record import RequestRecord
@@ -20,7 +20,7 @@ from medsweep.sweep.assemble import Grades, measurement_row
 from medsweep.sweep.measurements import Measurement
 
 OBJECTIVES = [Objective("ttft", "max", 0.3), Objective("e2e", "p90", 1.5)]
-CALIBRATION = Calibration(8, 0.001, 0.002, 0.0001, 20.0, 22.0)
+CALIBRATION = calibration(error_s=0.001, reached=0.9)
 
 
 def records_of(point: LoadPoint, seed: int = 0) -> list[RequestRecord]:
@@ -68,7 +68,7 @@ def records_of(point: LoadPoint, seed: int = 0) -> list[RequestRecord]:
 def test_bench_and_sweep_give_the_same_figures(point, make_job, tmp_path) -> None:
     records = records_of(point)
     figures = figures_of(records, point, OBJECTIVES)
-    measured = MeasuredPoint(point, 2, figures, calibration=CALIBRATION)
+    measured = MeasuredPoint(point, 2, figures, calibrations=(CALIBRATION,))
     write_benchmark(tmp_path, make_job("http://localhost/v1"), [measured])
     [bench] = read_rows(tmp_path / "benchmark.parquet")
     # A sweep holds its records in another order.
@@ -76,11 +76,11 @@ def test_bench_and_sweep_give_the_same_figures(point, make_job, tmp_path) -> Non
     sweep = measurement_row(
         Measurement(point, 2, "adapter"),
         figures=figures_of(shuffled, point, OBJECTIVES),
-        calibration=CALIBRATION,
         recording=None,
         grades=Grades({}, []),
     )
-    names = set(load_columns(point, 2, "adapter", figures, CALIBRATION)) - {
+    add_calibration(sweep, CALIBRATION)
+    names = set(load_columns(point, 2, "adapter", figures, [CALIBRATION])) - {
         "variant",
         "measured_at",
     }
@@ -114,6 +114,77 @@ def test_notes_say_what_a_figure_is_of() -> None:
     assert "gap between chunks" in row["load_notes"]
     assert "requests were sent for 0.4 s" in row["load_notes"]
     quiet = figures_of([], point)
-    assert load_notes(point, quiet, None) == []
-    grows = load_notes(LoadPoint(rate=2.0), replace(quiet, growth=0.25), None)
+    assert load_notes(point, quiet) == []
+    grows = load_notes(LoadPoint(rate=2.0), replace(quiet, growth=0.25))
     assert any("the queue grows" in note for note in grows)
+
+
+def row_of(ttft_s: float, delay_s: float | None = None, **point: object) -> dict[str, object]:
+    """The row of a load whose every TTFT and delay are the same."""
+    latencies = figures_of([], LoadPoint(concurrency=8)).latencies
+    latencies = {**latencies, "ttft": summarise([ttft_s] * 200)}
+    latencies["dispatch_delay"] = summarise([delay_s] * 200)
+    load = LoadPoint(**(point or {"concurrency": 8}))
+    figures = replace(figures_of([], load), sent=200, ok=200, latencies=latencies)
+    return load_columns(load, 1, "base", figures)
+
+
+TTFTS = ", ".join(f"ttft_{each}_s" for each in ("mean", "p50", "p90", "p95", "max"))
+
+
+def test_a_figure_with_more_than_a_tenth_of_client_error_is_marked() -> None:
+    """Issue: a bias of 80 ms beside a TTFT of 60 ms was not marked."""
+    row = row_of(0.060)
+    add_calibration(row, calibration(error_s=0.0059, server_late_s=0.08))
+    assert (row["client_error_figures"], row["client_ttft_bias_s"]) == (None, 0.0059)
+    # The server's lateness is no error of the client's.
+    assert (row["calibration_server_late_s"], row["client_limited"]) == (0.08, False)
+    # Afterwards the machine was busier; what was seen before stays.
+    add_calibration(row, calibration(error_s=0.0061))
+    assert (row["client_error_figures"], row["client_ttft_bias_s"]) == (TTFTS, 0.0061)
+    assert (row["calibrations"], row["calibration_server_late_s"]) == (2, 0.08)
+    add_calibration(row, calibration(error_s=0.0))
+    assert row["client_error_figures"] == TTFTS
+
+
+def test_late_sending_is_client_error_of_an_open_loop() -> None:
+    assert row_of(0.060, 0.0061, rate=8.0)["client_error_figures"] == TTFTS
+    row = row_of(0.060, 0.004, rate=8.0)
+    assert (row["client_error_figures"], row["client_limited"]) == (None, None)
+    add_calibration(row, calibration(error_s=0.0021))
+    assert row["client_error_figures"] == TTFTS
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "limited"),
+    [
+        ({}, {}, False),
+        ({}, {"reached": 0.9}, True),
+        ({"reached": 0.9}, {}, True),
+        ({}, {"server": 0.9}, None),
+        ({"server": 0.9}, {}, None),
+        ({"server": 0.9}, {"reached": 0.9}, True),
+    ],
+)
+def test_either_calibration_shows_a_limit_and_both_must_show_none(before, after, limited) -> None:
+    row = row_of(0.060)
+    assert row["client_limited"] is None
+    add_calibration(row, calibration(**before))
+    add_calibration(row, calibration(**after))
+    assert row["client_limited"] is limited
+    assert row["load_notes"] == ("limited by the client, not the server" if limited else None)
+
+
+def test_a_client_that_sends_late_limits_a_sweep_too() -> None:
+    point = LoadPoint(rate=8.0)
+    records = [replace(each, sent_s=each.sent_s + 0.02) for each in records_of(point)]
+    row = measurement_row(
+        Measurement(point, 1, "adapter"),
+        figures=figures_of(records, point),
+        recording=None,
+        grades=Grades({}, []),
+    )
+    assert row["client_limited"] is True
+    assert "limited by the client" in row["load_notes"]
+    add_calibration(row, calibration())
+    assert row["client_limited"] is True

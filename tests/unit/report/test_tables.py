@@ -71,6 +71,15 @@ def test_latency_is_the_mean_over_repeats_with_their_interval(rows: Rows, small:
     assert table[4].ttft_p90_s == 0.123
 
 
+def test_figures_that_are_client_error_are_marked_beside_the_load_point(rows: Rows) -> None:
+    marked = ["ttft_mean_s", "ttft_mean_s, e2e_mean_s", None]
+    made = [{**rows[0], "client_error_figures": names} for names in marked]
+    [row] = latency_table(made)
+    assert row.client_note == "over a tenth is client error: ttft_mean_s, e2e_mean_s"
+    [row] = latency_table([{**made[2], "client_limited": True}])
+    assert row.client_note == "client-limited"
+
+
 def test_tpot_has_no_interval_where_the_rows_have_none(rows: Rows) -> None:
     assert latency_table(rows)[2].tpot == Interval(pytest.approx(0.005), None, None)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsweep.errors import EnvironmentFault
-from medsweep.results.schema import Column
+from medsweep.results.column import Column
 from medsweep.results.store import (
     exclusive,
     private,

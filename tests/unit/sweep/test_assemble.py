@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from made_rows import calibration
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.adapter import Adapter
-from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics import tally
@@ -64,12 +65,10 @@ def row_of(
     records: list[RequestRecord],
     *,
     objectives: list[Objective] | None = None,
-    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     return measurement_row(
         MEASUREMENT,
         figures=figures_of(records, MEASUREMENT.point, objectives or []),
-        calibration=calibration,
         recording=None,
         grades=graded(records),
     )
@@ -101,8 +100,8 @@ def test_every_column_is_in_the_schema() -> None:
     row = row_of(
         RECORDS,
         objectives=[Objective("ttft", "max", 0.2)],
-        calibration=Calibration(1, 0.001, 0.002, 0.0001, 2.7, 2.8),
     )
+    add_calibration(row, calibration(1))
     assert set(row) <= known
     assert row["client_ttft_bias_s"] == 0.001
     assert row["goodput_rps"] > 0

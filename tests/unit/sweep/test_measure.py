@@ -66,7 +66,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **
     monkeypatch.setattr(measure, "read_adapter", lambda folder: adapter)
     progress = SweepProgress()
     progress.expect({"deploy": 1, "load": 100})
-    context = MeasurementContext(resolved, tmp_path, SimpleNamespace(), progress, {})  # type: ignore[arg-type]
+    context = MeasurementContext(resolved, tmp_path, SimpleNamespace(), progress)  # type: ignore[arg-type]
     measure_batch(context, Nowhere(emulates), [cell], {})  # type: ignore[arg-type]
     record = context.cell_folder(cell).record()
     assert (record is None) == (len(went_on) == 1)

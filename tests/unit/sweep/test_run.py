@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pytest
 
+from made_rows import calibration
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.observe import ObservedHardware
@@ -169,6 +170,7 @@ class Ran:
         self.failing: dict[str, str] = {}
         self.built: list[str] = []
         self.locked: list[bool] = []
+        self.client_errors_s = iter([0.001] * 99)
         base = folder / "base"
         for name, value in {
             "deploy": self._deploy,
@@ -185,8 +187,7 @@ class Ran:
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "finetune_missing", self._finetune)
-        calibrations = lambda levels: [Calibration(n, 0.001, 0.002, 1e-4, 2.7, 2.8) for n in levels]  # noqa: E731
-        monkeypatch.setattr(run, "calibrate", calibrations)
+        monkeypatch.setattr(measure, "calibrate", self._calibrate)
         monkeypatch.setattr(tally, "score_and_count", self._score)
         monkeypatch.setattr(page, "write_report", lambda folder: None)
 
@@ -213,6 +214,10 @@ class Ran:
         self.trained += [each.model.name for each in adapters]
         failures = {each.key: self.failing.get(each.model.name) for each in adapters}
         return {key: reason for key, reason in failures.items() if reason}
+
+    def _calibrate(self, levels: Sequence[int]) -> list[Calibration]:
+        error_s = next(self.client_errors_s)
+        return [calibration(level, error_s=error_s) for level in levels]
 
     def _score(self, answer: str, reference: str) -> Any:
         self.graded[answer] += 1
@@ -348,3 +353,31 @@ def test_a_finished_sweep_starts_no_cluster(ran: Ran) -> None:
     assert ran.cluster.entered == 1
     (cell,) = resolved.plan.cells
     assert CellFolder(ran.out / "small" / "cells" / cell.key).done
+
+
+def test_the_client_is_calibrated_before_and_after_each_batch_of_cells(ran: Ran) -> None:
+    """TTFT is 0.1 s: an error of 1 ms is not marked, one of 20 ms after the first batch is."""
+    ran.client_errors_s = iter([0.001, 0.020, 0.002, 0.003])
+    run.run_sweep(
+        sweep(cells_together=1, cells=["distilgpt2@1xv100-here", "distilgpt2@1xa100-1cpu"]), ran.out
+    )
+    assert [len(batch) for batch in ran.deployed] == [1, 1]
+    order = [cell for batch in ran.deployed for cell in batch]
+    first, second = ran.rows(order[0]), ran.rows(order[1])
+    for row in first:
+        assert (row["client_ttft_bias_s"], row["calibrations"]) == (0.020, 2)
+        assert "ttft_mean_s" in row["client_error_figures"]
+        assert "e2e_mean_s" not in row["client_error_figures"]
+    for row in second:
+        assert (row["client_ttft_bias_s"], row["calibrations"]) == (0.003, 2)
+        assert row["client_error_figures"] is None
+
+
+def test_a_sweep_goes_on_without_calibration(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(levels: Sequence[int]) -> list[Calibration]:
+        raise StageError("calibration: the mock server did not start")
+
+    monkeypatch.setattr(measure, "calibrate", fail)
+    assert run.run_sweep(sweep(), ran.out).states["ok"] == 2
+    row = ran.rows(HERE)[0]
+    assert (row["client_ttft_bias_s"], row["calibrations"], row["client_limited"]) == (None,) * 3

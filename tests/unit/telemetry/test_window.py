@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.results.schema import TELEMETRY
+from medsweep.results.conditions import TELEMETRY
 from medsweep.telemetry.recording import Recording, Sample
 from medsweep.telemetry.window import telemetry_columns, window_columns
 

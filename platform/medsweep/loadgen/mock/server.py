@@ -18,15 +18,17 @@ from typing import Any, cast, get_args
 import httptools
 
 from medsweep.clock import Clock, MonotonicClock
-from medsweep.loadgen.eventloop import allow_many_connections, open_stdin, run
+from medsweep.loadgen.eventloop import Sender, allow_many_connections, open_stdin, run
 from medsweep.loadgen.mock.pacer import Pacer
 from medsweep.loadgen.mock.timing import (
     BAD_REQUEST,
+    STAMP,
     Fail,
     MockTiming,
     Script,
     http_answer,
     script_of,
+    stamp,
 )
 
 _REMEMBERED = 4096
@@ -112,6 +114,7 @@ class MockConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the connection."""
         self._transport = cast("asyncio.Transport", transport)
+        self._sender = Sender(transport)
         self._server.connections.add(self)
         self._server.accepted += 1
 
@@ -169,7 +172,10 @@ class MockConnection(asyncio.Protocol):
                 until_s = self._server.clock.now() + busy_s
                 while self._server.clock.now() < until_s:
                     pass
-            self._transport.write(script.steps[self._place][1])
+            data = script.steps[self._place][1]
+            if self._server.timing.stamps:
+                data = data.replace(STAMP, stamp(self._server.clock.now()))
+            self._sender.send(data)
         self._place += 1
         self._wait()
 

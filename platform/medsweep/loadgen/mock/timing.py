@@ -15,6 +15,9 @@ from medsweep.errors import InputError, UnknownName
 PROMPT_TOKENS = 7
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
+STAMP = b"0000000000.0000000"
+"""Stands where the server writes the moment of sending; as long as that, since chunks say how long
+they are."""
 
 Fail = Literal[
     "http_500",
@@ -48,6 +51,8 @@ class MockTiming:
         tokens_per_chunk: a chunk leaves when its first token is due and holds this many.
         usage: count the tokens in a last event, if the request asks for it.
         continuous_usage: count them in every chunk too, if the request asks for it.
+        stamps: the text of every chunk is the moment at which it left, in seconds on the server's
+            clock, which on one machine is the client's too.
         fail: how requests fail: a status; a model that is not served; a web page; an event that is
             not JSON; an answer that is not HTTP; an error object after the first text; a stream
             that is cut off half-way; a connection dropped without an answer; a stream that never
@@ -69,6 +74,7 @@ class MockTiming:
     tokens_per_chunk: int = 1
     usage: bool = True
     continuous_usage: bool = True
+    stamps: bool = False
     fail: Fail | None = None
     fail_share: float = 1.0
 
@@ -91,6 +97,11 @@ class MockTiming:
         if self.fail is None:
             return False
         return int((index + 1) * self.fail_share) > int(index * self.fail_share)
+
+
+def stamp(at_s: float) -> bytes:
+    """Return a moment in seconds as it is written into a chunk."""
+    return b"%018.7f" % at_s
 
 
 @functools.lru_cache(maxsize=256)
@@ -128,7 +139,8 @@ def _events(
         at_s = timing.ttft_s + first * timing.gap_s
         if timing.keep_alive_comments:
             yield (before_s + at_s) / 2, KEEP_ALIVE
-        yield at_s, _event(_choice(" word" * size, chat), first + size if each else None, chat)
+        text = f" {STAMP.decode()}" if timing.stamps else " word" * size
+        yield at_s, _event(_choice(text, chat), first + size if each else None, chat)
         before_s = at_s
     reason = "length" if max_tokens < timing.tokens else "stop"
     end = _event(_choice("", chat, finish=reason), tokens if each else None, chat)

@@ -10,7 +10,8 @@ from medsweep.monitoring.dashboards.panels import (
     dashboard,
     lines,
 )
-from medsweep.results.schema import BENCHMARK, Column
+from medsweep.results.column import Column
+from medsweep.results.schema import BENCHMARK
 
 # Ray's series also carry ids of a process and a session; only the node's name is of interest.
 NODES = {

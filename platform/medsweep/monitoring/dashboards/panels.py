@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from grafana_foundation_sdk.models.dashboard import Dashboard
 
-    from medsweep.results.schema import Column
+    from medsweep.results.column import Column
 
 HEIGHT = 8
 WIDTH = 24

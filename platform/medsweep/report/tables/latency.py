@@ -52,7 +52,7 @@ class LatencyRow(TableRow):
     profile: str = column("Profile")
     load_point: str = column(
         "Load point",
-        cell=lambda row: TableCell(row.load_point, "client-limited" if row.client_limited else ""),
+        cell=lambda row: TableCell(row.load_point, row.client_note),
     )
     variant: str | None = column("Variant")
     basis: str = column("Basis")
@@ -74,6 +74,13 @@ class LatencyRow(TableRow):
     )
     sent: int = hidden(lambda rows: sum(values(rows, "sent")))
     client_limited: bool = hidden(lambda rows: any(values(rows, "client_limited")))
+    client_error_figures: tuple[str, ...] = hidden(
+        lambda rows: tuple(
+            dict.fromkeys(
+                name for text in values(rows, "client_error_figures") for name in text.split(", ")
+            )
+        )
+    )
     client_ttft_bias_s: float | None = column(
         "Client bias of TTFT (s)",
         show=number,
@@ -86,6 +93,14 @@ class LatencyRow(TableRow):
         missing="no null model was measured",
         meaning=MEANINGS["overhead_ttft_s"],
     )
+
+    @property
+    def client_note(self) -> str:
+        """What to know of the client's part in the figures."""
+        marked = ", ".join(self.client_error_figures)
+        notes = ["client-limited"] if self.client_limited else []
+        notes += [f"over a tenth is client error: {marked}"] if marked else []
+        return "; ".join(notes)
 
 
 def latency_table(rows: Sequence[Row]) -> list[LatencyRow]:

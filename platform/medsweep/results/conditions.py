@@ -1,0 +1,87 @@
+"""Columns on the conditions of a measurement: client error, framework, roofline, sensors."""
+
+from __future__ import annotations
+
+from medsweep.results.column import Column
+
+CLIENT = (
+    *(
+        Column(
+            f"client_{latency}_bias_s",
+            "number",
+            "s",
+            f"what the client adds to mean {words}, by calibration before and after: the larger",
+        )
+        for latency, words in (
+            ("ttft", "TTFT"),
+            ("tpot", "TPOT"),
+            ("itl", "ITL"),
+            ("e2e", "end-to-end time"),
+        )
+    ),
+    Column(
+        "client_error_figures",
+        "text",
+        "",
+        "columns of which more than a tenth is the client's own error, by calibration and "
+        "dispatch delay",
+    ),
+    Column(
+        "calibration_server_late_s",
+        "number",
+        "s",
+        "mean lateness of the calibration server's first text: no error of the client's",
+    ),
+    Column(
+        "calibrations", "integer", "1", "calibrations at such a load: 2 if both before and after it"
+    ),
+    Column(
+        "client_limited",
+        "flag",
+        "",
+        "the client sent late or could not keep up with this load; null if that is not known",
+    ),
+    Column("overhead_ttft_s", "number", "s", "mean TTFT of a null model behind the same server"),
+    Column("overhead_tpot_s", "number", "s", "mean TPOT of a null model behind the same server"),
+)
+
+ROOFLINE = (
+    Column("predicted_ttft_s", "number", "s", "TTFT by the roofline; null unless observed"),
+    Column("predicted_tpot_s", "number", "s", "TPOT by the roofline; null unless observed"),
+    Column("predicted_bound", "text", "", "what takes longest in a decode step, by the roofline"),
+)
+
+TELEMETRY = (
+    Column("gpu_utilisation", "number", "1", "share of the window in which a kernel ran, by NVML"),
+    Column("gpu_memory_utilisation", "number", "1", "share in which its memory was in use"),
+    Column("gpu_memory_used_bytes", "integer", "B", "peak memory in use, all GPUs"),
+    Column("gpu_power_w", "number", "W", "mean power, all GPUs"),
+    Column("gpu_energy_j", "number", "J", "energy of the window, all GPUs"),
+    Column("gpu_sm_clock_hz", "number", "Hz", "mean clock of the multiprocessors"),
+    Column("gpu_sm_clock_max_hz", "number", "Hz", "maximum of this clock"),
+    Column("gpu_throttled_share", "number", "1", "share of samples with clocks held back"),
+    Column("gpu_throttle_reasons", "counts", "1", "samples by reason why clocks were held back"),
+    Column("engine_cpu_cores", "number", "1", "CPU time of the engine's process over the window"),
+    Column("engine_thread_busy", "number", "1", "CPU time of its busiest thread over the window"),
+    Column("group_cpu_cores", "number", "1", "CPU time of the control group over the window"),
+    Column("cpu_busy", "number", "1", "share of the whole machine's CPU time that was used"),
+    Column("cpu_steal", "number", "1", "share that the hypervisor gave to others"),
+    Column("cpu_clock_hz", "number", "Hz", "mean clock of the CPUs"),
+    Column("cpu_throttled_share", "number", "1", "share of cgroup periods that a quota cut short"),
+    Column("cpu_throttled_s", "number", "s", "time for which a quota held the group back"),
+    Column(
+        "cpu_energy_j",
+        "number",
+        "J",
+        "energy of the CPU packages and their DRAM in the window, by RAPL",
+    ),
+    Column("network_received_bytes", "number", "B", "bytes from other machines in the window"),
+    Column("network_sent_bytes", "number", "B", "bytes to other machines in the window"),
+    Column("telemetry_samples", "integer", "1", "number of readings of the sensors"),
+    Column(
+        "telemetry_cpu_share", "number", "1", "CPU time of the readings over the time between them"
+    ),
+    Column("telemetry_missing", "text", "", "why sensors gave nothing, by group, as JSON"),
+    Column("bound", "text", "", "what bound the measurement: gpu, cpu launch, queue and others"),
+    Column("bound_evidence", "text", "", "figures behind that, and those ruled out before"),
+)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,19 @@ def write_card(folder: Path, model: str = "base", base: Path = Path("/nowhere"))
     """Write an `adapter.json` into a folder; the rest of the adapter is not there."""
     card = {"model": model, "base": str(base), "template": "llama-3", "stop_tokens": []}
     (folder / "adapter.json").write_text(json.dumps({**card, "sha256": "0" * 64}))
+
+
+def adapter_of(folder: Path, files: Mapping[str, bytes], model: str = "base") -> Path:
+    """Write an adapter with these files into a new folder, and list them."""
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    write_card(folder, model)
+    card = json.loads((folder / "adapter.json").read_text())
+    card |= {"sha256": hashes["adapter_model.safetensors"], "files": hashes}
+    (folder / "adapter.json").write_text(json.dumps(card))
+    return folder
 
 
 def tool(name: str) -> str:

@@ -65,7 +65,7 @@ def run_show(options: argparse.Namespace) -> int:
     from medsweep.finetune.adapter import read_adapter, read_provenance, read_training
     from medsweep.finetune.epochs import EPOCH_FIGURES
 
-    adapter = read_adapter(options.adapter)
+    adapter = read_adapter(options.adapter, links=True)
     record, epochs = read_provenance(adapter.folder), read_training(adapter.folder)
     recipe = record.get("recipe")
     if options.json:
@@ -134,7 +134,7 @@ def _row(folder: Path) -> dict[str, Any]:
 
     row: dict[str, Any] = {"adapter": str(folder), **dict.fromkeys(list(HEADINGS)[1:])}
     try:
-        adapter = read_adapter(folder)
+        adapter = read_adapter(folder, links=True)
         last = read_training(folder)[-1]
     except StageError as error:
         return {**row, "problem": str(error)}

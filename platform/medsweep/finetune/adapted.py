@@ -12,10 +12,10 @@ from medsweep.finetune.adapter import (
     WEIGHTS_FILE,
     Adapter,
     check_base,
-    check_files,
     read_adapter,
     read_provenance,
 )
+from medsweep.finetune.adapter_copy import check_files, verified_copy
 from medsweep.models.catalog import MODELS
 from medsweep.models.loading import LOCAL, load_model, load_tokenizer
 from medsweep.models.weights import catalogue_weights, fetch_weights
@@ -78,21 +78,22 @@ def load_adapted(adapter: Adapter, base: Path, *, base_only: bool = False) -> tu
         base_only: leave the adapter's weights out.
 
     Raises:
-        StageError: the adapter is not plain LoRA, or does not fit its base.
+        StageError: the adapter is not plain LoRA, does not fit its base, or was changed.
         InputError: the base's folder is refused, as in `load_model`.
     """
     from peft import PeftModel
 
-    _check_lora(adapter.folder)
-    model = load_model(base, dtype="auto")
-    if not base_only:
-        try:
-            options = {"use_safetensors": True, "local_files_only": LOCAL["local_files_only"]}
-            model = PeftModel.from_pretrained(model, adapter.folder, **options)
-        except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-            reason = " ".join(str(error).split())[:500]
-            raise StageError(f"{adapter.folder}: does not fit its base: {reason}") from None
-    return model.eval(), load_tokenizer(adapter.folder)
+    with verified_copy(adapter) as folder:
+        _check_lora(folder)
+        model = load_model(base, dtype="auto")
+        if not base_only:
+            try:
+                options = {"use_safetensors": True, "local_files_only": LOCAL["local_files_only"]}
+                model = PeftModel.from_pretrained(model, folder, **options)
+            except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+                reason = " ".join(str(error).split())[:500]
+                raise StageError(f"{folder}: does not fit its base: {reason}") from None
+        return model.eval(), load_tokenizer(folder)
 
 
 def _recorded_base(adapter: Adapter) -> Path | None:

@@ -6,11 +6,16 @@ is wrong with it is a StageError.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from medsweep.errors import StageError
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import file_sha256
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -29,9 +33,6 @@ CARD_FILE = "adapter.json"
 
 MAX_CARD_BYTES = 2**20
 PROBE_BYTES = 2**20
-
-HUB_ENTRIES = (".cache", ".gitattributes")
-"""What the hub and its client add to a folder; nothing reads them here."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Adapter:
         sha256: hash of the LoRA weights; the identity of the adapter.
         base_sha256: identity of the base model's weights; None in a folder that does not say.
         files: hash of every other file, by name.
+        links: whether its files may be links; only its operator may say so, not `adapter.json`.
     """
 
     folder: Path
@@ -57,71 +59,126 @@ class Adapter:
     sha256: str
     base_sha256: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    links: bool = False
 
 
 _ADAPTER = TypeAdapter(Adapter)
 
 
-def parse_card(text: bytes, folder: Path) -> Adapter:
+@contextmanager
+def open_regular(folder: Path, name: str, *, links: bool = False) -> Iterator[BufferedReader]:
+    """Open a file of a folder, unless it is a pipe, which would be waited for, or a device.
+
+    Args:
+        folder: of the file.
+        name: of the file, without a folder.
+        links: whether it may be a link.
+
+    Raises:
+        OSError: it is missing or not a regular file.
+    """
+    more = os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW)
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def opener(path: str, flags: int) -> int:
+        try:
+            return os.open(path, flags | more, dir_fd=directory)
+        except OSError as error:
+            error.strerror = "a link" if error.errno == errno.ELOOP else error.strerror
+            raise
+
+    try:
+        with open(name, "rb", opener=opener) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a file")
+            yield opened
+    finally:
+        os.close(directory)
+
+
+def card_text(folder: Path, *, links: bool = False) -> bytes:
+    """Return the content of an adapter's `adapter.json`.
+
+    Args:
+        folder: of the adapter.
+        links: whether the file may be a link.
+
+    Raises:
+        StageError: there is none, or it is too long.
+    """
+    try:
+        with open_regular(folder, CARD_FILE, links=links) as card:
+            text = card.read(MAX_CARD_BYTES + 1)
+        if len(text) <= MAX_CARD_BYTES:
+            return text
+        reason = f"{CARD_FILE}: more than {MAX_CARD_BYTES} bytes"
+    except (FileNotFoundError, NotADirectoryError):
+        reason = f"no {CARD_FILE}; `medsweep adapters list FOLDER` finds the adapters in a folder"
+    except OSError as error:
+        reason = f"{CARD_FILE}: {error.strerror}"
+    raise incomplete(folder, reason)
+
+
+def parse_card(text: bytes, folder: Path, *, links: bool = False) -> Adapter:
     """Return an adapter by the content of its `adapter.json`; no other file is opened.
 
     Args:
         text: the content.
         folder: of the adapter; errors name it.
+        links: whether its files may be links.
 
     Raises:
         StageError: it is not the content of an `adapter.json`.
     """
     try:
         fields = json.loads(text)
-        adapter = _ADAPTER.validate_python({**fields, "folder": folder})
+        adapter = _ADAPTER.validate_python({**fields, "folder": folder, "links": links})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise _incomplete(folder, f"{CARD_FILE}: {where}: {first['msg']}") from None
+        raise incomplete(folder, f"{CARD_FILE}: {where}: {first['msg']}") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise _incomplete(folder, f"{CARD_FILE}: {error}") from None
+        raise incomplete(folder, f"{CARD_FILE}: {error}") from None
     if not f"{adapter.model}{adapter.base}{adapter.sha256}{adapter.base_sha256}".isprintable():
-        raise _incomplete(folder, f"{CARD_FILE}: control characters in a name or a hash")
+        raise incomplete(folder, f"{CARD_FILE}: control characters in a name or a hash")
     if adapter.template not in TEMPLATES:
-        raise _incomplete(folder, f"{CARD_FILE}: unknown template {adapter.template!r}")
+        raise incomplete(folder, f"{CARD_FILE}: unknown template {adapter.template!r}")
     unsafe = sorted(name for name in adapter.files if not _is_plain(name))
     if unsafe:
-        raise _incomplete(folder, f"{CARD_FILE}: {unsafe[0]!r} is not the name of a file in it")
+        raise incomplete(folder, f"{CARD_FILE}: {unsafe[0]!r} is not the name of a file in it")
     return adapter
 
 
-def read_card(folder: Path) -> Adapter:
+def read_card(folder: Path, *, links: bool = False) -> Adapter:
     """Return an adapter by its `adapter.json`; its weights are not read.
+
+    Args:
+        folder: of the adapter.
+        links: whether its files may be links, such as those of the hub's cache.
 
     Raises:
         StageError: there is no `adapter.json`, or none that can be used.
     """
-    path = folder / CARD_FILE
-    try:
-        if path.is_file() and path.stat().st_size <= MAX_CARD_BYTES:
-            return parse_card(path.read_bytes(), folder)
-    except OSError as error:
-        raise _incomplete(folder, f"{CARD_FILE}: {error.strerror}") from None
-    raise _incomplete(
-        folder, f"no {CARD_FILE}; `medsweep adapters list FOLDER` finds the adapters in a folder"
-    )
+    return parse_card(card_text(folder, links=links), folder, links=links)
 
 
-def read_adapter(folder: Path) -> Adapter:
+def read_adapter(folder: Path, *, links: bool = False) -> Adapter:
     """Read an adapter folder and check its weights.
+
+    Args:
+        folder: of the adapter.
+        links: whether its files may be links, such as those of the hub's cache.
 
     Raises:
         StageError: the folder is not a complete adapter, its weights are not those that were saved,
             or its base model's folder now holds another model.
     """
-    adapter = read_card(folder)
-    if (folder / WEIGHTS_FILE).exists() and not (folder / WEIGHTS_FILE).is_file():
-        raise _incomplete(folder, f"{WEIGHTS_FILE}: not a file")  # a pipe would be read for ever
+    adapter = read_card(folder, links=links)
     try:
-        actual = file_sha256(folder / WEIGHTS_FILE)
+        with open_regular(folder, WEIGHTS_FILE, links=links) as weights:
+            actual = hashlib.file_digest(weights, "sha256").hexdigest()
     except OSError as error:
-        raise _incomplete(folder, f"{WEIGHTS_FILE}: {error.strerror}") from None
+        raise incomplete(folder, f"{WEIGHTS_FILE}: {error.strerror}") from None
     if actual != adapter.sha256:
         raise StageError(
             f"{folder / WEIGHTS_FILE}: the weights are not those that were saved "
@@ -141,55 +198,13 @@ def check_base(adapter: Adapter, base: Path) -> None:
     """
     expected, actual = adapter.base_sha256, base_sha256(base)
     if expected is None:
-        raise _incomplete(adapter.folder, f"{CARD_FILE}: no base_sha256")
+        raise incomplete(adapter.folder, f"{CARD_FILE}: no base_sha256")
     if actual != expected:
         there = f"another model ({actual[:12]})" if actual else "no model"
         raise StageError(
             f"{adapter.folder}: the adapter was trained on {adapter.model} ({expected[:12]}), but "
             f"{base} holds {there}; on other weights its answers mean nothing"
         )
-
-
-def check_regular(folder: Path) -> list[Path]:
-    """Return the files of an adapter's folder, without what the hub's client adds.
-
-    Raises:
-        StageError: there is a link, which may lead to a file of others, or a pipe or a folder.
-    """
-    paths = [path for path in folder.iterdir() if path.name not in HUB_ENTRIES]
-    odd = sorted(path.name for path in paths if path.is_symlink() or not path.is_file())
-    if odd:
-        raise StageError(f"{folder}: not regular files: {', '.join(map(repr, odd))}; remove them")
-    return paths
-
-
-def check_files(adapter: Adapter) -> list[Path]:
-    """Check every file of an adapter against the hashes in `adapter.json`, and return them all.
-
-    Returns:
-        The files, `adapter.json` last.
-
-    Raises:
-        StageError: a file is changed, missing, not listed, or not a regular file.
-    """
-    folder, expected = adapter.folder, adapter.files
-    for name in (WEIGHTS_FILE, CONFIG_FILE):
-        if name not in expected:
-            raise _incomplete(folder, f"{CARD_FILE}: `files` does not list {name}")
-    entries = {path.name: path for path in check_regular(folder)}
-    unlisted = sorted(entries.keys() - expected.keys() - {CARD_FILE})
-    if unlisted:
-        raise StageError(
-            f"{folder}: {CARD_FILE} does not list {', '.join(map(repr, unlisted))}; remove them"
-        )
-    changed = sorted(
-        name
-        for name, digest in expected.items()
-        if name not in entries or file_sha256(entries[name]) != digest
-    )
-    if changed:
-        raise StageError(f"{folder}: changed or missing: {', '.join(changed)}")
-    return [entries[name] for name in sorted(expected)] + [folder / CARD_FILE]
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
@@ -201,9 +216,9 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     try:
         provenance = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _incomplete(folder, f"{PROVENANCE_FILE}: {error}") from None
+        raise incomplete(folder, f"{PROVENANCE_FILE}: {error}") from None
     if not isinstance(provenance, dict):
-        raise _incomplete(folder, f"{PROVENANCE_FILE}: not a JSON object")
+        raise incomplete(folder, f"{PROVENANCE_FILE}: not a JSON object")
     return provenance
 
 
@@ -219,9 +234,9 @@ def read_training(folder: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = pq.read_table(folder / TRAINING_FILE).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise _incomplete(folder, f"{TRAINING_FILE}: {error}") from None
+        raise incomplete(folder, f"{TRAINING_FILE}: {error}") from None
     if not rows or not {"epoch", "eval_loss"} <= rows[-1].keys():
-        raise _incomplete(folder, f"{TRAINING_FILE}: no rows of epochs")
+        raise incomplete(folder, f"{TRAINING_FILE}: no rows of epochs")
     return rows
 
 
@@ -250,7 +265,8 @@ def _is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) is not None and name != CARD_FILE
 
 
-def _incomplete(folder: Path, reason: str) -> StageError:
+def incomplete(folder: Path, reason: str) -> StageError:
+    """Return the fault of a folder that is not a complete adapter."""
     return StageError(
         f"{folder}: not a complete adapter ({' '.join(reason.split())[:300]}); fetch it again, or "
         "delete the folder and run again"

@@ -9,6 +9,7 @@ from pathlib import Path
 from medsweep.errors import InputError
 from medsweep.finetune.adapted import load_adapted
 from medsweep.finetune.adapter import Adapter
+from medsweep.finetune.adapter_copy import verified_copy
 
 CARRIED = ("chat_template.jinja", "generation_config.json", "provenance.json", "README.md")
 
@@ -32,7 +33,7 @@ def merge(adapter: Adapter, base: Path, out: Path) -> None:
         made = Path(scratch) / "model"
         model.merge_and_unload().save_pretrained(made)
         tokenizer.save_pretrained(made)
-        for name in CARRIED:
-            if name in adapter.files:
-                shutil.copyfile(adapter.folder / name, made / name, follow_symlinks=False)
+        with verified_copy(adapter, [name for name in CARRIED if name in adapter.files]) as folder:
+            for path in folder.iterdir():
+                shutil.copyfile(path, made / path.name)
         made.rename(out)

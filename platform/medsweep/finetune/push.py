@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
-from medsweep.finetune.adapter import CARD_FILE, Adapter, check_files, parse_card
+from medsweep.finetune.adapter import CARD_FILE, Adapter, parse_card
+from medsweep.finetune.adapter_copy import check_files, verified_copy
 
 HUB = "hf://"
 
@@ -34,29 +35,30 @@ def push(adapter: Adapter, target: str, *, private: bool = False) -> str:
 def _to_hub(adapter: Adapter, repository: str, private: bool) -> str:
     from huggingface_hub import HfApi
 
-    names = [path.name for path in check_files(adapter)]
-    try:
-        api = HfApi()
-        api.create_repo(repository, private=private, exist_ok=True)
-        # All files in one commit: nobody ever sees half of it.
-        done = api.upload_folder(
-            repo_id=repository,
-            folder_path=adapter.folder,
-            allow_patterns=names,
-            commit_message=f"Adapter {adapter.sha256[:12]} of {adapter.model}",
-        )
-    except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
-        raise EnvironmentFault(
-            f"hf://{repository}: cannot be written ({type(error).__name__}); set HF_TOKEN to one "
-            "that may write there"
-        ) from None
+    names = check_files(adapter)
+    with verified_copy(adapter) as folder:
+        try:
+            api = HfApi()
+            api.create_repo(repository, private=private, exist_ok=True)
+            # All files in one commit: nobody ever sees half of it.
+            done = api.upload_folder(
+                repo_id=repository,
+                folder_path=folder,
+                allow_patterns=names,
+                commit_message=f"Adapter {adapter.sha256[:12]} of {adapter.model}",
+            )
+        except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
+            raise EnvironmentFault(
+                f"hf://{repository}: cannot be written ({type(error).__name__}); set HF_TOKEN to "
+                "one that may write there"
+            ) from None
     return str(done.commit_url)
 
 
 def _to_url(adapter: Adapter, target: str) -> str:
     import fsspec
 
-    paths = check_files(adapter)
+    names = check_files(adapter)
     try:
         files, root = fsspec.core.url_to_fs(target)
         if files.exists(f"{root}/{CARD_FILE}"):
@@ -64,9 +66,10 @@ def _to_url(adapter: Adapter, target: str) -> str:
                 return target
             raise InputError(f"{target}: another adapter is here; give another URL")
         files.makedirs(root, exist_ok=True)
-        # adapter.json comes last: without it the folder is not taken for an adapter.
-        for path in paths:
-            files.pipe_file(f"{root}/{path.name}", path.read_bytes())
+        with verified_copy(adapter) as folder:
+            # adapter.json comes last: without it the folder is not taken for an adapter.
+            for name in names:
+                files.pipe_file(f"{root}/{name}", (folder / name).read_bytes())
     except (ImportError, ValueError, OSError) as error:
         raise EnvironmentFault(f"{target}: cannot be written: {error}") from None
     return target

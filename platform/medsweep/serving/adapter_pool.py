@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from medsweep.clock import Clock
-from medsweep.finetune.adapter import Adapter, check_base, check_regular, read_adapter
+from medsweep.finetune.adapter import Adapter, check_base, read_adapter
+from medsweep.finetune.adapter_copy import check_regular
 from medsweep.reporter import harmless
 from medsweep.serving.adapter_source import AdapterEntry, AdapterSource
 from medsweep.serving.api_errors import Refused
@@ -170,9 +171,10 @@ class AdapterPool:
         Named folders are the operator's choice and may be links, such as into the hub's cache;
         folders below the root may not.
         """
-        if entry.name not in self._source.named:
+        named = entry.name in self._source.named
+        if not named:
             check_regular(entry.folder)
-        adapter = read_adapter(entry.folder)
+        adapter = read_adapter(entry.folder, links=named)
         if self._base_folder is not None:
             check_base(adapter, self._base_folder)
         return adapter

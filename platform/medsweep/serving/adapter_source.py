@@ -106,7 +106,10 @@ class AdapterSource:
             if (stamp := _stamp(folder)) is not None
         ]
         # Each card is read once, so that a scan stays cheap.
-        self._cards = {each: self._cards.get(each) or card_of(each.folder) for each in entries}
+        self._cards = {
+            each: self._cards.get(each) or card_of(each.folder, links=each.name in self._named)
+            for each in entries
+        }
         self._entries = {
             each.name: each
             for each in entries
@@ -116,10 +119,10 @@ class AdapterSource:
         self._scanned_s = self._clock.now()
 
 
-def card_of(folder: Path) -> Adapter | None:
+def card_of(folder: Path, *, links: bool) -> Adapter | None:
     """Return the content of an adapter's `adapter.json`; None if it cannot be read."""
     try:
-        return read_card(folder)
+        return read_card(folder, links=links)
     except StageError:
         return None
 

@@ -119,6 +119,6 @@ def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path
 
 def _card(folder: Path) -> Adapter:
     try:
-        return read_card(folder)
+        return read_card(folder, links=True)
     except StageError as error:
         raise InputError(str(error)) from None

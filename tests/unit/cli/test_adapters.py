@@ -21,7 +21,7 @@ def test_show_writes_control_characters_as_escapes(
     (tmp_path / PROVENANCE_FILE).write_text(json.dumps(record))
     adapter = Adapter(tmp_path, EVIL, tmp_path, "chatml", (EVIL,), "0")
     epochs: list[dict[str, Any]] = [{"epoch": 1, "eval_loss": 0.5}]
-    monkeypatch.setattr("medsweep.finetune.adapter.read_adapter", lambda folder: adapter)
+    monkeypatch.setattr("medsweep.finetune.adapter.read_adapter", lambda folder, **_: adapter)
     monkeypatch.setattr("medsweep.finetune.adapter.read_training", lambda folder: epochs)
     assert main(["adapters", "show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out

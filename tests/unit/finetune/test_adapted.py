@@ -15,9 +15,12 @@ from medsweep.errors import StageError
 from medsweep.finetune import adapted
 from medsweep.finetune.adapted import find_base, load_adapted, open_adapter
 from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.finetune.merge import merge
 from medsweep.finetune.verify import verify
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import Weights, file_sha256
+from medsweep.serving.engines import open_engine
+from medsweep.serving.protocol import EngineSettings
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +147,29 @@ def test_only_plain_lora_is_loaded(forge: Callable[..., Adapter], fields: dict[s
     adapter = forge(adapter_config=fields)
     with pytest.raises(StageError, match="only plain LoRA is loaded|rank 1000000000, but"):
         load_adapted(adapter, adapter.base)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_file_swapped_after_the_check_is_not_loaded(
+    folder: Path, name: str, tmp_path: Path
+) -> None:
+    adapter = open_adapter(folder)
+    # As good as the other for PEFT, so that only its hash can tell.
+    (folder / name).write_bytes((folder / name).read_bytes() + b" " * (name[-4:] == "json"))
+    if name == "adapter_model.safetensors":
+        from safetensors.torch import load_file, save_file
+
+        save_file({key: -value for key, value in load_file(folder / name).items()}, folder / name)
+    with pytest.raises(StageError, match=f"changed or missing: {name}"):
+        load_adapted(adapter, adapter.base)
+    with pytest.raises(StageError, match=f"changed or missing: {name}"):
+        merge(adapter, adapter.base, tmp_path / "merged")
+    for engine in ("generate", "continuous"):
+        adapters = {"one": adapter}
+        settings = EngineSettings(engine, MODELS[adapter.model], "float32", adapters=adapters)
+        with pytest.raises(StageError, match=f"changed or missing: {name}"):
+            open_engine(settings)
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize("name", ["adapter.json", "provenance.json", "adapter_config.json"])

@@ -1,8 +1,8 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import fsspec
 import huggingface_hub
@@ -13,21 +13,22 @@ from medsweep.finetune.adapter import Adapter, read_card
 from medsweep.finetune.push import push
 from medsweep.models.weights import file_sha256
 
+FILES = ("adapter_model.safetensors", "adapter_config.json", "README.md", "zz.txt")
+
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> Adapter:
     folder = tmp_path / "adapter"
     folder.mkdir()
-    files = ("adapter_model.safetensors", "adapter_config.json", "README.md", "zz.txt")
-    for name in files:
+    for name in FILES:
         (folder / name).write_text(name)
     card = {
         "model": "llama-3-8b",
         "base": str(tmp_path),
         "template": "llama-3",
         "stop_tokens": [],
-        "sha256": "abc",
-        "files": {name: file_sha256(folder / name) for name in files},
+        "sha256": file_sha256(folder / "adapter_model.safetensors"),
+        "files": {name: file_sha256(folder / name) for name in FILES},
     }
     (folder / "adapter.json").write_text(json.dumps(card))
     return read_card(folder)
@@ -49,8 +50,10 @@ def test_any_fsspec_url(adapter: Adapter, tmp_path: Path, scheme: str) -> None:
     files.pipe_file(f"{root}/zz.txt", b"untouched")
     assert push(adapter, target) == target
     assert files.cat_file(f"{root}/zz.txt") == b"untouched"
+    card = json.loads((adapter.folder / "adapter.json").read_text())
+    files.pipe_file(f"{root}/adapter.json", json.dumps({**card, "sha256": "def"}).encode())
     with pytest.raises(InputError, match="another adapter is here"):
-        push(replace(adapter, sha256="def"), target)
+        push(adapter, target)
     files.pipe_file(f"{root}/adapter.json", b"[]")
     with pytest.raises(InputError, match="another adapter is here"):
         push(adapter, target)
@@ -92,6 +95,8 @@ def test_the_hub_gets_one_commit(adapter: Adapter, monkeypatch: pytest.MonkeyPat
 
     def upload(_: object, **options: Any) -> SimpleNamespace:
         asked.update(options)
+        pushed = {name: (options["folder_path"] / name).read_text() for name in FILES}
+        assert pushed == {name: name for name in FILES}
         return SimpleNamespace(commit_url="https://hub/me/one/commit/1")
 
     monkeypatch.setattr(
@@ -103,7 +108,7 @@ def test_the_hub_gets_one_commit(adapter: Adapter, monkeypatch: pytest.MonkeyPat
         "private": True,
         "exist_ok": True,
         "repo_id": "me/one",
-        "folder_path": adapter.folder,
+        "folder_path": ANY,
         "allow_patterns": [
             "README.md",
             "adapter_config.json",
@@ -111,7 +116,7 @@ def test_the_hub_gets_one_commit(adapter: Adapter, monkeypatch: pytest.MonkeyPat
             "zz.txt",
             "adapter.json",
         ],
-        "commit_message": "Adapter abc of llama-3-8b",
+        "commit_message": f"Adapter {adapter.sha256[:12]} of llama-3-8b",
     }
 
 

@@ -11,13 +11,14 @@ import pytest
 from medsweep.clock import MonotonicClock
 from medsweep.errors import StageError, UnknownName
 from medsweep.finetune.adapter import Adapter, base_sha256
+from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.serving import adapter_pool as module
 from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.adapter_source import AdapterSource
 from medsweep.serving.api_errors import Refused
 from medsweep.serving.protocol import Delta, Generation
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
-from support import write_card
+from support import adapter_of, write_card
 
 
 class CountingEngine:
@@ -70,7 +71,7 @@ class CountingEngine:
 def source_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AdapterSource]:
     """Makes a source with adapters of the given names; one called `broken` cannot be read."""
 
-    def read(folder: Path) -> Adapter:
+    def read(folder: Path, **_: bool) -> Adapter:
         if folder.name == "broken":
             raise StageError(f"{folder}: not a whole adapter")
         return Adapter(folder, "base", folder, "chatml", (), "0")
@@ -277,7 +278,7 @@ async def test_an_adapter_of_other_weights_is_not_loaded(
     source = source_of("good foreign")
     ours = base_sha256(base)
 
-    def read(folder: Path) -> Adapter:
+    def read(folder: Path, **_: bool) -> Adapter:
         trained = ours if folder.name == "good" else trained_on
         return Adapter(folder, "base", folder, "chatml", (), "0", trained)
 
@@ -305,6 +306,36 @@ async def test_links_below_the_root_are_not_followed(
             await asyncio.wait_for(ask(pool, name), 10)
     assert caplog.text.count("not regular files: 'adapter_model.safetensors'") == 2
     assert not engine.began
+
+
+@pytest.mark.parametrize("swap", ["content", "link"])
+async def test_a_file_swapped_after_the_check_is_not_loaded(
+    tmp_path: Path, swap: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The pool checks an adapter and the engine reads it later; a writer is faster than both."""
+    files = {"adapter_model.safetensors": b"checked", "adapter_config.json": b"{}"}
+    adapter_of(tmp_path / "one", files)
+    weights = tmp_path / "one" / "adapter_model.safetensors"
+    read: list[bytes] = []
+
+    class SwappedEngine(CountingEngine):
+        async def add_adapter(self, name: str, adapter: Adapter) -> None:
+            if swap == "content":
+                weights.write_bytes(b"swapped")
+            else:  # to the same content, which may be replaced later
+                weights.rename(tmp_path / "elsewhere")
+                weights.symlink_to(tmp_path / "elsewhere")
+            with verified_copy(adapter, LORA_FILES) as copy:
+                read.append((copy / weights.name).read_bytes())
+            await super().add_adapter(name, adapter)
+
+    engine, metrics, clock = SwappedEngine(1), ServerMetrics([]), MonotonicClock()
+    source = AdapterSource("base", {}, tmp_path, clock)
+    pool = AdapterPool(engine, source, None, max_loaded=1, metrics=metrics, clock=clock)
+    with pytest.raises(Refused, match="'one' cannot be loaded"):
+        await ask(pool, "one")
+    assert "changed or missing: adapter_model.safetensors" in caplog.text
+    assert (read, engine.loads) == ([], [])
 
 
 async def test_a_folder_cannot_forge_a_line_of_the_log(

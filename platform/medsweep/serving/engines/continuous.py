@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.adapter import Adapter
+from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
@@ -44,7 +45,8 @@ class ContinuousEngine(ThreadedEngine):
         return load_tokenizer(folder)
 
     def _read_adapter(self, adapter: Adapter) -> dict[str, LowRankPair]:
-        return read_pairs(adapter.folder)
+        with verified_copy(adapter, LORA_FILES) as folder:
+            return read_pairs(folder)
 
     def _load_adapter(self, inner: str, files: dict[str, LowRankPair]) -> None:
         self._model.add(inner, files)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter
+from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.models.loading import LOCAL, refuse_code
 from medsweep.models.wheels import GGUF_WHEELS
 from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
@@ -25,6 +26,24 @@ from medsweep.serving.engines.low_rank import read_scale
 from medsweep.serving.engines.openvino_process import OpenvinoProcess, cores_here
 from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings
+
+
+@dataclass(frozen=True)
+class _AdapterFile:
+    """An adapter's weights for the pipeline's process, which reads them again if it was restarted.
+
+    Attributes:
+        adapter: the adapter.
+        path: of a private copy of its weights.
+        scale: factor of its matrices: OpenVINO expects it among the tensors, and PEFT keeps it in
+            the configuration.
+        copy: deletes the copy.
+    """
+
+    adapter: Adapter
+    path: str
+    scale: float
+    copy: contextlib.ExitStack
 
 
 class OpenvinoEngine(ThreadedEngine):
@@ -50,7 +69,7 @@ class OpenvinoEngine(ThreadedEngine):
                 "engine openvino needs OpenVINO GenAI: pip install 'medsweep[openvino]'"
             )
         self._process: OpenvinoProcess | None = None
-        self._adapters: dict[str, tuple[str, float]] = {}  # file and scale
+        self._adapters: dict[str, _AdapterFile] = {}
         self._loaded: set[str] = set()  # adapters that the process holds
         self._commands: list[list[Any]] = []  # to send to the process next
         self._computing: dict[int, RequestState] = {}  # by the row's number in the process
@@ -75,6 +94,8 @@ class OpenvinoEngine(ThreadedEngine):
         """Stop the thread and the process; unfinished requests fail."""
         super().close()
         self._reset()
+        for each in self._adapters.values():
+            each.copy.close()
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -95,16 +116,22 @@ class OpenvinoEngine(ThreadedEngine):
         )
         return self._process
 
-    def _read_adapter(self, adapter: Adapter) -> tuple[str, float]:
-        # OpenVINO expects the scale among the tensors; PEFT keeps it in the configuration.
-        return str(adapter.folder / WEIGHTS_FILE), read_scale(adapter.folder)
+    def _read_adapter(self, adapter: Adapter) -> _AdapterFile:
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(verified_copy(adapter, LORA_FILES))
+            scale = read_scale(folder)
+            return _AdapterFile(adapter, str(folder / WEIGHTS_FILE), scale, stack.pop_all())
 
-    def _load_adapter(self, inner: str, files: tuple[str, float]) -> None:
-        self._send_adapter(inner, *files)
+    def _load_adapter(self, inner: str, files: _AdapterFile) -> None:
+        try:
+            self._send_adapter(inner, files)
+        except BaseException:
+            files.copy.close()
+            raise
         self._adapters[inner] = files
 
     def _unload_adapter(self, inner: str) -> None:
-        del self._adapters[inner]
+        self._adapters.pop(inner).copy.close()
         self._loaded.discard(inner)
         self._commands.append(["drop", inner])
 
@@ -193,24 +220,26 @@ class OpenvinoEngine(ThreadedEngine):
     def _activate(self, adapter: str | None) -> None:
         """Switch the process to an adapter; it has no rows now."""
         if adapter is not None and adapter not in self._loaded:
-            self._send_adapter(adapter, *self._adapters[adapter])
+            self._send_adapter(adapter, self._adapters[adapter])
         self._commands.append(["use", adapter, bool(self._adapters)])
 
-    def _send_adapter(self, adapter: str, file: str, scale: float) -> None:
+    def _send_adapter(self, adapter: str, files: _AdapterFile) -> None:
         """Have the process read an adapter and wait until it has.
 
         Raises:
             InputError: OpenVINO cannot read the adapter.
         """
         process = self._live_process()
-        process.send([*self._commands, ["load", adapter, file, scale]])
+        process.send([*self._commands, ["load", adapter, files.path, files.scale]])
         self._commands = []
         reply = process.receive()
         while "loaded" not in reply:
             self._push_tokens(reply)
             reply = process.receive()
         if reply["error"] is not None:
-            raise InputError(f"{file}: OpenVINO cannot read it: {reply['error']}")
+            raise InputError(
+                f"{files.adapter.folder / WEIGHTS_FILE}: OpenVINO cannot read it: {reply['error']}"
+            )
         self._loaded.add(adapter)
 
 

@@ -6,13 +6,16 @@ vLLM's outputs. It is thin on purpose: the tests run it with a fake module only.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter
+from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.models.loading import check_model_folder, load_tokenizer
 from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.engine_thread import CHECK_PROMPT
@@ -50,10 +53,10 @@ class VllmEngine:
         self._delta_output = sampling.RequestOutputKind.DELTA
         self._base_name = spec.name
         self._served = ModelNames(spec, load_tokenizer(folder))
-        self._loras: dict[str, Any] = {}
+        self._loras: dict[str, tuple[Any, ExitStack]] = {}  # with the copy that vLLM reads
         self._numbers = count(1)
         for name, adapter in settings.adapters.items():
-            self._put(name, adapter)
+            self._put(name, adapter, self._copy(adapter))
         check_model_folder(folder)
         arguments = self._vllm.AsyncEngineArgs(
             model=str(folder),
@@ -86,7 +89,7 @@ class VllmEngine:
                 {"prompt_token_ids": ids},
                 self._sampling(request, served),
                 number,
-                lora_request=self._loras.get(served.adapter or ""),
+                lora_request=self._loras.get(served.adapter or "", (None,))[0],
             ):
                 piece = output.outputs[0]
                 tokens += len(piece.token_ids)
@@ -113,9 +116,10 @@ class VllmEngine:
 
         Raises:
             InputError: the adapter is of another base model, or the name is the base's.
+            StageError: its files are not those that were saved.
         """
         self._served.refuse_if_foreign(name, adapter)
-        self._put(name, adapter)
+        self._put(name, adapter, await asyncio.to_thread(self._copy, adapter))
 
     async def remove_adapter(self, name: str) -> None:
         """Remove an adapter as soon as no request uses it.
@@ -125,8 +129,9 @@ class VllmEngine:
         """
         served = self._served.pop(name)
         await served.wait_unused()
-        lora = self._loras.pop(served.adapter or "")
-        await self._engine.remove_lora(lora.lora_int_id)
+        lora, copy = self._loras.pop(served.adapter or "")
+        with copy:
+            await self._engine.remove_lora(lora.lora_int_id)
 
     async def check(self) -> None:
         """Generate one token.
@@ -143,9 +148,18 @@ class VllmEngine:
     def close(self) -> None:
         """Stop vLLM's engine."""
         self._engine.shutdown()
+        for _, copy in self._loras.values():
+            copy.close()
 
-    def _put(self, name: str, adapter: Adapter) -> None:
+    def _copy(self, adapter: Adapter) -> tuple[str, ExitStack]:
+        """Return the folder of a copy, which vLLM may read at any time, and what deletes it."""
+        with ExitStack() as stack:
+            folder = stack.enter_context(verified_copy(adapter, LORA_FILES))
+            return str(folder), stack.pop_all()
+
+    def _put(self, name: str, adapter: Adapter, copied: tuple[str, ExitStack]) -> None:
+        folder, copy = copied
         inner = self._served.new_inner()
-        lora = self._lora.LoRARequest(inner, next(self._numbers), str(adapter.folder))
+        lora = self._lora.LoRARequest(inner, next(self._numbers), folder)
         self._served.put(name, inner, adapter)
-        self._loras[inner] = lora
+        self._loras[inner] = lora, copy

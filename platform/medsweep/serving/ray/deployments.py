@@ -44,11 +44,16 @@ class CellDeployment:
     settings: EngineSettings
 
     def settings_here(self) -> EngineSettings:
-        """Return the settings for this node, with the adapters read from its disk."""
-        adapters = self.settings.adapters.items()
+        """Return the settings for this node, whose disk holds the same adapters.
+
+        Raises:
+            StageError: it does not.
+        """
+        for adapter in self.settings.adapters.values():
+            if read_adapter(adapter.folder) != adapter:
+                raise StageError(f"{adapter.folder}: another adapter than when this run began")
         return replace(
             self.settings,
-            adapters={name: read_adapter(adapter.folder) for name, adapter in adapters},
             # Without the GPU that the dtype was chosen for, the CPU computes in float32.
             dtype=self.settings.dtype if observe_gpus() else "float32",
             cpus=min(self.profile.cpus, usable_cpus()),

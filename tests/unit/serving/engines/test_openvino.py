@@ -15,12 +15,13 @@ import pytest
 from asking import Asker, batch_sizes, text
 from medsweep.cluster.cpu_pinning import take_cpus
 from medsweep.errors import EnvironmentFault, InputError, StageError
-from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.finetune.adapter import WEIGHTS_FILE, Adapter, read_adapter
+from medsweep.finetune.adapter_copy import LORA_FILES
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.save import save_adapter
 from medsweep.metrics.quality import score_and_count
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import fetch_weights, identify
+from medsweep.models.weights import fetch_weights, file_sha256, identify
 from medsweep.serving.engines.openvino import OpenvinoEngine
 from medsweep.serving.protocol import EngineSettings
 from support import package
@@ -149,7 +150,9 @@ async def test_a_seed_repeats_the_sample(asker: Asker) -> None:
 
 
 @pytest.mark.slow
-async def test_a_process_that_dies_fails_its_answers_and_no_later_one(asker: Asker) -> None:
+async def test_a_process_that_dies_fails_its_answers_and_no_later_one(
+    asker: Asker, adapter: Adapter
+) -> None:
     stream: Any = asker.engine.stream(asker.request(0, "one", max_tokens=2000))
     await anext(stream)
     os.kill(asker.engine.pid, signal.SIGKILL)
@@ -157,11 +160,16 @@ async def test_a_process_that_dies_fails_its_answers_and_no_later_one(asker: Ask
         async for _ in stream:
             pass
     before = await asker.text(asker.request(0, "one", max_tokens=5))
+    # The new process reads the adapter again: the copy that was checked, not what is there now.
+    weights = adapter.folder / WEIGHTS_FILE
+    checked = weights.read_bytes()
+    weights.write_bytes(b"swapped")
     # One that dies while nobody asks is nobody's failure.
     os.kill(asker.engine.pid, signal.SIGKILL)
     while asker.engine._process.alive:
         await asyncio.sleep(0.01)
     assert await asker.text(asker.request(0, "one", max_tokens=5)) == before
+    weights.write_bytes(checked)
 
 
 @pytest.mark.slow
@@ -188,6 +196,8 @@ async def test_an_adapter_that_cannot_be_read_leaves_the_others(
     (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 8, "r": 4}')
     (tmp_path / "adapter_model.safetensors").write_text("not tensors")
     running = asyncio.create_task(asker.text(asker.request(0, "one", max_tokens=12)))
+    hashes = {name: file_sha256(tmp_path / name) for name in LORA_FILES}
+    broken = replace(adapter, folder=tmp_path, files=hashes, sha256=hashes[WEIGHTS_FILE])
     with pytest.raises(InputError, match="OpenVINO cannot read it"):
-        await asker.engine.add_adapter("broken", replace(adapter, folder=tmp_path))
+        await asker.engine.add_adapter("broken", broken)
     assert await running == await asker.text(asker.request(0, "one", max_tokens=12))

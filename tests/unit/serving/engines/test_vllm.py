@@ -1,18 +1,22 @@
 """vLLM itself cannot run on these machines: a fake module stands at the import seam."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from medsweep.errors import EnvironmentFault, InputError, StageError, UnknownName
-from medsweep.finetune.adapter import Adapter
+from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.models.catalog import MODELS
 from medsweep.serving.engines import vllm
 from medsweep.serving.engines.vllm import VllmEngine
 from medsweep.serving.protocol import EngineSettings, Generation
+from support import adapter_of
 
 BASE = "llama-3-8b"
 
@@ -60,9 +64,9 @@ class FakeAsyncLLMEngine:
 
 @pytest.fixture
 def adapter(tmp_path: Any) -> Adapter:
-    fields = dict.fromkeys(Adapter.__dataclass_fields__)
-    fields |= {"folder": tmp_path, "model": BASE, "base": tmp_path, "template": "llama-3"}
-    return Adapter(**{**fields, "stop_tokens": ("<|eot_id|>",), "sha256": "0"})
+    files = {"adapter_model.safetensors": b"checked", "adapter_config.json": b"{}"}
+    made = read_adapter(adapter_of(tmp_path / "adapter", files, BASE))
+    return replace(made, base=tmp_path, stop_tokens=("<|eot_id|>",))
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ async def test_a_request_becomes_vllm_s(engine: VllmEngine, adapter: Adapter) ->
         "seed": 3,
         "output_kind": "delta",
     }
-    assert lora.path == str(adapter.folder)
+    assert (Path(lora.path) / "adapter_model.safetensors").read_bytes() == b"checked"
     assert fake.aborted == [number]
     assert [(piece.text, piece.output_tokens, piece.finish_reason) for piece in pieces] == [
         ("It is", 2, None),
@@ -131,12 +135,35 @@ async def test_an_answer_that_vllm_gives_up_is_a_fault(engine: VllmEngine, reaso
 async def test_adapters_come_and_go(engine: VllmEngine, adapter: Adapter) -> None:
     await engine.add_adapter("second", adapter)
     assert await engine.models() == [BASE, "tuned", "second"]
-    number = engine._loras[engine._served["second"].adapter or ""].lora_int_id
+    lora, _ = engine._loras[engine._served["second"].adapter or ""]
     await engine.remove_adapter("second")
-    assert engine._engine.removed == [number]
+    assert engine._engine.removed == [lora.lora_int_id]
     with pytest.raises(UnknownName):
         await engine.remove_adapter("second")
     await engine.check()
+
+
+async def test_vllm_reads_a_copy_that_nobody_can_swap(engine: VllmEngine, adapter: Adapter) -> None:
+    """vLLM reads the files when it likes, such as with the first request."""
+    await engine.add_adapter("second", adapter)
+    copies = [Path(lora.path) for lora, _ in engine._loras.values()]
+    weights = adapter.folder / "adapter_model.safetensors"
+    weights.write_bytes(b"swapped")
+    assert [(copy / weights.name).read_bytes() for copy in copies] == [b"checked"] * 2
+    with pytest.raises(StageError, match=r"changed or missing: adapter_model\.safetensors"):
+        await engine.add_adapter("third", adapter)
+    # A copy stays while an answer uses the adapter, and goes with the adapter.
+    stream: Any = engine.stream(Generation("second", None, "Why?", 7))
+    await anext(stream)
+    removal = asyncio.create_task(engine.remove_adapter("second"))
+    await asyncio.sleep(0)
+    assert copies[1].exists()
+    await stream.aclose()
+    await removal
+    assert [copy.exists() for copy in copies] == [True, False]
+    engine._engine.shutdown = lambda: None
+    engine.close()
+    assert not copies[0].exists()
 
 
 def test_without_vllm_it_is_refused(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:

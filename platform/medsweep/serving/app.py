@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from medsweep.clock import Clock, MonotonicClock
@@ -28,6 +30,23 @@ from medsweep.serving.server_metrics import ServerMetrics
 
 Lookup = Callable[[str], Awaitable[EngineClient]]
 """Gives the engine of a served cell; raises UnknownName for a cell that is not served."""
+
+
+class _JsonRequest(Request):
+    """A request whose body is parsed by orjson: all others wait while a large body is parsed."""
+
+    async def json(self) -> Any:
+        return orjson.loads(await self.body())
+
+
+class _Route(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return handle
 
 
 def build_app(
@@ -57,6 +76,7 @@ def build_app(
     health = Health(check, clock) if check is not None else None
     context = RequestContext(limits, Admission(limits, clock, metrics), metrics, health, clock)
     app = FastAPI(title="MedSweep", docs_url=None, redoc_url=None)
+    app.router.route_class = _Route
     app.add_middleware(Guard, key=key, limits=limits, metrics=metrics)
     _answer_faults(app, metrics)
     _add_generating(app, "/{served}/v1" if many else "/v1", lookup, context)

@@ -28,6 +28,10 @@ DONE = b"data: [DONE]\n\n"
 MAX_FIELDS = 64
 """Most fields of one object. Without this limit, each of 100,000 unknown fields is a fault."""
 
+MAX_MESSAGES = 2048
+"""Most messages of a conversation and parts of their contents; no model's context holds more. They
+are counted before the first one is validated, because other requests wait meanwhile."""
+
 MAX_FAULTS = 10
 MAX_NAME_LENGTH = 60
 """Most faults in one message, and most characters of a field's name; the client chooses both."""
@@ -145,10 +149,25 @@ class _Sampling(_Request):
         )
 
 
+def _not_too_long(messages: object) -> object:
+    if isinstance(messages, list):
+        few = messages[: MAX_MESSAGES + 1]
+        contents = [each.get("content") for each in few if isinstance(each, dict)]
+        parts = sum(len(content) for content in contents if isinstance(content, list))
+        if len(few) + parts > MAX_MESSAGES:
+            text = f"more than {MAX_MESSAGES} messages and parts of messages"
+            raise PydanticCustomError("too_many_messages", text)
+    return messages
+
+
 class ChatRequest(_Sampling):
     """Body of `/v1/chat/completions`."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
+    messages: Annotated[
+        list[ChatMessage],
+        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+        BeforeValidator(_not_too_long),
+    ]
     max_completion_tokens: Tokens | None = None
     logprobs: Literal[False] | None = False
 

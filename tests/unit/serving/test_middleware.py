@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import socket
 import struct
@@ -153,6 +154,19 @@ async def test_bodies_that_are_no_request_are_400(client: Any, scripted: Any, bo
         assert response.json()["error"]["type"] == "invalid_request_error"
         assert scripted.asked == []
         assert (await opened.post(CHAT, json=chat())).status_code == 200
+
+
+async def test_bodies_are_parsed_by_the_fast_parser(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """json takes ten times as long for numbers, and all other requests wait for it."""
+    body = json.dumps(chat()).encode()
+    monkeypatch.setattr("starlette.requests.json", None)
+    async with client() as opened:
+        response = await opened.post(
+            CHAT, content=body, headers={"content-type": "application/json"}
+        )
+    assert response.status_code == 200
 
 
 async def test_other_routes_and_methods_answer_in_openai_s_shape(client: Any) -> None:

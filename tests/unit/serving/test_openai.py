@@ -1,4 +1,6 @@
 import json
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -6,6 +8,7 @@ from pydantic import ValidationError
 
 from medsweep.serving.openai import (
     DEFAULT_OUTPUT_TOKENS,
+    MAX_MESSAGES,
     ChatRequest,
     CompletionRequest,
     ResponseWriter,
@@ -107,6 +110,47 @@ def test_content_in_parts_and_the_newer_name_of_the_system_role() -> None:
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Why\nnot?"},
     )
+
+
+def python_calls(function: Callable[[], object]) -> int:
+    """Return how many functions written in Python it calls."""
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+@pytest.mark.parametrize("many", ["messages", "parts"])
+def test_too_many_messages_are_refused_before_they_are_validated(many: str) -> None:
+    """The attack: 25,000 messages in one body, while all other clients wait."""
+
+    def work(number: int) -> int:
+        parts = [{"type": "text", "text": "a"}] * number
+        message = {"role": "user", "content": parts if many == "parts" else "a"}
+        messages = [message] if many == "parts" else [message] * number
+
+        def refused() -> None:
+            with pytest.raises(ValidationError, match="more than 2048 messages and parts"):
+                chat(messages=messages)
+
+        return python_calls(refused)
+
+    # Validating one message calls two of them.
+    assert work(50_000) < 1000
+    assert work(MAX_MESSAGES + 1) < 1000
+    longest = [{"role": "user", "content": "a"}] * (MAX_MESSAGES - 2)
+    assert len(chat(messages=longest).messages) == MAX_MESSAGES - 2
+    pair = {"role": "user", "content": [{"type": "text", "text": "a"}]}
+    assert len(chat(messages=[*longest, pair]).messages) == MAX_MESSAGES - 1
 
 
 def test_faults_name_the_field_and_never_the_value() -> None:

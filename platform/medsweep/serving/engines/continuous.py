@@ -1,7 +1,6 @@
 """The `continuous` engine: requests with any adapter join and leave the batch between two tokens.
 
-transformers' own continuous batching takes one adapter at a time, and its paged cache is faster
-only on a GPU with FlashAttention. docs/results/benchmarks.md compares both on a CPU.
+docs/results/benchmarks.md compares it with transformers' own continuous batching on a CPU.
 """
 
 from __future__ import annotations
@@ -33,16 +32,36 @@ class ContinuousEngine(ThreadedEngine):
 
     def __init__(self, settings: EngineSettings) -> None:
         self._tokens: list[int] = []  # the last token of each request
+        self._started = False
+        self._changed = True  # whether the decoder has other tokens
         self._generators: dict[RequestState, Any] = {}
         super().__init__(settings)
 
     def _load_base(self, folder: Path) -> Any:
-        settings = self._settings
+        from medsweep.serving.engines.decode import CudaGraphs, Decoder
+        from medsweep.serving.engines.kv import Slots
+
+        settings, rows = self._settings, self._settings.max_batch_size
         self._model = LoraModel(
-            folder, dtype=settings.dtype, quantization=settings.quantization, flash=False
+            folder, dtype=settings.dtype, quantization=settings.quantization, flash=False, rows=rows
         )
-        self._reset()
+        on_gpu = self._model.device.type == "cuda"
+        longest = settings.model.context_length
+        self._slots = Slots(
+            rows, rows * longest, self._model.first_cache(), longest=longest if on_gpu else 0
+        )
+        graphs: CudaGraphs | str = "this device has no CUDA graphs"
+        if on_gpu and settings.quantization == "int8":
+            graphs = "bitsandbytes' int8 layers wait for the GPU, which a CUDA graph cannot"
+        elif on_gpu:
+            graphs = CudaGraphs()
+        self._decoder = Decoder(self._model, self._slots, rows, graphs)
         return load_tokenizer(folder)
+
+    def _on_thread(self) -> None:
+        super()._on_thread()
+        self._decoder.warm_up()
+        self._started = True
 
     def _read_adapter(self, adapter: Adapter) -> dict[str, LowRankPair]:
         with verified_copy(adapter, LORA_FILES) as folder:
@@ -50,15 +69,15 @@ class ContinuousEngine(ThreadedEngine):
 
     def _load_adapter(self, inner: str, files: dict[str, LowRankPair]) -> None:
         self._model.add(inner, files)
+        if self._started and not self._slots.longest:
+            self._decoder.warm_up()
 
     def _unload_adapter(self, inner: str) -> None:
-        self._model.drop(inner)
+        self._model.adapters.drop(inner)
 
     def _reset(self) -> None:
-        from medsweep.serving.engines.kv import Slots
-
-        self._slots = Slots(self._settings.max_batch_size)
-        self._tokens, self._generators = [], {}
+        self._slots.clear()
+        self._tokens, self._changed, self._generators = [], True, {}
 
     def _step(self) -> None:
         import torch
@@ -88,6 +107,7 @@ class ContinuousEngine(ThreadedEngine):
         import torch
         from transformers import DynamicCache
 
+        self._changed = True
         for state in new:
             state.begin(len(self._running))
         longest = max(len(state.prompt_ids) for state in new)
@@ -105,27 +125,30 @@ class ContinuousEngine(ThreadedEngine):
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0).to(device),
             past_key_values=cache,
         )
-        self._slots.admit(cache, padding)
-        self._tokens += self._sample(logits, new)
+        self._slots.admit(
+            [(layer.keys, layer.values) for layer in cache.layers],
+            padding,
+            [len(state.prompt_ids) + state.request.max_tokens for state in new],
+        )
+        self._push(logits.argmax(-1).tolist(), logits, new)
 
     def _decode(self) -> None:
-        import torch
+        if self._changed:
+            self._decoder.put(self._tokens)
+            self._changed = False
+        logits = self._decoder.step([state.adapter for state in self._running])
+        likeliest = self._decoder.read(len(self._running))
+        self._tokens = []
+        self._push(likeliest, logits, self._running)
 
-        device = self._model.device
-        logits = self._model.logits(
-            [state.adapter for state in self._running],
-            input_ids=torch.tensor(self._tokens, device=device)[:, None],
-            past_key_values=self._slots,
-            **self._slots.step(device),
-        )
-        self._tokens = self._sample(logits, self._running)
-
-    def _sample(self, logits: Any, states: Sequence[RequestState]) -> list[int]:
-        tokens = next_tokens(logits, states, self._generators)
+    def _push(self, likeliest: list[int], logits: Any, states: Sequence[RequestState]) -> None:
+        """Give each request its next token."""
+        tokens = next_tokens(likeliest, logits, states, self._generators)
+        self._changed |= tokens != likeliest
+        self._tokens += tokens
         for state, token in zip(states, tokens, strict=True):
             if not state.done:
                 state.push(token)
-        return tokens
 
     def _evict(self) -> None:
         """Free the slots of requests that are done."""
@@ -133,22 +156,27 @@ class ContinuousEngine(ThreadedEngine):
             if self._running[place].done:
                 self._generators.pop(self._running[place], None)
                 self._slots.evict(place)
+                self._changed = True
                 state, token = self._running.pop(), self._tokens.pop()
                 if place < len(self._running):
                     self._running[place], self._tokens[place] = state, token
 
 
 def next_tokens(
-    logits: Any, states: Sequence[RequestState], generators: dict[RequestState, Any]
+    likeliest: list[int],
+    logits: Any,
+    states: Sequence[RequestState],
+    generators: dict[RequestState, Any],
 ) -> list[int]:
     """Return the next token of each request: the likeliest, or a sample if its temperature is > 0.
 
     Args:
+        likeliest: the likeliest token of each request.
         logits: [requests, vocabulary].
         states: the requests.
         generators: random number generators of the requests that sample; new ones are added.
     """
-    tokens: list[int] = logits.argmax(-1).tolist()
+    tokens = list(likeliest)
     for place, state in enumerate(states):
         if state.request.temperature > 0:
             if state not in generators:

@@ -43,7 +43,7 @@ class GenerateEngine(ThreadedEngine):
         self._model.add(inner, files)
 
     def _unload_adapter(self, inner: str) -> None:
-        self._model.drop(inner)
+        self._model.adapters.drop(inner)
 
     def _reset(self) -> None:
         """Nothing to do: each batch is a call of its own."""

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 BLOCK = 256
-"""Tokens by which the slots grow."""
+"""Tokens by which the capacity of the slots is rounded up."""
 
 
 @dataclass
 class _Layer:
-    """One block's keys and values, [slots, heads, capacity, width]."""
+    """One block's memory, and its keys and values as [slots, heads, capacity, width]."""
 
-    keys: Any
-    values: Any
+    memory: tuple[Any, Any]
+    heads: int
+    width: int
+    keys: Any = None
+    values: Any = None
 
 
 class Slots:
@@ -25,83 +28,181 @@ class Slots:
     the others; when a row leaves, the last one moves into its slot. For a model of transformers
     this is a cache: it has the two methods that a forward pass calls.
 
+    The memory is allocated once. All slots have the same capacity. Where the memory does not hold
+    `rows` slots of the longest sequence, longer sequences leave room for fewer slots.
+
+    Every position that holds no token holds zeros: attention multiplies them by 0, and nothing
+    times infinity is NaN.
+
     Args:
-        rows: number of slots.
+        rows: most slots.
+        tokens: tokens that the memory holds, of all slots together.
+        like: key and value of each block for one token, [1, heads, 1, width].
+        longest: tokens of the longest sequence that will be asked for, if the slots should have
+            that capacity from the start; 0 lets them grow.
+
+    Attributes:
+        lengths: tokens in each slot, on the device.
+        growing: 1 for each slot that is in use, 0 for the others, on the device.
+        capacity: tokens of a slot.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self._layers: list[_Layer] = []
+    def __init__(
+        self, rows: int, tokens: int, like: Sequence[tuple[Any, Any]], *, longest: int = 0
+    ) -> None:
+        import torch
+
+        self._rows, self._tokens = rows, tokens
+        self._layers = [
+            _Layer(
+                (
+                    key.new_empty(tokens * key.shape[1] * key.shape[3]),
+                    value.new_empty(tokens * value.shape[1] * value.shape[3]),
+                ),
+                key.shape[1],
+                key.shape[3],
+            )
+            for key, value in like
+        ]
+        device = like[0][0].device
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+        self.growing = torch.zeros(rows, dtype=torch.long, device=device)
         self._lengths: list[int] = []
-        self._written: Any = None  # the position that each row writes in this step
-        self._longest = 0
+        self._needs: list[int] = []
+        self._at: Any = None  # the position that each row writes in this step
+        self._window = 0
+        self._longest = longest
+        self.capacity = 0
+        self._arrange(self._best_capacity([1]))
 
-    def step(self, device: Any) -> dict[str, Any]:
-        """Make room for one more token of every row.
+    @property
+    def slots(self) -> int:
+        """Number of slots that the memory holds at this capacity."""
+        return min(self._rows, self._tokens // self.capacity)
 
-        Returns:
-            The attention mask [rows, 1, 1, longest] and positions [rows, 1] of the next forward.
-        """
-        import torch
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(self._lengths, default=0)
 
-        self._written = torch.tensor(self._lengths, device=device)
-        self._lengths = [length + 1 for length in self._lengths]
-        self._longest = max(self._lengths)
-        mask = torch.arange(self._longest, device=device) <= self._written[:, None]
-        return {"attention_mask": mask[:, None, None], "position_ids": self._written[:, None]}
+    def could_hold(self, need: int) -> bool:
+        """Return whether a sequence of `need` tokens fits when no other is running."""
+        return _rounded(need) <= self._tokens
 
-    def update(self, keys: Any, values: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """Write one token per row; return all keys and values of one block."""
-        import torch
+    def has_room(self, needs: Sequence[int]) -> bool:
+        """Return whether sequences of so many tokens can be admitted beside the running ones."""
+        needs = [*self._needs, *needs]
+        return len(needs) <= min(self._rows, self._tokens // _rounded(max(needs)))
 
-        kept = self._room(layer, keys, self._longest)
-        rows, at = len(keys), self._written.to(keys.device)
-        places = torch.arange(rows, device=keys.device)
-        kept.keys[places, :, at] = keys[:, :, 0]
-        kept.values[places, :, at] = values[:, :, 0]
-        return kept.keys[:rows, :, : self._longest], kept.values[:rows, :, : self._longest]
-
-    def get_seq_length(self, *_: Any) -> int:
-        """Return the number of positions in use."""
-        return self._longest
-
-    def admit(self, prefilled: Any, padding: Sequence[int]) -> None:
+    def admit(
+        self, filled: Sequence[tuple[Any, Any]], padding: Sequence[int], needs: Sequence[int]
+    ) -> None:
         """Add rows.
 
         Args:
-            prefilled: transformers' cache of the rows' prompts, padded on the left.
+            filled: keys and values of each block of the rows' prompts, padded on the left.
             padding: number of pad tokens per row.
+            needs: tokens that each row may reach.
         """
-        first = len(self._lengths)
-        width = prefilled.get_seq_length()
+        first, width = len(self._lengths), filled[0][0].shape[2]
+        self._needs += needs
+        if max(self._needs) > self.capacity or len(self._needs) > self.slots:
+            self._arrange(self._best_capacity(self._needs))
         self._lengths += [width - gap for gap in padding]
-        for number, filled in enumerate(prefilled.layers):
-            kept = self._room(number, filled.keys, width)
+        for layer, (keys, values) in zip(self._layers, filled, strict=True):
             for place, gap in enumerate(padding, first):
-                kept.keys[place, :, : width - gap] = filled.keys[place - first, :, gap:]
-                kept.values[place, :, : width - gap] = filled.values[place - first, :, gap:]
+                layer.keys[place, :, : width - gap] = keys[place - first, :, gap:]
+                layer.values[place, :, : width - gap] = values[place - first, :, gap:]
+        self._show()
 
     def evict(self, row: int) -> None:
         """Remove a row; the last one takes its slot."""
         last, length = len(self._lengths) - 1, self._lengths.pop()
+        used = length
+        need = self._needs.pop()
         if row != last:
-            self._lengths[row] = length
-            for kept in self._layers:
-                kept.keys[row, :, :length] = kept.keys[last, :, :length]
-                kept.values[row, :, :length] = kept.values[last, :, :length]
+            used = max(length, self._lengths[row])
+            self._lengths[row], self._needs[row] = length, need
+        for layer in self._layers:
+            for kept in (layer.keys, layer.values):
+                if row != last:
+                    kept[row, :, :used] = kept[last, :, :used]
+                kept[last, :, :used] = 0
+        self._show()
 
-    def _room(self, number: int, like: Any, needed: int) -> _Layer:
-        """Return a block's slots with room for `needed` tokens."""
-        capacity = self._layers[number].keys.shape[2] if number < len(self._layers) else 0
-        if needed > capacity:
-            _, heads, _, width = like.shape
-            shape = self._rows, heads, -(-needed // BLOCK) * BLOCK, width
-            # Zeros, not whatever memory holds: nothing times NaN is still NaN.
-            grown = _Layer(like.new_zeros(shape), like.new_zeros(shape))
-            if capacity:
-                old = self._layers[number]
-                grown.keys[:, :, :capacity], grown.values[:, :, :capacity] = old.keys, old.values
-                self._layers[number] = grown
-            else:
-                self._layers.append(grown)
-        return self._layers[number]
+    def clear(self) -> None:
+        """Remove all rows."""
+        self._lengths, self._needs = [], []
+        self._arrange(self._best_capacity([1]))
+        self._show()
+
+    def step(self, rows: int, window: int) -> dict[str, Any]:
+        """Prepare the next forward pass over one token per row; reads no memory of the host.
+
+        Args:
+            rows: number of rows, those without a sequence included.
+            window: positions that attention reads: more than `longest`.
+
+        Returns:
+            Attention mask [rows, 1, 1, window], positions [rows, 1].
+        """
+        import torch
+
+        at = self.lengths[:rows, None]
+        self._at, self._window = at[:, :, None, None], window
+        mask = torch.arange(window, device=at.device) <= at
+        return {"attention_mask": mask[:, None, None], "position_ids": at}
+
+    def advance(self) -> None:
+        """Count the token that every row got in this step, on the device."""
+        self.lengths.add_(self.growing)
+
+    def advance_host(self) -> None:
+        """Count the token that every row got in this step, in this process's own lengths."""
+        self._lengths = [length + 1 for length in self._lengths]
+
+    def update(self, keys: Any, values: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Write one token per row; return all keys and values of one block."""
+        kept, rows = self._layers[layer], len(keys)
+        for memory, new in ((kept.keys, keys), (kept.values, values)):
+            memory[:rows].scatter_(2, self._at.expand(new.shape), new)
+        return kept.keys[:rows, :, : self._window], kept.values[:rows, :, : self._window]
+
+    def get_seq_length(self, *_: Any) -> int:
+        """Return the number of positions that attention reads."""
+        return self._window
+
+    def _show(self) -> None:
+        """Copy the lengths to the device."""
+        import torch
+
+        rest = [0] * (self._rows - len(self._lengths))
+        self.lengths.copy_(torch.tensor([*self._lengths, *rest]))
+        self.growing.copy_(torch.tensor([*([1] * len(self._lengths)), *rest]))
+
+    def _best_capacity(self, needs: Sequence[int]) -> int:
+        """Return the capacity for sequences of so many tokens: `longest` where that leaves room."""
+        needed = _rounded(max(needs))
+        most = self._tokens // len(needs) // BLOCK * BLOCK
+        if not self._longest:
+            return needed
+        for_all = self._tokens // self._rows // BLOCK * BLOCK
+        return max(needed, min(_rounded(self._longest), max(for_all, BLOCK), most))
+
+    def _arrange(self, capacity: int) -> None:
+        """Give every slot another capacity; one block after the other, so that little is copied."""
+        used, longest = len(self._lengths), self.longest
+        self.capacity = capacity
+        for layer in self._layers:
+            shape = self.slots, layer.heads, capacity, layer.width
+            for name, memory in zip(("keys", "values"), layer.memory, strict=True):
+                kept = getattr(layer, name)[:used, :, :longest].clone() if used else None
+                view = memory[: self.slots * layer.heads * capacity * layer.width].view(shape)
+                view.zero_()
+                if kept is not None:
+                    view[:used, :, :longest] = kept
+                setattr(layer, name, view)
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // BLOCK) * BLOCK

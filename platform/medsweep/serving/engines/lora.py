@@ -10,8 +10,9 @@ from typing import Any
 
 from medsweep.errors import InputError
 from medsweep.models.loading import bitsandbytes_config, load_model
+from medsweep.serving.engines.adapter_stack import AdapterStack
 from medsweep.serving.engines.compatibility import attention_implementation
-from medsweep.serving.engines.low_rank import AdaptedLayer, AdapterSelection, LowRankPair, shape_of
+from medsweep.serving.engines.low_rank import LowRankPair, shape_of
 
 
 class LoraModel:
@@ -22,9 +23,12 @@ class LoraModel:
         dtype: compute dtype.
         quantization: quantization of the base's weights: none, int8 or nf4 (bitsandbytes).
         flash: whether FlashAttention may be used where the device has it.
+        rows: most rows of a decoding step; only `adapters.assign` needs it.
     """
 
-    def __init__(self, folder: Path, *, dtype: str, quantization: str, flash: bool) -> None:
+    def __init__(
+        self, folder: Path, *, dtype: str, quantization: str, flash: bool, rows: int = 1
+    ) -> None:
         with _without_collection():
             import torch
             from transformers import AutoModelForCausalLM  # noqa: F401 load_model needs it
@@ -39,14 +43,14 @@ class LoraModel:
         if quantization != "none":
             settings["quantization_config"] = bitsandbytes_config(quantization, settings["dtype"])
         if capability is not None or quantization != "none":
-            several = capability is not None and torch.cuda.device_count() > 1
-            only = "cuda" if capability is not None else "cpu"
-            settings["device_map"] = "auto" if several else {"": only}
+            # One GPU, however many there are: splitting the layers over two would compute on one
+            # after the other.
+            settings["device_map"] = {"": "cpu" if capability is None else "cuda:0"}
         self.model: Any = load_model(folder, **settings).eval()
         self.device = self.model.device
-        self._dtype = settings["dtype"]
-        self._layers: dict[str, AdaptedLayer] = {}
-        self._names: set[str] = set()
+        self.adapters = AdapterStack(
+            rows, self.device, settings["dtype"], whole=self.device.type == "cuda"
+        )
 
     def add(self, name: str, pairs: Mapping[str, LowRankPair]) -> None:
         """Add an adapter to the model.
@@ -58,18 +62,9 @@ class LoraModel:
         Raises:
             InputError: the adapter does not fit the model.
         """
-        import torch
-
-        layers = {place: self._layer(place, pair) for place, pair in pairs.items()}
-        with torch.inference_mode(False):
-            for place, pair in pairs.items():
-                if place not in self._layers:
-                    self._layers[place] = AdaptedLayer(layers[place])
-                there = {"device": layers[place].weight.device, "dtype": self._dtype}
-                self._layers[place].put(
-                    name, LowRankPair(pair.down.to(**there), pair.up.to(**there))
-                )
-        self._names.add(name)
+        self.adapters.add(
+            name, pairs, {place: self._layer(place, pair) for place, pair in pairs.items()}
+        )
 
     def _layer(self, place: str, pair: LowRankPair) -> Any:
         try:
@@ -86,15 +81,9 @@ class LoraModel:
             )
         return layer
 
-    def drop(self, name: str) -> None:
-        """Remove an adapter from the model."""
-        self._names.remove(name)
-        for layer in self._layers.values():
-            layer.drop(name)
-
     def using(self, name: str | None) -> Any:
         """Return the model with one adapter for every row, or none."""
-        self._select([name])
+        self.adapters.select([name])
         return self.model
 
     def logits(self, names: Sequence[str | None], **inputs: Any) -> Any:
@@ -107,20 +96,26 @@ class LoraModel:
         Returns:
             Logits of the last position, [rows, vocabulary].
         """
-        self._select(names)
-        return self.model(**inputs, logits_to_keep=1).logits[:, -1]
+        self.adapters.select(names)
+        return self.last_logits(**inputs)
 
-    def _select(self, names: Sequence[str | None]) -> None:
+    def first_cache(self) -> list[tuple[Any, Any]]:
+        """Return keys and values of each block for one token, [1, heads, 1, width]."""
         import torch
+        from transformers import DynamicCache
 
-        used = tuple(sorted({name for name in names if name is not None}))
-        if not self._names.issuperset(used):
-            raise ValueError(f"there is no adapter {', '.join(set(used) - self._names)}")
-        selection = AdapterSelection(used)
-        if used and (None in names or len(used) > 1):
-            selection.owners = torch.tensor([used.index(name) if name else -1 for name in names])
-        for layer in self._layers.values():
-            layer.selection = selection
+        cache = DynamicCache()
+        with torch.inference_mode():
+            self.logits(
+                [None],
+                input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device),
+                past_key_values=cache,
+            )
+        return [(layer.keys, layer.values) for layer in cache.layers]
+
+    def last_logits(self, **inputs: Any) -> Any:
+        """Run the model with the adapters that are selected; arguments and result as `logits`."""
+        return self.model(**inputs, logits_to_keep=1).logits[:, -1]
 
 
 @contextmanager

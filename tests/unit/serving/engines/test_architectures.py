@@ -13,7 +13,9 @@ from medsweep.finetune.save import save_adapter
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines import open_engine
+from medsweep.serving.engines.decode import Decoder
 from medsweep.serving.protocol import EngineSettings, Generation
+from recorded_graphs import RecordedGraphs
 
 pytestmark = pytest.mark.slow
 
@@ -64,14 +66,29 @@ def two_adapters(
     return made
 
 
+def with_graphs(engine: Any) -> None:
+    """Let `continuous` work as it does on a GPU, with graphs that are recorded on the CPU."""
+    engine._model.adapters._whole = True
+    graphs = RecordedGraphs(engine._slots.lengths)
+    engine._decoder = Decoder(engine._model, engine._slots, 3, graphs)
+    graphs._state += (engine._decoder.tokens,)
+
+
 async def test_the_same_greedy_tokens(name: str, two_adapters: dict[str, Any]) -> None:
     models = ["one", name, "two"]
     said = []
-    for kind in ("generate", "continuous"):
+    for kind in ("generate", "continuous", "continuous with graphs"):
         settings = EngineSettings(
-            kind, MODELS[name], "float32", max_batch_size=3, cpus=1, adapters=two_adapters
+            kind.partition(" ")[0],
+            MODELS[name],
+            "float32",
+            max_batch_size=3,
+            cpus=1,
+            adapters=two_adapters,
         )
-        engine = open_engine(settings)
+        engine: Any = open_engine(settings)
+        if kind.endswith("graphs"):
+            with_graphs(engine)
         asker = Asker(engine, [])
         requests = [
             # Lengths differ, so that rows leave and others take their places.
@@ -82,6 +99,10 @@ async def test_the_same_greedy_tokens(name: str, two_adapters: dict[str, Any]) -
         answers = await asker.together(requests)
         engine.close()
         said.append([(text(pieces), pieces[-1].output_tokens) for pieces in answers])
+        if kind.endswith("graphs"):
+            assert engine._decoder.refused is None
+            assert engine._decoder._graphs.replays > 10
     assert said[0] == said[1]
+    assert said[0] == said[2]
     by_model = [tuple(said[0][place :: len(models)]) for place in range(len(models))]
     assert len(set(by_model)) == 3

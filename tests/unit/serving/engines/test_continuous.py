@@ -23,7 +23,7 @@ def row(**fields: Any) -> RequestState:
 
 def drawn(times: int, **fields: Any) -> Counter[int]:
     one, generators = row(**fields), {}
-    return Counter(next_tokens(LOGITS[None], [one], generators)[0] for _ in range(times))
+    return Counter(next_tokens([0], LOGITS[None], [one], generators)[0] for _ in range(times))
 
 
 def test_greedy_takes_the_likeliest() -> None:
@@ -55,6 +55,8 @@ def test_a_row_s_draws_do_not_depend_on_its_neighbours() -> None:
         one = row(temperature=1.0, seed=9)
         rows = [*(row(temperature=1.0) for _ in range(neighbours)), one]
         generators: dict[RequestState, Any] = {}
-        return [next_tokens(LOGITS.expand(len(rows), -1), rows, generators)[-1] for _ in range(20)]
+        likeliest = [0] * len(rows)
+        logits = LOGITS.expand(len(rows), -1)
+        return [next_tokens(likeliest, logits, rows, generators)[-1] for _ in range(20)]
 
     assert draws(0) == draws(3)

@@ -195,7 +195,7 @@ async def test_a_failure_goes_to_each_request_of_the_batch_and_to_no_other(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(asker.engine._model, "_select", fail)
+        patch.setattr(asker.engine._model.adapters, "select", fail)
         failed = await asyncio.gather(
             *(asker.deltas(asker.request(number)) for number in range(6)), return_exceptions=True
         )

@@ -85,7 +85,7 @@ def test_each_adapter_is_what_peft_makes_of_it(base: Path, tmp_path: Path) -> No
     for row, name in enumerate(names):
         close(mixed[row], values(model, name)[0, -1])
     for gone in ("n0", "n3"):
-        model.drop(gone)
+        model.adapters.drop(gone)
     for number in (1, 4, 5):
         close(values(model, f"n{number}"), true_values(base, made[number]))
     with pytest.raises(ValueError, match="n0"):
@@ -98,8 +98,8 @@ def test_the_last_one_goes_and_another_comes(base: Path, tmp_path: Path) -> None
     plain = values(model, None)
     for name in ("a", "b"):
         model.add(name, read_pairs(one.folder))
-    model.drop("a")
-    model.drop("b")
+    model.adapters.drop("a")
+    model.adapters.drop("b")
     close(values(model, None), plain)
     model.add("c", read_pairs(one.folder))
     close(values(model, "c"), true_values(base, one))

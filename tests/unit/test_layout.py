@@ -33,6 +33,7 @@ HEAVY = {
     "matplotlib",
     "pandas",
     "peft",
+    "pint",
     "pyarrow",
     "ray",
     "rich",

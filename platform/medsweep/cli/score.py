@@ -101,6 +101,8 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         "bad_lines": [asdict(line) for line in graded.bad],
         "figures": {name: asdict(each) for name, each in texts.figures(seed).items()},
         "corpus_bleu": texts.corpus_bleu,
+        **texts.agreement.columns,
+        "answers_with_quantities": texts.with_quantities,
         "correct_share": texts.correct_share,
         "length_ratio": texts.length_ratio,
         "empty_answers": texts.empty,
@@ -155,6 +157,13 @@ def _print_texts(scores: dict[str, Any]) -> None:
     ]
     show(strata, as_json=False)
     print()
+    if scores["answers_with_quantities"]:
+        print(
+            f"{scores['answers_with_quantities']} references state quantities: "
+            f"{scores['quantities_agree']} agree, {scores['quantities_contradict']} contradict, "
+            f"{scores['quantities_missing']} are missing, {scores['quantities_added']} are added; "
+            f"{scores['statements_denied']} statements denied"
+        )
     truncated = scores["truncated_answers"]
     print(
         f"{scores['answers']} answers to {scores['questions']} questions: "

@@ -175,4 +175,4 @@ def _distinct_answers(rows: Sequence[Row]) -> set[object]:
     """Return the distinct answers to a question; greedy decoding gives the same one each time."""
     if all(row["answer"] is not None for row in rows):
         return {row["answer"] for row in rows}
-    return {tuple(row[name] for name in QUALITIES) for row in rows}
+    return {tuple(row.get(name) for name in QUALITIES) for row in rows}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from medsweep.metrics.agreement import Agreement, agreement
 from medsweep.metrics.bleu import BleuCounts, bleu, bleu_counts
 from medsweep.metrics.overlap import common_subsequence, f_measure, shared_ngrams
-from medsweep.metrics.tokens import bleu_tokens, rouge_tokens, squad_tokens
+from medsweep.metrics.tokens import bleu_tokens, ngram_tokens, rouge_tokens, squad_tokens
 
 LONGEST_NGRAM = 4
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerScore:
-    """One answer against its reference; every figure is a fraction, 0 to 1.
+    """One answer against its reference; every figure is a fraction, 0 to 1, or None.
 
     Where either text has no token, BLEU and ROUGE are 0, which is what their libraries say; the
     other three are 1 where both have none, as in SQuAD 2.0, else 0.
@@ -22,11 +23,16 @@ class AnswerScore:
         exact_match: 1 if the two are the same after SQuAD's normalisation, else 0.
         ngram_match: share of the reference's n-grams that the answer has, those of n = 1..4 pooled;
             one that the answer has m times covers at most m. This is what the paper calls accuracy.
+            Tokens as SQuAD's, but with the punctuation of numbers.
         bleu: sacrebleu's sentence BLEU with effective order, divided by 100.
         rouge1: F-measure of rouge-score's ROUGE-1, without stemming.
         rouge2: the same for ROUGE-2.
         rouge_l: the same for ROUGE-L.
         token_f1: SQuAD's F1 over normalised tokens.
+        quantity_agreement: share of the reference's quantities that the answer gives; None if it
+            has none.
+        consistency: 1 if the answer contradicts no quantity and no statement of the reference,
+            else 0.
     """
 
     exact_match: float
@@ -36,6 +42,8 @@ class AnswerScore:
     rouge2: float
     rouge_l: float
     token_f1: float
+    quantity_agreement: float | None
+    consistency: float
 
 
 QUALITY_METRICS: tuple[str, ...] = tuple(each.name for each in fields(AnswerScore))
@@ -58,24 +66,29 @@ class QualitySummary:
     max: float | None
 
 
-def score_and_count(prediction: str, reference: str) -> tuple[AnswerScore, BleuCounts]:
-    """Return every figure of one answer, and what it adds to the BLEU of a corpus."""
+def score_and_count(prediction: str, reference: str) -> tuple[AnswerScore, BleuCounts, Agreement]:
+    """Return every figure of one answer, what it adds to a corpus' BLEU, and its quantities."""
+    quantities = agreement(prediction, reference)
     answer, truth = squad_tokens(prediction), squad_tokens(reference)
-    shared = shared_ngrams(answer, truth, LONGEST_NGRAM)
+    shared = shared_ngrams(answer, truth, 1)
+    grams, expected_grams = ngram_tokens(prediction), ngram_tokens(reference)
+    matched = sum(shared_ngrams(grams, expected_grams, LONGEST_NGRAM))
     generated, expected = rouge_tokens(prediction), rouge_tokens(reference)
     unigrams, bigrams = shared_ngrams(generated, expected, 2)
     counts = bleu_counts(bleu_tokens(prediction), bleu_tokens(reference))
     both_empty = float(not answer and not truth)
     score = AnswerScore(
         exact_match=float(answer == truth),
-        ngram_match=sum(shared) / _ngrams(truth) if truth else both_empty,
+        ngram_match=matched / _ngrams(expected_grams) if expected_grams else float(not grams),
         bleu=bleu(counts, sentence=True),
         rouge1=f_measure(unigrams, len(generated), len(expected)),
         rouge2=f_measure(bigrams, len(generated) - 1, len(expected) - 1),
         rouge_l=f_measure(common_subsequence(generated, expected), len(generated), len(expected)),
         token_f1=f_measure(shared[0], len(answer), len(truth)) or both_empty,
+        quantity_agreement=quantities.share,
+        consistency=float(quantities.consistent),
     )
-    return score, counts
+    return score, counts, quantities
 
 
 def _ngrams(tokens: list[str]) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
+from numpy.typing import NDArray
 
+from medsweep.metrics.agreement import Agreement
 from medsweep.metrics.bleu import BleuCounts, bleu
 from medsweep.metrics.faulty_answers import TRUNCATED, is_empty, is_refusal
 from medsweep.metrics.quality import (
@@ -46,12 +49,14 @@ class Stratum:
 
 
 class AnswerTally:
-    """Grades answers against their references, and keeps 80 bytes per answer.
+    """Grades answers against their references, and keeps 100 bytes per answer.
 
     Attributes:
         empty: number of answers without text.
         refusals: number of answers that begin by declining to answer.
         finish_reasons: number of answers by the server's finish reason.
+        agreement: quantities and statements of all answers together.
+        with_quantities: number of answers whose reference has a quantity.
     """
 
     def __init__(self) -> None:
@@ -64,6 +69,8 @@ class AnswerTally:
         self._next = 0
         self._answer_words, self._reference_words = array("q"), array("q")
         self._bleu = BleuCounts()
+        self.agreement = Agreement()
+        self.with_quantities = 0
 
     def __len__(self) -> int:
         """Return the number of answers."""
@@ -75,7 +82,7 @@ class AnswerTally:
         reference: str,
         question_id: str | None = None,
         finish_reason: str | None = None,
-    ) -> AnswerScore:
+    ) -> tuple[AnswerScore, Agreement]:
         """Grade an answer and add it.
 
         Args:
@@ -84,9 +91,12 @@ class AnswerTally:
             question_id: answers with the same id belong to one question; None is its own question.
             finish_reason: why the answer ended; None is not counted.
         """
-        score, counts = score_and_count(answer, reference)
+        score, counts, quantities = score_and_count(answer, reference)
         for name, values in self._figures.items():
-            values.append(getattr(score, name))
+            value = getattr(score, name)
+            values.append(nan if value is None else value)
+        self.agreement += quantities
+        self.with_quantities += quantities.share is not None
         self._questions.append(self._number(question_id))
         self._answer_words.append(len(answer.split()))
         self._reference_words.append(len(reference.split()))
@@ -95,7 +105,7 @@ class AnswerTally:
         self.refusals += is_refusal(answer)
         if finish_reason is not None:
             self.finish_reasons[finish_reason] += 1
-        return score
+        return score, quantities
 
     @property
     def truncated(self) -> int | None:
@@ -140,10 +150,24 @@ class AnswerTally:
         by_question = np.column_stack(
             [np.bincount(member, weights=values) / answers for values in self._figures.values()]
         )
-        intervals = mean_intervals(by_question, seed=seed)
+        # A figure is nan for all answers to a question or for none: the reference decides.
+        known = ~np.isnan(by_question)
+        full = known.all(axis=0)
+        intervals = dict(
+            zip(np.flatnonzero(full), mean_intervals(by_question[:, full], seed=seed), strict=True)
+        )
+        for place in np.flatnonzero(~full & known.any(axis=0)):
+            values = by_question[known[:, place], place, None]
+            [intervals[place]] = mean_intervals(values, seed=seed)
+        names = list(self._figures)
         return {
-            name: QualitySummary(interval.mean, interval.low, interval.high, max(values))
-            for (name, values), interval in zip(self._figures.items(), intervals, strict=True)
+            names[place]: QualitySummary(
+                interval.mean,
+                interval.low,
+                interval.high,
+                float(np.nanmax(self._figures[names[place]])),
+            )
+            for place, interval in sorted(intervals.items())
         }
 
     def strata(self) -> list[Stratum]:
@@ -160,9 +184,9 @@ class AnswerTally:
                     words_below=STRATA[number] if number < len(STRATA) else None,
                     answers=count,
                     means={
-                        name: float(np.asarray(values)[inside].mean())
+                        name: float(known.mean())
                         for name, values in self._figures.items()
-                        if count
+                        if len(known := _known(np.asarray(values)[inside]))
                     },
                     length_ratio=_ratio(
                         int(np.asarray(self._answer_words)[inside].sum()), int(words[inside].sum())
@@ -177,6 +201,10 @@ class AnswerTally:
             number = self._numbers.setdefault(question_id, number)
         self._next = max(self._next, number + 1)
         return number
+
+
+def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[~np.isnan(values)]
 
 
 def _ratio(part: int, total: int) -> float | None:

@@ -17,6 +17,12 @@ _WORDS = 2**14
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
+# In a word with digits: what `ngram_tokens` keeps, beside letters and digits.
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_KEPT = re.compile(r"[<>≤≥%]|[-\u2212]?\d+(?:[.,:/\u2013-]\d+)*[^\W\d_]*|[^\W_]+")
+
+_KEPT_ALONE = re.compile(r"^[<>≤≥%]=?$")
+
 _ALPHANUMERIC = re.compile(r"[a-z0-9]+")
 
 # mteval-v13a sets these symbols apart wherever they stand; period, comma and dash have rules below.
@@ -32,6 +38,14 @@ def squad_tokens(text: str) -> list[str]:
     Source: the evaluation script of SQuAD 1.1 (Rajpurkar et al. 2016).
     """
     return list(chain.from_iterable(map(_squad_pieces, text.lower().split())))
+
+
+def ngram_tokens(text: str) -> list[str]:
+    """Return the tokens of n-gram match: those of SQuAD, but numbers keep their punctuation.
+
+    SQuAD reads 1.5 as 15, 2.0-3.0 as 2030 and <5 as 5.
+    """
+    return list(chain.from_iterable(map(_ngram_pieces, text.lower().split())))
 
 
 def rouge_tokens(text: str) -> list[str]:
@@ -58,6 +72,13 @@ def bleu_tokens(text: str) -> list[str]:
 @lru_cache(_WORDS)
 def _squad_pieces(word: str) -> tuple[str, ...]:
     return tuple(_ARTICLES.sub(" ", word.translate(_PUNCTUATION)).split())
+
+
+@lru_cache(_WORDS)
+def _ngram_pieces(word: str) -> tuple[str, ...]:
+    if word.isalpha() or not any(map(str.isdecimal, word)):
+        return tuple(_KEPT_ALONE.findall(word)) or _squad_pieces(word)
+    return tuple(_KEPT.findall(_THOUSANDS.sub("", word)))
 
 
 @lru_cache(_WORDS)

@@ -258,8 +258,11 @@ def _aggregate(path: Path, keys: list[str], columns: list[str], how: str) -> lis
     """Return the groups of a Parquet file in order, without a Python object per row."""
     import pyarrow.parquet as pq
 
+    # Columns that were added after the file was written are null.
+    present = set(pq.read_schema(path).names)
+    added = {each: None for each in columns if each not in present}
+    columns = [each for each in columns if each in present]
     table = pq.read_table(path, columns=[*keys, *columns])
     groups = table.group_by(keys, use_threads=False).aggregate([(each, how) for each in columns])
     names = [each.removesuffix(f"_{how}") for each in groups.column_names]
-    rows: list[dict[str, Any]] = groups.rename_columns(names).to_pylist()
-    return rows
+    return [added | row for row in groups.rename_columns(names).to_pylist()]

@@ -41,7 +41,19 @@ QUALITIES = {
     "rouge2": "ROUGE-2 F-measure",
     "rouge_l": "ROUGE-L F-measure",
     "token_f1": "token F1 after SQuAD's normalisation",
+    "quantity_agreement": "share of the reference's quantities that the answer gives; null without",
+    "consistency": "share of answers that contradict no quantity and no statement of the reference",
 }
+
+
+QUANTITIES = (
+    Column("quantities_agree", "integer", "1", "quantities of the reference that the answer gives"),
+    Column("quantities_contradict", "integer", "1", "those that it gives with another value"),
+    Column("quantities_missing", "integer", "1", "those that it does not give"),
+    Column("quantities_added", "integer", "1", "quantities of the answer alone"),
+    Column("statements_denied", "integer", "1", "sentences of the reference that it denies"),
+)
+"""Of one answer, and the totals over all answers of a measurement."""
 
 
 def _latency_columns() -> Iterator[Column]:
@@ -181,6 +193,8 @@ OUTCOME = (
 )
 
 ANSWERS = (
+    *QUANTITIES,
+    Column("answers_with_quantities", "integer", "1", "answers whose reference has quantities"),
     Column("correct_share", "number", "1", "share of answers with token F1 of at least 0.5"),
     Column("length_ratio", "number", "1", "words of all answers over words of their references"),
     Column("answer_words_mean", "number", "1", "words of an answer"),
@@ -262,6 +276,7 @@ RESPONSES: tuple[Column, ...] = (
     Column("finish_reason", "text", "", "stop or length"),
     Column("refusal", "flag", "", "the answer starts with a refusal (English phrases)"),
     *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
+    *QUANTITIES,
 )
 """`responses.parquet`: one row per measured answer, with its scores."""
 

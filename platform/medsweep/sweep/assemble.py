@@ -85,7 +85,9 @@ def grade(
         if record.phase != "measure" or record.status != "ok":
             continue
         pair = pairs[record.question_id]
-        score = tally.add(record.text, pair.answer, record.question_id, record.finish_reason)
+        score, quantities = tally.add(
+            record.text, pair.answer, record.question_id, record.finish_reason
+        )
         row: Row = {
             **measurement.columns,
             "index": record.index,
@@ -95,6 +97,7 @@ def grade(
             "finish_reason": record.finish_reason,
             "refusal": is_refusal(record.text),
             **asdict(score),
+            **quantities.columns,
         }
         if keep_text:
             row |= {"question": pair.question, "reference": pair.answer, "answer": record.text}
@@ -193,6 +196,8 @@ def _quality_columns(tally: AnswerTally, seed: int) -> Row:
     row: Row = {
         "questions": tally.questions,
         "corpus_bleu": tally.corpus_bleu,
+        **tally.agreement.columns,
+        "answers_with_quantities": tally.with_quantities,
         "correct_share": tally.correct_share,
         "length_ratio": tally.length_ratio,
         "answer_words_mean": tally.answer_words_mean,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from medsweep.metrics.agreement import agreement
 from medsweep.metrics.choice import chosen
 from medsweep.metrics.entities import MOST, entities, left_out, unsupported_entities
 from medsweep.metrics.faulty_answers import is_refusal
@@ -31,6 +32,11 @@ UNITS = {
     "entities": "&amp;",
     "underscores": "_",
     "sorry": "i am sorry, ",
+    "negations": "not no ",
+    "doses": "5 mg ",
+    "ranges": "1-2 to ",
+    "sentences": "Not one two three. ",
+    "units": "5 mg/",
 }
 GRADERS: dict[str, Callable[[str], object]] = {
     "entities": entities,
@@ -41,6 +47,7 @@ GRADERS: dict[str, Callable[[str], object]] = {
     "rouge": rouge_tokens,
     "bleu": bleu_tokens,
     "refusal": is_refusal,
+    "agreement": lambda text: agreement(text, text[::-1] + text[7:]),
     "scores": lambda text: score_and_count(text, "Rest and water.")[0],
 }
 

@@ -98,7 +98,8 @@ def by_us(prediction: str, reference: str) -> tuple[float, ...]:
 def test_figures_equal_their_programs(prediction: str, reference: str) -> None:
     for pair in ((prediction, reference), (reference, prediction)):
         assert by_us(*pair) == pytest.approx(by_their_programs(*pair), abs=1e-6)
-        assert all(0 <= figure <= 1 for figure in astuple(score_and_count(*pair)[0]))
+        figures = astuple(score_and_count(*pair)[0])
+        assert all(figure is None or 0 <= figure <= 1 for figure in figures)
 
 
 def test_figures_equal_their_programs_on_random_texts() -> None:
@@ -144,7 +145,7 @@ def test_figures_equal_their_programs_on_medquad() -> None:
 
 def test_a_perfect_answer_scores_1_and_not_more() -> None:
     text = "Aspirin lowers fever and thins blood."
-    assert score_and_count(text, text)[0] == AnswerScore(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    assert score_and_count(text, text)[0] == AnswerScore(*[1.0] * 7, None, 1.0)
 
 
 def test_exact_match_and_token_f1_by_hand() -> None:
@@ -170,14 +171,37 @@ def test_ngram_match_by_hand(prediction: str, reference: str, share: float) -> N
 
 
 @pytest.mark.parametrize(
+    ("prediction", "reference"),
+    [("1.5 mg", "15 mg"), ("2.0-3.0", "20-30"), ("pH 7.4", "pH 74"), ("5", "<5"), ("-2.5", "2.5")],
+)
+def test_ngram_match_keeps_the_punctuation_of_numbers(prediction: str, reference: str) -> None:
+    score, _, agreement = score_and_count(prediction, reference)
+    assert score.exact_match == 1.0, "SQuAD's normalisation, as in its own script"
+    assert score.ngram_match < 1.0
+    assert (score.quantity_agreement, agreement.agree) == (0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference"),
+    [
+        ("12,000 people.", "12000 people"),
+        ("(5 mg)", "5 mg,"),
+        ("The X-ray's (old) film", "xrays old film"),
+    ],
+)
+def test_other_punctuation_is_lost_as_in_squad(prediction: str, reference: str) -> None:
+    assert score_and_count(prediction, reference)[0].ngram_match == 1.0
+
+
+@pytest.mark.parametrize(
     ("prediction", "reference", "squad"),
     [("", "", 1.0), ("the", "...", 1.0), ("", "flu", 0.0), ("flu", "", 0.0), ("flu", "!", 0.0)],
 )
 def test_empty_texts_have_defined_figures(prediction: str, reference: str, squad: float) -> None:
-    expected = AnswerScore(squad, squad, 0.0, 0.0, 0.0, 0.0, squad)
+    expected = AnswerScore(squad, squad, 0.0, 0.0, 0.0, 0.0, squad, None, 1.0)
     assert score_and_count(prediction, reference)[0] == expected
 
 
 def test_metric_names_are_fixed() -> None:
     names = ("exact_match", "ngram_match", "bleu", "rouge1", "rouge2", "rouge_l", "token_f1")
-    assert names == QUALITY_METRICS
+    assert (*names, "quantity_agreement", "consistency") == QUALITY_METRICS

@@ -41,12 +41,29 @@ def test_answers_to_one_question_are_averaged_first() -> None:
     )
     assert tally.questions == 2
     figures = tally.figures(seed=1)
-    assert tuple(figures) == QUALITY_METRICS
+    assert {*figures, "quantity_agreement"} == set(QUALITY_METRICS), "no reference has a quantity"
     assert tally.correct_share == pytest.approx(2 / 3)  # an F1 of 1/2 is enough
     found = figures["token_f1"]
     assert found.mean == pytest.approx(0.375)  # questions 0.75 and 0
     assert (found.low, found.high) == (0.0, 1.0)  # two questions say next to nothing
     assert found.max == 1.0
+
+
+def test_quantities_are_averaged_over_the_questions_that_have_some() -> None:
+    tally = tally_of(
+        ("5 mg for 2 days", "5 mg for 3 days", "a"),  # one of two
+        ("Take 5 mg.", "5 mg", "b"),
+        ("Rest.", "Rest.", "c"),
+        ("", "10 mg", "d"),
+    )
+    figure = tally.figures(seed=1)["quantity_agreement"]
+    assert figure.mean == pytest.approx((0.5 + 1 + 0) / 3)
+    assert (figure.max, tally.with_quantities, tally.questions) == (1.0, 3, 4)
+    assert tally.figures(seed=1)["consistency"].mean == 3 / 4
+    counts = tally.agreement.columns
+    assert list(counts.values()) == [2, 1, 1, 0, 0]
+    strata = tally.strata()[0].means
+    assert strata["quantity_agreement"] == pytest.approx(figure.mean)
 
 
 def test_one_question_has_no_bounds_and_none_has_no_figures() -> None:
@@ -98,14 +115,15 @@ def test_strata_part_short_references_from_long_ones() -> None:
 
 def test_texts_are_not_kept() -> None:
     tally = AnswerTally()
-    tally.add("word", "word")  # imports, and what is remembered of words
+    # Imports, what is remembered of words, and tuples that the interpreter frees and keeps.
+    tally.add("word " * 600, "word " * 600)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for number in range(25):
+    for number in range(100):
         text = "word " * (500 + number)  # two and a half kilobytes
         tally.add(text, text)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert len(tally) == 26
+    assert len(tally) == 101
     # The interpreter keeps some freed tuples for later use; one kept text would weigh more.
-    assert grown < 25 * 1200
+    assert grown < 100 * 1200

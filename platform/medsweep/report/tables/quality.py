@@ -38,6 +38,8 @@ NAMES = {
     "rouge2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
     "token_f1": "Token F1",
+    "quantity_agreement": "Quantities",
+    "consistency": "Consistency",
 }
 
 

@@ -1,0 +1,178 @@
+"""Whether an answer agrees with its reference in quantities, comparisons and negations.
+
+Word overlap sees none of the three: 1.5 mg and 15 mg, "less than" and "more than", "safe" and "not
+safe" share nearly all of their words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+from math import isclose, isinf
+
+from medsweep.metrics.polarity import Sentence, polarity_clash, sentences
+from medsweep.metrics.quantities import Quantity, quantities
+
+_SAME = 1e-9
+_CONVERTED = 0.01
+"""Values in different units are equal within this share: 100 lb are given as 45 kg."""
+
+_KELVIN = 0.06
+"""Temperatures in different units are equal within this: a tenth of a degree Fahrenheit."""
+
+_ALIGNED = 0.6
+"""Least share of content words (Dice) of two sentences that say the same, or its opposite."""
+
+_LEAST_WORDS = 3
+"""Fewest content words of a sentence that is compared."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What an answer makes of its reference's quantities and statements.
+
+    Attributes:
+        agree: quantities of the reference that the answer gives.
+        contradict: those of which it gives another value.
+        missing: those that it does not give.
+        added: quantities of the answer that the reference does not give.
+        denied: sentences of the reference that the answer denies, or of which it turns a word into
+            its opposite.
+    """
+
+    agree: int = 0
+    contradict: int = 0
+    missing: int = 0
+    added: int = 0
+    denied: int = 0
+
+    def __add__(self, other: Agreement) -> Agreement:
+        return Agreement(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def share(self) -> float | None:
+        """Share of the reference's quantities that the answer gives; None if it has none."""
+        total = self.agree + self.contradict + self.missing
+        return self.agree / total if total else None
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """The counts by the names of their columns."""
+        return {
+            "quantities_agree": self.agree,
+            "quantities_contradict": self.contradict,
+            "quantities_missing": self.missing,
+            "quantities_added": self.added,
+            "statements_denied": self.denied,
+        }
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the answer contradicts its reference in nothing."""
+        return not self.contradict and not self.denied
+
+
+def agreement(answer: str, reference: str) -> Agreement:
+    """Compare an answer with its reference.
+
+    Args:
+        answer: generated text.
+        reference: reference answer.
+    """
+    given, expected = (_distinct(quantities(text)) for text in (answer, reference))
+    total = len(expected)
+    agree = _pair(given, expected, _equal)
+    contradict = _pair(given, expected, _contradicts)
+    return Agreement(
+        agree=agree,
+        contradict=contradict,
+        missing=total - agree - contradict,
+        added=len(given),
+        denied=_denied(sentences(answer), sentences(reference)),
+    )
+
+
+def _distinct(found: Sequence[Quantity]) -> list[Quantity]:
+    """Return each quantity once, with the words around all its mentions."""
+    by_value: dict[tuple[str, float, float], Quantity] = {}
+    for quantity in found:
+        key = quantity.dimension, quantity.low, quantity.high
+        known = by_value.get(key)
+        if known is not None:
+            quantity = replace(known, context=known.context | quantity.context)
+        by_value[key] = quantity
+    return list(by_value.values())
+
+
+def _pair(
+    given: list[Quantity], expected: list[Quantity], match: Callable[[Quantity, Quantity], bool]
+) -> int:
+    """Remove the pairs that match from both lists, and return how many there were."""
+    pairs = 0
+    for wanted in tuple(expected):
+        matching = [each for each in given if match(wanted, each)]
+        if matching:
+            best = max(matching, key=lambda each: len(wanted.context & each.context))
+            given.remove(best)
+            expected.remove(wanted)
+            pairs += 1
+    return pairs
+
+
+def _equal(first: Quantity, second: Quantity) -> bool:
+    if first.dimension != second.dimension:
+        return False
+    relative, absolute = _SAME, 0.0
+    if first.unit != second.unit:
+        if first.dimension == "[temperature]":
+            absolute = _KELVIN
+        else:
+            relative = _CONVERTED
+    return all(
+        one == other or isclose(one, other, rel_tol=relative, abs_tol=absolute)
+        for one, other in ((first.low, second.low), (first.high, second.high))
+    )
+
+
+def _contradicts(first: Quantity, second: Quantity) -> bool:
+    """Return whether two quantities speak of one thing and cannot both be right.
+
+    A value inside the other's range is neither equal nor a contradiction.
+    """
+    if first.dimension != second.dimension:
+        return False
+    if first.context and second.context and not first.context & second.context:
+        return False
+    if _kind(first) == _kind(second):
+        return True
+    within = first.low >= second.low and first.high <= second.high
+    around = first.low <= second.low and first.high >= second.high
+    limits = {_kind(first), _kind(second)} == {"below", "above"}
+    return limits or not (within or around)
+
+
+def _kind(quantity: Quantity) -> str:
+    if isinf(quantity.low):
+        return "below"
+    if isinf(quantity.high):
+        return "above"
+    return "value" if quantity.low == quantity.high else "range"
+
+
+def _denied(answer: Sequence[Sentence], reference: Sequence[Sentence]) -> int:
+    """Return how many of the reference's sentences are denied by the answer's nearest one."""
+    denied = 0
+    long = [each for each in answer if len(each.words) >= _LEAST_WORDS]
+    for stated in reference:
+        words = stated.words
+        if len(words) < _LEAST_WORDS:
+            continue
+        near = [(_dice(words, each.words), each) for each in long]
+        best = max((share for share, _ in near), default=0.0)
+        if best >= _ALIGNED:
+            denied += all(polarity_clash(stated, each) for share, each in near if share == best)
+    return denied
+
+
+def _dice(first: frozenset[str], second: frozenset[str]) -> float:
+    return 2 * len(first & second) / (len(first) + len(second))

@@ -1,0 +1,312 @@
+"""Quantities of a text: doses, ranges, limits, frequencies, durations, shares and grades.
+
+Read are digits, fractions, and number words before a unit. "500 mg twice a day" is a dose and a
+frequency, and so is "5 mg/day"; times per minute or hour stay rates. A number inside a word ("B12",
+"COVID-19") is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import inf
+
+from medsweep.metrics.numbers import NUMBER_WORDS, NumberReader, Span, UnitMention, Value
+from medsweep.metrics.polarity import content_words
+from medsweep.metrics.units import UNIT_WORDS, scale, unit_at
+
+MOST = 300
+"""Most quantities that are read from one text; the rest is ignored."""
+
+_CONTEXT = 80
+"""Characters on either side whose words are a quantity's context."""
+
+_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9}
+_TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
+_CODES = {"qd": 1.0, "bid": 2.0, "tid": 3.0, "qid": 4.0}
+_LABELS = frozenset(
+    {
+        "type",
+        "stage",
+        "grade",
+        "class",
+        "phase",
+        "chromosome",
+        "trisomy",
+        "factor",
+        "ph",
+        "bmi",
+        "inr",
+        "score",
+        "step",
+    }
+)
+_DASHES = frozenset({"-", "\N{EN DASH}", "\N{EM DASH}"})
+_JOINS = _DASHES | {"to", "and", "through"}
+_TRIGGERS = frozenset({*NUMBER_WORDS, *_TIMES, *_LABELS, *_CODES, "every", "b", "t", "q"})
+"""Words that a quantity can begin with."""
+
+_LIMIT = re.compile(
+    r"(?:(?P<below>[<≤]\s?=?|\b(?:less|fewer|lower|smaller|shorter|younger)\sthan"
+    r"|\b(?:less\sthan|fewer\sthan)\sor\sequal\sto|\bunder(?:\sage)?|\bbelow|\bup\sto|\bat\smost"
+    r"|\bnot?\s(?:more|greater|longer)\sthan|\bwithin|\bmaximum\sof|\bnot\sexceed(?:ing)?)"
+    r"|(?P<above>[>≥]\s?=?|\b(?:more|greater|higher|larger|longer|older)\sthan"
+    r"|\b(?:more|greater)\sthan\sor\sequal\sto|\bover(?:\sage)?|\babove|\bat\sleast"
+    r"|\bnot?\s(?:less|fewer)\sthan|\bexceed(?:s|ing)?|\bminimum\sof))"
+    r"\s?(?:(?:about|approximately|the\sage\sof|age|a)\s)?$",
+    re.IGNORECASE,
+)
+_LONGEST_LIMIT = 40
+_TAIL = re.compile(
+    r"(?P<above>\s?\+(?!\s?\d)|\s(?:or|and)\s(?:more|older|above|over|greater|higher|longer)\b)"
+    r"|(?P<below>\s(?:or|and)\s(?:less|younger|below|under|fewer|lower|shorter)\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One quantity: a value, a range, or everything below or above a limit.
+
+    Attributes:
+        dimension: what can be compared with it: that of its unit, `number` without one, or the word
+            before a grade (`type`, `stage`).
+        unit: in pint's words; empty without one.
+        low: least value, in SI base units; minus infinity for "less than".
+        high: greatest value; infinity for "more than".
+        context: content words around it.
+        values: where its numbers stand.
+        unit_span: where its unit stands; None without one.
+        limit_span: where "less than" or its like stands; None without one.
+    """
+
+    dimension: str
+    unit: str
+    low: float
+    high: float
+    context: frozenset[str]
+    values: tuple[Span, ...]
+    unit_span: Span | None = None
+    limit_span: Span | None = None
+
+
+def quantities(text: str) -> list[Quantity]:
+    """Return the quantities of a text in order, up to `MOST`."""
+    found: list[Quantity] = []
+    for quantity in _Reader(text).read():
+        found.append(quantity)
+        if len(found) == MOST:
+            break
+    return found
+
+
+class _Reader(NumberReader):
+    """Reads one text from left to right, token by token."""
+
+    def read(self) -> Iterator[Quantity]:
+        """Yield each quantity."""
+        place = 0
+        while place < len(self.tokens):
+            read = None
+            if self.matches[place]["number"] or self.lower[place] in _TRIGGERS:
+                read = self._frequency(place) or self._share(place) or self._grade(place)
+                read = read or self._measure(place)
+            if read is None:
+                place += 1
+                continue
+            yield from read[0]
+            place = max(read[1], place + 1)
+
+    def _frequency(self, place: int) -> tuple[list[Quantity], int] | None:
+        """Read "twice a day", "every 6 to 8 hours" or "t.i.d."."""
+        word = self.lower[place]
+        if word == "every":
+            return self._every(place)
+        code, behind = self._code(place)
+        if code is not None:
+            return [self._per(code, code, "day", (self.span(place, behind),))], behind
+        first = last = self.value(place, words=True)
+        if word in _TIMES:
+            first = last = Value(_TIMES[word], self.span(place, place + 1), place + 1)
+        elif first is not None:
+            if self.at(first.place) in _JOINS:
+                last = self.value(first.place + 1, words=True) or first
+            if self.at(last.place if last else 0) not in ("times", "time", "x"):
+                return None
+            last = replace(last, place=last.place + 1) if last else None
+        if first is None or last is None:
+            return None
+        period = self.period(last.place)
+        if period is None:
+            return None
+        spans = tuple(dict.fromkeys((first.span, last.span)))
+        return [self._per(first.number, last.number, period[0], spans)], period[1]
+
+    def _every(self, place: int) -> tuple[list[Quantity], int] | None:
+        if self.at(place + 1) == "other":
+            first = last = Value(2.0, self.span(place + 1, place + 2), place + 2)
+        else:
+            value = self.value(place + 1, words=True)
+            if value is None:
+                return None
+            first = last = value
+            if self.at(value.place) in _JOINS:
+                last = self.value(value.place + 1, words=True) or value
+        unit = unit_at(self.lower, last.place)
+        if unit is None or scale(unit[0]).dimension != "[time]" or not first.number:
+            return None
+        spans = tuple(dict.fromkeys((first.span, last.span)))
+        return [self._per(1 / last.number, 1 / first.number, unit[0], spans)], unit[1]
+
+    def _code(self, place: int) -> tuple[float | None, int]:
+        word = self.lower[place]
+        if word in _CODES and word != "bid":
+            return _CODES[word], place + 1
+        letters = self.lower[place : place + 5 : 2]
+        dotted = self.lower[place + 1 : place + 4 : 2] == [".", "."]
+        if dotted and "".join(letters) in _CODES:
+            return _CODES["".join(letters)], place + 5
+        return None, place
+
+    def _share(self, place: int) -> tuple[list[Quantity], int] | None:
+        """Read "1 in 10,000"."""
+        part = self.value(place, words=True)
+        if part is None or self.inside_word(place):
+            return None
+        place = part.place
+        if self.at(place) == "out" and self.at(place + 1) == "of":
+            place += 1
+        elif self.at(place) not in ("in", "per"):
+            return None
+        place += 2 if self.at(place + 1) == "every" else 1
+        total = self.value(place)
+        if total is None or total.number < max(part.number, 2):
+            return None
+        unit = unit_at(self.lower, total.place)
+        if unit is not None and unit[0] != "person":
+            return None
+        share = part.number / total.number
+        spans = (part.span, total.span)
+        return [self._quantity("share", share, share, spans)], total.place
+
+    def _grade(self, place: int) -> tuple[list[Quantity], int] | None:
+        """Read "type 2" or "stage IV"."""
+        label = self.lower[place]
+        if label not in _LABELS:
+            return None
+        behind = place + 1 + (self.at(place + 1) in ("of", "is"))
+        roman = self.at(behind) in _ROMAN
+        if roman:
+            number = float(_ROMAN[self.at(behind)])
+            first = last = Value(number, self.span(behind, behind + 1), behind + 1)
+        else:
+            value = self.value(behind)
+            if value is None:
+                return None
+            first = last = value
+            if self.at(value.place) in _JOINS and (high := self.value(value.place + 1)):
+                last = high if high.number > value.number else value
+        spans = tuple(dict.fromkeys((first.span, last.span)))
+        return [self._quantity(label, first.number, last.number, spans)], last.place
+
+    def _measure(self, place: int) -> tuple[list[Quantity], int] | None:
+        """Read a number with its limit, the end of its range, its unit and its period."""
+        if self.inside_word(place):
+            return None
+        digits = self.matches[place]["number"] is not None
+        first = last = self.value(place, words=True)
+        if first is None or last is None:
+            return None
+        unit = self.unit(first.place)
+        if unit is None and self.at(first.place) == "+" and self.unit(first.place + 1):
+            last = replace(first, place=first.place + 1)  # "3+ years"
+            unit = self.unit(last.place)
+        behind = last.place if unit is None else unit.place
+        if self.at(behind) in _JOINS and (high := self.value(behind + 1, words=not digits)):
+            high_unit = self.unit(high.place)
+            fits = high_unit is not None and (unit is None or unit.name == high_unit.name)
+            bare = unit is None and high_unit is None and self.at(behind) in _DASHES | {"to"}
+            if high.number > first.number and (fits or bare) and not self.glued(high):
+                last, unit = high, high_unit
+        elif self.at(behind) == "/" and unit is None and (low := self.value(behind + 1)):
+            # A blood pressure is two quantities of one unit.
+            shared = self.unit(low.place)
+            if shared is not None and shared.name == "mmHg":
+                both = [
+                    self._scaled(shared.name, value, value, None, shared.span)
+                    for value in (first, low)
+                ]
+                return both, shared.place
+        if unit is None and (not digits or self.glued(last)):
+            return None
+        return self._with_unit(first, last, unit)
+
+    def _with_unit(
+        self,
+        first: Value,
+        last: Value,
+        unit: UnitMention | None,
+    ) -> tuple[list[Quantity], int]:
+        name, period, behind, span = "", None, last.place, None
+        if unit is not None:
+            name, period, behind, span = unit.name, unit.period, unit.place, unit.span
+        limit = _LIMIT.search(
+            self.text, max(first.span.start - _LONGEST_LIMIT, 0), first.span.start
+        )
+        quantity = self._scaled(name, first, last, limit, span)
+        if limit is None:
+            tail = _TAIL.match(self.text, self.matches[behind - 1].end())
+            tail = tail or _TAIL.match(self.text, last.span.end)
+            if tail is not None:
+                side = "high" if tail["above"] else "low"
+                bound = inf if tail["above"] else -inf
+                quantity = replace(quantity, **{side: bound})  # type: ignore[arg-type]
+                quantity = replace(quantity, limit_span=Span(*tail.span()))
+                while behind < len(self.matches) and self.matches[behind].end() <= tail.end():
+                    behind += 1
+        read = [quantity]
+        if period is None and (after := self.period(behind)):
+            period, behind = after
+        if period is not None and quantity.dimension != "share":
+            read.append(self._per(1.0, 1.0, period, ()))
+        return read, behind
+
+    def _scaled(
+        self,
+        unit: str,
+        first: Value,
+        last: Value,
+        limit: re.Match[str] | None,
+        unit_span: Span | None,
+    ) -> Quantity:
+        dimension, factor, offset = "number", 1.0, 0.0
+        if unit:
+            scaled = scale(unit)
+            dimension, factor, offset = scaled.dimension, scaled.factor, scaled.offset
+            if dimension == "dimensionless":
+                # A dose by body weight has no dimension either, and is no share.
+                dimension = "share" if unit == "percent" else "ratio"
+        low, high = (value.number * factor + offset for value in (first, last))
+        if limit is not None:
+            low, high = (-inf, high) if limit["below"] else (low, inf)
+        spans = tuple(dict.fromkeys((first.span, last.span)))
+        quantity = self._quantity(dimension, low, high, spans)
+        where = None if limit is None else Span(*limit.span())
+        return replace(quantity, unit=unit, unit_span=unit_span, limit_span=where)
+
+    def _per(self, low: float, high: float, period: str, spans: tuple[Span, ...]) -> Quantity:
+        """Return a frequency: times per period."""
+        factor = 1 / scale(period).factor
+        near = spans or (Span(0, 0),)
+        quantity = self._quantity("frequency", low * factor, high * factor, near)
+        return replace(quantity, values=spans, unit=f"1 / {period}")
+
+    def _quantity(
+        self, dimension: str, low: float, high: float, spans: tuple[Span, ...]
+    ) -> Quantity:
+        start, end = spans[0].start, spans[-1].end
+        before = re.split(r"[.;!?]\s", self.text[max(start - _CONTEXT, 0) : start])[-1]
+        after = re.split(r"[.;!?](?:\s|$)", self.text[end : end + _CONTEXT])[0]
+        context = (content_words(before) | content_words(after)) - UNIT_WORDS
+        return Quantity(dimension, "", low, high, context, spans)

@@ -1,0 +1,134 @@
+"""Quantities of sentences whose values were worked out by hand, in SI units."""
+
+import time
+from math import inf
+
+import pytest
+
+from medsweep.metrics.quantities import MOST, quantities
+
+DAY = 86_400.0
+MG = 1e-6
+
+
+def read(text: str) -> list[tuple[str, float, float]]:
+    return [(each.dimension, each.low, each.high) for each in quantities(text)]
+
+
+def one(text: str) -> tuple[str, float, float]:
+    [only] = read(text)
+    return only
+
+
+@pytest.mark.parametrize(
+    ("text", "dimension", "low", "high"),
+    [
+        ("Take 1.5 mg.", "[mass]", 1.5 * MG, 1.5 * MG),
+        ("a 5-mg tablet", "[mass]", 5 * MG, 5 * MG),
+        ("5mg", "[mass]", 5 * MG, 5 * MG),
+        ("250 mcg", "[mass]", 0.25 * MG, 0.25 * MG),
+        ("250 µg", "[mass]", 0.25 * MG, 0.25 * MG),
+        ("20-30 mg", "[mass]", 20 * MG, 30 * MG),
+        ("20 mg to 30 mg", "[mass]", 20 * MG, 30 * MG),
+        ("between 20 and 30 mg", "[mass]", 20 * MG, 30 * MG),
+        ("less than 5 mg", "[mass]", -inf, 5 * MG),
+        ("no more than 5 mg", "[mass]", -inf, 5 * MG),
+        ("not exceeding 5 mg", "[mass]", -inf, 5 * MG),
+        ("up to 5 mg", "[mass]", -inf, 5 * MG),
+        ("<5 mg", "[mass]", -inf, 5 * MG),
+        ("at least 5 mg", "[mass]", 5 * MG, inf),
+        ("not less than 5 mg", "[mass]", 5 * MG, inf),
+        ("≥ 5 mg", "[mass]", 5 * MG, inf),
+        ("65 years or older", "[time]", 65 * 365.25 * DAY, inf),
+        ("3+ years", "[time]", 3 * 365.25 * DAY, inf),
+        ("for 6 weeks or less", "[time]", -inf, 42 * DAY),
+        ("1,500 mL", "[length] ** 3", 1.5e-3, 1.5e-3),
+        ("½ teaspoon", "[length] ** 3", 2.46446e-6, 2.46446e-6),
+        ("1 1/2 hours", "[time]", 5400.0, 5400.0),
+        ("2½ hours", "[time]", 9000.0, 9000.0),
+        ("two to three weeks", "[time]", 14 * DAY, 21 * DAY),
+        ("126 mg/dL", "[mass] / [length] ** 3", 1.26, 1.26),
+        ("5 mM", "[substance] / [length] ** 3", 5.0, 5.0),
+        ("5 mm", "[length]", 0.005, 0.005),
+        ("98.6 °F", "[temperature]", 310.15, 310.15),
+        ("37 degrees C", "[temperature]", 310.15, 310.15),
+        ("10 mg per kg", "ratio", 1e-5, 1e-5),
+        ("20%", "share", 0.2, 0.2),
+        ("10 to 15 percent", "share", 0.1, 0.15),
+        ("1 in 10,000 people", "share", 1e-4, 1e-4),
+        ("3 out of 5", "share", 0.6, 0.6),
+        ("twice a day", "frequency", 2 / DAY, 2 / DAY),
+        ("3 times daily", "frequency", 3 / DAY, 3 / DAY),
+        ("2 to 3 times per week", "frequency", 2 / 7 / DAY, 3 / 7 / DAY),
+        ("every 6 to 8 hours", "frequency", 3 / DAY, 4 / DAY),
+        ("every other day", "frequency", 0.5 / DAY, 0.5 / DAY),
+        ("t.i.d.", "frequency", 3 / DAY, 3 / DAY),
+        ("type 2 diabetes", "type", 2.0, 2.0),
+        ("stage IV", "stage", 4.0, 4.0),
+        ("a pH of 7.4", "ph", 7.4, 7.4),
+        ("an INR of 2.0-3.0", "inr", 2.0, 3.0),
+        ("a T-score of -2.5", "number", -2.5, -2.5),
+        ("60 beats per minute", "[beat] / [time]", 1.0, 1.0),
+        ("five patients", "[person]", 5.0, 5.0),
+        ("1,500 IU", "[international_unit]", 1500.0, 1500.0),
+        ("4 x 10^9 cells", "[cell]", 4e9, 4e9),
+    ],
+)
+def test_one_quantity(text: str, dimension: str, low: float, high: float) -> None:
+    kind, least, greatest = one(text)
+    assert kind == dimension
+    assert (least, greatest) == pytest.approx((low, high), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("COVID-19", "vitamin B12", "H1N1", "the 21st century", "$5", "one of them", "a day"),
+        *("call 555-123-4567", "", "every day counts", "left alone", "a type of cancer"),
+    ],
+)
+def test_what_is_no_quantity(text: str) -> None:
+    assert read(text) == []
+
+
+def test_a_dose_with_its_frequency_is_two_quantities() -> None:
+    dose, frequency = ("[mass]", 500 * MG, 500 * MG), ("frequency", 2 / DAY, 2 / DAY)
+    assert read("500 mg twice daily") == [dose, pytest.approx(frequency)]
+    for text in ("5 mg/day", "5 mg daily", "5 mg a day", "5 mg per day", "5 mg once a day"):
+        (first, second) = read(text)
+        assert first[0] == "[mass]"
+        assert first[1] == pytest.approx(5 * MG)
+        assert second[0] == "frequency"
+        assert second[1] == pytest.approx(1 / DAY)
+    assert [each[0] for each in read("10 mg/kg/day")] == ["ratio", "frequency"]
+
+
+def test_a_blood_pressure_is_two_quantities() -> None:
+    mm_hg = 133.322387415
+    pressure = [each[1] for each in read("120/80 mmHg")]
+    assert pressure == pytest.approx([120 * mm_hg, 80 * mm_hg])
+
+
+def test_spans_say_where_numbers_units_and_limits_stand() -> None:
+    text = "It is less than 20-30 mg of aspirin."
+    [only] = quantities(text)
+    assert [text[span.start : span.end] for span in only.values] == ["20", "30"]
+    assert only.unit_span
+    assert text[only.unit_span.start : only.unit_span.end] == "mg"
+    assert only.limit_span
+    assert text[only.limit_span.start : only.limit_span.end].strip() == "less than"
+    assert "aspirin" in only.context
+
+
+def test_the_context_ends_with_the_sentence() -> None:
+    first, second = quantities("Give aspirin 5 mg. Then ibuprofen 10 mg.")
+    assert first.context == {"give", "aspirin"}
+    assert "ibuprofen" in second.context
+    assert "aspirin" not in second.context
+
+
+def test_the_rest_of_a_long_list_is_ignored() -> None:
+    text = " ".join(f"{number} mg" for number in range(5000))
+    started = time.process_time()
+    assert len(quantities(text)) == MOST
+    assert time.process_time() - started < 2

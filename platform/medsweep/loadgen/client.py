@@ -22,6 +22,8 @@ from medsweep.loadgen.stream import Stream
 
 # The messages of this many prompts are cached.
 _KEPT_MESSAGES = 4096
+# A connection whose message does not end this long after [DONE] is given up.
+_DRAIN_S = 1.0
 # Usage options, in the order in which they are tried: a token count in every chunk, which alone
 # tells a chunk from a token; a count at the end; none.
 _STREAM_OPTIONS: tuple[dict[str, bool], ...] = (
@@ -29,6 +31,7 @@ _STREAM_OPTIONS: tuple[dict[str, bool], ...] = (
     {"include_usage": True},
     {},
 )
+_USAGE_NAMES = ("stream_options", "continuous_usage_stats", "include_usage")
 
 
 class LoadClient:
@@ -38,6 +41,9 @@ class LoadClient:
         job: server, model and limits.
         clock: what everything is timed with.
 
+    Attributes:
+        pool: its connections.
+
     Raises:
         StageError: the environment variable for the API key is not set.
     """
@@ -45,16 +51,17 @@ class LoadClient:
     def __init__(self, job: LoadJob, clock: Clock) -> None:
         self._job, self._clock = job, clock
         self._head = _head(job)
-        self._pool = ConnectionPool(job.url, clock.now)
+        self.pool = ConnectionPool(job.url, clock.now)
         self._messages: dict[str, bytes] = {}
         self._options = 0
+        self._limit_name = "max_tokens"
         self._answered = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._pool.close()
+        self.pool.close()
 
     async def send(self, prompt: Prompt, stream: Stream) -> tuple[RequestError | None, float]:
         """Send one prompt and wait for the end of its answer.
@@ -70,12 +77,12 @@ class LoadClient:
         failure = None
         try:
             async with asyncio.timeout(self._job.timeout_s):
-                options = self._options
-                await self._pool.exchange(self.message(prompt), stream)
-                while stream.refuses("stream_options") and self._may_reduce(options):
-                    options = self._options
+                form = self._form
+                await self.pool.exchange(self.message(prompt), stream)
+                while self._adapts(stream, form):
+                    form = self._form
                     stream.begin_again(self._clock.now())
-                    await self._pool.exchange(self.message(prompt), stream)
+                    await self.pool.exchange(self.message(prompt), stream)
         except RequestError as error:
             failure = error
         except TRANSPORT_ERRORS as error:
@@ -86,23 +93,42 @@ class LoadClient:
         self._answered |= stream.status == HTTPStatus.OK
         return failure, self._clock.now()
 
-    def _may_reduce(self, options: int) -> bool:
-        """Whether this request and all later ones can be sent with fewer options.
+    @property
+    def _form(self) -> tuple[int, str]:
+        """What of the request depends on what the server takes."""
+        return self._options, self._limit_name
 
-        Only before the first answer: a server that has answered accepts them.
+    def _adapts(self, stream: Stream, form: tuple[int, str]) -> bool:
+        """Whether this request and all later ones can be sent in a form that may be accepted.
+
+        The form changes only before the first answer: a server that has answered accepts it.
+
+        Args:
+            stream: the answer to this request.
+            form: in which it was sent.
         """
-        last = options + 1 == len(_STREAM_OPTIONS)
-        if options == self._options and not self._answered and not last:
-            self._options += 1
-            self._messages.clear()
-        return self._options > options
+        options, limit_name = form
+        usage_refused = stream.refuses(*_USAGE_NAMES)
+        limit_refused = (
+            self._job.endpoint == "chat"
+            and limit_name == "max_tokens"
+            and stream.refuses_as_unknown(limit_name)
+        )
+        if form == self._form and not self._answered:
+            if limit_refused:
+                self._limit_name = "max_completion_tokens"
+            elif usage_refused and options + 1 < len(_STREAM_OPTIONS):
+                self._options += 1
+            if form != self._form:
+                self._messages.clear()
+        return (limit_refused or usage_refused) and form != self._form
 
     def message(self, prompt: Prompt) -> bytes:
         """Return the HTTP message that asks a prompt."""
         known = self._messages.get(prompt.text)
         if known is not None:
             return known
-        body = _body(self._job, prompt, _STREAM_OPTIONS[self._options])
+        body = _body(self._job, prompt, _STREAM_OPTIONS[self._options], self._limit_name)
         message = b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
         if len(self._messages) < _KEPT_MESSAGES:
             self._messages[prompt.text] = message
@@ -129,7 +155,7 @@ def _head(job: LoadJob) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
 
-def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool]) -> bytes:
+def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool], limit_name: str) -> bytes:
     chat = job.endpoint == "chat"
     asked: dict[str, object] = {"prompt": prompt.text}
     if chat:
@@ -137,7 +163,7 @@ def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool]) -> bytes:
     body: dict[str, object] = {
         "model": job.model,
         **asked,
-        "max_tokens": job.max_tokens,
+        limit_name: job.max_tokens,
         "temperature": job.temperature,
         "stream": True,
     }
@@ -152,6 +178,9 @@ class ConnectionPool:
     Args:
         url: where requests go; only scheme, host and port matter.
         now: reads the clock.
+
+    Attributes:
+        connections: those that are open.
     """
 
     def __init__(self, url: str, now: Callable[[], float]) -> None:
@@ -162,7 +191,7 @@ class ConnectionPool:
         self._now = now
         self._addresses: list[tuple[str, int]] = []
         self._free: list[Connection] = []
-        self._all: set[Connection] = set()
+        self.connections: set[Connection] = set()
 
     async def exchange(self, message: bytes, exchange: Exchange) -> None:
         """Send a request and wait until its answer has ended.
@@ -180,8 +209,10 @@ class ConnectionPool:
         if connection is None:
             connection = await self._connect()
         connection.request(message, exchange)
+        complete = False
         try:
             await exchange.ended
+            complete = True
         except OSError:
             # A server may close an idle connection just as a request is sent on it. Nothing came
             # back, so the request is sent once more.
@@ -191,17 +222,26 @@ class ConnectionPool:
             connection = await self._connect()
             connection.request(message, exchange)
             await exchange.ended
+            complete = True
         finally:
-            if connection.serves(exchange):
-                connection.abort()  # cancelled: tells the server to stop
-            if not connection.open:
-                self._all.discard(connection)
+            if connection.serves(exchange) and complete:
+                # The answer is there, the end of its message is not.
+                asyncio.get_running_loop().call_later(_DRAIN_S, self._drop, connection, exchange)
+            else:
+                self._drop(connection, exchange)
+
+    def _drop(self, connection: Connection, exchange: Exchange) -> None:
+        """Break a connection that still serves this exchange; tells the server to stop."""
+        if connection.serves(exchange):
+            connection.abort()
+        if not connection.open:
+            self.connections.discard(connection)
 
     def close(self) -> None:
         """Break all connections."""
-        for connection in self._all:
+        for connection in self.connections:
             connection.abort()
-        self._all.clear()
+        self.connections.clear()
         self._free.clear()
 
     def _reused(self) -> Connection | None:
@@ -209,7 +249,7 @@ class ConnectionPool:
             connection = self._free.pop()
             if connection.open:
                 return connection
-            self._all.discard(connection)
+            self.connections.discard(connection)
         return None
 
     async def _connect(self) -> Connection:
@@ -234,7 +274,7 @@ class ConnectionPool:
             else:
                 if place:  # the first addresses failed
                     self._addresses = [(host, port)]
-                self._all.add(connection)
+                self.connections.add(connection)
                 return connection
         raise ConnectionRefusedError
 

@@ -25,15 +25,20 @@ class Exchange:
     Attributes:
         status: HTTP status; 0 before it came.
         reason: the status in the server's words.
-        content_type: of the answer, in lower case, without parameters.
+        content_type: of the answer, in lower case, without parameters; empty without one.
+        content_encoding: of the answer, in lower case; empty without one.
+        location: where it redirects to; empty if it does not.
         ended_s: when the last of it came, in seconds; None before that.
         ended: becomes None when the whole answer is there, or an error.
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the answer so far, before the request is sent again."""
         self.status = 0
-        self.reason = ""
-        self.content_type = ""
+        self.reason = self.content_type = self.content_encoding = self.location = ""
         self.ended_s: float | None = None
         self.body_bytes = 0
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -126,8 +131,13 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note what kind of body comes and how it ends."""
         name = name.lower()
-        if name == b"content-type" and self._exchange is not None:
-            self._exchange.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        exchange, text = self._exchange, value.decode("latin-1").strip()
+        if name == b"content-type" and exchange is not None:
+            exchange.content_type = text.partition(";")[0].strip().lower()
+        elif name == b"content-encoding" and exchange is not None:
+            exchange.content_encoding = text.lower().removeprefix("identity")
+        elif name == b"location" and exchange is not None:
+            exchange.location = text
         elif name in (b"content-length", b"transfer-encoding"):
             self._until_eof = False
 

@@ -7,10 +7,11 @@ timeout        no complete answer in time
 http_<code>    the server answered with that status instead of 200
 model_refused  the server does not know the model that was asked for
 html           a web page instead of an answer: the address is not that of the API
-server_error   an error object in the middle of the stream
+server_error   an error in the stream or in place of it, or a finish reason such as `abort`
 closed_early   the stream ended with neither `[DONE]` nor a finish reason
 too_long       the answer went on past any length that an answer has
-garbage        an answer that is not a stream of JSON events
+compressed     a compressed answer, although none was accepted
+garbage        an answer that is not a stream of completion chunks
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from medsweep.errors import StageError
+from medsweep.loadgen.server_errors import without_quotes
 
 CLIENT = "client"
 """The kind of failure that the client's machine causes."""
@@ -45,6 +47,8 @@ ADVICE = {
     "http_404": "the URL must be the API's root with its version, such as http://host:8000/v1; "
     "--endpoint completions or chat must be one that the server has",
     "http_429": "the server limits the rate: lower the load, or lift the limit",
+    "compressed": "switch compression off in the server, or in the proxy before it: compressed "
+    "answers come in lumps, which hides when each token came",
     "garbage": "is this an OpenAI-compatible server that streams?",
 }
 """Remedies by kind of failure."""
@@ -52,6 +56,8 @@ ADVICE = {
 
 def advice_for(kind: str) -> str | None:
     """Return the remedy for a kind of failure; None where there is none."""
+    if kind.startswith("http_3"):
+        return "the server redirects: give the address that it redirects to"
     return ADVICE["server_error"] if kind.startswith("http_5") else ADVICE.get(kind)
 
 
@@ -61,11 +67,17 @@ class RequestError(Exception):
     Args:
         kind: one of the kinds above.
         words: what happened, short, and free of anything that was asked or answered.
+        message: the server's own words, which may quote both; None if it gave none.
     """
 
-    def __init__(self, kind: str, words: str) -> None:
-        self.kind, self.words = kind, words[:120]
+    def __init__(self, kind: str, words: str, message: str | None = None) -> None:
+        self.kind, self.words, self.message = kind, words[:120], message
         super().__init__(f"{kind}: {self.words}")
+
+    def told(self, *private: str) -> str:
+        """Return what happened, with the server's own words but without these texts."""
+        message = self.message and without_quotes(self.message, private)
+        return f"{self.words}: {message}" if message else self.words
 
 
 # The client's machine has run out of files, ports or memory.

@@ -93,6 +93,7 @@ class LoadFigures:
         first_errors: for each kind of failure the message of the first.
         empty: answers without any text.
         uncounted: answers for which the server gave no number of tokens.
+        at_once: answers whose tokens all came in one read, which have neither TPOT nor ITL.
         latencies: summaries in seconds of the answered requests, by name
             (`results.schema.LATENCIES`); the gaps between tokens of all answers are pooled.
         itl_unit: what `itl` is a gap between: `token`, or `chunk` where the server does not say
@@ -116,6 +117,7 @@ class LoadFigures:
     first_errors: dict[str, str]
     empty: int
     uncounted: int
+    at_once: int
     latencies: dict[str, LatencySummary]
     itl_unit: Literal["token", "chunk"] | None
     prompt_tokens_mean: float | None
@@ -159,7 +161,7 @@ def figures_of(
     status: Counter[str] = Counter()
     unmeasured: Counter[str] = Counter()
     first_errors: dict[str, str] = {}
-    empty = uncounted = good = chunked = 0
+    empty = uncounted = at_once = good = chunked = 0
     missed = [0] * len(objectives)
     growth, span = Growth(), _Span()
     for record in records:
@@ -178,7 +180,8 @@ def figures_of(
         growth.add(record.due_s, record.e2e_s)
         empty += record.first_text_s is None
         uncounted += record.output_tokens is None
-        chunked += bool(record.chunk_gaps_s) and record.chunk_tokens is None
+        at_once += record.came_at_once
+        chunked += any(record.chunk_gaps_s) and record.chunk_tokens is None
         for name, sketch in sketches.items():
             sketch.add(*record.itl_s if name == "itl" else (getattr(record, f"{name}_s"),))
         prompt_tokens.add(record.prompt_tokens)
@@ -200,6 +203,7 @@ def figures_of(
         first_errors=first_errors,
         empty=empty,
         uncounted=uncounted,
+        at_once=at_once,
         latencies=latencies,
         itl_unit=("chunk" if chunked else "token") if gaps else None,
         prompt_tokens_mean=prompt_tokens.mean,

@@ -138,6 +138,11 @@ def load_notes(point: LoadPoint, figures: LoadFigures) -> list[str]:
     notes = []
     if figures.uncounted:
         notes.append(f"the server did not count the tokens of {figures.uncounted} answers")
+    if figures.at_once:
+        notes.append(
+            f"all tokens of {figures.at_once} answers came in one read, so they have no TPOT and "
+            "no ITL: does the server, or a proxy before it, collect the answer before sending it?"
+        )
     if figures.itl_unit == "chunk":
         notes.append(
             "ITL is the gap between chunks: the server does not say how many tokens a chunk holds"

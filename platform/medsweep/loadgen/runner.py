@@ -131,7 +131,7 @@ class Load:
     ) -> None:
         sent_s = self._clock.now()
         phase = self._phase(index, sent_s if due_s is None else due_s)
-        stream = Stream(index, phase, prompt.question_id, due_s, sent_s)
+        stream = Stream(index, phase, prompt, due_s, sent_s)
         self._in_flight.add(stream)
         failure, end_s = await client.send(prompt, stream)
         # The next request of a closed loop leaves before this answer is parsed.

@@ -2,81 +2,143 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
 import orjson
 
 from medsweep.loadgen.failures import RequestError
+from medsweep.loadgen.server_errors import (
+    ReportedError,
+    describe_bytes,
+    find_error,
+    printable,
+)
 
 # The most that an integer column of the results can hold.
 _MOST_TOKENS = 1 << 53
+# Reasons for which a server ends an answer that is not complete (vLLM, SGLang, OpenRouter,
+# DeepSeek). A content filter is none: it is an answer of the service.
+_FAILED = frozenset(
+    [
+        "error",
+        "errored",
+        "abort",
+        "aborted",
+        "cancel",
+        "cancelled",
+        "canceled",
+        "failed",
+        "failure",
+        "internal_error",
+        "server_error",
+        "insufficient_system_resource",
+    ]
+)
+
+_ERROR_TEXT = re.compile(rb"\s*\[?error\b", re.IGNORECASE)
 
 
 class StreamedAnswer:
     """Collects the events of one stream, of the chat or of the completions endpoint.
 
     Attributes:
-        prompt_tokens: from the latest `usage`; None if there was none.
-        output_tokens: from the latest `usage`; None if there was none.
         finish_reason: the server's word for why it stopped; None before it did.
         done_s: when `[DONE]` came, in seconds on the caller's clock; None before it did.
     """
 
     def __init__(self) -> None:
-        self.prompt_tokens: int | None = None
-        self.output_tokens: int | None = None
         self.finish_reason: str | None = None
         self.done_s: float | None = None
+        self._prompt_tokens: int | None = None
+        self._output_tokens: int | None = None
+        self._chunks = self._others = 0
         self._pieces: list[str] = []
         self._at_s: list[float] = []
         self._totals: list[int | None] = []
 
-    def take(self, event: bytes, at_s: float) -> None:
-        """Add the data of one event.
+    def take(self, data: bytes, at_s: float, form: str = "message") -> None:
+        """Add one event.
 
         Args:
-            event: the JSON of a chunk, or `[DONE]`.
+            data: the JSON of a chunk, or `[DONE]`.
             at_s: when it was received, in seconds.
+            form: as in `sse.Event`.
 
         Raises:
             ValueError: it is neither.
-            RequestError: it is an error object.
+            RequestError: it is an error, or says that the answer was given up.
         """
-        if event.strip() == b"[DONE]":
+        if form == "aside":
+            _raise_aside(data)
+            return
+        if form == "error":
+            raise _server_error(describe_bytes(data))
+        if data.strip() == b"[DONE]":
             self.done_s = at_s
             return
-        chunk = _decode(event)
+        if not data.strip():
+            return
+        try:
+            chunk = _decode(data)
+        except ValueError:
+            if _ERROR_TEXT.match(data):
+                raise _server_error(describe_bytes(data)) from None
+            raise
+        if chunk is None:
+            return
         try:
             self._take_chunk(chunk, at_s)
         except (AttributeError, IndexError, KeyError, TypeError):
             raise ValueError("not a completion chunk") from None
 
     def _take_chunk(self, chunk: dict[str, Any], at_s: float) -> None:
-        if error := chunk.get("error"):
-            # Its message may quote the prompt, its type does not.
-            kind = error.get("type") or error.get("code") if isinstance(error, dict) else None
-            raise RequestError("server_error", printable(kind) or "no type given")
+        choices = chunk.get("choices") if isinstance(chunk, dict) else None
+        if not choices or "error" in chunk or "error_code" in chunk:
+            _raise_error(chunk)
         usage = chunk.get("usage") or {}
         if usage:
-            self.prompt_tokens = _count(usage.get("prompt_tokens"))
-            self.output_tokens = _count(usage.get("completion_tokens"))
-        for choice in chunk["choices"]:
+            self._prompt_tokens = _count(usage.get("prompt_tokens"))
+            self._output_tokens = _count(usage.get("completion_tokens"))
+        self._chunks += bool(usage) or isinstance(choices, list)
+        self._others += not (usage or "choices" in chunk)
+        for choice in choices or ():
+            if "error" in choice:
+                _raise_error(choice)
             self.finish_reason = printable(choice.get("finish_reason")) or self.finish_reason
             delta = choice.get("delta") or choice
-            text = delta.get("content") or choice.get("text")
+            text = _text(delta.get("content") or choice.get("text"))
             if text:
-                self._pieces.append(str(text))
+                self._pieces.append(text)
             # A model's reasoning is no part of its answer, but it is text, and `usage` counts it.
             if text or delta.get("reasoning_content") or delta.get("reasoning"):
                 self._at_s.append(at_s)
-                self._totals.append(self.output_tokens if usage else None)
+                self._totals.append(self._output_tokens if usage else None)
+        if (self.finish_reason or "").lower() in _FAILED:
+            raise RequestError("server_error", f"finish_reason {self.finish_reason}")
 
     @property
     def complete(self) -> bool:
         """Whether the server said that the answer has ended."""
         return self.done_s is not None or self.finish_reason is not None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether there were events, and none of them was a completion chunk."""
+        return self._others > 0 and not self._chunks
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """From the latest `usage`; None if there was none, or if it counts 0 of a prompt."""
+        return self._prompt_tokens or None
+
+    @property
+    def output_tokens(self) -> int | None:
+        """From the latest `usage`; None if there was none, or if it counts 0 beside text."""
+        return None if self._output_tokens == 0 and self._at_s else self._output_tokens
 
     @property
     def text(self) -> str:
@@ -100,12 +162,37 @@ class StreamedAnswer:
         totals = [total for total in self._totals if total is not None]
         if not totals or len(totals) < len(self._totals) or totals != sorted(totals):
             return None
+        if totals[0] == 0:  # a count that is only filled in at the end
+            return None
         return tuple(after - before for before, after in pairwise([0, *totals]))
 
 
-def printable(value: object) -> str | None:
-    """Return text that can be stored: without half of a surrogate pair."""
-    return None if value is None else str(value).encode(errors="replace").decode()
+def _server_error(error: ReportedError) -> RequestError:
+    # Its message may quote the prompt, its type does not.
+    return RequestError("server_error", error.kind or "no type given", error.message)
+
+
+def _raise_error(value: Any) -> None:
+    """Raise the error that a decoded value reports, if it does."""
+    if error := find_error(value):
+        raise _server_error(error)
+
+
+def _raise_aside(data: bytes) -> None:
+    """Raise the error that a comment or a bare line of JSON reports, if it does."""
+    if not data.lstrip().startswith(b"{"):
+        raise _server_error(describe_bytes(data))
+    with contextlib.suppress(ValueError):
+        _raise_error(_decode(data))
+
+
+def _text(content: Any) -> str | None:
+    """Return the text of a delta's content, which is a string or a list of parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    if content is not None and not isinstance(content, str):
+        raise TypeError
+    return content
 
 
 def _decode(event: bytes) -> Any:
@@ -113,9 +200,10 @@ def _decode(event: bytes) -> Any:
     try:
         return orjson.loads(event)
     except ValueError:
-        # orjson rejects half of a surrogate pair, which some servers send.
+        # orjson rejects half of a surrogate pair, which some servers send, and invalid UTF-8, which
+        # the standard replaces.
         try:
-            return json.loads(event.decode())
+            return json.loads(event.decode(errors="replace"))
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
@@ -123,6 +211,8 @@ def _decode(event: bytes) -> Any:
 def _count(value: object) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= _MOST_TOKENS:
         raise TypeError
     return value

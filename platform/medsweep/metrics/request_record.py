@@ -95,13 +95,19 @@ class RequestRecord:
 
         Returns:
             `(e2e_s - ttft_s) / (output_tokens - 1)`; None for an unknown count, for fewer than two
-            tokens, and where all tokens came in one chunk: nothing was seen between them.
+            tokens, and where all tokens came at once: nothing was seen between them.
         """
         if self.ttft_s is None or self.output_tokens is None:
             return None
-        if self.output_tokens < 2 or not self.chunk_gaps_s:
+        if self.output_tokens < 2 or not any(self.chunk_gaps_s):
             return None
         return (self.e2e_s - self.ttft_s) / (self.output_tokens - 1)
+
+    @property
+    def came_at_once(self) -> bool:
+        """Whether text that was more than one token, as far as is known, came in one read."""
+        several = bool(self.chunk_gaps_s) or (self.output_tokens or 0) > 1
+        return self.ttft_s is not None and several and not any(self.chunk_gaps_s)
 
     @property
     def itl_s(self) -> tuple[float, ...]:
@@ -109,8 +115,11 @@ class RequestRecord:
 
         Returns:
             For each chunk after the first, its gap divided by the `k` tokens it held, `k` times
-            over; the raw gaps between chunks where the server does not say what they held.
+            over; the raw gaps between chunks where the server does not say what they held. Empty
+            where all chunks came in one read: a proxy collected them.
         """
+        if not any(self.chunk_gaps_s):
+            return ()
         if self.chunk_tokens is None:
             return self.chunk_gaps_s
         samples: list[float] = []

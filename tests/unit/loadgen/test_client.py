@@ -1,4 +1,5 @@
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +26,7 @@ async def ask(job: LoadJob) -> RequestRecord:
 
 async def ask_again(client: LoadClient, job: LoadJob, clock: Clock) -> RequestRecord:
     prompt = job.prompts[0]
-    stream = Stream(0, "measure", prompt.question_id, None, clock.now())
+    stream = Stream(0, "measure", prompt, None, clock.now())
     return stream.record(*await client.send(prompt, stream), keep_text=job.keep_text)
 
 
@@ -262,6 +263,43 @@ async def test_server_that_knows_fewer_options_is_asked_for_less(make_job, words
     assert (b"include_usage" in seen[0]) == (attempts == 2)
 
 
+OF_OPENAI = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. "
+    "Use 'max_completion_tokens' instead."
+)
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "said", "accepted"),
+    [
+        (b'"max_tokens"', 400, OF_OPENAI, True),
+        (b'"max_tokens"', 422, "max_tokens: Extra inputs are not permitted", True),
+        (b'"max_tokens"', 400, "max_tokens must be at most 16", False),
+        (b'"continuous_usage_stats"', 400, "unknown field continuous_usage_stats", True),
+        (b'"include_usage"', 422, "stream_options.include_usage: not allowed", True),
+    ],
+)
+async def test_a_request_is_sent_again_in_the_form_that_the_server_names(
+    make_job, refused: bytes, status: int, said: str, accepted: bool
+) -> None:
+    def answer(message: bytes) -> bytes:
+        if refused not in message:
+            return stream(EVENT + DONE)
+        body = json.dumps({"error": {"message": said}}).encode()
+        return b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+    seen: list[bytes] = []
+    async with answering(*[answer] * 5, seen=seen) as url:
+        record = await ask(make_job(url))
+    last = json.loads(seen[-1])
+    assert refused not in seen[-1] or not accepted
+    assert last.get("max_tokens", last.get("max_completion_tokens")) == 32
+    if accepted:
+        assert record.status == "ok"
+    else:
+        assert (record.status, record.error, len(seen)) == (f"http_{status}", f"No: {said}", 1)
+
+
 async def test_refusal_of_anything_else_is_a_failure(make_job) -> None:
     seen: list[bytes] = []
     async with answering(*[refusing(b"messages")] * 5, seen=seen) as url:
@@ -334,6 +372,68 @@ async def test_done_without_the_end_of_the_message(make_job, monkeypatch) -> Non
         record = await ask(make_job(url))
     assert (record.status, record.text) == ("ok", "a")
     assert record.e2e_s < 1
+
+
+@pytest.mark.parametrize("done", [DONE, b"data:[DONE]\r\n\r\n", b"data: [DONE]"])
+async def test_a_slot_is_free_at_done_though_the_body_stays_open(make_job, done: bytes) -> None:
+    """Each answer used to hold its slot for another second."""
+    clock = MonotonicClock()
+    for body in (EVENT + done, EVENT * 2000 + done):
+        async with answering(*[stream(body, whole=False)] * 10) as url:
+            job = make_job(url)
+            async with LoadClient(job, clock) as client:
+                started_s = clock.now()
+                records = [await ask_again(client, job, clock) for _ in range(10)]
+                assert clock.now() - started_s < 0.8
+        assert {(record.status, record.text[:1]) for record in records} == {("ok", "a")}
+        assert max(record.e2e_s for record in records) < 0.1
+
+
+async def test_a_connection_whose_message_ends_soon_after_done_is_kept(make_job) -> None:
+    clock = MonotonicClock()
+    accepted = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal accepted
+        accepted += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(head.rpartition(b"content-length: ")[2].split()[0]))
+                writer.write(stream(EVENT + DONE, whole=False))
+                await asyncio.sleep(0.05)
+                writer.write(b"0\r\n\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    job = make_job(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    async with LoadClient(job, clock) as client:
+        for _ in range(3):
+            assert (await ask_again(client, job, clock)).e2e_s < 0.04
+            await asyncio.sleep(0.1)
+    assert accepted == 1
+    server.close()
+
+
+async def test_a_connection_that_stays_open_after_done_is_given_up(make_job, monkeypatch) -> None:
+    monkeypatch.setattr("medsweep.loadgen.client._DRAIN_S", 0.02)
+    clock = MonotonicClock()
+    async with answering(stream(EVENT + DONE, whole=False)) as url:
+        job = make_job(url)
+        async with LoadClient(job, clock) as client:
+            assert (await ask_again(client, job, clock)).status == "ok"
+            assert len(client.pool.connections) == 1
+            await until(lambda: not client.pool.connections)
+
+
+async def test_done_that_is_split_over_two_reads(make_job) -> None:
+    clock = MonotonicClock()
+    prompt = make_job("http://x").prompts[0]
+    for at in range(1, len(DONE) - 2):
+        answer = Stream(0, "measure", prompt, None, clock.now())
+        answer.status = 200
+        answer.take(EVENT + DONE[:at], clock.now())
+        answer.take(DONE[at:], clock.now())
+        async with asyncio.timeout(1):
+            await answer.ended
 
 
 async def test_text_that_speaks_of_done_is_no_end(make_job, monkeypatch) -> None:

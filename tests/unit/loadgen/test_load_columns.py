@@ -188,3 +188,18 @@ def test_a_client_that_sends_late_limits_a_sweep_too() -> None:
     assert "limited by the client" in row["load_notes"]
     add_calibration(row, calibration())
     assert row["client_limited"] is True
+def test_answers_that_came_in_one_read_are_noted() -> None:
+    point = LoadPoint(concurrency=8)
+    records = [
+        replace(each, chunk_gaps_s=(0.0,) * 5) for each in records_of(point) if not each.error
+    ]
+    figures = figures_of(records, point)
+    assert figures.at_once == figures.ok > 100
+    assert (
+        figures.latencies["tpot"].mean is figures.latencies["itl"].mean is figures.itl_unit is None
+    )
+    assert (
+        f"all tokens of {figures.ok} answers came in one read"
+        in load_notes(point, figures, None)[0]
+    )
+    assert figures_of(records_of(point), point).at_once == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from medsweep.loadgen.sse import SseParser
+from medsweep.loadgen.sse import Event, SseParser
 
 STREAM = (
     b": connected\n\n"
@@ -27,7 +27,7 @@ EVENTS = [
 
 def parse(*chunks: bytes) -> list[bytes]:
     parser = SseParser()
-    return [event for chunk in chunks for event in parser.feed(chunk)]
+    return [event.data for chunk in chunks for event in parser.feed(chunk)]
 
 
 def test_whole() -> None:
@@ -49,7 +49,7 @@ def test_byte_by_byte() -> None:
 def test_event_is_out_with_the_last_byte_it_needs(newline: bytes) -> None:
     parser = SseParser()
     assert parser.feed(b"data: now" + newline) == []
-    assert parser.feed(newline[:1]) == [b"now"]
+    assert parser.feed(newline[:1]) == [Event(b"now")]
 
 
 def test_unfinished_event_is_not_an_event() -> None:

@@ -8,7 +8,7 @@ servers write into a stream without the form of an event are reported too: `erro
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal
 
 _BOM = b"\xef\xbb\xbf"
 _ERROR_NAME = re.compile(rb"(?:^|[^a-z])(?:error|failed|exception)$", re.IGNORECASE)
@@ -17,17 +17,12 @@ _ERROR_COMMENT = re.compile(
 )
 
 
-class Event(NamedTuple):
-    """One event.
+Event = tuple[bytes, Literal["message", "error", "aside"]]
+"""The data of an event, its lines joined by a newline, and its form.
 
-    Attributes:
-        data: its lines joined by a newline.
-        form: `message`; `error` if its name says that it is one; `aside` for a comment or a line
-            that is no part of an event but may be an error.
-    """
-
-    data: bytes
-    form: str = "message"
+The name of an `error` says that it is one; an `aside` is a comment or a line that is no part of an
+event but may be an error.
+"""
 
 
 class SseParser:
@@ -51,7 +46,7 @@ class SseParser:
             data and other fields are left out.
         """
         if self._is_one_event(chunk):
-            return [Event(chunk[6:-2])]
+            return [(chunk[6:-2], "message")]
         if self._after_cr and chunk:
             # A CR ends its line at once, so that no event waits for a byte that may never come;
             # the LF that belongs to it is dropped when it does.
@@ -94,9 +89,9 @@ class SseParser:
         elif field == b"event":
             self._is_error = _ERROR_NAME.search(value.strip()) is not None
         elif field == b"error":
-            return [Event(value, "error")]
+            return [(value, "error")]
         elif (not field and _ERROR_COMMENT.search(value)) or field.startswith(b"{"):
-            return [Event(value if not field else line, "aside")]
+            return [(line if field else value, "aside")]
         return []
 
     def _dispatch(self) -> list[Event]:
@@ -104,4 +99,4 @@ class SseParser:
         self._data, self._is_error = [], False
         if not (data or is_error):
             return []
-        return [Event(b"\n".join(data), "error" if is_error else "message")]
+        return [(b"\n".join(data), "error" if is_error else "message")]

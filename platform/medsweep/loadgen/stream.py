@@ -155,8 +155,8 @@ class Stream(Exchange):
                     raise self._no_stream()
                 return
             for at_s, piece in pieces:
-                for event in self._parser.feed(piece):
-                    self._answer.take(event.data, at_s, event.form)
+                for data, form in self._parser.feed(piece):
+                    self._answer.take(data, at_s, form)
         except RequestError as error:
             self.failure = error
         except ValueError as error:
@@ -205,8 +205,8 @@ class Stream(Exchange):
         # An event without its last empty line counts if it is complete in itself.
         with contextlib.suppress(ValueError):
             try:
-                for event in self._parser.end():
-                    self._answer.take(event.data, last_s, event.form)
+                for data, form in self._parser.end():
+                    self._answer.take(data, last_s, form)
             except RequestError as error:
                 self.failure = error
 

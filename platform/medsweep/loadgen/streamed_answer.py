@@ -39,6 +39,7 @@ _FAILED = frozenset(
     ]
 )
 
+_SHORT = 32
 _ERROR_TEXT = re.compile(rb"\s*\[?error\b", re.IGNORECASE)
 
 
@@ -72,16 +73,15 @@ class StreamedAnswer:
             ValueError: it is neither.
             RequestError: it is an error, or says that the answer was given up.
         """
-        if form == "aside":
-            _raise_aside(data)
+        if form != "message":
+            _raise_reported(data, form)
             return
-        if form == "error":
-            raise _server_error(describe_bytes(data))
-        if data.strip() == b"[DONE]":
-            self.done_s = at_s
-            return
-        if not data.strip():
-            return
+        if len(data) < _SHORT:
+            bare = data.strip()
+            if bare == b"[DONE]":
+                self.done_s = at_s
+            if bare in (b"", b"[DONE]"):
+                return
         try:
             chunk = _decode(data)
         except ValueError:
@@ -178,9 +178,9 @@ def _raise_error(value: Any) -> None:
         raise _server_error(error)
 
 
-def _raise_aside(data: bytes) -> None:
-    """Raise the error that a comment or a bare line of JSON reports, if it does."""
-    if not data.lstrip().startswith(b"{"):
+def _raise_reported(data: bytes, form: str) -> None:
+    """Raise an error event, or the error that a comment or a bare line of JSON reports, if any."""
+    if form == "error" or not data.lstrip().startswith(b"{"):
         raise _server_error(describe_bytes(data))
     with contextlib.suppress(ValueError):
         _raise_error(_decode(data))

@@ -1,6 +1,6 @@
 import pytest
 
-from medsweep.loadgen.sse import Event, SseParser
+from medsweep.loadgen.sse import SseParser
 
 STREAM = (
     b": connected\n\n"
@@ -27,7 +27,7 @@ EVENTS = [
 
 def parse(*chunks: bytes) -> list[bytes]:
     parser = SseParser()
-    return [event.data for chunk in chunks for event in parser.feed(chunk)]
+    return [data for chunk in chunks for data, _ in parser.feed(chunk)]
 
 
 def test_whole() -> None:
@@ -49,7 +49,7 @@ def test_byte_by_byte() -> None:
 def test_event_is_out_with_the_last_byte_it_needs(newline: bytes) -> None:
     parser = SseParser()
     assert parser.feed(b"data: now" + newline) == []
-    assert parser.feed(newline[:1]) == [Event(b"now")]
+    assert parser.feed(newline[:1]) == [(b"now", "message")]
 
 
 def test_unfinished_event_is_not_an_event() -> None:

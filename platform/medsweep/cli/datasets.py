@@ -35,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a dataset's name, or a sweep's YAML file, whose dataset is sampled and split",
     )
     parser.add_argument("--path", help="file to read instead of the hub, or the file of `local`")
+    parser.add_argument(
+        "--format",
+        choices=["columns", "messages", "sharegpt", "alpaca"],
+        help="of the file of `local`; default: the one that fits its rows",
+    )
     add_overrides(parser)
     parser.add_argument(
         "--show",
@@ -102,7 +107,8 @@ def _of_name(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, lis
 
         dataset: DatasetSpec
 
-    given = {"name": options.dataset, **({"path": options.path} if options.path else {})}
+    fields = {"name": options.dataset, "path": options.path, "format": options.format}
+    given = {name: value for name, value in fields.items() if value}
     spec = make_config(Alone, {"dataset": given}, options.overrides, "datasets").dataset
     loaded = load_sources(spec)
     pairs = [pair for one in loaded for pair in one.pairs]
@@ -113,8 +119,9 @@ def _of_sweep(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, li
     from medsweep.datasets.split import load_split
 
     options.sweep = Path(options.dataset)
-    if options.path:
-        options.overrides.append(f"dataset.path={options.path}")
+    for name in ("path", "format"):
+        if value := getattr(options, name):
+            options.overrides.append(f"dataset.{name}={value}")
     spec = load_sweep(options)
     split = load_split(spec.dataset, spec.seed)
     counts = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
         raise InputError("--arrivals spaces an open loop: give --rate or --find-max with it")
     make = partial(LoadPoint.from_options, warmup=options.warmup, duration_s=duration_s)
     if options.replay is not None:
-        due_s = read_replay(options.replay)
+        due_s = read_replay(options.replay, lambda words: print(words, file=sys.stderr))
         if options.requests is not None:
             due_s = due_s[: (options.warmup or 0) + max(options.requests, 1)]
         return [make(due_s=due_s)]

@@ -6,6 +6,7 @@ import argparse
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
             graded = grade_lines(lines, choose, also=bert.add if bert else lambda *_: None)
     except FileNotFoundError:
         raise InputError(f"{options.file}: no such file") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{options.file}: cannot be read: {error}") from None
     _report_bad_lines(options.file, graded.bad)
     if not len(graded.texts) and not graded.choices.answers:

@@ -98,7 +98,7 @@ DATASETS = NamedTable(
             question_type="question_type",
             withholds=False,
             licence=None,
-            what="your own .jsonl, .jsonl.gz, .csv or .parquet file, given by `path`",
+            what="your own JSON, JSONL, CSV or Parquet file, given by `path`",
         ),
     ),
 )

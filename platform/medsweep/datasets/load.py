@@ -8,10 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from medsweep.datasets.formats import (
+    FAULTS,
+    MAIN_FIELDS,
+    Format,
+    RawPair,
+    fitting,
+    only_format,
+    read_pair,
+)
 from medsweep.datasets.read import open_source
 from medsweep.datasets.rules import Draft, Rule, fold, rules
 from medsweep.datasets.spec import DatasetSpec, MixSpec, Pair
 from medsweep.errors import DatasetError, did_you_mean
+
+_UNUSABLE = ("unreadable", "empty", *FAULTS)
 
 
 @dataclass
@@ -104,24 +115,29 @@ def _load(source: MixSpec, active: Sequence[Rule], limit: float, field_name: str
     opened = open_source(source)
     loaded = Loaded(source, opened.revision)
     columns: dict[str, None] = {}
+    question, answer, _ = source.column_names
+    format_ = source.fixed_format
     for where, row in opened.rows:
         loaded.rows += 1
         if not isinstance(row, dict):
             loaded.drop("unreadable", where)
             continue
         columns |= dict.fromkeys(map(str, row))
-        pair = _pair(row, where, active, loaded)
+        if format_ is None and (fits := fitting(row, question, answer)):
+            format_ = only_format(fits, source.where, field_name)
+        raw = read_pair(row, format_ or "columns", question, answer)
+        pair = _pair(row, raw, where, active, loaded)
         if pair is not None:
             loaded.pairs.append(pair)
-    for kind, column in zip(("question", "answer"), source.column_names, strict=False):
+    for kind, column in _needed(format_ or "columns", question, answer):
         # A column that no row has is a wrong name; where only some rows lack it, they are at fault.
         if columns and column not in columns:
             nearest = did_you_mean(str(column), columns)
             raise DatasetError(
                 f"{source.where}: no row has a column {column!r}{nearest}; "
-                f"the columns are {', '.join(columns)}; set {field_name}.columns.{kind}"
+                f"the columns are {', '.join(columns)}; set {field_name}.{kind}"
             )
-    unusable = loaded.dropped["unreadable"] + loaded.dropped["empty"]
+    unusable = sum(loaded.dropped[reason] for reason in _UNUSABLE)
     if loaded.rows and unusable / loaded.rows > limit:
         raise DatasetError(
             f"{source.where}: {unusable} of {loaded.rows} rows are unreadable or empty, more than "
@@ -132,11 +148,22 @@ def _load(source: MixSpec, active: Sequence[Rule], limit: float, field_name: str
     return loaded
 
 
-def _pair(row: dict[str, Any], where: str, active: Sequence[Rule], loaded: Loaded) -> Pair | None:
+def _needed(format_: Format, question: str, answer: str) -> list[tuple[str, str]]:
+    """Return the columns that some row must have, each after the field that names it."""
+    if format_ == "columns":
+        return [("columns.question", question), ("columns.answer", answer)]
+    return [("format", MAIN_FIELDS[format_])]
+
+
+def _pair(
+    row: dict[str, Any], raw: RawPair, where: str, active: Sequence[Rule], loaded: Loaded
+) -> Pair | None:
     """Return the cleaned pair of a row, or None after counting why there is none."""
-    question, answer, question_type = loaded.source.column_names
-    draft = Draft(fold(row.get(question)), fold(row.get(answer)))
-    mended = []
+    if fault := raw.fault:
+        loaded.drop(fault, where)
+        return None
+    draft = Draft(fold(raw.question), fold(raw.answer))
+    mended = ["first-turn"] if raw.turns > 1 else []
     for rule in active:
         cleaned = rule.apply(draft)
         if cleaned is None:
@@ -149,5 +176,6 @@ def _pair(row: dict[str, Any], where: str, active: Sequence[Rule], loaded: Loade
         draft = cleaned
     loaded.mended.update(mended)
     digest = hashlib.sha256(f"{draft.question}\0{draft.answer}".encode()).hexdigest()[:16]
+    question_type = loaded.source.column_names[2]
     kind = row.get(question_type) if question_type else None
     return Pair(digest, draft.question, draft.answer, str(kind) if kind else None)

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from medsweep.config import Closed
 from medsweep.datasets.catalog import DATASETS, DatasetEntry
+from medsweep.datasets.files import KINDS
+from medsweep.datasets.formats import Format
 from medsweep.errors import UnknownName
 
 RuleName = Literal["question-marks", "frequency-tables", "empty", "over-long", "duplicate"]
@@ -51,7 +53,10 @@ class SourceSpec(Closed):
     Attributes:
         name: a dataset that `medsweep datasets` lists; `embedded` needs no download, `local` is a
             file of your own.
-        path: a file to read instead of the hub: .jsonl, .jsonl.gz, .csv or .parquet.
+        path: a file to read instead of the hub: .jsonl, .json, .csv (also with .gz) or .parquet;
+            or a folder of files of one of these kinds.
+        format: of your own file: `columns`, chat `messages`, `sharegpt` (`conversations`) or
+            `alpaca` (`instruction`, `input`, `output`); None takes the one that fits.
         revision: commit, tag or branch on the hub; None takes the catalogue's. The commit that
             was read is recorded.
         columns: names of its columns, where they differ from the catalogue.
@@ -59,6 +64,7 @@ class SourceSpec(Closed):
 
     name: str = "embedded"
     path: str | None = None
+    format: Format | None = None
     revision: str | None = None
     columns: ColumnsSpec = ColumnsSpec()
 
@@ -73,10 +79,14 @@ class SourceSpec(Closed):
     def _path_fits_name(self) -> SourceSpec:
         if self.name == "local" and self.path is None:
             raise ValueError(
-                "dataset `local` needs `path`: a .jsonl, .jsonl.gz, .csv or .parquet file"
+                f"dataset `local` needs `path`: a {KINDS} file, or a folder of such files"
             )
         if self.name == "embedded" and self.path is not None:
             raise ValueError("dataset `embedded` takes no `path`; name it `local` or `medquad`")
+        if self.format is not None and self.name != "local":
+            raise ValueError("`format` is for your own file: `name: local`")
+        if self.format not in (None, "columns") and self.columns != ColumnsSpec():
+            raise ValueError(f"`columns` is for the format `columns`, not for {self.format}")
         if self.revision is not None and (self.path or self.entry.hub_id is None):
             raise ValueError("`revision` is for a dataset that is read from the hub")
         return self
@@ -85,6 +95,13 @@ class SourceSpec(Closed):
     def entry(self) -> DatasetEntry:
         """Its entry in the catalogue."""
         return DATASETS[self.name]
+
+    @property
+    def fixed_format(self) -> Format | None:
+        """The format of its rows; None where the rows decide."""
+        if self.name != "local" or self.columns != ColumnsSpec():
+            return self.format or "columns"
+        return self.format
 
     @property
     def where(self) -> str:
@@ -137,7 +154,7 @@ class DatasetSpec(SourceSpec):
 
     @model_validator(mode="after")
     def _one_source_or_several(self) -> DatasetSpec:
-        single = {"name", "path", "revision", "columns"} & self.model_fields_set
+        single = {"name", "path", "format", "revision", "columns"} & self.model_fields_set
         if self.mix is not None and single:
             raise ValueError(f"`mix` takes the place of {', '.join(sorted(single))}; give one")
         if self.max_answer_words is not None and "over-long" not in self.rules:
@@ -152,7 +169,13 @@ class DatasetSpec(SourceSpec):
         if self.mix is not None:
             return tuple(self.mix)
         return (
-            MixSpec(name=self.name, path=self.path, revision=self.revision, columns=self.columns),
+            MixSpec(
+                name=self.name,
+                path=self.path,
+                format=self.format,
+                revision=self.revision,
+                columns=self.columns,
+            ),
         )
 
     @property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medsweep.json_lines import has_half_surrogate, numbered_lines, parse
 from medsweep.metrics.choice import LETTERS, ChoiceTally, right_place
 from medsweep.metrics.tally import AnswerTally
 
@@ -67,9 +67,7 @@ def grade_lines(
         also: called with each free-text answer and its reference.
     """
     graded = Graded(AnswerTally(), ChoiceTally(), [])
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(lines):
         try:
             row = _object(line)
             if "options" in row and "prediction" not in row and choose is not None:
@@ -87,12 +85,7 @@ def grade_lines(
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row: Any = json.loads(line)
-    except UnicodeDecodeError:
-        raise ValueError("is not UTF-8") from None
-    except (json.JSONDecodeError, RecursionError):
-        raise ValueError("is not JSON") from None
+    row = parse(line)
     if not isinstance(row, dict):
         raise ValueError(f"is {_KINDS[type(row)]}, not an object")
     return row
@@ -113,7 +106,7 @@ def _options(row: dict[str, Any]) -> tuple[list[str], int]:
     if (
         not isinstance(options, list)
         or not 2 <= len(options) <= len(LETTERS)
-        or not all(isinstance(option, str) for option in options)
+        or not all(isinstance(option, str) and not has_half_surrogate(option) for option in options)
     ):
         raise ValueError(f"`options` is not a list of 2 to {len(LETTERS)} texts")
     return options, right_place(row.get("answer", ""), options)
@@ -125,4 +118,6 @@ def _text(row: dict[str, Any], name: str) -> str:
     value = row[name]
     if not isinstance(value, str):
         raise ValueError(f"`{name}` is {_KINDS[type(value)]}, not a text")
+    if has_half_surrogate(value):
+        raise ValueError(f"`{name}` holds half of a surrogate pair")
     return value

@@ -10,7 +10,11 @@ GOOD = {"prediction": "rest", "reference": "rest"}
 BAD = [
     (b"{", "is not JSON"),
     (b'{"prediction": "\xff"}', "is not UTF-8"),
-    (b"[" * 100_000, "is not JSON"),
+    (b"[" * 100_000, "is nested too deeply"),
+    (b'{"prediction": ' + b"[" * 2000 + b"]" * 2000 + b"}", "is nested too deeply"),
+    (b'{"prediction": "a", "prediction": "b"}', "has a field twice"),
+    (b'{"prediction": "\\ud83d", "reference": "a"}', "`prediction` holds half of a surrogate pair"),
+    (b'{"prediction": NaN, "reference": "a"}', "`prediction` is null, not a text"),
     (b"[1]", "is a list, not an object"),
     (b"{}", "has no field `prediction`"),
     (json.dumps({"prediction": "x"}).encode(), "has no field `reference`"),

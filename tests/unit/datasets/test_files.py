@@ -27,7 +27,9 @@ def places(path: Path) -> list[str]:
 
 
 def loaded(path: Path, **settings: Any) -> Loaded:
-    [one] = load_sources(DatasetSpec.model_validate({"name": "local", "path": str(path), **settings}))
+    [one] = load_sources(
+        DatasetSpec.model_validate({"name": "local", "path": str(path), **settings})
+    )
     return one
 
 
@@ -53,7 +55,10 @@ def csv_file(tmp_path: Path) -> Path:
         ),
         (HEADER + 'q0,"a0\nq1,"a1"\nq2,a2\n', "line 2: a quotation mark"),
         (HEADER + 'q0,a0\nq1,"a "very" good"\n', "line 3: a quotation mark"),
-        (HEADER + "q0,a0\nWhat, then?,a1\n", "line 3: 3 cells, and the header has 2: a text with a"),
+        (
+            HEADER + "q0,a0\nWhat, then?,a1\n",
+            "line 3: 3 cells, and the header has 2: a text with a",
+        ),
         (HEADER + 'q0,"a\nb",c\n', "lines 2 to 3: 3 cells"),
         (HEADER + "q0,a0\nq1\n", "line 3: 1 cells, and the header has 2: a cell is missing"),
         ("question,answer,answer\nq,a,b\n", "line 1: the header names 'answer' in columns 2 and 3"),
@@ -74,7 +79,10 @@ def test_a_csv_file_that_is_not_well_formed_is_a_fault_with_its_line(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (HEADER + '"What, then?","a ""b""\nc"\n', [{"question": "What, then?", "answer": 'a "b"\nc'}]),
+        (
+            HEADER + '"What, then?","a ""b""\nc"\n',
+            [{"question": "What, then?", "answer": 'a "b"\nc'}],
+        ),
         (HEADER + "\nq,a\n\n", [{"question": "q", "answer": "a"}]),
         ("question , answer\r\nq,a\r\n", [{"question": "q", "answer": "a"}]),
         (",question,answer,,\n0,q,a,,\n", [{"question": "q", "answer": "a"}]),
@@ -140,7 +148,14 @@ def test_a_row_that_is_no_pair_is_counted_as_what_it_is(
 
 @pytest.mark.parametrize(
     ("answer", "text"),
-    [("4", "4"), ("-4.5", "-4.5"), ("0", "0"), ('["a"]', "a"), ("[4]", "4"), ('"\\ud83d\\ude00"', "😀")],
+    [
+        ("4", "4"),
+        ("-4.5", "-4.5"),
+        ("0", "0"),
+        ('["a"]', "a"),
+        ("[4]", "4"),
+        ('"\\ud83d\\ude00"', "😀"),
+    ],
 )
 def test_an_answer_that_stands_for_text_is_text(tmp_path: Path, answer: str, text: str) -> None:
     path = tmp_path / "data.jsonl"

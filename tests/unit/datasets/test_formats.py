@@ -79,9 +79,13 @@ def test_formats_that_people_have(
 def test_a_conversation_without_question_and_answer_is_empty(
     tmp_path: Path, row: dict[str, Any]
 ) -> None:
-    [first] = [{"messages": CHAT}] if "messages" in row else [{"conversations": SHARE}] if (
-        "conversations" in row
-    ) else [ALPACA]
+    [first] = (
+        [{"messages": CHAT}]
+        if "messages" in row
+        else [{"conversations": SHARE}]
+        if ("conversations" in row)
+        else [ALPACA]
+    )
     one = load(tmp_path, first, row)
     assert (len(one.pairs), one.dropped) == (1, {"empty": 1})
 
@@ -98,7 +102,9 @@ def test_rows_that_fit_two_formats_need_to_be_told(tmp_path: Path) -> None:
 
 
 def test_a_format_that_no_row_has(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no row has a column 'conversations'.*set dataset\.format"):
+    with pytest.raises(
+        DatasetError, match=r"no row has a column 'conversations'.*set dataset\.format"
+    ):
         load(tmp_path, {"messages": CHAT}, format="sharegpt")
 
 

@@ -82,7 +82,9 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_unknown_kind_of_file(tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("x")
-    with pytest.raises(DatasetError, match=r"give \.jsonl, \.json, \.csv \(also with \.gz\) or \.parquet"):
+    with pytest.raises(
+        DatasetError, match=r"give \.jsonl, \.json, \.csv \(also with \.gz\) or \.parquet"
+    ):
         rows(tmp_path / "data.txt")
 
 

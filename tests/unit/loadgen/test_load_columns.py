@@ -188,6 +188,8 @@ def test_a_client_that_sends_late_limits_a_sweep_too() -> None:
     assert "limited by the client" in row["load_notes"]
     add_calibration(row, calibration())
     assert row["client_limited"] is True
+
+
 def test_answers_that_came_in_one_read_are_noted() -> None:
     point = LoadPoint(concurrency=8)
     records = [
@@ -198,8 +200,5 @@ def test_answers_that_came_in_one_read_are_noted() -> None:
     assert (
         figures.latencies["tpot"].mean is figures.latencies["itl"].mean is figures.itl_unit is None
     )
-    assert (
-        f"all tokens of {figures.ok} answers came in one read"
-        in load_notes(point, figures, None)[0]
-    )
+    assert f"all tokens of {figures.ok} answers came in one read" in load_notes(point, figures)[0]
     assert figures_of(records_of(point), point).at_once == 0

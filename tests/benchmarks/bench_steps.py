@@ -109,7 +109,7 @@ def test_learning_with_dropout_beside_pytorch_s(
 
     ids = torch.randint(0, 49_000, (LEARNT, LENGTH))
     labels = torch.where(torch.arange(LENGTH) < LENGTH // 2, -100, ids)
-    batch = {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
+    batch = {"input_ids": ids, "labels": labels}
 
     def learning(model: Any) -> Callable[[], object]:
         model.train()

@@ -1,24 +1,28 @@
 """The data order: which examples each optimizer step trains on, and how they are batched.
 
-A step always trains on the same `batch_size` examples, whatever the number of workers, the size of
-the micro-batches and their layout. That makes runs comparable.
+A step always trains on the same `batch_size` examples, drawn at random, whatever the number of
+workers, the size of the micro-batches and their layout. That makes runs comparable: the layouts
+differ in time alone. Batching examples of one length over the whole epoch would save padding too,
+but it learns less in as many steps (docs/finetuning.md).
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medsweep.finetune.data import Example, Row
 from medsweep.finetune.recipe import Packing
 
-BUCKET_STEPS = 50
-"""Most steps per bucket; a bucket's examples are sorted by length to reduce padding."""
+PASS_TOKENS: Mapping[str, int] = {"cpu": 16, "cuda": 512}
+"""What a forward and backward pass costs beside its tokens, in tokens, by type of device.
 
-BUCKETS = 4
-"""Fewest buckets per epoch, so that every epoch batches other examples together."""
+The weights are read and the kernels are started however few the tokens are. These are round
+figures: one of a small model on two CPUs, and one between an 8B model on a data-centre GPU (about
+200) and a small one (thousands).
+"""
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,19 @@ class Layout:
         batch_size: examples per optimizer step, over all workers.
         micro_batch_size: most rows in one worker's forward pass.
         width: tokens of the longest row.
-        packing: `bucketed` puts examples of similar length into a step and pads to the longest;
-            `packed` puts several into a row; `padded` pads each to `width`.
+        packing: `bucketed` puts examples of similar length into a forward pass and pads to the
+            longest; `packed` puts several into a row; `padded` pads each to `width`.
+        tokens: most tokens in one worker's forward pass, padding included; None takes
+            `micro_batch_size` full rows.
+        pass_tokens: what a pass costs beside its tokens, in tokens.
     """
 
     batch_size: int
     micro_batch_size: int
     width: int
     packing: Packing = "bucketed"
+    tokens: int | None = None
+    pass_tokens: int = PASS_TOKENS["cuda"]
 
     def steps(self, examples: int) -> int:
         """Return the number of optimizer steps in an epoch."""
@@ -105,25 +114,40 @@ def plan_epoch(
 
 def _groups(examples: Sequence[Example], layout: Layout, seed: int) -> list[list[Example]]:
     """Return the examples of each step."""
-    shuffler = random.Random(seed)  # noqa: S311 an order, not a secret
     order, size = list(examples), layout.batch_size
-    shuffler.shuffle(order)
-    if layout.packing != "bucketed":
-        return [order[start : start + size] for start in range(0, len(order), size)]
-    groups = []
-    together = size * max(1, min(BUCKET_STEPS, len(order) // (BUCKETS * size)))
-    for start in range(0, len(order), together):
-        bucket = order[start : start + together]
-        bucket.sort(key=lambda example: len(example.input_ids))
-        groups += [bucket[first : first + size] for first in range(0, len(bucket), size)]
-    shuffler.shuffle(groups)
-    return groups
+    random.Random(seed).shuffle(order)  # noqa: S311 an order, not a secret
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def _micro_batches(share: Sequence[Example], layout: Layout) -> list[MicroBatch]:
+    """Return the passes over a worker's examples that cost the least together.
+
+    Rows of one pass are padded to the longest, so rows of similar length belong together: the rows
+    are sorted, and dynamic programming finds the best places to cut.
+    """
     rows = _packed(share, layout.width) if layout.packing == "packed" else [(one,) for one in share]
-    size = layout.micro_batch_size
-    return [MicroBatch(tuple(rows[first : first + size])) for first in range(0, len(rows), size)]
+    rows.sort(key=row_tokens)
+    lengths = [layout.width if layout.packing == "padded" else row_tokens(row) for row in rows]
+    most = layout.tokens or layout.micro_batch_size * layout.width
+    # For the first n rows: the least cost, and where the last pass begins.
+    costs, begins = [0], [0]
+    for end, longest in enumerate(lengths, start=1):
+        fitting = min(layout.micro_batch_size, max(1, most // longest))
+        firsts = range(max(0, end - fitting), end)
+        cost, first = min((costs[each] + longest * (end - each), each) for each in firsts)
+        costs.append(cost + layout.pass_tokens)
+        begins.append(first)
+    passes: list[MicroBatch] = []
+    end = len(rows)
+    while end:
+        passes.append(MicroBatch(tuple(rows[begins[end] : end])))
+        end = begins[end]
+    return passes[::-1]
+
+
+def row_tokens(row: Row) -> int:
+    """Return the tokens of a row, without padding."""
+    return sum(len(example.input_ids) for example in row)
 
 
 def _packed(share: Sequence[Example], width: int) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,24 +119,32 @@ def tokenise(
     return TokenisedSplit(train, evaluation, len(encoded) - len(train))
 
 
+def place(batch: Mapping[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
+    """Return a batch on a device; to a GPU it is copied while the host continues."""
+    if not device.startswith("cuda"):
+        return dict(batch)
+    return {
+        name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()
+    }
+
+
 def collate(
     rows: Sequence[Row], pad_id: int, *, width: int | None = None, learn: bool = True
 ) -> dict[str, torch.Tensor]:
     """Return one right-padded batch.
 
-    In a row of several examples each has its own positions and attends only to itself: the mask is
-    block-diagonal and causal.
+    Padding follows a row's tokens, and attention is causal, so no mask keeps it apart. In a row of
+    several examples each has its own positions; by these transformers tells them apart and makes
+    the mask on the device.
 
     Args:
         rows: the examples of each row.
-        pad_id: padding token; padding has neither attention nor loss.
+        pad_id: padding token; it has no loss.
         width: tokens per row; None pads to the longest row.
         learn: False leaves every token without a label.
 
     Returns:
-        `input_ids` and `labels` (rows, tokens); `attention_mask`, of the same shape or, packed,
-        (rows, 1, tokens, tokens) with True where a token attends to another; packed, `position_ids`
-        too.
+        `input_ids` and `labels` (rows, tokens); packed, `position_ids` of the same shape too.
     """
     import torch
 
@@ -145,27 +153,21 @@ def collate(
     batch = {
         "input_ids": torch.full(shape, pad_id),
         "labels": torch.full(shape, IGNORED),
-        "attention_mask": torch.zeros(shape, dtype=torch.long),
     }
-    for place, row in enumerate(rows):
+    for number, row in enumerate(rows):
         ids = [token for example in row for token in example.input_ids]
-        batch["input_ids"][place, : len(ids)] = torch.tensor(ids)
-        batch["attention_mask"][place, : len(ids)] = 1
+        batch["input_ids"][number, : len(ids)] = torch.tensor(ids)
         if learn:
             labels = [label for example in row for label in example.labels]
-            batch["labels"][place, : len(ids)] = torch.tensor(labels)
+            batch["labels"][number, : len(ids)] = torch.tensor(labels)
     if all(len(row) == 1 for row in rows):
         return batch
-    # Which sequence of its row a token belongs to. Padding is a sequence of its own: a token that
-    # attends to nothing would give 0 / 0 in the softmax.
-    owner, positions = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
-    for place, row in enumerate(rows):
+    # Padding begins again at 0, as a sequence of its own.
+    positions = torch.zeros(shape, dtype=torch.long)
+    for number, row in enumerate(rows):
+        sizes = [len(example.input_ids) for example in row]
         start = 0
-        for number, example in enumerate(row):
-            end = start + len(example.input_ids)
-            owner[place, start:end] = number
-            positions[place, start:end] = torch.arange(end - start)
-            start = end
-    together = owner[:, :, None] == owner[:, None, :]
-    batch["attention_mask"] = together.tril()[:, None]
+        for size in (*sizes, shape[1] - sum(sizes)):
+            positions[number, start : start + size] = torch.arange(size)
+            start += size
     return {**batch, "position_ids": positions}

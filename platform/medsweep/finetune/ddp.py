@@ -35,11 +35,14 @@ class Ddp:
         if self._shared:
             # All workers loaded the same weights and drew the same adapters by seed.
             self._run = torch.nn.parallel.DistributedDataParallel(model, init_sync=False)
-        self._optimizer = adamw(model)
+        self._fused = team.device_type == "cuda"
+        self._optimizer = adamw(model, fused=self._fused)
         self._cast = autocast(team, precision)
         self._scaler = torch.amp.GradScaler(team.device_type, enabled=precision.grad_scaling)
 
-    def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
+    def learn(
+        self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool
+    ) -> torch.Tensor:
         """Add a micro-batch's gradients; workers exchange them only in the last one."""
         import torch
 
@@ -48,7 +51,7 @@ class Ddp:
             with self._cast:
                 nats = answer_nats(self._run, batch)
             torch.autograd.backward(self._scaler.scale(nats * weight))
-        return float(nats.detach())
+        return nats.detach()
 
     def update(self, rate: float) -> float | None:
         """Make one optimizer step."""
@@ -88,8 +91,9 @@ class Ddp:
         if not float(state["updates"]):
             return
         for name, parameter in self._named.items():
+            updates = state["updates"].clone()  # fused, it is beside the weights
             self._optimizer.state[parameter] = {
-                "step": state["updates"].clone(),
+                "step": updates.to(parameter.device) if self._fused else updates,
                 **{one: state[f"{one}.{name}"].to(parameter.device) for one in MOMENTS},
             }
 

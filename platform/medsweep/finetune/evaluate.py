@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from medsweep.datasets.spec import Pair
-from medsweep.finetune.data import Example, collate, conversation
+from medsweep.finetune.data import Example, collate, conversation, place
 from medsweep.finetune.loss import answer_nats
 from medsweep.finetune.team import ALONE, Team
 from medsweep.metrics.quality import QualitySummary
 from medsweep.metrics.tally import AnswerTally
 from medsweep.models.templates import Template
+
+if TYPE_CHECKING:
+    import torch
+
+LOSS_TOKENS = 4096
+"""Most tokens in one forward pass of the evaluation loss; more would not make it faster."""
+
+ANSWER_TOKENS = 16384
+"""Most tokens of the questions answered at once, with their answers."""
+
+QUESTIONS = 32
+"""Most questions answered at once."""
+
+Item = TypeVar("Item")
 
 
 def answer_questions(
@@ -22,7 +36,7 @@ def answer_questions(
     *,
     stop_ids: Sequence[int],
     max_tokens: int,
-    batch_size: int = 32,
+    tokens: int = ANSWER_TOKENS,
     team: Team = ALONE,
 ) -> list[str]:
     """Return the model's greedy answers, in the order of the questions.
@@ -34,16 +48,18 @@ def answer_questions(
         questions: the questions.
         stop_ids: tokens that end an answer.
         max_tokens: longest answer.
-        batch_size: questions per forward pass.
+        tokens: most in one batch, answers and padding included; one question is always taken.
         team: the workers, which share the questions; each returns all answers.
     """
     import torch
 
     answers: list[str] = []
     prompts = [template.render(conversation(question)) for question in team.share(questions)]
-    for start in range(0, len(prompts), batch_size):
+    ids = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
+    lengths = {prompt: len(own) + max_tokens for prompt, own in zip(prompts, ids, strict=True)}
+    for group in within(prompts, lengths.__getitem__, tokens, QUESTIONS):
         inputs = tokenizer(
-            prompts[start : start + batch_size],
+            group,
             add_special_tokens=False,
             padding=True,
             padding_side="left",
@@ -68,7 +84,7 @@ def answer_loss(
     model: Any,
     examples: Sequence[Example],
     pad_id: int,
-    batch_size: int = 16,
+    tokens: int = LOSS_TOKENS,
     team: Team = ALONE,
 ) -> float:
     """Return the mean negative log-likelihood per answer token, in nats.
@@ -77,24 +93,45 @@ def answer_loss(
         model: a causal language model of transformers.
         examples: tokenised pairs.
         pad_id: padding token.
-        batch_size: sequences per forward pass.
+        tokens: most in one forward pass, padding included; one sequence is always taken.
         team: the workers, which share the batches; each returns the mean of all.
     """
     import torch
 
-    nats = 0.0
+    nats: list[torch.Tensor] = []
     by_length = sorted(examples, key=lambda example: len(example.input_ids))  # for less padding
-    starts = range(0, len(by_length), batch_size)
-    groups = [by_length[start : start + batch_size] for start in starts]
+    groups = list(within(by_length, lambda example: len(example.input_ids), tokens))
     # Every worker makes the same number of passes; a repeated batch is not counted.
     for turn, group in enumerate(team.share(groups)):
         counts = team.rank + turn * team.size < len(groups)
         batch = collate([(example,) for example in group], pad_id, learn=counts)
-        placed = {name: tensor.to(team.device) for name, tensor in batch.items()}
         with torch.no_grad():
-            nats += float(answer_nats(model, placed))
-    [total] = team.total(nats)
+            nats.append(answer_nats(model, place(batch, team.device)))
+    [total] = team.total(sum(map(float, nats)))
     return total / max(1, sum(example.answer_tokens for example in examples))
+
+
+def within(
+    items: Sequence[Item], length: Callable[[Item], int], tokens: int, most: int | None = None
+) -> Iterator[list[Item]]:
+    """Yield the items in groups that hold at most so many tokens when padded.
+
+    Args:
+        items: in the order that they are grouped in.
+        length: returns the tokens of an item.
+        tokens: most in a group, padding included; a longer item is a group of its own.
+        most: items in a group; None sets no limit.
+    """
+    group: list[Item] = []
+    longest = 0
+    for item in items:
+        longest = max(longest, length(item))
+        if group and (longest * (len(group) + 1) > tokens or len(group) == most):
+            yield group
+            group, longest = [], length(item)
+        group.append(item)
+    if group:
+        yield group
 
 
 def grade(pairs: Sequence[Pair], answers: Sequence[str], seed: int) -> dict[str, QualitySummary]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import StageError
 from medsweep.finetune.batch_order import MicroBatch, Step
-from medsweep.finetune.data import collate
+from medsweep.finetune.data import collate, place
 from medsweep.finetune.schedule import Schedule
 from medsweep.finetune.strategy import Strategy
 from medsweep.finetune.team import Team
+
+if TYPE_CHECKING:
+    import torch
 
 QUESTIONS_NAMED = 16
 
@@ -91,9 +95,9 @@ class Loop:
         """
         self.strategy.model.train()
         done = self.position.step - (number - 1) * len(steps)
-        for place, step in enumerate(steps[done:], start=done + 1):
+        for count, step in enumerate(steps[done:], start=done + 1):
             self.step(step)
-            after_step(place == len(steps))
+            after_step(count == len(steps))
         self.strategy.model.eval()
         past = self.position
         self.position = Position(past.step)
@@ -105,10 +109,11 @@ class Loop:
         started = self.clock.now()
         self._seed_dropout()
         passes = len(step.micro_batches)
-        own = [
+        device_nats = [
             self._learn(micro, step, last=number == passes)
             for number, micro in enumerate(step.micro_batches, start=1)
         ]
+        own = [float(nats) for nats in device_nats]  # here the host waits for the device
         [nats] = self.team.total(sum(own))
         if not math.isfinite(nats):
             self._stop("loss", nats, step, own)
@@ -129,12 +134,11 @@ class Loop:
         """The learning rate of the next step."""
         return self.schedule.rate(self.position.step)
 
-    def _learn(self, micro: MicroBatch, step: Step, *, last: bool) -> float:
+    def _learn(self, micro: MicroBatch, step: Step, *, last: bool) -> torch.Tensor:
         batch = collate(micro.rows, self.pad_id, width=self.width, learn=micro.learn)
-        placed = {name: tensor.to(self.team.device) for name, tensor in batch.items()}
         # Gradients are averaged over the workers; the loss is divided by the tokens of all of them.
         weight = self.team.size / step.answer_tokens
-        return self.strategy.learn(placed, weight, last=last)
+        return self.strategy.learn(place(batch, self.team.device), weight, last=last)
 
     def _seed_dropout(self) -> None:
         """Seed each step and worker separately, so that a resumed run draws the same numbers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,35 @@ def add_lora(base: Any, *, rank: int, alpha: int, dropout: float, targets: Seque
     )
     model = get_peft_model(base, config)
     cheapen_dropout(model)
+    keep_input_dtype(model)
     return model
+
+
+def keep_input_dtype(model: Any) -> None:
+    """Make a model's LoRA layers take their input in the dtype that it has, under autocast.
+
+    PEFT casts it to the float32 of the trained weights, and autocast casts it back to 16 bits: two
+    kernels per matrix, and a float32 copy that is kept for the backward pass. Autocast alone casts
+    the weights instead, and their gradients are in float32 either way. Without autocast, as in
+    evaluation, PEFT's cast stays.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer._cast_input_dtype = partial(_cast, layer._cast_input_dtype)
+
+
+def _cast(
+    cast: Callable[[torch.Tensor, torch.dtype], torch.Tensor],
+    given: torch.Tensor,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    import torch
+
+    if given.dtype == dtype or torch.is_autocast_enabled(given.device.type):
+        return given
+    return cast(given, dtype)
 
 
 def cheapen_dropout(model: Any) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from medsweep.finetune.data import IGNORED
 
 if TYPE_CHECKING:
     import torch
+
+LOSS_CHUNK = 1024
+"""Labelled tokens whose logits are in float32 at once."""
 
 
 def answer_nats(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -29,4 +33,43 @@ def answer_nats(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     logits = model(
         **inputs, logits_to_keep=functional.pad(labelled, (0, 1), value=False), use_cache=False
     ).logits
-    return functional.cross_entropy(logits.float(), following[labelled], reduction="sum")
+    nats: torch.Tensor = _chunked_nats().apply(logits, following[labelled])
+    return nats
+
+
+@cache
+def _chunked_nats() -> Any:
+    """Return the cross-entropy whose only large tensor is the logits, in the dtype they came in.
+
+    PyTorch's keeps three more of them in float32 for a 16-bit model: a copy, its logarithm and
+    the gradient. Here each chunk is cast, used and freed, and the gradient overwrites the logits.
+    """
+    import torch
+
+    class ChunkedNats(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            norms = torch.empty(len(targets), dtype=torch.float32, device=logits.device)
+            nats = norms.new_zeros(())
+            for part in _chunks(len(targets)):
+                chunk = logits[part].float()
+                norms[part] = chunk.logsumexp(-1)
+                nats += (norms[part] - chunk.gather(1, targets[part, None])[:, 0]).sum()
+            context.save_for_backward(logits, targets, norms)
+            return nats
+
+        @staticmethod
+        def backward(context: Any, scale: torch.Tensor) -> tuple[torch.Tensor, None]:
+            logits, targets, norms = context.saved_tensors
+            gradient = logits.detach()  # the same memory: nothing reads the logits after this
+            for part in _chunks(len(targets)):
+                chunk = logits[part].float().sub_(norms[part, None]).exp_()
+                chunk.scatter_add_(1, targets[part, None], -torch.ones_like(chunk[:, :1]))
+                gradient[part] = chunk.mul_(scale)
+            return gradient, None
+
+    return ChunkedNats
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(first, first + LOSS_CHUNK) for first in range(0, count, LOSS_CHUNK)]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsweep.errors import StageError
+from medsweep.finetune.evaluate import QUESTIONS
+from medsweep.finetune.loss import LOSS_CHUNK
 from medsweep.finetune.recipe import Recipe
 from medsweep.hardware.profile import GIB
 from medsweep.models.precision import DTYPE_BYTES, QUANTIZED_BYTES
@@ -44,19 +46,22 @@ class Need:
         weights: of the base model.
         adapters: with their gradients and the optimizer's state.
         activations: kept for the backward pass.
-        logits: of the answers' tokens, with their gradient.
+        logits: of the answers' tokens; their gradient overwrites them.
+        evaluation: of the evaluation loss or of the answers to the questions, whichever is more;
+            they run when activations and logits are freed.
     """
 
     weights: float
     adapters: float
     activations: float
     logits: float
+    evaluation: float
 
     @property
     def total(self) -> int:
-        """The sum, with the allowances for the allocator and the driver."""
-        parts = self.weights + self.adapters + self.activations + self.logits
-        return int(parts * FRAGMENTATION + CONTEXT_BYTES)
+        """The sum at the peak, with the allowances for the allocator and the driver."""
+        peak = max(self.activations + self.logits, self.evaluation)
+        return int((self.weights + self.adapters + peak) * FRAGMENTATION + CONTEXT_BYTES)
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,26 @@ class Settings:
         recipe: the recipe; `choose` fills in what it leaves open.
         compute: dtype of the matrix products.
         workers: workers that share a step, and the weights where the strategy shards them.
+        pass_tokens: most tokens of a forward pass; None as many as the rows may have.
     """
 
     model: ModelSpec
     recipe: Recipe
     compute: str
     workers: int = 1
+    pass_tokens: int | None = None
 
     @property
     def rows(self) -> int:
-        """Rows of one worker's forward pass."""
+        """Most rows of one worker's forward pass, where they are short enough."""
         share = -(-self.recipe.batch_size // self.workers)
         return min(share, self.recipe.micro_batch_size or share)
+
+    @property
+    def tokens(self) -> int:
+        """Most tokens of one worker's forward pass, padding included; at least one full row."""
+        full = self.rows * self.width
+        return max(self.width, min(full, self.pass_tokens or full))
 
     @property
     def width(self) -> int:
@@ -103,13 +116,17 @@ def finetune_memory(settings: Settings) -> Need:
     shards = 1 if recipe.strategy == "ddp" else settings.workers
     # float32: the weights themselves; gradient and two moments, which ZeRO shards.
     adapters = lora_weights(model, recipe.rank, recipe.modules(model)) * (4 + 12 / shards)
-    tokens = settings.rows * settings.width
+    tokens = settings.tokens
     block = _block_bytes(settings)
     kept = model.hidden_size * plain * model.layers + block
     activations = tokens * (kept if recipe.gradient_checkpointing else block * model.layers)
-    # As computed, in float32, its logarithm and its gradient.
-    logits = tokens * model.vocab_size * (plain + 12)
-    return Need(weights, adapters, activations, logits)
+    # As computed; a chunk of them in float32, with its exponentials.
+    logits = model.vocab_size * (tokens * plain + min(tokens, LOSS_CHUNK) * 8)
+    # Without gradients one block's values exist at a time. Answers keep keys and values too, and
+    # the logits of one token for each question.
+    answers = tokens * model.kv_bytes_per_token(plain) + QUESTIONS * model.vocab_size * (plain + 8)
+    evaluation = tokens * block + max(logits, answers)
+    return Need(weights, adapters, activations, logits, evaluation)
 
 
 def lora_weights(model: ModelSpec, rank: int, targets: tuple[str, ...]) -> int:
@@ -121,8 +138,9 @@ def lora_weights(model: ModelSpec, rank: int, targets: tuple[str, ...]) -> int:
 def choose(settings: Settings, available: int) -> Settings:
     """Fill in the fields that the recipe leaves open, so that it fits into a worker's memory.
 
-    These change only the time: `micro_batch_size` and `gradient_checkpointing`. The most rows are
-    tried first, then the same with activations recomputed. Where nothing fits, the last try.
+    These change only the time: the tokens of a forward pass, unless `micro_batch_size` is given,
+    and `gradient_checkpointing`. As many tokens as fit are taken, but at least one full row; if
+    that does not fit, the same is tried with activations recomputed. Where nothing fits, that.
 
     Args:
         settings: a recipe and where it runs.
@@ -132,16 +150,25 @@ def choose(settings: Settings, available: int) -> Settings:
     recomputed = [recipe.gradient_checkpointing]
     if recipe.gradient_checkpointing is None:
         recomputed = [False, True]
-    rows = [settings.rows]
-    while recipe.micro_batch_size is None and rows[-1] > 1:
-        rows.append(rows[-1] // 2)
-    candidates = [
-        settings.changed(micro_batch_size=count, gradient_checkpointing=each)
-        for each in recomputed
-        for count in rows
-    ]
-    fitting = (each for each in candidates if finetune_memory(each).total <= available)
-    return next(fitting, candidates[-1])
+    for each in recomputed:
+        chosen = settings.changed(gradient_checkpointing=each)
+        if recipe.micro_batch_size is None:
+            chosen = replace(chosen, pass_tokens=_tokens_that_fit(chosen, available))
+        if finetune_memory(chosen).total <= available:
+            break
+    return chosen
+
+
+def _tokens_that_fit(settings: Settings, available: int) -> int:
+    """Return the most tokens of a forward pass that fit, or those of one full row."""
+    least, most = settings.width, settings.tokens
+    while least < most:
+        middle = (least + most + 1) // 2
+        if finetune_memory(replace(settings, pass_tokens=middle)).total <= available:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def settings_that_fit(settings: Settings, available: int) -> Settings | None:
@@ -205,8 +232,8 @@ def _ran_out(error: Exception) -> bool:
 
 def _stated(settings: Settings) -> Settings:
     """Return the settings with the values that their open fields have before anything is saved."""
-    return settings.changed(
-        micro_batch_size=settings.rows,
+    return replace(settings, pass_tokens=None).changed(
+        micro_batch_size=settings.tokens // settings.width,
         gradient_checkpointing=bool(settings.recipe.gradient_checkpointing),
         max_seq_length=settings.width,
     )
@@ -235,15 +262,14 @@ def _block_bytes(settings: Settings) -> float:
     """Return what one block keeps of a token, in bytes.
 
     Two norms, each its input twice and its output; queries, keys, values and output of the
-    attention; gate, its activation, what that is multiplied with and the product. Beside these the
-    input of each LoRA matrix, in float32, where that is a copy, with the mask of its dropout.
+    attention; gate, its activation, what that is multiplied with and the product. Beside these,
+    with dropout, the input of each LoRA matrix once more and the mask.
     """
     model, recipe, plain = settings.model, settings.recipe, DTYPE_BYTES[settings.compute]
     key = model.kv_heads * model.head_dim
     block = 6 * model.hidden_size + 2 * (_query_size(model) + key) + 4 * _mlp_size(model)
     inputs = sum(size for size, _ in _matrix_sizes(model, recipe.modules(model)))
-    copied = recipe.dropout > 0 or plain < 4
-    return block * plain + inputs * (4 * copied + 1 * (recipe.dropout > 0))
+    return block * plain + inputs * (plain + 1) * (recipe.dropout > 0)
 
 
 def _matrix_sizes(model: ModelSpec, targets: tuple[str, ...]) -> list[tuple[int, int]]:

@@ -21,7 +21,14 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 SequenceLength = Annotated[int, Field(ge=16)]
 
 NOT_LEARNT = frozenset(
-    {"micro_batch_size", "gradient_checkpointing", "strategy", "workers", "checkpoint_steps"}
+    {
+        "micro_batch_size",
+        "packing",
+        "gradient_checkpointing",
+        "strategy",
+        "workers",
+        "checkpoint_steps",
+    }
 )
 """Fields that change how the computation is done, not what is learnt."""
 
@@ -39,10 +46,12 @@ class Recipe(Closed):
         schedule: shape of the learning rate after the warm-up; both decays end at zero.
         warmup_share: share of the steps over which the learning rate rises.
         batch_size: sequences per optimizer step, over all workers.
-        micro_batch_size: rows per forward pass of one worker; None takes as many as fit its memory.
+        micro_batch_size: most rows of full length per forward pass of one worker; None takes as
+            many tokens, in rows of any length, as fit its memory.
         max_seq_length: tokens; longer sequences are cut at the end, and counted.
-        packing: `bucketed` batches sequences of similar length, `packed` puts several into one
-            row, `padded` pads each to max_seq_length, as the paper did.
+        packing: `bucketed` puts sequences of similar length into a forward pass, `packed` several
+            into one row; `padded` pads each to max_seq_length, as the paper did. A step's sequences
+            are drawn at random, and are the same in all three.
         quantization: of the base weights during training; needs the extra `quant`.
         dtype: of the computation; `auto` follows the GPU's compute capability.
         gradient_checkpointing: recompute activations instead of keeping them; None does so only

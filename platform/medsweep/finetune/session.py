@@ -9,12 +9,12 @@ from dataclasses import asdict
 from typing import Any
 
 from medsweep.finetune.base import load_base, memory_here, precision_here
-from medsweep.finetune.batch_order import Layout, plan_epoch
+from medsweep.finetune.batch_order import PASS_TOKENS, Layout, plan_epoch
 from medsweep.finetune.checkpoint import Checkpoint, CheckpointFolder
 from medsweep.finetune.data import tokenise
 from medsweep.finetune.ddp import Ddp
 from medsweep.finetune.epochs import epoch_row
-from medsweep.finetune.evaluate import answer_loss, answer_questions, grade
+from medsweep.finetune.evaluate import LOSS_TOKENS, answer_loss, answer_questions, grade
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import EpochStats, Loop, Position
 from medsweep.finetune.lora import add_lora
@@ -98,7 +98,12 @@ class Session:
         self.settings = choose(settings, self.memory_bytes)
         self.recipe = self.settings.recipe
         self.layout = Layout(
-            self.recipe.batch_size, self.settings.rows, job.width, self.recipe.packing
+            self.recipe.batch_size,
+            self.settings.rows,
+            job.width,
+            self.recipe.packing,
+            self.settings.tokens,
+            PASS_TOKENS[self.team.device_type],
         )
         self.rows: list[Mapping[str, Any]] = []
         self.resumed: list[str] = []
@@ -193,11 +198,14 @@ class Session:
             [pair.question for pair in pairs],
             stop_ids=stop_ids,
             max_tokens=self.job.max_tokens,
+            tokens=self.settings.tokens,
             team=self.team,
         )
         quality = grade(pairs, answers, self.job.seed)
         examples, pad_id = self.tokens.evaluation, self.tokenizer.pad_token_id
-        loss = answer_loss(self.model, examples, pad_id, team=self.team)
+        loss = answer_loss(
+            self.model, examples, pad_id, min(self.settings.tokens, LOSS_TOKENS), self.team
+        )
         self.rows.append(epoch_row(stats, loss, quality))
         return self.rows[-1]
 
@@ -251,7 +259,7 @@ class Session:
                 "max_seq_length_used": job.width,
                 "truncated_pairs": sum(example.cut for example in self.tokens.train),
                 "pairs_without_room": self.tokens.without_room,
-                "micro_batch_size_used": self.settings.rows,
+                "micro_batch_tokens_used": self.settings.tokens,
                 "gradient_checkpointing_used": self.recipe.gradient_checkpointing,
                 "workers": self.team.size,
                 "precision": asdict(self.precision),

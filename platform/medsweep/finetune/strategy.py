@@ -27,8 +27,10 @@ class Strategy(Protocol):
 
     model: Any
 
-    def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
-        """Add a micro-batch's gradients and return its nats.
+    def learn(
+        self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool
+    ) -> torch.Tensor:
+        """Add a micro-batch's gradients and return its nats, without waiting for the device.
 
         Args:
             batch: as from `collate`.
@@ -64,8 +66,13 @@ def trained(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: one for name, one in model.named_parameters() if one.requires_grad}
 
 
-def adamw(model: Any) -> torch.optim.AdamW:
-    """Return the optimizer of every strategy: AdamW without weight decay, as in QLoRA's code."""
+def adamw(model: Any, *, fused: bool = False) -> torch.optim.AdamW:
+    """Return the optimizer of every strategy: AdamW without weight decay, as in QLoRA's code.
+
+    Args:
+        model: the PEFT model.
+        fused: update all weights in a few kernels.
+    """
     import torch
 
-    return torch.optim.AdamW(trained(model).values(), weight_decay=0.0)
+    return torch.optim.AdamW(trained(model).values(), weight_decay=0.0, fused=fused)

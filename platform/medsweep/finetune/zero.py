@@ -73,12 +73,14 @@ class Zero:
             model=model, optimizer=adamw(model), config=_config(stage, precision)
         )
 
-    def learn(self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool) -> float:
+    def learn(
+        self, batch: Mapping[str, torch.Tensor], weight: float, *, last: bool
+    ) -> torch.Tensor:
         """Add a micro-batch's gradients."""
         self._engine.set_gradient_accumulation_boundary(last)
         nats = answer_nats(self._engine, batch)
         self._engine.backward(nats * weight)
-        return float(nats.detach())
+        return nats.detach()
 
     def update(self, rate: float) -> float | None:
         """Make one optimizer step."""

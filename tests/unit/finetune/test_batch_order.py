@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
@@ -89,22 +90,59 @@ def test_micro_batches_hold_the_rows_that_they_may() -> None:
         assert max(sizes) == 3
 
 
-def test_buckets_save_padding_and_keep_a_random_order() -> None:
+def test_a_step_s_examples_are_drawn_at_random_whatever_the_layout() -> None:
     given = examples(64)
-
-    def padding(packing: Packing) -> int:
-        lost = 0
-        for step in plan_epoch(given, layout(packing=packing), seed=1):
-            lengths = [len(row[0].input_ids) for micro in step.micro_batches for row in micro.rows]
-            lost += len(lengths) * max(lengths) - sum(lengths)
-        return lost
-
-    assert padding("bucketed") < padding("padded") / 2
-    longest = [
-        max(len(row[0].input_ids) for row in step.micro_batches[0].rows)
-        for step in plan_epoch(given, layout(), seed=1)
+    sets = [
+        [set(learnt(step)) for step in plan_epoch(given, layout(packing=packing), seed=1)]
+        for packing in PACKINGS
     ]
-    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+    assert sets[0] == sets[1] == sets[2]
+    # Batching by length over the epoch would make steps of equal lengths.
+    lengths = {example.question_id: len(example.input_ids) for example in given}
+    spread = [
+        max(lengths[each] for each in one) - min(lengths[each] for each in one) for one in sets[0]
+    ]
+    assert sorted(spread)[len(spread) // 2] > 15
+
+
+def passes(packing: Packing, **changes: Any) -> list[list[int]]:
+    """The tokens of each row, padding excluded, of each pass of one step."""
+    [step] = plan_epoch(examples(16), layout(packing=packing, batch_size=16, **changes), seed=1)
+    return [[sum(len(e.input_ids) for e in row) for row in m.rows] for m in step.micro_batches]
+
+
+def computed(rows: list[list[int]]) -> int:
+    return sum(len(row) * max(row) for row in rows)
+
+
+def test_a_pass_holds_as_many_tokens_as_it_may_padding_included() -> None:
+    for tokens in (80, 160, 400):
+        rows = passes("bucketed", micro_batch_size=16, tokens=tokens)
+        assert all(len(row) * max(row) <= tokens for row in rows)
+        assert len(rows) <= 1 + computed(rows) / (tokens - 50)
+    # Short rows go more to a pass than full ones would.
+    assert max(map(len, passes("bucketed", micro_batch_size=16, tokens=2 * WIDTH))) > 2
+    # A row that is longer than a pass may be is a pass of its own.
+    assert {len(row) for row in passes("bucketed", micro_batch_size=16, tokens=1)} == {1}
+
+
+def test_the_cheaper_a_pass_the_less_padding() -> None:
+    real = sum(len(example.input_ids) for example in examples(16))
+    free, cheap, dear = (
+        passes("bucketed", micro_batch_size=16, pass_tokens=cost) for cost in (0, 16, 10_000)
+    )
+    assert computed(free) == real
+    assert real < computed(cheap) < 1.15 * real
+    assert len(dear) == 1
+    # By trying every way to cut: none is cheaper.
+    lengths = sorted(length for row in cheap for length in row)
+    ways = (
+        [lengths[a:b] for a, b in pairwise([0, *cuts, 16])]
+        for count in range(16)
+        for cuts in combinations(range(1, 16), count)
+    )
+    best = min(computed(way) + 16 * len(way) for way in ways)
+    assert computed(cheap) + 16 * len(cheap) == best
 
 
 def test_the_seed_decides_the_order() -> None:

@@ -53,16 +53,16 @@ def test_what_is_over_the_limit_is_cut_from_the_end(make_tokenizer: Any) -> None
     assert set(no_room.labels) == {IGNORED}
 
 
-def test_padding_has_neither_attention_nor_loss() -> None:
+def test_padding_has_no_loss() -> None:
     # The padding token is also the end token, as with GPT-2: only its place tells them apart.
     end = 7
     short, long = Example((1, 2, 3, end), 2), Example((1, 2, 3, 4, 5, end), 3)
     batch = collate([(short,), (long,)], pad_id=end)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 7, 7, 7], [1, 2, 3, 4, 5, 7]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
     x = IGNORED
     assert batch["labels"].tolist() == [[x, x, 3, 7, x, x], [x, x, x, 4, 5, 7]]
-    assert set(batch) == {"input_ids", "attention_mask", "labels"}
+    # It follows the tokens, which do not attend to what follows: no mask is needed.
+    assert set(batch) == {"input_ids", "labels"}
 
 
 def test_a_width_pads_further_and_a_filler_teaches_nothing() -> None:
@@ -82,16 +82,7 @@ def test_a_packed_row_keeps_its_sequences_apart() -> None:
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]]
     assert batch["labels"].tolist() == [[x, 2, 3, x, 5], [x, x, 8, 9, x]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 3, 0]]
-    sees = batch["attention_mask"][:, 0].int().tolist()
-    assert sees[0] == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [0, 0, 0, 1, 0],
-        [0, 0, 0, 1, 1],
-    ]
-    assert [row[:4] for row in sees[1][:4]] == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1] * 4]
-    assert sees[1][4] == [0, 0, 0, 0, 1]
+    assert set(batch) == {"input_ids", "labels", "position_ids"}
 
 
 def tokenised(make_tokenizer: Any, max_seq_length: int) -> Any:

@@ -206,13 +206,13 @@ def test_the_loss_does_not_depend_on_the_batches(fine_tuned: Any) -> None:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     template = TEMPLATES["llama-3"]
     asked = [encode(pair, template, tokenizer, 512) for pair in fine_tuned.job.split.evaluation]
-    together = answer_loss(model, asked, tokenizer.pad_token_id, batch_size=6)
-    one_by_one = answer_loss(model, asked, tokenizer.pad_token_id, batch_size=1)
+    together = answer_loss(model, asked, tokenizer.pad_token_id, tokens=10_000)
+    one_by_one = answer_loss(model, asked, tokenizer.pad_token_id, tokens=1)
     assert together == pytest.approx(one_by_one, rel=1e-4)
     assert together == pytest.approx(fine_tuned.rows[0]["eval_loss"], rel=1e-4)
     # A pair cut before its answer adds nothing.
     no_room = encode(fine_tuned.job.split.evaluation[0], template, tokenizer, 5)
-    with_it = answer_loss(model, [*asked, no_room], tokenizer.pad_token_id, batch_size=1)
+    with_it = answer_loss(model, [*asked, no_room], tokenizer.pad_token_id, tokens=1)
     assert with_it == pytest.approx(one_by_one)
 
 

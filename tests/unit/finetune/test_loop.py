@@ -24,14 +24,15 @@ class FakeStrategy:
         self.draws: list[float] = []
         self.modes: list[bool] = []
 
-    def learn(self, batch: Any, weight: float, *, last: bool) -> float:
+    def learn(self, batch: Any, weight: float, *, last: bool) -> torch.Tensor:
         self.modes.append(self.model.training)
         self.draws.append(float(torch.rand(1)))
         self.clock.advance(2.0)
         labelled = int((batch["labels"] >= 0).sum())
         self.passes.append((weight * labelled, last))
         first = int(batch["input_ids"][0, 0])
-        return {900: float("nan"), 901: float("inf")}.get(first, first / 10) * labelled
+        nats = {900: float("nan"), 901: float("inf")}.get(first, first / 10) * labelled
+        return torch.tensor(nats, dtype=torch.float64)
 
     def update(self, rate: float) -> float | None:
         self.rates.append(rate)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from medsweep.datasets.spec import Pair
-from medsweep.finetune.data import Example, collate, encode
+from medsweep.finetune import loss as module
+from medsweep.finetune.data import IGNORED, Example, collate, encode
 from medsweep.finetune.loss import answer_nats
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
@@ -85,9 +86,9 @@ def test_packed_sequences_do_not_see_each_other(name: str) -> None:
     packed = answer_nats(model, collate([(one, two), (three,)], 0))
     assert float(padded) == pytest.approx(float(alone), rel=1e-5)
     assert float(packed) == pytest.approx(float(alone), rel=1e-5)
-    # In one causal row without the mask they would see each other, and the figure would differ.
+    # In one causal row they would see each other, and the figure would differ.
     leaking = collate([(one, two), (three,)], 0)
-    leaking["attention_mask"] = torch.ones_like(leaking["attention_mask"]).tril()
+    leaking["attention_mask"] = torch.ones_like(leaking["input_ids"])
     assert float(answer_nats(model, leaking)) != pytest.approx(float(alone), rel=1e-3)
 
 
@@ -102,3 +103,53 @@ def test_a_filler_teaches_nothing() -> None:
     gradients = [one.grad for one in model.parameters() if one.grad is not None]
     assert len(gradients) > 5
     assert all(not gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_chunks_give_pytorch_s_loss_and_gradient(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOSS_CHUNK", 5)
+    torch.manual_seed(2)
+    labels = torch.randint(11, (2, 9))
+    labels[0, :4] = labels[1, 6:] = IGNORED
+    start = torch.randn(2, 9, 11).to(dtype)
+
+    def model(logits_to_keep: torch.Tensor, **_: Any) -> Any:
+        # As a model does, the logits are the result of an operation on what is learnt.
+        return SimpleNamespace(logits=(weights * 3)[logits_to_keep])
+
+    weights = start.clone().requires_grad_()
+    ours = answer_nats(model, {"labels": labels})
+    (ours * 0.25).backward()
+    assert weights.grad is not None
+    plain = start.clone().requires_grad_()
+    theirs = torch.nn.functional.cross_entropy(
+        (plain * 3)[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="sum"
+    )
+    (theirs * 0.25).backward()
+    assert plain.grad is not None
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+    assert torch.allclose(weights.grad, plain.grad, rtol=1e-2 if dtype.itemsize == 2 else 1e-5)
+
+
+def test_the_loss_keeps_one_tensor_of_logits_and_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk may be in float32 twice; the logits themselves are nowhere else."""
+    monkeypatch.setattr(module, "LOSS_CHUNK", 8)
+    count, words = 256, 500
+    logits = torch.randn(1, count + 1, words, dtype=torch.bfloat16, requires_grad=True)
+    labels = torch.randint(words, (1, count + 1))
+
+    def model(logits_to_keep: torch.Tensor, **_: Any) -> Any:
+        return SimpleNamespace(logits=logits[logits_to_keep])
+
+    with torch.profiler.profile(profile_memory=True) as profiled:
+        answer_nats(model, {"labels": labels}).backward()
+    most = now = 0
+    for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    kept = count * words * 2
+    # The selected logits, and the gradient of all of them that the selection's backward pass makes.
+    assert 2 * kept < most < 2.2 * kept + 8 * words * 4 * 3

@@ -37,5 +37,5 @@ def expected(tuned: Adapter, questions: list[str]) -> list[str]:
         questions,
         stop_ids=tokenizer.convert_tokens_to_ids(list(tuned.stop_tokens)),
         max_tokens=TOKENS,
-        batch_size=1,
+        tokens=1,  # one question at a time
     )

@@ -8,6 +8,7 @@ from typing import Any
 from medsweep.errors import StageError
 from medsweep.finetune.recipe import Recipe
 from medsweep.finetune.team import Team
+from medsweep.finetune.varlen import adopt
 from medsweep.finetune.zero import shard_while_loading
 from medsweep.hardware.observe import host_profile
 from medsweep.models.loading import bitsandbytes_config, load_model
@@ -84,6 +85,8 @@ def load_base(
         # evaluation for a kernel that has no backward pass, and later gradients are silently wrong.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    if not sharded:
+        adopt(model, team.device, compute)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model

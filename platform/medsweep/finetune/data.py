@@ -119,12 +119,20 @@ def tokenise(
     return TokenisedSplit(train, evaluation, len(encoded) - len(train))
 
 
-def place(batch: Mapping[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
-    """Return a batch on a device; to a GPU it is copied while the host continues."""
+def place(batch: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Return a batch on a device; to a GPU it is copied while the host continues.
+
+    Args:
+        batch: tensors by name, and numbers, which stay as they are.
+        device: as PyTorch names it.
+    """
+    import torch
+
     if not device.startswith("cuda"):
         return dict(batch)
     return {
-        name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()
+        name: each.pin_memory().to(device, non_blocking=True) if torch.is_tensor(each) else each
+        for name, each in batch.items()
     }
 
 

@@ -14,6 +14,7 @@ from medsweep.finetune.data import collate, place
 from medsweep.finetune.schedule import Schedule
 from medsweep.finetune.strategy import Strategy
 from medsweep.finetune.team import Team
+from medsweep.finetune.varlen import adopted, flatten
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +136,10 @@ class Loop:
         return self.schedule.rate(self.position.step)
 
     def _learn(self, micro: MicroBatch, step: Step, *, last: bool) -> torch.Tensor:
-        batch = collate(micro.rows, self.pad_id, width=self.width, learn=micro.learn)
+        if self.width is None and adopted(self.strategy.model):
+            batch = flatten(micro.rows, learn=micro.learn)
+        else:
+            batch = collate(micro.rows, self.pad_id, width=self.width, learn=micro.learn)
         # Gradients are averaged over the workers; the loss is divided by the tokens of all of them.
         weight = self.team.size / step.answer_tokens
         return self.strategy.learn(place(batch, self.team.device), weight, last=last)

@@ -15,7 +15,7 @@ LOSS_CHUNK = 1024
 """Labelled tokens whose logits are in float32 at once."""
 
 
-def answer_nats(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def answer_nats(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return the sum over the labelled tokens of the negative log-likelihood, in nats.
 
     Logits are computed only where an answer's token follows: with a vocabulary of 256,000 they are
@@ -23,17 +23,19 @@ def answer_nats(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
     Args:
         model: a causal language model of transformers, wrapped or not.
-        batch: as from `collate`, on the model's device.
+        batch: as from `collate` or `flatten`, on the model's device.
     """
-    from torch.nn import functional
+    import torch
 
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    following = batch["labels"][:, 1:]
-    labelled = following != IGNORED
-    logits = model(
-        **inputs, logits_to_keep=functional.pad(labelled, (0, 1), value=False), use_cache=False
-    ).logits
-    nats: torch.Tensor = _chunked_nats().apply(logits, following[labelled])
+    inputs = {name: each for name, each in batch.items() if name not in ("labels", "kept")}
+    labels, kept = batch["labels"], batch.get("kept")
+    if kept is None:
+        kept = torch.nn.functional.pad(labels[:, 1:] != IGNORED, (0, 1), value=False)
+        targets = labels[:, 1:][kept[:, :-1]]
+    else:
+        targets = labels[0, kept + 1]
+    logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
+    nats: torch.Tensor = _chunked_nats().apply(logits.flatten(end_dim=-2), targets)
     return nats
 
 

@@ -263,6 +263,7 @@ class Session:
                 "gradient_checkpointing_used": self.recipe.gradient_checkpointing,
                 "workers": self.team.size,
                 "precision": asdict(self.precision),
+                "attention_used": self.model.config._attn_implementation,
                 "resumed": self.resumed,
                 "recipe": job.parameters,
             },

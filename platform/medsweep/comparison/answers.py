@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsweep.comparison.finding import Finding, is_mixed
-from medsweep.metrics.resampling import PairedDifference, paired_differences
-from medsweep.metrics.significance import mcnemar
+from medsweep.metrics.resampling import FEWEST_PAIRS, PairedDifference, paired_differences
+from medsweep.metrics.significance import ALPHA, least_mcnemar_p, mcnemar
 from medsweep.results.aggregate import Row, average, group_by_columns, values
 from medsweep.results.schema import QUALITIES
 
@@ -123,7 +123,6 @@ def _by_score(
 ) -> Finding:
     before = float(first.mean())
     mixed = is_mixed(contrast.basis)
-    single = difference.p_value is None
     return Finding(
         subject=contrast.subject,
         figure=SCORE,
@@ -133,7 +132,11 @@ def _by_score(
         high=difference.high,
         p_value=None if mixed else difference.p_value,
         better=1,
-        test=contrast.basis if mixed else "a single question" if single else BY_SIGN,
+        test=contrast.basis
+        if mixed
+        else BY_SIGN
+        if difference.p_value is not None
+        else f"too few questions: {difference.pairs} of at least {FEWEST_PAIRS}",
         changed=pairs.changed,
         pairs=difference.pairs,
         basis=contrast.basis,
@@ -145,7 +148,15 @@ def _by_correctness(contrast: Contrast, pairs: PairedAnswers) -> Finding:
         [mean > 0.5 for mean in _means(side, CORRECT)] for side in (pairs.first, pairs.second)
     )
     changed = sum(one != other for one, other in zip(before, after, strict=True))
-    mixed = is_mixed(contrast.basis)
+    mixed, least = is_mixed(contrast.basis), least_mcnemar_p(changed)
+    if mixed:
+        test = contrast.basis
+    elif not changed:
+        test = "no answer became correct or wrong"
+    elif least > ALPHA:
+        test = f"too few answers became correct or wrong, {changed}: p is at least {least:.2g}"
+    else:
+        test = "McNemar"
     return Finding(
         subject=contrast.subject,
         figure=CORRECT,
@@ -153,14 +164,10 @@ def _by_correctness(contrast: Contrast, pairs: PairedAnswers) -> Finding:
         after=average(after),
         low=None,
         high=None,
-        # Without a change the p-value could only be 1, and would cost other tests power.
-        p_value=mcnemar(before, after) if changed and not mixed else None,
+        # A p-value that cannot be small would cost other tests power.
+        p_value=None if mixed or least > ALPHA else mcnemar(before, after),
         better=1,
-        test=contrast.basis
-        if mixed
-        else "McNemar"
-        if changed
-        else "no answer became correct or wrong",
+        test=test,
         changed=changed,
         pairs=len(before),
         basis=contrast.basis,

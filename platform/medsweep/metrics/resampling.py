@@ -19,6 +19,13 @@ from medsweep.metrics.statistics import Interval
 _DRAWS_AT_ONCE = 1_000_000
 _FIGURES_AT_ONCE = 128
 
+FEWEST_PAIRS = 6
+"""Under six pairs no difference has a p-value of at most 0.05: if all five gain, it is 2 / 32."""
+
+# An interval allows for this many extreme questions that a sample missed. Two cover at least
+# 93 % whatever share of questions is extreme: a sample has none of a share of 2.6 / n in 7 %.
+_EXTREMES = 2
+
 # Up to here every pattern of signs is tried; beyond, some are drawn.
 _EXACT_PAIRS = 12
 # Differences and standard errors below this are rounding.
@@ -33,7 +40,7 @@ class PairedDifference:
         mean: mean of second minus first.
         low: lower bound of its confidence interval; None for a single pair.
         high: upper bound; None likewise.
-        p_value: two-sided, of there being no difference; None for a single pair.
+        p_value: two-sided, of there being no difference; None under `FEWEST_PAIRS` pairs.
         changed: pairs whose two values differ.
         pairs: pairs compared.
     """
@@ -72,7 +79,7 @@ def mean_intervals(
 
     A figure that is 0 or 1 for every question is a share and has its exact interval. Every other
     has a bootstrap-t interval (Efron & Tibshirani 1993, section 12.5), widened on each side to
-    Student's interval as it would be with one more question, answered with 0 or with 1: a small
+    Student's interval as it would be with two more questions, answered with 0 or with 1: a small
     sample of skewed values often misses the rare extreme ones, and both intervals are then too
     short.
 
@@ -95,11 +102,7 @@ def mean_intervals(
         return [Interval(float(mean), None, None) for mean in values.mean(axis=0)]
     low, high = _bootstrap_t(values, seed, confidence, resamples)
     means = values.mean(axis=0)
-    # A bound of the bootstrap is infinite where too many draws have no spread.
-    low = np.where(np.isfinite(low), low, means)
-    high = np.where(np.isfinite(high), high, means)
-    low = np.minimum(low, means - _margin_with(values, 0.0, confidence))
-    high = np.maximum(high, means + _margin_with(values, 1.0, confidence))
+    low, high = _widened(values, low, high, 0.0, 1.0, confidence)
     intervals = []
     for place, mean in enumerate(means):
         bounds = max(float(low[place]), 0.0), min(float(high[place]), 1.0)
@@ -148,10 +151,9 @@ def paired_differences(
 ) -> list[PairedDifference]:
     """Compare many pairs of samples, with the same draws for all.
 
-    The interval is the wider one of bootstrap-t and Student's, on each side. Where so few questions
-    differ that the bootstrap gives no bound, it is Student's as it would be with one more question
-    that turned from right to wrong, or back. Where none differs, the bounds are what so many equal
-    pairs still allow.
+    The interval is that of bootstrap-t, widened on each side to Student's as it would be with two
+    more questions that turned from right to wrong, or back: a small sample often misses such rare
+    ones. Where no question differs, the bounds are what so many equal pairs still allow.
 
     The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
     question's two answers could as well have been given the other way round (Fisher 1935). It is
@@ -182,11 +184,7 @@ def _paired(
             for mean, some in zip(means, changed, strict=True)
         ]
     low, high = _bootstrap_t(differences, seed, confidence, resamples)
-    margin = _student_margin(differences, confidence)
-    low, high = np.minimum(low, means - margin), np.maximum(high, means + margin)
-    # Too many draws without spread give no bound.
-    low = np.where(np.isfinite(low), low, means - _margin_with(differences, -1.0, confidence))
-    high = np.where(np.isfinite(high), high, means + _margin_with(differences, 1.0, confidence))
+    low, high = _widened(differences, low, high, -1.0, 1.0, confidence)
     p_values = _sign_flips(differences, seed, resamples)
     # If more questions than this differed, so many without a difference would be too lucky.
     _, unseen = share_interval(0, count, confidence)
@@ -195,7 +193,7 @@ def _paired(
             float(means[place]),
             max(float(low[place]), -1.0) if changed[place] else -unseen,
             min(float(high[place]), 1.0) if changed[place] else unseen,
-            float(p_values[place]),
+            float(p_values[place]) if count >= FEWEST_PAIRS else None,
             int(changed[place]),
             count,
         )
@@ -257,11 +255,28 @@ def _student_margin(values: NDArray[np.float64], confidence: float) -> NDArray[n
     return np.asarray(t.ppf((1 + confidence) / 2, count - 1) * error)
 
 
-def _margin_with(
-    values: NDArray[np.float64], extreme: float, confidence: float
-) -> NDArray[np.float64]:
-    """Return `_student_margin` as it would be with one more question of that value."""
-    return _student_margin(np.vstack([values, np.full(values.shape[1], extreme)]), confidence)
+def _widened(
+    values: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    least: float,
+    most: float,
+    confidence: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the bounds, at least as far out as Student's with more least or greatest values.
+
+    A bound of the bootstrap is infinite where too many draws have no spread; Student's replaces it.
+    """
+    means = values.mean(axis=0)
+    margins = [
+        _student_margin(
+            np.vstack([values, np.full((_EXTREMES, values.shape[1]), extreme)]), confidence
+        )
+        for extreme in (least, most)
+    ]
+    low = np.where(np.isfinite(low), low, means)
+    high = np.where(np.isfinite(high), high, means)
+    return np.minimum(low, means - margins[0]), np.maximum(high, means + margins[1])
 
 
 def _sign_flips(differences: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:

@@ -94,6 +94,11 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(stats.binomtest(gained, gained + lost).pvalue)
 
 
+def least_mcnemar_p(changed: int) -> float:
+    """Return the least p-value that `mcnemar` can return if so many answers changed sides."""
+    return min(1.0, 2.0 ** (1 - changed))
+
+
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return the two-sided p-value of a permutation test of two samples' means (Fisher 1935).
 

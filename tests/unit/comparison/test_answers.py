@@ -47,7 +47,7 @@ def test_only_questions_that_both_were_asked_count() -> None:
     others = [{**more[0], "question_id": "other"}]
     assert compare_answers([Contrast("x", more, others)], resamples=10) == []
     (single, _) = compare_answers([Contrast("x", more[:1], more[:1])], resamples=10)
-    assert (single.p_value, single.test) == (None, "a single question")
+    assert (single.p_value, single.test) == (None, "too few questions: 1 of at least 6")
 
 
 def test_a_changed_text_with_the_same_score_is_a_change() -> None:
@@ -72,3 +72,14 @@ def test_many_matches_come_to_what_each_comes_to_alone() -> None:
     for one, other in zip(together, alone, strict=True):
         assert one.p_value == other.p_value
         assert one.after == pytest.approx(other.after)
+
+
+def test_few_answers_that_became_correct_cannot_be_told_from_chance() -> None:
+    """If all of five gain, McNemar's p is 2 / 32: no test, and no cost to the others."""
+    before = answers([0.2] * 20)
+    for gained, p_value in ((5, None), (6, 2 / 64)):
+        after = answers([1.0] * gained + [0.2] * (20 - gained))
+        (_, correct) = compare_answers([Contrast("x", before, after)], resamples=10)
+        assert correct.p_value == p_value
+    (_, few) = compare_answers([Contrast("x", before, answers([1.0] + [0.2] * 19))], resamples=10)
+    assert few.test == "too few answers became correct or wrong, 1: p is at least 1"

@@ -151,7 +151,8 @@ def test_figures_that_are_drawn_together_have_their_own_intervals() -> None:
 
 
 def test_draws_follow_their_seed() -> None:
-    values = np.random.default_rng(4).beta(0.5, 5, size=(15, 1))
+    values = np.zeros((400, 1))
+    values[:8, 0] = np.linspace(0.5, 0.9, 8)
     assert mean_intervals(values, seed=1) == mean_intervals(values, seed=1)
     assert mean_intervals(values, seed=1) != mean_intervals(values, seed=2)
 
@@ -184,9 +185,25 @@ def test_a_paired_look_sees_what_an_unpaired_one_would_not() -> None:
 
 
 def test_few_pairs_have_the_exact_p_value() -> None:
-    # All of five gain: 2 of 32 patterns of signs are as far from 0.
+    # All of six gain: 2 of 64 patterns of signs are as far from 0.
+    found = paired_difference([0.0] * 6, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], seed=1)
+    assert found.p_value == 2 / 64
+
+
+def test_too_few_pairs_for_a_small_p_value_have_none() -> None:
     found = paired_difference([0.0] * 5, [0.1, 0.2, 0.3, 0.4, 0.5], seed=1)
-    assert found.p_value == 2 / 32
+    assert found.p_value is None
+    assert found.low is not None
+    assert found.low < 0 < found.mean
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, *SIZES])
+def test_rare_answers_that_turn_among_small_changes_are_covered(size: int) -> None:
+    """Two of `size` questions turn from wrong to right; one sample in eight has none of them."""
+    share = min(0.5, 2 / size)
+    rng = np.random.default_rng(size)
+    turned = mixed(rng, (size, 600), share, np.ones(1), rng.normal(0, 0.02, (size, 600)))
+    assert coverage(paired_differences(turned, seed=1, resamples=400), share) >= 0.93
 
 
 def test_the_same_answers_twice_are_no_difference_as_far_as_they_can_tell() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from medsweep.metrics.resampling import PairedDifference, paired_difference
+from medsweep.metrics.resampling import FEWEST_PAIRS, PairedDifference, paired_difference
 from medsweep.metrics.significance import ALPHA, holm
 from medsweep.report.table import (
     Column,
@@ -37,7 +37,7 @@ from medsweep.results.schema import QUALITIES
 SEED = 0
 """Of the draws: a report that is made twice is the same."""
 
-NO_P_VALUE = "one question, or none that changed, has no p value"
+NO_P_VALUE = f"none that changed, or under {FEWEST_PAIRS} questions, has no p value"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class PairedRow(TableRow):
 
     @property
     def verdict(self) -> str:
-        """Higher, lower or "no clear difference"."""
+        """Higher, lower, "no clear difference", or that there are too few questions to tell."""
+        if self.difference.pairs < FEWEST_PAIRS:
+            return "too few questions"
         if self.p_adjusted is None or self.p_adjusted > ALPHA:
             return "no clear difference"
         return "higher" if self.difference.mean > 0 else "lower"

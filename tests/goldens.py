@@ -163,6 +163,8 @@ def measured(
         "output_tokens_per_s": 20 * rate,
         "questions": 8,
         "corpus_bleu": 0.12,
+        "truncated_share": 0.25,
+        "long_references_share": 0.75,
         "client_ttft_bias_s": 0.0004,
         "client_limited": False,
         "overhead_ttft_s": 0.003,
@@ -176,22 +178,20 @@ def measured(
         "price_date": "2026-01-01",
         "usd_per_answer": 0.001 * e2e_s,
         "usd_per_1000_answers": e2e_s,
-        "usd_per_1000_correct_answers": 3 * e2e_s,
         "energy_j_per_1000_answers": 40_000 * e2e_s,
     }
     for place, name in enumerate(QUALITIES):
         mean = 0.1 + 0.05 * place
         row |= {name: mean, f"{name}_low": mean - 0.02, f"{name}_high": mean + 0.02}
         row[f"{name}_max"] = mean + 0.3
+        row |= {f"{name}_ceiling": mean + 0.4, f"{name}_floor": mean - 0.05, f"{name}_empty": 0.0}
     return make_row(model, profile, **row | values)
 
 
 def make_rows() -> Iterator[Row]:
     """Return observed, emulated, predicted, failed and refused rows, of base and adapter."""
     llama, gemma, distil = "llama-3-8b", "standin-gemma-1.1-7b", "distilgpt2"
-    unpriced = dict.fromkeys(
-        ("usd_per_answer", "usd_per_1000_answers", "usd_per_1000_correct_answers")
-    )
+    unpriced = dict.fromkeys(("usd_per_answer", "usd_per_1000_answers"))
     unsensed = unpriced | dict.fromkeys(
         ("bound", "bound_evidence", "predicted_tpot_s", "predicted_bound")
     )

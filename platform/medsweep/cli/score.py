@@ -16,6 +16,7 @@ from medsweep.cli.options import add_json, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
+    from medsweep.metrics.bounds import Cut
     from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
@@ -47,6 +48,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="add BERTScore, with the encoder in this folder (extra `bertscore`)",
     )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="longest answer that was allowed: adds the ceiling of each figure; needs --tokenizer",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="folder with the tokenizer.json that counts these tokens",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -70,10 +83,11 @@ def run(options: argparse.Namespace) -> int:
 
         check_model_folder(options.bertscore)
         bert = BertScore(options.bertscore)
+    cut = _cut(options)
     opener: Any = gzip.open if options.file.suffix == ".gz" else open
     try:
         with opener(options.file, "rb") as lines:
-            graded = grade_lines(lines, choose, also=bert.add if bert else lambda *_: None)
+            graded = grade_lines(lines, choose, also=bert.add if bert else lambda *_: None, cut=cut)
     except FileNotFoundError:
         raise InputError(f"{options.file}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -93,6 +107,21 @@ def run(options: argparse.Namespace) -> int:
     return MedSweepError.exit_code if graded.bad else EXIT_DONE
 
 
+def _cut(options: argparse.Namespace) -> Cut | None:
+    if (options.max_tokens is None) != (options.tokenizer is None):
+        raise InputError("--max-tokens and --tokenizer belong together: give both or neither")
+    if options.max_tokens is None:
+        return None
+    if options.max_tokens < 1:
+        raise InputError(f"--max-tokens {options.max_tokens}: must be at least 1")
+    from medsweep.models.loading import answer_cut
+
+    cut = answer_cut(options.tokenizer, options.max_tokens)
+    if cut is None:
+        raise InputError(f"{options.tokenizer}: no tokenizer.json there")
+    return cut
+
+
 def _report(graded: Graded, seed: int) -> dict[str, Any]:
     texts, choices = graded.texts, graded.choices
     accuracy, low, high = choices.accuracy() or (None, None, None)
@@ -104,7 +133,10 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         "corpus_bleu": texts.corpus_bleu,
         **texts.agreement.columns,
         "answers_with_quantities": texts.with_quantities,
-        "correct_share": texts.correct_share,
+        "half_f1_share": texts.half_f1_share,
+        "bounds": texts.bounds.means(),
+        "long_references_share": texts.bounds.too_long_share,
+        "truncated_share": texts.truncated_share,
         "length_ratio": texts.length_ratio,
         "empty_answers": texts.empty,
         "refusals": texts.refusals,
@@ -135,13 +167,15 @@ def _print(scores: dict[str, Any]) -> None:
 
 
 def _print_texts(scores: dict[str, Any]) -> None:
+    bounds = {bound: means for bound, means in scores["bounds"].items() if means}
     rows = [
         {"figure": name, **{key: _number(value) for key, value in figure.items()}}
+        | {bound: _number(means.get(name)) for bound, means in bounds.items()}
         for name, figure in scores["figures"].items()
     ]
     rows.append(
         {"figure": "corpus_bleu", "mean": _number(scores["corpus_bleu"])}
-        | dict.fromkeys(("low", "high", "max"))
+        | dict.fromkeys(("low", "high", "max", *bounds))
     )
     show(rows, as_json=False)
     print()
@@ -172,6 +206,8 @@ def _print_texts(scores: dict[str, Any]) -> None:
         f"{'unknown how many' if truncated is None else truncated} truncated; "
         f"length ratio {_number(scores['length_ratio']) or 'unknown'}"
     )
+    if scores["long_references_share"] is not None:
+        print(f"{scores['long_references_share']:.0%} of the references are longer than allowed")
 
 
 def _report_bad_lines(file: Path, bad: Sequence[BadLine]) -> None:

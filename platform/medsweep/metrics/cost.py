@@ -13,8 +13,7 @@ def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
     """Return the columns of cost; what cannot be known is absent.
 
     A price and an energy belong to the hardware that they are of, so only observed rows have any.
-    Correct answers are the share `correct_share` of all; where there are none, their cost is
-    unknown and not infinite.
+    There is no cost per correct answer: no figure of overlap establishes that one is correct.
 
     Args:
         row: the rest of a row of `benchmark.parquet`.
@@ -29,12 +28,6 @@ def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
     energy_j = _energy_j(row)
     if energy_j is not None and window_s:
         columns["energy_j_per_1000_answers"] = ANSWERS * energy_j / (rate * window_s)
-    share = row.get("correct_share")
-    if share:
-        for unit in ("usd", "energy_j"):
-            per_answers = columns.get(f"{unit}_per_1000_answers")
-            if per_answers is not None:
-                columns[f"{unit}_per_1000_correct_answers"] = per_answers / share
     return columns
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medsweep.json_lines import has_half_surrogate, numbered_lines, parse
+from medsweep.metrics.bounds import Cut
 from medsweep.metrics.choice import LETTERS, ChoiceTally, right_place
 from medsweep.metrics.tally import AnswerTally
 
@@ -54,7 +55,11 @@ Also = Callable[[str, str], None]
 
 
 def grade_lines(
-    lines: Iterable[bytes], choose: Choose | None = None, *, also: Also = lambda *_: None
+    lines: Iterable[bytes],
+    choose: Choose | None = None,
+    *,
+    also: Also = lambda *_: None,
+    cut: Cut | None = None,
 ) -> Graded:
     """Grade line by line, skipping blank lines.
 
@@ -65,8 +70,9 @@ def grade_lines(
         choose: chooses among the options of a line's `question` if the line has no `prediction`;
             returns the index from 0.
         also: called with each free-text answer and its reference.
+        cut: cuts a reference at the longest allowed answer; None if that is not known.
     """
-    graded = Graded(AnswerTally(), ChoiceTally(), [])
+    graded = Graded(AnswerTally(cut), ChoiceTally(), [])
     for number, line in numbered_lines(lines):
         try:
             row = _object(line)

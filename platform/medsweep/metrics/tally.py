@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medsweep.metrics.agreement import Agreement
 from medsweep.metrics.bleu import BleuCounts, bleu
+from medsweep.metrics.bounds import Cut, QualityBounds
 from medsweep.metrics.faulty_answers import TRUNCATED, is_empty, is_refusal
 from medsweep.metrics.quality import (
     QUALITY_METRICS,
@@ -23,10 +24,6 @@ from medsweep.metrics.resampling import mean_intervals
 
 STRATA = (50, 150, 400)
 """Fewest words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
-
-CORRECT_TOKEN_F1 = 0.5
-"""Least token F1 of a correct answer: it shares about half of its words with its reference. Free
-text almost never matches exactly, so by exact match no answer would be correct."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,14 @@ class AnswerTally:
         finish_reasons: number of answers by the server's finish reason.
         agreement: quantities and statements of all answers together.
         with_quantities: number of answers whose reference has a quantity.
+        bounds: what answers that need no model get on the same questions.
+
+    Args:
+        cut: cuts a reference at the longest allowed answer; None if that is not known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cut: Cut | None = None) -> None:
+        self.bounds = QualityBounds(cut)
         self.empty = 0
         self.refusals = 0
         self.finish_reasons = Counter[str]()
@@ -92,6 +94,7 @@ class AnswerTally:
             finish_reason: why the answer ended; None is not counted.
         """
         score, counts, quantities = score_and_count(answer, reference)
+        self.bounds.add(question_id or f"\0{self._next}", reference)
         for name, values in self._figures.items():
             value = getattr(score, name)
             values.append(nan if value is None else value)
@@ -123,9 +126,14 @@ class AnswerTally:
         return bleu(self._bleu, sentence=False) if len(self) else None
 
     @property
-    def correct_share(self) -> float | None:
-        """Share of answers with a token F1 of at least `CORRECT_TOKEN_F1`; None without answers."""
-        return _ratio(sum(f1 >= CORRECT_TOKEN_F1 for f1 in self._figures["token_f1"]), len(self))
+    def truncated_share(self) -> float | None:
+        """Share of the answers with a finish reason that were cut off; None without any."""
+        return _ratio(self.finish_reasons[TRUNCATED], self.finish_reasons.total())
+
+    @property
+    def half_f1_share(self) -> float | None:
+        """Share of answers with a token F1 of at least 0.5; None without answers."""
+        return _ratio(sum(f1 >= 0.5 for f1 in self._figures["token_f1"]), len(self))
 
     @property
     def length_ratio(self) -> float | None:

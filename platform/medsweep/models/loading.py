@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,32 @@ def load_tokenizer(folder: Path, **options: Any) -> Any:
 
     refuse_code(folder)
     return AutoTokenizer.from_pretrained(folder, **LOCAL, **options)
+
+
+def answer_cut(folder: Path, tokens: int) -> Callable[[str], tuple[str, bool]] | None:
+    """Return what cuts a text off at a number of tokens, and tells whether it was longer.
+
+    Args:
+        folder: of a base model or an adapter.
+        tokens: the longest allowed.
+
+    Returns:
+        None if the folder has no `tokenizer.json`.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+
+    def cut(text: str) -> tuple[str, bool]:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        if len(ids) <= tokens:
+            return text, False
+        return str(tokenizer.decode(ids[:tokens])), True
+
+    return cut
 
 
 def bitsandbytes_config(quantization: str, dtype: Any, *, storage: Any = None) -> Any:

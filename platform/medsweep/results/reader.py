@@ -13,7 +13,7 @@ from medsweep.errors import InputError
 from medsweep.reporter import harmless
 from medsweep.results.aggregate import Row, distinct, group_by_columns, ok_rows
 from medsweep.results.object_store import RemoteStore
-from medsweep.results.schema import BENCHMARK, QUALITIES
+from medsweep.results.schema import BENCHMARK, QUALITIES, renamed
 from medsweep.results.store import read_json, read_rows
 
 FILE = "benchmark.parquet"
@@ -233,8 +233,8 @@ def _benchmark(file: Path, name: str) -> list[Row]:
     import pyarrow.parquet as pq
 
     try:
-        columns = set(pq.read_schema(file).names)
-        rows = read_rows(file)
+        columns = set(renamed(dict.fromkeys(pq.read_schema(file).names)))
+        rows = [renamed(row) for row in read_rows(file)]
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: cannot be read as Parquet: {error}") from None
     if missing := set(_REQUIRED) - columns:

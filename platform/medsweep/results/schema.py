@@ -6,8 +6,8 @@ Missing is null, never 0. Units are SI and in the name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from medsweep.results.column import Column
 from medsweep.results.conditions import CLIENT, ROOFLINE, TELEMETRY
@@ -45,6 +45,16 @@ QUALITIES = {
     "consistency": "share of answers that contradict no quantity and no statement of the reference",
 }
 
+
+QUALITY_BOUNDS = {
+    "ceiling": "the reference cut off at max_tokens",
+    "floor": "another question's reference, cut off likewise",
+    "empty": "an empty answer",
+}
+"""What answers that need no model get on the same questions."""
+
+RENAMED = {"correct_share": "half_f1_share"}
+"""Columns that had another name once, by that name."""
 
 QUANTITIES = (
     Column("quantities_agree", "integer", "1", "quantities of the reference that the answer gives"),
@@ -86,6 +96,8 @@ def _quality_columns() -> Iterator[Column]:
                 f"{quality}: {bound} end of the 95 % interval over questions",
             )
         yield Column(f"{quality}_max", "number", "1", f"{quality}: best single answer")
+        for bound, words in QUALITY_BOUNDS.items():
+            yield Column(f"{quality}_{bound}", "number", "1", f"{quality} of {words}")
 
 
 IDENTITY = (
@@ -195,12 +207,14 @@ OUTCOME = (
 ANSWERS = (
     *QUANTITIES,
     Column("answers_with_quantities", "integer", "1", "answers whose reference has quantities"),
-    Column("correct_share", "number", "1", "share of answers with token F1 of at least 0.5"),
+    Column("half_f1_share", "number", "1", "share of answers with token F1 of at least 0.5"),
     Column("length_ratio", "number", "1", "words of all answers over words of their references"),
     Column("answer_words_mean", "number", "1", "words of an answer"),
     Column("empty_answers", "integer", "1", "answers without text"),
     Column("refusals", "integer", "1", "answers that start with a refusal (English phrases)"),
     Column("truncated_answers", "integer", "1", "answers that were cut off at max_tokens"),
+    Column("truncated_share", "number", "1", "the same over the answers with a finish reason"),
+    Column("long_references_share", "number", "1", "references of more tokens than max_tokens"),
     Column("finish_reasons", "counts", "1", "answers by finish reason, as the server gives it"),
 )
 
@@ -210,9 +224,7 @@ COST = (
     Column("price_date", "text", "", "date of the price"),
     Column("usd_per_answer", "number", "USD", "price over throughput; null unless observed"),
     Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
-    Column("usd_per_1000_correct_answers", "number", "USD", "over correct_share; null at 0"),
     Column("energy_j_per_1000_answers", "number", "J", "GPUs and CPU packages that have a sensor"),
-    Column("energy_j_per_1000_correct_answers", "number", "J", "over correct_share; null at 0"),
 )
 
 BENCHMARK: tuple[Column, ...] = (
@@ -279,6 +291,11 @@ RESPONSES: tuple[Column, ...] = (
     *QUANTITIES,
 )
 """`responses.parquet`: one row per measured answer, with its scores."""
+
+
+def renamed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row that an earlier version wrote, with today's names of columns."""
+    return {RENAMED.get(name, name): value for name, value in row.items()}
 
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:

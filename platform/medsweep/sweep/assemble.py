@@ -11,6 +11,7 @@ from medsweep.datasets.spec import Pair
 from medsweep.finetune.adapter import Adapter
 from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.load_columns import load_columns
+from medsweep.metrics.bounds import Cut
 from medsweep.metrics.faulty_answers import is_refusal
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
@@ -70,6 +71,7 @@ def grade(
     *,
     seed: int,
     keep_text: bool,
+    cut: Cut | None = None,
 ) -> Grades:
     """Grade the answers that were timed, each once.
 
@@ -79,8 +81,9 @@ def grade(
         pairs: question and reference by question_id.
         seed: of the bootstrap.
         keep_text: whether the texts may be stored.
+        cut: cuts a reference at the longest allowed answer; None if that is not known.
     """
-    tally, rows = AnswerTally(), []
+    tally, rows = AnswerTally(cut), []
     for record in records:
         if record.phase != "measure" or record.status != "ok":
             continue
@@ -198,7 +201,9 @@ def _quality_columns(tally: AnswerTally, seed: int) -> Row:
         "corpus_bleu": tally.corpus_bleu,
         **tally.agreement.columns,
         "answers_with_quantities": tally.with_quantities,
-        "correct_share": tally.correct_share,
+        "half_f1_share": tally.half_f1_share,
+        "truncated_share": tally.truncated_share,
+        "long_references_share": tally.bounds.too_long_share,
         "length_ratio": tally.length_ratio,
         "answer_words_mean": tally.answer_words_mean,
         "empty_answers": tally.empty,
@@ -206,6 +211,8 @@ def _quality_columns(tally: AnswerTally, seed: int) -> Row:
         "truncated_answers": tally.truncated,
         "finish_reasons": dict(tally.finish_reasons),
     }
+    for bound, means in tally.bounds.means().items():
+        row |= {f"{name}_{bound}": value for name, value in means.items()}
     for name, summary in tally.figures(seed).items():
         row |= {name: summary.mean, f"{name}_low": summary.low}
         row |= {f"{name}_high": summary.high, f"{name}_max": summary.max}

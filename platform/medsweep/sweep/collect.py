@@ -9,7 +9,7 @@ from typing import Any
 
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
-from medsweep.results.schema import BENCHMARK
+from medsweep.results.schema import BENCHMARK, renamed
 from medsweep.results.store import exclusive, read_rows, write_rows, write_text
 from medsweep.sweep.cell_columns import priced, unmeasured_row
 from medsweep.sweep.plan import Cell
@@ -94,7 +94,7 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
         record = _record(folder, cell)
         if record is not None:
             # The price of today, whenever the cell was measured.
-            rows += [priced(row, cell.profile) for row in record["rows"]]
+            rows += [priced(renamed(row), cell.profile) for row in record["rows"]]
     write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
     # Read back, so that every row has every column.
     write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))

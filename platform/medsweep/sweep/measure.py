@@ -18,6 +18,7 @@ from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+from medsweep.models.loading import answer_cut
 from medsweep.models.weights import Weights, fetch_weights
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
@@ -276,7 +277,14 @@ def _measure(
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.
         raise StageError("the engine died during the load and was started anew")
-    grades = grade(measurement, records, context.pairs, seed=spec.seed, keep_text=spec.texts_kept)
+    grades = grade(
+        measurement,
+        records,
+        context.pairs,
+        seed=spec.seed,
+        keep_text=spec.texts_kept,
+        cut=answer_cut(deployed.adapter.folder, spec.load.max_tokens),
+    )
     row = measurement_row(
         measurement,
         figures=figures_of(records, measurement.point, spec.load.parsed_objectives),

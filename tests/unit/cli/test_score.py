@@ -37,6 +37,29 @@ def test_figures_are_printed_as_a_table_and_as_json(
         assert word in table
 
 
+def test_ceiling_floor_and_empty_answer_stand_beside_the_figures(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({"insulin": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.save(str(tmp_path / "tokenizer.json"))
+    asked = ["score", str(file), "--max-tokens", "20", "--tokenizer", str(tmp_path)]
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # One reference fits; of the other 20 of 60 words do: F1 1/2.
+    assert found["bounds"]["ceiling"]["token_f1"] == pytest.approx((1 + 0.5) / 2)
+    assert found["bounds"]["floor"]["token_f1"] == found["bounds"]["empty"]["token_f1"] == 0
+    assert found["long_references_share"] == 0.5
+    assert main(asked) == 0
+    table = capsys.readouterr().out
+    assert "ceiling" in table
+    assert "50% of the references are longer than allowed" in table
+    assert main(["score", str(file), "--max-tokens", "20"]) == 2
+    assert "belong together" in capsys.readouterr().err
+
+
 def test_bad_lines_are_named_counted_and_change_the_exit_code(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,6 @@ ROW: dict[str, Any] = {
     "gpus": 1,
     "gpu_energy_j": 10_000.0,
     "cpu_energy_j": 5_000.0,
-    "correct_share": 0.25,
 }
 
 
@@ -22,9 +21,7 @@ def test_by_hand() -> None:
         {
             "usd_per_answer": 0.0005,
             "usd_per_1000_answers": 0.5,
-            "usd_per_1000_correct_answers": 2.0,
             "energy_j_per_1000_answers": 150_000.0,
-            "energy_j_per_1000_correct_answers": 600_000.0,
         }
     )
 
@@ -34,13 +31,13 @@ def test_by_hand() -> None:
     [
         ({"basis": "emulated"}, set()),
         ({"requests_per_s": None}, set()),
-        ({"usd_per_hour": None, "correct_share": 0.0}, {"energy_j_per_1000_answers"}),
+        ({"usd_per_hour": None}, {"energy_j_per_1000_answers"}),
         (
-            {"gpu_energy_j": None, "correct_share": None},
+            {"gpu_energy_j": None},
             {"usd_per_answer", "usd_per_1000_answers"},
         ),
         (
-            {"gpus": 0, "gpu_energy_j": None, "usd_per_hour": None, "correct_share": None},
+            {"gpus": 0, "gpu_energy_j": None, "usd_per_hour": None},
             {"energy_j_per_1000_answers"},
         ),
         (

@@ -4,6 +4,7 @@ from dataclasses import astuple
 import pytest
 import sacrebleu
 
+from medsweep.metrics import bounds
 from medsweep.metrics.quality import QUALITY_METRICS
 from medsweep.metrics.tally import AnswerTally
 
@@ -42,7 +43,7 @@ def test_answers_to_one_question_are_averaged_first() -> None:
     assert tally.questions == 2
     figures = tally.figures(seed=1)
     assert {*figures, "quantity_agreement"} == set(QUALITY_METRICS), "no reference has a quantity"
-    assert tally.correct_share == pytest.approx(2 / 3)  # an F1 of 1/2 is enough
+    assert tally.half_f1_share == pytest.approx(2 / 3)  # an F1 of 1/2 is enough
     found = figures["token_f1"]
     assert found.mean == pytest.approx(0.375)  # questions 0.75 and 0
     assert (found.low, found.high) == (0.0, 1.0)  # two questions say next to nothing
@@ -71,7 +72,7 @@ def test_one_question_has_no_bounds_and_none_has_no_figures() -> None:
     assert astuple(only) == (1.0, None, None, 1.0)
     empty = AnswerTally()
     assert (empty.figures(seed=1), empty.corpus_bleu, empty.length_ratio) == ({}, None, None)
-    assert (empty.truncated, empty.answer_words_mean, empty.correct_share) == (None, None, None)
+    assert (empty.truncated, empty.answer_words_mean, empty.half_f1_share) == (None, None, None)
     assert [stratum.answers for stratum in empty.strata()] == [0, 0, 0, 0]
 
 
@@ -113,7 +114,8 @@ def test_strata_part_short_references_from_long_ones() -> None:
     assert strata[3].length_ratio == pytest.approx(1 / 400)
 
 
-def test_texts_are_not_kept() -> None:
+def test_texts_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST", 1)  # of the first questions their bounds are kept too
     tally = AnswerTally()
     # Imports, what is remembered of words, and tuples that the interpreter frees and keeps.
     tally.add("word " * 600, "word " * 600)

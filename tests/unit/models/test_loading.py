@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medsweep.errors import InputError
-from medsweep.models.loading import check_model_folder, load_model, load_tokenizer
+from medsweep.models.loading import answer_cut, check_model_folder, load_model, load_tokenizer
 
 EVIL = "import sys\nsys.modules['evil_code_ran'] = sys\n"
 
@@ -94,3 +94,24 @@ def test_attention_is_never_planned_anew_for_each_length(tmp_path: Path) -> None
     torch.backends.cuda.enable_cudnn_sdp(True)
     load_model(tmp_path)
     assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_an_answer_is_cut_where_the_tokenizer_counts(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    assert answer_cut(tmp_path, 5) is None
+    bytewise = Tokenizer(
+        models.BPE(
+            {each: place for place, each in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []
+        )
+    )
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise.decoder = decoders.ByteLevel()
+    bytewise.save(str(tmp_path / "tokenizer.json"))
+    cut = answer_cut(tmp_path, 5)
+    assert cut is not None
+    assert (cut("aspirin"), cut("gout."), cut("")) == (
+        ("aspir", True),
+        ("gout.", False),
+        ("", False),
+    )

@@ -52,12 +52,11 @@ def test_cost_is_that_of_the_busiest_load_point_and_missing_without_a_price(rows
         "price_source": "list",
         "price_date": "2026-01-01",
         "usd_per_1000_answers": 0.06,
-        "usd_per_1000_correct_answers": 0.12,
         "energy_j_per_1000_answers": 50.0,
     }
     first, *others = cost_table(rows)
     assert (first.profile, first.price) == ("host", "list, 2026-01-01")
-    assert (first.usd_per_1k, first.usd_per_1k_correct, first.energy_j_per_1k) == (0.06, 0.12, 50.0)
+    assert (first.usd_per_1k, first.energy_j_per_1k) == (0.06, 50.0)
     assert first.requests_per_s == pytest.approx(10.0)
     assert {row.load_point for row in others} == {"c1", "c4"}
     assert all(row.usd_per_1k is None and row.price is None for row in others)

@@ -48,6 +48,30 @@ def test_what_is_not_a_result_set_is_wrong_input(tmp_path: Path) -> None:
         Results.open(file)
 
 
+def test_results_of_an_earlier_version_are_read_with_today_s_names(tmp_path: Path) -> None:
+    old = pa.table(
+        {
+            **{name: ["x"] for name in ("key", "model", "profile", "variant", "load_point")},
+            "status": ["ok"],
+            "correct_share": [0.25],
+            "usd_per_1000_correct_answers": [2.0],
+        }
+    )
+    pq.write_table(old, tmp_path / "benchmark.parquet")
+    responses = pa.table(
+        {"question_id": ["q"], "variant": ["x"], "load_point": ["x"], "token_f1": [0.5]}
+    )
+    (tmp_path / "cells" / "x").mkdir(parents=True)
+    pq.write_table(responses, tmp_path / "cells" / "x" / "responses.parquet")
+    results = Results.open(tmp_path)
+    [row] = results.rows
+    assert row["half_f1_share"] == 0.25
+    assert "correct_share" not in row
+    assert row["token_f1_ceiling"] is None
+    [score] = results.question_scores()["x"]
+    assert (score["token_f1"], score["quantity_agreement"]) == (0.5, None)
+
+
 def test_a_key_that_leaves_the_folder_is_not_followed(folder: Path) -> None:
     inner = folder / "inner"
     write_rows(inner / "benchmark.parquet", BENCHMARK, [row(key="../../cells/one")])

@@ -95,6 +95,19 @@ def test_quality_is_of_the_answers_that_were_timed() -> None:
     assert row["truncated_answers"] == 0
 
 
+def test_bounds_stand_beside_the_figures() -> None:
+    cut = lambda text: (" ".join(text.split()[:2]), len(text.split()) > 2)  # noqa: E731
+    columns = grade(MEASUREMENT, RECORDS, PAIRS, seed=0, keep_text=False, cut=cut).columns
+    # Two of three and two of four words, as SQuAD counts ("the" and "a" are none).
+    assert columns["token_f1_ceiling"] == pytest.approx((4 / 5 + 4 / 6) / 2)
+    assert (columns["token_f1_empty"], columns["long_references_share"]) == (0.0, 1.0)
+    assert columns["token_f1_floor"] == 0.0, "the references share no word"
+    assert columns["truncated_share"] == 0.0
+    without = graded(RECORDS).columns
+    assert "token_f1_ceiling" not in without
+    assert without["long_references_share"] is None
+
+
 def test_every_column_is_in_the_schema() -> None:
     known = {column.name for column in BENCHMARK}
     row = row_of(

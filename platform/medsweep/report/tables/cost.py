@@ -24,7 +24,7 @@ class CostRow(TableRow):
 
     caption = (
         "Cost at the load point with most answers per second. Prices apply to observed hardware "
-        "only; a correct answer has a token F1 of at least 0.5"
+        "only"
     )
     labels = 2
 
@@ -38,12 +38,6 @@ class CostRow(TableRow):
     usd_per_1k: float | None = column(
         "USD per 1,000 answers",
         lambda rows: mean(rows, "usd_per_1000_answers"),
-        number,
-        missing=NO_PRICE,
-    )
-    usd_per_1k_correct: float | None = column(
-        "USD per 1,000 correct answers",
-        lambda rows: mean(rows, "usd_per_1000_correct_answers"),
         number,
         missing=NO_PRICE,
     )

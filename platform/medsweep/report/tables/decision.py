@@ -16,7 +16,7 @@ from medsweep.report.tables.grouping import (
     mean_interval,
     most_questions,
 )
-from medsweep.report.tables.quality import QualityFigure, quality
+from medsweep.report.tables.quality import QualityFigure, quality, quality_bounds
 from medsweep.results.aggregate import BASES, Row, basis_order, group_by_columns, mean
 
 
@@ -24,7 +24,9 @@ def _token_f1(rows: Sequence[Row]) -> QualityFigure | None:
     """Return the mean with its interval at the load point with most questions."""
     graded = most_questions(rows)
     middle, low, high = (mean(graded, f"token_f1{end}") for end in ("", "_low", "_high"))
-    return None if middle is None else QualityFigure(middle, low, high, None)
+    if middle is None:
+        return None
+    return QualityFigure(middle, low, high, None, **quality_bounds(graded, "token_f1"))
 
 
 def _usd_per_1k(rows: Sequence[Row]) -> float | None:

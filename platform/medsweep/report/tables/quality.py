@@ -28,7 +28,7 @@ from medsweep.results.aggregate import (
     values,
     variant_order,
 )
-from medsweep.results.schema import QUALITIES
+from medsweep.results.schema import QUALITIES, QUALITY_BOUNDS
 
 NAMES = {
     "exact_match": "Exact match",
@@ -51,22 +51,34 @@ class QualityFigure:
         mean: mean over questions.
         low: lower end of its interval; None without one.
         high: upper end; None likewise.
-        max: best single answer.
+        max: best single answer; None if it is not shown.
+        ceiling: what the reference itself gets, cut off at the longest allowed answer.
+        floor: what another question's reference gets.
+        empty: what an empty answer gets.
     """
 
     mean: float
     low: float | None
     high: float | None
     max: float | None
+    ceiling: float | None = None
+    floor: float | None = None
+    empty: float | None = None
 
 
 def quality(value: QualityFigure | None) -> TableCell:
     """Return a cell with a mean, its interval and its maximum."""
     if value is None:
         return fraction(None)
-    best = "" if value.max is None else f"max {share(value.max)}"
-    notes = filter(None, (bounds(value.low, value.high, 3), best))
-    return TableCell(share(value.mean), note="\n".join(notes), kind="number")
+    named = {name: getattr(value, name) for name in ("max", *QUALITY_BOUNDS)}
+    notes = [bounds(value.low, value.high, 3)]
+    notes += [f"{name} {share(figure)}" for name, figure in named.items() if figure is not None]
+    return TableCell(share(value.mean), note="\n".join(filter(None, notes)), kind="number")
+
+
+def quality_bounds(rows: Sequence[Row], name: str) -> dict[str, float | None]:
+    """Return ceiling, floor and empty answer of a figure, each as the mean over the rows."""
+    return {bound: mean(rows, f"{name}_{bound}") for bound in QUALITY_BOUNDS}
 
 
 def _per_cell(rows: Sequence[Row]) -> list[list[Row]]:
@@ -92,6 +104,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
             _mean_of_cells(rows, f"{name}_low"),
             _mean_of_cells(rows, f"{name}_high"),
             max(values(graded, f"{name}_max"), default=None),
+            **quality_bounds(graded, name),
         )
         for name in QUALITIES
         if (middle := _mean_of_cells(rows, name)) is not None
@@ -107,8 +120,10 @@ class QualityRow(TableRow):
     """One model's answers, averaged over its cells."""
 
     caption = (
-        "Quality of the answers, 0 to 1: mean over questions, below it the 95 % interval and the "
-        "best single answer. Each cell counts once, at its load point with most questions, and the "
+        "Quality of the answers, 0 to 1: mean over questions, below it the 95 % interval, the "
+        "best single answer, and what answers get that need no model: the reference cut off at the "
+        "longest allowed answer (ceiling), another question's reference (floor), no text (empty). "
+        "Each cell counts once, at its load point with most questions, and the "
         "cells are averaged: the same adapter gives nearly the same answers in all of them"
     )
     labels = 2
@@ -118,6 +133,18 @@ class QualityRow(TableRow):
     basis: str = column("Basis")
     cells: int = column("Cells", lambda rows: len(_per_cell(rows)), count)
     questions: int | None = column("Questions", _questions, count)
+    truncated: float | None = column(
+        "Truncated answers",
+        lambda rows: _mean_of_cells(rows, "truncated_share"),
+        fraction,
+        meaning=MEANINGS["truncated_share"],
+    )
+    too_long: float | None = column(
+        "References too long",
+        lambda rows: _mean_of_cells(rows, "long_references_share"),
+        fraction,
+        meaning=MEANINGS["long_references_share"],
+    )
     figures: Mapping[str, QualityFigure] = columns(
         *(_figure_column(name) for name in NAMES), value=_figures
     )

@@ -11,7 +11,7 @@ SOURCE = PACKAGE.parent
 
 # From low to high: a package imports from those below its own, and never from those beside it.
 LAYERS = (
-    ("errors", "clock", "reporter", "version", "json_lines"),
+    ("errors", "clock", "reporter", "version", "json_lines", "api_key"),
     ("table", "config"),
     ("hardware", "metrics"),
     ("models", "results", "telemetry"),

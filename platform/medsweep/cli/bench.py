@@ -187,11 +187,12 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
     Files are written when the load test is interrupted too, so that nothing measured is lost.
     """
     from medsweep.loadgen import bench_results as bench_files
+    from medsweep.loadgen.address import public_url
     from medsweep.results.store import write_json
 
     result: dict[str, Any] = {
         "medsweep": __version__,
-        "url": options.url,
+        "url": public_url(options.url),
         "model": options.model,
         "prompts": len(bench.job.prompts),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from medsweep.api_key import key_of_variable
 from medsweep.errors import InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def job(options: argparse.Namespace, point: LoadPoint) -> LoadJob:
         if not colon or not name.strip():
             raise InputError(f"--header {given!r}: write it as 'NAME: VALUE'")
         headers.append((name.strip(), value.strip()))
-    if options.api_key_env is not None and options.api_key_env not in os.environ:
-        raise InputError(f"--api-key-env: the variable {options.api_key_env} is not set")
+    if options.api_key_env is not None:
+        key_of_variable(options.api_key_env)
     if not 0 <= options.max_error_rate <= 1:
         raise InputError(f"--max-error-rate is a share from 0 to 1, not {options.max_error_rate}")
     return LoadJob(

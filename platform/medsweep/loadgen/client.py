@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,8 +12,10 @@ from http import HTTPStatus
 from typing import Self
 from urllib.parse import urlsplit
 
+from medsweep.api_key import key_of_variable
 from medsweep.clock import Clock
-from medsweep.errors import StageError
+from medsweep.errors import InputError, StageError
+from medsweep.loadgen.address import basic_credentials
 from medsweep.loadgen.connection import Connection, Exchange
 from medsweep.loadgen.failures import TRANSPORT_ERRORS, RequestError, as_failure
 from medsweep.loadgen.spec import LoadJob, Prompt
@@ -45,7 +46,7 @@ class LoadClient:
         pool: its connections.
 
     Raises:
-        StageError: the environment variable for the API key is not set.
+        StageError: the environment variable for the API key is not set, or holds no key.
     """
 
     def __init__(self, job: LoadJob, clock: Clock) -> None:
@@ -145,10 +146,13 @@ def _head(job: LoadJob) -> bytes:
         "accept-encoding": "identity",
         "content-type": "application/json",
     }
+    if (credentials := basic_credentials(job.base_url)) is not None:
+        headers["authorization"] = credentials
     if job.api_key_env is not None:
-        if job.api_key_env not in os.environ:
-            raise StageError(f"environment variable {job.api_key_env} (API key) is not set")
-        headers["authorization"] = f"Bearer {os.environ[job.api_key_env]}"
+        try:
+            headers["authorization"] = f"Bearer {key_of_variable(job.api_key_env)}"
+        except InputError as error:
+            raise StageError(str(error)) from None
     headers |= {name.lower(): value for name, value in job.headers}
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]

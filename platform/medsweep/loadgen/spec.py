@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from medsweep.errors import InputError, UnknownName
+from medsweep.loadgen.address import basic_credentials, check_url, route_url
 from medsweep.loadgen.objective import Objective
 
 ARRIVALS = ("constant", "poisson", "gamma", "burst")
@@ -175,7 +177,8 @@ class LoadJob:
     """Everything the load generator needs for one load point; survives a trip through JSON.
 
     Attributes:
-        base_url: root of the server's OpenAI API with its version, `http://127.0.0.1:8000/v1`.
+        base_url: root of the server's OpenAI API with its version, `http://127.0.0.1:8000/v1`. A
+            query stays behind the route; `user:password@` is sent as Basic authentication.
         model: name the server knows the model by.
         prompts: what is sent, over and over in shuffled order.
         point: how hard to push.
@@ -219,24 +222,31 @@ class LoadJob:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise InputError("a load job needs at least one prompt")
-        if not self.base_url.startswith(("http://", "https://")):
-            raise InputError(f"base URL must begin with http:// or https://, not {self.base_url!r}")
-        if not self.base_url.isascii() or not self.base_url.isprintable() or " " in self.base_url:
-            raise InputError(f"base URL must be ASCII without spaces, not {self.base_url!r}")
+        check_url(self.base_url)
         if self.endpoint not in ("chat", "completions"):
             raise InputError(f"endpoint must be chat or completions, not {self.endpoint!r}")
-        if self.max_tokens < 1 or self.timeout_s <= 0:
-            raise InputError("max_tokens must be at least 1 and timeout_s above 0")
+        if self.max_tokens < 1 or not 0 < self.timeout_s < math.inf:
+            raise InputError(
+                "max_tokens must be at least 1 and timeout_s a number of seconds above 0, "
+                f"not {self.max_tokens} and {self.timeout_s}"
+            )
+        if basic_credentials(self.base_url) and self.api_key_env is not None:
+            raise InputError("give a user in the URL or an API key, not both")
         if any("\n" in text or "\r" in text for header in self.headers for text in header):
             raise InputError("a header must be one line")
         if not all(text.isascii() for header in self.headers for text in header):
             raise InputError("a header must be ASCII")
+        for name, value in self.headers:
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*", name) or not value.isprintable():
+                raise InputError(
+                    f"a header's name or value has a character that none has: {name!a}"
+                )
 
     @property
     def url(self) -> str:
         """Full address that requests are posted to."""
         route = "chat/completions" if self.endpoint == "chat" else "completions"
-        return f"{self.base_url.rstrip('/')}/{route}"
+        return route_url(self.base_url, route)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from medsweep.api_key import clean_key
 from medsweep.errors import InputError
 from medsweep.serving.admission import Limits
 from medsweep.serving.api_errors import Refused, as_refused
@@ -52,12 +53,7 @@ def read_key(file: Path | None) -> str | None:
             raise InputError(f"--api-key-file {file}: {error}") from None
     if key is None:
         return None
-    key = key.strip()
-    if not key:
-        raise InputError(f"{source}: the API key is empty")
-    if len(key.splitlines()) > 1:
-        raise InputError(f"{source}: the API key has several lines; give one")
-    return key
+    return clean_key(key, source)
 
 
 def require_key(host: str, key: str | None) -> None:

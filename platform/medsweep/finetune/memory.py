@@ -216,12 +216,13 @@ def naming_out_of_memory(doing: Callable[[], str], advise: Callable[[], str]) ->
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _ran_out(error):
+        if not ran_out_of_memory(error):
             raise
         raise StageError(f"fine-tuning: out of memory {doing()}; {advise()}") from None
 
 
-def _ran_out(error: Exception) -> bool:
+def ran_out_of_memory(error: Exception) -> bool:
+    """Return whether PyTorch raised an error because memory ran out."""
     import torch
 
     # On a CPU PyTorch raises a plain RuntimeError.

@@ -61,6 +61,33 @@ def memory_limit(root: Path = ROOT) -> int | None:
     return min((limit for limit in limits if limit < _NO_LIMIT_BYTES), default=None)
 
 
+def available_memory(root: Path = ROOT) -> int | None:
+    """Return the memory that is left in bytes, in the machine and in the groups, or None.
+
+    What the kernel caches of files counts as left.
+    """
+    left = []
+    try:
+        fields = _fields((root / "proc/meminfo").read_text().replace(":", "").replace(" kB", ""))
+        left.append(fields["MemAvailable"] * 1024)
+    except (OSError, KeyError):
+        pass
+    for files, controller in (
+        (("memory.max", "memory.current", "file"), ""),
+        (("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"), "memory"),
+    ):
+        limit_file, used_file, cached = files
+        for limit, used, stat in zip(
+            _texts(root, limit_file, controller),
+            _texts(root, used_file, controller),
+            _texts(root, "memory.stat", controller),
+            strict=False,
+        ):
+            if limit.isdigit() and int(limit) < _NO_LIMIT_BYTES:
+                left.append(int(limit) - int(used) + _fields(stat).get(cached, 0))
+    return max(0, min(left)) if left else None
+
+
 def cpu_use(root: Path = ROOT) -> CpuUse:
     """Return the CPU time used and refused so far."""
     stats = [_fields(text) for text in _texts(root, "cpu.stat")]

@@ -4,6 +4,7 @@ import pytest
 
 from medsweep.hardware.cgroup import (
     CpuUse,
+    available_memory,
     cpu_quota,
     cpu_throttled_periods,
     cpu_use,
@@ -37,6 +38,23 @@ def test_the_tightest_quota_on_the_way_up_counts(
 ) -> None:
     lay_out(tmp_path, group, files)
     assert cpu_quota(tmp_path) == cores
+
+
+def test_what_is_left_is_the_least_of_machine_and_groups(tmp_path: Path) -> None:
+    files = {
+        "pod/memory.max": "9000000",
+        "pod/memory.current": "5000000",
+        "pod/memory.stat": "anon 1\nfile 1000000",
+        "pod/box/memory.max": "max",
+        "pod/box/memory.current": "1",
+        "pod/box/memory.stat": "file 0",
+    }
+    lay_out(tmp_path, "/pod/box", files)
+    assert available_memory(tmp_path) == 5_000_000
+    text = "MemTotal:       16000 kB\nMemAvailable:    4000 kB\n"
+    (tmp_path / "proc/meminfo").write_text(text)
+    assert available_memory(tmp_path) == 4_096_000
+    assert available_memory(tmp_path / "empty") is None
 
 
 def test_memory_limit(tmp_path: Path) -> None:

@@ -5,18 +5,23 @@ docs/results/benchmarks.md compares it with transformers' own continuous batchin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medsweep.errors import InputError, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
+from medsweep.finetune.memory import ran_out_of_memory
 from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
 from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings
+
+LOG = logging.getLogger("medsweep.serving")
 
 PREFILL_TOKENS = 512
 """Most prompt tokens of one prefill, since every other request waits for it; a longer prompt is
@@ -39,7 +44,7 @@ class ContinuousEngine(ThreadedEngine):
 
     def _load_base(self, folder: Path) -> Any:
         from medsweep.serving.engines.decode import CudaGraphs, Decoder
-        from medsweep.serving.engines.kv import Slots
+        from medsweep.serving.engines.kv import Slots, token_budget
 
         settings, rows = self._settings, self._settings.max_batch_size
         self._model = LoraModel(
@@ -47,9 +52,16 @@ class ContinuousEngine(ThreadedEngine):
         )
         on_gpu = self._model.device.type == "cuda"
         longest = settings.model.context_length
-        self._slots = Slots(
-            rows, rows * longest, self._model.first_cache(), longest=longest if on_gpu else 0
-        )
+        like = self._model.first_cache()
+        budget = token_budget(like, rows * longest)
+        if budget < rows * longest:
+            LOG.info(
+                "the KV cache holds %d tokens: %d requests of %d",
+                budget,
+                budget // longest,
+                longest,
+            )
+        self._slots = Slots(rows, budget, like, longest=longest if on_gpu else 0)
         graphs: CudaGraphs | str = "this device has no CUDA graphs"
         if on_gpu and settings.quantization == "int8":
             graphs = "bitsandbytes' int8 layers wait for the GPU, which a CUDA graph cannot"
@@ -90,26 +102,61 @@ class ContinuousEngine(ThreadedEngine):
                 self._decode()
 
     def _admit(self) -> None:
-        """Prefill waiting requests, within the free slots and PREFILL_TOKENS."""
+        """Prefill waiting requests, within the free slots, the KV cache and PREFILL_TOKENS."""
         new: list[RequestState] = []
         longest = 0
         while len(self._running) + len(new) < self._settings.max_batch_size and self._waiting:
-            longest = max(longest, len(self._waiting.peek().prompt_ids))
-            if new and longest * (len(new) + 1) > PREFILL_TOKENS:
+            state = self._waiting.peek()
+            if not self._slots.could_hold(state.most_tokens):
+                self._waiting.take(1)
+                state.fail(InputError(_too_long(state, self._slots.tokens)))
+                continue
+            longest = max(longest, len(state.prompt_ids))
+            needs = [each.most_tokens for each in (*new, state)]
+            if (new and longest * len(needs) > PREFILL_TOKENS) or not self._slots.has_room(needs):
                 break
             new += self._waiting.take(1)
         if new:
-            self._running += new  # first: if the prefill fails, these requests fail with it
             self._prefill(new)
             self._evict()
 
     def _prefill(self, new: Sequence[RequestState]) -> None:
+        """Read prompts; where memory runs out, only those that do not fit alone fail."""
+        import torch
+
+        for state in new:
+            state.begin(len(self._running) + len(new))
+        try:
+            filled, padding, logits = self._read_prompts(new)
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                self._running += new  # they fail like the rest
+                raise
+        else:
+            self._slots.admit(filled, padding, [state.most_tokens for state in new])
+            self._running += new
+            self._changed = True
+            self._push(logits.argmax(-1).tolist(), logits, new)
+            return
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(new) > 1:
+            for state in new:
+                self._prefill([state])
+            return
+        LOG.warning("out of memory for a prompt of %d tokens", len(new[0].prompt_ids))
+        new[0].fail(
+            StageError(
+                f"out of memory while the prompt's {len(new[0].prompt_ids)} tokens were read; "
+                "send a shorter one, or lower max_batch_size"
+            )
+        )
+
+    def _read_prompts(self, new: Sequence[RequestState]) -> tuple[list[Any], list[int], Any]:
+        """Return keys and values of each block, the padding of each row, and the last logits."""
         import torch
         from transformers import DynamicCache
 
-        self._changed = True
-        for state in new:
-            state.begin(len(self._running))
         longest = max(len(state.prompt_ids) for state in new)
         padding = [longest - len(state.prompt_ids) for state in new]
         ids = torch.tensor(
@@ -125,12 +172,7 @@ class ContinuousEngine(ThreadedEngine):
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0).to(device),
             past_key_values=cache,
         )
-        self._slots.admit(
-            [(layer.keys, layer.values) for layer in cache.layers],
-            padding,
-            [len(state.prompt_ids) + state.request.max_tokens for state in new],
-        )
-        self._push(logits.argmax(-1).tolist(), logits, new)
+        return [(layer.keys, layer.values) for layer in cache.layers], padding, logits
 
     def _decode(self) -> None:
         if self._changed:
@@ -160,6 +202,13 @@ class ContinuousEngine(ThreadedEngine):
                 state, token = self._running.pop(), self._tokens.pop()
                 if place < len(self._running):
                     self._running[place], self._tokens[place] = state, token
+
+
+def _too_long(state: RequestState, budget: int) -> str:
+    return (
+        f"the prompt has {len(state.prompt_ids)} tokens and max_tokens is "
+        f"{state.request.max_tokens}; the memory of this server holds {budget} tokens"
+    )
 
 
 def next_tokens(

@@ -6,8 +6,55 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medsweep.errors import EnvironmentFault
+from medsweep.hardware.cgroup import available_memory
+from medsweep.hardware.profile import GIB
+
 BLOCK = 256
 """Tokens by which the capacity of the slots is rounded up."""
+
+
+GPU_SHARE = 0.8
+"""Share of a GPU's memory that is free after loading which the cache may take. The rest is for
+prompts that are being read, for adapters that are loaded later and for CUDA graphs."""
+
+CPU_SHARE = 0.5
+"""Likewise of main memory, which others use too. Pages count only once they are written to."""
+
+
+def token_budget(like: Sequence[tuple[Any, Any]], wanted: int) -> int:
+    """Return how many tokens the cache may hold in the memory that is free now.
+
+    Args:
+        like: key and value of each block for one token, on the device.
+        wanted: tokens that would be enough.
+
+    Raises:
+        EnvironmentFault: there is no memory for a cache at all.
+    """
+    token_bytes = sum(each.nbytes for pair in like for each in pair)
+    free, share = _free_bytes(like[0][0].device), CPU_SHARE
+    if like[0][0].device.type == "cuda":
+        share = GPU_SHARE
+    if free is None:
+        return wanted
+    tokens = min(wanted, int(free * share / token_bytes))
+    if tokens < BLOCK:
+        raise EnvironmentFault(
+            f"{free / GIB:.1f} GiB are free after the model was loaded; the KV cache of "
+            f"{BLOCK} tokens needs {BLOCK * token_bytes / share / GIB:.1f}: quantize the weights, "
+            "or take a profile with more memory"
+        )
+    return tokens
+
+
+def _free_bytes(device: Any) -> int | None:
+    import torch
+
+    if device.type != "cuda":
+        return available_memory()
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 @dataclass
@@ -43,6 +90,7 @@ class Slots:
 
     Attributes:
         lengths: tokens in each slot, on the device.
+        tokens: as given.
         growing: 1 for each slot that is in use, 0 for the others, on the device.
         capacity: tokens of a slot.
     """
@@ -52,7 +100,7 @@ class Slots:
     ) -> None:
         import torch
 
-        self._rows, self._tokens = rows, tokens
+        self._rows, self.tokens = rows, tokens
         self._layers = [
             _Layer(
                 (
@@ -78,7 +126,7 @@ class Slots:
     @property
     def slots(self) -> int:
         """Number of slots that the memory holds at this capacity."""
-        return min(self._rows, self._tokens // self.capacity)
+        return min(self._rows, self.tokens // self.capacity)
 
     @property
     def longest(self) -> int:
@@ -87,12 +135,12 @@ class Slots:
 
     def could_hold(self, need: int) -> bool:
         """Return whether a sequence of `need` tokens fits when no other is running."""
-        return _rounded(need) <= self._tokens
+        return _rounded(need) <= self.tokens
 
     def has_room(self, needs: Sequence[int]) -> bool:
         """Return whether sequences of so many tokens can be admitted beside the running ones."""
         needs = [*self._needs, *needs]
-        return len(needs) <= min(self._rows, self._tokens // _rounded(max(needs)))
+        return len(needs) <= min(self._rows, self.tokens // _rounded(max(needs)))
 
     def admit(
         self, filled: Sequence[tuple[Any, Any]], padding: Sequence[int], needs: Sequence[int]
@@ -183,10 +231,10 @@ class Slots:
     def _best_capacity(self, needs: Sequence[int]) -> int:
         """Return the capacity for sequences of so many tokens: `longest` where that leaves room."""
         needed = _rounded(max(needs))
-        most = self._tokens // len(needs) // BLOCK * BLOCK
+        most = self.tokens // len(needs) // BLOCK * BLOCK
         if not self._longest:
             return needed
-        for_all = self._tokens // self._rows // BLOCK * BLOCK
+        for_all = self.tokens // self._rows // BLOCK * BLOCK
         return max(needed, min(_rounded(self._longest), max(for_all, BLOCK), most))
 
     def _arrange(self, capacity: int) -> None:

@@ -44,6 +44,11 @@ class RequestState:
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the prompt and the longest answer."""
+        return len(self.prompt_ids) + self.request.max_tokens
+
     def begin(self, batch_size: int) -> None:
         """Record that its prefill begins now.
 

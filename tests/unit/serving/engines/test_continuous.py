@@ -1,15 +1,21 @@
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from medsweep.serving.engines.continuous import next_tokens  # noqa: E402
+from asking import TUNED, Asker, batch_sizes, text  # noqa: E402
+from medsweep.errors import EnvironmentFault, InputError, StageError  # noqa: E402
+from medsweep.finetune.adapter import Adapter  # noqa: E402
+from medsweep.models.catalog import MODELS  # noqa: E402
+from medsweep.serving.engines import kv  # noqa: E402
+from medsweep.serving.engines.continuous import ContinuousEngine, next_tokens  # noqa: E402
 from medsweep.serving.engines.detokenize import TextStream  # noqa: E402
 from medsweep.serving.engines.request_state import RequestState  # noqa: E402
-from medsweep.serving.protocol import Generation  # noqa: E402
+from medsweep.serving.protocol import EngineSettings, Generation  # noqa: E402
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
@@ -60,3 +66,73 @@ def test_a_row_s_draws_do_not_depend_on_its_neighbours() -> None:
         return [next_tokens(likeliest, logits, rows, generators)[-1] for _ in range(20)]
 
     assert draws(0) == draws(3)
+
+
+BASE = "standin-llama-3-8b"
+
+
+@pytest.fixture
+def asker(tuned: Adapter, questions: list[str]) -> Iterator[Asker]:
+    engine = ContinuousEngine(
+        EngineSettings("continuous", MODELS[BASE], "float32", cpus=1, adapters={TUNED: tuned})
+    )
+    yield Asker(engine, questions)
+    engine.close()
+
+
+@pytest.mark.slow
+async def test_out_of_memory_fails_only_the_prompt_that_does_not_fit(
+    asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream: Any = asker.engine.stream(asker.request(0))
+    pieces = [await anext(stream)]
+    model = asker.engine._model
+    logits = model.logits
+
+    def scarce(names: Any, **inputs: Any) -> Any:
+        if inputs["input_ids"].numel() > 120:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits(names, **inputs)
+
+    monkeypatch.setattr(model, "logits", scarce)
+    long = Generation(TUNED, None, "asthma " * 60, 4)
+    answers = await asyncio.gather(
+        *(asker.deltas(asker.request(number)) for number in (1, 2)),
+        asker.deltas(long),
+        return_exceptions=True,
+    )
+    assert [text(answer).strip() for answer in answers[:2]] == expected[1:3]  # type: ignore[arg-type]
+    assert isinstance(answers[2], StageError)
+    assert str(answers[2]).startswith("out of memory while the prompt's ")
+    pieces += [piece async for piece in stream]
+    assert text(pieces).strip() == expected[0]
+
+
+@pytest.mark.slow
+async def test_requests_wait_until_the_cache_has_room(
+    asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, model = asker.engine, asker.engine._model
+    monkeypatch.setattr(kv, "BLOCK", 128)
+    tokens = 256
+    slots = kv.Slots(16, tokens, model.first_cache())
+    monkeypatch.setattr(engine, "_slots", slots)
+    monkeypatch.setattr(engine._decoder, "_slots", slots)
+    answers = await asker.together([asker.request(number) for number in range(6)])
+    assert [text(answer).strip() for answer in answers] == expected
+    assert max(batch_sizes(answers)) == 2
+    fault = rf"the prompt has \d+ tokens and max_tokens is 300; .* holds {tokens} tokens"
+    with pytest.raises(InputError, match=fault):
+        await asker.deltas(asker.request(0, max_tokens=300))
+
+
+def test_the_cache_takes_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    like = [(torch.zeros(1, 2, 1, 8), torch.zeros(1, 2, 1, 8))] * 3  # 384 bytes for a token
+    monkeypatch.setattr(kv, "_free_bytes", lambda device: 768_000)
+    assert kv.token_budget(like, 5000) == 1000
+    assert kv.token_budget(like, 900) == 900
+    monkeypatch.setattr(kv, "_free_bytes", lambda device: 190_000)
+    with pytest.raises(EnvironmentFault, match="the KV cache of 256 tokens needs"):
+        kv.token_budget(like, 5000)
+    monkeypatch.setattr(kv, "_free_bytes", lambda device: None)
+    assert kv.token_budget(like, 5000) == 5000

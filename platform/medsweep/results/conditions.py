@@ -41,8 +41,19 @@ CLIENT = (
         "",
         "the client sent late or could not keep up with this load; null if that is not known",
     ),
-    Column("overhead_ttft_s", "number", "s", "mean TTFT of a null model behind the same server"),
-    Column("overhead_tpot_s", "number", "s", "mean TPOT of a null model behind the same server"),
+    Column(
+        "overhead_ttft_s",
+        "number",
+        "s",
+        "mean TTFT of a null model behind the same server, at overhead_concurrency",
+    ),
+    Column("overhead_tpot_s", "number", "s", "mean TPOT of it: the most that the server adds"),
+    Column(
+        "overhead_concurrency",
+        "integer",
+        "1",
+        "concurrency of the null model: that of the load; of an open loop, requests in flight",
+    ),
 )
 
 ROOFLINE = (

@@ -201,7 +201,18 @@ OUTCOME = (
     Column(
         "load_notes", "text", "", "what to know beside the load figures, such as why one is null"
     ),
-    Column("cold_start_s", "number", "s", "from requesting the engine to its first answer"),
+    Column(
+        "cold_start_s",
+        "number",
+        "s",
+        "from requesting the engine to its first answer, without the wait for other cells' answers",
+    ),
+    Column(
+        "cold_start_engines",
+        "integer",
+        "1",
+        "engines that were started together; with more than 1 they may have shared a machine",
+    ),
 )
 
 ANSWERS = (

@@ -33,15 +33,13 @@ class Deployment:
     Attributes:
         observed: columns that the engine's own process reported.
         cold_start_s: from requesting the engine to its first answer, in seconds.
-        overhead_ttft_s: mean TTFT of a null model behind the same server, in seconds.
-        overhead_tpot_s: mean TPOT of it, in seconds.
+        cold_start_engines: number of engines that were started together.
         cpu_throttled_periods: scheduling periods that a quota cut short during the cell.
     """
 
     observed: Row
     cold_start_s: float | None = None
-    overhead_ttft_s: float | None = None
-    overhead_tpot_s: float | None = None
+    cold_start_engines: int | None = None
     cpu_throttled_periods: int | None = None
 
     @property

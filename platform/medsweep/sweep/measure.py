@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.loadgen.calibrate import Calibration, calibrate, like_concurrency
+from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.process import LoadProcess
@@ -23,6 +24,7 @@ from medsweep.models.weights import Weights, fetch_weights
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
 from medsweep.serving.ray.deployments import (
+    MAX_ONGOING,
     CellDeployment,
     deploy,
     start_ingress,
@@ -31,7 +33,7 @@ from medsweep.serving.ray.deployments import (
 )
 from medsweep.serving.ray.node_telemetry import NodeTelemetry
 from medsweep.sweep.assemble import Deployment, assemble, grade, measurement_row, request_rows
-from medsweep.sweep.cell_columns import observed_columns, requested_fault
+from medsweep.sweep.cell_columns import Row, observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
 from medsweep.sweep.measurements import Measurement, questions_of
@@ -53,8 +55,10 @@ class _DeployedCell:
         base_url: of its API.
         deployment: what was observed of it.
         throttled_before: CPU periods cut short by a quota before the load.
+        started_after_s: from requesting it until it ran, in seconds.
         folder: of its results.
         failure: why it is given up; None as long as it is measured.
+        overheads: columns of the server's overhead, by concurrency.
     """
 
     cell: Cell
@@ -62,8 +66,10 @@ class _DeployedCell:
     base_url: str
     deployment: Deployment
     throttled_before: int | None
+    started_after_s: float
     folder: CellFolder
     failure: str | None = None
+    overheads: dict[int, Row] = field(default_factory=dict)
 
     def model_of(self, measurement: Measurement) -> str:
         """Return the name by which the server knows a measurement's variant."""
@@ -93,7 +99,6 @@ def measure_batch(
     url = start_ingress(cluster.port)
     deployments = [_deployment(context, cell, adapter) for cell, adapter in ready]
     names = ", ".join(cell.name for cell, _ in ready)
-    requested_s = time.monotonic()
     with context.progress.step("deploy", names, len(ready), announce=True):
         started = deploy(deployments)
     deployed = []
@@ -112,13 +117,14 @@ def measure_batch(
                 cell,
                 adapter,
                 f"{url}/{cell.key}/v1",
-                Deployment(columns),
+                Deployment(columns, cold_start_engines=len(ready)),
                 observed["cpu_throttled_periods"],
+                observed["started_after_s"],
                 context.cell_folder(cell),
             )
         )
     try:
-        _measure_all(context, deployed, requested_s)
+        _measure_all(context, deployed)
     finally:
         undeploy([each.name for each in deployments])
 
@@ -174,14 +180,12 @@ def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> Ce
     return CellDeployment(cell.key, cell.profile, settings)
 
 
-def _measure_all(
-    context: MeasurementContext, deployed: Sequence[_DeployedCell], requested_s: float
-) -> None:
+def _measure_all(context: MeasurementContext, deployed: Sequence[_DeployedCell]) -> None:
     """Measure all cells: repeats in turn, cells and load points shuffled within each repeat."""
     with LoadProcess() as load:
         for each in deployed:
             with _failure_recorded(each):
-                _warm_up(context, load, each, requested_s)
+                _warm_up(context, load, each)
         order = [
             (each, measurement)
             for each in deployed
@@ -239,19 +243,48 @@ def _failure_recorded(deployed: _DeployedCell) -> Iterator[None]:
         deployed.failure = str(error)
 
 
-def _warm_up(
-    context: MeasurementContext, load: LoadProcess, deployed: _DeployedCell, requested_s: float
-) -> None:
-    """Get the first answer of each variant, and measure the server's overhead without a model."""
+def _warm_up(context: MeasurementContext, load: LoadProcess, deployed: _DeployedCell) -> None:
+    """Get the first answer of each variant; the first of all ends the cold start.
+
+    Cells that were deployed together wait for each other's first answers, which is no part of it.
+    """
+    deployment = deployed.deployment
     for model in dict.fromkeys(deployed.model_of(each) for each in context.measurements):
         job = _job(context, deployed, model, LoadPoint(concurrency=1, requests=1, warmup=0))
-        load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
-        if deployed.deployment.cold_start_s is None:
-            deployed.deployment.cold_start_s = time.monotonic() - requested_s
-    point = LoadPoint(concurrency=1, requests=NULL_REQUESTS)
-    null = figures_of(load.run(_job(context, deployed, NULL_MODEL, point)), point)
-    deployed.deployment.overhead_ttft_s = null.latencies["ttft"].mean
-    deployed.deployment.overhead_tpot_s = null.latencies["tpot"].mean
+        records = load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
+        if deployment.cold_start_s is None and records:
+            deployment.cold_start_s = deployed.started_after_s + records[0].e2e_s
+
+
+def _overhead(
+    context: MeasurementContext, load: LoadProcess, deployed: _DeployedCell, row: Mapping[str, Any]
+) -> Row:
+    """Return the columns of the server's overhead, by a null model at a row's concurrency.
+
+    An open loop keeps as many requests in flight as arrive while one is answered (Little's law),
+    rounded up to a power of two so that few measurements serve all repeats.
+    """
+    concurrency: int | None = row["concurrency"]
+    if concurrency is None:
+        in_flight = (row["requests_per_s"] or 0.0) * (row["e2e_mean_s"] or 0.0)
+        concurrency = 2 ** math.ceil(math.log2(max(1.0, in_flight)))
+    concurrency = min(concurrency, MAX_ONGOING)
+    if concurrency not in deployed.overheads:
+        requests = max(NULL_REQUESTS, 2 * concurrency)
+        point = LoadPoint(concurrency=concurrency, requests=requests)
+        try:
+            null = figures_of(load.run(_job(context, deployed, NULL_MODEL, point)), point)
+        except LoadAborted as error:
+            context.progress.note(
+                f"{deployed.cell.name}: the server's overhead is unknown: {error}"
+            )
+            return {}
+        deployed.overheads[concurrency] = {
+            "overhead_ttft_s": null.latencies["ttft"].mean,
+            "overhead_tpot_s": null.latencies["tpot"].mean,
+            "overhead_concurrency": concurrency,
+        }
+    return deployed.overheads[concurrency]
 
 
 def _measure(
@@ -293,6 +326,7 @@ def _measure(
     )
     if (calibration := calibrations.get(like_concurrency(measurement.point))) is not None:
         add_calibration(row, calibration)
+    row |= _overhead(context, load, deployed, row)
     columns = {**context.columns(cell), **deployed.deployment.observed, **row}
     fault = requested_fault(columns, emulation=True)
     if fault is not None:

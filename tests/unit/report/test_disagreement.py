@@ -86,7 +86,9 @@ def test_the_roofline_s_reason_is_what_was_measured(rows: Rows) -> None:
     rows[5] |= {"overhead_tpot_s": 0.00025}
     [found] = roofline_table(rows)
     assert found.factor == pytest.approx(2.0)
-    assert found.reason == "25% of the time is the server's own; the sensors say: cpu launch"
+    assert (
+        found.reason == "at most 25% of the time is the server's own; the sensors say: cpu launch"
+    )
     rows[5] |= {"predicted_tpot_s": 0.002}
     assert roofline_table(rows)[0].reason.startswith("faster than the bound")
     rows[5] |= {"predicted_tpot_s": 0.0005, "bound": None, "overhead_tpot_s": None}

@@ -33,6 +33,7 @@ REPLICA = {
     "dtype": "float16",
     "versions": "{}",
     "cpu_throttled_periods": None,
+    "started_after_s": 2.0,
     "cores": [0],
     "threads": 1,
 }
@@ -61,7 +62,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **
     monkeypatch.setattr(measure, "deploy", lambda _: {cell.key: {**REPLICA, **found}})
     monkeypatch.setattr(measure, "start_ingress", lambda port: f"http://127.0.0.1:{port}")
     monkeypatch.setattr(measure, "undeploy", lambda _: None)
-    monkeypatch.setattr(measure, "_measure_all", lambda _, deployed, __: went_on.extend(deployed))
+    monkeypatch.setattr(measure, "_measure_all", lambda _, deployed: went_on.extend(deployed))
     adapter = SimpleNamespace(folder=tmp_path / "adapter", sha256="a" * 64, base=tmp_path)
     monkeypatch.setattr(measure, "read_adapter", lambda folder: adapter)
     progress = SweepProgress()

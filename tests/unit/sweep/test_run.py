@@ -25,6 +25,7 @@ from medsweep.report import page
 from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows
+from medsweep.serving.engines.null import NULL_MODEL
 from medsweep.sweep import context, measure, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
@@ -50,6 +51,7 @@ REPLICA = {
     "cpu_throttled_periods": 3,
     "cores": [0],
     "threads": 1,
+    "started_after_s": 2.0,
 }
 
 
@@ -103,7 +105,10 @@ class FakeCluster:
 
 
 class FakeLoad:
-    """A load generator whose requests take 0.1 s to the first token and 0.2 s more (fake)."""
+    """A load generator whose requests take 0.1 s to the first token and 0.2 s more (fake).
+
+    A null model takes 1 ms to the first token for each request in flight.
+    """
 
     def __enter__(self) -> Self:
         return self
@@ -115,17 +120,19 @@ class FakeLoad:
         """Answer every second question with its own words."""
         warmup = job.point.warmup_requests
         records = []
+        rate, null = job.point.rate, job.model == NULL_MODEL
+        first_s = 0.001 * job.point.concurrency if null else 0.1
         for index in range(warmup + job.point.requests):
             prompt = job.prompts[index % len(job.prompts)]
-            sent_s = 10.0 + 0.3 * index
+            sent_s = 10.0 + index * (1 / rate if rate else 0.3)
             records.append(
                 RequestRecord(
                     index=index,
                     phase="warmup" if index < warmup else "measure",
                     question_id=prompt.question_id,
-                    due_s=None,
+                    due_s=sent_s if rate else None,
                     sent_s=sent_s,
-                    first_text_s=sent_s + 0.1,
+                    first_text_s=sent_s + first_s,
                     end_s=sent_s + 0.3,
                     chunk_gaps_s=(0.1, 0.1),
                     chunk_tokens=(1, 1, 1),
@@ -204,8 +211,8 @@ class Ran:
         return {
             d.name: StageError("serving did not start: no memory")
             if "gemma" in d.settings.model.name
-            else REPLICA
-            for d in deployments
+            else REPLICA | {"started_after_s": 2.0 + place}
+            for place, d in enumerate(deployments)
         }
 
     def _finetune(
@@ -258,7 +265,10 @@ def test_every_cell_has_its_rows_and_every_answer_is_graded_once(ran: Ran) -> No
             assert (row["sent"], row["ok"]) == (row["questions"], row["questions"])
             assert row["ttft_mean_s"] == pytest.approx(0.1)
             assert (row["client_ttft_bias_s"], row["cpu_throttled_periods"]) == (0.001, 2)
-            assert row["overhead_ttft_s"] == pytest.approx(0.1)
+            assert (row["overhead_ttft_s"], row["overhead_concurrency"]) == (
+                pytest.approx(0.001),
+                1,
+            )
             assert (row["predicted_ttft_s"] is None) == (basis == "emulated")
             assert (row["adapter_sha256"] is None) == (row["variant"] == "base")
         assert rows[0]["ttft_mean_low_s"] == pytest.approx(0.1)
@@ -381,3 +391,27 @@ def test_a_sweep_goes_on_without_calibration(ran: Ran, monkeypatch: pytest.Monke
     assert run.run_sweep(sweep(), ran.out).states["ok"] == 2
     row = ran.rows(HERE)[0]
     assert (row["client_ttft_bias_s"], row["calibrations"], row["client_limited"]) == (None,) * 3
+
+
+def test_the_overhead_is_that_of_each_load_point_s_concurrency(ran: Ran) -> None:
+    """At 10 requests a second that take 0.3 s, 3 are in flight: measured at 4."""
+    points = [{"concurrency": 8, "requests": 12}, {"rate": 10.0, "requests": 12}]
+    load = {"points": points, "repeats": 2, "max_tokens": 8}
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
+    found = {
+        (row["load_point"], row["overhead_concurrency"], round(row["overhead_ttft_s"], 6))
+        for row in ran.rows(HERE)
+    }
+    assert found == {("c8", 8, 0.008), ("r10-constant", 4, 0.004)}
+
+
+def test_the_cold_start_is_each_engine_s_own(ran: Ran) -> None:
+    """Engines run 2 and 3 s after they were requested; each answers first within 0.3 s."""
+    run.run_sweep(
+        sweep(cells=[HERE.removeprefix("standin-"), THERE.removeprefix("standin-")]), ran.out
+    )
+    (batch,) = ran.deployed
+    for after_s, cell in enumerate(batch, start=2):
+        for row in ran.rows(cell):
+            assert row["cold_start_s"] == pytest.approx(after_s + 0.3)
+            assert row["cold_start_engines"] == 2

@@ -63,7 +63,8 @@ def _reason(rows: Sequence[Row], tpot_s: float, factor: float) -> str:
             "that is read again stays in the cache"
         )
     if (overhead_s := mean(rows, "overhead_tpot_s")) is not None:
-        reasons.append(f"{overhead_s / tpot_s:.0%} of the time is the server's own")
+        share = min(1.0, overhead_s / tpot_s)
+        reasons.append(f"at most {share:.0%} of the time is the server's own")
     if (bound := _most_common_bound(rows)) is not None:
         reasons.append(f"the sensors say: {bound}")
     return "; ".join(reasons) or "no sensors and no null model: not known"

@@ -25,7 +25,7 @@ MAX_ONGOING = 512
 MAX_QUEUED = 1024
 START_TIMEOUT_S = 600.0
 ANSWER_TIMEOUT_S = 3600.0
-POLL_S = 0.5
+POLL_S = 0.2
 _LOOK_S = 30.0
 
 
@@ -89,7 +89,8 @@ def deploy(deployments: Sequence[CellDeployment]) -> dict[str, dict[str, Any] | 
     """Start the engines of several cells together, and wait for them.
 
     Returns:
-        By name, the hardware that the engine runs on, or the reason why it did not start.
+        By name, the hardware that the engine runs on, with `started_after_s`, the seconds from here
+        until it ran; or the reason why it did not start.
     """
     from ray import serve
     from ray.serve import RunTarget
@@ -98,12 +99,13 @@ def deploy(deployments: Sequence[CellDeployment]) -> dict[str, dict[str, Any] | 
         RunTarget(target=_engine(deployed), name=deployed.name, route_prefix=None)
         for deployed in deployments
     ]
+    requested_s = time.monotonic()
     serve.run_many(
         targets,
         wait_for_ingress_deployment_creation=False,
         wait_for_applications_running=False,
     )
-    return {deployed.name: _wait_for(deployed.name) for deployed in deployments}
+    return wait_for([deployed.name for deployed in deployments], requested_s)
 
 
 def throttled_periods(name: str) -> int | None:
@@ -145,20 +147,40 @@ def _engine(deployed: CellDeployment) -> Any:
     )(EngineReplica).bind(deployed.settings_here, measured_cpus=deployed.profile.cpus)
 
 
-def _wait_for(name: str) -> dict[str, Any] | StageError:
+def wait_for(names: Sequence[str], requested_s: float) -> dict[str, dict[str, Any] | StageError]:
+    """Wait until applications run or have failed; see `deploy`.
+
+    Args:
+        names: of the applications; each is timed by itself, whichever runs first.
+        requested_s: when they were requested, on the monotonic clock.
+    """
     from ray import serve
 
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        application = serve.status().applications[name]
-        if application.status == "RUNNING":
-            observed: dict[str, Any] = serve.get_app_handle(name).observed.remote().result()
-            return observed
-        if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            why = [status.message for status in application.deployments.values()]
-            return StageError(f"serving did not start: {root_cause(' '.join(why))}")
-        time.sleep(POLL_S)
-    return StageError(f"serving did not start within {START_TIMEOUT_S:.0f} s")
+    started: dict[str, float | StageError] = {}
+    while len(started) < len(names):
+        applications = serve.status().applications
+        after_s = time.monotonic() - requested_s
+        for name in names:
+            application = applications[name]
+            if name in started:
+                continue
+            if application.status == "RUNNING":
+                started[name] = after_s
+            elif application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                why = [status.message for status in application.deployments.values()]
+                reason = root_cause(" ".join(why))
+                started[name] = StageError(f"serving did not start: {reason}")
+            elif after_s > START_TIMEOUT_S:
+                reason = f"serving did not start within {START_TIMEOUT_S:.0f} s"
+                started[name] = StageError(reason)
+        if len(started) < len(names):
+            time.sleep(POLL_S)
+    return {
+        name: after
+        if isinstance(after, StageError)
+        else serve.get_app_handle(name).observed.remote().result() | {"started_after_s": after}
+        for name, after in started.items()
+    }
 
 
 def _quiet() -> Any:

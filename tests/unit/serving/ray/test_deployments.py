@@ -1,15 +1,20 @@
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from medsweep.clock import FakeClock
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.catalog import PROFILES
 from medsweep.models.catalog import MODELS
 from medsweep.serving.protocol import EngineSettings
-from medsweep.serving.ray.deployments import CellDeployment
+from medsweep.serving.ray import deployments
+from medsweep.serving.ray.deployments import CellDeployment, wait_for
 from support import adapter_of
 
 
@@ -31,3 +36,40 @@ def test_an_adapter_that_was_replaced_since_the_run_began_is_not_served(tmp_path
     adapter_of(tmp_path / "one", {**files, "adapter_model.safetensors": b"swapped"})
     with pytest.raises(StageError, match="another adapter than when this run began"):
         deployed.settings_here()
+
+
+def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(100.0)
+    ends_s = {"slow": (9.0, "RUNNING"), "quick": (1.0, "RUNNING"), "broken": (4.0, "DEPLOY_FAILED")}
+
+    def status() -> Any:
+        why = {"Engine": SimpleNamespace(message="no memory")}
+        applications = {
+            name: SimpleNamespace(
+                status=ending if clock.now() >= 100 + after_s else "DEPLOYING", deployments=why
+            )
+            for name, (after_s, ending) in ends_s.items()
+        }
+        return SimpleNamespace(applications=applications)
+
+    def handle(name: str) -> Any:
+        answer = SimpleNamespace(result=lambda: {"hostname": name})
+        return SimpleNamespace(observed=SimpleNamespace(remote=lambda: answer))
+
+    fake_time = SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
+    monkeypatch.setattr(deployments, "time", fake_time)
+    serve = SimpleNamespace(status=status, get_app_handle=handle)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
+    started = wait_for(list(ends_s), 100.0)
+    broken = started.pop("broken")
+    assert isinstance(broken, StageError)
+    assert "no memory" in str(broken)
+    assert {name: each["hostname"] for name, each in started.items()} == {
+        "slow": "slow",
+        "quick": "quick",
+    }
+    assert started["slow"]["started_after_s"] == pytest.approx(9.0, abs=deployments.POLL_S)
+    assert started["quick"]["started_after_s"] == pytest.approx(1.0, abs=deployments.POLL_S)
+    ends_s.clear()
+    ends_s["never"] = (1e9, "RUNNING")
+    assert "within 600 s" in str(wait_for(["never"], clock.now())["never"])

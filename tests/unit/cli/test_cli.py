@@ -11,7 +11,7 @@ from medsweep import cli
 from medsweep.cli import VERBS, main
 from medsweep.errors import EnvironmentFault
 
-DEMO = Path(__file__).parents[3] / "jobs" / "sweeps" / "demo.yaml"
+MATRIX = Path(__file__).parents[3] / "jobs" / "sweeps" / "matrix.yaml"
 
 
 def test_help_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,19 +65,17 @@ def test_models_hardware_and_datasets_print_tables_and_json(
 def test_plan_shows_every_cell_without_starting_anything(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["plan", str(DEMO), "--json"]) == 0
+    assert main(["plan", str(MATRIX), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert len(rows) == 13
-    assert [row["cell"] for row in rows if row["basis"] == "observed"] == [
-        "standin-distilgpt2@host"
-    ]
+    assert len(rows) == 12
+    assert {row["basis"] for row in rows} == {"emulated"}
     need = rows[0]["training_memory_bytes"]
     peak = max(need["activations"] + need["logits"], need["evaluation"])
     assert need["total"] > need["weights"] + need["adapters"] + peak > 0
-    assert main(["plan", str(DEMO), "--set", "serve.dtype=bfloat16"]) == 0
+    assert main(["plan", str(MATRIX), "--set", "serve.dtype=bfloat16"]) == 0
     text = capsys.readouterr().out
     assert "has no native bfloat16" in text
-    assert "13 cells, 8 refused" in text
+    assert "12 cells, 8 refused" in text
 
 
 def test_faults_go_to_standard_error_with_exit_code_2(
@@ -102,7 +100,7 @@ def test_a_missing_data_file_is_said_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--set", "dataset.name=local", "--set", "dataset.path=absent.csv"]
-    assert main(["run", str(DEMO), "--out", str(tmp_path), *options]) == 2
+    assert main(["run", str(MATRIX), "--out", str(tmp_path), *options]) == 2
     assert "absent.csv: no such file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -12,6 +12,13 @@ from typing import Any
 import axe_core_python
 import pytest
 
+from made_rows import row
+from medsweep.decide.candidates import candidates
+from medsweep.decide.limits import make_limits
+from medsweep.decide.recommend import recommend
+from medsweep.report.page import write_report
+from medsweep.results.schema import BENCHMARK
+from medsweep.results.store import write_rows
 from support import Story, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -151,3 +158,57 @@ def test_it_prints(story: Story, tmp_path: Path) -> None:
     browse(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.as_uri())
     assert printed.read_bytes().startswith(b"%PDF")
     assert printed.stat().st_size > 50_000
+
+
+def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
+    rows = [
+        row(
+            model=model,
+            key=f"{model}-{point}",
+            load_point=point,
+            repeat=number,
+            ok=100,
+            ttft_p95_s=ttft * spread,
+            e2e_mean_s=2 * ttft,
+            requests_per_s=rate,
+            token_f1=f1,
+            token_f1_low=f1 - 0.05,
+            token_f1_high=f1 + 0.05,
+        )
+        for model, f1 in (("good", 0.5), ("quick", 0.3))
+        for point, ttft, rate in (
+            ("c1", 0.4 if model == "good" else 0.1, 1.0),
+            ("c8", 1.6 if model == "good" else 0.2, 4.0),
+        )
+        for number, spread in enumerate((0.9, 1.0, 1.1), 1)
+    ]
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)
+    page = write_report(tmp_path)
+    tries: list[dict[str, float]] = [
+        {"max-p95-ttft": 0.15},
+        {"max-p95-ttft": 0.3},
+        {"max-p95-ttft": 0.6},
+        {"max-p95-ttft": 3.0},
+        {"min-token-f1": 0.4},
+        {"min-token-f1": 0.5},
+        {"max-p95-ttft": 3.0, "min-token-f1": 0.4},
+        {"max-p95-ttft": 0.01},
+    ]
+    script = f"""
+    const said = [];
+    for (const given of {json.dumps(tries)}) {{
+      for (const input of limits.elements) input.value = given[input.name] ?? "";
+      limits.dispatchEvent(new Event("input"));
+      said.push(document.getElementById("chosen").textContent);
+    }}
+    document.title = JSON.stringify(said);
+    """
+    for given, told in zip(tries, examine(page, tmp_path, script), strict=True):
+        first = recommend(candidates(rows), make_limits(given))[0]
+        if first.is_met:
+            name = f"Take {first.candidate.name} at {first.candidate.load_point} ("
+            assert told.startswith(name), given
+        else:
+            assert told.startswith(
+                "Every" if first.is_missed else "No configuration is known"
+            ), given

@@ -223,7 +223,7 @@ def _assess(
     rate: float | None,
     requests: Mapping[tuple[object, ...], Sequence[Row]],
 ) -> Assessment:
-    checks = [_check(candidate, limit) for limit in limits]
+    checks = [check_limit(candidate, limit) for limit in limits]
     if rate is None:
         return Assessment(candidate, tuple(checks))
     waiting = [limit for limit in limits if waits_for_slot(limit)]
@@ -282,7 +282,7 @@ def _planned(check: LimitCheck, plan: RatePlan, candidate: Candidate, rate: floa
     return check
 
 
-def _check(candidate: Candidate, limit: Limit) -> LimitCheck:
+def check_limit(candidate: Candidate, limit: Limit) -> LimitCheck:
     """Return the check of one limit.
 
     A failed request counts as one that never ends, so a percentile of all requests lies above the

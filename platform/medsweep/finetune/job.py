@@ -29,6 +29,7 @@ class FineTuneJob:
         provenance: what else to record beside the adapter.
         checkpoints: folder for checkpoints, which all workers see; None writes none.
         fresh: whether an earlier start of the same fine-tune is a fault instead of being resumed.
+        asks: whether the held-out questions are asked; their answers' loss is always computed.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class FineTuneJob:
     provenance: Mapping[str, Any]
     checkpoints: Path | None = None
     fresh: bool = False
+    asks: bool = True
 
     @property
     def width(self) -> int:

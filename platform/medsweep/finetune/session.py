@@ -25,6 +25,7 @@ from medsweep.finetune.schedule import Schedule, on_plateau
 from medsweep.finetune.strategy import Strategy, trained
 from medsweep.finetune.team import Team
 from medsweep.finetune.zero import Zero
+from medsweep.metrics.quality import QualitySummary
 from medsweep.models.loading import load_tokenizer
 from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES
@@ -189,6 +190,16 @@ class Session:
 
     def _evaluate(self, stats: EpochStats) -> Mapping[str, Any]:
         """Add a row: the epoch's statistics, its loss and quality on the evaluation side."""
+        quality = self._quality() if self.job.asks else {}
+        examples, pad_id = self.tokens.evaluation, self.tokenizer.pad_token_id
+        loss = answer_loss(
+            self.model, examples, pad_id, min(self.settings.tokens, LOSS_TOKENS), self.team
+        )
+        self.rows.append(epoch_row(stats, loss, quality))
+        return self.rows[-1]
+
+    def _quality(self) -> dict[str, QualitySummary]:
+        """Ask the held-out questions, and grade the answers."""
         pairs = self.job.split.evaluation
         stop_ids = self.tokenizer.convert_tokens_to_ids(list(self.job.weights.spec.stop_tokens))
         answers = answer_questions(
@@ -201,13 +212,7 @@ class Session:
             tokens=self.settings.tokens,
             team=self.team,
         )
-        quality = grade(pairs, answers, self.job.seed)
-        examples, pad_id = self.tokens.evaluation, self.tokenizer.pad_token_id
-        loss = answer_loss(
-            self.model, examples, pad_id, min(self.settings.tokens, LOSS_TOKENS), self.team
-        )
-        self.rows.append(epoch_row(stats, loss, quality))
-        return self.rows[-1]
+        return grade(pairs, answers, self.job.seed)
 
     def _checkpoints(self, folder: Any) -> CheckpointFolder:
         return CheckpointFolder(folder, self.job.identity)

@@ -29,6 +29,57 @@ form.addEventListener("change", () => {
 });
 apply();
 
+// What meets the reader's limits: the bounds that are certain were computed with the report.
+const limits = document.getElementById("limits");
+const options = limits ? JSON.parse(document.getElementById("options").textContent) : [];
+
+function standing(option, set) {
+  const certain = set.map(([name]) => option.limits[name]);
+  const upper = (name) => name.startsWith("max-");
+  const within = (name, value, bound) => value !== null && (upper(name) ? value <= bound : value >= bound);
+  if (set.some(([name, bound], at) => within(name, bound, certain[at][0].missed ?? NaN))) return 2;
+  return set.every(([name, bound], at) => within(name, certain[at][set.length - 1].met, bound)) ? 0 : 1;
+}
+
+function best(set) {
+  const judged = options.map((option) => ({ ...option, standing: standing(option, set) }));
+  const kept = new Map(); // of each configuration the load point that meets the limits with most room
+  for (const each of judged) {
+    const known = kept.get(each.configuration);
+    const room = ({ standing, requests_per_s }) => [-standing, requests_per_s ?? 0];
+    if (!known || larger(room(each), room(known))) kept.set(each.configuration, each);
+  }
+  const ranked = [...kept.values()];
+  const priced = ranked.every(({ standing, usd_per_hour }) => standing !== 0 || usd_per_hour !== null);
+  const rank = (each) => [-each.standing, priced ? -(each.usd_per_hour ?? 0) : 0, each.token_f1 ?? 0, -(each.e2e_s ?? Infinity)];
+  return ranked.sort((one, other) => (larger(rank(one), rank(other)) ? -1 : 1));
+}
+
+function larger(one, other) {
+  const at = one.findIndex((value, place) => value !== other[place]);
+  return at >= 0 && one[at] > other[at];
+}
+
+function told({ configuration, load_point, shown }) {
+  const figures = Object.entries(shown).map(([name, value]) => `${name} ${value}`);
+  return `${configuration} at ${load_point} (${figures.join(", ")})`;
+}
+
+function choose() {
+  const set = [...limits.elements].filter(({ value }) => value !== "").map(({ name, value }) => [name, Number(value)]);
+  const text = document.getElementById("chosen");
+  if (set.length === 0) return void (text.textContent = "");
+  const ranked = best(set);
+  const first = ranked[0];
+  const open = ranked.filter((each) => each.standing === 1);
+  if (first.standing === 0) text.textContent = `Take ${told(first)}: it meets ${set.length === 1 ? "the limit" : "all limits"} with a probability of at least 95 %.`;
+  else if (open.length) text.textContent = `No configuration is known to meet the limits. Measure more repeats or questions of ${told(open[0])}.`;
+  else text.textContent = "Every configuration misses a limit.";
+}
+
+limits?.addEventListener("input", choose);
+limits?.addEventListener("submit", (event) => event.preventDefault());
+
 const box = document.getElementById("tip");
 const MOST_LINES = 6;
 let lit = [];

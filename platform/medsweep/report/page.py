@@ -41,6 +41,7 @@ from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.tables.roofline import RooflineRow, roofline_table
 from medsweep.report.tables.training import adapters_used, training_table
 from medsweep.report.takeaways import take_away
+from medsweep.report.verdict import LIMITS, options, verdict
 from medsweep.results.aggregate import Row, distinct
 from medsweep.results.reader import Results
 from medsweep.results.store import write_text
@@ -159,6 +160,7 @@ def _render(
 ) -> str:
     rows = results.rows
     states = matrix(rows)
+    paired = base_against_tuned(rows, scores)
     script = _text("page.js")
     return (
         _environment()
@@ -176,7 +178,10 @@ def _render(
             stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
             model_names=sorted(distinct(rows, "model"), key=model_order),
             profile_names=sorted(distinct(rows, "profile"), key=profile_order),
-            take_away=take_away(rows, base_against_tuned(rows, scores)),
+            verdict=verdict(rows, paired),
+            limits=LIMITS,
+            options=options(rows),
+            take_away=take_away(rows, paired),
             pictures=pictures,
             **tables,
             inconsistencies=KNOWN_INCONSISTENCIES,

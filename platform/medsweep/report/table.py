@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import compress
 from typing import Any, ClassVar, TypeVar
 
 from medsweep.metrics.statistics import Interval
@@ -66,12 +67,14 @@ class ReportTable:
         columns: from left to right.
         rows: cells; the first `labels` of each row are row headings.
         labels: number of row headings.
+        empty: heading of each column that was left out because no row has a value, and why.
     """
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[TableCell, ...], ...]
     labels: int = 1
+    empty: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ def make_table(row_type: type[R], rows: Iterable[R]) -> ReportTable:
 def tabulate(
     caption: str, shown: Iterable[Column], rows: Iterable[object], labels: int = 1
 ) -> ReportTable:
-    """Return the table of any rows.
+    """Return the table of any rows, without the columns in which no row has a value.
 
     Args:
         caption: what the table shows.
@@ -239,8 +242,23 @@ def tabulate(
         labels: number of row headings.
     """
     shown = tuple(shown)
-    cells = tuple(tuple(each.cell(row) for each in shown) for row in rows)
-    return ReportTable(caption, shown, cells, labels)
+    cells = [[each.cell(row) for each in shown] for row in rows]
+    filled = [
+        place < labels or not cells or any(row[place].text != MISSING for row in cells)
+        for place in range(len(shown))
+    ]
+    empty = tuple(
+        (each.title, cells[0][place].title)
+        for place, each in enumerate(shown)
+        if not filled[place]
+    )
+    return ReportTable(
+        caption,
+        tuple(compress(shown, filled)),
+        tuple(tuple(compress(row, filled)) for row in cells),
+        labels,
+        empty,
+    )
 
 
 def _csv(text: str) -> str:

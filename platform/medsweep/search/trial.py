@@ -71,7 +71,7 @@ def run_trial(
     # A trial's adapter is not kept: the sweep fine-tunes the best recipe again.
     with tempfile.TemporaryDirectory(dir=records) as scratch:
         try:
-            finetune(replace(trial, folder=Path(scratch) / "adapter"), on_epoch)
+            finetune(replace(trial, folder=Path(scratch) / "adapter", asks=True), on_epoch)
             record.status = "finished"
         except MedSweepError as error:
             record.status, record.reason = "failed", str(error)

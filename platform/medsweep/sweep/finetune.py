@@ -99,4 +99,5 @@ def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> Fine
         seed=resolved.spec.seed,
         provenance={**provenance(), "profile": adapter.profile.name, "sweep": resolved.spec.name},
         checkpoints=(folder / ".ray" / f"{adapter.folder_name}-checkpoints").resolve(),
+        asks=resolved.spec.finetune.ask,
     )

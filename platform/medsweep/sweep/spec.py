@@ -86,14 +86,17 @@ class FineTuneSpec(Recipe):
 
     Attributes:
         profile: hardware profile to fine-tune on; None takes the model's cell with most GPU memory.
+        ask: ask the held-out questions before the first epoch and after each; without it only the
+            loss on their answers is computed.
     """
 
     profile: str | None = None
+    ask: bool = True
 
     @property
     def recipe(self) -> Recipe:
         """The recipe alone."""
-        return Recipe(**self.model_dump(exclude={"profile"}))
+        return Recipe(**self.model_dump(exclude={"profile", "ask"}))
 
 
 class LoadSpec(Closed):

@@ -45,34 +45,38 @@ class Training:
 
 
 def quality_by_epoch(training: Sequence[Training]) -> Figure:
-    """Draw BLEU, ROUGE-L, n-gram match, token F1 and loss against the epoch.
+    """Draw loss and, where questions were asked, the quality figures against the epoch.
 
     Args:
         training: one record per model.
     """
     from matplotlib.ticker import MaxNLocator
 
+    rows = [row for record in training for row in record.rows]
+    asked = [name for name in _WORDS if any(row.get(name) is not None for row in rows)]
     with style():
         figure = new_figure(
             "Quality by epoch (epoch 0 is the base model)",
             [basis for record in training for basis in record.bases],
-            5.4,
+            5.4 if asked else 2.9,
         )
-        panels = add_panels(figure, 2, 3, left_in=0.5, gap_in=0.55)
-        for panel, (name, title) in zip(panels, _WORDS.items(), strict=False):
+        panels = add_panels(figure, 2 if asked else 1, 3, left_in=0.5, gap_in=0.55)
+        for panel, name in zip(panels, asked, strict=False):
             for place, record in enumerate(training):
                 _line(panel, place, record, name)
-            panel.set_title(title)
-            panel.set_ylim(bottom=0)
+            panel.set_title(_WORDS[name])
+        losses, legend = panels[len(asked) : len(asked) + 2]
         for place, record in enumerate(training):
-            _line(panels[4], place, record, "eval_loss")
-            _line(panels[4], place, record, "loss", dashed=True)
-        panels[4].set_title("Loss (nats per answer token)")
-        panels[4].set_ylim(bottom=0)
-        for panel in panels[:5]:
+            _line(losses, place, record, "eval_loss")
+            _line(losses, place, record, "loss", dashed=True)
+        losses.set_title("Loss (nats per answer token)")
+        for panel in panels[: len(asked) + 1]:
+            panel.set_ylim(bottom=0)
             panel.set_xlabel("epoch")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(panels[5], panels[4], training)
+        _legend(legend, losses, training)
+        for panel in panels[len(asked) + 2 :]:
+            panel.set_axis_off()
     return figure
 
 

@@ -1,0 +1,219 @@
+"""The verdict at the top of the page: what to take, how sure that is, and what to measure next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medsweep.decide.candidates import Candidate, candidates
+from medsweep.decide.certain import certain_bounds
+from medsweep.metrics.significance import ALPHA
+from medsweep.report.numbers import MISSING, bounds, seconds, share, signed, significant
+from medsweep.report.tables.grouping import busiest_point, load_points, most_questions
+from medsweep.report.tables.paired import PairedRow
+from medsweep.report.takeaways import HEADLINE_FIGURE
+from medsweep.results.aggregate import Row, average, group_by_columns, ok_rows, values
+
+LIMITS = {
+    "max-p95-ttft": "p95 of the time to first token, at most (s)",
+    "min-token-f1": "token F1, at least",
+    "max-usd-per-1k": "USD per 1,000 answers, at most",
+}
+"""The limits that a reader can set on the page, by the option of `medsweep recommend`."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the page says first.
+
+    Attributes:
+        title: the choice, or that there is none yet.
+        decided: whether there is one.
+        facts: what is known of it.
+        reasons: why it is chosen, or why nothing can be.
+        next_steps: what to measure to know more.
+    """
+
+    title: str
+    decided: bool
+    facts: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+
+
+def verdict(rows: Sequence[Row], paired: Sequence[PairedRow]) -> Verdict:
+    """Return the verdict: the best answers, then the shortest end-to-end time.
+
+    Only real models that were measured on the hardware that their profile names can be chosen.
+
+    Args:
+        rows: of `benchmark.parquet`.
+        paired: of `base_against_tuned`.
+    """
+    measured = ok_rows(rows)
+    eligible = _eligible(measured)
+    if not eligible:
+        return _undecidable(measured)
+    groups = sorted(
+        group_by_columns(eligible, "model", "variant", "profile").values(), key=_preference
+    )
+    first, rival = groups[0], next((each for each in groups[1:] if _rivals(groups[0], each)), None)
+    certain, reason = (True, "") if rival is None else _evidence(first, rival, paired)
+    reasons = [reason] if reason else []
+    others = [each for each in groups[1:] if not _rivals(first, each)]
+    if others:
+        reasons.append(
+            f"Its answers are those of {_name(others[0])}, and its mean end-to-end time is shorter."
+        )
+    repeats = len({row["repeat"] for row in first})
+    steps = []
+    if not certain:
+        questions = max((row.get("questions") or 0) for row in first)
+        steps.append(f"Ask more questions: {questions} do not tell the two apart.")
+    if repeats < 3:
+        steps.append(f"Measure more repeats: {repeats} say little about times; 3 or more do.")
+    title = f"Take {_name(first)}." if certain else "It cannot be said yet."
+    return Verdict(title, certain, tuple(_facts(first)), tuple(reasons), tuple(steps))
+
+
+def options(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return what can be chosen, each with the bounds that are certain: data for the page's script.
+
+    Args:
+        rows: of `benchmark.parquet`.
+    """
+    return [_option(each) for each in candidates(_eligible(ok_rows(rows)))]
+
+
+def _option(candidate: Candidate) -> dict[str, Any]:
+    certain = {
+        name: [asdict(certain_bounds(candidate, name, limits=count)) for count in (1, 2, 3)]
+        for name in LIMITS
+    }
+    return {
+        "configuration": candidate.name,
+        "load_point": candidate.load_point,
+        "limits": certain,
+        "token_f1": candidate.mean("token_f1"),
+        "e2e_s": candidate.mean("e2e_mean_s"),
+        "requests_per_s": candidate.mean("requests_per_s"),
+        "usd_per_hour": candidate.mean("usd_per_hour"),
+        "shown": {
+            "Token F1": share(candidate.mean("token_f1")),
+            "p95 TTFT": seconds(candidate.mean("ttft_p95_s")),
+            "Requests (1/s)": _number(candidate.mean("requests_per_s")),
+            "USD per 1,000 answers": _number(candidate.mean("usd_per_1k")),
+        },
+    }
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else significant(value)
+
+
+def _eligible(rows: Sequence[Row]) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if row["basis"] == "observed" and not row["stands_in_for"] and row["load_point"] is not None
+    ]
+
+
+def _undecidable(rows: Sequence[Row]) -> Verdict:
+    if not rows:
+        return Verdict("Nothing can be decided here: nothing was measured.", decided=False)
+    real = [row for row in rows if not row["stands_in_for"]]
+    if not real:
+        return Verdict(
+            "Nothing can be decided here: only stand-ins were measured.",
+            decided=False,
+            reasons=(
+                "A stand-in is a tiny model that shares only the architecture. The sweep shows "
+                "that every step works, not how good or how fast a model is.",
+            ),
+            next_steps=("Run the sweep with `stand_ins: false` on the hardware in question.",),
+        )
+    return Verdict(
+        "Nothing can be decided here: nothing was measured on the hardware that it names.",
+        decided=False,
+        reasons=("Times of an emulated profile are those of another machine.",),
+        next_steps=("Run the sweep on that hardware, or add `model@host` to measure this machine.",),
+    )
+
+
+def _preference(rows: Sequence[Row]) -> tuple[float, float]:
+    lightest = load_points(rows)[0]
+    times = values([row for row in rows if row["load_point"] == lightest], "e2e_mean_s")
+    return -(_quality(rows) or 0.0), average(times) if times else float("inf")
+
+
+def _quality(rows: Sequence[Row]) -> float | None:
+    graded = values(most_questions(rows), HEADLINE_FIGURE)
+    return average(graded) if graded else None
+
+
+def _rivals(one: Sequence[Row], other: Sequence[Row]) -> bool:
+    """Whether two configurations answer differently: another model, or without the adapter."""
+    return any(one[0][name] != other[0][name] for name in ("model", "variant"))
+
+
+def _name(rows: Sequence[Row]) -> str:
+    row = rows[0]
+    variant = "fine-tuned" if row["variant"] == "adapter" else "as it is"
+    return f"{row['model']}, {variant}, on {row['profile']}"
+
+
+def _evidence(
+    first: Sequence[Row], rival: Sequence[Row], paired: Sequence[PairedRow]
+) -> tuple[bool, str]:
+    """Return whether the better quality is beyond noise, and the sentence that says so."""
+    ours, theirs = _quality(first), _quality(rival)
+    if ours is None or theirs is None:
+        return False, f"The answers of {_name(first if ours is None else rival)} were not graded."
+    lead = f"Runner-up: {_name(rival)}, with a token F1 of {share(theirs)}"
+    same_model = first[0]["model"] == rival[0]["model"]
+    for row in paired if same_model else ():
+        if (row.model, row.basis, row.figure) == (first[0]["model"], "observed", HEADLINE_FIGURE):
+            found = row.difference
+            certain = row.p_adjusted is not None and row.p_adjusted <= ALPHA
+            ends = bounds(found.low, found.high, 3)
+            interval = f" [{ends}]" if ends else ""
+            chance = "" if row.p_adjusted is None else f", p = {significant(row.p_adjusted)}"
+            return certain, (
+                f"{lead}. Fine-tuned minus base on the same {found.pairs} questions: "
+                f"{signed(found.mean)}{interval}{chance}."
+            )
+    low, high = _ends(first)[0], _ends(rival)[1]
+    certain = low is not None and high is not None and low > high
+    return certain, f"{lead}; the intervals {'do not ' if certain else ''}overlap."
+
+
+def _ends(rows: Sequence[Row]) -> tuple[float | None, float | None]:
+    ends = [values(most_questions(rows), f"{HEADLINE_FIGURE}_{end}") for end in ("low", "high")]
+    low, high = (average(each) if each else None for each in ends)
+    return low, high
+
+
+def _facts(rows: Sequence[Row]) -> list[str]:
+    facts = []
+    quality, ends = _quality(rows), bounds(*_ends(rows), 3)
+    if quality is not None:
+        questions = max((row.get("questions") or 0) for row in rows)
+        facts.append(f"Token F1 {share(quality)} [{ends}] on {questions} questions")
+    point, rate = busiest_point(rows)
+    at_busiest = [row for row in rows if row["load_point"] == point]
+    for column, words in (("ttft_p95_s", "p95"), ("ttft_mean_s", "mean")):
+        if found := values(at_busiest, column):
+            facts.append(f"{words} time to first token {seconds(average(found))} at {point}")
+            break
+    if rate is not None:
+        facts.append(f"{significant(rate)} answers per second at {point}")
+    prices = values(at_busiest, "usd_per_answer")
+    facts.append(
+        f"USD {significant(1000 * average(prices))} per 1,000 answers"
+        if prices
+        else "no price: give yours under `prices` in the sweep"
+    )
+    return facts
+

@@ -1,0 +1,77 @@
+from typing import Any
+
+from made_rows import answers, repeats, row
+from medsweep.report.tables.paired import base_against_tuned
+from medsweep.report.verdict import options, verdict
+
+REAL = {"stands_in_for": None, "questions": 40, "token_f1_low": 0.2, "token_f1_high": 0.4}
+
+
+def measured(model: str, f1: float, e2e: float = 1.0, **more: Any) -> list[dict[str, Any]]:
+    values = {**REAL, "model": model, "key": f"{model}-{more.get('variant', 'adapter')}"}
+    return [
+        row(**{**values, "token_f1": f1, "e2e_mean_s": e2e, "repeat": number, **more})
+        for number in (1, 2, 3)
+    ]
+
+
+def test_nothing_measured_or_nothing_real_decides_nothing() -> None:
+    assert "nothing was measured" in verdict([], []).title
+    standing_in = measured("standin-a", 0.3, stands_in_for="a")
+    assert "only stand-ins" in verdict(standing_in, []).title
+    emulated = verdict(measured("a", 0.3, basis="emulated"), [])
+    assert "nothing was measured on the hardware" in emulated.title
+    assert not emulated.decided
+    assert emulated.next_steps
+    assert options(standing_in) == options(measured("a", 0.3, basis="emulated")) == []
+
+
+def test_better_answers_beyond_noise_are_taken() -> None:
+    rows = [*measured("a", 0.5), *measured("a", 0.2, variant="base")]
+    scores = {
+        "a-adapter": answers([0.5, 0.4] * 10),
+        "a-base": answers([0.2, 0.1] * 10, variant="base"),
+    }
+    # Both variants are in one cell.
+    together = {"k": [*scores["a-adapter"], *scores["a-base"]]}
+    paired = base_against_tuned([{**each, "key": "k"} for each in rows], together)
+    found = verdict(rows, paired)
+    assert found.decided
+    assert found.title == "Take a, fine-tuned, on p."
+    assert "Token F1 0.500 [0.200 to 0.400] on 40 questions" in found.facts
+    assert "on the same 20 questions: +0.300" in found.reasons[0]
+
+
+def test_a_difference_within_noise_decides_nothing() -> None:
+    rows = [*measured("a", 0.31), *measured("b", 0.30)]
+    found = verdict(rows, [])
+    assert not found.decided
+    assert found.title == "It cannot be said yet."
+    assert "Runner-up: b, fine-tuned, on p" in found.reasons[0]
+    assert found.next_steps == ("Ask more questions: 40 do not tell the two apart.",)
+
+
+def test_models_whose_intervals_lie_apart_are_told_apart() -> None:
+    rows = [*measured("a", 0.5, token_f1_low=0.45), *measured("b", 0.3)]
+    assert verdict(rows, []).decided
+
+
+def test_of_two_machines_with_the_same_answers_the_faster_is_taken() -> None:
+    rows = [*measured("a", 0.3, 2.0, profile="slow"), *measured("a", 0.3, 1.0, profile="fast")]
+    found = verdict(rows, [])
+    assert found.title == "Take a, fine-tuned, on fast."
+    assert "end-to-end time is shorter" in found.reasons[0]
+
+
+def test_few_repeats_are_a_doubt() -> None:
+    [one, *_] = measured("a", 0.3)
+    assert "Measure more repeats: 1" in verdict([one], []).next_steps[0]
+
+
+def test_options_carry_what_is_certain_for_one_to_three_limits() -> None:
+    times = repeats("ttft_p95_s", [0.9, 1.0, 1.1], ok=100, stands_in_for=None, token_f1=0.3)
+    [option] = options(times)
+    one, two, three = (each["met"] for each in option["limits"]["max-p95-ttft"])
+    assert 1.0 < one < two < three
+    assert option["limits"]["max-usd-per-1k"][0]["met"] is None
+    assert option["shown"]["p95 TTFT"] == "1.00 s"

@@ -138,7 +138,7 @@ def _undecidable(rows: Sequence[Row]) -> Verdict:
         "Nothing can be decided here: nothing was measured on the hardware that it names.",
         decided=False,
         reasons=("Times of an emulated profile are those of another machine.",),
-        next_steps=("Run the sweep on that hardware, or add `model@host` to measure this machine.",),
+        next_steps=("Run the sweep on that hardware, or `model@host` to measure this machine.",),
     )
 
 

@@ -115,7 +115,7 @@ def make_plan(
     own: dict[str, list[HardwareProfile]] = defaultdict(list)
     for model, profile in pairs:
         own[model.name].append(profile)
-    recipe = spec.finetune.model_dump(exclude={"profile"})
+    recipe = spec.finetune.recipe.model_dump()
     # The same for every cell, of which there may be 10,000.
     shared = {"serve": spec.serve.model_dump(), "load": spec.load.model_dump()}
     common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}

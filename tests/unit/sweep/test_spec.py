@@ -29,7 +29,7 @@ load:
 
 def test_every_sweep_that_ships_is_valid() -> None:
     files = sorted(SWEEPS.glob("*.yaml"))
-    names = ["demo", "paper-search", "small-search", "smollm2-medquad"]
+    names = ["demo", "matrix", "paper-search", "small-search", "smollm2-medquad"]
     assert [file.stem for file in files] == names
     for file in files:
         assert load_config(SweepSpec, file).name == file.stem

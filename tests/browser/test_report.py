@@ -209,6 +209,6 @@ def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
             name = f"Take {first.candidate.name} at {first.candidate.load_point} ("
             assert told.startswith(name), given
         else:
-            assert told.startswith(
-                "Every" if first.is_missed else "No configuration is known"
-            ), given
+            assert told.startswith("Every" if first.is_missed else "No configuration is known"), (
+                given
+            )

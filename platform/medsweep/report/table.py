@@ -248,9 +248,7 @@ def tabulate(
         for place in range(len(shown))
     ]
     empty = tuple(
-        (each.title, cells[0][place].title)
-        for place, each in enumerate(shown)
-        if not filled[place]
+        (each.title, cells[0][place].title) for place, each in enumerate(shown) if not filled[place]
     )
     return ReportTable(
         caption,

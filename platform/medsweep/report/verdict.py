@@ -216,4 +216,3 @@ def _facts(rows: Sequence[Row]) -> list[str]:
         else "no price: give yours under `prices` in the sweep"
     )
     return facts
-

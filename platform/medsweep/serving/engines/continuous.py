@@ -15,9 +15,12 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.finetune.memory import ran_out_of_memory
 from medsweep.models.loading import load_tokenizer
+from medsweep.serving.engines.decode import CudaGraphs, Decoder, Step
 from medsweep.serving.engines.engine_thread import ThreadedEngine
+from medsweep.serving.engines.kv import Slots, token_budget
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
+from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings
 
@@ -39,13 +42,11 @@ class ContinuousEngine(ThreadedEngine):
         self._tokens: list[int] = []  # the last token of each request
         self._started = False
         self._changed = True  # whether the decoder has other tokens
+        self._pending: Step | None = None  # a step of the running requests that is being computed
         self._generators: dict[RequestState, Any] = {}
         super().__init__(settings)
 
     def _load_base(self, folder: Path) -> Any:
-        from medsweep.serving.engines.decode import CudaGraphs, Decoder
-        from medsweep.serving.engines.kv import Slots, token_budget
-
         settings, rows = self._settings, self._settings.max_batch_size
         self._model = LoraModel(
             folder, dtype=settings.dtype, quantization=settings.quantization, flash=False, rows=rows
@@ -68,6 +69,7 @@ class ContinuousEngine(ThreadedEngine):
         elif on_gpu:
             graphs = CudaGraphs()
         self._decoder = Decoder(self._model, self._slots, rows, graphs)
+        self._first_tokens = Readback(rows, self._model.device)
         return load_tokenizer(folder)
 
     def _on_thread(self) -> None:
@@ -89,15 +91,20 @@ class ContinuousEngine(ThreadedEngine):
 
     def _reset(self) -> None:
         self._slots.clear()
-        self._tokens, self._changed, self._generators = [], True, {}
+        self._tokens, self._changed, self._pending, self._generators = [], True, None, {}
 
     def _step(self) -> None:
         import torch
 
         with torch.inference_mode():
-            self._evict()
-            self._waiting.discard(lambda state: state.done)
-            self._admit()
+            if self._pending and (self._waiting or any(state.done for state in self._running)):
+                # Rows may change places only when the tokens of this step have been given out.
+                pending, self._pending = self._pending, None
+                self._push(pending.likeliest.finish(), pending.logits, self._running)
+            if self._pending is None:
+                self._evict()
+                self._waiting.discard(lambda state: state.done)
+                self._admit()
             if self._running:
                 self._decode()
 
@@ -136,7 +143,7 @@ class ContinuousEngine(ThreadedEngine):
             self._slots.admit(filled, padding, [state.most_tokens for state in new])
             self._running += new
             self._changed = True
-            self._push(logits.argmax(-1).tolist(), logits, new)
+            self._push(self._first_tokens.read(logits.argmax(-1)), logits, new)
             return
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -175,19 +182,39 @@ class ContinuousEngine(ThreadedEngine):
         return [(layer.keys, layer.values) for layer in cache.layers], padding, logits
 
     def _decode(self) -> None:
+        """Push the tokens of one step; on a GPU the next step begins before."""
+        pending = self._pending or self._begin()
+        self._pending = None
+        if self._may_run_ahead():
+            self._pending = self._begin()
+        self._push(pending.likeliest.finish(), pending.logits, self._running)
+
+    def _begin(self) -> Step:
         if self._changed:
             self._decoder.put(self._tokens)
             self._changed = False
-        logits = self._decoder.step([state.adapter for state in self._running])
-        likeliest = self._decoder.read(len(self._running))
-        self._tokens = []
-        self._push(likeliest, logits, self._running)
+        return self._decoder.step([state.adapter for state in self._running])
+
+    def _may_run_ahead(self) -> bool:
+        """Whether every row will need another token after the step that is being computed.
+
+        A row that then ends by a stop token has been computed once in vain.
+        """
+        return self._decoder.runs_ahead and not (
+            self._waiting
+            or any(
+                state.done
+                or state.request.temperature > 0
+                or state.text.tokens + 2 > state.request.max_tokens
+                for state in self._running
+            )
+        )
 
     def _push(self, likeliest: list[int], logits: Any, states: Sequence[RequestState]) -> None:
         """Give each request its next token."""
         tokens = next_tokens(likeliest, logits, states, self._generators)
         self._changed |= tokens != likeliest
-        self._tokens += tokens
+        self._tokens[len(self._running) - len(states) :] = tokens
         for state, token in zip(states, tokens, strict=True):
             if not state.done:
                 state.push(token)

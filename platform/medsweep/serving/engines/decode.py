@@ -18,11 +18,13 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from medsweep.serving.engines.adapter_stack import Columns
 from medsweep.serving.engines.kv import Slots
 from medsweep.serving.engines.lora import LoraModel
+from medsweep.serving.engines.readback import Readback
 
 LOG = logging.getLogger("medsweep.serving")
 
@@ -84,6 +86,19 @@ class CudaGraphs:
         return graph.replay, filled
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step that may still be computed.
+
+    Attributes:
+        logits: [rows, vocabulary], on the device; valid until the next step.
+        likeliest: gives the next token of every row; valid until the next step but one.
+    """
+
+    logits: Any
+    likeliest: Readback
+
+
 class Decoder:
     """Decodes one token of every running row per step.
 
@@ -95,7 +110,7 @@ class Decoder:
 
     Attributes:
         tokens: the last token of each row, on the device.
-        captured: number of graphs.
+        runs_ahead: whether a step is computed while this process does something else.
         refused: why steps are not captured (any more), or None.
     """
 
@@ -109,29 +124,9 @@ class Decoder:
         self._captured: dict[tuple[Any, ...], tuple[Compute, Any]] = {}
         self._checked: set[tuple[Any, ...]] = set()
         self._version = model.adapters.version
-        self._pinned: Any = None
-        if model.device.type == "cuda":
-            self._pinned = torch.empty(rows, dtype=torch.long, pin_memory=True)
-            self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-
-    @property
-    def captured(self) -> int:
-        """Number of graphs."""
-        return len(self._captured)
-
-    def read(self, rows: int) -> list[int]:
-        """Wait for the step and return the tokens of its rows; a CPU sleeps while a GPU computes.
-
-        Reading a tensor of a GPU directly would spin until it is there.
-        """
-        tokens = self.tokens
-        if self._pinned is not None:
-            tokens = self._pinned
-            tokens.copy_(self.tokens, non_blocking=True)
-            self._done.record()
-            self._done.synchronize()
-        read: list[int] = tokens[:rows].tolist()
-        return read
+        self.runs_ahead = model.device.type == "cuda"
+        # In turn, because the tokens of a step are read when the next one has begun.
+        self._readbacks = [Readback(rows, model.device) for _ in range(2)]
 
     def put(self, tokens: Sequence[int]) -> None:
         """Set the last token of every row."""
@@ -140,19 +135,19 @@ class Decoder:
         rest = [0] * (self._rows - len(tokens))
         self.tokens.copy_(torch.tensor([*tokens, *rest]))
 
-    def step(self, names: Sequence[str | None]) -> Any:
-        """Decode the likeliest next token of every row into `tokens`.
+    def step(self, names: Sequence[str | None]) -> Step:
+        """Begin to decode the likeliest next token of every row into `tokens`.
 
         Args:
             names: adapter of each row; None is the base model.
-
-        Returns:
-            Logits, [rows, vocabulary]; valid until the next step.
         """
+        rows = len(names)
         columns = self._model.adapters.assign(names)
-        logits = self._run(self._size(len(names)), self._window(), columns, len(names))
+        logits = self._run(self._size(rows), self._window(), columns, rows)
         self._slots.advance_host()
-        return logits[: len(names)]
+        self._readbacks.reverse()
+        self._readbacks[0].begin(self.tokens[:rows])
+        return Step(logits[:rows], self._readbacks[0])
 
     def warm_up(self) -> None:
         """Capture the steps that are needed most, for the base model and, if any, adapters.

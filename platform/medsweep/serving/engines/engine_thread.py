@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from medsweep.serving.engines.compatibility import wrong_quantization
 from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.engines.fair_queue import FairQueue
 from medsweep.serving.engines.model_names import ModelNames, ServedModel, base_folder
-from medsweep.serving.engines.request_state import EVENT_S, RequestState
+from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 CHECK_PROMPT = "Hello"
@@ -120,10 +121,15 @@ class ThreadedEngine(ABC):
                 raise StageError(CLOSED)
             self._put(state)
             delta = await state.take(0.0)
-            yield delta
-            while delta.finish_reason is None:
-                delta = await state.take(EVENT_S)
+            while True:
+                handed_s = time.perf_counter()
                 yield delta
+                handled_s = time.perf_counter() - handed_s
+                if delta.finish_reason is not None:
+                    break
+                # Events cost CPU time (some milliseconds in Ray Serve). A client that takes them
+                # at once gets every token; where handling takes long, it takes half of the time.
+                delta = await state.take(handled_s)
         finally:
             if state is not None:
                 state.done = True  # a client that left frees its row of the batch

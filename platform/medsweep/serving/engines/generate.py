@@ -13,6 +13,7 @@ from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
+from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
 
 GATHER_S = 0.003
@@ -31,6 +32,7 @@ class GenerateEngine(ThreadedEngine):
         self._model = LoraModel(
             folder, dtype=settings.dtype, quantization=settings.quantization, flash=True
         )
+        self._readback = Readback(settings.max_batch_size, self._model.device)
         tokenizer = load_tokenizer(folder)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return tokenizer
@@ -88,7 +90,9 @@ class GenerateEngine(ThreadedEngine):
                 max_new_tokens=max(state.request.max_tokens for state in states),
                 eos_token_id=list(states[0].stop_ids),
                 pad_token_id=pad,
-                stopping_criteria=StoppingCriteriaList([_PushTokens(states, self._between_tokens)]),
+                stopping_criteria=StoppingCriteriaList(
+                    [_PushTokens(states, self._between_tokens, self._readback)]
+                ),
                 **sampling,
             )
 
@@ -96,13 +100,19 @@ class GenerateEngine(ThreadedEngine):
 class _PushTokens:
     """Pushes each new token to its request; called by transformers after every step."""
 
-    def __init__(self, states: Sequence[RequestState], between_tokens: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        states: Sequence[RequestState],
+        between_tokens: Callable[[], None],
+        readback: Readback,
+    ) -> None:
         self._running, self._between_tokens = states, between_tokens
+        self._readback = readback
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         import torch
 
-        for state, token in zip(self._running, input_ids[:, -1].tolist(), strict=True):
+        for state, token in zip(self._running, self._readback.read(input_ids[:, -1]), strict=True):
             if not state.done:
                 state.push(token)
         self._between_tokens()

@@ -11,9 +11,11 @@ from typing import Literal
 from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.protocol import Delta, Generation, Start
 
-EVENT_S = 0.02
-"""Least time between two events of an answer. Each event costs some milliseconds of CPU time in Ray
-Serve, and nobody reads faster; slower models still send every token in an event of its own."""
+LONGEST_GATHER_S = 0.02
+"""Longest time for which the tokens of an answer are gathered into one event. Nobody reads faster."""
+
+SHORTEST_GATHER_S = 0.001
+"""A timer costs about as much as an event of this length."""
 
 
 @dataclass(eq=False)
@@ -75,10 +77,14 @@ class RequestState:
         self._send(error)
 
     async def take(self, gather_s: float) -> Delta:
-        """Return the new pieces, joined; wait for `gather_s` seconds or the end of the answer."""
-        if gather_s > 0:
+        """Return the new pieces, joined.
+
+        Args:
+            gather_s: wait for so many seconds or the end of the answer, at most LONGEST_GATHER_S.
+        """
+        if gather_s > SHORTEST_GATHER_S:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), gather_s)
+                await asyncio.wait_for(self._ended.wait(), min(gather_s, LONGEST_GATHER_S))
         await self._arrived.wait()
         taken, self._deltas = self._deltas, []
         self._arrived.clear()

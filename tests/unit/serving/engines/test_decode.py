@@ -106,8 +106,7 @@ class Batch:
         found = []
         with torch.inference_mode():
             for _ in range(steps):
-                self.decoder.step(self.names)
-                found.append(self.decoder.read(len(self.names)))
+                found.append(self.decoder.step(self.names).likeliest.finish())
         return found
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import statistics
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 from medsweep.serving.engines.continuous import ContinuousEngine
 from medsweep.serving.engines.generate import GenerateEngine
-from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import EngineSettings, Generation
+from medsweep.serving.engines.request_state import SHORTEST_GATHER_S, RequestState
+from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +104,25 @@ async def test_tokens_are_counted_and_the_beginning_is_timed(
     assert pieces[0].start.queue_s > 0
     assert pieces[0].start.prefill_s > 0
     assert [piece.start for piece in pieces[1:]] == [None] * (len(pieces) - 1)
+
+
+async def test_tokens_are_gathered_only_for_a_client_that_is_slow(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, gathered = RequestState.take, []
+
+    async def noted(state: RequestState, gather_s: float) -> Delta:
+        gathered.append(gather_s)
+        return await take(state, gather_s)
+
+    monkeypatch.setattr(RequestState, "take", noted)
+    at_once = len(await asker.deltas(asker.request(0)))
+    assert statistics.median(gathered) < SHORTEST_GATHER_S
+    pieces = [
+        delta async for delta in asker.engine.stream(asker.request(0)) if not time.sleep(0.03)
+    ]
+    assert min(gathered[at_once + 1 :]) >= 0.03
+    assert len(pieces) < at_once
 
 
 async def test_a_stop_text_ends_the_answer_and_is_left_out(

@@ -12,7 +12,7 @@ from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.protocol import Delta, Generation, Start
 
 LONGEST_GATHER_S = 0.02
-"""Longest time for which the tokens of an answer are gathered into one event. Nobody reads faster."""
+"""Longest time for which tokens of an answer are gathered into one event; nobody reads faster."""
 
 SHORTEST_GATHER_S = 0.001
 """A timer costs about as much as an event of this length."""

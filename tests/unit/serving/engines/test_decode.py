@@ -103,11 +103,8 @@ class Batch:
         return tokens
 
     def decode(self, steps: int) -> list[list[int]]:
-        found = []
         with torch.inference_mode():
-            for _ in range(steps):
-                found.append(self.decoder.step(self.names).likeliest.finish())
-        return found
+            return [self.decoder.step(self.names).likeliest.finish() for _ in range(steps)]
 
 
 def answers(base: Path, graphs: bool) -> tuple[Any, Batch]:

@@ -12,7 +12,7 @@ from gpu.models import shaped
 from gpu.report import Report
 from gpu.serving import Answered, ask, opened
 from medsweep.hardware.observe import host_profile
-from medsweep.prediction.roofline import datasheet_machine, decode_step
+from medsweep.prediction.roofline import datasheet_machine, decode_step, served_by
 from medsweep.telemetry.sampler import Sampler
 from medsweep.telemetry.window import window_columns
 
@@ -94,7 +94,13 @@ def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int) -> float 
     if machine is None:
         return None
     step = decode_step(
-        spec, machine, dtype=dtype, quantization=quantization, batch=rows, context=200
+        spec,
+        machine,
+        dtype=dtype,
+        quantization=quantization,
+        batch=rows,
+        context=200,
+        execution=served_by("continuous", gpu=True),
     )
     return 1e3 * step.seconds
 

@@ -26,6 +26,7 @@ HEADINGS = {
     "training_memory": "to train",
     "ttft": "TTFT",
     "tpot": "TPOT",
+    "least": "TPOT at least",
     "tokens_per_s": "tokens/s",
     "bound": "bound by",
     "load": "load time",
@@ -101,6 +102,8 @@ def _row(
                     "load_point": point.point.name,
                     "ttft_s": point.ttft_s,
                     "tpot_s": point.tpot_s,
+                    "least_ttft_s": point.least_ttft_s,
+                    "least_tpot_s": point.least_tpot_s,
                     "e2e_s": point.e2e_s,
                     "requests_per_s": point.requests_per_s,
                     "bound": point.bound,
@@ -122,7 +125,7 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
     from medsweep.sweep.progress import duration
 
     words: dict[str, str | None] = dict.fromkeys(
-        ("ttft", "tpot", "tokens_per_s", "bound", "load", "usd")
+        ("ttft", "tpot", "least", "tokens_per_s", "bound", "load", "usd")
     )
     words["memory"] = f"{prediction.memory_bytes / GIB:.1f} GiB"
     if prediction.points:
@@ -130,6 +133,8 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
         rate = last.requests_per_s * resolved.spec.load.max_tokens
         words["ttft"] = f"{last.ttft_s * 1000:.3g} ms"
         words["tpot"] = f"{last.tpot_s * 1000:.3g} ms"
+        if last.least_tpot_s is not None:
+            words["least"] = f"{last.least_tpot_s * 1000:.3g} ms"
         words["tokens_per_s"] = f"{rate:.3g}"
         words["bound"] = last.bound
     if prediction.load_s is not None:
@@ -140,6 +145,7 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
 
 
 def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Lengths) -> str:
+    from medsweep.prediction.roofline import ASSUMPTIONS
     from medsweep.sweep.predict import predict_finetune_s
     from medsweep.sweep.progress import duration
 
@@ -158,9 +164,10 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         f"{len(plan.adapters)} fine-tunes on {lengths.pairs} pairs; "
         f"{measurements} measurements per cell with {lengths.questions} questions; "
         f"dataset: {resolved.split.summary}",
-        f"predicted from datasheets (load point {last}), not measured: fine-tuning "
+        f"estimated from datasheets (load point {last}), not measured: fine-tuning "
         f"{duration(training_s)}" + (f" ({unknown} not predicted)" if unknown else "") + ", "
         f"under load {duration(load_s)}, "
         + (f"USD {sum(usd):.2f} for the {len(usd)} cells with a price" if usd else "no prices"),
+        ASSUMPTIONS,
     ]
     return "\n".join(lines)

@@ -1,5 +1,8 @@
 """The roofline of a model on a machine: the time for its bytes, operations and kernel launches.
 
+It gives an estimate, with assumed shares of the datasheet's peaks and an assumed launch time, and
+the least time, at the peaks themselves and without launches. Only the latter is a bound.
+
 A step takes as long as the slowest of three (Williams, Waterman, Patterson: "Roofline", CACM 2009,
 and Pope et al.: "Efficiently Scaling Transformer Inference", 2022, for the counts): reading the
 weights and the cache, computing, and, in eager PyTorch, the one CPU thread that launches kernels.
@@ -17,9 +20,9 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.precision import DTYPE_BYTES, weight_bytes
 from medsweep.models.spec import ModelSpec
 
-# Assumptions, not measurements: what eager kernels usually sustain of the datasheet's peaks.
-_OF_PEAK_BANDWIDTH = 0.8
-_OF_PEAK_FLOPS = 0.5
+OF_PEAK_BANDWIDTH = 0.8
+OF_PEAK_FLOPS = 0.5
+"""Assumptions, not measurements: what eager kernels usually sustain of the datasheet's peaks."""
 
 LAUNCH_S = 8e-6
 """CPU time to launch one kernel from eager PyTorch, in seconds: an assumption of the right order,
@@ -28,9 +31,19 @@ not measured on the machine in question."""
 # Counted with a TorchDispatchMode over one decoding step (torch 2.13, transformers 5.23, PEFT
 # 0.21): 40 kernels in a Llama block with 7 matrices, 44 in Gemma's, 21 in GPT-2's with 4.
 _KERNELS_PER_MATRIX = 5.7
-_KERNELS_PER_LORA_MATRIX = 5
 _KERNELS_OUTSIDE_BLOCKS = 23
 
+# Rows that bitsandbytes 0.50 multiplies with packed 4-bit weights in one kernel. With more it
+# unpacks a matrix in memory first, in every step. Its own limit depends on the matrix too: 8 to 128
+# rows from Turing on, of which this is the middle.
+_PACKED_ROWS = 32
+_PACKED_ROWS_WITHOUT_MMA = 7
+_FIRST_MMA = (7, 5)
+
+ASSUMPTIONS = (
+    f"estimates assume {OF_PEAK_BANDWIDTH:.0%} of the peak bandwidth, {OF_PEAK_FLOPS:.0%} of the "
+    f"peak FLOP/s and {LAUNCH_S * 1e6:.0f} us per kernel launch; only `least` is a bound"
+)
 
 _MATRIX = 1024
 _LARGE_MATRIX = 8192
@@ -48,12 +61,45 @@ class Machine:
         flops: sustained operations per second in the dtype in question.
         launch_s: CPU time to launch one kernel, in seconds.
         overlaps: whether kernels run while the next ones are launched, as on a GPU.
+        peak_bytes_per_s: bandwidth that no step can exceed; None where it is not known.
+        peak_flops: operations per second that no step can exceed; None likewise.
+        packed_rows: most rows that are multiplied with 4-bit weights without unpacking them.
     """
 
     bytes_per_s: float
     flops: float
     launch_s: float
     overlaps: bool
+    peak_bytes_per_s: float | None = None
+    peak_flops: float | None = None
+    packed_rows: int = _PACKED_ROWS
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How kernels are launched.
+
+    Attributes:
+        adapter_kernels: kernels for the low-rank pair of one matrix.
+        graphs: whether a decoding step is a CUDA graph, which is launched with one call.
+    """
+
+    adapter_kernels: int
+    graphs: bool
+
+
+PEFT = Execution(adapter_kernels=5, graphs=False)
+"""Training, and the questions after each epoch: eager PyTorch with PEFT's layers."""
+
+
+def served_by(engine: str, *, gpu: bool) -> Execution:
+    """Return how an engine launches its kernels.
+
+    Args:
+        engine: its name; `continuous` and `vllm` capture decoding steps on a GPU.
+        gpu: whether it computes on one.
+    """
+    return Execution(adapter_kernels=2, graphs=gpu and engine in ("continuous", "vllm"))
 
 
 @dataclass(frozen=True)
@@ -61,12 +107,15 @@ class StepTime:
     """The time of one step, and what bounds it.
 
     Attributes:
-        seconds: time of the step.
+        seconds: estimated time of the step.
         bound: the part that takes longest: `bandwidth`, `compute` or `launches`.
+        least_s: time at the machine's peaks, without launches: no step is faster, unless part of
+            the weights stays in the GPU's cache. None where the peaks are not known.
     """
 
     seconds: float
     bound: str
+    least_s: float | None = None
 
 
 def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
@@ -82,10 +131,15 @@ def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
     if gpu is None or gpu.memory_bandwidth_bytes_per_s is None or dtype not in gpu.peak_flops:
         return None
     return Machine(
-        bytes_per_s=gpu.memory_bandwidth_bytes_per_s * _OF_PEAK_BANDWIDTH,
-        flops=gpu.peak_flops[dtype] * _OF_PEAK_FLOPS,
+        bytes_per_s=gpu.memory_bandwidth_bytes_per_s * OF_PEAK_BANDWIDTH,
+        flops=gpu.peak_flops[dtype] * OF_PEAK_FLOPS,
         launch_s=LAUNCH_S,
         overlaps=True,
+        peak_bytes_per_s=gpu.memory_bandwidth_bytes_per_s,
+        peak_flops=gpu.peak_flops[dtype],
+        packed_rows=_PACKED_ROWS
+        if gpu.compute_capability >= _FIRST_MMA and dtype != "float32"
+        else _PACKED_ROWS_WITHOUT_MMA,
     )
 
 
@@ -124,7 +178,14 @@ def read_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> float:
 
 
 def decode_step(
-    model: ModelSpec, machine: Machine, *, dtype: str, quantization: str, batch: int, context: int
+    model: ModelSpec,
+    machine: Machine,
+    *,
+    dtype: str,
+    quantization: str,
+    batch: int,
+    context: int,
+    execution: Execution = PEFT,
 ) -> StepTime:
     """Return the time of one decoding step: one token for each sequence of a batch.
 
@@ -138,18 +199,27 @@ def decode_step(
         quantization: of the weights.
         batch: number of sequences.
         context: tokens of each so far.
+        execution: how kernels are launched.
     """
     cache = batch * context * model.kv_bytes_per_token(DTYPE_BYTES[dtype])
+    unpacked, more = _unpacked(model, machine, dtype, quantization, batch)
     return _slowest(
         machine,
         bytes_=read_bytes(model, dtype=dtype, quantization=quantization) + cache,
+        unpacked=unpacked,
         operations=2.0 * model.computed_parameters * batch,
-        kernels=_kernels(model),
+        kernels=1 if execution.graphs else _kernels(model, execution) + more,
     )
 
 
 def prefill(
-    model: ModelSpec, machine: Machine, *, dtype: str, quantization: str, tokens: int
+    model: ModelSpec,
+    machine: Machine,
+    *,
+    dtype: str,
+    quantization: str,
+    tokens: int,
+    execution: Execution = PEFT,
 ) -> StepTime:
     """Return the time of computing a prompt, all its tokens in one step.
 
@@ -159,12 +229,15 @@ def prefill(
         dtype: compute dtype.
         quantization: of the weights.
         tokens: total of the prompts that are computed together.
+        execution: how kernels are launched.
     """
+    unpacked, more = _unpacked(model, machine, dtype, quantization, tokens)
     return _slowest(
         machine,
         bytes_=read_bytes(model, dtype=dtype, quantization=quantization),
+        unpacked=unpacked,
         operations=2.0 * model.computed_parameters * tokens,
-        kernels=_kernels(model),
+        kernels=_kernels(model, execution) + more,
     )
 
 
@@ -183,29 +256,47 @@ def lora_step(
         quantization: of the weights.
         tokens: of the step's sequences.
     """
+    unpacked, more = _unpacked(model, machine, dtype, quantization, tokens)
     return _slowest(
         machine,
         bytes_=2 * read_bytes(model, dtype=dtype, quantization=quantization),
+        unpacked=2 * unpacked,
         operations=4.0 * model.computed_parameters * tokens,
-        kernels=3 * _kernels(model),
+        kernels=3 * _kernels(model, PEFT) + 2 * more,
     )
 
 
-def _kernels(model: ModelSpec) -> float:
-    matrices = model.layers * model.matrices_per_layer
-    return matrices * (_KERNELS_PER_MATRIX + _KERNELS_PER_LORA_MATRIX) + _KERNELS_OUTSIDE_BLOCKS
+def _kernels(model: ModelSpec, execution: Execution) -> float:
+    per_matrix = _KERNELS_PER_MATRIX + execution.adapter_kernels
+    return model.layers * model.matrices_per_layer * per_matrix + _KERNELS_OUTSIDE_BLOCKS
 
 
-def _slowest(machine: Machine, *, bytes_: float, operations: float, kernels: float) -> StepTime:
+def _unpacked(
+    model: ModelSpec, machine: Machine, dtype: str, quantization: str, rows: int
+) -> tuple[float, int]:
+    """Return bytes and kernels of unpacking the 4-bit weights of the blocks: written, then read."""
+    if quantization != "nf4" or rows <= machine.packed_rows:
+        return 0.0, 0
+    blocks = model.computed_parameters - model.vocab_size * model.hidden_size
+    return 2.0 * blocks * DTYPE_BYTES[dtype], model.layers * model.matrices_per_layer
+
+
+def _slowest(
+    machine: Machine, *, bytes_: float, unpacked: float, operations: float, kernels: float
+) -> StepTime:
     parts = {
-        "bandwidth": bytes_ / machine.bytes_per_s,
+        "bandwidth": (bytes_ + unpacked) / machine.bytes_per_s,
         "compute": operations / machine.flops,
         "launches": kernels * machine.launch_s,
     }
     bound = max(parts, key=lambda name: parts[name])
+    least_s = None
+    if machine.peak_bytes_per_s is not None and machine.peak_flops is not None:
+        # A kernel could do without unpacking.
+        least_s = max(bytes_ / machine.peak_bytes_per_s, operations / machine.peak_flops)
     if machine.overlaps:
-        return StepTime(parts[bound], bound)
-    return StepTime(max(parts["bandwidth"], parts["compute"]) + parts["launches"], bound)
+        return StepTime(parts[bound], bound, least_s)
+    return StepTime(max(parts["bandwidth"], parts["compute"]) + parts["launches"], bound, least_s)
 
 
 def _best(work: Callable[[], object]) -> float:

@@ -57,8 +57,14 @@ CLIENT = (
 )
 
 ROOFLINE = (
-    Column("predicted_ttft_s", "number", "s", "TTFT by the roofline; null unless observed"),
-    Column("predicted_tpot_s", "number", "s", "TPOT by the roofline; null unless observed"),
+    Column(
+        "predicted_ttft_s", "number", "s", "TTFT estimated by the roofline; null unless observed"
+    ),
+    Column(
+        "predicted_tpot_s", "number", "s", "TPOT estimated by the roofline; null unless observed"
+    ),
+    Column("least_ttft_s", "number", "s", "TTFT at the datasheet's peaks, without launches"),
+    Column("least_tpot_s", "number", "s", "TPOT at the datasheet's peaks, without launches"),
     Column("predicted_bound", "text", "", "what takes longest in a decode step, by the roofline"),
 )
 

@@ -19,6 +19,7 @@ from medsweep.prediction.roofline import (
     lora_step,
     measured_machine,
     prefill,
+    served_by,
 )
 from medsweep.sweep.cell_columns import cell_columns, priced
 from medsweep.sweep.plan import Cell
@@ -58,7 +59,8 @@ class PointPrediction:
 
     Attributes:
         point: the load.
-        ttft_s, tpot_s: in seconds.
+        ttft_s, tpot_s: estimates, in seconds.
+        least_ttft_s, least_tpot_s: at the hardware's peaks, in seconds; None where not known.
         e2e_s: end-to-end time of an answer of `max_tokens`, in seconds.
         requests_per_s: rate that the engine can answer, in an open loop at most the arrival rate.
         bound: the part of a decoding step that takes longest.
@@ -67,6 +69,8 @@ class PointPrediction:
     point: LoadPoint
     ttft_s: float
     tpot_s: float
+    least_ttft_s: float | None
+    least_tpot_s: float | None
     e2e_s: float
     requests_per_s: float
     bound: str
@@ -184,6 +188,8 @@ def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str,
         each.point.name: {
             "predicted_ttft_s": each.ttft_s,
             "predicted_tpot_s": each.tpot_s,
+            "least_ttft_s": each.least_ttft_s,
+            "least_tpot_s": each.least_tpot_s,
             "predicted_bound": each.bound,
         }
         for each in predict_cell(spec, cell, lengths).points
@@ -203,7 +209,11 @@ def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[
 def _predict_point(
     spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPoint
 ) -> PointPrediction:
-    how: dict[str, Any] = {"dtype": cell.dtype, "quantization": spec.serve.quantization}
+    how: dict[str, Any] = {
+        "dtype": cell.dtype,
+        "quantization": spec.serve.quantization,
+        "execution": served_by(spec.serve.engine, gpu=cell.profile.accelerator is not None),
+    }
     answer = spec.load.max_tokens
     together = min(point.concurrency or spec.serve.max_batch_size, spec.serve.max_batch_size)
     context = lengths.prompt + answer // 2
@@ -215,6 +225,8 @@ def _predict_point(
         point=point,
         ttft_s=prompts.seconds,
         tpot_s=step.seconds,
+        least_ttft_s=prompts.least_s,
+        least_tpot_s=step.least_s,
         e2e_s=e2e_s,
         requests_per_s=min(capacity, point.mean_rate or capacity),
         bound=step.bound,

@@ -4,12 +4,14 @@ from medsweep.hardware.catalog import PROFILES
 from medsweep.models.catalog import MODELS
 from medsweep.prediction.roofline import (
     LAUNCH_S,
+    PEFT,
     Machine,
     datasheet_machine,
     decode_step,
     lora_step,
     prefill,
     read_bytes,
+    served_by,
 )
 
 LLAMA = MODELS["llama-3-8b"]
@@ -36,6 +38,56 @@ def test_four_bits_read_a_quarter_their_constants_and_the_output_layer() -> None
     share = read_bytes(LLAMA, dtype="float16", quantization="nf4") / read_bytes(LLAMA, **FLOAT16)
     # The output layer, 0.53 of 7.5 billion weights, stays in 16 bits.
     assert share == pytest.approx((6.98 * 0.55 + 0.525 * 2) / (7.505 * 2), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("profile", "dtype", "rows"), [("1xv100-1cpu", "float16", 8), ("1xa100-1cpu", "bfloat16", 33)]
+)
+def test_many_rows_unpack_four_bits_in_memory(profile: str, dtype: str, rows: int) -> None:
+    """0.55 bytes read, 2 written and 2 read again for each weight of the blocks."""
+    machine = datasheet_machine(PROFILES[profile], dtype)
+    assert machine is not None
+    how = {"dtype": dtype, "quantization": "nf4", "execution": served_by("continuous", gpu=True)}
+    few, many = (decode_step(LLAMA, machine, **how, batch=n, context=0) for n in (rows - 1, rows))
+    blocks = LLAMA.computed_parameters - LOOKED_UP
+    assert many.seconds - few.seconds == pytest.approx(blocks * 4 / machine.bytes_per_s)
+    assert many.seconds / few.seconds == pytest.approx(
+        (blocks * 4.55 + LOOKED_UP * 2) / (blocks * 0.55 + LOOKED_UP * 2)
+    )
+    # A kernel that unpacks in its registers is possible, so this is no bound.
+    assert many.least_s == few.least_s
+
+
+def test_the_least_time_has_no_assumptions() -> None:
+    """An A100 reads 1,555 GB/s at its peak: 15.0 GB of weights take at least 9.65 ms."""
+    machine = datasheet_machine(PROFILES["1xa100-1cpu"], "bfloat16")
+    assert machine is not None
+    how = {"dtype": "bfloat16", "quantization": "none", "context": 0}
+    step = decode_step(LLAMA, machine, **how, batch=1, execution=served_by("vllm", gpu=True))
+    assert step.least_s == pytest.approx(LLAMA.computed_parameters * 2 / 1.555e12)
+    assert step.seconds == pytest.approx(step.least_s / 0.8)
+    eager = decode_step(LLAMA, machine, **how, batch=1, execution=served_by("generate", gpu=True))
+    assert eager.least_s == step.least_s
+    assert eager.bound == "launches"
+    unknown = decode_step(LLAMA, IDEAL, **how, batch=1)
+    assert unknown.least_s is None
+
+
+def test_launches_are_those_of_the_engine() -> None:
+    alone = Machine(1e15, 1e18, launch_s=1.0, overlaps=True)  # nothing but launches
+    seconds = {
+        name: decode_step(LLAMA, alone, **FLOAT16, batch=1, context=0, execution=execution).seconds
+        for name, execution in {
+            "peft": PEFT,
+            "generate": served_by("generate", gpu=True),
+            "continuous": served_by("continuous", gpu=True),
+            "on a processor": served_by("continuous", gpu=False),
+        }.items()
+    }
+    # 32 blocks of 7 matrices: 5.7 kernels each, 5 for PEFT's pair or 2 for ours, 23 outside.
+    assert seconds["peft"] == pytest.approx(32 * 7 * 10.7 + 23)
+    assert seconds["generate"] == seconds["on a processor"] == pytest.approx(32 * 7 * 7.7 + 23)
+    assert seconds["continuous"] == 1.0
 
 
 def test_training_takes_twice_the_operations_of_a_prompt() -> None:
@@ -65,7 +117,10 @@ def test_an_a100_is_no_faster_than_its_launches_on_one_request() -> None:
         if (machine := datasheet_machine(PROFILES[name], "float16")) is not None
     }
     assert len(times) == 2
-    assert times["1xv100-1cpu"] == times["1xa100-1cpu"]
+    assert times["1xv100-1cpu"].seconds == times["1xa100-1cpu"].seconds
+    least = [times[name].least_s for name in ("1xv100-1cpu", "1xa100-1cpu")]
+    assert least[0] is not None
+    assert least[0] > (least[1] or least[0]), "at their peaks the A100 reads faster"
     assert times["1xa100-1cpu"].bound == "launches"
 
 

@@ -74,11 +74,13 @@ def test_the_roofline_stands_beside_what_was_measured(rows: Rows, small: Any) ->
     for row in rows:
         if row["profile"] == "host":
             row |= {"predicted_tpot_s": 0.0005, "predicted_bound": "bandwidth"}
+            row |= {"least_tpot_s": 0.0004}
     [found] = roofline_table(rows)
     assert (found.model, found.profile, found.load_point) == (small.distil, "host", "c1")
     assert found.factor == pytest.approx(2.0)
     cells = make_table(RooflineRow, [found]).rows[0]
-    assert [cell.text for cell in cells][5:7] == [
+    assert [cell.text for cell in cells][5:8] == [
+        "0.000400",
         "2.00",
         "bandwidth",
     ]

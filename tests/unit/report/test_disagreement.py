@@ -90,7 +90,14 @@ def test_the_roofline_s_reason_is_what_was_measured(rows: Rows) -> None:
         found.reason == "at most 25% of the time is the server's own; the sensors say: cpu launch"
     )
     rows[5] |= {"predicted_tpot_s": 0.002}
-    assert roofline_table(rows)[0].reason.startswith("faster than the bound")
+    assert roofline_table(rows)[0].reason.startswith(
+        "faster than estimated: the machine was busier"
+    )
+    rows[5] |= {"least_tpot_s": 0.0009}
+    assert roofline_table(rows)[0].reason.startswith("faster than estimated: the assumed shares")
+    rows[5] |= {"least_tpot_s": 0.0011}
+    assert roofline_table(rows)[0].reason.startswith("below the least time")
+    rows[5] |= {"least_tpot_s": None}
     rows[5] |= {"predicted_tpot_s": 0.0005, "bound": None, "overhead_tpot_s": None}
     assert roofline_table(rows)[0].reason == "no sensors and no null model: not known"
 

@@ -1,4 +1,4 @@
-"""What was measured beside what the roofline of the hardware allows."""
+"""What was measured beside what the roofline of the hardware estimates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medsweep.prediction.roofline import ASSUMPTIONS
 from medsweep.report.table import TableRow, build, column, number, prose
 from medsweep.report.tables.grouping import load_points
 from medsweep.results.aggregate import Row, group_by_columns, mean, ok_rows, values
@@ -20,7 +21,10 @@ def _most_common_bound(rows: Sequence[Row]) -> str | None:
 class RooflineRow(TableRow):
     """One load point of one observed configuration; all variants and repeats together."""
 
-    caption = "Time per output token: measured, and the least that the hardware's roofline allows"
+    caption = (
+        "Time per output token: measured, estimated by the roofline, and the least at the "
+        "datasheet's peaks, which alone is a bound. E" + ASSUMPTIONS[1:]
+    )
     labels = 3
 
     model: str = column("Model")
@@ -28,10 +32,16 @@ class RooflineRow(TableRow):
     load_point: str = column("Load point")
     tpot_s: float = column("TPOT measured (s)", lambda rows: mean(rows, "tpot_mean_s"), show=number)
     predicted_tpot_s: float = column(
-        "TPOT of the roofline (s)", lambda rows: mean(rows, "predicted_tpot_s"), show=number
+        "TPOT estimated (s)", lambda rows: mean(rows, "predicted_tpot_s"), show=number
+    )
+    least_tpot_s: float | None = column(
+        "TPOT at least (s)",
+        lambda rows: mean(rows, "least_tpot_s"),
+        number,
+        missing="the peaks of this processor are not known",
     )
     factor: float = column("Factor", show=number)
-    bound: str = column("Bound by, at best", "predicted_bound")
+    bound: str = column("Estimate bound by", "predicted_bound")
     reason: str = column("Likely reason", show=prose)
 
 
@@ -57,10 +67,19 @@ def roofline_table(rows: Sequence[Row]) -> list[RooflineRow]:
 def _reason(rows: Sequence[Row], tpot_s: float, factor: float) -> str:
     """Return why measurement and roofline differ, as far as the rows tell."""
     reasons = []
-    if factor < 1:
+    least_s = mean(rows, "least_tpot_s")
+    if least_s is not None and tpot_s < least_s:
         reasons.append(
-            "faster than the bound: the machine was busier when its roofline was measured, or data "
-            "that is read again stays in the cache"
+            "below the least time: part of the weights stays in the cache, or the datasheet is of "
+            "another variant of this GPU"
+        )
+    elif factor < 1:
+        reasons.append(
+            "faster than estimated: the assumed shares of the peaks or the launch time are too "
+            "pessimistic here"
+            if least_s is not None
+            else "faster than estimated: the machine was busier when its speed was measured, or "
+            "data that is read again stays in the cache"
         )
     if (overhead_s := mean(rows, "overhead_tpot_s")) is not None:
         share = min(1.0, overhead_s / tpot_s)

@@ -93,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{options.file}: cannot be read: {error}") from None
     _report_bad_lines(options.file, graded.bad)
+    if graded.texts.rouge_warning is not None:
+        print(f"medsweep: {graded.texts.rouge_warning}", file=sys.stderr)
     if not len(graded.texts) and not graded.choices.answers:
         raise InputError(
             f"{options.file}: no line with `prediction` and `reference`, nor with `options`"
@@ -127,6 +129,7 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
     accuracy, low, high = choices.accuracy() or (None, None, None)
     return {
         "answers": len(texts),
+        "rouge_warning": texts.rouge_warning,
         "questions": texts.questions,
         "bad_lines": [asdict(line) for line in graded.bad],
         "figures": {name: asdict(each) for name, each in texts.figures(seed).items()},

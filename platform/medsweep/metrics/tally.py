@@ -21,6 +21,7 @@ from medsweep.metrics.quality import (
     score_and_count,
 )
 from medsweep.metrics.resampling import mean_intervals
+from medsweep.metrics.tokens import is_beyond_rouge
 
 STRATA = (50, 150, 400)
 """Fewest words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
@@ -54,6 +55,7 @@ class AnswerTally:
         finish_reasons: number of answers by the server's finish reason.
         agreement: quantities and statements of all answers together.
         with_quantities: number of answers whose reference has a quantity.
+        beyond_rouge: number of answers whose reference is mostly in letters that ROUGE ignores.
         bounds: what answers that need no model get on the same questions.
 
     Args:
@@ -73,6 +75,7 @@ class AnswerTally:
         self._bleu = BleuCounts()
         self.agreement = Agreement()
         self.with_quantities = 0
+        self.beyond_rouge = 0
 
     def __len__(self) -> int:
         """Return the number of answers."""
@@ -99,6 +102,7 @@ class AnswerTally:
             value = getattr(score, name)
             values.append(nan if value is None else value)
         self.agreement += quantities
+        self.beyond_rouge += is_beyond_rouge(reference)
         self.with_quantities += quantities.share is not None
         self._questions.append(self._number(question_id))
         self._answer_words.append(len(answer.split()))
@@ -144,6 +148,16 @@ class AnswerTally:
     def answer_words_mean(self) -> float | None:
         """Mean words per answer; None without answers."""
         return _ratio(sum(self._answer_words), len(self))
+
+    @property
+    def rouge_warning(self) -> str | None:
+        """Why ROUGE says little about these answers; None if it does not."""
+        if not self.beyond_rouge:
+            return None
+        return (
+            f"ROUGE says nothing about {self.beyond_rouge} of {len(self)} answers: it reads the "
+            "letters a to z alone, and their references are mostly in others"
+        )
 
     def figures(self, seed: int) -> dict[str, QualitySummary]:
         """Return the summary of each score in `QUALITY_METRICS`; empty without answers.

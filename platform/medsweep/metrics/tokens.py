@@ -23,6 +23,7 @@ _KEPT = re.compile(r"[<>≤≥%]|[-\u2212]?\d+(?:[.,:/\u2013-]\d+)*[^\W\d_]*|[^\
 
 _KEPT_ALONE = re.compile(r"^[<>≤≥%]=?$")
 
+_NO_DIGITS = re.compile(r"\d+")
 _ALPHANUMERIC = re.compile(r"[a-z0-9]+")
 
 # mteval-v13a sets these symbols apart wherever they stand; period, comma and dash have rules below.
@@ -55,6 +56,13 @@ def rouge_tokens(text: str) -> list[str]:
     medical terms together.
     """
     return _ALPHANUMERIC.findall(text.lower())
+
+
+def is_beyond_rouge(text: str) -> bool:
+    """Return whether ROUGE ignores most of a text: it has letters, and most are not a to z."""
+    letters = sum(map(str.isalpha, text))
+    seen = sum(len(_NO_DIGITS.sub("", run)) for run in rouge_tokens(text))
+    return seen < letters / 2
 
 
 def bleu_tokens(text: str) -> list[str]:

@@ -218,6 +218,9 @@ OUTCOME = (
 ANSWERS = (
     *QUANTITIES,
     Column("answers_with_quantities", "integer", "1", "answers whose reference has quantities"),
+    Column(
+        "beyond_rouge_share", "number", "1", "answers with references mostly in letters unlike a-z"
+    ),
     Column("half_f1_share", "number", "1", "share of answers with token F1 of at least 0.5"),
     Column("length_ratio", "number", "1", "words of all answers over words of their references"),
     Column("answer_words_mean", "number", "1", "words of an answer"),

@@ -200,6 +200,7 @@ def _quality_columns(tally: AnswerTally, seed: int) -> Row:
         **tally.agreement.columns,
         "answers_with_quantities": tally.with_quantities,
         "half_f1_share": tally.half_f1_share,
+        "beyond_rouge_share": tally.beyond_rouge / len(tally),
         "truncated_share": tally.truncated_share,
         "long_references_share": tally.bounds.too_long_share,
         "length_ratio": tally.length_ratio,

@@ -60,6 +60,18 @@ def test_ceiling_floor_and_empty_answer_stand_beside_the_figures(
     assert "belong together" in capsys.readouterr().err
 
 
+def test_text_without_latin_letters_warns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "russian.jsonl"
+    file.write_text(json.dumps({"prediction": "Аспирин", "reference": "Аспирин"}))
+    assert main(["score", str(file), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["figures"]["rouge1"]["mean"] == 0
+    assert "ROUGE says nothing about 1 of 1 answers" in err
+    assert json.loads(out)["rouge_warning"] in err
+
+
 def test_bad_lines_are_named_counted_and_change_the_exit_code(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,6 +96,25 @@ def test_what_is_wrong_with_answers_is_counted() -> None:
     assert tally.answer_words_mean == pytest.approx(7 / 4)
 
 
+@pytest.mark.parametrize(
+    ("text", "beyond"),
+    [
+        ("Аспирин снижает жар.", 1),
+        ("阿司匹林退烧。", 1),
+        ("Ασπιρίνη 5 mg", 1),
+        ("Aspirin lowers fever.", 0),
+        ("L'aspirine fait baisser la fièvre.", 0),
+        ("500 - 600", 0),
+    ],
+)
+def test_texts_that_rouge_does_not_read_are_counted(text: str, beyond: int) -> None:
+    tally = tally_of((text, text))
+    assert tally.beyond_rouge == beyond
+    assert (tally.rouge_warning is not None) == bool(beyond)
+    if beyond and "5" not in text:
+        assert tally.figures(seed=1)["rouge1"].mean == 0.0, "though the answer is the reference"
+
+
 def test_strata_part_short_references_from_long_ones() -> None:
     short, long = "one " * 49, "one " * 400
     tally = tally_of((short, short), ("one", long), ("", "one " * 50))

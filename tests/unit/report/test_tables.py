@@ -6,6 +6,7 @@ from medsweep.metrics.resampling import paired_difference
 from medsweep.metrics.statistics import Interval
 from medsweep.report.paper import TABLE_4
 from medsweep.report.samples import samples
+from medsweep.report.table import make_table
 from medsweep.report.tables.decision import decision_table
 from medsweep.report.tables.failures import failure_table
 from medsweep.report.tables.latency import latency_table
@@ -13,7 +14,7 @@ from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.method import hardware_table, host_table, method
 from medsweep.report.tables.paired import SEED, base_against_tuned
 from medsweep.report.tables.paper_table import paper_table_4
-from medsweep.report.tables.quality import quality_table
+from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.takeaways import take_away
 from medsweep.results.schema import QUALITIES
 
@@ -98,6 +99,21 @@ def test_quality_counts_each_cell_once_and_never_mixes_bases(rows: Rows, small: 
     assert (figure.low, figure.high) == (pytest.approx(0.38), pytest.approx(0.42))
     assert figure.max == 0.95
     assert table[2].questions == 6
+
+
+def test_rouge_of_other_letters_carries_a_warning(rows: Rows) -> None:
+    [plain, *_] = make_table(QualityRow, quality_table(rows)).rows
+    assert not any("says nothing" in cell.note for cell in plain)
+    for row in rows:
+        row["beyond_rouge_share"] = 0.5
+    table = make_table(QualityRow, quality_table(rows))
+    warned = [
+        column.title
+        for column, cell in zip(table.columns, table.rows[0], strict=True)
+        if "says nothing about 50% of the answers" in cell.note
+    ]
+    assert warned == [title for title in ("ROUGE-1", "ROUGE-2", "ROUGE-L") if title in warned]
+    assert warned
 
 
 def test_quality_is_told_where_most_questions_were_asked(rows: Rows, small: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medsweep.report.numbers import bounds, share
 from medsweep.report.table import (
@@ -16,6 +16,7 @@ from medsweep.report.table import (
     columns,
     count,
     fraction,
+    hidden,
 )
 from medsweep.report.tables.grouping import model_order, most_questions
 from medsweep.results.aggregate import (
@@ -112,7 +113,15 @@ def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
 
 
 def _figure_column(name: str) -> Column:
-    return Column(NAMES[name], lambda row: quality(row.figures.get(name)), MEANINGS[name])
+    return Column(NAMES[name], lambda row: _figure_cell(row, name), MEANINGS[name])
+
+
+def _figure_cell(row: QualityRow, name: str) -> TableCell:
+    cell = quality(row.figures.get(name))
+    if name.startswith("rouge") and row.beyond_rouge:
+        warning = f"says nothing about {row.beyond_rouge:.0%} of the answers: not in letters a to z"
+        return replace(cell, note=f"{cell.note}\n{warning}")
+    return cell
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,7 @@ class QualityRow(TableRow):
         fraction,
         meaning=MEANINGS["long_references_share"],
     )
+    beyond_rouge: float | None = hidden(lambda rows: _mean_of_cells(rows, "beyond_rouge_share"))
     figures: Mapping[str, QualityFigure] = columns(
         *(_figure_column(name) for name in NAMES), value=_figures
     )

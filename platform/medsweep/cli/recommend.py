@@ -12,6 +12,7 @@ from medsweep.decide.limits import limit_options, make_limits
 from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
+    from medsweep.decide.candidates import TradeOffs
     from medsweep.decide.recommend import Assessment
 
 SHOWN = ("max-p95-ttft", "max-mean-e2e", "min-token-f1", "min-rouge-l", "max-usd-per-1k")
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the ranking of each basis, what to take, and what to measure next."""
+    from medsweep.decide.candidates import best_trade_offs
     from medsweep.decide.recommend import recommend_by_basis
     from medsweep.results.reader import Results
 
@@ -53,14 +55,16 @@ def run(options: argparse.Namespace) -> int:
         for option in limit_options()
         if (bound := getattr(options, option.replace("-", "_"))) is not None
     }
-    by_basis = recommend_by_basis(Results.open(options.folder), make_limits(given), options.rate)
+    results = Results.open(options.folder)
+    by_basis = recommend_by_basis(results, make_limits(given), options.rate)
     if options.json:
         print(json.dumps({basis: _plain(ranked) for basis, ranked in by_basis.items()}, indent=2))
         return EXIT_DONE
     if not by_basis:
         print("nothing was measured, so there is nothing to recommend")
+    trade_offs = best_trade_offs(results.rows)
     for basis, ranked in by_basis.items():
-        _print(basis, ranked)
+        _print(basis, ranked, trade_offs)
     return EXIT_DONE
 
 
@@ -73,6 +77,7 @@ def _plain(ranked: Sequence[Assessment]) -> list[dict[str, Any]]:
             "load_point": assessment.candidate.load_point,
             "failed_share": assessment.candidate.failed_share,
             "client_limited": assessment.candidate.client_limited,
+            "client_error_figures": sorted(assessment.candidate.client_error_figures),
             "probability": assessment.probability,
             "met": assessment.is_met,
             "missed": assessment.is_missed,
@@ -94,9 +99,7 @@ def _plain(ranked: Sequence[Assessment]) -> list[dict[str, Any]]:
     ]
 
 
-def _print(basis: str, ranked: Sequence[Assessment]) -> None:
-    from medsweep.decide.candidates import all_priced, best_trade_offs
-
+def _print(basis: str, ranked: Sequence[Assessment], trade_offs: TradeOffs | None) -> None:
     note = {
         "observed": "",
         "emulated": ": measured on another machine, not on the named hardware",
@@ -106,11 +109,10 @@ def _print(basis: str, ranked: Sequence[Assessment]) -> None:
     show([_row(assessment) for assessment in ranked], as_json=False)
     for sentence in _sentences(basis, ranked):
         print(sentence)
-    choices = [assessment.candidate for assessment in ranked]
-    front = best_trade_offs(choices)
-    if front:
-        of = "token F1, latency and price" if all_priced(choices) else "token F1 and latency"
-        print(f"best trade-offs of {of}: {', '.join(each.name for each in front)}")
+    if trade_offs and (best := trade_offs.best[basis]):
+        of = "token F1, latency and price" if basis in trade_offs.priced else "token F1 and latency"
+        names = ", ".join(each.name for each in best)
+        print(f"best trade-offs of {of} at {trade_offs.load_point}: {names}")
     print()
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
 from medsweep.decide.limits import USD_PER_1K
 from medsweep.metrics.pareto import pareto_front
-from medsweep.results.aggregate import Row, average, group_by_columns, ok_rows, values
+from medsweep.results.aggregate import (
+    BASES,
+    Row,
+    average,
+    group_by_columns,
+    headline_rows,
+    load_points,
+    ok_rows,
+    values,
+)
 from medsweep.results.schema import QUALITIES
 
+# Where more fail, the mean of the answered requests says little of all.
+_MOST_FAILED = 0.05
+
+QUALITY = "token_f1"
+LATENCY = "e2e_mean_s"
 PRICES = (USD_PER_1K, "usd_per_answer", "usd_per_hour")
 
 
@@ -70,6 +84,12 @@ class Candidate:
         """Whether the client, not the server, may have set the figures of a repeat."""
         return any(row.get("client_limited") for row in self.rows)
 
+    @property
+    def client_error_figures(self) -> set[str]:
+        """The columns of which more than a tenth is the client's own error in a repeat."""
+        marked = values(self.rows, "client_error_figures")
+        return {name for names in marked for name in names.split(", ")}
+
     def standard_error(self, column: str) -> float | None:
         """Return the standard error of a column's mean; None if it is unknown.
 
@@ -99,24 +119,63 @@ def candidates(rows: Iterable[Row]) -> list[Candidate]:
     ]
 
 
-def all_priced(candidates: Sequence[Candidate]) -> bool:
-    """Return whether every candidate has a price, without which none can be called cheaper."""
-    return bool(candidates) and all(each.mean("usd_per_hour") is not None for each in candidates)
+@dataclass(frozen=True)
+class TradeOffs:
+    """What nothing beats in token F1, end-to-end time and, if all of a basis have one, price.
+
+    Attributes:
+        load_point: what the times are of: the lightest load.
+        best: the best configurations of each basis, from the highest quality to the lowest.
+        priced: the bases whose prices were compared.
+    """
+
+    load_point: str
+    best: dict[str, list[Candidate]]
+    priced: frozenset[str]
 
 
-def best_trade_offs(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return what nothing beats in token F1, end-to-end time and, if all have one, price.
+def best_trade_offs(rows: Iterable[Row]) -> TradeOffs | None:
+    """Return the best trade-offs of each basis; None if nothing was measured.
+
+    Left out are configurations that were not measured at the lightest load point, lack a figure, or
+    failed in more than 5 % of requests, and those whose mean time is not the server's: the client
+    limited the load or caused more than a tenth of it.
 
     Args:
-        candidates: of one basis; one that lacks a figure is left out.
+        rows: of `benchmark.parquet`. Base models count only where no adapter was measured.
     """
-    signs = {"token_f1": 1, "e2e_mean_s": -1}
-    if all_priced(candidates):
-        signs["usd_per_hour"] = -1
+    measured = headline_rows(rows)
+    lightest = next(iter(load_points(measured)), None)
+    if lightest is None:
+        return None
+    comparable = [
+        each
+        for each in candidates(measured)
+        if each.load_point == lightest
+        and not each.client_limited
+        and each.failed_share <= _MOST_FAILED
+        and LATENCY not in each.client_error_figures
+    ]
+    best, priced = {}, set()
+    for basis in BASES:
+        choices = [each for each in comparable if each.basis == basis]
+        signs = {QUALITY: 1, LATENCY: -1}
+        # Without a price nothing can be called cheaper.
+        if choices and all(each.mean("usd_per_hour") is not None for each in choices):
+            signs["usd_per_hour"] = -1
+            priced.add(basis)
+        best[basis] = sorted(_front(choices, signs), key=lambda each: -(each.mean(QUALITY) or 0.0))
+    return TradeOffs(lightest, best, frozenset(priced))
+
+
+def _front(candidates: Sequence[Candidate], signs: Mapping[str, int]) -> list[Candidate]:
+    """Return what nothing beats in the columns of `signs`, whose values are 1 where more is better.
+
+    A candidate that lacks one of them is left out.
+    """
 
     def gains(candidate: Candidate) -> list[float]:
         means = {column: candidate.mean(column) for column in signs}
         return [signs[column] * mean for column, mean in means.items() if mean is not None]
 
-    complete = [each for each in candidates if len(gains(each)) == len(signs)]
-    return pareto_front(complete, gains)
+    return pareto_front([each for each in candidates if len(gains(each)) == len(signs)], gains)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medsweep.decide.candidates import Candidate, candidates
+from medsweep.decide.candidates import LATENCY, QUALITY, Candidate, candidates
 from medsweep.decide.limits import USD_PER_1K, Limit
 from medsweep.decide.queueing import (
     COLUMNS,
@@ -27,9 +27,6 @@ SURE = 0.95
 
 FEWEST_REPEATS = 3
 """With fewer repeats an interval says little."""
-
-QUALITY = "token_f1"
-LATENCY = "e2e_mean_s"
 
 
 @dataclass(frozen=True)
@@ -125,8 +122,7 @@ class Assessment:
             elif check.probability is None and limited:
                 continue
             elif check.probability is None:
-                why = "too few repeats, or too many failures to tell" if failed else "no interval"
-                doubts.append(f"{check.limit.column}: {why}")
+                doubts.append(f"{check.limit.column}: {_unknown(self.candidate, check.limit)}")
             elif 1 - SURE < check.probability < SURE:
                 value = "no bound" if check.value is None else f"{check.value:.3g}"
                 doubts.append(
@@ -248,6 +244,8 @@ def _plan(
     rows = candidate.rows
     if candidate.client_limited:
         return RatePlan(reason="limited by the client, not the server")
+    if LATENCY in candidate.client_error_figures:
+        return RatePlan(reason="more than a tenth of the end-to-end time is client error")
     slots, measured_rate = first(rows, "concurrency"), first(rows, "rate_rps")
     if slots is not None:
         key = (first(rows, "key"), candidate.variant, candidate.load_point)
@@ -286,7 +284,8 @@ def check_limit(candidate: Candidate, limit: Limit) -> LimitCheck:
     """Return the check of one limit.
 
     A failed request counts as one that never ends, so a percentile of all requests lies above the
-    same percentile of the answered ones, or is infinite.
+    same percentile of the answered ones, or is infinite; of a mean only that it is missed can be
+    known. Client error makes a request longer: a time that meets its limit all the same meets it.
     """
     value = candidate.mean(limit.column)
     quantile = _quantile(limit.column)
@@ -296,6 +295,12 @@ def check_limit(candidate: Candidate, limit: Limit) -> LimitCheck:
     if candidate.client_limited and limit.column not in QUALITIES:
         return LimitCheck(limit, value, None)
     probability = _probability(candidate, limit, limit.column)
+    longer = limit.column.startswith(("ttft", "e2e")) and (probability or 0.0) >= SURE
+    if limit.column in candidate.client_error_figures and not longer:
+        return LimitCheck(limit, value, None)
+    mean_time = quantile is None and limit.column.endswith("_s")
+    if mean_time and failed and (probability or 0.0) > 1 - SURE:
+        return LimitCheck(limit, value, None)
     if quantile is None or not failed or probability is None or probability <= 1 - SURE:
         return LimitCheck(limit, value, probability)
     # At this quantile of the answered requests lies the wanted one of all.
@@ -357,6 +362,17 @@ def _rank(assessment: Assessment, *, priced: bool) -> tuple[int, float, float, f
         -(quality or 0.0),
         math.inf if latency is None else latency,
     )
+
+
+def _unknown(candidate: Candidate, limit: Limit) -> str:
+    """Return why a figure that was measured decides nothing."""
+    if limit.column in candidate.client_error_figures:
+        return "more than a tenth is the client's own error"
+    if not candidate.failed_share:
+        return "no interval"
+    if _quantile(limit.column) is None:
+        return "a mean with requests that never ended is not known; limit a percentile"
+    return "too few repeats, or too many failures to tell"
 
 
 def _missing(candidate: Candidate, limit: Limit) -> str:

@@ -12,14 +12,15 @@ HOUR_S = 3600
 def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
     """Return the columns of cost; what cannot be known is absent.
 
-    A price and an energy belong to the hardware that they are of, so only observed rows have any.
+    A price and an energy belong to the hardware that they are of, so only observed rows have any,
+    and none whose rate was the client's.
     There is no cost per correct answer: no figure of overlap establishes that one is correct.
 
     Args:
         row: the rest of a row of `benchmark.parquet`.
     """
     rate, window_s = row.get("requests_per_s"), row.get("window_s")
-    if row.get("basis") != "observed" or not rate:
+    if row.get("basis") != "observed" or not rate or row.get("client_limited"):
         return {}
     columns: dict[str, float] = {}
     if row.get("usd_per_hour") is not None:

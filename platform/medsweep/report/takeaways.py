@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import bounds, seconds, share, signed
-from medsweep.report.tables.grouping import headline_rows, load_points
 from medsweep.report.tables.latency import latency_table
 from medsweep.report.tables.paired import PairedRow
 from medsweep.report.tables.quality import quality_table
-from medsweep.results.aggregate import BASES, Row
+from medsweep.results.aggregate import BASES, Row, headline_rows, load_points
 
 HEADLINE_FIGURE = "token_f1"
 

@@ -69,3 +69,31 @@ def basis_order(basis: str | None) -> int:
 def variant_order(variant: str | None) -> int:
     """Return a sorting key: the adapter first, rows without a variant (`medsweep bench`) last."""
     return VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS)
+
+
+def headline_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return each cell's measured rows of the adapter, or of the base model if it has no others.
+
+    Args:
+        rows: of any number of cells.
+    """
+    chosen: list[Row] = []
+    for cell in group_by_columns(ok_rows(rows), "model", "profile").values():
+        variants = group_by(cell, lambda row: row["variant"])
+        chosen += variants[min(variants, key=variant_order)]
+    return chosen
+
+
+def load_points(rows: Iterable[Row]) -> list[str]:
+    """Return the load points: closed loops by concurrency, then open loops by rate."""
+    points = {
+        str(row["load_point"]): (
+            row.get("concurrency") is None,
+            row.get("concurrency") or 0,
+            row.get("rate_rps") or 0.0,
+            row["load_point"],
+        )
+        for row in rows
+        if row["load_point"] is not None
+    }
+    return sorted(points, key=points.__getitem__)

@@ -236,7 +236,12 @@ COST = (
     Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
     Column("price_source", "text", "", "source of the price"),
     Column("price_date", "text", "", "date of the price"),
-    Column("usd_per_answer", "number", "USD", "price over throughput; null unless observed"),
+    Column(
+        "usd_per_answer",
+        "number",
+        "USD",
+        "price over throughput; null unless observed, and if client_limited",
+    ),
     Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
     Column("energy_j_per_1000_answers", "number", "J", "GPUs and CPU packages that have a sensor"),
 )

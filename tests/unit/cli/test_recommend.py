@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from medsweep.cli import main
+from medsweep.report.tables.decision import decision_table
 from medsweep.results.schema import BENCHMARK, REQUESTS
-from medsweep.results.store import write_rows
+from medsweep.results.store import read_rows, write_rows
 
 
 def results(folder: Path, **columns: Any) -> Path:
@@ -131,7 +132,7 @@ def test_the_next_choices_say_what_they_give_up(
     better = next(line for line in said.splitlines() if line.startswith("better: m@best: "))
     assert "token F1 +0.100" in better
     assert better.endswith("USD/h +10.00, also meets the limits")
-    assert "best trade-offs of token F1, latency and price: m@dear, m@best, m@cheap" in said
+    assert "best trade-offs of token F1, latency and price at c1: m@best, m@dear, m@cheap" in said
 
 
 @pytest.mark.parametrize(
@@ -151,3 +152,30 @@ def test_limits_that_make_no_sense_are_refused(
         main(["recommend", str(tmp_path), f"{option}={value}"])
     assert left.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_report_and_recommend_name_the_same_trade_offs_and_their_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At c8, which suits the limit too, `slow` would be beaten by nothing."""
+    rows = [
+        {
+            "sweep": "small", "model": "m", "variant": "adapter", "profile": profile,
+            "load_point": f"c{concurrency}", "concurrency": concurrency, "status": "ok",
+            "basis": "observed", "repeat": repeat, "ttft_mean_s": 0.1 + repeat / 1000,
+            "e2e_mean_s": e2e_s, "token_f1": token_f1, "requests_per_s": float(concurrency),
+        }
+        for profile, concurrency, e2e_s, token_f1 in (
+            ("quick", 1, 1.0, 0.3), ("slow", 1, 2.0, 0.3), ("good", 1, 3.0, 0.4),
+            ("quick", 8, 4.0, 0.3), ("slow", 8, 2.5, 0.3), ("good", 8, 9.0, 0.4),
+        )
+        for repeat in (1, 2, 3)
+    ]  # fmt: skip
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)
+    assert main(["recommend", str(tmp_path), "--max-mean-ttft", "500ms"]) == 0
+    said = capsys.readouterr().out
+    assert "take: m@quick at c8" in said or "take: m@good at c8" in said
+    line = next(line for line in said.splitlines() if line.startswith("best trade-offs"))
+    assert line == "best trade-offs of token F1 and latency at c1: m@good, m@quick"
+    in_report = decision_table(read_rows(tmp_path / "benchmark.parquet"))
+    assert {row.profile for row in in_report if row.on_front} == {"quick", "good"}

@@ -2,12 +2,7 @@ from typing import Any
 
 import pytest
 
-from medsweep.decide.candidates import (
-    Candidate,
-    all_priced,
-    best_trade_offs,
-    candidates,
-)
+from medsweep.decide.candidates import Candidate, best_trade_offs, candidates
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -53,28 +48,70 @@ def test_price_is_of_a_thousand_answers() -> None:
     assert candidate({"usd_per_answer": 0.002}).mean("usd_per_1k") == pytest.approx(2.0)
 
 
-def test_the_front_holds_what_nothing_beats_in_every_respect() -> None:
-    fast, good, worse, lacking = (
-        candidate({"token_f1": quality, "e2e_mean_s": latency}, profile=name)
-        for name, quality, latency in (
-            ("fast", 0.2, 1.0),
-            ("good", 0.3, 2.0),
-            ("worse", 0.2, 2.0),
-            ("lacking", 0.9, None),
-        )
+def measured(profile: str, token_f1: float, e2e_mean_s: float | None, **more: Any) -> Any:
+    return row(
+        profile=profile, token_f1=token_f1, e2e_mean_s=e2e_mean_s, **{"concurrency": 1, **more}
     )
-    assert best_trade_offs([fast, good, worse, lacking]) == [fast, good]
+
+
+def names(rows: list[dict[str, Any]], basis: str = "observed") -> list[str]:
+    found = best_trade_offs(rows)
+    assert found is not None
+    return [each.profile for each in found.best[basis]]
+
+
+def test_the_front_holds_what_nothing_beats_in_every_respect() -> None:
+    rows = [
+        measured("fast", 0.2, 1.0),
+        measured("good", 0.3, 2.0),
+        measured("worse", 0.2, 2.0),
+        measured("lacking", 0.9, None),
+    ]
+    assert names(rows) == ["good", "fast"]
+    assert best_trade_offs([]) is None
 
 
 def test_price_counts_where_every_configuration_has_one() -> None:
-    figures = {"token_f1": 0.3, "e2e_mean_s": 1.0}
-    best = candidate({**figures, "usd_per_hour": 4.0}, profile="best")
-    worse_and_cheap = candidate(
-        {"token_f1": 0.2, "e2e_mean_s": 2.0, "usd_per_hour": 1.0}, profile="cheap"
-    )
-    unpriced = candidate({"token_f1": 0.2, "e2e_mean_s": 2.0}, profile="unpriced")
-    assert best_trade_offs([best, worse_and_cheap]) == [best, worse_and_cheap]
-    assert best_trade_offs([best, unpriced]) == [best]
-    assert all_priced([best, worse_and_cheap])
-    assert not all_priced([best, unpriced])
-    assert not all_priced([])
+    best = measured("best", 0.3, 1.0, usd_per_hour=4.0)
+    cheap = measured("cheap", 0.2, 2.0, usd_per_hour=1.0)
+    unpriced = measured("unpriced", 0.2, 2.0)
+    assert names([best, cheap]) == ["best", "cheap"]
+    assert names([best, unpriced]) == ["best"]
+    assert best_trade_offs([best, cheap]).priced == {"observed"}
+    assert best_trade_offs([best, unpriced]).priced == frozenset()
+
+
+def test_the_trade_off_is_of_the_lightest_load_and_bases_are_apart() -> None:
+    """At c8 the other one is faster, and what was emulated is never compared with it."""
+    rows = [
+        measured("a", 0.3, 1.0),
+        measured("b", 0.3, 2.0),
+        measured("a", 0.3, 9.0, load_point="c8", concurrency=8),
+        measured("b", 0.3, 3.0, load_point="c8", concurrency=8),
+        measured("e", 0.1, 5.0, basis="emulated"),
+        measured("p", 0.9, 0.1, basis="predicted"),
+    ]
+    found = best_trade_offs(rows)
+    assert found is not None
+    assert found.load_point == "c1"
+    assert {basis: [each.profile for each in best] for basis, best in found.best.items()} == {
+        "observed": ["a"],
+        "emulated": ["e"],
+        "predicted": ["p"],
+    }
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"sent": 100, "failed": 6},
+        {"client_limited": True},
+        {"client_error_figures": "ttft_mean_s, e2e_mean_s"},
+    ],
+)
+def test_a_time_that_is_not_the_server_s_is_no_trade_off(unfit: dict[str, Any]) -> None:
+    rows = [measured("quick", 0.3, 1.0), measured("slow", 0.3, 2.0)]
+    assert names(rows) == ["quick"]
+    assert names([rows[0] | unfit, rows[1]]) == ["slow"]
+    for harmless in ({"client_error_figures": "ttft_mean_s"}, {"sent": 100, "failed": 5}):
+        assert names([rows[0] | harmless, rows[1]]) == ["quick"]

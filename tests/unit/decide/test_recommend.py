@@ -285,3 +285,39 @@ def test_what_has_no_price_is_not_the_most_expensive() -> None:
 def test_without_limits_some_are_asked_for() -> None:
     with pytest.raises(InputError, match="give at least one limit, such as --max-p95-ttft"):
         recommend_by_basis([], [])
+
+
+def test_a_mean_with_failures_is_missed_or_not_known() -> None:
+    limits = make_limits({"max-mean-ttft": 0.5})
+    failing = {"sent": 200, "failed": [1, 0, 0]}
+    [quick] = recommend([candidate("p", ttft_mean_s=[0.1, 0.1, 0.11], **failing)], limits)
+    assert (quick.probability, quick.is_missed) == (None, False)
+    assert quick.doubts == [
+        "0.17% of requests failed",
+        "ttft_mean_s: a mean with requests that never ended is not known; limit a percentile",
+    ]
+    [slow] = recommend([candidate("p", ttft_mean_s=[0.9, 0.9, 0.91], **failing)], limits)
+    assert slow.is_missed
+    [whole] = recommend([candidate("p", ttft_mean_s=[0.1, 0.1, 0.11], failed=0)], limits)
+    assert whole.is_met
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "known"),
+    [
+        ("max-p95-ttft", [0.1, 0.1, 0.11], True),  # with the client's error it is met
+        ("max-p95-ttft", [0.9, 0.9, 0.91], False),
+        ("max-mean-itl", [0.1, 0.1, 0.11], False),  # gaps may be shorter by it
+    ],
+)
+def test_what_is_client_error_by_more_than_a_tenth_misses_no_limit(
+    option: str, values: list[float], known: bool
+) -> None:
+    [limit] = make_limits({option: 0.5})
+    marked = {"client_error_figures": [None, f"e2e_max_s, {limit.column}", None]}
+    [verdict] = recommend([candidate("p", **{limit.column: values}, **marked)], [limit])
+    assert (verdict.is_met, verdict.is_missed) == (known, False)
+    if not known:
+        assert verdict.doubts == [f"{limit.column}: more than a tenth is the client's own error"]
+    [unmarked] = recommend([candidate("p", **{limit.column: values})], [limit])
+    assert unmarked.is_met is (values[0] < 0.5)

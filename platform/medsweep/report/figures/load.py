@@ -16,9 +16,8 @@ from medsweep.report.figures.style import (
     with_basis,
 )
 from medsweep.report.numbers import bounds, significant
-from medsweep.report.tables.grouping import headline_rows, load_points
 from medsweep.report.tables.latency import LatencyRow, latency_table
-from medsweep.results.aggregate import Row
+from medsweep.results.aggregate import Row, headline_rows, load_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.report.table import TableCell, TableRow, build, column, hidden, prose
-from medsweep.report.tables.grouping import configuration_order, headline_rows
-from medsweep.results.aggregate import Row, first, group_by_columns
+from medsweep.report.tables.grouping import configuration_order
+from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows
 
 
 @dataclass(frozen=True)

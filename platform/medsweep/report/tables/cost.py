@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.report.table import TableRow, build, column, number
-from medsweep.report.tables.grouping import busiest_point, configuration_order, headline_rows
-from medsweep.results.aggregate import Row, first, group_by_columns, mean
+from medsweep.report.tables.grouping import busiest_point, configuration_order
+from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows, mean
 
 NO_PRICE = "no price for this profile, or measured on other hardware"
 _UNPRICED = "no price for this profile"

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.decide.candidates import best_trade_offs, candidates
+from medsweep.decide.candidates import best_trade_offs
 from medsweep.metrics.statistics import Interval
 from medsweep.report.table import TableCell, TableRow, build, column, hidden, interval, number
 from medsweep.report.tables.cost import NO_PRICE
-from medsweep.report.tables.grouping import (
-    busiest_point,
+from medsweep.report.tables.grouping import busiest_point, mean_interval, most_questions
+from medsweep.report.tables.quality import QualityFigure, quality, quality_bounds
+from medsweep.results.aggregate import (
+    Row,
+    basis_order,
+    group_by_columns,
     headline_rows,
     load_points,
-    mean_interval,
-    most_questions,
+    mean,
 )
-from medsweep.report.tables.quality import QualityFigure, quality, quality_bounds
-from medsweep.results.aggregate import BASES, Row, basis_order, group_by_columns, mean
 
 
 def _token_f1(rows: Sequence[Row]) -> QualityFigure | None:
@@ -46,8 +47,8 @@ class DecisionRow(TableRow):
 
     caption = (
         "Every configuration: quality, end-to-end time at the lightest load point, throughput and "
-        "price at the busiest. A trade-off is best if no configuration of the same basis is "
-        "better, faster and, if all have a price, cheaper"
+        "price at the busiest. A trade-off is best if at the lightest load no configuration of the "
+        "same basis is better, faster and, if all have a price, cheaper"
     )
     labels = 2
 
@@ -79,12 +80,11 @@ def decision_table(rows: Sequence[Row]) -> list[DecisionRow]:
         rows: of `benchmark.parquet`.
     """
     measured = headline_rows(rows)
-    lightest = next(iter(load_points(measured)), None)
-    comparable = [each for each in candidates(measured) if each.load_point == lightest]
+    found = best_trade_offs(rows)
     best = {
-        (each.model, each.profile, each.basis)
-        for basis in BASES
-        for each in best_trade_offs([other for other in comparable if other.basis == basis])
+        (each.model, each.profile, basis)
+        for basis, choices in (found.best if found else {}).items()
+        for each in choices
     }
     groups = group_by_columns(measured, "model", "profile", "basis")
     table = [build(DecisionRow, group, on_front=key in best) for key, group in groups.items()]

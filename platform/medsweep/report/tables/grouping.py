@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from medsweep.hardware.catalog import PROFILES
@@ -12,11 +12,8 @@ from medsweep.results.aggregate import (
     Row,
     basis_order,
     first,
-    group_by,
-    group_by_columns,
+    load_points,
     mean,
-    ok_rows,
-    variant_order,
 )
 
 
@@ -34,19 +31,6 @@ class Configuration(Protocol):
     @property
     def basis(self) -> str:
         """Observed, emulated or predicted."""
-
-
-def headline_rows(rows: Iterable[Row]) -> list[Row]:
-    """Return each cell's measured rows of the adapter, or of the base model if it has no others.
-
-    Args:
-        rows: of any number of cells.
-    """
-    chosen: list[Row] = []
-    for cell in group_by_columns(ok_rows(rows), "model", "profile").values():
-        variants = group_by(cell, lambda row: row["variant"])
-        chosen += variants[min(variants, key=variant_order)]
-    return chosen
 
 
 def most_questions(rows: Sequence[Row]) -> list[Row]:
@@ -88,21 +72,6 @@ def profile_order(profile: str) -> tuple[int, str]:
 def configuration_order(row: Configuration) -> tuple[int, tuple[int, str], tuple[int, str]]:
     """Return a sorting key: by basis, model and hardware profile."""
     return basis_order(row.basis), model_order(row.model), profile_order(row.profile)
-
-
-def load_points(rows: Iterable[Row]) -> list[str]:
-    """Return the load points: closed loops by concurrency, then open loops by rate."""
-    points = {
-        str(row["load_point"]): (
-            row.get("concurrency") is None,
-            row.get("concurrency") or 0,
-            row.get("rate_rps") or 0.0,
-            row["load_point"],
-        )
-        for row in rows
-        if row["load_point"] is not None
-    }
-    return sorted(points, key=points.__getitem__)
 
 
 def busiest_point(rows: Sequence[Row]) -> tuple[str, float] | tuple[None, None]:

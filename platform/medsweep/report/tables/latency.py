@@ -20,13 +20,15 @@ from medsweep.report.table import (
     number,
     part_of,
 )
-from medsweep.report.tables.grouping import (
+from medsweep.report.tables.grouping import mean_interval, model_order, profile_order
+from medsweep.results.aggregate import (
+    Row,
+    group_by_columns,
     load_points,
-    mean_interval,
-    model_order,
-    profile_order,
+    ok_rows,
+    values,
+    variant_order,
 )
-from medsweep.results.aggregate import Row, group_by_columns, ok_rows, values, variant_order
 
 
 def _over_repeats(title: str, latency: str) -> Any:

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 
 from medsweep.report.numbers import seconds, share
 from medsweep.report.table import Column, ReportTable, TableCell, tabulate, text
-from medsweep.report.tables.grouping import (
-    headline_rows,
-    load_points,
-    model_order,
-    most_questions,
-    profile_order,
-)
+from medsweep.report.tables.grouping import model_order, most_questions, profile_order
 from medsweep.results.aggregate import (
     Row,
     basis_order,
     distinct,
     first,
     group_by_columns,
+    headline_rows,
+    load_points,
     mean,
 )
 

@@ -18,9 +18,9 @@ from medsweep.report.table import (
     tabulate,
     text,
 )
-from medsweep.report.tables.grouping import headline_rows, model_order
+from medsweep.report.tables.grouping import model_order
 from medsweep.report.tables.quality import NAMES
-from medsweep.results.aggregate import Row, distinct, group_by_columns
+from medsweep.results.aggregate import Row, distinct, group_by_columns, headline_rows
 
 COLUMNS = (
     Column("Models", lambda row: text(row.subject)),

@@ -18,10 +18,10 @@ from medsweep.report.table import (
     prose,
     texts,
 )
-from medsweep.report.tables.grouping import headline_rows, model_order, profile_order
+from medsweep.report.tables.grouping import model_order, profile_order
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.paper_table import named
-from medsweep.results.aggregate import Row, first, group_by_columns
+from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows
 
 
 def _ranges(stated: Sequence[ResponseTimeRange]) -> TableCell:

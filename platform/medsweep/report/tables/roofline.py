@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from medsweep.prediction.roofline import ASSUMPTIONS
 from medsweep.report.table import TableRow, build, column, number, prose
-from medsweep.report.tables.grouping import load_points
-from medsweep.results.aggregate import Row, group_by_columns, mean, ok_rows, values
+from medsweep.results.aggregate import Row, group_by_columns, load_points, mean, ok_rows, values
 
 
 def _most_common_bound(rows: Sequence[Row]) -> str | None:

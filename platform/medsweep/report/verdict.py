@@ -10,10 +10,17 @@ from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.certain import certain_bounds
 from medsweep.metrics.significance import ALPHA
 from medsweep.report.numbers import MISSING, bounds, seconds, share, signed, significant
-from medsweep.report.tables.grouping import busiest_point, load_points, most_questions
+from medsweep.report.tables.grouping import busiest_point, most_questions
 from medsweep.report.tables.paired import PairedRow
 from medsweep.report.takeaways import HEADLINE_FIGURE
-from medsweep.results.aggregate import Row, average, group_by_columns, ok_rows, values
+from medsweep.results.aggregate import (
+    Row,
+    average,
+    group_by_columns,
+    load_points,
+    ok_rows,
+    values,
+)
 
 LIMITS = {
     "max-p95-ttft": "p95 of the time to first token, at most (s)",

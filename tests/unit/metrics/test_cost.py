@@ -44,6 +44,7 @@ def test_by_hand() -> None:
             {"gpus": 0, "gpu_energy_j": None, "cpu_energy_j": None, "usd_per_hour": None},
             set(),
         ),
+        ({"client_limited": True}, set()),
     ],
 )
 def test_what_cannot_be_known_is_absent(changes: dict[str, Any], known: set[str]) -> None:

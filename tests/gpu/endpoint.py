@@ -36,7 +36,7 @@ def bench(report: Report) -> None:
 def _load(report: Report, url: str, folder: Path) -> None:
     prompts, out = folder / "prompts.txt", folder / "bench.json"
     prompts.write_text("".join(f"What helps against cough number {n}?\n" for n in range(64)))
-    amount = ["--max-tokens", "128", "--requests", "96"] if GPU else ["--max-tokens", "4"]
+    amount = ["--max-tokens", "128", "--duration", "8"] if GPU else ["--max-tokens", "4"]
     what = ["--model", "a0", "--prompts", str(prompts), "--json", str(out)]
     what += ["--concurrency", "1,8,32" if GPU else "1"]
     done = subprocess.run(

@@ -17,11 +17,12 @@ from medsweep.telemetry.sampler import Sampler
 from medsweep.telemetry.window import window_columns
 
 TOKENS = 128 if GPU else 8
+LLAMA = ("llama-3-8b", "continuous", "none")
 PLANS: tuple[tuple[str, str, str], ...] = (
+    LLAMA,
     ("distilgpt2", "continuous", "none"),
-    ("llama-3-8b", "generate", "none"),
-    ("llama-3-8b", "continuous", "none"),
     ("llama-3-8b", "continuous", "nf4"),
+    ("llama-3-8b", "generate", "none"),
 )
 COLUMNS = (
     "gpu_utilisation",
@@ -34,34 +35,44 @@ COLUMNS = (
 )
 
 
-def speed(report: Report, **marks: Any) -> None:
+def speed(report: Report) -> None:
     """Decode with 1 and 16 rows, without an adapter and with one."""
-    for name, kind, quantization in PLANS:
-        if quantization != "none" and not GPU:
-            continue
-        spec, folder = shaped(name)
-        dtype = "bfloat16" if GPU else "float32"
-        started = time.perf_counter()
-        with opened(
-            kind, spec, folder, dtype=dtype, quantization=quantization, adapters=1
-        ) as engine:
-            load_s = time.perf_counter() - started
-            ask(engine, ["a0"] * 4, 8)
-            ask(engine, [spec.name] * 16, 8)
-            for rows, model in ((1, spec.name), (1, "a0"), (16, spec.name), (16, "a0")):
-                report.row(
-                    "serving.speed",
-                    device=NAME,
-                    **marks,
-                    model=name,
-                    engine=kind,
-                    quantization=quantization,
-                    adapter=model == "a0",
-                    rows=rows,
-                    load_s=round(load_s, 1),
-                    predicted_ms=_predicted_ms(spec, dtype, quantization, rows),
-                    **_measured(engine, [model] * rows),
-                )
+    for plan in PLANS if GPU else PLANS[:2]:
+        _speed(report, *plan)
+
+
+def without_graphs(report: Report) -> None:
+    """The same steps launched kernel by kernel, to know what CUDA graphs are worth."""
+    _speed(report, *LLAMA, graphs=False)
+
+
+def _speed(report: Report, name: str, kind: str, quantization: str, *, graphs: bool = True) -> None:
+    spec, folder = shaped(name)
+    dtype = "bfloat16" if GPU else "float32"
+    started = time.perf_counter()
+    with opened(kind, spec, folder, dtype=dtype, quantization=quantization, adapters=1) as engine:
+        ask(engine, ["a0"] * 4, 8)
+        ready_s = time.perf_counter() - started
+        ask(engine, [spec.name] * 16, 8)
+        decoder: Any = getattr(engine, "_decoder", None)
+        if not graphs:
+            decoder.refused = "for comparison"
+        for rows, model in ((1, spec.name), (1, "a0"), (16, spec.name), (16, "a0")):
+            report.row(
+                "serving.speed",
+                device=NAME,
+                cores=len(os.sched_getaffinity(0)),
+                model=name,
+                engine=kind,
+                quantization=quantization,
+                adapter=model == "a0",
+                rows=rows,
+                ready_s=round(ready_s, 1),
+                predicted_ms=_predicted_ms(spec, dtype, quantization, rows),
+                **_measured(engine, [model] * rows),
+                graphs=getattr(decoder, "captured", 0),
+                no_graphs=getattr(decoder, "refused", "not this engine"),
+            )
 
 
 def _measured(engine: Any, models: list[str]) -> dict[str, Any]:
@@ -111,7 +122,7 @@ def one_core(report: Report) -> None:
     os.sched_setaffinity(0, {min(cores)})
     torch.set_num_threads(1)
     try:
-        speed(report, cores=1)
+        _speed(report, *LLAMA)
     finally:
         os.sched_setaffinity(0, cores)
         torch.set_num_threads(threads)

@@ -80,6 +80,18 @@ TELEMETRY = (
     Column("gpu_throttle_reasons", "counts", "1", "samples by reason why clocks were held back"),
     Column("engine_cpu_cores", "number", "1", "CPU time of the engine's process over the window"),
     Column("engine_thread_busy", "number", "1", "CPU time of its busiest thread over the window"),
+    Column(
+        "engine_step_launch_s",
+        "number",
+        "s",
+        "mean time in which its thread launches a decoding step on a GPU; null without one",
+    ),
+    Column(
+        "engine_launch_share",
+        "number",
+        "1",
+        "launching over launching and waiting for the GPU, in decoding steps; null without a GPU",
+    ),
     Column("group_cpu_cores", "number", "1", "CPU time of the control group over the window"),
     Column("cpu_busy", "number", "1", "share of the whole machine's CPU time that was used"),
     Column("cpu_steal", "number", "1", "share that the hypervisor gave to others"),

@@ -41,6 +41,8 @@ MEANINGS: dict[Cause, str] = {
 GPU_BUSY = 0.85
 # A thread that uses nine tenths of a core has no time left: the scheduler takes the rest.
 THREAD_BUSY = 0.90
+# A thread that hardly waits for the GPU gives it work too slowly.
+LAUNCHING = 0.90
 # Of the engine's cores: in a matrix product some threads wait for the slowest.
 CPU_BUSY = 0.80
 # With every CPU in use, a thread that wakes up must wait; only ends of time slices are left over.
@@ -93,6 +95,9 @@ def find_bound(row: Mapping[str, Any], unloaded_ttft_s: float | None = None) -> 
     if _over(seen, "cpu_throttled_share", row.get("cpu_throttled_share"), THROTTLED):
         return Bound("cpu quota", tuple(seen))
     if gpu is not None:
+        # Measured where the engine does so; a thread that is busy may do something else, too.
+        if _over(seen, "engine_launch_share", row.get("engine_launch_share"), LAUNCHING):
+            return Bound("cpu launch", (*seen, *_launches(row), *_cores(row)))
         if _over(seen, "engine_thread_busy", thread, THREAD_BUSY):
             return Bound("cpu launch", (*seen, *_cores(row)))
     elif _over(seen, "engine_cpu_cores / cpus_given", _cpu_share(row), CPU_BUSY):
@@ -168,6 +173,11 @@ def _held_back(row: Mapping[str, Any]) -> list[str]:
         return []
     why = ", ".join(sorted(row.get("gpu_throttle_reasons") or {})) or "no reason given"
     return [f"clocks held back in {share:.0%} of samples: {why}"]
+
+
+def _launches(row: Mapping[str, Any]) -> list[str]:
+    launch_s = row.get("engine_step_launch_s")
+    return [] if launch_s is None else [f"launching a step takes {launch_s * 1e3:.2f} ms"]
 
 
 def _cores(row: Mapping[str, Any]) -> list[str]:

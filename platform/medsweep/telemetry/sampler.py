@@ -11,6 +11,7 @@ from medsweep.hardware.cgroup import ROOT
 from medsweep.telemetry.gpu import Gpus, open_gpus
 from medsweep.telemetry.host import Host
 from medsweep.telemetry.recording import Recording, Sample
+from medsweep.telemetry.step_times import STEP_TIMES
 
 PERIOD_S = 0.5
 """NVML's own figures are means over 1/6 s to 1 s, so more frequent samples show nothing new."""
@@ -64,6 +65,7 @@ class Sampler:
         start_s = time.thread_time()
         sample = Sample(time.time())
         self._host.read(sample)
+        sample.counters |= STEP_TIMES.counters()
         if isinstance(self._gpus, Gpus):
             self._gpus.read(sample)
         else:

@@ -106,11 +106,24 @@ def _rates(
     totals = {name: grown[name] * share for name in TOTALS if grown.get(name, -1.0) >= 0}
     return {
         **{name: None if value is None else value / seconds for name, value in per_s.items()},
+        **_step_times(grown),
         **totals,
         "cpu_busy": 1 - grown["cpu_idle_ticks"] / ticks if ticks else None,
         "cpu_steal": grown["cpu_steal_ticks"] / ticks if ticks else None,
         "cpu_throttled_share": grown["cpu_throttled_periods"] / periods if periods else None,
         "cpu_throttled_s": grown.get("cpu_throttled_s"),
+    }
+
+
+def _step_times(grown: dict[str, float]) -> dict[str, Any]:
+    """Return the times of decoding steps on a GPU, where the engine gives them."""
+    steps = grown.get("engine_steps", 0.0)
+    if steps <= 0:
+        return {}
+    launch_s = grown["engine_launch_s"]
+    return {
+        "engine_step_launch_s": launch_s / steps,
+        "engine_launch_share": launch_s / (launch_s + grown["engine_wait_s"]),
     }
 
 

@@ -31,6 +31,8 @@ TABLE: list[tuple[dict[str, Any], float | None, Cause]] = [
     ({"gpu_utilisation": 0.85}, None, "gpu"),
     ({"gpu_utilisation": 0.95, "engine_thread_busy": 0.99}, 0.01, "gpu"),
     ({"engine_thread_busy": 0.90}, None, "cpu launch"),
+    ({"engine_launch_share": 0.90}, None, "cpu launch"),
+    ({"engine_launch_share": 0.2}, 0.09, "nothing at its limit"),
     ({"engine_thread_busy": 0.97, "cpu_throttled_share": 0.3}, None, "cpu quota"),
     ({"cpu_throttled_share": 0.10}, 0.01, "cpu quota"),
     ({**NO_GPU, "engine_cpu_cores": 1.6}, None, "cpu"),
@@ -105,3 +107,10 @@ def test_rows_of_a_cell_are_held_against_its_lightest_load() -> None:
     assert [row.get("bound") for row in rows] == [calm, calm, "queue", calm, None]
     last = "share of ttft_mean_s beyond the unloaded TTFT = 0.63 (at least 0.50)"
     assert rows[2]["bound_evidence"].endswith(f"; {last}")
+
+
+def test_evidence_of_a_launch_bound_names_the_time_of_a_launch() -> None:
+    found = find_bound({**CALM, "engine_launch_share": 0.96, "engine_step_launch_s": 0.0352})
+    assert found is not None
+    assert "engine_launch_share = 0.96 (at least 0.90)" in found.evidence
+    assert "launching a step takes 35.20 ms" in found.evidence

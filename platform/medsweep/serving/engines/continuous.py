@@ -23,6 +23,7 @@ from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
 from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings
+from medsweep.telemetry.step_times import STEP_TIMES
 
 LOG = logging.getLogger("medsweep.serving")
 
@@ -100,7 +101,7 @@ class ContinuousEngine(ThreadedEngine):
             if self._pending and (self._waiting or any(state.done for state in self._running)):
                 # Rows may change places only when the tokens of this step have been given out.
                 pending, self._pending = self._pending, None
-                self._push(pending.likeliest.finish(), pending.logits, self._running)
+                self._finish(pending)
             if self._pending is None:
                 self._evict()
                 self._waiting.discard(lambda state: state.done)
@@ -187,13 +188,25 @@ class ContinuousEngine(ThreadedEngine):
         self._pending = None
         if self._may_run_ahead():
             self._pending = self._begin()
-        self._push(pending.likeliest.finish(), pending.logits, self._running)
+        self._finish(pending)
 
     def _begin(self) -> Step:
         if self._changed:
             self._decoder.put(self._tokens)
             self._changed = False
-        return self._decoder.step([state.adapter for state in self._running])
+        if not self._decoder.runs_ahead:
+            return self._decoder.step([state.adapter for state in self._running])
+        with STEP_TIMES.launching():
+            return self._decoder.step([state.adapter for state in self._running])
+
+    def _finish(self, pending: Step) -> None:
+        """Wait for a step and push its tokens."""
+        if self._decoder.runs_ahead:
+            with STEP_TIMES.waiting():
+                likeliest = pending.likeliest.finish()
+        else:
+            likeliest = pending.likeliest.finish()
+        self._push(likeliest, pending.logits, self._running)
 
     def _may_run_ahead(self) -> bool:
         """Whether every row will need another token after the step that is being computed.

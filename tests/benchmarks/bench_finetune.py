@@ -138,12 +138,12 @@ def lessons(tokenizer: Any) -> list[Example]:
     return [encoded[place] for place in places]
 
 
-def medquad() -> Iterator[Pair]:
-    """Yield every 20th row that has an answer."""
+def medquad(every: int = 20) -> Iterator[Pair]:
+    """Yield every so many-th row that has an answer."""
     with gzip.open(MEDQUAD, "rt", encoding="utf-8") as opened:
         for number, line in enumerate(opened):
             row = json.loads(line)
-            if number % 20 == 0 and row["answer"]:
+            if number % every == 0 and row["answer"]:
                 yield Pair(row["question_id"], row["question"], row["answer"])
 
 

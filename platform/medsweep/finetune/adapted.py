@@ -69,13 +69,16 @@ def find_base(adapter: Adapter, given: Path | None) -> Path:
     return base
 
 
-def load_adapted(adapter: Adapter, base: Path, *, base_only: bool = False) -> tuple[Any, Any]:
+def load_adapted(
+    adapter: Adapter, base: Path, *, base_only: bool = False, device: str = "cpu"
+) -> tuple[Any, Any]:
     """Return base and adapter as one model, and the adapter's tokenizer.
 
     Args:
         adapter: as from `open_adapter`.
         base: folder of its base model.
         base_only: leave the adapter's weights out.
+        device: that the model is loaded onto, in the dtype of the base's weights.
 
     Raises:
         StageError: the adapter is not plain LoRA, does not fit its base, or was changed.
@@ -85,15 +88,31 @@ def load_adapted(adapter: Adapter, base: Path, *, base_only: bool = False) -> tu
 
     with verified_copy(adapter) as folder:
         _check_lora(folder)
-        model = load_model(base, dtype="auto")
+        placement = {} if device == "cpu" else {"device_map": {"": device}}
+        model = load_model(base, dtype="auto", **placement)
         if not base_only:
             try:
-                options = {"use_safetensors": True, "local_files_only": LOCAL["local_files_only"]}
+                options: dict[str, Any] = {"use_safetensors": True, "torch_device": device}
+                options["local_files_only"] = LOCAL["local_files_only"]
                 model = PeftModel.from_pretrained(model, folder, **options)
             except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
                 reason = " ".join(str(error).split())[:500]
                 raise StageError(f"{folder}: does not fit its base: {reason}") from None
         return model.eval(), load_tokenizer(folder)
+
+
+def device_with_room(base: Path) -> str:
+    """Return the GPU if there is one with room for a base model's weights, or the CPU.
+
+    Args:
+        base: folder of the base model; half as much again is kept free for a batch.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    size = sum(path.stat().st_size for path in base.glob("*.safetensors"))
+    return "cuda" if 1.5 * size < torch.cuda.mem_get_info()[0] else "cpu"
 
 
 def _recorded_base(adapter: Adapter) -> Path | None:

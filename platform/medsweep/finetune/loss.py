@@ -25,6 +25,29 @@ def answer_nats(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         model: a causal language model of transformers, wrapped or not.
         batch: as from `collate` or `flatten`, on the model's device.
     """
+    logits, targets = _answer_logits(model, batch)
+    nats: torch.Tensor = _chunked_nats().apply(logits, targets)
+    return nats
+
+
+def row_nats(model: Any, batch: Mapping[str, Any]) -> list[float]:
+    """Return the negative log-likelihood of each row's labelled tokens, in nats.
+
+    Args:
+        model: as in `answer_nats`; no gradient is computed.
+        batch: as from `collate`, on the model's device.
+    """
+    import torch
+
+    with torch.no_grad():
+        logits, targets = _answer_logits(model, batch)
+        nats = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
+    return [float(row.sum()) for row in nats.split(counts)]
+
+
+def _answer_logits(model: Any, batch: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits where a labelled token follows, and these tokens."""
     import torch
 
     inputs = {name: each for name, each in batch.items() if name not in ("labels", "kept")}
@@ -35,8 +58,7 @@ def answer_nats(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     else:
         targets = labels[0, kept + 1]
     logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
-    nats: torch.Tensor = _chunked_nats().apply(logits.flatten(end_dim=-2), targets)
-    return nats
+    return logits.flatten(end_dim=-2), targets
 
 
 @cache

@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.datasets.spec import Pair
-from medsweep.finetune.adapted import find_base, load_adapted, open_adapter
-from medsweep.finetune.data import collate, encode
-from medsweep.finetune.loss import answer_nats
+from medsweep.finetune.adapted import (
+    device_with_room,
+    find_base,
+    load_adapted,
+    open_adapter,
+)
+from medsweep.finetune.data import collate, encode, place
+from medsweep.finetune.evaluate import LOSS_TOKENS, within
+from medsweep.finetune.loss import row_nats
 from medsweep.models.templates import TEMPLATES, Template
 
 
 class Chooser:
-    """Chooses among options with an adapter, or with its base model alone.
+    """Chooses among options with an adapter, or with its base model alone, on a GPU with room.
 
     Args:
         folder: of the adapter.
@@ -27,7 +33,9 @@ class Chooser:
     def __init__(self, folder: Path, *, base_only: bool = False) -> None:
         adapter = open_adapter(folder)
         base = find_base(adapter, None)
-        self._model, self._tokenizer = load_adapted(adapter, base, base_only=base_only)
+        self._model, self._tokenizer = load_adapted(
+            adapter, base, base_only=base_only, device=device_with_room(base)
+        )
         self._template = TEMPLATES[adapter.template]
 
     def choose(self, question: str, options: Sequence[str]) -> int:
@@ -57,13 +65,10 @@ def option_nats(
         question: the question.
         options: the answers to judge.
     """
-    import torch
-
-    costs = []
-    for option in options:
-        example = encode(Pair("", question, option), template, tokenizer, 1 << 30)
-        batch = collate([(example,)], pad_id=0)
-        placed = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        with torch.no_grad():
-            costs.append(float(answer_nats(model, placed)))
+    # Of a cut-off option not all would be judged, so none is cut off.
+    examples = [encode(Pair("", question, one), template, tokenizer, 1 << 30) for one in options]
+    costs: list[float] = []
+    for group in within(examples, lambda example: len(example.input_ids), LOSS_TOKENS):
+        batch = collate([(example,) for example in group], pad_id=0)
+        costs += row_nats(model, place(batch, str(model.device)))
     return costs

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.errors import MedSweepError, StageError
-from medsweep.finetune.adapted import find_base, load_adapted, open_adapter
+from medsweep.finetune.adapted import (
+    device_with_room,
+    find_base,
+    load_adapted,
+    open_adapter,
+)
 from medsweep.finetune.adapter import read_adapter
 
 
@@ -63,7 +68,8 @@ def _compute(folder: Path, base: Path | None) -> None:
     import torch
 
     adapter = open_adapter(folder)
-    model, tokenizer = load_adapted(adapter, find_base(adapter, base))
+    base = find_base(adapter, base)
+    model, tokenizer = load_adapted(adapter, base, device=device_with_room(base))
     inputs = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What is asthma?"}],
         add_generation_prompt=True,
@@ -71,6 +77,6 @@ def _compute(folder: Path, base: Path | None) -> None:
         return_dict=True,
     )
     with torch.inference_mode():
-        logits = model(input_ids=inputs["input_ids"]).logits
+        logits = model(input_ids=inputs["input_ids"].to(model.device)).logits
     if not torch.isfinite(logits).all():
         raise StageError(f"{folder}: its logits are not finite")

@@ -17,7 +17,7 @@ class BertScore:
     """Grades answers against their references, and keeps one number per answer.
 
     The score is F1 over the last layer's embeddings, without IDF weights and without rescaling by a
-    baseline, so that only scores of the same model are comparable.
+    baseline, so that only scores of the same model are comparable. A GPU is used where there is one.
 
     Args:
         folder: folder of an encoder's weights and tokenizer, as transformers saves them.
@@ -37,6 +37,7 @@ class BertScore:
             from torchmetrics.functional.text.bert import bert_score
         except ImportError:
             raise EnvironmentFault("BERTScore needs `pip install medsweep[bertscore]`") from None
+        import torch
         from transformers import AutoModel, AutoTokenizer
 
         # torchmetrics would load the folder itself: from pickles too, and asking about its code.
@@ -46,6 +47,7 @@ class BertScore:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: no model that can be loaded: {error}") from None
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._score = bert_score
         self._waiting: list[tuple[str, str]] = []
         self._figures: list[float] = []
@@ -86,5 +88,6 @@ class BertScore:
             user_tokenizer=self._tokenizer,
             truncation=True,
             batch_size=_BATCH,
+            device=self._device,
         )
-        self._figures += np.atleast_1d(scores["f1"].numpy()).astype(float).tolist()
+        self._figures += np.atleast_1d(scores["f1"].cpu().numpy()).astype(float).tolist()

@@ -13,7 +13,7 @@ import pytest
 from medsweep.cli import main
 from medsweep.errors import StageError
 from medsweep.finetune import adapted
-from medsweep.finetune.adapted import find_base, load_adapted, open_adapter
+from medsweep.finetune.adapted import device_with_room, find_base, load_adapted, open_adapter
 from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.finetune.merge import merge
 from medsweep.finetune.verify import verify
@@ -227,3 +227,25 @@ def test_what_is_not_listed_is_neither_merged_nor_verified(
     assert main(["adapters", "verify", str(folder)]) == 1
     assert "FAILED  files are those that were saved" in capsys.readouterr().out
     assert not out.exists()
+
+
+def test_a_gpu_is_taken_where_the_weights_have_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    (tmp_path / "a.safetensors").write_bytes(bytes(600))
+    (tmp_path / "b.safetensors").write_bytes(bytes(400))
+    assert device_with_room(tmp_path) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for free, device in ((1501, "cuda"), (1500, "cpu")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 10**6))
+        assert device_with_room(tmp_path) == device
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_onto_the_device(fine_tuned: Any) -> None:
+    adapter = open_adapter(fine_tuned.job.folder)
+    # On the meta device nothing computes, but that it arrived there is seen.
+    model, _ = load_adapted(adapter, adapter.base, base_only=True, device="meta")
+    assert model.device.type == "meta"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-
 from bench_finetune import MEDQUAD, medquad
+
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune.batch_order import PASS_TOKENS, Layout, Step, plan_epoch
 from medsweep.finetune.data import Example, encode
@@ -121,7 +121,9 @@ def test_no_layout_learns_less_than_the_random_order(name: str) -> None:
     print(f"{'layout':<22} evaluation loss by seed    from random order          real tokens/CPU s")
     for layout in LAYOUTS:
         own = [learnt[layout, seed] for seed in SEEDS]
-        apart = [one.nats - learnt[LAYOUTS[0], seed].nats for one, seed in zip(own, SEEDS, strict=True)]
+        apart = [
+            one.nats - learnt[LAYOUTS[0], seed].nats for one, seed in zip(own, SEEDS, strict=True)
+        ]
         print(
             f"{layout:<22} {'  '.join(f'{one.nats:.4f}' for one in own)}    "
             f"{'  '.join(f'{each:+.4f}' for each in apart)}    "

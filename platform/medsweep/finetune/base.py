@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from medsweep.hardware.observe import host_profile
 from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.models.precision import TrainingPrecision, training_precision
 from medsweep.models.spec import ModelSpec
+
+log = logging.getLogger(__name__)
 
 
 def precision_here(spec: ModelSpec, device: str, recipe: Recipe) -> TrainingPrecision:
@@ -32,12 +36,39 @@ def precision_here(spec: ModelSpec, device: str, recipe: Recipe) -> TrainingPrec
 
 
 def memory_here(team: Team) -> int:
-    """Return the memory of one worker, in bytes: its GPU's, or its share of main memory."""
+    """Return a worker's memory, in bytes: what is free on its GPU, or its share of the host's."""
     import torch
 
     if team.device_type == "cuda":
-        return int(torch.cuda.mem_get_info(team.device)[1])
+        return int(torch.cuda.mem_get_info(team.device)[0])
     return host_profile().host_memory_bytes // team.size
+
+
+def grow_segments(device: str) -> bool:
+    """Let PyTorch's allocator grow its segments, and return whether this GPU's driver can.
+
+    Batches differ in length, and segments of fixed size are left in pieces that fit no other batch.
+    What the user sets in PYTORCH_ALLOC_CONF stays.
+
+    Args:
+        device: of this worker.
+    """
+    import os
+
+    import torch
+
+    given = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys()
+    if not device.startswith("cuda") or given:
+        return False
+    try:
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
+        torch.ones(2**21, device=device).sum().item()  # larger than what the allocator has at hand
+    except (RuntimeError, ValueError, AttributeError) as error:
+        log.info("GPU memory stays in segments of fixed size: %s", error)
+        with contextlib.suppress(RuntimeError, ValueError, AttributeError):
+            torch._C._accelerator_setAllocatorSettings("expandable_segments:False")
+        return False
+    return True
 
 
 def load_base(
@@ -67,6 +98,7 @@ def load_base(
     """
     import torch
 
+    grow_segments(team.device)
     compute = getattr(torch, precision.compute)
     options: dict[str, Any] = {"dtype": compute, "attn_implementation": precision.attention}
     if quantization != "none":

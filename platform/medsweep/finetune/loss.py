@@ -43,7 +43,7 @@ def row_nats(model: Any, batch: Mapping[str, Any]) -> list[float]:
         logits, targets = _answer_logits(model, batch)
         nats = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
-    return [float(row.sum()) for row in nats.split(counts)]
+    return [float(row.sum()) for row in torch.split(nats, counts)]
 
 
 def _answer_logits(model: Any, batch: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ from medsweep.errors import StageError
 from medsweep.finetune.evaluate import QUESTIONS
 from medsweep.finetune.loss import LOSS_CHUNK
 from medsweep.finetune.recipe import Recipe
+from medsweep.finetune.zero import BUCKET_ELEMENTS
 from medsweep.hardware.profile import GIB
 from medsweep.models.precision import DTYPE_BYTES, QUANTIZED_BYTES
 from medsweep.models.spec import ModelSpec
@@ -44,7 +45,7 @@ class Need:
 
     Attributes:
         weights: of the base model.
-        adapters: with their gradients and the optimizer's state.
+        adapters: with their gradients, the optimizer's state and ZeRO's buffer of gradients.
         activations: kept for the backward pass.
         logits: of the answers' tokens; their gradient overwrites them.
         evaluation: of the evaluation loss or of the answers to the questions, whichever is more;
@@ -116,6 +117,8 @@ def finetune_memory(settings: Settings) -> Need:
     shards = 1 if recipe.strategy == "ddp" else settings.workers
     # float32: the weights themselves; gradient and two moments, which ZeRO shards.
     adapters = lora_weights(model, recipe.rank, recipe.modules(model)) * (4 + 12 / shards)
+    if shards > 1:
+        adapters += BUCKET_ELEMENTS * 4
     tokens = settings.tokens
     block = _block_bytes(settings)
     kept = model.hidden_size * plain * model.layers + block

@@ -17,7 +17,7 @@ class BertScore:
     """Grades answers against their references, and keeps one number per answer.
 
     The score is F1 over the last layer's embeddings, without IDF weights and without rescaling by a
-    baseline, so that only scores of the same model are comparable. A GPU is used where there is one.
+    baseline, so that only scores of the same model are comparable. A GPU is used if there is one.
 
     Args:
         folder: folder of an encoder's weights and tokenizer, as transformers saves them.

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medsweep.errors import EnvironmentFault, StageError
-from medsweep.finetune.base import load_base, memory_here, precision_here
+from medsweep.finetune.base import grow_segments, load_base, memory_here, precision_here
 from medsweep.finetune.data import Example, collate
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.loss import answer_nats
@@ -13,6 +13,7 @@ from medsweep.finetune.recipe import Recipe
 from medsweep.finetune.strategy import trained
 from medsweep.finetune.team import ALONE, Team
 from medsweep.hardware.observe import host_profile
+from medsweep.hardware.profile import GIB
 from medsweep.models.catalog import MODELS
 from medsweep.models.loading import int8_products_are_exact
 from medsweep.models.precision import TrainingPrecision
@@ -118,3 +119,32 @@ def test_workers_of_a_machine_share_its_memory() -> None:
     whole = host_profile().host_memory_bytes
     assert memory_here(ALONE) == whole
     assert memory_here(Team(1, 2)) == whole // 2
+
+
+def test_a_gpu_has_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7 * GIB, 16 * GIB))
+    assert memory_here(Team(device="cuda:0")) == 7 * GIB
+
+
+def test_segments_grow_where_the_driver_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    settings: list[str] = []
+    monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", settings.append)
+    assert not grow_segments("cpu")
+    assert settings == []
+
+    def unmapped(*_: object, **__: object) -> object:
+        raise RuntimeError("CUDA driver error: operation not supported")
+
+    monkeypatch.setattr(torch, "ones", unmapped)
+    assert not grow_segments("cuda:0")
+    assert settings == ["expandable_segments:True", "expandable_segments:False"]
+    monkeypatch.setattr(torch, "ones", lambda size, device: torch.zeros(size))
+    assert grow_segments("cuda:0")
+    assert settings[2:] == ["expandable_segments:True"]
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "backend:cudaMallocAsync")
+    assert not grow_segments("cuda:0")
+    assert len(settings) == 3

@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 RULES = ROOT / "helm" / "medsweep" / "rules" / "medsweep.yaml"
 VALUES = {
-    "sweep": "medlm-paper",
+    "sweep": "paper-cells",
     "model": "llama-3-8b",
     "profile": "1xa100-2cpu",
     "load_point": "c8",
@@ -178,7 +178,7 @@ def exposed() -> Iterator[list[str]]:
             while not stop.wait(0.05):
                 count += 1
                 live.request(VALUES, record(count))
-                live.cells("medlm-paper", {"pending": 9, "ok": count // 20, "failed": 1})
+                live.cells("paper-cells", {"pending": 9, "ok": count // 20, "failed": 1})
                 serve_one(server_metrics, "ok" if count % 10 else "failed")
 
         feeder = threading.Thread(target=go_on)
@@ -305,4 +305,4 @@ def test_an_unknown_metric_is_found_out(prometheus: Prometheus) -> None:
 
 def test_alerts_go_off(prometheus: Prometheus) -> None:
     (found,) = prometheus.wait_for('ALERTS{alertname="MedSweepCellFailed", alertstate="firing"}')
-    assert found["metric"]["sweep"] == "medlm-paper"
+    assert found["metric"]["sweep"] == "paper-cells"

@@ -1,25 +1,36 @@
-"""`medsweep ask`: ask an adapter one question on this machine."""
+"""`medsweep ask`: ask an adapter questions on this machine."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medsweep.errors import EXIT_DONE
+from medsweep.errors import EXIT_DONE, InputError
 from medsweep.reporter import harmless
 
 if TYPE_CHECKING:
     from medsweep.serving.adapter_pool import AdapterPool
 
 ADAPTER = "adapter"
+NEXT_LINE = "\n"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "question", metavar="QUESTION", help="a model writes the answer; it is not medical advice"
+        "question",
+        metavar="QUESTION",
+        nargs="?",
+        help="a model writes the answer; it is not medical advice",
+    )
+    parser.add_argument(
+        "--file",
+        type=Path,
+        metavar="FILE",
+        help="ask each prompt of a text file, and show it above its answer; lines of --- part them",
     )
     parser.add_argument(
         "--adapter", type=Path, required=True, metavar="DIR", help="an adapter's folder"
@@ -40,22 +51,42 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.serving.server_metrics import ServerMetrics
     from medsweep.serving.service import open_service
 
+    questions = _questions(options)
     config = ServeConfig(adapters={ADAPTER: options.adapter}, max_batch_size=1)
     engine = open_service(config, ServerMetrics([]), MonotonicClock())
     try:
-        asyncio.run(_answer(engine, options))
+        for question in questions:
+            if options.file is not None:
+                print(f"> {question.replace(NEXT_LINE, NEXT_LINE + '> ')}\n")
+            asyncio.run(_answer(engine, options, question))
     finally:
         engine.close()
     return EXIT_DONE
 
 
-async def _answer(engine: AdapterPool, options: argparse.Namespace) -> None:
+def _questions(options: argparse.Namespace) -> list[str]:
+    if (options.question is None) == (options.file is None):
+        raise InputError("give either QUESTION or --file FILE")
+    if options.file is None:
+        return [options.question]
+    try:
+        text = options.file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{options.file}: cannot be read: {error}") from None
+    questions = [part.strip() for part in re.split(r"^---\s*$", text, flags=re.MULTILINE)]
+    questions = [harmless(question, keep="\n\t") for question in questions if question]
+    if not questions:
+        raise InputError(f"{options.file}: no prompt in it")
+    return questions
+
+
+async def _answer(engine: AdapterPool, options: argparse.Namespace, question: str) -> None:
     from medsweep.serving.protocol import Generation
 
     base, *_ = await engine.models()
     request = Generation(
         model=base if options.base else ADAPTER,
-        messages=({"role": "user", "content": options.question},),
+        messages=({"role": "user", "content": question},),
         prompt=None,
         max_tokens=options.max_tokens,
     )

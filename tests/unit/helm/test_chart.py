@@ -138,7 +138,7 @@ def test_every_template_is_looked_at() -> None:
         ("mode=benchmark", "get rayjob bench-bm-1xv100-1cpu-"),
         ("mode=serve", "medsweep bench http://127.0.0.1:8000/v1 --api-key-env KEY --model NAME"),
         ("mode=none", "medsweep k8s submit sweep.yaml --namespace medsweep"),
-        ("controller.enabled=true", "medsweep k8s status medlm-paper --namespace medsweep"),
+        ("controller.enabled=true", "medsweep k8s status paper-cells --namespace medsweep"),
     ],
 )
 def test_the_notes_give_the_next_command(arguments: str, command: str, helm: Helm) -> None:

@@ -44,7 +44,7 @@ def test_what_the_controller_reads_is_what_the_command_line_takes(
 ) -> None:
     data = controlled["ConfigMap/bench-controller"]["data"]
     spec = SweepSpec.model_validate(yaml.safe_load(data["sweep.yaml"]))
-    assert (spec.name, spec.cells) == ("medlm-paper", ["paper"])
+    assert (spec.name, spec.cells) == ("paper-cells", ["paper"])
     settings = ClusterSettings.model_validate(yaml.safe_load(data["cluster.yaml"]))
     assert settings == ClusterSettings(queue="medsweep", image_tag="1.0")
 

@@ -14,7 +14,7 @@ from support import make_spec
 @pytest.fixture(scope="session")
 def paper() -> SweepSpec:
     """The paper's twelve cells."""
-    return make_spec(name="medlm-paper", stand_ins=False)
+    return make_spec(name="paper-cells", stand_ins=False)
 
 
 @pytest.fixture(scope="session")

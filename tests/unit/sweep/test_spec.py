@@ -8,6 +8,9 @@ from pydantic import ValidationError
 
 from medsweep.config import load_config
 from medsweep.errors import ConfigError
+from medsweep.hardware.observe import host_profile
+from medsweep.report.paper import TABLE_3, TABLE_4
+from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec
 
@@ -29,10 +32,32 @@ load:
 
 def test_every_sweep_that_ships_is_valid() -> None:
     files = sorted(SWEEPS.glob("*.yaml"))
-    names = ["demo", "matrix", "paper-search", "small-search", "smollm2-medquad"]
+    names = ["demo", "matrix", "paper-search", "paper", "small-search", "smollm2-medquad"]
     assert [file.stem for file in files] == names
     for file in files:
         assert load_config(SweepSpec, file).name == file.stem
+
+
+def test_the_paper_s_sweep_is_the_paper_s() -> None:
+    spec = load_config(SweepSpec, SWEEPS / "paper.yaml")
+    plan = make_plan(spec, "data", dict.fromkeys(model_names(spec), "r"), host_profile())
+    cells = {(cell.model.name, cell.profile.name) for cell in plan.cells}
+    assert set(TABLE_3) < cells
+    assert {model for model, _ in cells} == {row.model for row in TABLE_4}
+    assert {cell.name: cell.refused for cell in plan.cells if cell.refused} == {}, "all of them fit"
+    sample, share = spec.dataset.sample, spec.dataset.eval_fraction
+    assert sample is not None
+    assert (sample - round(sample * share), round(sample * share)) == (1900, 100)
+    assert {source.name for source in spec.dataset.sources} == {"medquad", "wikidoc"}
+    recipe = spec.finetune
+    assert (recipe.max_seq_length, recipe.rank, recipe.alpha, recipe.dropout) == (
+        2048,
+        16,
+        16,
+        0.25,
+    )
+    assert (recipe.epochs, recipe.quantization) == (20, "nf4")
+    assert spec.load.points[0].measured_requests == 100, "each question once"
 
 
 def test_smollm2_uses_the_papers_lora_parameters() -> None:

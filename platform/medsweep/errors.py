@@ -7,7 +7,8 @@ MedSweepError                 1  a part could not be done; the rest was
 │   └── DatasetError          2  a dataset cannot be read, or too much of it is unusable
 ├── StageError                1  fine-tuning, serving or load failed for one cell
 ├── Interrupted               3  stopped by the user; run the same command to continue
-└── EnvironmentFault          4  the machine prevents it: disk full, port in use, another run
+├── EnvironmentFault          4  the machine prevents it: disk full, port in use, another run
+└── InternalError            70  a fault of MedSweep itself; its trace is in a file
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ EXIT_CODES: Mapping[int, str] = {
     4: "the machine prevents it: disk full, port in use, another run active",
     EXIT_DIFFERENT: "compare found a regression beyond noise, or aa found a difference between "
     "equal halves",
+    70: "a fault of MedSweep itself; the message names the file that holds its trace",
 }
 """The program's exit codes; they are stable."""
 
@@ -107,6 +109,13 @@ class EnvironmentFault(MedSweepError):
 
     exit_code = 4
     docs = f"{_EXIT_PAGE}#4"
+
+
+class InternalError(MedSweepError):
+    """A fault of MedSweep itself; the message says where its trace is and how to report it."""
+
+    exit_code = 70
+    docs = f"{_EXIT_PAGE}#70"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def await_queued(url: str, count: int) -> None:
             pass
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
     """Those that are being answered, and those that still wait for a place."""
     limits = ("--max-concurrent", "2", "--max-output-tokens", str(LONG))

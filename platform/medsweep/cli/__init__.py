@@ -11,9 +11,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 from medsweep.cli.examples import epilog
+from medsweep.cli.last_resort import as_reported, prepare_streams, silence_output
 from medsweep.errors import EXIT_CODES, EXIT_DONE, Interrupted, MedSweepError
 from medsweep.reporter import harmless
 from medsweep.version import __version__
@@ -43,6 +45,13 @@ VERBS = {
     "datasets": "list the datasets; read, count, show or export one",
 }
 
+_NOT_RESUMED = "interrupted before its end; nothing more is written"
+_RESUMED = "interrupted: what was measured is kept; run the same command to resume"
+_INTERRUPTED = {
+    **dict.fromkeys(("run", "finetune", "search", "aa"), _RESUMED),
+    "k8s": "interrupted: jobs that were submitted go on in the cluster; see `medsweep k8s status`",
+}
+
 CODES = "\n".join(["exit codes:", *(f"  {code}  {told}" for code, told in EXIT_CODES.items())])
 
 
@@ -56,37 +65,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = parser_for(*[word for word in arguments if word in VERBS][:1])
-    options = parser.parse_args(arguments)
-    _quieten()
+    prepare_streams()
     try:
-        with _sigterm_interrupts():
-            code: int = options.run(options)
+        with _interrupts():
+            return _run(arguments)
     except KeyboardInterrupt:
-        stopped = Interrupted(
-            "interrupted: what was measured is kept; run the same command to resume"
-        )
-        return _report(stopped)
+        return _report(Interrupted(_INTERRUPTED.get(_verb(arguments) or "", _NOT_RESUMED)))
     except MedSweepError as error:
         return _report(error)
     except BrokenPipeError:
-        # The reader (`| head`) closed the pipe; another failure at exit would print a traceback.
-        sys.stderr.close()
+        # The reader (`| head`) closed the pipe.
+        silence_output()
         return EXIT_DONE
+    except Exception as error:  # noqa: BLE001 the last resort
+        return _report(as_reported(error, _verb(arguments)))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        parser = parser_for(*filter(None, [_verb(arguments)]))
+        options = parser.parse_args(arguments)
+        _quieten()
+        code: int = options.run(options)
+    finally:
+        # A full disk shows here and not in the interpreter's own flush, which prints a traceback.
+        sys.stdout.flush()
     return code
 
 
+def _verb(arguments: Sequence[str]) -> str | None:
+    return next((word for word in arguments if word in VERBS), None)
+
+
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM act like Ctrl-C; as PID 1 of a container, Python would ignore it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP act like Ctrl-C; as PID 1 of a container, Python would ignore them.
+
+    A signal that is ignored, as `nohup` has it, stays so.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _quieten() -> None:
@@ -103,8 +130,18 @@ def _quieten() -> None:
 def _report(error: MedSweepError) -> int:
     """Print an error and the page that explains it; return its exit code."""
     text = harmless(str(error), keep="\n")
-    print(f"medsweep: {text}\nsee docs/{error.docs}", file=sys.stderr)
+    # Where there is nothing to print on, the exit code remains.
+    with suppress(OSError, ValueError):
+        print(f"medsweep: {text}\nsee docs/{error.docs}", file=sys.stderr, flush=True)
+    silence_output()
     return error.exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help and versions; argparse's own method is silent about a full disk."""
+        with suppress(OSError) if file in (None, sys.stderr) else nullcontext():
+            (file or sys.stderr).write(message or "")
 
 
 def parser_for(*configured: str) -> argparse.ArgumentParser:
@@ -113,7 +150,7 @@ def parser_for(*configured: str) -> argparse.ArgumentParser:
     Args:
         configured: verbs that get their options too; their modules are loaded.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="medsweep",
         description="Fine-tune medical language models, serve the adapters, and measure every "
         "model on every hardware configuration.",

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from medsweep.errors import EXIT_DONE, MedSweepError
+from medsweep.cli.options import positive
+from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
 from medsweep.reporter import harmless
 from medsweep.version import __version__
 
@@ -70,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="of each load")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of arrivals and order")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="default: 60")
+    parser.add_argument("--timeout", type=positive, default=60.0, metavar="S", help="default: 60")
     parser.add_argument(
         "--max-error-rate",
         type=float,
@@ -111,27 +112,49 @@ def run(options: argparse.Namespace) -> int:
             check_writable(path)
     with Fleet(count) as fleet:
         bench = Bench(job, fleet, objectives, options.out)
-        with _files(options, bench) as result:
-            if options.find_max:
-                # The rates are not known before.
-                result["find_max"] = _find_max(options, bench, points[0])
-            else:
-                bench.calibrate_before(points)
-                _measure_all(options, bench, points)
-            bench.calibrate_after()
-        print_client_error(options, bench)
+        try:
+            with _files(options, bench) as result:
+                if options.find_max:
+                    # The rates are not known before.
+                    result["find_max"] = _find_max(options, bench, points[0])
+                else:
+                    bench.calibrate_before(points)
+                    _measure_all(options, bench, points)
+                bench.calibrate_after()
+            print_client_error(options, bench)
+        except KeyboardInterrupt:
+            raise Interrupted(_kept(options, bench)) from None
     return _verdict(bench)
 
 
+def _kept(options: argparse.Namespace, bench: Bench) -> str:
+    """Return what is left of a load test that was interrupted."""
+    from medsweep.loadgen.bench import INTERRUPTED
+
+    places = [str(place) for place in (options.json, options.out) if place not in (None, "-")]
+    count = len(bench.measured)
+    parts = sum(each.ended_early == INTERRUPTED for each in bench.measured)
+    text = f"interrupted: {count} loads measured{', the last one in part' if parts else ''}"
+    if places:
+        return f"{text}; written to {' and '.join(places)}"
+    return text if options.json else f"{text}; nothing is written without --json or --out"
+
+
 def _measure_all(options: argparse.Namespace, bench: Bench, points: list[LoadPoint]) -> None:
-    from medsweep.loadgen.bench import shuffled_repeats
+    from medsweep.loadgen.bench import INTERRUPTED, shuffled_repeats
 
     order = shuffled_repeats(points, options.repeats, options.seed)
     live = _watch(options, bench, len(order))
-    for point, repeat in order:
-        live.add(bench.measure(point, repeat))
-    place = {point: number for number, point in enumerate(points)}
-    bench.measured.sort(key=lambda each: (place[each.point], each.repeat))
+    try:
+        for point, repeat in order:
+            live.add(bench.measure(point, repeat))
+    except KeyboardInterrupt:
+        if bench.measured and bench.measured[-1].ended_early == INTERRUPTED:
+            live.add(bench.measured[-1])
+        raise
+    finally:
+        place = {point: number for number, point in enumerate(points)}
+        bench.measured.sort(key=lambda each: (place[each.point], each.repeat))
 
 
 def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> dict[str, Any]:

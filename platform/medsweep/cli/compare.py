@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.compare_paper import PAPER, compare_paper
-from medsweep.cli.options import add_json, show
+from medsweep.cli.options import add_json, fraction, show
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE
 from medsweep.reporter import harmless
 
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=fraction,
         default=0.05,
         metavar="SHARE",
         help="a change for the worse up to this share is no regression; default: 0.05",

@@ -31,8 +31,10 @@ _COLLECT_EVERY = 80
 
 def main() -> None:
     """Serve jobs until stdin is closed."""
-    # Ctrl-C reaches the whole terminal; the parent decides what becomes of the load.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and a closed terminal reach the whole process group, as does SIGTERM of `timeout`; the
+    # parent decides what becomes of the load, and ends it by closing stdin.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     allow_many_connections()
     # A collection stops every stream at once and would show as latency of the server. So it is done
     # now and then, over nothing but what the load itself left behind.

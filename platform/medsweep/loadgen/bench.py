@@ -25,6 +25,9 @@ from medsweep.metrics.request_record import RequestRecord
 VARIANT = "served"
 """In place of base and adapter, which a load test does not know."""
 
+INTERRUPTED = "interrupted: figures of the part that was measured"
+"""Why a load point that the user stopped was not measured to its end."""
+
 OPEN_LOOP_S = 10
 """How long an open loop is measured by default, in seconds."""
 
@@ -104,6 +107,9 @@ class Bench:
             point: the load.
             repeat: counted from 1; arrivals and order of the prompts differ between repeats.
             hopeless_ends: end it as soon as an objective can no longer be met.
+
+        Raises:
+            KeyboardInterrupt: what was measured until then is in `measured`.
         """
         early: str | None = None
         gave_up = False
@@ -128,17 +134,24 @@ class Bench:
                 self.fleet.run(job, spool.write, look)
             except LoadAborted as error:
                 early, gave_up = str(error), True
+            except KeyboardInterrupt:
+                early = INTERRUPTED
             figures = figures_of(spool, point, self.objectives, complete=early is None)
             self.on_records(point, repeat, spool)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         met: bool | None = None
         reason: str | None = None
-        if self.objectives and (early or not figures.ok):
+        if early == INTERRUPTED:
+            reason = "interrupted" if self.objectives else None
+        elif self.objectives and (early or not figures.ok):
             met = False
         elif self.objectives:
             met, reason = self._met(figures)
         measured = MeasuredPoint(point, repeat, figures, early, gave_up, met, reason, now)
-        self.measured.append(self._judged(measured))
+        if early != INTERRUPTED or figures.sent:
+            self.measured.append(self._judged(measured))
+        if early == INTERRUPTED:
+            raise KeyboardInterrupt
         return self.measured[-1]
 
     def _met(self, figures: LoadFigures) -> tuple[bool | None, str | None]:

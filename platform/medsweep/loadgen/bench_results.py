@@ -99,7 +99,7 @@ def over_repeats(results: Sequence[MeasuredPoint]) -> list[dict[str, Any]]:
     """Return for each load point the means over its repeats, their 95 % t intervals and spread."""
     groups: dict[str, list[MeasuredPoint]] = {}
     for each in results:
-        if not each.gave_up:
+        if each.ended_early is None and not each.gave_up:
             groups.setdefault(each.point.name, []).append(each)
     rows = []
     for name, members in groups.items():

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from medsweep.errors import StageError
@@ -26,6 +26,7 @@ _STREAMS_PER_PROCESS = 256
 _RATE_PER_PROCESS = 500
 # Between handing out the parts of a load and their common start.
 _LEAD_S = 0.05
+_LAST_WORDS_S = 5.0
 
 
 def cores() -> float:
@@ -117,6 +118,7 @@ class Fleet:
         Raises:
             LoadAborted: too many requests failed.
             StageError: a process died.
+            KeyboardInterrupt: after the processes have sent what had ended.
         """
         parts = min(self.count, job.point.concurrency or self.count)
         processes = self._processes[:parts]
@@ -142,29 +144,45 @@ class _Run:
         self._take_line, self._on_progress = take_line, on_progress
         self._progress: dict[int, dict[str, Any]] = {}
         self._unmeasured = len(processes)
+        self._running = 0
+        self._failure: StageError | None = None
         self._dropped = False
 
     def until_over(self, inbox: SimpleQueue[tuple[int, bytes | StageError]]) -> bool:
-        running = len(self._processes)
-        failure: StageError | None = None
-        while running:
-            place, line = inbox.get()
-            if isinstance(line, StageError):
-                running -= 1
-                failure = failure or line
+        self._running = len(self._processes)
+        interrupted = False
+        while self._running:
+            try:
+                # After an interruption a message may have been lost on its way.
+                self._take(*inbox.get(timeout=_LAST_WORDS_S if interrupted else None))
+            except Empty:
+                break
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                # What has ended so far is still to come from the processes.
+                interrupted = True
                 self._stop(drop=True)
-            elif line.startswith(b'{"record"'):
-                self._take_line(line)
-            else:
-                message = json.loads(line)
-                running -= "done" in message or "aborted" in message
-                if "aborted" in message and not self._dropped:
-                    failure = failure or LoadAborted(message["aborted"])
-                    self._stop(drop=True)
-                self._take_news(place, message)
-        if failure is not None:
-            raise failure
+        if interrupted:
+            raise KeyboardInterrupt
+        if self._failure is not None:
+            raise self._failure
         return not self._dropped
+
+    def _take(self, place: int, line: bytes | StageError) -> None:
+        if isinstance(line, StageError):
+            self._running -= 1
+            self._failure = self._failure or line
+            self._stop(drop=True)
+        elif line.startswith(b'{"record"'):
+            self._take_line(line)
+        else:
+            message = json.loads(line)
+            self._running -= "done" in message or "aborted" in message
+            if "aborted" in message and not self._dropped:
+                self._failure = self._failure or LoadAborted(message["aborted"])
+                self._stop(drop=True)
+            self._take_news(place, message)
 
     def _take_news(self, place: int, message: dict[str, Any]) -> None:
         if "measured" in message:

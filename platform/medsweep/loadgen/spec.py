@@ -222,6 +222,8 @@ class LoadJob:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise InputError("a load job needs at least one prompt")
+        if not self.model.strip():
+            raise InputError("the model's name is empty")
         check_url(self.base_url)
         if self.endpoint not in ("chat", "completions"):
             raise InputError(f"endpoint must be chat or completions, not {self.endpoint!r}")

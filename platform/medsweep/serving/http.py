@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import FrameType
 from typing import Any
 
@@ -83,7 +85,21 @@ def bounded_protocol(head_timeout_s: float) -> type[HttpToolsProtocol]:
 
 
 class _Server(uvicorn.Server):
-    """Shuts down on SIGINT and SIGTERM; on a second signal, without waiting for answers."""
+    """Shuts down on SIGINT, SIGTERM and SIGHUP; on a second one, without waiting for answers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        with super().capture_signals():
+            on_main = threading.current_thread() is threading.main_thread()
+            before = signal.getsignal(signal.SIGHUP)
+            # `nohup` has it ignored.
+            if on_main and before is not signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                if on_main:
+                    signal.signal(signal.SIGHUP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own method would raise the signal again after the shutdown.
@@ -122,7 +138,7 @@ def serve_http(
     start: Callable[[], Awaitable[None]],
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish the running requests and return.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then finish the running requests and return.
 
     Args:
         app: the ASGI application.
@@ -163,7 +179,7 @@ def serve_here(
     key: str | None,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish the running requests and return.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then finish the running requests and return.
 
     Args:
         config: what to serve.

@@ -48,6 +48,29 @@ def test_wrong_options_start_nothing(
     assert said.out == ""
 
 
+def test_an_empty_name_of_a_model_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "http://127.0.0.1:9/v1", "--model", " "]) == 2
+    assert "model's name is empty" in capsys.readouterr().err
+
+
+def test_a_key_that_is_none_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MEDSWEEP_TEST_KEY", "\u201csk-secret\u201d")
+    options = [
+        "bench",
+        "http://127.0.0.1:9/v1",
+        "--model",
+        "m",
+        "--api-key-env",
+        "MEDSWEEP_TEST_KEY",
+    ]
+    assert main(options) == 2
+    told = capsys.readouterr().err
+    assert "MEDSWEEP_TEST_KEY: the API key has a character that no key has" in told
+    assert "secret" not in told
+
+
 def test_url_must_be_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "127.0.0.1:9/v1", "--model", "m"]) == 2
     assert "http:// or https://" in capsys.readouterr().err

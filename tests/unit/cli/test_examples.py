@@ -65,7 +65,7 @@ def test_help_shows_the_examples(verb: str, capsys: pytest.CaptureFixture[str]) 
 
 def test_every_page_that_an_error_names_is_there() -> None:
     found = every_error()
-    assert len(found) == 8
+    assert len(found) == 9
     places = {each.docs for each in found} | set(errors._PAGES.values())
     places |= {SweepSpec.docs, ClusterSettings.docs, ConfigError("a", []).docs}
     places |= {f"reference/config.md#{name}" for name in ("load", "serve", "finetune", "dataset")}

@@ -11,6 +11,7 @@ import pytest
 from medsweep.errors import InputError
 from medsweep.report.page import write_report
 from medsweep.report.samples import public_answers
+from medsweep.reporter import harmless
 from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import write_rows
@@ -237,6 +238,19 @@ def test_a_load_test_of_a_server_has_a_page(tmp_path: Path) -> None:
     assert "Token F1 against end-to-end time" not in html  # nothing was graded
     assert "Shortest mean end-to-end time at c1 (observed): my-model on endpoint, 0.500 s" in html
     assert {row[2] for row in latency} >= {"c1", "c8"}
+
+
+@pytest.mark.parametrize(
+    "model", ["a$\\frac$b", "$x$", "m" * 300, "x\ny\x1b[31m", "<b>&\"'", "a_b^c{d}", "Модель"]
+)
+def test_a_model_of_any_name_has_a_page(tmp_path: Path, model: str) -> None:
+    """Dollar signs are formulas to matplotlib, and a long label left no room for the panel."""
+    bench: Any = {"sweep": "bench", "key": "k", "model": model, "profile": model or "p"}
+    bench |= {"basis": "observed", "status": "ok", "sent": 9, "ok": 9, "failed": 0, "repeat": 1}
+    bench |= {"e2e_mean_s": 0.5, "ttft_mean_s": 0.5, "token_f1": 0.5, "load_point": "c1"}
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, [bench])
+    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert any(row[0].strip() == harmless(model).strip() for row in page.rows if row)
 
 
 def test_answers_whose_texts_are_not_kept_are_not_shown(

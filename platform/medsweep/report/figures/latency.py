@@ -15,6 +15,7 @@ from medsweep.report.figures.style import (
     add_panels,
     label_width_in,
     new_figure,
+    short_label,
     style,
     tip,
     with_basis,
@@ -76,7 +77,7 @@ def _lines(table: Sequence[LatencyRow], models: Sequence[str]) -> list[_Line]:
         for row in table:
             if row.model == model:
                 bases.setdefault(row.profile, []).append(row.basis)
-        lines.append(_Line(model, None, model))
+        lines.append(_Line(model, None, short_label(model)))
         lines += [_Line(model, name, with_basis(name, each)) for name, each in bases.items()]
     return lines
 

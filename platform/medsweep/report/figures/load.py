@@ -11,6 +11,7 @@ from medsweep.report.figures.style import (
     PALETTE,
     add_panels,
     new_figure,
+    short_label,
     style,
     tip_at,
     with_basis,
@@ -66,7 +67,7 @@ def speed_by_load(rows: Sequence[Row]) -> Figure:
             title = list(_PANELS)[place % len(_PANELS)]
             _panel(panel, title, [row for row in table if row.model == model], points)
             if place % len(_PANELS) == 0:
-                panel.set_title(f"{model}\n{title}")
+                panel.set_title(f"{short_label(model)}\n{title}")
             if place % len(_PANELS) == len(_PANELS) - 1:
                 panel.legend(loc="upper left", bbox_to_anchor=(1.03, 1.06), fontsize=8)
     return figure

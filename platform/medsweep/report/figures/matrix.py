@@ -12,6 +12,7 @@ from medsweep.report.figures.style import (
     add_panels,
     label_width_in,
     new_figure,
+    short_label,
     style,
     tip,
     with_basis,
@@ -67,7 +68,7 @@ def _label(axes: Axes, table: Matrix) -> None:
     upright = len(table.models) <= _COLUMNS_UPRIGHT
     axes.set_xticks(
         [place + 0.5 for place in range(len(table.models))],
-        [name.replace("standin-", "standin-\n") for name in table.models],
+        [short_label(name).replace("standin-", "standin-\n") for name in table.models],
         rotation=0 if upright else 35,
         ha="center" if upright else "left",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import EnvironmentFault
+from medsweep.reporter import harmless
 from medsweep.results.store import write_text
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ OBSERVED = "Observed: measured on the named hardware"
 # Line art hardly gets smaller with more effort, which takes longer than drawing it.
 _PNG = {"compress_level": 2}
 _HEAD_IN = 0.72
+_LONGEST_LABEL = 40
 
 # What marks a group of the SVG whose id is its tip.
 _TIP = "tip: "
@@ -52,6 +54,7 @@ _SETTINGS: Any = {
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "text.color": INK,
+    "text.parse_math": False,  # a model's name may hold dollar signs
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
@@ -148,10 +151,16 @@ def label_width_in(labels: Iterable[str]) -> float:
     return 0.3 + 0.082 * max((len(label) for label in labels), default=0)
 
 
+def short_label(name: str) -> str:
+    """Return a name that fits beside a panel: without control characters, and cut in its middle."""
+    name = harmless(name)
+    return name if len(name) <= _LONGEST_LABEL else f"{name[:24]}…{name[-15:]}"
+
+
 def with_basis(name: str, bases: Iterable[str | None]) -> str:
     """Return a tick label: the name with each basis, such as "1xv100-1cpu (emulated)"."""
     known = ", ".join(dict.fromkeys(basis for basis in bases if basis))
-    return f"{name} ({known})" if known else name
+    return f"{short_label(name)} ({known})" if known else short_label(name)
 
 
 def tip(artist: Artist, text: str) -> None:

@@ -12,6 +12,7 @@ from medsweep.report.figures.style import (
     PALETTE,
     add_panels,
     new_figure,
+    short_label,
     style,
     tip_at,
 )
@@ -62,7 +63,7 @@ def _panel(axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str]) -> No
                 color=PALETTE[place % len(PALETTE)],
                 marker=MARKERS[place % len(MARKERS)],
                 s=46,
-                label=model,
+                label=short_label(model),
             )
     for row in rows:
         if row.e2e and row.token_f1:

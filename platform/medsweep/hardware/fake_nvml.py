@@ -36,6 +36,7 @@ class FakeGpu:
         max_clock_mhz: its maximum.
         throttle_mask: bits of the reasons why clocks are throttled.
         mig: whether the GPU is divided into slices.
+        slices: its slices, which are handles of their own; None is a gap in their numbers.
         lost: whether the driver can no longer reach it.
     """
 
@@ -52,6 +53,7 @@ class FakeGpu:
     max_clock_mhz: int | None = 1000
     throttle_mask: int | None = 0
     mig: bool | None = None
+    slices: Sequence[FakeGpu | None] = ()
     lost: bool = False
 
 
@@ -96,6 +98,16 @@ class FakeNvml:
     def nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
         """Return whether it is divided into slices, and whether it will be."""
         return [int(_known(gpu.mig))] * 2
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, gpu: FakeGpu) -> int:  # noqa: N802
+        """Return how many slices it may have."""
+        return len(gpu.slices)
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(  # noqa: N802
+        self, gpu: FakeGpu, index: int
+    ) -> FakeGpu:
+        """Return a slice."""
+        return _known(gpu.slices[index])
 
     def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> SimpleNamespace:  # noqa: N802
         """Return percents."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -38,15 +39,61 @@ class Device:
         index: its number on this machine.
         handle: what NVML's functions take.
         is_sliced: whether it is divided into slices (MIG).
+        slice: handle of the slice that this process computes on, if that is known.
     """
 
     index: int
     handle: Any
     is_sliced: bool
+    slice: Any = None
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    """One GPU of the machine, with the slices that it is divided into by their identity."""
+
+    index: int
+    handle: Any
+    uuid: str
+    is_sliced: bool
+    slices: Mapping[str, Any]
+
+    def device(self, name: str | None) -> Device | None:
+        """Return what a name in CUDA_VISIBLE_DEVICES means here, or None for another GPU's.
+
+        Args:
+            name: a number, or the beginning of an identity ("GPU-..." or "MIG-..."); None is what
+                CUDA shows without the variable.
+        """
+        if name is not None and name.startswith("MIG-"):
+            for uuid, handle in self.slices.items():
+                # Drivers before 470 wrote MIG-<identity of the GPU>/<instance>/<instance>.
+                if uuid.startswith(name) or name.startswith(f"MIG-{self.uuid}/"):
+                    return Device(self.index, self.handle, True, handle)
+            return None
+        if (
+            name is None
+            or name == str(self.index)
+            or (name.startswith("GPU-") and self.uuid.startswith(name))
+        ):
+            # CUDA computes on the first slice only.
+            first = next(iter(self.slices.values()), None)
+            return Device(self.index, self.handle, self.is_sliced, first)
+        return None
+
+
+def number_gpus_as_nvml() -> None:
+    """Let CUDA number GPUs in the order of the bus, as NVML does; call it before CUDA starts.
+
+    Otherwise CUDA's number 0 is the fastest GPU, and numbers in CUDA_VISIBLE_DEVICES mean others to
+    CUDA than to what watches the GPUs. A value that the environment already has is kept.
+    """
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 
 def observe_gpus() -> tuple[ObservedGpu, ...]:
     """Return the visible GPUs; empty without a driver, or where it fails or hangs."""
+    number_gpus_as_nvml()
     gpus: list[ObservedGpu] = []
     # In a thread, so that a driver that hangs does not stop the program.
     thread = Thread(target=lambda: gpus.extend(_observed()), name="nvml", daemon=True)
@@ -61,7 +108,7 @@ def visible_devices(nvml: Any) -> tuple[list[Device], list[str]]:
     Args:
         nvml: the module `pynvml` of nvidia-ml-py after its `nvmlInit`, or a fake.
     """
-    devices, faults = [], []
+    gpus, faults = [], []
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -70,8 +117,18 @@ def visible_devices(nvml: Any) -> tuple[list[Device], list[str]]:
             # Lost, or another user's; it need not concern this process.
             faults.append(f"GPU {index}: {error}")
             continue
-        if _is_visible(str(index), uuid):
-            devices.append(Device(index, handle, _is_sliced(nvml, handle)))
+        sliced = _is_sliced(nvml, handle)
+        gpus.append(_Gpu(index, handle, uuid, sliced, _slices(nvml, handle) if sliced else {}))
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return [device for gpu in gpus if (device := gpu.device(None))], faults
+    devices: list[Device] = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        meant = next((device for gpu in gpus if (device := gpu.device(name))), None)
+        if meant is None and not (name.isdigit() and faults):
+            break  # CUDA shows only the devices before a name that it does not know
+        if meant is not None:
+            devices.append(meant)
     return devices, faults
 
 
@@ -93,7 +150,9 @@ def _observed() -> list[ObservedGpu]:
                     name=f"{name} (MIG)" if device.is_sliced else name,
                     driver=pynvml.nvmlSystemGetDriverVersion(),
                     cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
-                    memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(device.handle).total,
+                    memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(
+                        device.handle if device.slice is None else device.slice
+                    ).total,
                     compute_capability=tuple(
                         pynvml.nvmlDeviceGetCudaComputeCapability(device.handle)
                     ),
@@ -116,12 +175,16 @@ def _is_sliced(nvml: Any, handle: Any) -> bool:
     return bool(now)
 
 
-def _is_visible(index: str, uuid: str) -> bool:
-    """Whether CUDA_VISIBLE_DEVICES, which NVML ignores, leaves this GPU to the process."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is None:
-        return True
-    names = [name.strip() for name in allowed.split(",") if name.strip()]
-    return any(
-        name == index or (name.startswith("GPU-") and uuid.startswith(name)) for name in names
-    )
+def _slices(nvml: Any, handle: Any) -> dict[str, Any]:
+    """Return a GPU's slices by their identity, as far as this process may see them."""
+    slices = {}
+    try:
+        for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+            try:
+                each = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+            except nvml.NVMLError:
+                continue  # numbers have gaps
+            slices[nvml.nvmlDeviceGetUUID(each)] = each
+    except nvml.NVMLError:
+        pass
+    return slices

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError
+from medsweep.hardware.nvidia import number_gpus_as_nvml
 
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 """Without these transformers asks whether to run a folder's code, and asks the hub for the rest."""
@@ -69,6 +70,7 @@ def load_model(folder: Path, **options: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     check_model_folder(folder)
+    number_gpus_as_nvml()
     # cuDNN's attention makes a new plan for each length of the sequence, so that every token of an
     # answer is the first of its length: 60 ms instead of 6 (DistilGPT2 on an H100).
     torch.backends.cuda.enable_cudnn_sdp(False)

@@ -1,3 +1,4 @@
+import os
 import sys
 import threading
 import time
@@ -48,6 +49,51 @@ def test_hidden_gpus_are_left_out(
     driver(V100, A100)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert len(observe_gpus()) == count
+
+
+SLICES = (
+    FakeGpu("MIG-11aa", memory_bytes=5 * 2**30),
+    None,
+    FakeGpu("MIG-22bb", memory_bytes=20 * 2**30),
+)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gib"),
+    [
+        ("MIG-22bb", [20]),
+        ("MIG-22", [20]),
+        ("MIG-11aa,MIG-22bb", [5, 20]),
+        ("MIG-GPU-cc33/1/0", [5]),
+        ("MIG-99", []),
+        ("1", [5]),  # CUDA computes on the first slice
+        ("0", [16]),
+        ("1,0", [5, 16]),
+        (None, [16, 5]),
+        ("0,GPU-unknown,1", [16]),  # CUDA shows none from the unknown name on
+        ("0,-1,1", [16]),
+    ],
+)
+def test_devices_are_those_that_cuda_shows(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, visible: str | None, gib: list[int]
+) -> None:
+    sliced = FakeGpu("GPU-cc33", A100.name, 40 * 2**30, (8, 0), mig=True, slices=SLICES)
+    driver(V100, sliced)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu.memory_bytes // 2**30 for gpu in observe_gpus()] == gib
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PCI_BUS_ID"), ("FASTEST_FIRST",) * 2])
+def test_cuda_numbers_gpus_as_nvml_does_unless_it_was_told_otherwise(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", before or "")
+    if before is None:
+        monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    driver(V100)
+    observe_gpus()
+    assert os.environ["CUDA_DEVICE_ORDER"] == after
 
 
 @pytest.mark.parametrize(

@@ -163,12 +163,10 @@ class Decoder:
         try:
             for columns in self._model.adapters.usual_columns():
                 for size, window in itertools.product(sizes, windows):
-                    if (
-                        self.refused is None
-                        and self._key(size, window, columns) not in self._captured
-                    ):
-                        with torch.inference_mode():
-                            self._run(size, window, columns, 0)
+                    key = self._key(size, window, columns)
+                    while self.refused is None and key not in self._checked:
+                        with torch.inference_mode():  # captured first, then compared
+                            self._run(size, window, columns, size)
         except RuntimeError as error:
             self._refuse(f"a first step failed: {error}")
         self.tokens.zero_()
@@ -187,7 +185,7 @@ class Decoder:
             except Exception as error:  # noqa: BLE001 whatever it is, steps work without graphs
                 self._refuse(f"a step cannot be captured: {type(error).__name__}: {error}")
             return logits
-        if key not in self._checked and rows:
+        if key not in self._checked:
             return self._check(key, compute, rows)
         replay, logits = self._captured[key]
         replay()

@@ -22,7 +22,11 @@ STAGES = {
     "two-workers": ("two_workers:ddp",),
     "serving-right": ("serving_right:parity", "serving_right:dtypes"),
     "training-fast": ("training_fast:speed", "training_fast:memory", "training_fast:evaluation"),
-    "serving-fast": ("serving_fast:speed", "serving_fast:without_graphs"),
+    "serving-fast": (
+        "serving_fast:speed",
+        "serving_fast:without_graphs",
+        "serving_fast:generate",
+    ),
     "one-core": ("serving_fast:one_core",),
     "memory": ("out_of_memory:serving",),
     "traces": ("traces:decoding", "traces:training"),

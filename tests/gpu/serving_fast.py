@@ -22,8 +22,8 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     LLAMA,
     ("distilgpt2", "continuous", "none"),
     ("llama-3-8b", "continuous", "nf4"),
-    ("llama-3-8b", "generate", "none"),
 )
+GENERATE = ("llama-3-8b", "generate", "none")
 COLUMNS = (
     "gpu_utilisation",
     "gpu_power_w",
@@ -114,6 +114,11 @@ def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int) -> float 
         execution=served_by("continuous", gpu=True),
     )
     return 1e3 * step.seconds
+
+
+def generate(report: Report) -> None:
+    """The engine without a batch that requests join and leave."""
+    _speed(report, *GENERATE)
 
 
 def one_core(report: Report) -> None:

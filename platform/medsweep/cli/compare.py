@@ -92,6 +92,8 @@ def print_comparison(comparison: Comparison) -> None:
                 f"drift: {trend.name}: end-to-end time moved by {trend.drift.change:+.1%} over its "
                 f"{trend.drift.measurements} measurements (p = {trend.drift.p_value:.2g})"
             )
+        if trend.batches is not None and trend.batches.is_clear:
+            print(f"{trend.name}: {trend.batches.sentence}")
     for anomaly in comparison.anomalies:
         print(
             f"not faster: {anomaly.model} {anomaly.load_point}: "
@@ -150,7 +152,11 @@ def as_json(
         "circumstances": comparison.circumstances,
         "not_faster": [asdict(each) for each in comparison.anomalies],
         "drift": [
-            {"set": each.name, **(asdict(each.drift) if each.drift else {})}
+            {
+                "set": each.name,
+                **(asdict(each.drift) if each.drift else {}),
+                "batches": asdict(each.batches) if each.batches else None,
+            }
             for each in comparison.trends
         ],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medsweep.comparison.batches import BatchDrift, batch_drift
 from medsweep.metrics.significance import ALPHA, Drift, drift
 from medsweep.results.aggregate import Row, average, values
 from medsweep.results.reader import Results
@@ -19,10 +20,12 @@ class Trend:
     Attributes:
         name: of the results.
         drift: of end-to-end time over that of the same load point; None under 5 measurements.
+        batches: between batches of cells; None if there was only one.
     """
 
     name: str
     drift: Drift | None
+    batches: BatchDrift | None = None
 
     @property
     def is_clear(self) -> bool:
@@ -45,7 +48,8 @@ def trend(results: Results) -> Trend:
         measurements += _relative(rows)
     # By time alone: sorting equal times by value would create a trend.
     measurements.sort(key=lambda each: each[0])
-    return Trend(results.name, drift([value for _, value in measurements]))
+    along = drift([value for _, value in measurements])
+    return Trend(results.name, along, batch_drift(results.rows))
 
 
 def _relative(rows: Sequence[Row]) -> list[tuple[str, float]]:

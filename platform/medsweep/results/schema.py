@@ -158,6 +158,13 @@ OBSERVED = (
     Column("git_commit", "text", "", "commit of MedSweep, where it ran from a checkout"),
     Column("image_digest", "text", "", "container image, from MEDSWEEP_IMAGE_DIGEST"),
     Column("measured_at", "text", "", "UTC time at the end of the repeat"),
+    Column(
+        "batch",
+        "text",
+        "",
+        "UTC time at which its batch of cells was deployed; cells of different batches differ by "
+        "the machine's drift too",
+    ),
 )
 
 OUTCOME = (

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class _DeployedCell:
         deployment: what was observed of it.
         throttled_before: CPU periods cut short by a quota before the load.
         started_after_s: from requesting it until it ran, in seconds.
+        batch: UTC time at which its batch of cells was deployed, as in ISO 8601.
         folder: of its results.
         failure: why it is given up; None as long as it is measured.
         overheads: columns of the server's overhead, by concurrency.
@@ -67,6 +69,7 @@ class _DeployedCell:
     deployment: Deployment
     throttled_before: int | None
     started_after_s: float
+    batch: str
     folder: CellFolder
     failure: str | None = None
     overheads: dict[int, Row] = field(default_factory=dict)
@@ -99,6 +102,7 @@ def measure_batch(
     url = start_ingress(cluster.port)
     deployments = [_deployment(context, cell, adapter) for cell, adapter in ready]
     names = ", ".join(cell.name for cell, _ in ready)
+    batch = datetime.now(UTC).isoformat()
     with context.progress.step("deploy", names, len(ready), announce=True):
         started = deploy(deployments)
     deployed = []
@@ -120,6 +124,7 @@ def measure_batch(
                 Deployment(columns, cold_start_engines=len(ready)),
                 observed["cpu_throttled_periods"],
                 observed["started_after_s"],
+                batch,
                 context.cell_folder(cell),
             )
         )
@@ -326,7 +331,7 @@ def _measure(
     )
     if (calibration := calibrations.get(like_concurrency(measurement.point))) is not None:
         add_calibration(row, calibration)
-    row |= _overhead(context, load, deployed, row)
+    row |= {"batch": deployed.batch, **_overhead(context, load, deployed, row)}
     columns = {**context.columns(cell), **deployed.deployment.observed, **row}
     fault = requested_fault(columns, emulation=True)
     if fault is not None:

@@ -202,6 +202,15 @@ def test_the_paper_s_table_keeps_its_figures_and_ours_keep_their_names(
     assert (ours[0].response_low_s, ours[0].response_high_s) == (pytest.approx(0.5), 0.8)
 
 
+def test_the_method_says_whether_batches_of_cells_can_be_compared(rows: Rows) -> None:
+    assert method(rows).batch_drift is None
+    for place, row in enumerate(rows):
+        row["batch"] = f"2026-01-0{1 + place % 2}"
+    said = method(rows).batch_drift
+    assert said is not None
+    assert said.startswith("drift between 2 batches of cells: ")
+
+
 def test_failures_come_with_their_reason_and_kinds(rows: Rows, small: Any) -> None:
     again = dict(rows[-1], repeat=2, failed_by_kind={"timeout": 1, "http": 2})
     failed, refused = failure_table([*rows, again])

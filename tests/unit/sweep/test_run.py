@@ -374,6 +374,9 @@ def test_the_client_is_calibrated_before_and_after_each_batch_of_cells(ran: Ran)
     assert [len(batch) for batch in ran.deployed] == [1, 1]
     order = [cell for batch in ran.deployed for cell in batch]
     first, second = ran.rows(order[0]), ran.rows(order[1])
+    batches = [{row["batch"] for row in rows} for rows in (first, second)]
+    assert [len(each) for each in batches] == [1, 1]
+    assert max(batches[0]) < min(batches[1])  # in order of time
     for row in first:
         assert (row["client_ttft_bias_s"], row["calibrations"]) == (0.020, 2)
         assert "ttft_mean_s" in row["client_error_figures"]

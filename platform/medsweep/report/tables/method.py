@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medsweep.comparison.batches import batch_drift
 from medsweep.report.numbers import seconds
 from medsweep.report.table import (
     TableCell,
@@ -84,6 +85,11 @@ def _times(rows: Sequence[Row]) -> tuple[str, ...]:
     return (times[0], times[-1]) if times else ()
 
 
+def _batch_drift(rows: Sequence[Row]) -> str | None:
+    found = batch_drift(rows)
+    return None if found is None else found.sentence
+
+
 def _versions(rows: Sequence[Row]) -> dict[str, str]:
     """Return the version of each software; several are joined by "and"."""
     versions: dict[str, dict[str, None]] = {}
@@ -116,6 +122,11 @@ class Method(TableRow):
         "Repeats of a load point",
         lambda rows: max(values(ok_rows(rows), "repeat"), default=0),
         count,
+    )
+    batch_drift: str | None = column(
+        "Batches of cells",
+        _batch_drift,
+        missing="one batch: repeats of all cells were interleaved",
     )
     engines: tuple[str, ...] = column("Engine", _each("engine"), texts)
     quantizations: tuple[str, ...] = column(

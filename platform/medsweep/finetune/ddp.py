@@ -35,8 +35,7 @@ class Ddp:
         if self._shared:
             # All workers loaded the same weights and drew the same adapters by seed.
             self._run = torch.nn.parallel.DistributedDataParallel(model, init_sync=False)
-        self._fused = team.device_type == "cuda"
-        self._optimizer = adamw(model, fused=self._fused)
+        self._optimizer = adamw(model, fused=True)
         self._cast = autocast(team, precision)
         self._scaler = torch.amp.GradScaler(team.device_type, enabled=precision.grad_scaling)
 
@@ -91,9 +90,8 @@ class Ddp:
         if not float(state["updates"]):
             return
         for name, parameter in self._named.items():
-            updates = state["updates"].clone()  # fused, it is beside the weights
             self._optimizer.state[parameter] = {
-                "step": updates.to(parameter.device) if self._fused else updates,
+                "step": state["updates"].clone().to(parameter.device),
                 **{one: state[f"{one}.{name}"].to(parameter.device) for one in MOMENTS},
             }
 

@@ -24,6 +24,7 @@ from medsweep.finetune.save import save_adapter
 from medsweep.finetune.schedule import Schedule, on_plateau
 from medsweep.finetune.strategy import Strategy, trained
 from medsweep.finetune.team import Team
+from medsweep.finetune.varlen import check_packing
 from medsweep.finetune.zero import Zero
 from medsweep.metrics.quality import QualitySummary
 from medsweep.models.loading import load_tokenizer
@@ -131,6 +132,8 @@ class Session:
             sharded=recipe.strategy == "zero3",
             gradient_checkpointing=bool(recipe.gradient_checkpointing),
         )
+        if recipe.packing == "packed" and recipe.strategy != "zero3":
+            check_packing(base, team.device)
         self.model = add_lora(
             base,
             rank=recipe.rank,

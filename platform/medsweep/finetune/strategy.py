@@ -66,7 +66,7 @@ def trained(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: one for name, one in model.named_parameters() if one.requires_grad}
 
 
-def adamw(model: Any, *, fused: bool = False) -> torch.optim.AdamW:
+def adamw(model: Any, *, fused: bool) -> torch.optim.AdamW:
     """Return the optimizer of every strategy: AdamW without weight decay, as in QLoRA's code.
 
     Args:

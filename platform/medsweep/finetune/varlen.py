@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from medsweep.errors import StageError
 from medsweep.finetune.data import IGNORED, Example, Row, collate, place
 from medsweep.hardware.profile import FIRST_NATIVE_BF16
 
@@ -66,7 +67,10 @@ def try_on(model: Any, device: str, dtype: torch.dtype) -> bool:
     ids = torch.arange(60).mul_(7919).remainder_(vocabulary).tolist()
     rows = [(Example(tuple(ids[:23]), 3), Example(tuple(ids[23:]), 5))]
     try:
-        check_kernel(device, dtype)
+        config = model.config.get_text_config()
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        check_kernel(device, dtype, size)
         plain = _logits(model, [(each,) for each in rows[0]], device, flat=False)
         _register()
         model.set_attn_implementation(NAME)
@@ -81,8 +85,35 @@ def try_on(model: Any, device: str, dtype: torch.dtype) -> bool:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     log.info("attention stays %s, without flash attention's kernel: %s", before, reason)
     model.eval()
-    model.set_attn_implementation(before)
+    if adopted(model):
+        model.set_attn_implementation(before)
     return False
+
+
+def check_packing(model: Any, device: str) -> None:
+    """Check that in a packed row no sequence changes the logits of the next.
+
+    Most models of transformers tell the sequences of a row apart by their positions; some, such as
+    Falcon and BLOOM, do not.
+
+    Args:
+        model: as in `adopt`.
+        device: that it computes on.
+
+    Raises:
+        StageError: a sequence does.
+    """
+    if adopted(model):
+        return
+    ids = range(3, 3 + 16)
+    second = Example(tuple(ids), 3)
+    firsts = (Example(tuple(ids), 3), Example(tuple(reversed(ids)), 3))
+    one, other = (_logits(model, [(first, second)], device, flat=False)[16:] for first in firsts)
+    if (one - other).square().mean().sqrt() > LARGEST_DIFFERENCE * one.std():
+        raise StageError(
+            f"finetune.packing: packed: {type(model).__name__} does not keep the sequences of a "
+            "row apart; use finetune.packing: bucketed"
+        )
 
 
 def adopted(model: Any) -> bool:
@@ -169,8 +200,13 @@ def attend(
     return attended[None], None
 
 
-def check_kernel(device: str, dtype: torch.dtype) -> None:
+def check_kernel(device: str, dtype: torch.dtype, head_size: int) -> None:
     """Compare the kernel's results and gradients with `sdpa`'s on two sequences.
+
+    Args:
+        device: that it computes on.
+        dtype: of the computation.
+        head_size: of the model; some GPUs compute no gradients of large heads.
 
     Raises:
         ValueError: they differ.
@@ -179,7 +215,7 @@ def check_kernel(device: str, dtype: torch.dtype) -> None:
     from torch.nn import functional
 
     draw = torch.Generator().manual_seed(0)
-    shapes = ((40, 4, 64), (40, 2, 64), (40, 2, 64))
+    shapes = [(40, heads, head_size) for heads in (4, 2, 2)]
     ours, plain = (
         [torch.randn(shape, generator=draw.manual_seed(7)).to(device, dtype) for shape in shapes]
         for _ in range(2)

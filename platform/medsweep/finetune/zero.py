@@ -76,7 +76,7 @@ class Zero:
         self._device = team.device
         self._named = trained(model)
         self._engine, *_ = self._deepspeed.initialize(
-            model=model, optimizer=adamw(model), config=_config(stage, precision)
+            model=model, optimizer=adamw(model, fused=False), config=_config(stage, precision)
         )
 
     def learn(

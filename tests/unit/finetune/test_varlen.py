@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from medsweep.errors import StageError
 from medsweep.finetune import varlen
 from medsweep.finetune.data import Example, collate
 from medsweep.finetune.loss import answer_nats
-from medsweep.finetune.varlen import adopt, adopted, flatten, try_on
+from medsweep.finetune.varlen import adopt, adopted, check_packing, flatten, try_on
 
 SIZES: dict[str, Any] = {
     "vocab_size": 60,
@@ -171,3 +172,15 @@ def test_pytorch_s_kernel_takes_these_arguments() -> None:
     known = inspect.signature(varlen_attn).parameters
     assert [*known][:7] == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
     assert {"scale", "window_size", "enable_gqa"} <= known.keys()
+
+
+def test_models_that_mix_the_sequences_of_a_row_are_refused() -> None:
+    import transformers
+
+    for name in ("Llama", "Gemma", "GPT2"):
+        check_packing(model(name), "cpu")
+    sizes = {name: SIZES[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers")}
+    config = transformers.FalconConfig(**sizes, num_attention_heads=2, initializer_range=0.3)
+    falcon = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(StageError, match="packed: FalconForCausalLM does not keep the sequences"):
+        check_packing(falcon, "cpu")

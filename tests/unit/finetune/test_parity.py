@@ -87,7 +87,9 @@ def test_ten_steps_are_those_of_a_plain_loop(packing: Packing, rows: int, pass_t
     layout = Layout(BATCH, rows, WIDTH, packing, pass_tokens=pass_tokens)
     steps = plan_epoch(examples(), layout, seed=3)
     assert len(steps) == STEPS
-    groups = [[one for micro in s.micro_batches for row in micro.rows for one in row] for s in steps]
+    groups = [
+        [one for micro in s.micro_batches for row in micro.rows for one in row] for s in steps
+    ]
     expected, theirs = plain(groups)
     model = base()
     torch.manual_seed(5)

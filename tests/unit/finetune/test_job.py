@@ -79,6 +79,13 @@ def test_provenance_says_what_it_was_made_of(fine_tuned: Any) -> None:
     # Clamped to what the model has been built for.
     assert said["max_seq_length_used"] == 512
     assert (said["truncated_pairs"], said["pairs_without_room"]) == (0, 0)
+    # As many tokens as fit: on this machine a whole step.
+    assert said["micro_batch_tokens_used"] == said["recipe"]["batch_size"] * 512
+    assert said["attention_used"] == "sdpa"
+    assert said["machine"].keys() == {
+        "cpu_model", "cpus", "gpus", "compute_capability", "driver", "cuda"
+    }
+    assert (said["machine"]["gpus"], said["machine"]["driver"]) == ([], None)
 
 
 def test_the_same_job_gives_the_same_adapter(

@@ -26,8 +26,8 @@ from medsweep.finetune.strategy import Strategy, trained
 from medsweep.finetune.team import Team
 from medsweep.finetune.varlen import check_packing
 from medsweep.finetune.zero import Zero
-from medsweep.metrics.quality import QualitySummary
 from medsweep.hardware.observe import observe_host
+from medsweep.metrics.quality import QualitySummary
 from medsweep.models.loading import load_tokenizer
 from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES

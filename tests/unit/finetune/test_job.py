@@ -83,7 +83,12 @@ def test_provenance_says_what_it_was_made_of(fine_tuned: Any) -> None:
     assert said["micro_batch_tokens_used"] == said["recipe"]["batch_size"] * 512
     assert said["attention_used"] == "sdpa"
     assert said["machine"].keys() == {
-        "cpu_model", "cpus", "gpus", "compute_capability", "driver", "cuda"
+        "cpu_model",
+        "cpus",
+        "gpus",
+        "compute_capability",
+        "driver",
+        "cuda",
     }
     assert (said["machine"]["gpus"], said["machine"]["driver"]) == ([], None)
 

@@ -19,14 +19,34 @@ from medsweep.errors import ConfigError, Fault, InputError, did_you_mean
 Location = tuple[str | int, ...]
 
 # The loader in C takes a tenth of the time for a sweep of 10,000 cells; not every build has it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# A file that holds more, or that is nested deeper, is no configuration: aliases of aliases make
+# billions of values of a few lines.
+_MOST_VALUES, _DEEPEST = 50_000, 50
+# What a wrong value after a tag, such as `!!bool maybe`, raises.
+_TAG_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
+
+class _Loader(_SAFE):  # type: ignore[misc]
+    """Reads numbers as YAML 1.2 does: `2e-4` is one, which YAML 1.1 takes for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+MOST_SEED = 2**32 - 1
+"""The greatest seed that every library takes."""
 
 
 class Closed(BaseModel):
     """Base of every configuration model: unknown keys are faults, and values are immutable."""
 
     docs: ClassVar[str] = "reference/config.md"
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -145,37 +165,75 @@ class _NotYaml(Exception):
 
 def _parse(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
     """Return the plain data of a YAML text, the line of each field, and the keys given twice."""
-    lines: dict[Location, int] = {}
-    faults: list[Fault] = []
-    try:
-        root = yaml.compose(text, Loader=_LOADER)
-        data = yaml.load(text, Loader=_LOADER)  # noqa: S506 either is a safe loader
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise _NotYaml(f"not YAML: {error.problem}", line) from None
-    except (yaml.YAMLError, ValueError) as error:  # a control character; a date such as 2026-13-01
-        raise _NotYaml(f"not YAML: {' '.join(str(error).split())}", None) from None
+    data, lines, faults = _parse_value(text)
     if not isinstance(data, dict):
         raise _NotYaml("must be a mapping of fields to values", 1)
-    for location, line, duplicate in _walk(root, ()):
-        if duplicate:
-            faults.append(Fault(dotted(location), "given twice; keep one", line))
-        lines[location] = line
     return data, lines, faults
 
 
-def _walk(node: yaml.Node | None, at: Location) -> Iterator[tuple[Location, int, bool]]:
-    """Yield each field's location and line, and whether its key occurs twice in its mapping."""
+def _parse_value(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
+    lines: dict[Location, int] = {}
+    faults: list[Fault] = []
+    try:
+        _check_depth(text)
+        root = yaml.compose(text, Loader=_Loader)
+        for location, line, duplicate in _walk(root, (), []):
+            if duplicate:
+                faults.append(Fault(dotted(location), "given twice; keep one", line))
+            lines[location] = line
+            if len(lines) > _MOST_VALUES:
+                raise _NotYaml(f"has more than {_MOST_VALUES} values, by aliases of aliases?", line)
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 it derives from a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise _NotYaml(f"not YAML: {error.problem}", line) from None
+    except yaml.YAMLError as error:  # a control character
+        raise _NotYaml(f"not YAML: {' '.join(str(error).split())}", None) from None
+    except _TAG_ERRORS as error:
+        told = f"not YAML: a date, or a value after a tag, that is none ({error})"
+        raise _NotYaml(told, None) from None
+    return data, lines, faults
+
+
+def _check_depth(text: str) -> None:
+    """Refuse a text that is nested so deeply that reading it would overflow the stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise _NotYaml("is nested too deeply", event.start_mark.line + 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _walk(
+    node: yaml.Node | None, at: Location, above: list[yaml.Node]
+) -> Iterator[tuple[Location, int, bool]]:
+    """Yield each field's location and line, and whether its key occurs twice in its mapping.
+
+    Args:
+        node: what is walked.
+        at: its location.
+        above: the nodes that it is in.
+
+    Raises:
+        _NotYaml: an alias stands for something that it is in.
+    """
+    if any(node is each for each in above):
+        line = above[-1].start_mark.line + 1
+        raise _NotYaml(f"{dotted(at) or '(file)'}: an alias that contains itself", line)
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            yield (*at, key.value), key.start_mark.line + 1, key.value in seen
-            seen.add(key.value)
-            yield from _walk(value, (*at, key.value))
+            name = key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
+            yield (*at, name), key.start_mark.line + 1, name in seen
+            seen.add(name)
+            yield from _walk(value, (*at, name), [*above, node])
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield (*at, index), value.start_mark.line + 1, False
-            yield from _walk(value, (*at, index))
+            yield from _walk(value, (*at, index), [*above, node])
 
 
 def _assign(data: dict[str, Any], lines: dict[Location, int], override: str) -> None:
@@ -193,9 +251,9 @@ def _assign(data: dict[str, Any], lines: dict[Location, int], override: str) -> 
             raise InputError(f"--set {override}: {parent!r} is not a mapping of fields")
         target = child
     try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override}: the value is not YAML: {error}") from None
+        target[last] = _parse_value(value)[0]
+    except _NotYaml as error:
+        raise InputError(f"--set {override}: the value is {error}") from None
     for location in [at for at in lines if at[: len(parents) + 1] == (*parents, last)]:
         del lines[location]
 

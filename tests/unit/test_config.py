@@ -140,7 +140,10 @@ def test_a_syntax_error_is_the_only_fault_and_has_its_line(tmp_path: Path) -> No
         ("", "must be a mapping of fields to values"),
         ("- name\n", "must be a mapping of fields to values"),
         ("name: a\x07b\n", "not YAML: unacceptable character #x0007"),
-        ("name: 2026-13-01\n", "not YAML: month must be in 1..12"),
+        (
+            "name: 2026-13-01\n",
+            "not YAML: a date, or a value after a tag, that is none (month must be in 1..12)",
+        ),
         ("name: !!python/name:os.system x\n", "not YAML: could not determine a constructor"),
     ],
 )
@@ -222,3 +225,80 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_dotted() -> None:
     assert dotted(("load", "points", 0, "rate")) == "load.points[0].rate"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("2e-4", 2e-4),
+        ("1E5", 1e5),
+        ("+1e+3", 1e3),
+        ("-0.5e2", -50.0),
+        (".5e1", 5.0),
+        ("1.e1", 10.0),
+    ],
+)
+def test_exponents_need_no_point(tmp_path: Path, text: str, number: float) -> None:
+    """YAML 1.1 takes `2e-4` for text, which is how most people write a learning rate."""
+
+    class Rate(Closed):
+        rate: float
+
+    path = written(tmp_path, f"rate: {text}\n")
+    assert load_config(Rate, path).rate == number
+    path = written(tmp_path, "rate: 1.0\n")
+    assert load_config(Rate, path, [f"rate={text}"]).rate == number
+
+
+@pytest.mark.parametrize("text", ["e4", "2e", "1e4x", "1e-", "abc1e4", '"2e-4"', "1e4 5"])
+def test_what_is_no_number_stays_text(tmp_path: Path, text: str) -> None:
+    class Word(Closed):
+        word: str
+
+    assert load_config(Word, written(tmp_path, f"word: {text}\n")).word == text.strip('"')
+
+
+@pytest.mark.parametrize("text", [".inf", "-.inf", ".nan", "1e999", ".INF", ".NaN"])
+def test_numbers_that_are_not_finite_are_faults_with_their_line(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, GOOD.replace("rate: 2.0", f"rate: {text}"))
+    with pytest.raises(ConfigError, match=r"line 4: load\.points\[0\]\.rate: .*finite number"):
+        load_config(Settings, path)
+    path = written(tmp_path, GOOD + f"seed: {text}\n")
+    with pytest.raises(ConfigError, match=r"line 5: seed: .*valid integer"):
+        load_config(Settings, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("name: &a [*a]", "line 1: .*name.* an alias that contains itself"),
+        ("data: &d\n  path: *d", "line 1: .*data.path: an alias that contains itself"),
+        ("&x\nname: *x", "an alias that contains itself"),
+        ("a: " + "[" * 100, "line 1: .*nested too deeply"),
+        ("a: " + "[" * 2000 + "]" * 2000, "line 1: .*nest"),
+        ("a: " + "{b: " * 60 + "}" * 60, "line 1: .*nested too deeply"),
+        ("? [a, b]\n: c", "unhashable key"),
+        ("seed: !!bool maybe", "after a tag"),
+        ("seed: !!int ''", "after a tag"),
+        ("seed: !!timestamp x", "after a tag"),
+        ("seed: !!python/object/apply:os.system [id]", "could not determine a constructor"),
+    ],
+)
+def test_yaml_that_is_no_configuration(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        load_config(Settings, written(tmp_path, text + "\n"))
+    if "\n" not in text and ": " in text:
+        with pytest.raises(InputError):
+            load_config(Settings, written(tmp_path, GOOD), [text.replace(": ", "=", 1)])
+
+
+def test_an_alias_that_is_used_twice_is_no_fault(tmp_path: Path) -> None:
+    text = "name: a\nload:\n  points: [&p {rate: 1.0}, *p]\nextra_points: {x: *p, y: *p}\n"
+    assert len(load_config(Settings, written(tmp_path, text)).extra_points) == 2
+
+
+def test_aliases_of_aliases_end_soon(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(ConfigError, match="more than 50000 values"):
+        load_config(Settings, written(tmp_path, "\n".join(lines)))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from medsweep.cli.options import positive
+from medsweep.cli.options import positive, seed
 from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
 from medsweep.reporter import harmless
 from medsweep.version import __version__
@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--warmup", type=int, metavar="N", help="requests before; default: the first full wave"
     )
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="of each load")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of arrivals and order")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of arrivals and order")
     parser.add_argument("--timeout", type=positive, default=60.0, metavar="S", help="default: 60")
     parser.add_argument(
         "--max-error-rate",

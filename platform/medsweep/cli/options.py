@@ -118,6 +118,14 @@ def positive(text: str, complaint: str | None = None) -> float:
     return value
 
 
+def seed(text: str) -> int:
+    """Return a seed that every library takes, for argparse."""
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return value
+
+
 def fraction(text: str) -> float:
     """Return a number from 0 to 1, for argparse."""
     try:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.options import add_json, show
+from medsweep.cli.options import add_json, seed, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with the tokenizer.json that counts these tokens",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
     parser.set_defaults(run=run)
 

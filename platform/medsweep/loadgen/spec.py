@@ -41,7 +41,11 @@ class LoadPoint:
 
     # How pydantic validates it in a sweep file. It is no pydantic class itself, since importing
     # pydantic would double the time that the load generator's process takes to start.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "strict": True,
+        "allow_inf_nan": False,
+    }
 
     concurrency: int | None = None
     rate: float | None = None
@@ -222,6 +226,8 @@ class LoadJob:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise InputError("a load job needs at least one prompt")
+        if self.seed < 0:
+            raise InputError(f"the seed must be at least 0, not {self.seed}")
         if not self.model.strip():
             raise InputError("the model's name is empty")
         check_url(self.base_url)

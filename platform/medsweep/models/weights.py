@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -116,6 +117,50 @@ def unavailable_reason(weights: Weights) -> str | None:
         f"{spec.hub_id} is gated and there is no token: accept its licence on the hub and set "
         "HF_TOKEN, or set stand_ins: true to try the sweep without its weights"
     )
+
+
+def tokenizer_fault(weights: Weights) -> str | None:
+    """Return why a user's own model does not fit its tokenizer, or None if it does.
+
+    Only files that are here already are read; a tokenizer without `tokenizer.json` is not checked.
+    """
+    spec = weights.spec
+    if spec.source != "own":
+        return None
+    paths = {name: _local_file(weights, name) for name in ("config.json", "tokenizer.json")}
+    if None in paths.values():
+        return None
+    from tokenizers import Tokenizer
+
+    try:
+        config = json.loads(Path(str(paths["config.json"])).read_text(encoding="utf-8"))
+        ids = Tokenizer.from_file(str(paths["tokenizer.json"])).get_vocab(with_added_tokens=True)
+    except Exception as error:  # noqa: BLE001 tokenizers raises plain exceptions
+        return f"{paths['tokenizer.json']}: cannot be read as a tokenizer: {type(error).__name__}"
+    rows = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    greatest = max(ids.values(), default=-1)
+    if isinstance(rows, int) and greatest >= rows:
+        return (
+            f"its tokenizer has tokens up to number {greatest}, and its embedding only {rows} rows "
+            "(vocab_size in config.json): resize the embedding, or take the model's own tokenizer"
+        )
+    missing = [token for token in spec.stop_tokens if token not in ids]
+    if missing:
+        return (
+            f"its tokenizer has no token {', '.join(map(repr, missing))}, which stop_tokens of "
+            "own_models names: no answer would end there"
+        )
+    return None
+
+
+def _local_file(weights: Weights, name: str) -> Path | None:
+    if weights.spec.folder is not None:
+        path = Path(weights.spec.folder).expanduser() / name
+        return path if path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(_hub_id(weights.spec), name, revision=weights.revision)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _cached(weights: Weights) -> bool:

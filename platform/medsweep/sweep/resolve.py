@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medsweep.datasets.load import embedded_answers
 from medsweep.datasets.split import Split, load_split
 from medsweep.hardware.observe import host_profile
-from medsweep.models.weights import Weights, identify, unavailable_reason
+from medsweep.models.weights import Weights, identify, tokenizer_fault, unavailable_reason
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 
@@ -50,7 +50,11 @@ def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
     models = spec.catalog.models
     weights = {name: identify(models[name], texts) for name in model_names(spec)}
     revisions = {name: each.revision for name, each in weights.items()}
-    reasons = {name: unavailable_reason(each) for name, each in weights.items() if fetches}
+    reasons = {
+        name: unavailable_reason(each) or tokenizer_fault(each)
+        for name, each in weights.items()
+        if fetches
+    }
     unavailable = {name: reason for name, reason in reasons.items() if reason is not None}
     plan = make_plan(spec, split.sha256, revisions, host_profile(), unavailable)
     return Resolved(spec, split, weights, plan)

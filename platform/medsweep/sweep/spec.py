@@ -16,7 +16,7 @@ from pydantic import (
     field_validator,
 )
 
-from medsweep.config import Closed
+from medsweep.config import MOST_SEED, Closed
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.errors import InputError, UnknownName
 from medsweep.finetune.recipe import Recipe
@@ -180,7 +180,7 @@ class SweepSpec(Closed):
     """
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=40)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
     own_models: list[OwnModelSpec] = Field(default=[])
     own_profiles: list[OwnProfileSpec] = Field(default=[])
     stand_ins: bool = False

@@ -141,6 +141,8 @@ def ended(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("medsweep bench http://127.0.0.1:9/v1 --model m --timeout inf", 2, "not a number above 0"),
         ("medsweep bench http://127.0.0.1:99999/v1 --model m", 2, "from 1 to 65535"),
         ("medsweep bench http://127.0.0.1:9/v1 --model m --max-error-rate nan", 2, "share"),
+        ("medsweep bench http://127.0.0.1:9/v1 --model m --seed -1", 2, "from 0 to 4294967295"),
+        ("medsweep score x.jsonl --seed 99999999999", 2, "from 0 to 4294967295"),
         ("medsweep compare a b --tolerance nan", 2, "not a number from 0 to 1"),
         ("medsweep serve --timeout nan", 2, "--timeout"),
     ],

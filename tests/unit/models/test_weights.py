@@ -1,4 +1,6 @@
 import hashlib
+import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from medsweep.models.weights import (
     fetch_weights,
     file_sha256,
     identify,
+    tokenizer_fault,
     unavailable_reason,
 )
 
@@ -218,3 +221,55 @@ def test_weights_in_the_cache_need_no_token(hub_cache: Path) -> None:
     assert unavailable_reason(identify(spec, [])) is not None
     (snapshot / "model-00001-of-00004.safetensors").write_bytes(b"weights")
     assert unavailable_reason(identify(spec, [])) is None
+
+
+def own_model(folder: Path, rows: int, tokens: dict[str, int], stop: str = "</s>") -> Weights:
+    from tokenizers import Tokenizer, models
+
+    from medsweep.models.own import OwnModelSpec
+
+    (folder / "config.json").write_text(json.dumps({"vocab_size": rows}))
+    (folder / "model.safetensors").touch()
+    Tokenizer(models.WordLevel(tokens, "a")).save(str(folder / "tokenizer.json"))
+    sizes = dict.fromkeys(("parameters", "layers", "hidden_size", "kv_heads", "head_dim"), 1)
+    own = OwnModelSpec(
+        name="mine",
+        folder=str(folder),
+        licence="MIT",
+        template="alpaca",
+        stop_tokens=[stop],
+        context_length=64,
+        vocab_size=rows,
+        **sizes,
+    )
+    return identify(own.model(), [])
+
+
+def test_an_own_model_that_fits_its_tokenizer(tmp_path: Path) -> None:
+    assert tokenizer_fault(own_model(tmp_path, 3, {"a": 0, "</s>": 2})) is None
+    (tmp_path / "tokenizer.json").unlink()
+    assert tokenizer_fault(identify(own_model(tmp_path, 3, {"a": 0}).spec, [])) is not None
+    (tmp_path / "tokenizer.json").unlink()
+    assert tokenizer_fault(own_model(tmp_path, 9, {"a": 0, "</s>": 8})) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "tokens", "stop", "fault"),
+    [
+        (3, {"a": 0, "</s>": 3}, "</s>", r"up to number 3, and its embedding only 3 rows"),
+        (3, {"a": 0, "b": 1, "</s>": 900}, "</s>", r"up to number 900"),
+        (3, {"a": 0, "</s>": 1}, "<|eot|>", r"no token '<\|eot\|>', which stop_tokens"),
+    ],
+)
+def test_an_own_model_that_does_not_fit_its_tokenizer_is_refused_in_the_plan(
+    rows: int, tokens: dict[str, int], stop: str, fault: str, tmp_path: Path
+) -> None:
+    reason = tokenizer_fault(own_model(tmp_path, rows, tokens, stop))
+    assert reason is not None
+    assert re.search(fault, reason)
+
+
+def test_a_tokenizer_that_cannot_be_read(tmp_path: Path) -> None:
+    weights = own_model(tmp_path, 3, {"a": 0, "</s>": 1})
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert "cannot be read as a tokenizer" in (tokenizer_fault(weights) or "")

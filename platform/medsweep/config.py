@@ -185,8 +185,9 @@ def _parse_value(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
                 raise _NotYaml(f"has more than {_MOST_VALUES} values, by aliases of aliases?", line)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 it derives from a safe loader
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise _NotYaml(f"not YAML: {error.problem}", line) from None
+        mark = error.problem_mark
+        told = f"not YAML: {error.problem}"
+        raise _NotYaml(told, mark.line + 1 if mark else None) from None
     except yaml.YAMLError as error:  # a control character
         raise _NotYaml(f"not YAML: {' '.join(str(error).split())}", None) from None
     except _TAG_ERRORS as error:
@@ -202,7 +203,8 @@ def _check_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _DEEPEST:
-                raise _NotYaml("is nested too deeply", event.start_mark.line + 1)
+                mark = event.start_mark
+                raise _NotYaml("is nested too deeply", mark.line + 1 if mark else None)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

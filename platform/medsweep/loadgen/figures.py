@@ -94,6 +94,7 @@ class LoadFigures:
         empty: answers without any text.
         uncounted: answers for which the server gave no number of tokens.
         at_once: answers whose tokens all came in one read, which have neither TPOT nor ITL.
+        coarse: others of which too much came in the first read, which have no TPOT.
         latencies: summaries in seconds of the answered requests, by name
             (`results.schema.LATENCIES`); the gaps between tokens of all answers are pooled.
         itl_unit: what `itl` is a gap between: `token`, or `chunk` where the server does not say
@@ -118,6 +119,7 @@ class LoadFigures:
     empty: int
     uncounted: int
     at_once: int
+    coarse: int
     latencies: dict[str, LatencySummary]
     itl_unit: Literal["token", "chunk"] | None
     prompt_tokens_mean: float | None
@@ -161,7 +163,7 @@ def figures_of(
     status: Counter[str] = Counter()
     unmeasured: Counter[str] = Counter()
     first_errors: dict[str, str] = {}
-    empty = uncounted = at_once = good = chunked = 0
+    empty = uncounted = at_once = coarse = good = chunked = 0
     missed = [0] * len(objectives)
     growth, span = Growth(), _Span()
     for record in records:
@@ -181,6 +183,7 @@ def figures_of(
         empty += record.first_text_s is None
         uncounted += record.output_tokens is None
         at_once += record.came_at_once
+        coarse += record.is_coarse
         chunked += any(record.chunk_gaps_s) and record.chunk_tokens is None
         for name, sketch in sketches.items():
             sketch.add(*record.itl_s if name == "itl" else (getattr(record, f"{name}_s"),))
@@ -204,6 +207,7 @@ def figures_of(
         empty=empty,
         uncounted=uncounted,
         at_once=at_once,
+        coarse=coarse,
         latencies=latencies,
         itl_unit=("chunk" if chunked else "token") if gaps else None,
         prompt_tokens_mean=prompt_tokens.mean,

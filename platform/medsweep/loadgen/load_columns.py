@@ -143,6 +143,11 @@ def load_notes(point: LoadPoint, figures: LoadFigures) -> list[str]:
             f"all tokens of {figures.at_once} answers came in one read, so they have no TPOT and "
             "no ITL: does the server, or a proxy before it, collect the answer before sending it?"
         )
+    if figures.coarse:
+        notes.append(
+            f"over a fifth of the tokens of {figures.coarse} answers came with the first one, so "
+            "they have no TPOT: chunks are too large to tell when the others were made"
+        )
     if figures.itl_unit == "chunk":
         notes.append(
             "ITL is the gap between chunks: the server does not say how many tokens a chunk holds"

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+MOST_WITH_THE_FIRST = 0.2
+"""An answer has no TPOT if a larger share of its other tokens came together with the first."""
+
 Phase = Literal["warmup", "measure", "cooldown"]
 
 
@@ -95,13 +98,35 @@ class RequestRecord:
 
         Returns:
             `(e2e_s - ttft_s) / (output_tokens - 1)`; None for an unknown count, for fewer than two
-            tokens, and where all tokens came at once: nothing was seen between them.
+            tokens, and where over a fifth of those after the first came with it: their time is in
+            TTFT, so that the quotient is too small by that share.
         """
-        if self.ttft_s is None or self.output_tokens is None:
+        if self.ttft_s is None or self.output_tokens is None or self.output_tokens < 2:
             return None
-        if self.output_tokens < 2 or not any(self.chunk_gaps_s):
+        if self._with_the_first > MOST_WITH_THE_FIRST:
             return None
         return (self.e2e_s - self.ttft_s) / (self.output_tokens - 1)
+
+    @property
+    def _with_the_first(self) -> float:
+        """Share of the tokens after the first that came in the same read as the first.
+
+        Of an answer whose chunks are not counted, each chunk counts as an equal share of it.
+        """
+        tokens = self.output_tokens or 0
+        chunks = 1 + len(self.chunk_gaps_s)
+        first = 1 + next((n for n, gap_s in enumerate(self.chunk_gaps_s) if gap_s), chunks - 1)
+        if self.chunk_tokens is not None:
+            came: float = sum(self.chunk_tokens[:first])
+        else:
+            came = tokens * first / chunks
+        return (came - 1) / (tokens - 1)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether it has no TPOT because too much of it came first, though not all of it."""
+        several = self.first_text_s is not None and (self.output_tokens or 0) > 1
+        return several and self.tpot_s is None and not self.came_at_once
 
     @property
     def came_at_once(self) -> bool:

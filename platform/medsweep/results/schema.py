@@ -27,7 +27,8 @@ STATISTICS = {
 
 LATENCIES = {
     "ttft": "time to the first chunk that carries text, from the due time in an open loop",
-    "tpot": "(end-to-end - TTFT) / (output tokens - 1); null where they came in one chunk",
+    "tpot": "(end-to-end - TTFT) / (output tokens - 1); null of an answer "
+    "of which over a fifth came with the first token",
     "itl": "gap between output tokens, or between chunks (itl_unit)",
     "e2e": "time to the end of the answer, from the due time in an open loop",
     "dispatch_delay": "delay from due time to sending; null in a closed loop",

@@ -202,3 +202,16 @@ def test_answers_that_came_in_one_read_are_noted() -> None:
     )
     assert f"all tokens of {figures.ok} answers came in one read" in load_notes(point, figures)[0]
     assert figures_of(records_of(point), point).at_once == 0
+
+
+def test_answers_in_few_large_chunks_are_noted() -> None:
+    point = LoadPoint(concurrency=8)
+    large = [
+        replace(each, chunk_gaps_s=(0.3,), chunk_tokens=(3, 3)) if not each.error else each
+        for each in records_of(point)
+    ]
+    figures = figures_of(large, point)
+    assert (figures.coarse, figures.at_once) == (figures.ok, 0)
+    assert figures.latencies["tpot"].mean is None
+    note = f"over a fifth of the tokens of {figures.ok} answers came with the first one"
+    assert load_notes(point, figures)[0].startswith(note)

@@ -89,6 +89,43 @@ def test_an_answer_in_one_chunk_has_no_itl_and_no_tpot_rather_than_zero() -> Non
         assert one.tpot_s is None
 
 
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(("chunks", "known"), [(2, False), (3, False), (4, False), (10, True)])
+def test_few_large_chunks_do_not_tell_the_time_per_token(
+    chunks: int, known: bool, counted: bool
+) -> None:
+    """A server makes a token every 10 ms and sends 600 of them in equal chunks.
+
+    The first chunk comes when its last token is made, so its other tokens take no time after it.
+    """
+    size = 600 // chunks
+    answer = record(
+        due_s=None,
+        sent_s=0.0,
+        first_text_s=size * 0.01,
+        end_s=6.0,
+        chunk_gaps_s=(size * 0.01,) * (chunks - 1),
+        chunk_tokens=(size,) * chunks if counted else None,
+        output_tokens=600,
+    )
+    quotient_s = (6.0 - size * 0.01) / 599
+    assert answer.is_coarse is not known
+    if known:
+        assert answer.tpot_s == pytest.approx(quotient_s)
+        assert quotient_s == pytest.approx(0.01, rel=0.11)  # a tenth came first
+    else:
+        assert answer.tpot_s is None
+        assert quotient_s < 0.0076  # what it would have been instead of 10 ms
+
+
+def test_chunks_of_one_read_count_as_one() -> None:
+    """A proxy collects half of the answer: 4 of 8 tokens come together, each a chunk."""
+    gaps_s = (0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.1)
+    assert record(chunk_gaps_s=gaps_s, chunk_tokens=None, output_tokens=8).tpot_s is None
+    assert record(chunk_gaps_s=gaps_s, chunk_tokens=(1,) * 8, output_tokens=8).is_coarse
+    assert record(chunk_gaps_s=(0.1,) * 7, chunk_tokens=(1,) * 8, output_tokens=8).tpot_s
+
+
 @pytest.mark.parametrize("tokens", [(1, 2), (1, 2, 3, 4), ()])
 def test_counts_that_do_not_fit_the_gaps_are_refused(tokens: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=f"{len(tokens)} text chunks cannot have 2 gaps"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
+from medsweep.errors import StageError
 from medsweep.telemetry.recording import Recording
 
 _TIMEOUT_S = 10.0
@@ -19,6 +20,9 @@ class NodeTelemetry:
     Attributes:
         recording: the samples, after the exit; None if there are none.
         lasted: whether the same process answered on entry and on exit.
+
+    Raises:
+        StageError: on entry, the engine does not answer.
     """
 
     def __init__(self, name: str) -> None:
@@ -28,6 +32,9 @@ class NodeTelemetry:
 
     def __enter__(self) -> Self:
         self._first = self._call("start_sampling")
+        if self._first is None:
+            # A load would only wait for each of its requests to time out.
+            raise StageError("the engine died before the load: it does not answer")
         return self
 
     def __exit__(

@@ -1,5 +1,6 @@
 import pytest
 
+from medsweep.errors import StageError
 from medsweep.serving.ray.node_telemetry import NodeTelemetry
 
 
@@ -7,10 +8,12 @@ class Replica:
     """Answers as an engine's replica does, without Ray (fake); can be replaced meanwhile."""
 
     def __init__(self) -> None:
-        self.identity = "first"
+        self.identity: str | None = "first"
 
     def __call__(self, method: str) -> object:
-        return self.identity if method == "start_sampling" else (self.identity, None)
+        if self.identity is None or method == "start_sampling":
+            return self.identity
+        return self.identity, None
 
 
 @pytest.fixture
@@ -32,8 +35,13 @@ def test_another_replica_at_the_end_did_not_last(replica: Replica) -> None:
     assert not watch.lasted
 
 
-def test_no_answer_at_the_end_did_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NodeTelemetry, "_call", lambda self, method: None)
+def test_no_answer_at_the_end_did_not_last(replica: Replica) -> None:
     with NodeTelemetry("cell") as watch:
-        pass
+        replica.identity = None
     assert not watch.lasted
+
+
+def test_a_dead_engine_is_not_measured(replica: Replica) -> None:
+    replica.identity = None
+    with pytest.raises(StageError, match="the engine died before the load"), NodeTelemetry("cell"):
+        pytest.fail("it was measured")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -213,18 +214,36 @@ def _kill_engine_with_cpus(driver: psutil.Process, cpus: int) -> None:
     raise AssertionError("no engine found")
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def _names_of_children(pid: int) -> set[str]:
+    names = set()
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            names.add(child.name())
+    return names
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        (signal.SIGINT, "fine-tune:"),
+        (signal.SIGTERM, "fine-tune:"),
+        # Ray handles it itself while it starts a node, if it is not kept from it.
+        (signal.SIGTERM, "live metrics:"),
+    ],
+)
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing(
-    tmp_path_factory: pytest.TempPathFactory, story: Story, asked: signal.Signals
+    tmp_path_factory: pytest.TempPathFactory, story: Story, asked: signal.Signals, place: str
 ) -> None:
     folder = tmp_path_factory.mktemp("interrupted")
     (folder / "small.yaml").write_text((story.runner.folder / "small.yaml").read_text())
     process = Runner(folder, story.runner.environment).start()
     assert process.stderr is not None
     for line in process.stderr:
-        if "fine-tune:" in line:
-            process.send_signal(asked)
+        if place in line:
             break
+    while "gcs_server" not in _names_of_children(process.pid):
+        assert process.poll() is None
+    process.send_signal(asked)
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 3, rest
     assert "run the same command to resume" in rest

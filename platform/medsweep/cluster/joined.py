@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
 from medsweep.cluster.protocol import free_port
+from medsweep.cluster.sigterm import sigterm_interrupts
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
@@ -35,23 +37,23 @@ class JoinedCluster:
     def __enter__(self) -> Self:
         import ray
 
-        try:
-            ray.init(
-                address="auto", log_to_driver=False, logging_level="ERROR", namespace="medsweep"
-            )
-        except ConnectionError as error:
-            raise EnvironmentFault(
-                f"no Ray cluster runs here, and this job needs one ({error}); "
-                "`medsweep run` starts its own"
-            ) from None
+        with ExitStack() as stack:
+            stack.enter_context(sigterm_interrupts())
+            try:
+                ray.init(
+                    address="auto", log_to_driver=False, logging_level="ERROR", namespace="medsweep"
+                )
+            except ConnectionError as error:
+                raise EnvironmentFault(
+                    f"no Ray cluster runs here, and this job needs one ({error}); "
+                    "`medsweep run` starts its own"
+                ) from None
+            stack.callback(_leave)
+            self._exit = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        import ray
-        from ray import serve
-
-        serve.shutdown()  # does nothing where Ray Serve does not run
-        ray.shutdown()
+        self._exit.close()
 
     def ensure_nodes(self, profiles: Sequence[HardwareProfile]) -> None:
         """Wait until there is a live node for each profile.
@@ -93,3 +95,11 @@ def _has_node(profile: HardwareProfile) -> bool:
 
     nodes: list[dict[str, Any]] = ray.nodes()
     return any(node["Alive"] and node["Labels"].items() >= profile.labels.items() for node in nodes)
+
+
+def _leave() -> None:
+    import ray
+    from ray import serve
+
+    serve.shutdown()  # does nothing where Ray Serve does not run
+    ray.shutdown()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Self, TypeVar
 from medsweep.cluster.cleanup import watch
 from medsweep.cluster.isolation import LOOPBACK, environment, isolated, without_secrets
 from medsweep.cluster.protocol import free_port
+from medsweep.cluster.sigterm import sigterm_interrupts
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
@@ -54,7 +53,7 @@ class LocalCluster:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(_sigterm_kept())
+            stack.enter_context(sigterm_interrupts())
             # Short, because the path of a Unix socket below it may have at most 107 characters.
             folder = Path(tempfile.mkdtemp(prefix=f"ms-{os.getpid()}-", dir="/tmp"))
             with without_secrets():
@@ -66,7 +65,6 @@ class LocalCluster:
             )
             stack.enter_context(isolated(folder))
             self._cluster = stack.enter_context(_ray_cluster())
-            _interrupt_on_sigterm()
             self._exit = stack.pop_all()
         return self
 
@@ -87,7 +85,6 @@ class LocalCluster:
             if name not in self._nodes:
                 self._nodes[name] = self._add(profile)
         self._cluster.wait_for_nodes()
-        _interrupt_on_sigterm()
 
     def call_on_node(
         self, profile: HardwareProfile, function: Callable[..., T], *arguments: object
@@ -137,23 +134,3 @@ def _ray_cluster() -> Iterator[Any]:
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
         stack.callback(ray.shutdown)
         yield cluster
-
-
-@contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Restore the handler of SIGTERM on exit; only a main thread can set one."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt_on_sigterm() -> None:
-    """Make SIGTERM, with which Kubernetes stops a pod, an interruption like Ctrl-C.
-
-    Ray sets a handler of its own whenever it starts a node; that one exits with code 1.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)

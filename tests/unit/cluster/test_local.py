@@ -58,6 +58,7 @@ def test_a_node_stays_while_it_is_needed_and_lives(monkeypatch: pytest.MonkeyPat
             pass
         cluster.ensure_nodes([a100])
         anew = nodes()
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     assert set(first) == {"1xv100-1cpu"}
     assert both == {**first, "1xa100-1cpu": both["1xa100-1cpu"]}
     assert last == {"1xa100-1cpu": both["1xa100-1cpu"]}

@@ -35,4 +35,5 @@ def application(args: dict[str, Any]) -> Any:
         "dtype": cell.dtype,
     }
     further = {name: value for name, value in args.items() if name not in ("cell", "out")}
-    return build_application(ServeConfig.model_validate(fields | further), cell.profile, cell.model)
+    config = ServeConfig.model_validate(fields | further)
+    return build_application(config, cell.profile, spec.catalog.models)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import re
 import signal
@@ -16,6 +17,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from support import SWEEP, Runner, Story
+
+# What collecting makes stays until the end: looking for garbage in it takes a second per worker.
+gc.disable()
 
 # A script that runs the tests in the background has them ignore Ctrl-C, and their children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,6 +43,12 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return "story" if file in STORY else file
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but not among what is there already."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medsweep.cli.options import add_models, load_models
 from medsweep.errors import EXIT_DONE, InputError
 from medsweep.reporter import harmless
 
@@ -38,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base", action="store_true", help="ask the base model, without the adapter"
     )
+    add_models(parser)
     parser.add_argument(
         "--max-tokens", type=int, default=256, metavar="N", help="most output tokens; default: 256"
     )
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
     questions = _questions(options)
     config = ServeConfig(adapters={ADAPTER: options.adapter}, max_batch_size=1)
-    engine = open_service(config, ServerMetrics([]), MonotonicClock())
+    engine = open_service(config, ServerMetrics([]), MonotonicClock(), load_models(options))
     try:
         for question in questions:
             if options.file is not None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from medsweep.reporter import harmless
 
 if TYPE_CHECKING:
+    from medsweep.models.spec import ModelSpec
     from medsweep.sweep.spec import SweepSpec
+    from medsweep.table import NamedTable
 
 
 RESULTS = Path("results")
@@ -55,6 +57,25 @@ def load_sweep(options: argparse.Namespace) -> SweepSpec:
     from medsweep.sweep.spec import SweepSpec
 
     return load_config(SweepSpec, options.sweep, options.overrides)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add the sweep whose own models can be served."""
+    parser.add_argument(
+        "--sweep",
+        type=Path,
+        metavar="FILE",
+        help="sweep file whose own_models can be served, beside the catalogue's models",
+    )
+
+
+def load_models(options: argparse.Namespace) -> NamedTable[ModelSpec]:
+    """Return the models of the catalogue, and those that the sweep of `--sweep` defines."""
+    from medsweep.config import load_config
+    from medsweep.models.catalog import MODELS
+    from medsweep.sweep.spec import SweepSpec
+
+    return load_config(SweepSpec, options.sweep).catalog.models if options.sweep else MODELS
 
 
 def show(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medsweep.cli.options import add_models, load_models
 from medsweep.errors import EXIT_DONE, ConfigError, Fault, InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder of the base model's weights; by default the one that --adapter names, or the "
         "catalogue's, which are fetched",
     )
+    add_models(parser)
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 picks a free one")
     parser.add_argument(
@@ -107,7 +109,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"serving at {url}/v1; models: {url}/v1/models", flush=True)
         print("Ctrl-C finishes the running requests and stops", flush=True)
 
-    serve_here(config, host=options.host, port=options.port, key=key, ready=ready)
+    models = load_models(options)
+    serve_here(config, host=options.host, port=options.port, key=key, ready=ready, models=models)
     print("stopped", flush=True)
     return EXIT_DONE
 

@@ -16,12 +16,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from medsweep.clock import MonotonicClock
 from medsweep.errors import EnvironmentFault
+from medsweep.models.catalog import MODELS
+from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.protocol import EngineClient
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
+from medsweep.table import NamedTable
 
 MAX_HEAD_BYTES = 64 * 1024
 """Longest request line and headers together; the parser itself has no limit."""
@@ -178,6 +181,7 @@ def serve_here(
     port: int,
     key: str | None,
     ready: Callable[[str], None],
+    models: NamedTable[ModelSpec] = MODELS,
 ) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then finish the running requests and return.
 
@@ -187,6 +191,7 @@ def serve_here(
         port: TCP port; 0 picks a free one.
         key: API key; None requires none.
         ready: called with the URL when the server answers requests.
+        models: the base models that can be served; a sweep's catalogue has its own ones, too.
 
     Raises:
         InputError: there is nothing to serve, or an adapter does not fit the base.
@@ -203,7 +208,7 @@ def serve_here(
 
     # The address first: loading can take minutes.
     with bound(host, port) as listener:
-        engine = open_service(config, metrics, clock)
+        engine = open_service(config, metrics, clock, models)
         app = build_app(
             lookup,
             metrics=metrics,

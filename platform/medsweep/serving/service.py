@@ -22,30 +22,37 @@ from medsweep.serving.engines.compatibility import unsupported
 from medsweep.serving.engines.null import NULL_MODEL, NULL_SPEC
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.server_metrics import ServerMetrics
+from medsweep.table import NamedTable
 
 
-def open_service(config: ServeConfig, metrics: ServerMetrics, clock: Clock) -> AdapterPool:
+def open_service(
+    config: ServeConfig,
+    metrics: ServerMetrics,
+    clock: Clock,
+    models: NamedTable[ModelSpec] = MODELS,
+) -> AdapterPool:
     """Load the base and return the engine that serves it with its adapters.
 
     Args:
         config: what to serve.
         metrics: counts loads and evictions of adapters.
         clock: times them.
+        models: the base models that can be served; a sweep's catalogue has its own ones, too.
 
     Raises:
         InputError: there is nothing to serve, or an adapter does not fit the base.
         EnvironmentFault: the weights are not available.
     """
     wait_asleep()
-    return open_pool(resolve_settings(config), config, metrics, clock)
+    return open_pool(resolve_settings(config, models), config, metrics, clock)
 
 
-def resolve_settings(config: ServeConfig, model: ModelSpec | None = None) -> EngineSettings:
+def resolve_settings(config: ServeConfig, models: NamedTable[ModelSpec] = MODELS) -> EngineSettings:
     """Return the settings of a server's engine on this machine; missing weights are fetched.
 
     Args:
         config: what to serve.
-        model: base model that a sweep defines; None looks it up among the built-in ones.
+        models: the base models that can be served, as in `open_service`.
 
     Raises:
         InputError: there is nothing to serve, or an adapter does not fit the base.
@@ -53,7 +60,7 @@ def resolve_settings(config: ServeConfig, model: ModelSpec | None = None) -> Eng
     """
     if config.engine == NULL_MODEL:
         return config.settings(NULL_SPEC, dtype="float32", cpus=None)
-    spec, base = _base(config, model)
+    spec, base = _base(config, models)
     host = host_profile()
     reason = unsupported(config.engine, host, spec, quantization=config.quantization)
     if reason is not None:
@@ -85,7 +92,7 @@ def open_pool(
     )
 
 
-def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path]:
+def _base(config: ServeConfig, models: NamedTable[ModelSpec]) -> tuple[ModelSpec, Path]:
     """Return the base model and the folder of its weights.
 
     The operator decides both, by `base` and `base_folder` or by the named adapters. Otherwise
@@ -103,7 +110,7 @@ def _base(config: ServeConfig, model: ModelSpec | None) -> tuple[ModelSpec, Path
             raise InputError(
                 f"{card.folder}: an adapter of {card.model!r}, but the base model is {name!r}"
             )
-    spec = model or MODELS[name]
+    spec = models[name]
     if config.base_folder is not None:
         if base_sha256(config.base_folder) is None:
             raise InputError(f"--base-folder {config.base_folder}: it holds no *.safetensors")

@@ -1,9 +1,14 @@
+import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medsweep.cli import main
+from medsweep.models.catalog import MODELS
+from medsweep.models.own import OwnModelSpec
 
 
 @pytest.mark.slow
@@ -51,6 +56,30 @@ def test_a_file_without_prompts_is_named(
     assert problem in capsys.readouterr().err
     assert main(["ask", "--adapter", "x"]) == 2
     assert "either QUESTION or --file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_adapter_of_a_sweep_s_own_model_answers(
+    fine_tuned: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(fine_tuned.job.folder, tmp_path / "adapter"))
+    card = json.loads((folder / "adapter.json").read_text())
+    (folder / "adapter.json").write_text(json.dumps({**card, "model": "mine-1b"}))
+    standin = asdict(MODELS[card["model"]])
+    own = {name: standin[name] for name in OwnModelSpec.model_fields} | {
+        "name": "mine-1b",
+        "folder": card["base"],
+        "stop_tokens": list(standin["stop_tokens"]),
+        "lora_targets": list(standin["lora_targets"]),
+    }
+    sweep = {"name": "mine", "cells": ["mine-1b@host"], "own_models": [own]}
+    load = {"points": [{"concurrency": 1}]}
+    (tmp_path / "mine.yaml").write_text(json.dumps({**sweep, "load": load}))
+    arguments = ["ask", "--adapter", str(folder), "--max-tokens", "8", "What is asthma?"]
+    assert main(arguments) == 2
+    assert "unknown model 'mine-1b'" in capsys.readouterr().err
+    assert main([*arguments, "--sweep", str(tmp_path / "mine.yaml")]) == 0
+    assert capsys.readouterr().out.strip()
 
 
 def test_a_folder_that_is_no_adapter_is_named(

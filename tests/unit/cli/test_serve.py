@@ -15,6 +15,7 @@ from medsweep.cli import main
         (["--adapter-root", "none"], "nothing to serve"),
         (["--host", "0.0.0.0", "--engine", "null"], "MEDSWEEP_API_KEY"),
         (["--api-key-file", "none"], "--api-key-file none"),
+        (["--sweep", "none.yaml"], "none.yaml"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(

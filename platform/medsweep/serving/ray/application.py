@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any
 
 from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.catalog import MODELS
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.health import TIMEOUT_S
 from medsweep.serving.ray.ingress import ingress_application
 from medsweep.serving.ray.replica import EngineReplica
 from medsweep.serving.service import resolve_settings
+from medsweep.table import NamedTable
 
 SPARE_CALLS = 16
 """Further concurrent calls of a replica, for health, names and metrics; without them, a full server
@@ -22,7 +24,9 @@ would fail its health checks."""
 
 
 def build_application(
-    config: ServeConfig, profile: HardwareProfile | None, model: ModelSpec | None = None
+    config: ServeConfig,
+    profile: HardwareProfile | None,
+    models: NamedTable[ModelSpec] = MODELS,
 ) -> Any:
     """Return the application.
 
@@ -30,7 +34,7 @@ def build_application(
         config: what to serve.
         profile: its labels select the engine's node, and its CPUs and GPUs are reserved there; None
             reserves one CPU on any node.
-        model: base model that a sweep defines; None looks it up among the built-in ones.
+        models: the base models that can be served; a sweep's catalogue has its own ones, too.
     """
     from ray import serve
 
@@ -46,7 +50,7 @@ def build_application(
         health_check_timeout_s=2 * TIMEOUT_S,
         ray_actor_options={"num_cpus": 1} if profile is None else node_of(profile),
         **drained,
-    )(EngineReplica).bind(partial(resolve_settings, config, model), pool=config)
+    )(EngineReplica).bind(partial(resolve_settings, config, models), pool=config)
     most_requests = limits.max_concurrent + limits.max_queued + SPARE_CALLS
     return ingress_application(limits, engine, most_requests=most_requests, **drained)
 

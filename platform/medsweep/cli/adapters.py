@@ -67,7 +67,7 @@ def run_show(options: argparse.Namespace) -> int:
 
     adapter = read_adapter(options.adapter, links=True)
     record, epochs = read_provenance(adapter.folder), read_training(adapter.folder)
-    recipe = record.get("recipe")
+    recipe, precision = record.get("recipe"), record.get("precision")
     if options.json:
         print(json.dumps({**_row(adapter.folder), "provenance": record, "training": epochs}))
         return EXIT_DONE
@@ -80,6 +80,7 @@ def run_show(options: argparse.Namespace) -> int:
         ("training pairs", record.get("train_pairs")),
         ("evaluation questions", record.get("evaluation_pairs")),
         ("cleaned", record.get("dataset")),
+        *(precision.items() if isinstance(precision, dict) else ()),
         *((name, record[name]) for name in sorted(record) if name.endswith("_sha256")),
         *(recipe.items() if isinstance(recipe, dict) else ()),
     ):

@@ -77,7 +77,7 @@ def _row(
 ) -> dict[str, Any]:
     """Return one cell's row; for JSON, with SI figures of every load point."""
     from medsweep.hardware.observe import matches
-    from medsweep.sweep.finetunable import finetune_need
+    from medsweep.sweep.finetunable import finetune_caveat, finetune_need
 
     cell = prediction.cell
     adapter = resolved.plan.adapters[cell.adapter] if cell.refused is None else None
@@ -95,6 +95,8 @@ def _row(
         return row | {
             "memory_bytes": prediction.memory_bytes,
             "training_memory_bytes": need and {**asdict(need), "total": need.total},
+            "finetune_caveat": adapter
+            and finetune_caveat(resolved.spec.finetune, adapter.model, adapter.profile),
             "load_s": prediction.load_s,
             "usd": prediction.usd,
             "points": [
@@ -146,6 +148,7 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
 
 def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Lengths) -> str:
     from medsweep.prediction.roofline import ASSUMPTIONS
+    from medsweep.sweep.finetunable import finetune_caveat
     from medsweep.sweep.predict import predict_finetune_s
     from medsweep.sweep.progress import duration
 
@@ -170,4 +173,8 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         + (f"USD {sum(usd):.2f} for the {len(usd)} cells with a price" if usd else "no prices"),
         ASSUMPTIONS,
     ]
+    for adapter in plan.adapters.values():
+        caveat = finetune_caveat(spec.finetune, adapter.model, adapter.profile)
+        if caveat is not None:
+            lines.append(f"fine-tune of {adapter.model.name}@{adapter.profile.name}: {caveat}")
     return "\n".join(lines)

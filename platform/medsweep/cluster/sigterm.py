@@ -14,7 +14,8 @@ def sigterm_interrupts() -> Iterator[None]:
 
     Ray sets a handler of its own whenever it starts a node or connects to one. That one prints a
     traceback if the node is only half started, and exits with a code of Ray's. So Ray is kept from
-    setting it. Only a main thread can set handlers; in any other nothing is changed.
+    setting it. A signal that is ignored stays so. Only a main thread can set handlers; in any other
+    nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -23,7 +24,8 @@ def sigterm_interrupts() -> Iterator[None]:
 
     setting, before = utils.set_sigterm_handler, signal.getsignal(signal.SIGTERM)
     utils.set_sigterm_handler = lambda handler: None
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

@@ -32,6 +32,24 @@ def finetune_refusal(recipe: Recipe, model: ModelSpec, profile: HardwareProfile)
     )
 
 
+def finetune_caveat(recipe: Recipe, model: ModelSpec, profile: HardwareProfile) -> str | None:
+    """Return what a user should know before a recipe runs on a profile, or None.
+
+    Its result may be worse than on other hardware, or it needs another build of a library.
+
+    Args:
+        recipe: the recipe.
+        model: the base model.
+        profile: the hardware.
+    """
+    precision = _precision(recipe, model, profile)
+    parts = [
+        *([f"may be worse than elsewhere: {precision.degraded}"] if precision.degraded else []),
+        *([f"needs {precision.needs}"] if precision.needs else []),
+    ]
+    return "; ".join(parts) or None
+
+
 def finetune_need(recipe: Recipe, model: ModelSpec, profile: HardwareProfile) -> Need:
     """Return the memory that each worker needs, with the recipe's open fields chosen to fit.
 

@@ -13,6 +13,7 @@ from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
 from medsweep.models.weights import fetch_weights
 from medsweep.results.provenance import provenance
+from medsweep.sweep.finetunable import finetune_caveat
 from medsweep.sweep.plan import AdapterPlan
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
@@ -63,6 +64,9 @@ def finetune_missing(
         name = f"{adapter.model.name}@{adapter.profile.name}"
         try:
             cluster.ensure_nodes([adapter.profile])
+            caveat = finetune_caveat(resolved.spec.finetune.recipe, adapter.model, adapter.profile)
+            if caveat is not None:
+                progress.note(f"fine-tune of {name}: {caveat}")
             with progress.step("fine-tune", name, announce=True):
                 job = finetune_job(resolved, folder, adapter)
                 if job.weights.on_hub:

@@ -76,6 +76,16 @@ def test_plan_shows_every_cell_without_starting_anything(
     text = capsys.readouterr().out
     assert "has no native bfloat16" in text
     assert "12 cells, 8 refused" in text
+    assert "may be worse" not in text
+    gemma = ("--set", "cells=[gemma-1.1-7b@1xa100-1cpu]", "--set", "finetune.dtype=float16")
+    note = (
+        "may be worse than elsewhere: activations of standin-gemma-1.1-7b leave the range of "
+        "float16"
+    )
+    assert main(["plan", str(MATRIX), *gemma]) == 0
+    assert f"fine-tune of standin-gemma-1.1-7b@1xa100-1cpu: {note}" in capsys.readouterr().out
+    assert main(["plan", str(MATRIX), *gemma, "--json"]) == 0
+    assert [row["finetune_caveat"] for row in json.loads(capsys.readouterr().out)] == [note]
 
 
 def test_faults_go_to_standard_error_with_exit_code_2(

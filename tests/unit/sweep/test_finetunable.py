@@ -5,7 +5,7 @@ import pytest
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import GIB, HardwareProfile
 from medsweep.models.catalog import MODELS
-from medsweep.sweep.finetunable import finetune_refusal
+from medsweep.sweep.finetunable import finetune_caveat, finetune_refusal
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import FineTuneSpec
 from support import make_spec
@@ -89,3 +89,21 @@ def test_a_plan_refuses_the_cells_of_a_model_that_cannot_be_fine_tuned() -> None
     [cell] = make_plan(elsewhere, "data", revisions, LAPTOP).cells
     assert cell.refused is None
     assert cell.key != refused.key
+
+
+@pytest.mark.parametrize(
+    ("model", "profile", "recipe", "says"),
+    [
+        ("gemma-1.1-7b", "1xa100-1cpu", {"quantization": "int8"}, "may be worse than elsewhere: i"),
+        ("gemma-1.1-7b", "1xa100-1cpu", {"dtype": "float16"}, "leave the range of float16"),
+        ("llama-3-8b", "1xv100-1cpu", {"quantization": "nf4"}, "needs bitsandbytes for CUDA 11.8"),
+        ("gemma-1.1-7b", "1xa100-1cpu", {}, None),
+        ("llama-3-8b", "host", {}, None),
+    ],
+)
+def test_what_a_user_should_know_before(
+    model: str, profile: str, recipe: dict[str, Any], says: str | None
+) -> None:
+    where = LAPTOP if profile == "host" else PROFILES[profile]
+    caveat = finetune_caveat(FineTuneSpec(**recipe), MODELS[model], where)
+    assert caveat == says or (caveat is not None and says is not None and says in caveat)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from medsweep.hardware.observe import ObservedHardware
 from medsweep.loadgen.calibrate import CALIBRATED, TRUTH, Calibration, ClientError
 from medsweep.metrics.latency import LatencySketch, LatencySummary
 from medsweep.results.reader import Results
@@ -12,6 +14,28 @@ from medsweep.results.schema import BENCHMARK, QUALITIES, RESPONSES
 
 BLANK = {column.name: None for column in BENCHMARK}
 UNANSWERED = {column.name: None for column in RESPONSES}
+
+NODE = ObservedHardware(
+    hostname="node",
+    cpu_model="a processor",
+    cpus=1,
+    cpu_quota=None,
+    memory_bytes=2**36,
+    governor=None,
+    gpus=("Tesla V100-SXM2-16GB",),
+)
+"""A machine with the hardware of `1xv100-1cpu`."""
+
+REPLICA = {
+    **asdict(NODE),
+    "dtype": "float16",
+    "versions": "{}",
+    "cpu_throttled_periods": 3,
+    "started_after_s": 2.0,
+    "cores": [0],
+    "threads": 1,
+}
+"""What the replica of an engine on that machine observes."""
 
 
 def row(**values: Any) -> dict[str, Any]:

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from made_rows import REPLICA
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
-from medsweep.hardware.observe import ObservedHardware
 from medsweep.sweep import measure
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.measure import measure_batch
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import resolve
 from support import make_spec
-
-NODE = ObservedHardware(
-    hostname="node",
-    cpu_model="a processor",
-    cpus=1,
-    cpu_quota=None,
-    memory_bytes=2**36,
-    governor=None,
-    gpus=("Tesla V100-SXM2-16GB",),
-)
-REPLICA = {
-    **asdict(NODE),
-    "dtype": "float16",
-    "versions": "{}",
-    "cpu_throttled_periods": None,
-    "started_after_s": 2.0,
-    "cores": [0],
-    "threads": 1,
-}
 
 
 class Nowhere:

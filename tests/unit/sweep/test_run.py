@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from made_rows import calibration
+from made_rows import NODE, REPLICA, calibration
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
-from medsweep.hardware.observe import ObservedHardware
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.loadgen.calibrate import Calibration
 from medsweep.loadgen.spec import LoadJob
@@ -34,25 +32,6 @@ V100 = {"name": "1xv100-here", "cpus": 1, "gpus": 1, "accelerator": "v100", "hos
 PRICE = {"usd_per_hour": 3.6, "source": "a list", "date": "2026-01-02"}
 HERE, THERE = "standin-distilgpt2@1xv100-here", "standin-distilgpt2@1xa100-1cpu"
 BROKEN, REFUSED = "standin-gemma-1.1-7b@1xv100-here", "standin-gemma-1.1-7b@tiny"
-
-NODE = ObservedHardware(
-    hostname="node",
-    cpu_model="a processor",
-    cpus=1,
-    cpu_quota=None,
-    memory_bytes=2**36,
-    governor=None,
-    gpus=("Tesla V100-SXM2-16GB",),
-)
-REPLICA = {
-    **asdict(NODE),
-    "dtype": "float16",
-    "versions": "{}",
-    "cpu_throttled_periods": 3,
-    "cores": [0],
-    "threads": 1,
-    "started_after_s": 2.0,
-}
 
 
 def sweep(**changes: Any) -> Resolved:

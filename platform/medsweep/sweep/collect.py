@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,24 +100,27 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
     # Read back, so that every row has every column.
     write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
     write_report(folder)
-    states = cell_states(folder, cells)
+    states = count_states(cell_states(folder, cells))
     states["failed"] += states.pop("pending")  # their results could not be written
     present = {state: count for state, count in states.items() if count}
     return RunSummary(folder, measured, present, failure_reasons(folder, cells))
 
 
-def cell_states(folder: Path, cells: Iterable[Cell]) -> dict[str, int]:
-    """Return the number of cells in each state; a cell without a record is pending.
+def cell_states(folder: Path, cells: Iterable[Cell]) -> dict[str, str]:
+    """Return the state of each cell by its key; a cell without a record is pending.
 
     Args:
         folder: of the sweep's results.
         cells: which ones.
     """
-    states = dict.fromkeys(("pending", "ok", "failed", "refused"), 0)
-    for cell in cells:
-        record = _record(folder, cell)
-        states[record["status"] if record else "pending"] += 1
-    return states
+    records = {cell.key: _record(folder, cell) for cell in cells}
+    return {key: record["status"] if record else "pending" for key, record in records.items()}
+
+
+def count_states(states: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of cells in each state, by the state of each cell."""
+    counted = Counter(states.values())
+    return {state: counted[state] for state in ("pending", "ok", "failed", "refused")}
 
 
 def failure_reasons(folder: Path, cells: Iterable[Cell]) -> dict[str, str]:

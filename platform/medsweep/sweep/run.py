@@ -16,6 +16,7 @@ from medsweep.results.store import exclusive, private
 from medsweep.sweep.collect import (
     RunSummary,
     cell_states,
+    count_states,
     failure_reasons,
     record_refused,
     write_results,
@@ -118,9 +119,10 @@ def run_batches(
     spec, progress = resolved.spec, SweepProgress()
     missing = [cell for batch in batches for cell in batch.cells]
     states = cell_states(folder, cells)
+    counts = count_states(states)
     progress.note(
-        f"{spec.name}: {len(cells)} cells: {states['ok']} done earlier, {len(missing)} to measure, "
-        f"{states['refused']} refused; dataset: {resolved.split.summary}"
+        f"{spec.name}: {len(cells)} cells: {counts['ok']} done earlier, {len(missing)} to measure, "
+        f"{counts['refused']} refused; dataset: {resolved.split.summary}"
     )
     if missing:
         progress.note(f"live metrics: {metrics.url}")
@@ -129,13 +131,15 @@ def run_batches(
         failures: dict[str, str] = {}
         with cluster:
             for batch in batches:
-                metrics.cells(spec.name, cell_states(folder, cells))
+                metrics.cells(spec.name, count_states(states))
                 with exclusive(batch.lock) if batch.lock else nullcontext():
                     failures |= finetune_missing(
                         resolved, folder, batch.adapters, cluster=cluster, progress=progress
                     )
                     measure_batch(context, cluster, batch.cells, failures)
-    metrics.cells(spec.name, cell_states(folder, cells))
+                # Those of all cells would be 10,000 files per batch in the largest sweeps.
+                states |= cell_states(folder, batch.cells)
+    metrics.cells(spec.name, count_states(states))
 
 
 def _missing(cells: Iterable[Cell], folder: Path) -> list[Cell]:

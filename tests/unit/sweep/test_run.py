@@ -397,3 +397,40 @@ def test_the_cold_start_is_each_engine_s_own(ran: Ran) -> None:
         for row in ran.rows(cell):
             assert row["cold_start_s"] == pytest.approx(after_s + 0.3)
             assert row["cold_start_engines"] == 2
+
+
+def test_each_cell_is_read_as_often_in_a_large_sweep_as_in_a_small_one(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Counter[str]()
+    states: list[dict[str, int]] = []
+    record = CellFolder.record
+
+    def counted(folder: CellFolder) -> Any:
+        reads[folder.path.name] += 1
+        return record(folder)
+
+    monkeypatch.setattr(CellFolder, "record", counted)
+    monkeypatch.setattr(LiveMetrics, "cells", lambda _, name, counts: states.append(dict(counts)))
+
+    def read_by(count: int) -> float:
+        names = [f"p{number}" for number in range(count)]
+        own = [{**V100, "name": name} for name in names]
+        cells = [f"distilgpt2@{name}" for name in names]
+        reads.clear()
+        run.run_sweep(
+            sweep(
+                name=f"of{count}",
+                own_profiles=own,
+                cells=cells,
+                cells_together=1,
+                prices={},
+                finetune={"profile": "p0"},
+            ),
+            ran.out,
+        )
+        return reads.total() / count
+
+    assert read_by(2) == read_by(6)
+    # Before the fine-tunes, before each cell, and at the end.
+    assert [each["ok"] for each in states] == [0, *range(3), 0, *range(7)]

@@ -162,9 +162,19 @@ class Bench:
         ]
         if any(met is False for _, met in verdicts):
             return False, None
-        unknown = [each for each, met in verdicts if met is None]
-        reasons = [f"{each.name} needs {each.least_requests} requests" for each in unknown]
-        return None if unknown else True, "; ".join(reasons) or None
+        reasons = [
+            f"{each.name} needs {each.least_requests} requests"
+            for each, met in verdicts
+            if met is None
+        ]
+        if figures.failed:
+            # A failed request has no time.
+            reasons += [
+                f"{each.name}: the mean of all is not known, since requests failed"
+                for each in self.objectives
+                if each.statistic == "mean"
+            ]
+        return None if reasons else True, "; ".join(reasons) or None
 
     def _judged(self, measured: MeasuredPoint) -> MeasuredPoint:
         """Return a point without the verdict that the client may have caused.

@@ -176,6 +176,10 @@ def outcome_of(measured: MeasuredPoint) -> Outcome:
     """Return what one measured rate shows of the server."""
     if measured.gave_up and not measured.figures.ok:
         return "gone"
-    if measured.client_limited or measured.met is None:
+    if measured.client_limited:
         return "undecided"
+    if measured.met is None:
+        # With failures no mean is known; at a rate that is to be kept up none may fail.
+        marked = measured.columns["client_error_figures"]
+        return "undecided" if marked or not measured.figures.failed else "missed"
     return "met" if measured.met and measured.figures.growth is None else "missed"

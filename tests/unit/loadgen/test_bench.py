@@ -2,6 +2,7 @@ import asyncio
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from medsweep.loadgen import bench as bench_module
 from medsweep.loadgen.bench import Bench, MeasuredPoint, Spool, shuffled_repeats
 from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, point_json
 from medsweep.loadgen.figures import LoadFigures, figures_of
+from medsweep.loadgen.find_max import outcome_of
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
@@ -219,3 +221,62 @@ def test_what_the_client_caused_judges_no_server(
     assert measured.met is met
     assert (measured.met_reason or "").startswith(reason or "")
     assert bool(measured.met_reason) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("objective", "failed", "met", "outcome"),
+    [
+        ("ttft_mean=0.5s", 0, True, "met"),
+        ("ttft_mean=0.5s", 1, None, "missed"),
+        ("ttft_mean=0.3s", 1, False, "missed"),
+        ("ttft_p50=0.5s", 1, True, "met"),  # one of 101 leaves the median where it is
+    ],
+)
+def test_a_mean_with_failures_meets_no_objective(
+    objective, failed, met, outcome, make_job, tmp_path
+) -> None:
+    """A hundred answers of 0.4 s, and requests that never ended."""
+    answers = [answered(k, 0.4) for k in range(100)]
+    answers += [
+        replace(answered(200, 60.0), status="timeout", first_text_s=None) for _ in range(failed)
+    ]
+    bench = Bench(
+        make_job("http://x/v1"), FakeFleet(answers), [parse_objective(objective)], tmp_path
+    )
+    measured = bench.measure(LoadPoint(concurrency=8, requests=100 + failed))
+    assert measured.met is met
+    assert outcome_of(measured) == outcome
+    assert (measured.met_reason is not None) == (met is None)
+
+
+def answered(index: int, ttft_s: float) -> RequestRecord:
+    return RequestRecord(
+        index=index,
+        phase="measure",
+        question_id="q",
+        due_s=None,
+        sent_s=float(index),
+        first_text_s=index + ttft_s,
+        end_s=index + ttft_s,
+        chunk_gaps_s=(),
+        chunk_tokens=None,
+        prompt_tokens=1,
+        output_tokens=1,
+        token_source="usage",
+        finish_reason="stop",
+        status="ok",
+        error=None,
+        text="",
+    )
+
+
+class FakeFleet:
+    """Load generators that return given records (fake)."""
+
+    def __init__(self, records: list[RequestRecord]) -> None:
+        self._records = records
+
+    def run(self, job: object, take_line: Any, on_progress: object) -> bool:
+        for each in self._records:
+            take_line(json.dumps({"record": each.to_json()}).encode() + b"\n")
+        return True

@@ -143,7 +143,12 @@ def _refusal(capability: tuple[int, int] | None, compute: str, quantization: str
 
 
 def serving_refusal(
-    model: ModelSpec, profile: HardwareProfile, *, dtype: str, quantization: str
+    model: ModelSpec,
+    profile: HardwareProfile,
+    *,
+    dtype: str,
+    quantization: str,
+    splits: bool = False,
 ) -> str | None:
     """Return a sentence that says why a model cannot be served on a profile, or None if it can.
 
@@ -154,6 +159,7 @@ def serving_refusal(
         profile: the hardware profile of the cell.
         dtype: compute dtype, one of DTYPE_BYTES.
         quantization: of the weights, one of QUANTIZED_BYTES.
+        splits: whether the engine splits a model over all GPUs; otherwise it must fit one.
 
     Raises:
         UnknownName: no such dtype or quantization.
@@ -169,13 +175,15 @@ def serving_refusal(
             return f"{gpu.name} ({capability}) has no native bfloat16, which came with 8.0"
         if quantization == "int8" and gpu.compute_capability < _FIRST_INT8:
             return f"bitsandbytes int8 needs compute capability 7.5; {gpu.name} is {capability}"
-        available = profile.gpu_memory_bytes
-        owner = f"{profile.gpus} x {gpu.name} have together"
+        together = splits and profile.gpus > 1
+        available = profile.gpu_memory_bytes if together else gpu.memory_bytes
+        owner = f"{profile.gpus} x {gpu.name} have together" if together else f"one {gpu.name} has"
     if needed <= available:
         return None
     return (
         f"{model.name} needs {needed / GIB:.1f} GiB for weights and one sequence of up to "
         f"{SEQUENCE_TOKENS} tokens; {owner} {available / GIB:.1f} GiB"
+        + (", and only engine vllm splits a model" if needed <= profile.gpu_memory_bytes else "")
     )
 
 

@@ -126,6 +126,12 @@ ASKED = (
     Column("gpus", "integer", "1", "GPUs of the hardware profile"),
     Column("accelerator", "text", "", "accelerator type of the hardware profile"),
     Column("engine", "text", "", "what turns prompts into tokens"),
+    Column(
+        "gpu_use",
+        "text",
+        "",
+        "how the engine uses the profile's GPUs: replicas or tensor parallel; null with one",
+    ),
     Column("dtype", "text", "", "compute dtype that the profile calls for"),
     Column("quantization", "text", "", "of the base weights"),
     Column("concurrency", "integer", "1", "requests in flight; null in an open loop"),

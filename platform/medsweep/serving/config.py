@@ -14,6 +14,7 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
 from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines.compatibility import replicas_on
 from medsweep.serving.protocol import EngineSettings
 
 Folder = Annotated[Path, Strict(False)]
@@ -49,6 +50,7 @@ class ServeSpec(Closed):
         cpus: int | None,
         base: Path | None = None,
         adapters: Mapping[str, Adapter] | None = None,
+        gpus: int = 0,
     ) -> EngineSettings:
         """Return an engine's settings.
 
@@ -58,6 +60,7 @@ class ServeSpec(Closed):
             cpus: CPU threads.
             base: folder of the base model's weights; None takes the one that the adapters name.
             adapters: by the name that requests use.
+            gpus: GPUs that the engine's process sees.
         """
         return EngineSettings(
             engine=self.engine,
@@ -68,6 +71,7 @@ class ServeSpec(Closed):
             cpus=cpus,
             base=base,
             adapters=adapters or {},
+            replicas=replicas_on(self.engine, gpus),
         )
 
 

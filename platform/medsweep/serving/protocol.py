@@ -86,6 +86,8 @@ class EngineSettings:
         quantization: quantization of the base model's weights.
         max_batch_size: maximum number of requests in one forward pass.
         cpus: CPU threads; None leaves the number to the library.
+        replicas: engines that share the requests, each on a GPU of its own.
+        device: number of the GPU of one replica, among those that the process sees.
     """
 
     engine: str
@@ -96,6 +98,8 @@ class EngineSettings:
     cpus: int | None = None
     base: Path | None = None
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    replicas: int = 1
+    device: int = 0
 
 
 class EngineClient(Protocol):

@@ -66,7 +66,7 @@ def resolve_settings(config: ServeConfig, models: NamedTable[ModelSpec] = MODELS
     if reason is not None:
         raise InputError(reason)
     dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
-    return config.settings(spec, dtype=dtype, cpus=usable_cpus(), base=base)
+    return config.settings(spec, dtype=dtype, cpus=usable_cpus(), base=base, gpus=host.gpus)
 
 
 def open_pool(

@@ -10,6 +10,7 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.metrics.cost import cost_columns
 from medsweep.results.provenance import provenance
 from medsweep.results.schema import COST
+from medsweep.serving.engines.compatibility import gpu_use
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 
@@ -34,6 +35,7 @@ def cell_columns(resolved: Resolved, cell: Cell) -> Row:
         "gpus": profile.gpus,
         "accelerator": profile.accelerator.name if profile.accelerator else None,
         "engine": spec.serve.engine,
+        "gpu_use": gpu_use(spec.serve.engine, profile.gpus),
         "dtype": cell.dtype,
         "quantization": spec.serve.quantization,
         "max_tokens": spec.load.max_tokens,

@@ -15,7 +15,7 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
 from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.compatibility import unsupported
+from medsweep.serving.engines.compatibility import SPLITTING, unsupported
 from medsweep.sweep.catalog import Catalog
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
@@ -139,7 +139,13 @@ def make_plan(
         refused = (
             no_adapter
             or unsupported(serve.engine, profile, model, quantization=serve.quantization)
-            or serving_refusal(model, profile, dtype=dtype, quantization=serve.quantization)
+            or serving_refusal(
+                model,
+                profile,
+                dtype=dtype,
+                quantization=serve.quantization,
+                splits=serve.engine in SPLITTING,
+            )
         )
         key = _key(
             {

@@ -21,6 +21,7 @@ from medsweep.prediction.roofline import (
     prefill,
     served_by,
 )
+from medsweep.serving.engines.compatibility import replicas_on
 from medsweep.sweep.cell_columns import cell_columns, priced
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
@@ -215,12 +216,14 @@ def _predict_point(
         "execution": served_by(spec.serve.engine, gpu=cell.profile.accelerator is not None),
     }
     answer = spec.load.max_tokens
-    together = min(point.concurrency or spec.serve.max_batch_size, spec.serve.max_batch_size)
+    replicas = replicas_on(spec.serve.engine, cell.profile.gpus)
+    most = spec.serve.max_batch_size
+    together = min(-(-(point.concurrency or replicas * most) // replicas), most)
     context = lengths.prompt + answer // 2
     prompts = prefill(cell.model, machine, tokens=together * lengths.prompt, **how)
     step = decode_step(cell.model, machine, batch=together, context=context, **how)
     e2e_s = prompts.seconds + (answer - 1) * step.seconds
-    capacity = together / e2e_s
+    capacity = min(replicas, point.concurrency or replicas) * together / e2e_s
     return PointPrediction(
         point=point,
         ttft_s=prompts.seconds,

@@ -37,8 +37,8 @@ CELLS = [
     ("llama-3-8b", "1xa100-1cpu", "bfloat16", "nf4", None),
     ("llama-3-8b", "1xv100-1cpu", "float16", "int8", "int8 needs"),
     ("llama-3-8b", "1xrtx8000-1cpu", "float16", "int8", None),
-    ("llama-3-8b", "1xv100-1cpu", "float16", "none", "have together 16.0 GiB"),
-    ("llama-3-8b", "2xv100-4cpu", "float16", "none", None),
+    ("llama-3-8b", "1xv100-1cpu", "float16", "none", "one V100 has 16.0 GiB"),
+    ("llama-3-8b", "2xv100-4cpu", "float16", "none", "16.0 GiB, and only engine vllm splits"),
     ("llama-3-8b", "1xv100-1cpu", "float16", "nf4", None),
     ("gemma-1.1-7b", "2xv100-4cpu", "float32", "none", "needs 36.9 GiB"),
     ("gemma-1.1-7b", "1xrtx8000-1cpu", "float32", "none", None),
@@ -57,6 +57,16 @@ def test_serving_refusal(
     else:
         assert reason is not None
         assert says in reason
+
+
+def test_an_engine_that_splits_a_model_has_the_memory_of_all_gpus() -> None:
+    model, profile = MODELS["llama-3-8b"], PROFILES["2xv100-4cpu"]
+    how = {"dtype": "float16", "quantization": "none"}
+    assert serving_refusal(model, profile, **how, splits=True) is None
+    model = MODELS["gemma-1.1-7b"]
+    reason = serving_refusal(model, profile, dtype="float32", quantization="none", splits=True)
+    assert reason is not None
+    assert "2 x V100 have together 32.0 GiB" in reason
 
 
 def test_every_cell_of_the_paper_can_run_as_the_paper_did() -> None:

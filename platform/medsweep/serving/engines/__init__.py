@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 
+from medsweep.serving.engines.replicas import ReplicatedEngine
 from medsweep.serving.protocol import Engine, EngineSettings
 
 ENGINES = {
@@ -24,5 +25,7 @@ def open_engine(settings: EngineSettings) -> Engine:
             quantization that the engine does not have.
         EnvironmentFault: a package that the engine needs is missing.
     """
+    if settings.replicas > 1:
+        return ReplicatedEngine(settings, open_engine)
     engine: Engine = pkgutil.resolve_name(ENGINES[settings.engine])(settings)
     return engine

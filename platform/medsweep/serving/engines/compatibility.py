@@ -19,6 +19,12 @@ FIRST_FLASH_ATTENTION = (8, 0)
 PACKAGES = {"vllm": "vllm", "openvino": "openvino_genai"}
 """Package that an engine needs besides MedSweep's own; the extra has the engine's name."""
 
+SPLITTING = ("vllm",)
+"""Engines that split one model over several GPUs (tensor parallelism)."""
+
+REPLICATED = ("generate", "continuous")
+"""Engines of which one process has a replica on each GPU."""
+
 ENGINE_QUANTIZATIONS = {
     "generate": ("none", "int8", "nf4"),
     "continuous": ("none", "int8", "nf4"),
@@ -74,6 +80,20 @@ def unsupported(
     if package and not has(package):
         return f"engine {engine} needs the package {package}: pip install 'medsweep[{engine}]'"
     return wrong_quantization(engine, quantization)
+
+
+def replicas_on(engine: str, gpus: int) -> int:
+    """Return how many replicas of an engine share the requests on so many GPUs."""
+    return max(1, gpus) if engine in REPLICATED else 1
+
+
+def gpu_use(engine: str, gpus: int) -> str | None:
+    """Return how an engine uses several GPUs, in words; None with fewer than two."""
+    if gpus < 2:
+        return None
+    if engine in SPLITTING:
+        return f"tensor parallel over {gpus}"
+    return f"{gpus} replicas" if engine in REPLICATED else "one of them"
 
 
 def wrong_quantization(engine: str, quantization: str) -> str | None:

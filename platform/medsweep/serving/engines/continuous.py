@@ -50,7 +50,12 @@ class ContinuousEngine(ThreadedEngine):
     def _load_base(self, folder: Path) -> Any:
         settings, rows = self._settings, self._settings.max_batch_size
         self._model = LoraModel(
-            folder, dtype=settings.dtype, quantization=settings.quantization, flash=False, rows=rows
+            folder,
+            dtype=settings.dtype,
+            quantization=settings.quantization,
+            flash=False,
+            rows=rows,
+            gpu=settings.device,
         )
         on_gpu = self._model.device.type == "cuda"
         longest = settings.model.context_length
@@ -68,7 +73,7 @@ class ContinuousEngine(ThreadedEngine):
         if on_gpu and settings.quantization == "int8":
             graphs = "bitsandbytes' int8 layers wait for the GPU, which a CUDA graph cannot"
         elif on_gpu:
-            graphs = CudaGraphs()
+            graphs = CudaGraphs(self._model.device)
         self._decoder = Decoder(self._model, self._slots, rows, graphs)
         self._first_tokens = Readback(rows, self._model.device)
         return load_tokenizer(folder)

@@ -56,13 +56,17 @@ class Graphs(Protocol):
 
 
 class CudaGraphs:
-    """CUDA graphs that share one pool of memory."""
+    """CUDA graphs that share one pool of memory.
 
-    def __init__(self) -> None:
+    Args:
+        device: the torch device.
+    """
+
+    def __init__(self, device: Any) -> None:
         import torch
 
         self._pool = torch.cuda.graph_pool_handle()
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def capture(self, compute: Compute) -> tuple[Compute, Any]:
         """Capture a computation that has run before, without running it.

@@ -216,8 +216,11 @@ class ThreadedEngine(ABC):
                 state.fail(error)
 
     def _on_thread(self) -> None:
-        """Prepare the engine's thread: torch's number of CPU threads is set per thread."""
+        """Prepare the engine's thread: torch sets threads and the current GPU per thread."""
         import torch
+
+        if self._settings.device and torch.cuda.is_available():
+            torch.cuda.set_device(self._settings.device)
 
         if self._settings.cpus is not None:
             torch.set_num_threads(self._settings.cpus)

@@ -30,7 +30,11 @@ class GenerateEngine(ThreadedEngine):
     def _load_base(self, folder: Path) -> Any:
         settings = self._settings
         self._model = LoraModel(
-            folder, dtype=settings.dtype, quantization=settings.quantization, flash=True
+            folder,
+            dtype=settings.dtype,
+            quantization=settings.quantization,
+            flash=True,
+            gpu=settings.device,
         )
         self._readback = Readback(settings.max_batch_size, self._model.device)
         tokenizer = load_tokenizer(folder)

@@ -24,17 +24,25 @@ class LoraModel:
         quantization: quantization of the base's weights: none, int8 or nf4 (bitsandbytes).
         flash: whether FlashAttention may be used where the device has it.
         rows: most rows of a decoding step; only `adapters.assign` needs it.
+        gpu: number of the GPU, where there is one.
     """
 
     def __init__(
-        self, folder: Path, *, dtype: str, quantization: str, flash: bool, rows: int = 1
+        self,
+        folder: Path,
+        *,
+        dtype: str,
+        quantization: str,
+        flash: bool,
+        rows: int = 1,
+        gpu: int = 0,
     ) -> None:
         with _without_collection():
             import torch
             from transformers import AutoModelForCausalLM  # noqa: F401 load_model needs it
             from transformers.utils.logging import disable_progress_bar
         disable_progress_bar()
-        capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+        capability = torch.cuda.get_device_capability(gpu) if torch.cuda.is_available() else None
         settings: dict[str, Any] = {"dtype": getattr(torch, dtype)}
         if flash:
             settings["attn_implementation"] = attention_implementation(capability, dtype)
@@ -45,7 +53,7 @@ class LoraModel:
         if capability is not None or quantization != "none":
             # One GPU, however many there are: splitting the layers over two would compute on one
             # after the other.
-            settings["device_map"] = {"": "cpu" if capability is None else "cuda:0"}
+            settings["device_map"] = {"": "cpu" if capability is None else f"cuda:{gpu}"}
         self.model: Any = load_model(folder, **settings).eval()
         self.device = self.model.device
         self.adapters = AdapterStack(

@@ -24,6 +24,7 @@ class Readback:
         self._pinned: Any = None
         if device.type == "cuda":
             self._pinned = torch.empty(most, dtype=torch.long, pin_memory=True)
+            # Created with the first record, on the device of the thread that records.
             self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
     def begin(self, values: Any) -> None:

@@ -15,6 +15,7 @@ from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.serving.admission import Limits
+from medsweep.serving.engines.compatibility import replicas_on
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray.application import node_of
 from medsweep.serving.ray.ingress import ingress_application
@@ -52,10 +53,12 @@ class CellDeployment:
         for adapter in self.settings.adapters.values():
             if read_adapter(adapter.folder) != adapter:
                 raise StageError(f"{adapter.folder}: another adapter than when this run began")
+        gpus = len(observe_gpus())
         return replace(
             self.settings,
+            replicas=replicas_on(self.settings.engine, gpus),
             # Without the GPU that the dtype was chosen for, the CPU computes in float32.
-            dtype=self.settings.dtype if observe_gpus() else "float32",
+            dtype=self.settings.dtype if gpus else "float32",
             cpus=min(self.profile.cpus, usable_cpus()),
         )
 

@@ -1,0 +1,147 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from medsweep.errors import InputError
+from medsweep.models.catalog import MODELS
+from medsweep.serving.engines.compatibility import gpu_use, replicas_on
+from medsweep.serving.engines.replicas import ReplicatedEngine
+from medsweep.serving.protocol import Delta, EngineSettings, Generation
+
+SETTINGS = EngineSettings("continuous", MODELS["distilgpt2"], "float32", replicas=2)
+
+
+class Replica:
+    """An engine that answers when it is let."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.answering, self.most, self.closed = 0, 0, False
+        self.adapters: list[str] = []
+        self.let = asyncio.Event()
+
+    async def models(self) -> list[str]:
+        return ["base", *self.adapters]
+
+    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
+        self.answering += 1
+        self.most = max(self.most, self.answering)
+        try:
+            await self.let.wait()
+            yield Delta(str(self.settings.device), 1, 1, "length")
+        finally:
+            self.answering -= 1
+
+    async def add_adapter(self, name: str, adapter: Any) -> None:
+        if adapter == "bad" and self.settings.device == 1:
+            raise InputError("another base")
+        self.adapters.append(name)
+
+    async def remove_adapter(self, name: str) -> None:
+        self.adapters.remove(name)
+
+    async def check(self) -> None:
+        self.let.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def opened() -> tuple[ReplicatedEngine, list[Replica]]:
+    made: list[Replica] = []
+
+    def open_replica(settings: EngineSettings) -> Any:
+        made.append(Replica(settings))
+        return made[-1]
+
+    return ReplicatedEngine(SETTINGS, open_replica), made
+
+
+async def ask(engine: ReplicatedEngine) -> list[str]:
+    request = Generation("base", None, "x", 1)
+    return [delta.text async for delta in engine.stream(request)]
+
+
+async def test_requests_go_to_the_replica_that_answers_the_fewest() -> None:
+    engine, (first, second) = opened()
+    assert [each.settings.device for each in (first, second)] == [0, 1]
+    tasks = [asyncio.create_task(ask(engine)) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    assert (first.answering, second.answering) == (3, 2)
+    tasks[0].cancel()
+    tasks[2].cancel()
+    await asyncio.gather(tasks[0], tasks[2], return_exceptions=True)
+    assert (first.answering, second.answering) == (1, 2)
+    tasks.append(asyncio.create_task(ask(engine)))
+    await asyncio.sleep(0.01)
+    assert (first.answering, second.answering) == (2, 2)
+    await engine.check()
+    answers = await asyncio.gather(*(tasks[place] for place in (1, 3, 4, 5)))
+    assert sorted(answers) == [["0"], ["0"], ["1"], ["1"]]
+    engine.close()
+    assert first.closed
+    assert second.closed
+
+
+async def test_an_adapter_is_in_all_replicas_or_in_none() -> None:
+    engine, made = opened()
+    adapter: Any = "good"
+    await engine.add_adapter("one", adapter)
+    assert await engine.models() == ["base", "one"]
+    adapter = "bad"
+    with pytest.raises(InputError, match="another base"):
+        await engine.add_adapter("two", adapter)
+    assert [each.adapters for each in made] == [["one"], ["one"]]
+    await engine.remove_adapter("one")
+    assert [each.adapters for each in made] == [[], []]
+
+
+def test_a_replica_that_does_not_open_closes_the_others() -> None:
+    made: list[Replica] = []
+
+    def open_replica(settings: EngineSettings) -> Any:
+        if made:
+            raise InputError("out of memory")
+        made.append(Replica(settings))
+        return made[-1]
+
+    with pytest.raises(InputError):
+        ReplicatedEngine(SETTINGS, open_replica)
+    assert made[0].closed
+
+
+@pytest.mark.slow
+async def test_real_replicas_answer_alike(tuned: Any, questions: list[str]) -> None:
+    from asking import TUNED, Asker
+    from medsweep.serving.engines import open_engine
+
+    settings = EngineSettings(
+        "continuous", MODELS["standin-llama-3-8b"], "float32", cpus=1, adapters={TUNED: tuned}
+    )
+    texts = []
+    for replicas in (1, 2):
+        engine = open_engine(
+            EngineSettings(**{**settings.__dict__, "replicas": replicas, "device": 0})
+        )
+        asker = Asker(engine, questions)
+        texts.append(await asyncio.gather(*(asker.text(asker.request(n)) for n in range(4))))
+        engine.close()
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpus", "replicas", "use"),
+    [
+        ("continuous", 0, 1, None),
+        ("continuous", 1, 1, None),
+        ("continuous", 2, 2, "2 replicas"),
+        ("generate", 2, 2, "2 replicas"),
+        ("vllm", 2, 1, "tensor parallel over 2"),
+        ("openvino", 2, 1, "one of them"),
+    ],
+)
+def test_how_several_gpus_are_used(engine: str, gpus: int, replicas: int, use: str | None) -> None:
+    assert replicas_on(engine, gpus) == replicas
+    assert gpu_use(engine, gpus) == use

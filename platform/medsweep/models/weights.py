@@ -23,6 +23,12 @@ from medsweep.models.wheels import GGUF_WHEELS, fetch_gguf
 
 HUB_TIMEOUT_S = 5.0
 
+FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt"]
+"""Files of a repository that are fetched: none that can hold code."""
+
+SECOND_COPIES = ["consolidated*", "original/*"]
+"""Files with the same weights in another form, as Mistral's repositories have them."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -168,7 +174,11 @@ def _cached(weights: Weights) -> bool:
 
     try:
         folder = snapshot_download(
-            _hub_id(weights.spec), revision=weights.revision, local_files_only=True
+            _hub_id(weights.spec),
+            revision=weights.revision,
+            local_files_only=True,
+            allow_patterns=FETCHED,
+            ignore_patterns=SECOND_COPIES,
         )
     except OSError:
         return False
@@ -272,19 +282,32 @@ def _from_hub(weights: Weights) -> Path:
             snapshot_download(
                 hub_id,
                 revision=weights.revision,
-                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"],
+                allow_patterns=FETCHED,
+                ignore_patterns=SECOND_COPIES,
             )
         )
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
-        advice = (
-            "accept its licence on the hub and set HF_TOKEN"
-            if weights.spec.gated
-            else "check the network, or set stand_ins: true to try the sweep without weights"
-        )
         raise EnvironmentFault(
             f"weights of {hub_id}@{weights.revision} cannot be fetched from the hub "
-            f"({type(error).__name__}); {advice}"
+            f"({type(error).__name__}); {_advice(error, weights.spec)}"
         ) from None
+
+
+def _advice(error: Exception, spec: ModelSpec) -> str:
+    """Return what to do where the hub, or the way to it, refused a model."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        if spec.gated:
+            return "accept its licence on the hub and set HF_TOKEN"
+        return "the hub answered, but refused it; check its name and revision"
+    if constants.HF_HUB_OFFLINE:
+        return f"HF_HUB_OFFLINE is set, and the cache at {constants.HF_HUB_CACHE} does not have it"
+    return (
+        "the hub was not reached: check the network, copy the cache of a machine that has the "
+        f"model to {constants.HF_HUB_CACHE}, or set stand_ins: true to try the sweep without it"
+    )
 
 
 def _convert_wheel(weights: Weights, folder: Path) -> None:

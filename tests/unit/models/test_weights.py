@@ -8,11 +8,14 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import GatedRepoError
 
 from medsweep.errors import EnvironmentFault
 from medsweep.models import standin, weights
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import (
+    FETCHED,
+    SECOND_COPIES,
     Weights,
     cache_root,
     fetch_weights,
@@ -140,26 +143,38 @@ def test_those_who_ask_at_one_time_wait_for_the_first(fake_build: Any) -> None:
     assert (found, len(calls)) == ([True] * 3, 1)
 
 
+def gated_error() -> Exception:
+    import httpx
+
+    answer = httpx.Response(403, request=httpx.Request("GET", "https://hub/token=secret"))
+    return GatedRepoError("token=secret", response=answer)
+
+
 @pytest.mark.parametrize(
-    ("name", "advice"),
+    ("name", "error", "offline", "advice"),
     [
-        ("llama-3-8b", "accept its licence on the hub and set HF_TOKEN"),
-        ("distilgpt2", "check the network, or set stand_ins: true"),
+        ("llama-3-8b", gated_error(), False, "accept its licence on the hub and set HF_TOKEN"),
+        ("distilgpt2", gated_error(), False, "the hub answered, but refused it"),
+        ("llama-3-8b", ConnectionError("token=secret"), False, "the hub was not reached: check"),
+        ("distilgpt2", ConnectionError("token=secret"), False, "or set stand_ins: true"),
+        ("llama-3-8b", ConnectionError("token=secret"), True, "HF_HUB_OFFLINE is set, and the"),
     ],
 )
-def test_a_hub_that_does_not_answer(
-    name: str, advice: str, monkeypatch: pytest.MonkeyPatch
+def test_a_hub_that_refuses_is_told_from_one_that_is_not_reached(
+    name: str, error: Exception, offline: bool, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> str:
-        raise ConnectionError("token=secret")
+        raise error
 
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(EnvironmentFault) as fault:
         fetch_weights(identify(MODELS[name], []))
     text = str(fault.value)
     assert advice in text
+    assert ("licence" in text) == (name == "llama-3-8b" and "accept" in advice)
     assert f"{MODELS[name].hub_id}@{MODELS[name].revision}" in text
-    assert "ConnectionError" in text
+    assert type(error).__name__ in text
     assert "secret" not in text
 
 
@@ -178,6 +193,15 @@ def test_only_weights_and_configuration_are_fetched(
     assert (asked["hub_id"], asked["revision"]) == (spec.hub_id, spec.revision)
     # Nothing that can hold code: no .bin (pickle), no .py.
     assert asked["allow_patterns"] == ["*.json", "*.safetensors", "*.model", "*.txt"]
+
+
+def test_weights_are_not_fetched_twice_in_two_forms() -> None:
+    names = ["model-00001-of-00003.safetensors", "consolidated.safetensors", "config.json"]
+    names += ["original/params.json", "tokenizer.model", "modeling.py"]
+    kept = huggingface_hub.utils.filter_repo_objects(
+        names, allow_patterns=FETCHED, ignore_patterns=SECOND_COPIES
+    )
+    assert list(kept) == ["model-00001-of-00003.safetensors", "config.json", "tokenizer.model"]
 
 
 def test_file_sha256(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from dataclasses import astuple
 from pathlib import Path
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
 
 from medsweep.metrics.quality import QUALITY_METRICS, AnswerScore, score_and_count
 
@@ -72,6 +70,10 @@ def squad_f1(prediction: str, reference: str) -> float:
 def by_their_programs(prediction: str, reference: str) -> tuple[float, ...]:
     """Exact match, BLEU, ROUGE-1, -2, -L and F1."""
     kinds = ["rouge1", "rouge2", "rougeL"]
+    # Both take long to import, and only one worker needs them.
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import BLEU
+
     rouge = RougeScorer(kinds).score(reference, prediction)
     bleu = BLEU(effective_order=True).sentence_score(prediction, [reference]).score
     return (

@@ -3,7 +3,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from fastapi import FastAPI
 
@@ -21,6 +20,8 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def sdk(url: str) -> Any:
     """OpenAI's own client; give it the name of a cell."""
+    import openai  # it takes long, and only one worker needs it
+
     return lambda cell: openai.OpenAI(base_url=f"{url}/{cell}/v1", api_key="none", max_retries=0)
 
 
@@ -199,6 +200,8 @@ def test_openai_s_client_lists_models(sdk: Any) -> None:
 
 
 def test_openai_s_client_understands_our_errors(sdk: Any) -> None:
+    import openai
+
     cell = sdk("cell")
     with pytest.raises(openai.NotFoundError, match="unknown model 'other'") as missing:
         cell.chat.completions.create(model="other", messages=MESSAGES)

@@ -18,11 +18,13 @@ class Interval:
         mean: mean of the values.
         low: lower bound; None where the values are too few for an interval.
         high: upper bound; None likewise.
+        both: the values where there are two, which are too few for bounds; else None.
     """
 
     mean: float
     low: float | None
     high: float | None
+    both: tuple[float, float] | None = None
 
 
 @cache
@@ -55,17 +57,19 @@ def repeat_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
         confidence: share of such intervals that would cover the true mean.
 
     Returns:
-        mean ± t(confidence, n - 1) · s / √n; no bounds for a single repeat. Where all values are
-        above 0, the same interval of the mean's logarithm (delta method), so that the interval of a
-        time or a rate stays above 0: mean · exp(± t · s / (mean · √n)).
+        mean ± t(confidence, n - 1) · s / √n; no bounds for a single repeat, and both values for
+        two, whose spread tells next to nothing (t is 12.7). Where all values are above 0, the same
+        interval of the mean's logarithm (delta method), so that that of a time or a rate stays
+        above 0: mean · exp(± t · s / (mean · √n)).
 
     Raises:
         ValueError: there are no values.
     """
     sample = _sample(values)
     mean = float(sample.mean())
-    if len(sample) < 2:
-        return Interval(mean, None, None)
+    if len(sample) < 3:
+        both = (float(sample[0]), float(sample[1])) if len(sample) == 2 else None
+        return Interval(mean, None, None, both)
     from scipy import stats
 
     t = stats.t.ppf((1 + confidence) / 2, len(sample) - 1)

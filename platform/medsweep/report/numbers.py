@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from medsweep.metrics.statistics import Interval
+
 MISSING = "\N{EN DASH}"
 
 
@@ -36,6 +38,13 @@ def seconds(value: float | None) -> str:
 def signed(value: float) -> str:
     """Return a difference with three decimals and its sign."""
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def spread(value: Interval) -> str:
+    """Return an interval in words, or both values where there are two; else an empty text."""
+    if value.both is not None:
+        return " and ".join(significant(each) for each in value.both)
+    return bounds(value.low, value.high)
 
 
 def bounds(low: float | None, high: float | None, decimals: int | None = None) -> str:

@@ -15,7 +15,7 @@ from itertools import compress
 from typing import Any, ClassVar, TypeVar
 
 from medsweep.metrics.statistics import Interval
-from medsweep.report.numbers import MISSING, bounds, share, signed, significant
+from medsweep.report.numbers import MISSING, bounds, share, signed, significant, spread
 from medsweep.results.aggregate import Row, first, mean
 from medsweep.results.schema import BENCHMARK
 
@@ -127,7 +127,7 @@ def interval(value: Interval | None, missing: str = NOT_MEASURED) -> TableCell:
     """Return a cell with a mean and its interval below."""
     if value is None:
         return number(None, missing)
-    return TableCell(significant(value.mean), note=bounds(value.low, value.high), kind="number")
+    return TableCell(significant(value.mean), note=spread(value), kind="number")
 
 
 def difference(value: float) -> TableCell:

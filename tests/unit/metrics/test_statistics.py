@@ -36,6 +36,10 @@ def test_one_sample_has_a_mean_and_no_bounds() -> None:
     assert repeat_interval([4.0]) == Interval(4.0, None, None)
 
 
+def test_two_samples_are_both_given_instead_of_an_interval() -> None:
+    assert repeat_interval([0.3, 0.1]) == Interval(0.2, None, None, (0.3, 0.1))
+
+
 EXP = math.exp(0.1**2 / 2)
 """Mean of a lognormal distribution with a sigma of 0.1."""
 
@@ -55,7 +59,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 
 
 def test_the_interval_of_what_is_positive_stays_positive() -> None:
-    interval = repeat_interval([0.05, 0.30])
+    interval = repeat_interval([0.05, 0.30, 0.55])
     assert interval.low is not None
     assert interval.high is not None
     assert 0 < interval.low < interval.mean < interval.high

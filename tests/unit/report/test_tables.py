@@ -9,7 +9,7 @@ from medsweep.report.samples import samples
 from medsweep.report.table import make_table
 from medsweep.report.tables.decision import decision_table
 from medsweep.report.tables.failures import failure_table
-from medsweep.report.tables.latency import latency_table
+from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.method import hardware_table, host_table, method
 from medsweep.report.tables.paired import SEED, base_against_tuned
@@ -82,7 +82,18 @@ def test_figures_that_are_client_error_are_marked_beside_the_load_point(rows: Ro
 
 
 def test_tpot_has_no_interval_where_the_rows_have_none(rows: Rows) -> None:
-    assert latency_table(rows)[2].tpot == Interval(pytest.approx(0.005), None, None)
+    assert latency_table(rows)[2].tpot == Interval(pytest.approx(0.005), None, None, (0.004, 0.006))
+
+
+def test_of_two_repeats_both_values_are_shown(rows: Rows) -> None:
+    row = latency_table(rows)[2]
+    table = make_table(LatencyRow, [row])
+    cells = {each.title: cell for each, cell in zip(table.columns, table.rows[0], strict=True)}
+    assert (cells["TPOT mean (s)"].text, cells["TPOT mean (s)"].note) == (
+        "0.00500",
+        "0.00400 and 0.00600",
+    )
+    assert cells["TTFT mean (s)"].note == "0.0100 to 0.0900"  # a row that has an interval
 
 
 def test_quality_counts_each_cell_once_and_never_mixes_bases(rows: Rows, small: Any) -> None:

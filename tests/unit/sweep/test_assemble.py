@@ -159,16 +159,26 @@ def test_intervals_are_over_the_repeats_of_one_load_point() -> None:
             **{f"{name}_mean_s": None for name in LATENCIES},
             "ttft_mean_s": mean,
         }
-        for point, mean in (("c1", 0.1), ("c1", 0.3), ("c4", 9.0))
+        for point, mean in (
+            ("c1", 0.1),
+            ("c1", 0.3),
+            ("c1", 0.2),
+            ("c4", 9.0),
+            ("c8", 1),
+            ("c8", 3),
+        )
     ]
     rows = assemble({}, Deployment({}), measurements, adapter=ADAPTER, predictions={})
-    # Student's t with one degree of freedom: 12.706 standard errors of 0.1, of the logarithm.
-    low_s = 0.2 * math.exp(-12.7062 * 0.1 / 0.2)
+    # Student's t with two degrees of freedom: 4.303 standard errors of the logarithm.
+    low_s = 0.2 * math.exp(-4.30265 * 0.1 / math.sqrt(3) / 0.2)
     assert rows[0]["ttft_mean_low_s"] == pytest.approx(low_s, rel=1e-4)
     assert rows[0]["ttft_mean_high_s"] == rows[1]["ttft_mean_high_s"]
-    assert rows[1]["ttft_mean_cv"] == pytest.approx(math.sqrt(0.02) / 0.2)
-    assert "ttft_mean_low_s" not in rows[2]
-    assert "ttft_mean_cv" not in rows[2]
+    assert rows[1]["ttft_mean_cv"] == pytest.approx(0.1 / 0.2)
+    assert "ttft_mean_low_s" not in rows[3]
+    assert "ttft_mean_cv" not in rows[3]
+    # Two repeats tell their spread, but no interval.
+    assert rows[4]["ttft_mean_low_s"] is rows[4]["ttft_mean_high_s"] is None
+    assert rows[4]["ttft_mean_cv"] == pytest.approx(math.sqrt(2) / 2)
 
 
 def test_a_row_joins_what_is_known_of_its_cell_deployment_and_measurement() -> None:

@@ -250,8 +250,9 @@ def test_every_cell_has_its_rows_and_every_answer_is_graded_once(ran: Ran) -> No
             )
             assert (row["predicted_ttft_s"] is None) == (basis == "emulated")
             assert (row["adapter_sha256"] is None) == (row["variant"] == "base")
-        assert rows[0]["ttft_mean_low_s"] == pytest.approx(0.1)
-        assert rows[2]["ttft_mean_low_s"] is None  # a single repeat
+        assert rows[0]["ttft_mean_cv"] == pytest.approx(0.0)
+        assert rows[0]["ttft_mean_low_s"] is None  # two repeats
+        assert rows[2]["ttft_mean_cv"] is None  # a single repeat
     (failed,), (refused,) = ran.rows(BROKEN), ran.rows(REFUSED)
     assert (failed["status"], failed["basis"]) == ("failed", "observed")
     assert (refused["status"], refused["basis"]) == ("refused", "predicted")

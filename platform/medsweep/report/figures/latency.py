@@ -20,7 +20,7 @@ from medsweep.report.figures.style import (
     tip,
     with_basis,
 )
-from medsweep.report.numbers import MISSING, bounds, seconds, significant
+from medsweep.report.numbers import MISSING, seconds, significant, spread
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 
@@ -99,7 +99,7 @@ def _panel(
             axes.annotate(MISSING, (0, height), (4, 0), textcoords="offset points", va="center")
             continue
         colour = PALETTE[models.index(line.model) % len(PALETTE)]
-        ends = bounds(row.e2e.low, row.e2e.high)
+        ends = spread(row.e2e)
         label = (
             f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds(row.e2e.mean)}"
             f"{f' [{ends}]' if ends else ''} over {row.repeats} repeats"

@@ -16,7 +16,7 @@ from medsweep.report.figures.style import (
     tip_at,
     with_basis,
 )
-from medsweep.report.numbers import bounds, significant
+from medsweep.report.numbers import significant, spread
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 
@@ -106,7 +106,7 @@ def _panel(axes: Axes, title: str, table: Sequence[LatencyRow], points: Sequence
             places, lows, highs = zip(*reaches, strict=True)
             axes.vlines(places, lows, highs, color=colour, linewidth=1)
         for x, row, value in shown:
-            ends = bounds(value.low, value.high)
+            ends = spread(value)
             tip_at(
                 axes,
                 (x, value.mean),

@@ -14,6 +14,7 @@ from medsweep.results.aggregate import (
     first,
     load_points,
     mean,
+    values,
 )
 
 
@@ -46,6 +47,8 @@ def most_questions(rows: Sequence[Row]) -> list[Row]:
 def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:
     """Return a latency's mean over repeats with the interval that each of its rows carries.
 
+    Two repeats have no interval, so their values are given.
+
     Args:
         rows: the repeats of one load point.
         latency: such as "ttft".
@@ -54,7 +57,9 @@ def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:
     if middle is None:
         return None
     low, high = (first(rows, f"{latency}_mean_{bound}_s") for bound in ("low", "high"))
-    return Interval(middle, low, high)
+    means = values(rows, f"{latency}_mean_s")
+    both = (means[0], means[1]) if low is None and len(means) == 2 else None
+    return Interval(middle, low, high, both)
 
 
 def model_order(model: str) -> tuple[int, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError
 
 from medsweep.errors import EnvironmentFault
@@ -166,7 +167,7 @@ def test_a_hub_that_refuses_is_told_from_one_that_is_not_reached(
     def refuse(*_: object, **__: object) -> str:
         raise error
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(EnvironmentFault) as fault:
         fetch_weights(identify(MODELS[name], []))

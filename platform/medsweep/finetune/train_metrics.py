@@ -63,7 +63,7 @@ class TrainingMetrics:
             "epoch": row["epoch"],
             "loss_nats": row["loss"],
             "eval_loss_nats": row["eval_loss"],
-            "token_f1": row["token_f1"],
+            "token_f1": row.get("token_f1"),
             "tokens_per_second": row["tokens"] / row["seconds"] if row["seconds"] else None,
             "memory_bytes": memory_bytes,
         }

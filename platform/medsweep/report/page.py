@@ -175,6 +175,7 @@ def _render(
             emulated=any(row["basis"] == "emulated" for row in rows),
             emulated_rows=sum(row["basis"] == "emulated" for row in rows),
             all_rows=len(rows),
+            only_stand_ins=all(row["stands_in_for"] for row in rows),
             stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
             model_names=sorted(distinct(rows, "model"), key=model_order),
             profile_names=sorted(distinct(rows, "profile"), key=profile_order),

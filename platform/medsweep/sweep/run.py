@@ -116,13 +116,14 @@ def run_batches(
         cluster: where; it is not started if there is nothing to measure.
         metrics: live metrics.
     """
-    spec, progress = resolved.spec, SweepProgress()
+    spec, split, progress = resolved.spec, resolved.split, SweepProgress()
     missing = [cell for batch in batches for cell in batch.cells]
     states = cell_states(folder, cells)
     counts = count_states(states)
     progress.note(
         f"{spec.name}: {len(cells)} cells: {counts['ok']} done earlier, {len(missing)} to measure, "
-        f"{counts['refused']} refused; dataset: {resolved.split.summary}"
+        f"{counts['refused']} refused; dataset: {len(split.train)} pairs to learn and "
+        f"{len(split.evaluation)} questions to ask, from {split.summary}"
     )
     if missing:
         progress.note(f"live metrics: {metrics.url}")

@@ -115,3 +115,14 @@ def test_another_recipe_does_not_resume_but_another_way_to_compute_does(
         finetune(change_job(job, rank=4), lambda _: None)
     finetune(change_job(job, micro_batch_size=1), lambda _: None)
     assert said(job) == ["resumed at step 5"]
+
+
+def test_without_questions_only_the_loss_of_the_answers_is_computed(
+    fine_tuned: Any, tmp_path: Path
+) -> None:
+    job = change_job(fine_tuned.job, folder=tmp_path / "adapter", asks=False)
+    rows: list[dict[str, Any]] = []
+    finetune(job, lambda row: rows.append(dict(row)))
+    losses = [row["eval_loss"] for row in rows]
+    assert losses == pytest.approx([row["eval_loss"] for row in fine_tuned.rows])
+    assert not any("token_f1" in row for row in rows)

@@ -68,3 +68,11 @@ def test_the_basis_is_that_of_the_worker_s_own_gpu() -> None:
 
 def test_memory_is_of_this_process() -> None:
     assert memory_held_bytes() > 10 * 2**20
+
+
+def test_what_was_not_asked_is_not_set() -> None:
+    written = Written()
+    unasked = {name: value for name, value in ROW.items() if name != "token_f1"}
+    TrainingMetrics(LABELS, written.gauge).epoch(unasked, 2**30)
+    assert "medsweep_finetune_token_f1" not in written.values
+    assert written.values["medsweep_finetune_eval_loss_nats"][0] == 1.25

@@ -117,12 +117,12 @@ def _tables(
 
 def _pictures(rows: Sequence[Row], training: Sequence[Training], folder: Path) -> dict[str, str]:
     """Write the figures and return them as inline SVG, by name."""
-    figures = {
-        "matrix": matrix_figure(rows),
-        "latency": latency_by_configuration(rows),
-    }
+    figures = {"latency": latency_by_configuration(rows)}
+    # A picture of one cell would show nothing that its table does not.
+    if len(distinct(rows, "cell")) > 1:
+        figures["matrix"] = matrix_figure(rows)
     if decisions := decision_table(rows):
-        if any(row.token_f1 and row.e2e for row in decisions):
+        if sum(1 for row in decisions if row.token_f1 and row.e2e) > 1:
             figures["tradeoff"] = tradeoff(decisions)
         figures["load"] = speed_by_load(rows)
     if training:

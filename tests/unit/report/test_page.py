@@ -215,7 +215,7 @@ def test_a_folder_with_nothing_but_refusals_has_a_page(tmp_path: Path, rows: Row
     assert "No texts of answers are kept" in html
     assert "No training records" in html
     assert 'class="banner"' not in html
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 1
 
 
 def test_a_folder_without_rows_has_a_page(tmp_path: Path) -> None:

@@ -184,12 +184,10 @@ def _evidence(
         if (row.model, row.basis, row.figure) == (first[0]["model"], "observed", HEADLINE_FIGURE):
             found = row.difference
             certain = row.p_adjusted is not None and row.p_adjusted <= ALPHA
-            ends = bounds(found.low, found.high, 3)
-            interval = f" [{ends}]" if ends else ""
             chance = "" if row.p_adjusted is None else f", p = {significant(row.p_adjusted)}"
             return certain, (
                 f"{lead}. Fine-tuned minus base on the same {found.pairs} questions: "
-                f"{signed(found.mean)}{interval}{chance}."
+                f"{signed(found.mean)}{chance}."
             )
     low, high = _ends(first)[0], _ends(rival)[1]
     certain = low is not None and high is not None and low > high

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medsweep.api.grading import compare, score
+    from medsweep.api.grading import compare, meter, score
     from medsweep.api.load_test import bench
     from medsweep.api.results import Results, open  # noqa: A004 `ms.open` opens results
     from medsweep.api.sweeps import load_sweep, plan, run
@@ -24,6 +24,7 @@ _MODULE_OF = {
     "bench": "medsweep.api.load_test",
     "compare": "medsweep.api.grading",
     "load_sweep": "medsweep.api.sweeps",
+    "meter": "medsweep.api.grading",
     "open": "medsweep.api.results",
     "plan": "medsweep.api.sweeps",
     "run": "medsweep.api.sweeps",
@@ -36,6 +37,7 @@ __all__ = [
     "bench",
     "compare",
     "load_sweep",
+    "meter",
     "open",
     "plan",
     "run",

@@ -20,6 +20,7 @@ NAMES = [
     "bench",
     "compare",
     "load_sweep",
+    "meter",
     "open",
     "plan",
     "run",
@@ -69,6 +70,18 @@ def test_a_plan_has_a_row_for_each_cell_and_load_point(sweep_file: Path) -> None
     assert row["ttft_mean_s"] > 0
     assert "standin-distilgpt2" in repr(plan)
     assert "<table" in plan._repr_html_()
+
+
+def test_the_meter_takes_a_figure_of_one_s_own() -> None:
+    references = [f"Fever is treated with {place} mg of Aspirin." for place in range(2, 42)]
+    table = ms.meter(references, grade=lambda answer, _: {"length": float(len(answer) < 25)})
+    assert {row["figure"] for row in table} == {"length"}
+    rows = {row["kind"]: row for row in ms.meter(references) if row["figure"] == "consistency"}
+    assert rows["dose x 10"]["share"] == 1.0
+    with pytest.raises(InputError, match="no references"):
+        ms.meter([])
+    with pytest.raises(InputError, match="40 references and 1 questions"):
+        ms.meter(references, ["What is it?"])
 
 
 def test_scores_are_those_of_known_answers() -> None:

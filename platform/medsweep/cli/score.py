@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
+METERED = 100
+"""References that the meter takes; as many as `metrics.meter.MOST`."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +62,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with the tokenizer.json that counts these tokens",
     )
+    parser.add_argument(
+        "--meter",
+        action="store_true",
+        help="show which deliberate errors in the references each figure sees",
+    )
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -84,10 +91,18 @@ def run(options: argparse.Namespace) -> int:
         check_model_folder(options.bertscore)
         bert = BertScore(options.bertscore)
     cut = _cut(options)
+    asked: dict[str, str] = {}
+
+    def also(answer: str, reference: str, question: str) -> None:
+        if bert is not None:
+            bert.add(answer, reference)
+        if options.meter and len(asked) < METERED:
+            asked.setdefault(reference, question)
+
     opener: Any = gzip.open if options.file.suffix == ".gz" else open
     try:
         with opener(options.file, "rb") as lines:
-            graded = grade_lines(lines, choose, also=bert.add if bert else lambda *_: None, cut=cut)
+            graded = grade_lines(lines, choose, also=also, cut=cut)
     except FileNotFoundError:
         raise InputError(f"{options.file}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -102,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
     scores = _report(graded, options.seed)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
         scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
+    scores["meter"] = _meter(asked, options.seed) if options.meter else None
     if options.json:
         print(json.dumps(scores, indent=2))
     else:
@@ -122,6 +138,14 @@ def _cut(options: argparse.Namespace) -> Cut | None:
     if cut is None:
         raise InputError(f"{options.tokenizer}: no tokenizer.json there")
     return cut
+
+
+def _meter(asked: dict[str, str], seed: int) -> list[dict[str, Any]]:
+    """Return what each figure sees, given the questions by their references."""
+    from medsweep.metrics.meter import measure_detection
+
+    detections = measure_detection(list(asked), list(asked.values()), seed=seed)
+    return [asdict(each) for each in detections]
 
 
 def _report(graded: Graded, seed: int) -> dict[str, Any]:
@@ -169,6 +193,22 @@ def _print(scores: dict[str, Any]) -> None:
     print(f"{len(scores['bad_lines'])} bad lines")
 
 
+def _print_meter(detections: Sequence[dict[str, Any]]) -> None:
+    """Print a row for each kind of error and a column for each figure."""
+    kinds = {each["kind"]: each["tried"] for each in detections}
+    rows = [
+        {"seen of": kind, "tried": tried}
+        | {
+            each["figure"]: None if each["share"] is None else f"{each['share']:.0%}"
+            for each in detections
+            if each["kind"] == kind
+        }
+        for kind, tried in kinds.items()
+    ]
+    show(rows, as_json=False)
+    print()
+
+
 def _print_texts(scores: dict[str, Any]) -> None:
     bounds = {bound: means for bound, means in scores["bounds"].items() if means}
     rows = [
@@ -195,6 +235,8 @@ def _print_texts(scores: dict[str, Any]) -> None:
     ]
     show(strata, as_json=False)
     print()
+    if scores["meter"]:
+        _print_meter(scores["meter"])
     if scores["answers_with_quantities"]:
         print(
             f"{scores['answers_with_quantities']} references state quantities: "

@@ -51,7 +51,7 @@ class Graded:
 
 
 Choose = Callable[[str, Sequence[str]], int]
-Also = Callable[[str, str], None]
+Also = Callable[[str, str, str], None]
 
 
 def grade_lines(
@@ -69,7 +69,7 @@ def grade_lines(
             (the right option's text, letter or index from 0). Other fields are ignored.
         choose: chooses among the options of a line's `question` if the line has no `prediction`;
             returns the index from 0.
-        also: called with each free-text answer and its reference.
+        also: called with each free-text answer, its reference and its question, empty without one.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
     """
     graded = Graded(AnswerTally(cut), ChoiceTally(), [])
@@ -84,7 +84,7 @@ def grade_lines(
             else:
                 answer = _answer(row)
                 graded.texts.add(*answer)
-                also(*answer[:2])
+                also(*answer[:2], row["question"] if isinstance(row.get("question"), str) else "")
         except ValueError as error:
             graded.bad.append(BadLine(number, str(error)))
     return graded

@@ -47,6 +47,11 @@ def spread(value: Interval) -> str:
     return bounds(value.low, value.high)
 
 
+def percent_bounds(low: float, high: float) -> str:
+    """Return an interval of shares such as "3 to 9 %"."""
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
 def bounds(low: float | None, high: float | None, decimals: int | None = None) -> str:
     """Return an interval such as "0.110 to 0.136", or an empty text without one.
 

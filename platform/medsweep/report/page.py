@@ -31,6 +31,7 @@ from medsweep.report.tables.failures import FailureRow, failure_table
 from medsweep.report.tables.grouping import model_order, profile_order
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.matrix import matrix
+from medsweep.report.tables.meter import meter_table
 from medsweep.report.tables.method import HardwareRow, HostRow, hardware_table, host_table, method
 from medsweep.report.tables.models import model_against_model, model_table
 from medsweep.report.tables.paired import PairedRow, base_against_tuned
@@ -82,7 +83,7 @@ def write_report(folder: Path) -> Path:
     folder = folder if folder.is_dir() else folder.parent
     training, scores = adapters_used(results), results.question_scores()
     pictures = _pictures(results.rows, training, folder / "figures")
-    tables = _tables(results.rows, training, scores)
+    tables = _tables(results.rows, training, scores) | {"meter": meter_table(results.meter)}
     for name, table in tables.items():
         if table.rows:
             write_text(folder / "tables" / f"{name}.csv", as_csv(table))

@@ -169,6 +169,13 @@ class Results:
             and (record := adapter / "training.parquet").is_file()
         ]
 
+    @cached_property
+    def meter(self) -> list[Row]:
+        """What each figure of quality sees of deliberate errors; empty without `meter.json`."""
+        path = self._find("meter.json")
+        record = read_json(path) if path is not None else None
+        return list(record["detections"]) if record is not None else []
+
     def by_load_point(self) -> dict[tuple[str, str, str, str], list[Row]]:
         """Return the measured rows of each model, profile, variant and load point."""
         return group_by_columns(ok_rows(self.rows), "model", "profile", "variant", "load_point")

@@ -97,6 +97,14 @@ def _quality_columns() -> Iterator[Column]:
                 f"{quality}: {bound} end of the 95 % interval over questions",
             )
         yield Column(f"{quality}_max", "number", "1", f"{quality}: best single answer")
+        for end in ("", "_low", "_high"):
+            yield Column(
+                f"{quality}_errors_seen{end}",
+                "number",
+                "1",
+                f"{quality}: share of deliberate errors in the references that it sees"
+                + (f": {end[1:]} end of the exact 95 % interval" if end else ""),
+            )
         for bound, words in QUALITY_BOUNDS.items():
             yield Column(f"{quality}_{bound}", "number", "1", f"{quality} of {words}")
 

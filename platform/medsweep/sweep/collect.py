@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK, renamed
-from medsweep.results.store import exclusive, read_rows, write_rows, write_text
+from medsweep.results.store import (
+    exclusive,
+    read_json,
+    read_rows,
+    write_json,
+    write_rows,
+    write_text,
+)
 from medsweep.sweep.cell_columns import priced, unmeasured_row
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
-FILES = ("sweep.yaml", "benchmark.parquet", "metrics.prom", "report.html")
+METER = "meter.json"
+FILES = ("sweep.yaml", "benchmark.parquet", METER, "metrics.prom", "report.html")
 """The files of a sweep's folder that people read, beside its cells and adapters."""
 
 
@@ -96,6 +104,8 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
         if record is not None:
             # The price of today, whenever the cell was measured.
             rows += [priced(renamed(row), cell.profile) for row in record["rows"]]
+    seen = _meter_columns(_metered(resolved, folder))
+    rows = [row | seen if row.get("questions") else row for row in rows]
     write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
     # Read back, so that every row has every column.
     write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
@@ -104,6 +114,38 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
     states["failed"] += states.pop("pending")  # their results could not be written
     present = {state: count for state, count in states.items() if count}
     return RunSummary(folder, measured, present, failure_reasons(folder, cells))
+
+
+def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
+    """Return what each figure sees on the asked questions, measured once per dataset."""
+    from medsweep.metrics.meter import measure_detection
+
+    path, split = folder / METER, resolved.split
+    known = read_json(path)
+    if known is None or known.get("dataset_sha256") != split.sha256:
+        detections = measure_detection(
+            [pair.answer for pair in split.evaluation],
+            [pair.question for pair in split.evaluation],
+            seed=resolved.spec.seed,
+        )
+        known = {
+            "dataset_sha256": split.sha256,
+            "detections": [asdict(each) for each in detections],
+        }
+        write_json(path, known)
+    return list(known["detections"])
+
+
+def _meter_columns(detections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    from medsweep.metrics.meter import ANY_ERROR
+
+    columns: dict[str, Any] = {}
+    for each in detections:
+        if each["kind"] == ANY_ERROR:
+            name = f"{each['figure']}_errors_seen"
+            columns |= {name: each["share"], f"{name}_low": each["low"]}
+            columns |= {f"{name}_high": each["high"]}
+    return columns
 
 
 def cell_states(folder: Path, cells: Iterable[Cell]) -> dict[str, str]:

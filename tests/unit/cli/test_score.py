@@ -72,6 +72,21 @@ def test_text_without_latin_letters_warns(
     assert json.loads(out)["rouge_warning"] in err
 
 
+def test_the_meter_says_what_each_figure_sees(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "doses.jsonl"
+    lines = [f"Fever {place} is treated with {place} mg of Aspirin." for place in range(2, 42)]
+    rows = [{"prediction": "x", "reference": line, "question": "What is it?"} for line in lines]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert main(["score", str(file), "--meter", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["meter"]
+    doses = {each["figure"]: each for each in found if each["kind"] == "dose x 10"}
+    assert (doses["quantity_agreement"]["share"], doses["token_f1"]["share"]) == (1.0, 0.0)
+    assert main(["score", str(file), "--meter"]) == 0
+    assert "harmless rewrite" in capsys.readouterr().out
+
+
 def test_bad_lines_are_named_counted_and_change_the_exit_code(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ class QualityFigure:
         ceiling: what the reference itself gets, cut off at the longest allowed answer.
         floor: what another question's reference gets.
         empty: what an empty answer gets.
+        errors_seen: share of deliberate errors in the references that it sees.
     """
 
     mean: float
@@ -65,6 +66,7 @@ class QualityFigure:
     ceiling: float | None = None
     floor: float | None = None
     empty: float | None = None
+    errors_seen: float | None = None
 
 
 def quality(value: QualityFigure | None) -> TableCell:
@@ -73,6 +75,10 @@ def quality(value: QualityFigure | None) -> TableCell:
         return fraction(None)
     named = {name: getattr(value, name) for name in ("max", *QUALITY_BOUNDS)}
     notes = [bounds(value.low, value.high, 3)]
+    if value.errors_seen is not None:
+        notes.append(
+            f"sees {value.errors_seen:.0%} of errors" if value.errors_seen else "sees no error"
+        )
     notes += [f"{name} {share(figure)}" for name, figure in named.items() if figure is not None]
     return TableCell(share(value.mean), note="\n".join(filter(None, notes)), kind="number")
 
@@ -106,6 +112,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
             _mean_of_cells(rows, f"{name}_high"),
             max(values(graded, f"{name}_max"), default=None),
             **quality_bounds(graded, name),
+            errors_seen=mean(graded, f"{name}_errors_seen"),
         )
         for name in QUALITIES
         if (middle := _mean_of_cells(rows, name)) is not None

@@ -104,8 +104,9 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
         if record is not None:
             # The price of today, whenever the cell was measured.
             rows += [priced(renamed(row), cell.profile) for row in record["rows"]]
-    seen = _meter_columns(_metered(resolved, folder))
-    rows = [row | seen if row.get("questions") else row for row in rows]
+    if any(row.get("questions") for row in rows):
+        seen = _meter_columns(_metered(resolved, folder))
+        rows = [row | seen if row.get("questions") else row for row in rows]
     write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
     # Read back, so that every row has every column.
     write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))

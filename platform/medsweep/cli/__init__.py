@@ -101,13 +101,15 @@ def _verb(arguments: Sequence[str]) -> str | None:
 def _interrupts() -> Iterator[None]:
     """Let SIGTERM and SIGHUP act like Ctrl-C; as PID 1 of a container, Python would ignore them.
 
-    A signal that is ignored, as `nohup` has it, stays so.
+    SIGHUP stays ignored where it is, as under `nohup`.
     """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            if number is None:
+                continue
+            if name == "SIGTERM" or signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, signal.default_int_handler)
     try:
         yield

@@ -28,8 +28,8 @@ EXIT_CODES: Mapping[int, str] = {
     2: "wrong input; nothing was started",
     3: "interrupted; run the same command to continue",
     4: "the machine prevents it: disk full, port in use, another run active",
-    EXIT_DIFFERENT: "compare found a regression beyond noise, or aa found a difference between "
-    "equal halves",
+    EXIT_DIFFERENT: "compare found a regression beyond noise; aa found a difference between equal "
+    "halves, or could not have seen one",
     70: "a fault of MedSweep itself; the message names the file that holds its trace",
 }
 """The program's exit codes; they are stable."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.compare_paper import PAPER, compare_paper
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from medsweep.comparison.finding import Finding
     from medsweep.comparison.quality_gate import QualityGate
     from medsweep.comparison.sets import Comparison
+    from medsweep.comparison.spread import Spread
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +88,13 @@ def print_comparison(comparison: Comparison) -> None:
     clear = [each for each in comparison.findings if each.is_clear]
     if clear:
         show([_row(each) for each in worst_first(clear)], as_json=False)
+    for line in _visible(comparison.findings) + _spread(comparison.spreads):
+        print(line)
+    if once := sum(each.is_of_deployments for each in comparison.findings if each.low is not None):
+        print(
+            f"not claimed: in {once} figures of speed a side was deployed once, so a difference may "
+            "be one of these deployments alone; measure with load.deployments: 3 or more"
+        )
     for trend in comparison.trends:
         if trend.is_clear and trend.drift is not None:
             print(
@@ -151,6 +160,9 @@ def as_json(
         "only_in_b": comparison.only_after,
         "circumstances": comparison.circumstances,
         "not_faster": [asdict(each) for each in comparison.anomalies],
+        "spreads": {
+            name: [asdict(each) for each in spreads] for name, spreads in comparison.spreads.items()
+        },
         "drift": [
             {
                 "set": each.name,
@@ -163,7 +175,12 @@ def as_json(
 
 
 def _finding(each: Finding) -> dict[str, Any]:
-    return {**asdict(each), "change": each.change, "verdict": each.verdict}
+    return {
+        **asdict(each),
+        "change": each.change,
+        "could_see_share": each.could_see_share,
+        "verdict": each.verdict,
+    }
 
 
 def _gate(each: QualityGate) -> dict[str, Any]:
@@ -178,10 +195,45 @@ def _row(each: Finding) -> dict[str, Any]:
         "A": f"{each.before:.4g}",
         "B": f"{each.after:.4g}",
         "change": None if each.change is None else f"{each.change:+.1%}",
+        "could see": None if each.could_see_share is None else f"{each.could_see_share:.1%}",
         "p (Holm)": f"{each.p_adjusted:.2g}",
         "by": each.test,
         "changed": None if each.pairs is None else f"{each.changed} of {each.pairs}",
     }
+
+
+def _visible(findings: Sequence[Finding]) -> list[str]:
+    """Return the range of the smallest visible differences of each figure, as one line."""
+    shares: dict[str, list[float]] = {}
+    for each in findings:
+        if each.could_see_share is not None:
+            shares.setdefault(each.figure, []).append(each.could_see_share)
+    ranges = []
+    for figure, values in shares.items():
+        low, high = f"{min(values):.1%}", f"{max(values):.1%}"
+        ranges.append(f"{figure} {low}" if low == high else f"{figure} {low} to {high}")
+    if not ranges:
+        return []
+    return [f"smallest difference that would be found in 80 % of cases: {', '.join(ranges)}"]
+
+
+def _spread(spreads: Mapping[str, Sequence[Spread]]) -> list[str]:
+    """Return the median spread over load points, a line per set and figure."""
+    lines = []
+    for name, every in spreads.items():
+        for figure in dict.fromkeys(each.figure for each in every):
+            parts = []
+            for level in ("deployment", "repeat", "request"):
+                shares = [
+                    share
+                    for each in every
+                    if each.figure == figure
+                    and (share := getattr(each.components, level)) is not None
+                ]
+                shown = f"{median(shares):.2%}" if shares else "not known"
+                parts.append(f"{level}s {shown}")
+            lines.append(f"standard deviation: {name}: {figure}: between {', '.join(parts)}")
+    return lines
 
 
 def _listed(values: Sequence[str]) -> str:

@@ -140,6 +140,8 @@ def _by_score(
         changed=pairs.changed,
         pairs=difference.pairs,
         basis=contrast.basis,
+        error=difference.error,
+        freedom=max(difference.pairs - 1, 1),
     )
 
 
@@ -171,6 +173,7 @@ def _by_correctness(contrast: Contrast, pairs: PairedAnswers) -> Finding:
         changed=changed,
         pairs=len(before),
         basis=contrast.basis,
+        error=changed**0.5 / len(before),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from medsweep.metrics.power import smallest_visible
 from medsweep.metrics.significance import ALPHA, holm
 from medsweep.results.aggregate import Row
 
@@ -26,6 +27,12 @@ class Finding:
         low: lower bound of the 95 % interval of the difference; None where not tested.
         high: upper bound; None likewise.
         p_value: of there being no difference; None likewise.
+        error: standard error of the difference; None where there is none.
+        freedom: degrees of freedom of the error; None takes the normal distribution.
+        could_see: the smallest true difference that the test finds in 80 % of cases at the number
+            of tests in the family, in the column's unit; None where not tested or not known.
+        deployments: of before and after, for a figure of speed: with one on a side, the difference
+            may be one of deployments alone; None for answers, which do not depend on it.
         p_adjusted: the same after Holm's correction over the family; None likewise.
         better: 1 if more is better, -1 if less is, 0 if neither.
         test: test that gave the p-value, or why there is none.
@@ -47,6 +54,10 @@ class Finding:
     changed: int | None = None
     pairs: int | None = None
     basis: str = "observed"
+    error: float | None = None
+    freedom: float | None = None
+    could_see: float | None = None
+    deployments: tuple[int, int] | None = None
     p_adjusted: float | None = None
 
     @property
@@ -64,6 +75,16 @@ class Finding:
         if not self.better:
             return "different"
         return "better" if (self.after > self.before) == (self.better > 0) else "worse"
+
+    @property
+    def could_see_share(self) -> float | None:
+        """`could_see` as a share of the value before; None where either is not known."""
+        return None if self.could_see is None or not self.before else self.could_see / self.before
+
+    @property
+    def is_of_deployments(self) -> bool:
+        """Whether a side was deployed once, so that other deployments may not differ."""
+        return self.deployments is not None and min(self.deployments) < 2
 
     @property
     def is_clear(self) -> bool:
@@ -88,9 +109,23 @@ def corrected(findings: Iterable[Finding]) -> list[Finding]:
             families.setdefault(each.basis, []).append(each.p_value)
     adjusted = {basis: iter(holm(p_values)) for basis, p_values in families.items()}
     return [
-        each if each.p_value is None else replace(each, p_adjusted=next(adjusted[each.basis]))
+        each
+        if each.p_value is None
+        else replace(
+            each,
+            p_adjusted=next(adjusted[each.basis]),
+            could_see=_could_see(each, len(families[each.basis])),
+        )
         for each in every
     ]
+
+
+def _could_see(finding: Finding, tests: int) -> float | None:
+    """Return the smallest visible difference if the finding had the smallest p-value."""
+    # Without any spread nothing tells how large a difference chance could hide.
+    if not finding.error:
+        return None
+    return smallest_visible(finding.error, finding.freedom, ALPHA / tests)
 
 
 def basis_of(*sides: Iterable[Row]) -> str:

@@ -11,6 +11,7 @@ from medsweep.comparison.finding import Finding, basis_of, corrected, resamples_
 from medsweep.comparison.quality_gate import QualityGate, judge
 from medsweep.comparison.scaling import ScalingAnomaly, scaling_anomalies
 from medsweep.comparison.speed import compare_speed
+from medsweep.comparison.spread import Spread, spreads
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
 from medsweep.results.aggregate import Row, distinct, group_by_columns
@@ -50,6 +51,7 @@ class Comparison:
         only_after: load points that only the second has.
         circumstances: values that differ, by column: of the first set, of the second set.
         trends: drift over time, one per set.
+        spreads: how speed varies between deployments, repeats and requests, by name of the set.
         anomalies: within one set: better hardware that was not faster, and why.
     """
 
@@ -60,6 +62,7 @@ class Comparison:
     only_after: list[str] = field(default_factory=list)
     circumstances: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     trends: list[Trend] = field(default_factory=list)
+    spreads: dict[str, list[Spread]] = field(default_factory=dict)
     anomalies: list[ScalingAnomaly] = field(default_factory=list)
 
     def regressions(self, tolerance: float) -> list[Finding]:
@@ -119,6 +122,8 @@ def compare_sets(before: Results, after: Results) -> Comparison:
         [point_name(point) for point in points_after if point not in points],
         _circumstances(before.rows, after.rows),
         [trend(each) for each in (before, after)],
+        # Two sets may have one name: the halves of an A/A run, or a folder that was measured anew.
+        {f"{side} {each.name}": spreads(each) for side, each in (("A", before), ("B", after))},
     )
 
 

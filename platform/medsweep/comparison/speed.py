@@ -1,4 +1,4 @@
-"""Latency, throughput and failures of two load points, compared by their repeats."""
+"""Latency, throughput and failures of two load points, compared by deployments or by repeats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medsweep.metrics.significance import (
     permutation_p,
     unpaired_difference,
 )
-from medsweep.results.aggregate import Row, average, values
+from medsweep.results.aggregate import Row, average, distinct, independent_values
 
 TESTED: dict[str, Literal[-1, 1]] = {
     "ttft_mean_s": -1,
@@ -37,7 +37,7 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
     basis = basis_of(before, after)
     findings = []
     for figure, better in TESTED.items():
-        first, second = values(before, figure), values(after, figure)
+        first, second = (independent_values(side, figure) for side in (before, after))
         if not first or not second:
             continue
         difference = unpaired_difference(first, second)
@@ -46,7 +46,7 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
         elif difference.p_value is None:
             test, p_value = "a single repeat has no spread", None
         else:
-            test, p_value = f"Welch, {len(first)} and {len(second)} repeats", difference.p_value
+            test, p_value = f"Welch, {_samples(before, after)}", difference.p_value
         middle = average(first)
         findings.append(
             Finding(
@@ -60,6 +60,9 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
                 better=better,
                 test=test,
                 basis=basis,
+                error=difference.error,
+                freedom=difference.freedom,
+                deployments=(_deployments(before), _deployments(after)),
             )
         )
     return [*findings, *_failures(subject, basis, before, after)]
@@ -68,15 +71,12 @@ def compare_speed(subject: str, before: Sequence[Row], after: Sequence[Row]) -> 
 def _failures(
     subject: str, basis: str, before: Sequence[Row], after: Sequence[Row]
 ) -> list[Finding]:
-    """Compare the shares of failed requests by repeat, since failures of one repeat come together.
+    """Compare the shares of failed requests, since failures of one repeat come together.
 
-    One repeat is one value: a server that stalls once fails many requests, and a test that took
-    each for an independent event would call that a difference.
+    A repeat, or a deployment of several, is one value: a server that stalls once fails many
+    requests, and a test that took each for an independent event would call that a difference.
     """
-    first, second = (
-        [(row["failed"] or 0) / row["sent"] for row in rows if row["sent"]]
-        for rows in (before, after)
-    )
+    first, second = (_failed_shares(rows) for rows in (before, after))
     if not first or not second:
         return []
     p_value = None
@@ -87,10 +87,10 @@ def _failures(
         test = "no request failed"
     else:
         p_value = permutation_p(first, second)
-        test = f"permutation, {len(first)} and {len(second)} repeats"
+        test = f"permutation, {_samples(before, after)}"
         if p_value is None:
             least = least_permutation_p(len(first), len(second))
-            test = f"too few repeats, {len(first)} and {len(second)}: p is at least {least:.2g}"
+            test = f"too few: {_samples(before, after)}: p is at least {least:.2g}"
     return [
         Finding(
             subject=subject,
@@ -103,5 +103,27 @@ def _failures(
             better=-1,
             test=test,
             basis=basis,
+            deployments=(_deployments(before), _deployments(after)),
         )
     ]
+
+
+def _failed_shares(rows: Sequence[Row]) -> list[float]:
+    shares = [{**row, "share": (row["failed"] or 0) / row["sent"]} for row in rows if row["sent"]]
+    return independent_values(shares, "share")
+
+
+def _deployments(rows: Sequence[Row]) -> int:
+    """Return how often the cell was deployed; a server that was not deployed here counts as once."""
+    return max(1, len(distinct(rows, "deployment")))
+
+
+def _samples(before: Sequence[Row], after: Sequence[Row]) -> str:
+    """Return what the independent values of both sides are: `3 repeats and 4 deployments`."""
+    sizes = []
+    for rows in (before, after):
+        deployments = _deployments(rows)
+        sizes.append(f"{deployments} deployments" if deployments > 1 else f"{len(rows)} repeats")
+    if sizes[0].split()[1] == sizes[1].split()[1]:
+        sizes[0] = sizes[0].split()[0]
+    return " and ".join(sizes)

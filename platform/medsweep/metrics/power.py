@@ -6,12 +6,12 @@ POWER = 0.8
 """Probability with which a test finds the smallest difference that it can see."""
 
 
-def smallest_visible(error: float, freedom: float, alpha: float) -> float:
+def smallest_visible(error: float, freedom: float | None, alpha: float) -> float:
     """Return the true difference that a two-sided t test finds in 80 % of cases.
 
     Args:
         error: standard error of the difference, in any unit.
-        freedom: degrees of freedom of this error.
+        freedom: degrees of freedom of this error; None takes the normal distribution.
         alpha: p-value from which the test finds a difference.
 
     Returns:
@@ -22,6 +22,8 @@ def smallest_visible(error: float, freedom: float, alpha: float) -> float:
         return 0.0
     from scipy import optimize, stats
 
+    if freedom is None:
+        return error * float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
     critical = float(stats.t.ppf(1 - alpha / 2, freedom))
 
     def missing(noncentrality: float) -> float:

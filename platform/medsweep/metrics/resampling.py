@@ -43,6 +43,7 @@ class PairedDifference:
         p_value: two-sided, of there being no difference; None under `FEWEST_PAIRS` pairs.
         changed: pairs whose two values differ.
         pairs: pairs compared.
+        error: standard error of the mean; None for a single pair.
     """
 
     mean: float
@@ -51,6 +52,7 @@ class PairedDifference:
     p_value: float | None
     changed: int
     pairs: int
+    error: float | None = None
 
 
 def share_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -185,6 +187,7 @@ def _paired(
         ]
     low, high = _bootstrap_t(differences, seed, confidence, resamples)
     low, high = _widened(differences, low, high, -1.0, 1.0, confidence)
+    errors = differences.std(axis=0, ddof=1) / np.sqrt(count)
     p_values = _sign_flips(differences, seed, resamples)
     # If more questions than this differed, so many without a difference would be too lucky.
     _, unseen = share_interval(0, count, confidence)
@@ -196,6 +199,7 @@ def _paired(
             float(p_values[place]) if count >= FEWEST_PAIRS else None,
             int(changed[place]),
             count,
+            float(errors[place]),
         )
         for place in range(len(means))
     ]

@@ -27,12 +27,16 @@ class Difference:
         low: lower bound of its 95 % interval; None if a sample has only one value.
         high: upper bound of the interval; None likewise.
         p_value: two-sided p-value of no difference; None likewise.
+        error: standard error; None likewise.
+        freedom: degrees of freedom of the error; None likewise, and without any spread.
     """
 
     mean: float
     low: float | None
     high: float | None
     p_value: float | None
+    error: float | None = None
+    freedom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,11 @@ class Drift:
 
 
 def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Compare two samples of repeats by Welch's t-test, which allows unequal variances.
+    """Compare two samples of independent values by Welch's t-test, which allows unequal variances.
 
     Args:
-        first: one value per repeat.
-        second: one value per repeat.
+        first: one value per deployment, or per repeat.
+        second: likewise.
 
     Raises:
         ValueError: a sample is empty.
@@ -67,12 +71,20 @@ def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Diff
         return Difference(mean, None, None, None)
     if np.ptp(first) == 0 and np.ptp(second) == 0:
         # No spread: t is 0 / 0 or infinite.
-        return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+        return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0, 0.0)
     from scipy import stats
 
     test = stats.ttest_ind(second, first, equal_var=False)
     interval = test.confidence_interval(0.95)
-    return Difference(mean, float(interval.low), float(interval.high), float(test.pvalue))
+    error = math.sqrt(np.var(first, ddof=1) / len(first) + np.var(second, ddof=1) / len(second))
+    return Difference(
+        mean,
+        float(interval.low),
+        float(interval.high),
+        float(test.pvalue),
+        error,
+        float(test.df),
+    )
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:

@@ -45,6 +45,33 @@ def values(rows: Iterable[Row], column: str) -> list[Any]:
     return [row[column] for row in rows if row.get(column) is not None]
 
 
+def by_deployment(rows: Iterable[Row], column: str) -> list[list[float]]:
+    """Return a column's values of the repeats of each deployment.
+
+    Repeats of one deployment share its memory layout, compiled kernels and place on the machine, so
+    they are not independent of each other.
+    """
+    groups = group_by([row for row in rows if row.get(column) is not None], _deployment)
+    return [values(group, column) for group in groups.values()]
+
+
+def independent_values(rows: Iterable[Row], column: str) -> list[float]:
+    """Return a column's independent values: of deployments if there were several, else of repeats.
+
+    Args:
+        rows: the repeats of one load point.
+        column: whose values; a deployment has the mean of its repeats.
+    """
+    deployments = by_deployment(rows, column)
+    if len(deployments) > 1:
+        return [average(each) for each in deployments]
+    return deployments[0] if deployments else []
+
+
+def _deployment(row: Row) -> int | None:
+    return row.get("deployment")
+
+
 def distinct(rows: Iterable[Row], column: str) -> tuple[Any, ...]:
     """Return each value of a column once, without the missing ones."""
     return tuple(dict.fromkeys(values(rows, column)))

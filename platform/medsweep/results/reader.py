@@ -92,6 +92,18 @@ class Results:
             )
         return cls(str(path), _benchmark(file, str(path)), find=find)
 
+    def part(self, rows: Sequence[Row]) -> Results:
+        """Return results of some rows, with their cells' files; models and profiles may be renamed.
+
+        Args:
+            rows: of `benchmark.parquet`.
+        """
+        keys = {row["key"] for row in rows}
+        answers = self._answers
+        if answers is not None:
+            answers = {key: each for key, each in answers.items() if key in keys}
+        return Results(self.name, rows, answers, find=self._find)
+
     @property
     def sweep(self) -> str:
         """Name of the sweep; the folder's where no row has one."""

@@ -76,7 +76,8 @@ def _latency_columns() -> Iterator[Column]:
                 f"{latency}_mean_{bound}_s",
                 "number",
                 "s",
-                f"{latency} mean: {bound} end of the 95 % t interval over the load point's repeats",
+                f"{latency} mean: {bound} end of the 95 % t interval over the load point's deployments, "
+                "or over its repeats if it was deployed once",
             )
         yield Column(
             f"{latency}_mean_cv",
@@ -126,6 +127,13 @@ IDENTITY = (
         "load shape: c<concurrency>, r<rate>-<arrivals><shape> or replay-<hash>",
     ),
     Column("repeat", "integer", "1", "number of the repeat, from 1"),
+    Column(
+        "deployment",
+        "integer",
+        "1",
+        "number of the cell's deployment that the repeat ran on, from 1; null for a server that "
+        "MedSweep did not deploy",
+    ),
     Column("dataset_sha256", "text", "", "hash of both sides of the dataset"),
 )
 

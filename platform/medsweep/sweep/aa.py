@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
+from medsweep.comparison.finding import Finding
 from medsweep.comparison.sets import Comparison, compare_sets
+from medsweep.comparison.speed import TESTED
 from medsweep.errors import InputError
 from medsweep.results.reader import Results
 from medsweep.sweep.plan import Plan
@@ -47,6 +48,21 @@ def twin_sweep(spec: SweepSpec) -> Resolved:
     return replace(resolved, plan=Plan((cell, other), adapters))
 
 
+def blind_spots(comparison: Comparison, tolerance: float) -> list[Finding]:
+    """Return the figures of speed in which the run could not have seen a difference of interest.
+
+    Args:
+        comparison: of the two names.
+        tolerance: the smallest difference of interest, as a share.
+    """
+    return [
+        each
+        for each in comparison.findings
+        if each.figure in TESTED
+        and (each.could_see_share is None or each.could_see_share > tolerance)
+    ]
+
+
 def compare_twins(results: Results) -> Comparison:
     """Compare the two names of an A/A run.
 
@@ -60,11 +76,6 @@ def compare_twins(results: Results) -> Comparison:
     for row in results.rows:
         name = str(row["profile"])
         sides[name.endswith(TWIN)].append({**row, "profile": name.removesuffix(TWIN)})
-    first, second = (_side(results, rows) for rows in sides)
+    first, second = (results.part(rows) for rows in sides)
     return compare_sets(first, second)
 
-
-def _side(results: Results, rows: Sequence[dict[str, object]]) -> Results:
-    keys = {row["key"] for row in rows}
-    answers = {key: rows for key, rows in results.answers.items() if key in keys}
-    return Results(results.name, rows, answers)

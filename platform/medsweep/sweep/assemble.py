@@ -17,7 +17,7 @@ from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.metrics.tally import AnswerTally
-from medsweep.results.aggregate import group_by_columns, values
+from medsweep.results.aggregate import group_by_columns, independent_values, values
 from medsweep.results.schema import LATENCIES
 from medsweep.sweep.cell_columns import Row
 from medsweep.sweep.measurements import Measurement
@@ -179,12 +179,12 @@ def assemble(
 
 
 def _repeat_intervals(repeats: Sequence[Mapping[str, Any]]) -> Row:
-    """Return the intervals of the mean latencies over the repeats of one load point."""
+    """Return the intervals of the mean latencies of one load point: over deployments, or repeats."""
     columns: Row = {}
     for latency in LATENCIES:
         means = values(repeats, f"{latency}_mean_s")
         if len(means) > 1:
-            interval = repeat_interval(means)
+            interval = repeat_interval(independent_values(repeats, f"{latency}_mean_s"))
             columns |= {
                 f"{latency}_mean_cv": coefficient_of_variation(means),
                 f"{latency}_mean_low_s": interval.low,

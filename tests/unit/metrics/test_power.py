@@ -18,4 +18,5 @@ def test_the_smallest_visible_difference_is_found_in_80_percent(repeats: int, al
 def test_of_a_large_sample_it_is_the_textbook_figure() -> None:
     # 1.960 + 0.842 standard errors
     assert smallest_visible(2.0, 1e6, 0.05) == pytest.approx(2 * 2.8016, rel=1e-3)
+    assert smallest_visible(2.0, None, 0.05) == pytest.approx(2 * 2.8016, rel=1e-4)
     assert smallest_visible(0.0, 4, 0.05) == 0.0

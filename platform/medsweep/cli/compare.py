@@ -92,8 +92,8 @@ def print_comparison(comparison: Comparison) -> None:
         print(line)
     if once := sum(each.is_of_deployments for each in comparison.findings if each.low is not None):
         print(
-            f"not claimed: in {once} figures of speed a side was deployed once, so a difference may "
-            "be one of these deployments alone; measure with load.deployments: 3 or more"
+            f"not claimed: in {once} figures of speed a side was deployed once, so a difference "
+            "may be one of these deployments alone; measure with load.deployments: 3 or more"
         )
     for trend in comparison.trends:
         if trend.is_clear and trend.drift is not None:

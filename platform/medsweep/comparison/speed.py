@@ -114,7 +114,7 @@ def _failed_shares(rows: Sequence[Row]) -> list[float]:
 
 
 def _deployments(rows: Sequence[Row]) -> int:
-    """Return how often the cell was deployed; a server that was not deployed here counts as once."""
+    """Return how often the cell was deployed; a server that ran already counts as once."""
     return max(1, len(distinct(rows, "deployment")))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import stdev
 
 from medsweep.decide.limits import USD_PER_1K
@@ -14,6 +14,7 @@ from medsweep.results.aggregate import (
     average,
     group_by_columns,
     headline_rows,
+    independent_values,
     load_points,
     ok_rows,
     values,
@@ -73,6 +74,15 @@ class Candidate:
         measured = self.values(column)
         return average(measured) if measured else None
 
+    def samples(self, column: str) -> list[float]:
+        """Return a column's independent values: of deployments, or of the repeats of one."""
+        rows = [
+            {"deployment": row.get("deployment"), column: value}
+            for row in self.rows
+            for value in replace(self, rows=(row,)).values(column)
+        ]
+        return independent_values(rows, column)
+
     @property
     def failed_share(self) -> float:
         """Share of requests that failed, over all repeats; 0 where none were counted."""
@@ -94,14 +104,15 @@ class Candidate:
         """Return the standard error of a column's mean; None if it is unknown.
 
         Every repeat asks the same questions, so the error of a quality figure is that over
-        questions, from its interval. All other figures vary between repeats.
+        questions, from its interval. All other figures vary between deployments, or between
+        the repeats of a single one.
         """
         if column in QUALITIES:
             lows, highs = self.values(f"{column}_low"), self.values(f"{column}_high")
             if not lows or not highs:
                 return None
             return (average(highs) - average(lows)) / (2 * 1.96)
-        measured = self.values(column)
+        measured = self.samples(column)
         return stdev(measured) / len(measured) ** 0.5 if len(measured) > 1 else None
 
 

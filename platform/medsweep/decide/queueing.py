@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medsweep.decide.limits import Limit
 from medsweep.metrics.statistics import percentile_floor
-from medsweep.results.aggregate import Row, group_by_columns
+from medsweep.results.aggregate import Row, group_by
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
@@ -49,9 +49,9 @@ class ServiceTimes:
 
     Attributes:
         slots: requests that a replica answers at once.
-        repeats: one array per repeat, a row per request: seconds to the first text, to the end,
-            and for which it held its slot. The first two are infinite for a failed request, and
-            the first is NaN for an answer without text.
+        repeats: one array per repeat, or per deployment of several, with a row per request:
+            seconds to the first text, to the end, and for which it held its slot. The first two are
+            infinite for a failed request, and the first is NaN for an answer without text.
     """
 
     slots: int
@@ -116,16 +116,22 @@ class RatePlan:
     reason: str | None = None
 
 
-def service_times(rows: Iterable[Row], slots: int) -> ServiceTimes:
+def service_times(
+    rows: Iterable[Row], slots: int, deployments: Mapping[int | None, int | None]
+) -> ServiceTimes:
     """Return the service times of one load point.
 
     Args:
         rows: of `requests.parquet`, with `COLUMNS`.
         slots: requests in flight.
+        deployments: on which each repeat ran; what one of several gave is one sample.
     """
+    several = len(set(deployments.values())) > 1
     measured = [row for row in rows if row["phase"] == "measure"]
     repeats = []
-    for requests in group_by_columns(measured, "repeat").values():
+    for requests in group_by(
+        measured, lambda row: deployments.get(row["repeat"]) if several else row["repeat"]
+    ).values():
         times = np.empty((len(requests), 3))
         for place, row in enumerate(requests):
             held = row["end_s"] - row["sent_s"]

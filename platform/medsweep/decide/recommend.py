@@ -251,7 +251,9 @@ def _plan(
         key = (first(rows, "key"), candidate.variant, candidate.load_point)
         if not requests.get(key):
             return RatePlan(reason="no times of single requests (requests.parquet)")
-        return plan_replicas(service_times(requests[key], slots), rate, limits, SURE)
+        deployments = {row.get("repeat"): row.get("deployment") for row in rows}
+        service = service_times(requests[key], slots, deployments)
+        return plan_replicas(service, rate, limits, SURE)
     if measured_rate is None:
         return RatePlan(reason="a replay has no rate to plan by")
     if first(rows, "arrivals") == "constant":
@@ -326,9 +328,12 @@ def _probability(candidate: Candidate, limit: Limit, column: str) -> float | Non
         return 1.0 if margin >= 0 else 0.0
     from scipy import stats
 
-    # Student's t over repeats; questions are so many that t is the normal distribution.
-    repeats = len(candidate.values(column))
-    freedom = repeats - 1 if column == USD_PER_1K or column.endswith("_s") else 10_000
+    # Student's t over deployments or repeats; questions are so many that t is normal.
+    freedom = (
+        len(candidate.samples(column)) - 1
+        if column == USD_PER_1K or column.endswith("_s")
+        else 10_000
+    )
     return float(stats.t.cdf(margin / error, freedom))
 
 

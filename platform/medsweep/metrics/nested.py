@@ -33,7 +33,7 @@ class VarianceComponents:
 def variance_components(
     deployments: Sequence[Sequence[float]], request_sd: float | None = None, requests: float = 1.0
 ) -> VarianceComponents | None:
-    """Return the components of variance by the method of moments (Searle, Casella & McCulloch 1992).
+    """Return the components by the method of moments (Searle, Casella & McCulloch 1992).
 
     A component that would be below 0 is 0.
 

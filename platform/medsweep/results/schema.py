@@ -76,8 +76,8 @@ def _latency_columns() -> Iterator[Column]:
                 f"{latency}_mean_{bound}_s",
                 "number",
                 "s",
-                f"{latency} mean: {bound} end of the 95 % t interval over the load point's deployments, "
-                "or over its repeats if it was deployed once",
+                f"{latency} mean: {bound} end of the 95 % t interval over deployments, or over "
+                "repeats if there was one deployment",
             )
         yield Column(
             f"{latency}_mean_cv",
@@ -171,7 +171,12 @@ OBSERVED = (
     Column("hostname", "text", "", "machine"),
     Column("cpu_model", "text", "", "processor"),
     Column("cpu_quota", "number", "1", "cgroup limit, in cores"),
-    Column("cpu_throttled_periods", "integer", "1", "cgroup periods throttled during the cell"),
+    Column(
+        "cpu_throttled_periods",
+        "integer",
+        "1",
+        "cgroup periods throttled since the deployment began",
+    ),
     Column("governor", "text", "", "frequency governor"),
     Column("numa_nodes", "integer", "1", "NUMA nodes of the given CPUs"),
     Column("device", "text", "", "GPUs found, or the processor"),

@@ -20,7 +20,8 @@ def twin_sweep(spec: SweepSpec) -> Resolved:
     """Return a sweep of one cell and the same cell under another name.
 
     Both are deployed together, like any two cells of a sweep, and their repeats are interleaved in
-    shuffled order. Any difference between them comes from the way of measuring.
+    shuffled order. Unless the sweep says how often, both are deployed anew for every repeat. Any
+    difference between them comes from the way of measuring.
 
     Args:
         spec: the sweep; its first cell that can run is used.
@@ -34,6 +35,8 @@ def twin_sweep(spec: SweepSpec) -> Resolved:
             "give 2 or more, such as --set load.repeats=3"
         )
     load = spec.load.model_copy(update={"compare_base": False})
+    if "deployments" not in spec.load.model_fields_set:
+        load = load.model_copy(update={"deployments": spec.load.repeats})
     name = f"{spec.name[: 40 - len('-aa')]}-aa"
     resolved = resolve(spec.model_copy(update={"name": name, "load": load, "cells_together": 2}))
     if not resolved.plan.runnable:
@@ -78,4 +81,3 @@ def compare_twins(results: Results) -> Comparison:
         sides[name.endswith(TWIN)].append({**row, "profile": name.removesuffix(TWIN)})
     first, second = (results.part(rows) for rows in sides)
     return compare_sets(first, second)
-

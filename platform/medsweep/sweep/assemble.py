@@ -28,16 +28,18 @@ from medsweep.telemetry.window import telemetry_columns
 
 @dataclass
 class Deployment:
-    """What was observed of a cell's deployment; the same in all of its rows.
+    """What was observed of one deployment of a cell.
 
     Attributes:
         observed: columns that the engine's own process reported.
+        number: how often the cell had been deployed by then.
         cold_start_s: from requesting the engine to its first answer, in seconds.
         cold_start_engines: number of engines that were started together.
-        cpu_throttled_periods: scheduling periods that a quota cut short during the cell.
+        cpu_throttled_periods: scheduling periods that a quota has cut short since it began.
     """
 
     observed: Row
+    number: int
     cold_start_s: float | None = None
     cold_start_engines: int | None = None
     cpu_throttled_periods: int | None = None
@@ -45,8 +47,13 @@ class Deployment:
     @property
     def columns(self) -> Row:
         """The columns of `benchmark.parquet`."""
-        fields = {name: value for name, value in vars(self).items() if name != "observed"}
-        return self.observed | fields
+        return {
+            **self.observed,
+            "deployment": self.number,
+            "cold_start_s": self.cold_start_s,
+            "cold_start_engines": self.cold_start_engines,
+            "cpu_throttled_periods": self.cpu_throttled_periods,
+        }
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,6 @@ def measurement_row(
 
 def assemble(
     cell: Mapping[str, Any],
-    deployment: Deployment,
     measurements: Sequence[Mapping[str, Any]],
     *,
     adapter: Adapter,
@@ -156,8 +162,7 @@ def assemble(
 
     Args:
         cell: the columns that are known before it runs.
-        deployment: of the cell.
-        measurements: rows of `measurement_row`.
+        measurements: rows of `measurement_row`, with the columns of their deployments.
         adapter: what the cell served.
         predictions: the roofline's columns by load point; empty unless the basis is observed.
     """
@@ -166,7 +171,6 @@ def assemble(
     rows: list[Row] = [
         {
             **cell,
-            **deployment.columns,
             **predictions.get(measurement["load_point"], {}),
             **measurement,
             **intervals[measurement["load_point"], measurement["variant"]],
@@ -179,7 +183,7 @@ def assemble(
 
 
 def _repeat_intervals(repeats: Sequence[Mapping[str, Any]]) -> Row:
-    """Return the intervals of the mean latencies of one load point: over deployments, or repeats."""
+    """Return the intervals of one load point's mean latencies: over deployments, or repeats."""
     columns: Row = {}
     for latency in LATENCIES:
         means = values(repeats, f"{latency}_mean_s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ class MeasurementContext:
         folder: of the sweep's results.
         metrics: live metrics.
         progress: steps done and to come.
+        given_up: keys of the cells that failed in this run.
     """
 
     resolved: Resolved
     folder: Path
     metrics: LiveMetrics
     progress: SweepProgress
+    given_up: set[str] = field(default_factory=set)
 
     @property
     def spec(self) -> SweepSpec:
@@ -68,6 +70,10 @@ class MeasurementContext:
         folder = self.cell_folder(cell)
         return [each for each in self.measurements if not folder.has_measurement(each.name)]
 
+    def deployments_due(self, cell: Cell) -> list[int]:
+        """Return the planned deployments of which a cell still needs measurements."""
+        return sorted({each.deployment for each in self.missing(cell)})
+
     def columns(self, cell: Cell) -> dict[str, Any]:
         """Return the columns of a cell that are known before it runs."""
         return cell_columns(self.resolved, cell)
@@ -80,6 +86,7 @@ class MeasurementContext:
             reason: why it failed.
             observed: columns of the node that it ran on; None if it never had one.
         """
+        self.given_up.add(cell.key)
         self.progress.note(f"failed: {cell.name}: {reason}")
         self.progress.skip("load", len(self.missing(cell)))
         observed = observed or basis_columns(cell.profile, observe_host())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from typing import Any
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
-from medsweep.loadgen.calibrate import Calibration, calibrate, like_concurrency
+from medsweep.loadgen.calibrate import Calibration, like_concurrency
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.load_columns import add_calibration
@@ -33,13 +33,13 @@ from medsweep.serving.ray.deployments import (
     undeploy,
 )
 from medsweep.serving.ray.node_telemetry import NodeTelemetry
-from medsweep.sweep.assemble import Deployment, assemble, grade, measurement_row, request_rows
+from medsweep.sweep.assemble import Deployment, grade, measurement_row, request_rows
 from medsweep.sweep.cell_columns import Row, observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
+from medsweep.sweep.finish import calibrations, finish_cells
 from medsweep.sweep.measurements import Measurement, questions_of
 from medsweep.sweep.plan import Cell
-from medsweep.sweep.predict import roofline_columns
 
 NULL_REQUESTS = 12
 FIRST_TOKENS = 4
@@ -86,15 +86,42 @@ def measure_batch(
     cluster: Cluster,
     cells: Sequence[Cell],
     failures: Mapping[str, str],
+    deployment: int,
 ) -> None:
-    """Deploy cells together and measure them; each ends with a `cell.json`.
+    """Deploy cells together and measure the repeats of one deployment.
+
+    A cell that has all its measurements then ends with a `cell.json`.
 
     Args:
         context: what to measure with.
         cluster: where the cells run.
-        cells: the batch.
+        cells: the batch; those that were given up are left out.
         failures: why there is no adapter, by its key.
+        deployment: number of the planned deployment, from 1.
     """
+    open_cells = [cell for cell in cells if cell.key not in context.given_up]
+    due = [cell for cell in open_cells if deployment in context.deployments_due(cell)]
+    if due:
+        _deploy_and_measure(context, cluster, due, failures, deployment)
+    for cell in open_cells:
+        if cell.key in context.given_up:
+            later = [each for each in context.deployments_due(cell) if each > deployment]
+            context.progress.skip("deploy", len(later))
+    # A run that was killed may have left a cell whose measurements are complete.
+    ended = due if deployment > 1 else open_cells
+    finish_cells(
+        context,
+        [c for c in ended if c.key not in context.given_up and not context.missing(c)],
+    )
+
+
+def _deploy_and_measure(
+    context: MeasurementContext,
+    cluster: Cluster,
+    cells: Sequence[Cell],
+    failures: Mapping[str, str],
+    deployment: int,
+) -> None:
     ready = _prepare(context, cluster, cells, failures)
     context.progress.skip("deploy", len(cells) - len(ready))
     if not ready:
@@ -116,20 +143,23 @@ def measure_batch(
         if fault is not None:
             context.give_up(cell, fault, columns)
             continue
+        folder = context.cell_folder(cell)
+        # A run that continues another's repeats deploys the cell once more.
+        earlier = [row.get("deployment") or 0 for row in folder.measurement_rows()]
         deployed.append(
             _DeployedCell(
                 cell,
                 adapter,
                 f"{url}/{cell.key}/v1",
-                Deployment(columns, cold_start_engines=len(ready)),
+                Deployment(columns, 1 + max(earlier, default=0), cold_start_engines=len(ready)),
                 observed["cpu_throttled_periods"],
                 observed["started_after_s"],
                 batch,
-                context.cell_folder(cell),
+                folder,
             )
         )
     try:
-        _measure_all(context, deployed)
+        _measure_all(context, deployed, deployment)
     finally:
         undeploy([each.name for each in deployments])
 
@@ -185,7 +215,9 @@ def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> Ce
     return CellDeployment(cell.key, cell.profile, settings)
 
 
-def _measure_all(context: MeasurementContext, deployed: Sequence[_DeployedCell]) -> None:
+def _measure_all(
+    context: MeasurementContext, deployed: Sequence[_DeployedCell], deployment: int
+) -> None:
     """Measure all cells: repeats in turn, cells and load points shuffled within each repeat."""
     with LoadProcess() as load:
         for each in deployed:
@@ -196,47 +228,18 @@ def _measure_all(context: MeasurementContext, deployed: Sequence[_DeployedCell])
             for each in deployed
             if each.failure is None
             for measurement in context.missing(each.cell)
+            if measurement.deployment == deployment
         ]
         random.Random(context.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
-        before = _calibrations(context, (like_concurrency(each.point) for _, each in order))
+        before = calibrations(context, (like_concurrency(each.point) for _, each in order))
         for each, measurement in sorted(order, key=lambda pair: pair[1].repeat):
             if each.failure is None:
                 step = f"{each.cell.name} {measurement.name}"
                 with _failure_recorded(each), context.progress.step("load", step):
                     _measure(context, load, each, measurement, before)
-    complete = {each.cell: each.folder.measurement_rows() for each in deployed if not each.failure}
-    rows = [row for rows in complete.values() for row in rows]
-    after = _calibrations(context, (_like_concurrency(context, row) for row in rows))
-    for row in rows:
-        if (calibration := after.get(_like_concurrency(context, row))) is not None:
-            add_calibration(row, calibration)
     for each in deployed:
-        if each.failure is None:
-            _finish(context, each, complete[each.cell])
-        else:
+        if each.failure is not None:
             context.give_up(each.cell, each.failure, each.deployment.columns)
-
-
-def _calibrations(
-    context: MeasurementContext, concurrencies: Iterable[int]
-) -> dict[int, Calibration]:
-    """Return the client's own error by concurrency; empty if it cannot be measured."""
-    distinct = sorted(set(concurrencies))
-    if not distinct:
-        return {}
-    try:
-        return {each.concurrency: each for each in calibrate(distinct)}
-    except StageError as error:
-        context.progress.note(f"the client's own error is not known: {error}")
-        return {}
-
-
-def _like_concurrency(context: MeasurementContext, row: Mapping[str, Any]) -> int:
-    """Return the concurrency at which the client works as hard as in a measured row."""
-    point = next(
-        each.point for each in context.measurements if each.point.name == row["load_point"]
-    )
-    return like_concurrency(point, row["requests_per_s"], row["output_tokens_per_s"])
 
 
 @contextmanager
@@ -332,7 +335,11 @@ def _measure(
     if (calibration := calibrations.get(like_concurrency(measurement.point))) is not None:
         add_calibration(row, calibration)
     row |= {"batch": deployed.batch, **_overhead(context, load, deployed, row)}
-    columns = {**context.columns(cell), **deployed.deployment.observed, **row}
+    deployment, throttled = deployed.deployment, throttled_periods(cell.key)
+    if throttled is not None and deployed.throttled_before is not None:
+        deployment.cpu_throttled_periods = throttled - deployed.throttled_before
+    row = deployment.columns | row
+    columns = {**context.columns(cell), **row}
     fault = requested_fault(columns, emulation=True)
     if fault is not None:
         raise StageError(fault)
@@ -362,26 +369,3 @@ def _job(
         timeout_s=load.timeout_s,
         max_error_rate=load.max_error_rate,
     )
-
-
-def _finish(
-    context: MeasurementContext, deployed: _DeployedCell, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    cell, deployment = deployed.cell, deployed.deployment
-    throttled = throttled_periods(cell.key)
-    if throttled is not None and deployed.throttled_before is not None:
-        deployment.cpu_throttled_periods = throttled - deployed.throttled_before
-    predictions = {}
-    if deployment.observed["basis"] == "observed":
-        predictions = roofline_columns(context.spec, cell, context.lengths)
-    assembled = assemble(
-        context.columns(cell),
-        deployment,
-        rows,
-        adapter=deployed.adapter,
-        predictions=predictions,
-    )
-    with _failure_recorded(deployed):
-        deployed.folder.finish("ok", None, assembled)
-    if deployed.failure is not None:
-        context.give_up(cell, deployed.failure, deployment.columns)

@@ -20,11 +20,13 @@ class Measurement:
         point: the load point.
         repeat: counted from 1.
         variant: `adapter` or `base`.
+        deployment: in which of the planned deployments of the cell, counted from 1.
     """
 
     point: LoadPoint
     repeat: int
     variant: str
+    deployment: int = 1
 
     @property
     def name(self) -> str:
@@ -50,7 +52,7 @@ def measurements_of(load: LoadSpec, questions: int) -> list[Measurement]:
             so that each answer can be paired with the adapter's.
     """
     measurements = [
-        Measurement(point, repeat, "adapter")
+        Measurement(point, repeat, "adapter", load.deployment_of(repeat))
         for repeat in range(1, load.repeats + 1)
         for point in load.points
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from medsweep.cluster.joined import JoinedCluster
@@ -131,13 +132,15 @@ def run_batches(
         progress.expect(_steps(context, batches))
         failures: dict[str, str] = {}
         with cluster:
-            for batch in batches:
+            # Every batch is deployed once before any is deployed again: drift meets all cells.
+            for deployment, batch in product(range(1, spec.load.deployments + 1), batches):
                 metrics.cells(spec.name, count_states(states))
                 with exclusive(batch.lock) if batch.lock else nullcontext():
-                    failures |= finetune_missing(
-                        resolved, folder, batch.adapters, cluster=cluster, progress=progress
-                    )
-                    measure_batch(context, cluster, batch.cells, failures)
+                    if deployment == 1:
+                        failures |= finetune_missing(
+                            resolved, folder, batch.adapters, cluster=cluster, progress=progress
+                        )
+                    measure_batch(context, cluster, batch.cells, failures, deployment)
                 # Those of all cells would be 10,000 files per batch in the largest sweeps.
                 states |= cell_states(folder, batch.cells)
     metrics.cells(spec.name, count_states(states))
@@ -157,6 +160,6 @@ def _steps(context: MeasurementContext, batches: Sequence[Batch]) -> dict[str, i
     cells = [cell for batch in batches for cell in batch.cells]
     return {
         "fine-tune": sum(not adapter_folder(context.folder, each).is_dir() for each in adapters),
-        "deploy": len(cells),
+        "deploy": sum(len(context.deployments_due(cell)) for cell in cells),
         "load": sum(len(context.missing(cell)) for cell in cells),
     }

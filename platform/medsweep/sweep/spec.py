@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 
 from medsweep.config import MOST_SEED, Closed
@@ -104,7 +105,9 @@ class LoadSpec(Closed):
 
     Attributes:
         points: load shapes; each is measured in every repeat.
-        repeats: independent measurements of every load point, interleaved.
+        repeats: measurements of every load point, interleaved.
+        deployments: how often each cell is deployed anew; repeats are spread over the deployments.
+            What differs by deployment is then seen, and differences can be claimed beyond it.
         max_tokens: longest answer, in tokens.
         timeout_s: a request that takes longer is a failure.
         compare_base: also ask the base model, without the adapter, every question
@@ -116,6 +119,7 @@ class LoadSpec(Closed):
 
     points: list[LoadPoint] = Field(min_length=1)
     repeats: int = Field(default=3, ge=1)
+    deployments: int = Field(default=1, ge=1)
     max_tokens: int = Field(default=128, ge=1)
     timeout_s: float = Field(default=120.0, gt=0)
     compare_base: bool = False
@@ -126,6 +130,19 @@ class LoadSpec(Closed):
     def parsed_objectives(self) -> list[Objective]:
         """The objectives, parsed."""
         return [parse_objective(text) for text in self.objectives or ()]
+
+    def deployment_of(self, repeat: int) -> int:
+        """Return the deployment on which a repeat runs, both counted from 1."""
+        return (repeat - 1) * self.deployments // self.repeats + 1
+
+    @model_validator(mode="after")
+    def _repeats_suffice(self) -> Self:
+        if self.deployments > self.repeats:
+            raise ValueError(
+                f"{self.deployments} deployments have only {self.repeats} repeats to run; give at "
+                "least one repeat per deployment"
+            )
+        return self
 
     @field_validator("points")
     @classmethod

@@ -40,6 +40,14 @@ def test_uncertainty_is_over_repeats_for_latency_and_over_questions_for_quality(
     assert found.standard_error("token_f1") == pytest.approx(0.2 / 3.92)
 
 
+def test_repeats_of_one_deployment_are_one_value_where_there_are_several() -> None:
+    found = candidate(
+        *({"ttft_mean_s": each, "deployment": number} for each, number in ((1, 1), (1, 1), (3, 2)))
+    )
+    assert found.samples("ttft_mean_s") == [1.0, 3.0]
+    assert found.standard_error("ttft_mean_s") == pytest.approx(1.0)
+
+
 def test_one_repeat_has_no_uncertainty_that_can_be_told() -> None:
     assert candidate({"ttft_mean_s": 1.0}).standard_error("ttft_mean_s") is None
 

@@ -88,7 +88,7 @@ def test_a_failed_request_never_ends_and_holds_its_slot() -> None:
         for place in range(400)
     ]
     rows.append({**rows[1], "phase": "warmup", "end_s": 99.0})
-    service = service_times(rows, 4)
+    service = service_times(rows, 4, {1: 1, 2: 1})
     assert service.held_s == pytest.approx(2.0)
     assert service.log_error == 0.0
     p95, p90, mean = make_limits({"max-p95-ttft": 9.0, "max-p90-ttft": 9.0, "max-mean-e2e": 9.0})
@@ -96,6 +96,25 @@ def test_a_failed_request_never_ends_and_holds_its_slot() -> None:
     chances = probabilities_at(service, 1.0, 1, [p95, p90, mean])
     assert 0.2 < chances[p95] < 0.8
     assert (chances[p90], chances[mean]) == (1.0, 1.0)
+
+
+def test_repeats_of_one_deployment_are_one_sample_where_there_are_several() -> None:
+    rows = [
+        {
+            "phase": "measure",
+            "repeat": repeat,
+            "status": "ok",
+            "sent_s": 0.0,
+            "first_text_s": 0.1,
+            "end_s": took_s,
+        }
+        for repeat, took_s in ((1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0))
+    ]
+    # Two deployments whose logarithms are ln 2 apart: the standard error is half of that.
+    nested = service_times(rows, 1, {1: 1, 2: 1, 3: 2, 4: 2})
+    assert len(nested.repeats) == 2
+    assert nested.log_error == pytest.approx(math.log(2) / 2)
+    assert len(service_times(rows, 1, dict.fromkeys((1, 2, 3, 4), 1)).repeats) == 4
 
 
 def test_too_fast_arrivals_meet_nothing() -> None:

@@ -168,7 +168,7 @@ def test_intervals_are_over_the_repeats_of_one_load_point() -> None:
             ("c8", 3),
         )
     ]
-    rows = assemble({}, Deployment({}), measurements, adapter=ADAPTER, predictions={})
+    rows = assemble({}, measurements, adapter=ADAPTER, predictions={})
     # Student's t with two degrees of freedom: 4.303 standard errors of the logarithm.
     low_s = 0.2 * math.exp(-4.30265 * 0.1 / math.sqrt(3) / 0.2)
     assert rows[0]["ttft_mean_low_s"] == pytest.approx(low_s, rel=1e-4)
@@ -182,13 +182,14 @@ def test_intervals_are_over_the_repeats_of_one_load_point() -> None:
 
 
 def test_a_row_joins_what_is_known_of_its_cell_deployment_and_measurement() -> None:
-    deployment = Deployment({"basis": "observed", "cpus_given": 1}, 2.0, 4, 3)
-    base = {**row_of(RECORDS), "variant": "base"}
+    deployment = Deployment({"basis": "observed", "cpus_given": 1}, 1, 2.0, 4, 3)
+    again = Deployment({"basis": "observed", "cpus_given": 1}, 2, 2.5, 4, 3)
+    adapter = deployment.columns | row_of(RECORDS)
+    base = {**again.columns, **row_of(RECORDS), "variant": "base"}
     predictions = {"c1": {"predicted_ttft_s": 0.05}}
     rows = assemble(
         {"cell": "m@p"},
-        deployment,
-        [row_of(RECORDS), base],
+        [adapter, base],
         adapter=ADAPTER,
         predictions=predictions,
     )
@@ -196,6 +197,24 @@ def test_a_row_joins_what_is_known_of_its_cell_deployment_and_measurement() -> N
     for row in rows:
         assert set(row) <= {column.name for column in BENCHMARK}
         assert (row["cell"], row["basis"], row["predicted_ttft_s"]) == ("m@p", "observed", 0.05)
-        assert (row["cold_start_s"], row["cold_start_engines"]) == (2.0, 4)
+        assert row["cold_start_engines"] == 4
         assert row["cpu_throttled_periods"] == 3
         assert row["questions"] == 2
+    assert [(row["deployment"], row["cold_start_s"]) for row in rows] == [(1, 2.0), (2, 2.5)]
+
+
+def test_intervals_are_over_deployments_where_there_are_several() -> None:
+    measurements = [
+        {
+            "load_point": "c1",
+            "variant": "adapter",
+            "deployment": deployment,
+            **{f"{name}_mean_s": None for name in LATENCIES},
+            "ttft_mean_s": mean,
+        }
+        for deployment, mean in ((1, 0.09), (1, 0.11), (2, 0.29), (2, 0.31), (3, 0.2))
+    ]
+    rows = assemble({}, measurements, adapter=ADAPTER, predictions={})
+    # Deployments of 0.1, 0.3 and 0.2 are three values, whatever their repeats.
+    low_s = 0.2 * math.exp(-4.30265 * 0.1 / math.sqrt(3) / 0.2)
+    assert rows[0]["ttft_mean_low_s"] == pytest.approx(low_s, rel=1e-4)

@@ -42,13 +42,15 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **
     monkeypatch.setattr(measure, "deploy", lambda _: {cell.key: {**REPLICA, **found}})
     monkeypatch.setattr(measure, "start_ingress", lambda port: f"http://127.0.0.1:{port}")
     monkeypatch.setattr(measure, "undeploy", lambda _: None)
-    monkeypatch.setattr(measure, "_measure_all", lambda _, deployed: went_on.extend(deployed))
+    monkeypatch.setattr(
+        measure, "_measure_all", lambda _, deployed, number: went_on.extend(deployed)
+    )
     adapter = SimpleNamespace(folder=tmp_path / "adapter", sha256="a" * 64, base=tmp_path)
     monkeypatch.setattr(measure, "read_adapter", lambda folder: adapter)
     progress = SweepProgress()
     progress.expect({"deploy": 1, "load": 100})
     context = MeasurementContext(resolved, tmp_path, SimpleNamespace(), progress)  # type: ignore[arg-type]
-    measure_batch(context, Nowhere(emulates), [cell], {})  # type: ignore[arg-type]
+    measure_batch(context, Nowhere(emulates), [cell], {}, 1)  # type: ignore[arg-type]
     record = context.cell_folder(cell).record()
     assert (record is None) == (len(went_on) == 1)
     return record

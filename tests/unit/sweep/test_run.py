@@ -24,7 +24,7 @@ from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows
 from medsweep.serving.engines.null import NULL_MODEL
-from medsweep.sweep import context, measure, run
+from medsweep.sweep import context, finish, measure, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
 
@@ -173,7 +173,8 @@ class Ran:
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "finetune_missing", self._finetune)
-        monkeypatch.setattr(measure, "calibrate", self._calibrate)
+        monkeypatch.setattr(finish, "calibrate", self._calibrate)
+        monkeypatch.setattr(finish, "read_adapter", measure.read_adapter)
         monkeypatch.setattr(tally, "score_and_count", self._score)
         monkeypatch.setattr(page, "write_report", lambda folder: None)
 
@@ -370,7 +371,7 @@ def test_a_sweep_goes_on_without_calibration(ran: Ran, monkeypatch: pytest.Monke
     def fail(levels: Sequence[int]) -> list[Calibration]:
         raise StageError("calibration: the mock server did not start")
 
-    monkeypatch.setattr(measure, "calibrate", fail)
+    monkeypatch.setattr(finish, "calibrate", fail)
     assert run.run_sweep(sweep(), ran.out).states["ok"] == 2
     row = ran.rows(HERE)[0]
     assert (row["client_ttft_bias_s"], row["calibrations"], row["client_limited"]) == (None,) * 3
@@ -435,3 +436,62 @@ def test_each_cell_is_read_as_often_in_a_large_sweep_as_in_a_small_one(
     assert read_by(2) == read_by(6)
     # Before the fine-tunes, before each cell, and at the end.
     assert [each["ok"] for each in states] == [0, *range(3), 0, *range(7)]
+
+
+TWICE = {"points": [{"concurrency": 1, "requests": 6}], "repeats": 3, "deployments": 2}
+
+
+def test_cells_are_deployed_anew_between_blocks_of_repeats(ran: Ran) -> None:
+    """All batches are deployed once before any is deployed again."""
+    cells = ["distilgpt2@1xv100-here", "distilgpt2@1xa100-1cpu"]
+    run.run_sweep(sweep(cells=cells, load=TWICE, cells_together=1), ran.out)
+    assert ran.deployed[:2] == ran.deployed[2:]
+    assert sorted(ran.deployed[:2]) == [[THERE], [HERE]]
+    assert ran.trained == ["standin-distilgpt2"]
+    for cell in (HERE, THERE):
+        rows = ran.rows(cell)
+        assert [(row["repeat"], row["deployment"]) for row in rows] == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_a_cell_that_fails_once_is_not_deployed_again(ran: Ran) -> None:
+    summary = run.run_sweep(sweep(load=TWICE), ran.out)
+    assert summary.failures == {BROKEN: "serving did not start: no memory"}
+    assert sum(BROKEN in batch for batch in ran.deployed) == 1
+    assert sum(HERE in batch for batch in ran.deployed) == 2
+
+
+def test_a_run_that_is_continued_counts_its_own_deployment(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run ends after the first of three repeats; the next deploys the cell for the second."""
+    resolved = sweep(cells=["distilgpt2@1xv100-here"], load=TWICE)
+    saved, save = [], CellFolder.save_measurement
+
+    def stop(*arguments: Any) -> None:
+        if len(saved) == 1:
+            raise KeyboardInterrupt
+        saved.append(save(*arguments))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CellFolder, "save_measurement", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.run_sweep(resolved, ran.out)
+    run.run_sweep(resolved, ran.out)
+    rows = ran.rows(HERE)
+    assert [(row["repeat"], row["deployment"]) for row in rows] == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_a_cell_whose_measurements_are_complete_is_finished_without_a_deployment(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = sweep(cells=["distilgpt2@1xv100-here"])
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CellFolder, "finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.run_sweep(resolved, ran.out)
+    assert run.run_sweep(resolved, ran.out).states == {"ok": 1}
+    assert len(ran.deployed) == 1

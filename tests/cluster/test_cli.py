@@ -92,7 +92,7 @@ def test_submit_status_logs_cancel_delete(place: Place, capsys: pytest.CaptureFi
 def test_an_operator_that_is_down_is_found_by_submit_and_delete(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medsweep.k8s.sweeps.STALLED_S", 1.0)
+    monkeypatch.setattr("medsweep.k8s.sweeps.STALLED_S", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr("medsweep.k8s.submit.OPERATOR_TIMEOUT_S", 0.2)
         assert place.call("submit", place.sweep) == 4

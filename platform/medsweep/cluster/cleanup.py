@@ -11,12 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 
 GRACE_S = 2.0
-"""How long processes may take to end before they are killed."""
+POLL_S = 0.02
+"""How long processes may take to end before they are killed, and how often they are looked at."""
 
 
 def watch(folder: Path) -> subprocess.Popen[bytes]:
@@ -64,10 +66,23 @@ def clean_up(folder: Path, spared: int) -> None:
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    for process in psutil.wait_procs(left, timeout=GRACE_S)[1]:
+    deadline_s = time.monotonic() + GRACE_S
+    while (alive := [process for process in left if _runs(process)]) and (
+        time.monotonic() < deadline_s
+    ):
+        time.sleep(POLL_S)
+    for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Return whether a process has not ended, though its parent may not have noticed."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
+from medsweep.cluster import cleanup
 from medsweep.cluster.cleanup import clean_up, members, watch
 
 # Nothing in its arguments or environment says where it belongs: only the file that it writes.
@@ -15,9 +17,12 @@ sys.stdin.read()
 """
 
 
-def start_daemon(log: Path) -> subprocess.Popen[str]:
+def start_daemon(log: Path, before: str = "") -> subprocess.Popen[str]:
     daemon = subprocess.Popen(
-        [sys.executable, "-c", DAEMON], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", before + DAEMON],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert daemon.stdin is not None
     assert daemon.stdout is not None
@@ -55,6 +60,27 @@ def test_members_end_and_the_folder_goes_but_the_one_who_started_it_stays(tmp_pa
     finally:
         end(daemon)
         end(starter)
+
+
+@pytest.mark.timeout(50)
+def test_those_that_end_are_not_waited_for_and_the_others_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process, their parent, does not reap them meanwhile."""
+    monkeypatch.setattr(cleanup, "GRACE_S", 100.0)
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    daemon = start_daemon(folder / "log")
+    clean_up(folder, spared=0)
+    daemon.wait(timeout=10)
+    daemon.communicate()
+    # One that does not end when it is asked to.
+    monkeypatch.setattr(cleanup, "GRACE_S", 0.1)
+    folder.mkdir()
+    stubborn = start_daemon(folder / "log", "import signal; signal.signal(15, signal.SIG_IGN)")
+    clean_up(folder, spared=0)
+    assert stubborn.wait(timeout=10) == -9
+    stubborn.communicate()
 
 
 def test_watching_cleans_up_when_the_watched_process_is_gone(tmp_path: Path) -> None:

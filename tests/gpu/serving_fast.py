@@ -70,7 +70,7 @@ def _speed(report: Report, name: str, kind: str, quantization: str, *, graphs: b
                 ready_s=round(ready_s, 1),
                 predicted_ms=_predicted_ms(spec, dtype, quantization, rows),
                 **_measured(engine, [model] * rows),
-                graphs=getattr(decoder, "captured", 0),
+                graphs=len(getattr(decoder, "_captured", ())),
                 no_graphs=getattr(decoder, "refused", "not this engine"),
             )
 

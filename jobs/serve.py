@@ -22,12 +22,12 @@ def application(args: dict[str, Any]) -> Any:
     if "cell" not in args:
         return build_application(ServeConfig.model_validate(args), None)
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
-    plan = resolve(spec, fetches=False).plan  # the engine's node fetches the weights
-    cells = {word: cell for cell in plan.runnable for word in (cell.key, cell.name)}
+    resolved = resolve(spec, fetches=False)  # the engine's node fetches the weights
+    cells = {word: cell for cell in resolved.plan.runnable for word in (cell.key, cell.name)}
     if args["cell"] not in cells:
         raise UnknownName("cell of this version's plan", args["cell"], cells)
     cell = cells[args["cell"]]
-    folder = adapter_folder(Path(args["out"]) / spec.name, plan.adapters[cell.adapter])
+    folder = adapter_folder(Path(args["out"]) / spec.name, resolved.plan.adapters[cell.adapter])
     fields = {
         "base": cell.model.name,
         "adapters": {folder.name: folder},
@@ -36,4 +36,5 @@ def application(args: dict[str, Any]) -> Any:
     }
     further = {name: value for name, value in args.items() if name not in ("cell", "out")}
     config = ServeConfig.model_validate(fields | further)
-    return build_application(config, cell.profile, spec.catalog.models)
+    weights = resolved.weights[cell.model.name]
+    return build_application(config, cell.profile, spec.catalog.models, weights)

@@ -13,7 +13,7 @@ from medsweep.hardware.observe import host_profile
 from medsweep.models.catalog import MODELS
 from medsweep.models.precision import choose_dtype
 from medsweep.models.spec import ModelSpec
-from medsweep.models.weights import fetch_weights, identify
+from medsweep.models.weights import Weights, fetch_weights, identify
 from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.adapter_source import AdapterSource
 from medsweep.serving.config import ServeConfig
@@ -47,12 +47,18 @@ def open_service(
     return open_pool(resolve_settings(config, models), config, metrics, clock)
 
 
-def resolve_settings(config: ServeConfig, models: NamedTable[ModelSpec] = MODELS) -> EngineSettings:
+def resolve_settings(
+    config: ServeConfig,
+    models: NamedTable[ModelSpec] = MODELS,
+    weights: Weights | None = None,
+) -> EngineSettings:
     """Return the settings of a server's engine on this machine; missing weights are fetched.
 
     Args:
         config: what to serve.
         models: the base models that can be served, as in `open_service`.
+        weights: those that a sweep's adapters were made on, for a machine that has not fetched or
+            built them; None takes the catalogue's.
 
     Raises:
         InputError: there is nothing to serve, or an adapter does not fit the base.
@@ -60,7 +66,7 @@ def resolve_settings(config: ServeConfig, models: NamedTable[ModelSpec] = MODELS
     """
     if config.engine == NULL_MODEL:
         return config.settings(NULL_SPEC, dtype="float32", cpus=None)
-    spec, base = _base(config, models)
+    spec, base = _base(config, models, weights)
     host = host_profile()
     reason = unsupported(config.engine, host, spec, quantization=config.quantization)
     if reason is not None:
@@ -92,7 +98,9 @@ def open_pool(
     )
 
 
-def _base(config: ServeConfig, models: NamedTable[ModelSpec]) -> tuple[ModelSpec, Path]:
+def _base(
+    config: ServeConfig, models: NamedTable[ModelSpec], weights: Weights | None
+) -> tuple[ModelSpec, Path]:
     """Return the base model and the folder of its weights.
 
     The operator decides both, by `base` and `base_folder` or by the named adapters. Otherwise
@@ -118,6 +126,8 @@ def _base(config: ServeConfig, models: NamedTable[ModelSpec]) -> tuple[ModelSpec
     for card in named:
         if card.base.is_dir():
             return spec, card.base
+    if weights is not None:
+        return spec, fetch_weights(weights)
     if spec.source == "standin" and named:
         raise InputError(f"{named[0].base}: the adapters' base model is no longer there")
     texts = embedded_answers() if spec.source == "standin" else []

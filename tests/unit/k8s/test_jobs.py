@@ -51,7 +51,8 @@ def test_a_service_finds_its_cell_by_key_as_by_name(serve: ModuleType) -> None:
         serve.application({"cell": word, "out": "/results"}) for word in (cell.key, cell.name)
     )
     assert by_key[:2] == by_name[:2]
-    config, profile, models = by_key
+    config, profile, models, weights = by_key
+    assert weights == resolve(make_spec(cells=[SERVED]), fetches=False).weights[cell.model.name]
     assert models[config.base] == cell.model
     assert profile is PROFILES["1xv100-1cpu"]
     assert [str(folder) for folder in config.adapters.values()] == [

@@ -1,9 +1,13 @@
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from medsweep.errors import UnknownName
+from medsweep.errors import InputError, UnknownName
+from medsweep.finetune.adapter import CARD_FILE, base_sha256
 from medsweep.models.catalog import MODELS
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.service import resolve_settings
@@ -20,3 +24,17 @@ def test_a_model_that_a_sweep_defines_is_served_where_the_catalogue_does_not_hav
     assert (settings.model, settings.base) == (own, tmp_path)
     with pytest.raises(UnknownName, match="unknown model 'mine-1b'"):
         resolve_settings(config)
+
+
+@pytest.mark.slow
+def test_a_sweep_s_stand_in_is_built_where_it_is_missing(fine_tuned: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    shutil.copytree(fine_tuned.job.folder, folder)
+    card = json.loads((folder / CARD_FILE).read_text())
+    (folder / CARD_FILE).write_text(json.dumps({**card, "base": str(tmp_path / "other-machine")}))
+    config = ServeConfig(adapters={"a": folder})
+    with pytest.raises(InputError, match="base model is no longer there"):
+        resolve_settings(config)
+    settings = resolve_settings(config, weights=fine_tuned.job.weights)
+    assert settings.base is not None
+    assert base_sha256(settings.base) == card["base_sha256"]

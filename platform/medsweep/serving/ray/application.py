@@ -11,6 +11,7 @@ from typing import Any
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.models.spec import ModelSpec
+from medsweep.models.weights import Weights
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.health import TIMEOUT_S
 from medsweep.serving.ray.ingress import ingress_application
@@ -27,6 +28,7 @@ def build_application(
     config: ServeConfig,
     profile: HardwareProfile | None,
     models: NamedTable[ModelSpec] = MODELS,
+    weights: Weights | None = None,
 ) -> Any:
     """Return the application.
 
@@ -35,6 +37,7 @@ def build_application(
         profile: its labels select the engine's node, and its CPUs and GPUs are reserved there; None
             reserves one CPU on any node.
         models: the base models that can be served; a sweep's catalogue has its own ones, too.
+        weights: of the base model, as in `resolve_settings`.
     """
     from ray import serve
 
@@ -50,7 +53,7 @@ def build_application(
         health_check_timeout_s=2 * TIMEOUT_S,
         ray_actor_options={"num_cpus": 1} if profile is None else node_of(profile),
         **drained,
-    )(EngineReplica).bind(partial(resolve_settings, config, models), pool=config)
+    )(EngineReplica).bind(partial(resolve_settings, config, models, weights), pool=config)
     most_requests = limits.max_concurrent + limits.max_queued + SPARE_CALLS
     return ingress_application(limits, engine, most_requests=most_requests, **drained)
 

@@ -9,7 +9,7 @@ OUT ?= results
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast fetch test-cluster gpu-check check format bench bench-peers docs sbom manifests goldens clean
+.PHONY: help install demo smollm2 test test-fast fetch engines locks test-cluster gpu-check check format bench bench-peers docs sbom manifests goldens clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,13 @@ test-fast: $(VENV)/installed-dev ## Run the tests that take under a minute in al
 fetch: $(VENV)/installed-dev ## Fetch helm, kubectl and tokenizers, which some tests need
 	$(BIN)/python tests/fetch_tools.py
 	$(BIN)/python tests/fetch_tokenizers.py
+
+engines: $(VENV)/installed ## Install vLLM for processors in an environment of its own, which some tests need
+	$(BIN)/medsweep engines install vllm --cpu
+
+locks: $(VENV)/installed-dev ## Write the locks of the engines' environments anew
+	$(BIN)/pip install --quiet uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/lock_engines.py
 
 test-cluster: $(VENV)/installed-dev ## Run the cluster's tests against the API server of KUBECONFIG
 	MEDSWEEP_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster -k real

@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--metrics-port", type=int, default=0, dest="port", metavar="OPEN_PORT")
     options = parser.parse_args()
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
-    resolved = resolve(spec, fetches=False)  # that is the worker's part, which has the token
+    resolved = resolve(spec, here=False)  # that is the worker's part, which has the token
     cells = select_cells(resolved, options.cell)
     with (
         LiveMetrics(options.port, "0.0.0.0" if options.port else "127.0.0.1") as metrics,  # noqa: S104

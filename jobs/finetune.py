@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, metavar="DIR|URL")
     options = parser.parse_args()
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
-    resolved = resolve(spec, fetches=False)  # that is the workers' part, who have the token
+    resolved = resolve(spec, here=False)  # that is the workers' part, who have the token
     wanted = select_adapters(resolved, options.adapter)
     ray.init()
     with working_folder(options.out, spec.name, adapter_folders(wanted)) as folder:

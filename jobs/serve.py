@@ -22,7 +22,7 @@ def application(args: dict[str, Any]) -> Any:
     if "cell" not in args:
         return build_application(ServeConfig.model_validate(args), None)
     spec = SweepSpec.model_validate_json(os.environ["MEDSWEEP_SWEEP"])
-    resolved = resolve(spec, fetches=False)  # the engine's node fetches the weights
+    resolved = resolve(spec, here=False)  # the engine's node fetches the weights
     cells = {word: cell for cell in resolved.plan.runnable for word in (cell.key, cell.name)}
     if args["cell"] not in cells:
         raise UnknownName("cell of this version's plan", args["cell"], cells)

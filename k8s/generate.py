@@ -39,7 +39,7 @@ HEAD = "# Written by `make manifests`; change its source instead.\n"
 def samples() -> dict[str, str]:
     """Return the sample manifests and their index, by path."""
     spec = load_config(SweepSpec, SWEEP)
-    plan, settings = resolve(spec, fetches=False).plan, ClusterSettings()
+    plan, settings = resolve(spec, here=False).plan, ClusterSettings()
     manifests: dict[str, dict[str, Any]] = {}
     for adapter in plan.adapters.values():
         cells = [cell for cell in plan.runnable if cell.adapter == adapter.key]

@@ -30,6 +30,7 @@ REPLICA = {
     **asdict(NODE),
     "dtype": "float16",
     "versions": "{}",
+    "engine_settings": {"starts": 1},
     "cpu_throttled_periods": 3,
     "started_after_s": 2.0,
     "cores": [0],

@@ -177,7 +177,7 @@ def test_fine_tune_then_benchmark_then_nothing_again(job: Job, tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDSWEEP_CACHE", job.environment["MEDSWEEP_CACHE"])
         spec = SweepSpec.model_validate_json(sweep_of(manifests["benchmark"]))
-        summary = gather(resolve(spec, fetches=False), job.out, {})
+        summary = gather(resolve(spec, here=False), job.out, {})
     assert (summary.states, summary.failures) == ({"ok": 1}, {})
     assert [each["key"] for each in read_rows(folder / "benchmark.parquet")] == [key]
     assert "medsweep_ttft_mean_seconds{" in (folder / "metrics.prom").read_text()

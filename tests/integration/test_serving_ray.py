@@ -21,10 +21,12 @@ from medsweep.errors import UnknownName
 from medsweep.hardware.catalog import PROFILES
 from medsweep.k8s.render import SWEEP_VARIABLE
 from medsweep.serving.config import ServeConfig
-from medsweep.serving.engines.openvino_process import CHILD
+from medsweep.serving.engines.environment import environment_of
+from medsweep.serving.engines.openvino import CHILD
+from medsweep.serving.engines.vllm import CHILD as VLLM_CHILD
 from medsweep.serving.ray.application import build_application
 from medsweep.sweep.resolve import resolve
-from support import make_spec, package
+from support import make_spec, package, skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -182,11 +184,40 @@ def test_openvino_behind_ray(root: str, sdk: openai.OpenAI) -> None:
     assert psutil.wait_procs([child], timeout=60)[0] == [child]
 
 
+def test_vllm_streams_and_stops_behind_ray_serve(root: str, sdk: openai.OpenAI) -> None:
+    if not environment_of("vllm", gpu=False).installed:
+        skip("vLLM is not installed: medsweep engines install vllm --cpu")
+    from ray import serve
+
+    model = "smollm2-135m"
+    run_application(engine="vllm", base=model, max_batch_size=2, dtype="float32")
+    asked: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": "What is asthma?"}],
+        "max_tokens": 24,
+        "temperature": 0,
+    }
+    said = sdk.chat.completions.create(**asked).choices[0].message.content
+    assert said is not None
+    assert "asthma" in said.lower()
+    deltas = [chunk.choices[0].delta for chunk in sdk.chat.completions.create(**asked, stream=True)]
+    assert "".join(delta.content or "" for delta in deltas) == said
+    # Two clients that leave free both rows of the batch.
+    for _ in range(2):
+        with sdk.chat.completions.create(**{**asked, "max_tokens": 900}, stream=True) as stream:
+            next(iter(stream))
+    assert sdk.chat.completions.create(**asked).choices[0].message.content == said
+    every = psutil.process_iter(["cmdline"])
+    [child] = [one for one in every if str(VLLM_CHILD) in (one.info["cmdline"] or [])]
+    serve.delete(APPLICATION)
+    assert psutil.wait_procs([child], timeout=60)[0] == [child]
+
+
 def test_the_application_that_a_manifest_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec(cells=["distilgpt2@1xv100-1cpu"])
-    [cell] = resolve(spec, fetches=False).plan.runnable
+    [cell] = resolve(spec, here=False).plan.runnable
     monkeypatch.setenv(SWEEP_VARIABLE, spec.model_dump_json())
     monkeypatch.syspath_prepend(str(ROOT))
     application = importlib.import_module("jobs.serve").application

@@ -85,7 +85,7 @@ def render(options: argparse.Namespace) -> int:
     from medsweep.k8s.submit import tasks_of
     from medsweep.sweep.resolve import resolve
 
-    plan = resolve(spec, fetches=False).plan
+    plan = resolve(spec, here=False).plan
     cells = [cell for cell in plan.runnable if options.cell in (None, cell.name)]
     if not cells:
         names = ", ".join(sorted(cell.name for cell in plan.runnable))
@@ -110,7 +110,7 @@ def submit(options: argparse.Namespace) -> int:
     from medsweep.k8s.table import summary
     from medsweep.sweep.resolve import resolve
 
-    api, plan = cluster_of(options), resolve(spec, fetches=False).plan
+    api, plan = cluster_of(options), resolve(spec, here=False).plan
     states = run_jobs(api, spec, plan, settings, max_jobs=options.max_at_once)
     print(summary(states))
     failed = [each for each in states if each.job.phase == "failed"]
@@ -161,7 +161,7 @@ def fetch(options: argparse.Namespace) -> int:
     from medsweep.sweep.resolve import resolve
 
     summary = fetch_sweep(
-        lambda: cluster_of(options), resolve(spec, fetches=False), settings, options.out
+        lambda: cluster_of(options), resolve(spec, here=False), settings, options.out
     )
     return report(summary, as_json=options.json)
 

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         settings = load_settings(options)
         summary = run_in_cluster(
             lambda: cluster_of(options),
-            resolve(spec, fetches=False),
+            resolve(spec, here=False),
             settings,
             Path(options.out),
             max_jobs=options.max_at_once,

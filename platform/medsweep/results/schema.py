@@ -168,6 +168,7 @@ OBSERVED = (
     Column("dtype_given", "text", "", "compute dtype that was used"),
     Column("cpus_given", "integer", "1", "cores that the engine was pinned to"),
     Column("threads", "integer", "1", "threads that the engine computed with"),
+    Column("engine_settings", "text", "", "settings that the engine decided on, as JSON"),
     Column("hostname", "text", "", "machine"),
     Column("cpu_model", "text", "", "processor"),
     Column("cpu_quota", "number", "1", "cgroup limit, in cores"),

@@ -81,6 +81,14 @@ class AdapterPool:
         self._loads = 0
         self._in_memory = 0
 
+    def fault(self) -> str | None:
+        """Return why the engine cannot answer now; None if it can."""
+        return self._engine.fault()
+
+    def details(self) -> dict[str, Any]:
+        """Return the settings that the engine runs with."""
+        return self._engine.details()
+
     async def models(self) -> list[str]:
         """Return the base model's name, then those of all adapters, loaded or not."""
         await asyncio.to_thread(self._source.scan)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from medsweep.errors import InputError, UnknownName
+from medsweep.serving.protocol import EngineDied
 
 LOG = logging.getLogger("medsweep.serving")
 
@@ -76,6 +77,9 @@ def as_refused(error: Exception) -> Refused:
         return Refused(404, "not_found", str(error), code="model_not_found")
     if isinstance(error, InputError):
         return Refused(400, "invalid", str(error))
+    if isinstance(error, EngineDied):
+        LOG.error("generation failed: %s", error)
+        return Refused(503, "failed", str(error), code="engine_died")
     place = "".join(traceback.format_tb(error.__traceback__)[-3:])
     LOG.error("generation failed: %s\n%s", type(error).__name__, place)
     return Refused(500, "failed", f"generation failed: {type(error).__name__}")

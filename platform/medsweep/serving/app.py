@@ -57,6 +57,7 @@ def build_app(
     many: bool = False,
     key: str | None = None,
     check: Callable[[], Awaitable[None]] | None = None,
+    fault: Callable[[], str | None] = lambda: None,
     scrape: Callable[[], Awaitable[bytes]] | None = None,
     clock: Clock | None = None,
 ) -> FastAPI:
@@ -69,11 +70,12 @@ def build_app(
         many: put `/<name>` before the routes, one name for every engine.
         key: API key that every route but `/health` asks for.
         check: generates one token, for `/health`; None answers that the ingress is up.
+        fault: returns why the engine cannot answer now, for `/health`.
         scrape: gives what `/metrics` says; None leaves the route out.
         clock: what requests are timed with.
     """
     clock = clock or MonotonicClock()
-    health = Health(check, clock) if check is not None else None
+    health = Health(check, clock, fault) if check is not None else None
     context = RequestContext(limits, Admission(limits, clock, metrics), metrics, health, clock)
     app = FastAPI(title="MedSweep", docs_url=None, redoc_url=None)
     app.router.route_class = _Route

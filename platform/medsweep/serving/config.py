@@ -28,12 +28,15 @@ class ServeSpec(Closed):
         dtype: dtype of the weights; `auto` depends on the profile's compute capability.
         quantization: quantization of the base weights; the choice depends on the engine.
         max_batch_size: most requests in one forward pass.
+        prefix_caching: share the KV cache of prompts that begin alike, where the engine can. The
+            repeats of a sweep ask the same questions, which a cache makes faster than new ones.
     """
 
     engine: str = "generate"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     quantization: Literal["none", "int8", "int4", "nf4"] = "none"
     max_batch_size: int = Field(default=16, ge=1)
+    prefix_caching: bool = False
 
     @field_validator("engine")
     @classmethod
@@ -48,9 +51,12 @@ class ServeSpec(Closed):
         *,
         dtype: str,
         cpus: int | None,
+        gpus: int = 0,
         base: Path | None = None,
         adapters: Mapping[str, Adapter] | None = None,
-        gpus: int = 0,
+        max_adapters: int = 0,
+        max_rank: int | None = None,
+        max_model_len: int | None = None,
     ) -> EngineSettings:
         """Return an engine's settings.
 
@@ -58,9 +64,12 @@ class ServeSpec(Closed):
             model: the base model.
             dtype: compute dtype, with `auto` resolved.
             cpus: CPU threads.
+            gpus: GPUs that the engine's process sees.
             base: folder of the base model's weights; None takes the one that the adapters name.
             adapters: by the name that requests use.
-            gpus: GPUs that the engine's process sees.
+            max_adapters: most adapters that are loaded later, at a time.
+            max_rank: highest rank of those; None where it is not known.
+            max_model_len: most tokens of a prompt and its answer; None is the model's context.
         """
         return EngineSettings(
             engine=self.engine,
@@ -72,6 +81,11 @@ class ServeSpec(Closed):
             base=base,
             adapters=adapters or {},
             replicas=replicas_on(self.engine, gpus),
+            gpus=gpus,
+            max_adapters=max_adapters,
+            max_rank=max_rank,
+            max_model_len=max_model_len,
+            prefix_caching=self.prefix_caching,
         )
 
 
@@ -90,6 +104,7 @@ class ServeConfig(ServeSpec):
     """
 
     engine: str = "continuous"
+    prefix_caching: bool = True
     base: str | None = None
     base_folder: Folder | None = None
     adapters: dict[str, Folder] = Field(default_factory=dict)

@@ -21,10 +21,16 @@ class Health:
     Args:
         check: generates a token; raises an exception if that fails.
         clock: measures the age of the last token.
+        fault: returns why the engine cannot answer now, or None; it outweighs a fresh token.
     """
 
-    def __init__(self, check: Callable[[], Awaitable[None]], clock: Clock) -> None:
-        self._check, self._clock = check, clock
+    def __init__(
+        self,
+        check: Callable[[], Awaitable[None]],
+        clock: Clock,
+        fault: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._check, self._clock, self._fault = check, clock, fault
         self._token_s: float | None = None
         self._checking: asyncio.Task[None] | None = None
 
@@ -32,12 +38,19 @@ class Health:
         """Record that a token was generated."""
         self._token_s = self._clock.now()
 
+    def failed(self) -> None:
+        """Record that the engine ended: earlier tokens prove nothing now."""
+        self._token_s = None
+
     async def check(self) -> None:
         """Return if the engine generates.
 
         Raises:
             StageError: the engine does not generate, or not within TIMEOUT_S.
         """
+        fault = self._fault()
+        if fault is not None:
+            raise StageError(fault)
         if self._token_s is not None and self._clock.now() - self._token_s < FRESH_S:
             return
         if self._checking is None or self._checking.done():

@@ -215,6 +215,7 @@ def serve_here(
             limits=config.limits,
             key=key,
             check=engine.check,
+            fault=engine.fault,
             scrape=scrape,
             clock=clock,
         )

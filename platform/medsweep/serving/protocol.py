@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from medsweep.errors import StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.models.templates import Message
+
+
+class EngineDied(StageError):
+    """The engine ended while it computed, or cannot start. The message has no text of a prompt."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,11 @@ class EngineSettings:
         cpus: CPU threads; None leaves the number to the library.
         replicas: engines that share the requests, each on a GPU of its own.
         device: number of the GPU of one replica, among those that the process sees.
+        gpus: GPUs that the weights are split over; 0 computes on the CPU.
+        max_adapters: most adapters in memory at a time, without those of `adapters`.
+        max_rank: highest rank of adapters that are loaded later; None: of those given.
+        max_model_len: most tokens of a prompt and its answer; None is the model's context.
+        prefix_caching: whether prompts that begin alike share their KV cache, where the engine can.
     """
 
     engine: str
@@ -100,6 +110,11 @@ class EngineSettings:
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     replicas: int = 1
     device: int = 0
+    gpus: int = 0
+    max_adapters: int = 0
+    max_rank: int | None = None
+    max_model_len: int | None = None
+    prefix_caching: bool = False
 
 
 class EngineClient(Protocol):
@@ -130,6 +145,14 @@ class EngineClient(Protocol):
 
 class Engine(EngineClient, Protocol):
     """Turns prompts into tokens in this process."""
+
+    def fault(self) -> str | None:
+        """Return why the engine cannot answer now; None if it can."""
+        ...
+
+    def details(self) -> dict[str, Any]:
+        """Return the settings that the engine runs with, for the results; may be empty."""
+        ...
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
         """Load an adapter while other requests run.

@@ -134,6 +134,8 @@ class GenerationResponse(Response):
                         await self._send_complete(deltas, send)
         except Exception as error:  # noqa: BLE001 the server would log its text, which can be a prompt
             refused = as_refused(error)
+            if refused.status >= 500 and self._context.health is not None:
+                self._context.health.failed()
             await self._refuse(refused, send)
             return refused.outcome
         return "ok"

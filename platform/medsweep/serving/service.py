@@ -19,6 +19,7 @@ from medsweep.serving.adapter_source import AdapterSource
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.compatibility import unsupported
+from medsweep.serving.engines.low_rank import read_rank
 from medsweep.serving.engines.null import NULL_MODEL, NULL_SPEC
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.server_metrics import ServerMetrics
@@ -72,7 +73,18 @@ def resolve_settings(
     if reason is not None:
         raise InputError(reason)
     dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
-    return config.settings(spec, dtype=dtype, cpus=usable_cpus(), base=base, gpus=host.gpus)
+    # Adapters that come later below the root have a rank that nobody knows yet.
+    ranks = [read_rank(folder) for folder in config.adapters.values()]
+    slots = config.max_loaded if config.adapter_root else min(config.max_loaded, len(ranks))
+    return config.settings(
+        spec,
+        dtype=dtype,
+        cpus=usable_cpus(),
+        gpus=host.gpus,
+        base=base,
+        max_adapters=slots,
+        max_rank=None if config.adapter_root else max(ranks, default=None),
+    )
 
 
 def open_pool(

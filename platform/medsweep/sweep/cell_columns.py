@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,8 +67,13 @@ def observed_columns(profile: HardwareProfile, replica: Mapping[str, Any]) -> Ro
         "device": ", ".join(hardware.gpus) or hardware.cpu_model,
         "driver": hardware.driver,
         "cuda": hardware.cuda,
+        "engine_settings": _as_json(replica["engine_settings"]),
         "versions": replica["versions"],
     }
+
+
+def _as_json(settings: Mapping[str, Any]) -> str | None:
+    return json.dumps(settings, sort_keys=True) if settings else None
 
 
 def basis_columns(profile: HardwareProfile, hardware: ObservedHardware) -> Row:

@@ -14,6 +14,7 @@ from typing import Any
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.finetune.data import conversation
 from medsweep.loadgen.calibrate import Calibration, like_concurrency
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
@@ -21,6 +22,7 @@ from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.loading import answer_cut
+from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import Weights, fetch_weights
 from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import NULL_MODEL
@@ -210,9 +212,19 @@ def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> Ce
         cell.model,
         dtype=cell.dtype,
         cpus=cell.profile.cpus,
+        gpus=cell.profile.gpus,
         adapters={adapter.folder.name: adapter},
+        max_model_len=_longest(context, cell, adapter),
     )
     return CellDeployment(cell.key, cell.profile, settings)
+
+
+def _longest(context: MeasurementContext, cell: Cell, adapter: Adapter) -> int:
+    """Return an upper bound of a prompt and its answer, in tokens: each has at least one byte."""
+    render = TEMPLATES[adapter.template].render
+    prompts = (render(conversation(pair.question)) for pair in context.pairs.values())
+    longest = max(len(prompt.encode()) for prompt in prompts)
+    return min(longest + context.spec.load.max_tokens, cell.model.context_length)
 
 
 def _measure_all(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
 from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.compatibility import SPLITTING, unsupported
+from medsweep.serving.engines.compatibility import SPLITTING, missing_here, unsupported
 from medsweep.sweep.catalog import Catalog
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
@@ -97,6 +97,8 @@ def make_plan(
     revisions: Mapping[str, str],
     host: HardwareProfile,
     unavailable: Mapping[str, str] | None = None,
+    *,
+    missing: Callable[[str, HardwareProfile], str | None] = missing_here,
 ) -> Plan:
     """Plan a sweep.
 
@@ -106,6 +108,7 @@ def make_plan(
         revisions: identity of the weights, by model.
         host: this machine, for the profile `host`.
         unavailable: why weights cannot be fetched, by model.
+        missing: says what an engine lacks where a profile's cells run.
     """
     catalog = spec.catalog.with_host(host)
     pairs = [
@@ -138,7 +141,9 @@ def make_plan(
         serve = spec.serve
         refused = (
             no_adapter
-            or unsupported(serve.engine, profile, model, quantization=serve.quantization)
+            or unsupported(
+                serve.engine, profile, model, quantization=serve.quantization, missing=missing
+            )
             or serving_refusal(
                 model,
                 profile,

@@ -9,6 +9,7 @@ from medsweep.datasets.load import embedded_answers
 from medsweep.datasets.split import Split, load_split
 from medsweep.hardware.observe import host_profile
 from medsweep.models.weights import Weights, identify, tokenizer_fault, unavailable_reason
+from medsweep.serving.engines.compatibility import missing_here, missing_in_images
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 
@@ -35,12 +36,13 @@ class Resolved:
         return {name: weights.revision for name, weights in self.weights.items()}
 
 
-def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
+def resolve(spec: SweepSpec, *, here: bool = True) -> Resolved:
     """Read the dataset, identify the weights and plan. Nothing is fetched or started.
 
     Args:
         spec: the sweep.
-        fetches: whether weights are fetched from here: a gated model then needs a token here.
+        here: whether it runs on this machine, which then needs a token for gated models and the
+            engine's packages; else in the pods of a cluster, from their images.
 
     Raises:
         InputError: the dataset cannot be used.
@@ -53,10 +55,17 @@ def resolve(spec: SweepSpec, *, fetches: bool = True) -> Resolved:
     reasons = {
         name: unavailable_reason(each) or tokenizer_fault(each)
         for name, each in weights.items()
-        if fetches
+        if here
     }
     unavailable = {name: reason for name, reason in reasons.items() if reason is not None}
-    plan = make_plan(spec, split.sha256, revisions, host_profile(), unavailable)
+    plan = make_plan(
+        spec,
+        split.sha256,
+        revisions,
+        host_profile(),
+        unavailable,
+        missing=missing_here if here else missing_in_images,
+    )
     return Resolved(spec, split, weights, plan)
 
 

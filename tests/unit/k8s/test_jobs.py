@@ -46,7 +46,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_a_service_finds_its_cell_by_key_as_by_name(serve: ModuleType) -> None:
     """The renderer knows the key; the chart, which plans nothing, the name."""
-    (cell,) = resolve(make_spec(cells=[SERVED]), fetches=False).plan.runnable
+    (cell,) = resolve(make_spec(cells=[SERVED]), here=False).plan.runnable
     by_key, by_name = (
         serve.application({"cell": word, "out": "/results"}) for word in (cell.key, cell.name)
     )

@@ -229,8 +229,18 @@ def test_the_build_context_is_what_the_images_take() -> None:
     assert all((ROOT / each).exists() for each in sent)
 
 
-def test_images_differ_in_their_cuda_alone() -> None:
+VLLM = [
+    "# vLLM has an environment of its own beside this one.",
+    "ENV MEDSWEEP_ENGINES=/opt/medsweep/engines",
+    "RUN medsweep engines install vllm",
+]
+
+
+def test_images_differ_in_their_cuda_and_in_vllm_alone() -> None:
     texts = {family: dockerfile(family).splitlines()[2:] for family in FAMILIES}
+    at = texts["cu13"].index(VLLM[0])
+    assert texts["cu13"][at : at + len(VLLM)] == VLLM  # below our code: it runs our command
+    del texts["cu13"][at : at + len(VLLM)]
     for family in ("cu126", "cu13"):
         differing = [
             (ours, theirs)

@@ -5,6 +5,7 @@ import pytest
 
 from medsweep.errors import InputError, StageError, UnknownName
 from medsweep.serving.api_errors import Refused, as_refused, without_text
+from medsweep.serving.protocol import EngineDied
 
 SECRET = "patient-7731-has-gout"
 
@@ -17,6 +18,7 @@ SECRET = "patient-7731-has-gout"
         (InputError("the prompt is empty"), 400, "invalid", None),
         (StageError(SECRET), 500, "failed", None),
         (KeyError(SECRET), 500, "failed", None),
+        (EngineDied("its process ended"), 503, "failed", "engine_died"),
     ],
 )
 def test_what_the_client_is_told(
@@ -26,7 +28,7 @@ def test_what_the_client_is_told(
     assert (refused.status, refused.outcome, refused.code) == (status, outcome, code)
     assert refused.body["error"]["message"]
     assert SECRET not in str(refused.body) + caplog.text
-    assert ("generation failed" in caplog.text) == (status == 500)
+    assert ("generation failed" in caplog.text) == (status >= 500)
 
 
 def test_it_travels_to_another_process() -> None:

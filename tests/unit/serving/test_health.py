@@ -88,3 +88,22 @@ async def test_the_route(serve_app: Callable[..., Any], scripted: Any) -> None:
     assert failing.json()["error"]["message"] == "no token: RuntimeError"
     assert [answer.status_code for answer in healthy] == [200] * 3
     assert scripted.checks == 2
+
+
+async def test_a_known_fault_outweighs_a_fresh_token() -> None:
+    checked, faults = Checked(), [None, "the engine is starting"]
+    health = Health(checked, FakeClock(), lambda: faults.pop(0))
+    health.token()
+    await health.check()
+    with pytest.raises(StageError, match="^the engine is starting$"):
+        await health.check()
+    assert checked.times == 0
+
+
+async def test_after_a_failure_earlier_tokens_prove_nothing() -> None:
+    checked = Checked()
+    health = Health(checked, FakeClock())
+    health.token()
+    health.failed()
+    await health.check()
+    assert checked.times == 1

@@ -45,7 +45,9 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **
     monkeypatch.setattr(
         measure, "_measure_all", lambda _, deployed, number: went_on.extend(deployed)
     )
-    adapter = SimpleNamespace(folder=tmp_path / "adapter", sha256="a" * 64, base=tmp_path)
+    adapter = SimpleNamespace(
+        folder=tmp_path / "adapter", sha256="a" * 64, base=tmp_path, template="alpaca"
+    )
     monkeypatch.setattr(measure, "read_adapter", lambda folder: adapter)
     progress = SweepProgress()
     progress.expect({"deploy": 1, "load": 100})

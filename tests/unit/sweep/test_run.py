@@ -165,7 +165,7 @@ class Ran:
             "throttled_periods": lambda name: 5,
             "LoadProcess": FakeLoad,
             "NodeTelemetry": FakeTelemetry,
-            "read_adapter": lambda path: Adapter(path, "m", base, "plain", (), "a" * 64),
+            "read_adapter": lambda path: Adapter(path, "m", base, "alpaca", (), "a" * 64),
             "fetch_weights": lambda weights: self.built.append(weights.spec.name),
         }.items():
             monkeypatch.setattr(measure, name, value)
@@ -245,6 +245,7 @@ def test_every_cell_has_its_rows_and_every_answer_is_graded_once(ran: Ran) -> No
             assert (row["sent"], row["ok"]) == (row["questions"], row["questions"])
             assert row["ttft_mean_s"] == pytest.approx(0.1)
             assert (row["client_ttft_bias_s"], row["cpu_throttled_periods"]) == (0.001, 2)
+            assert row["engine_settings"] == '{"starts": 1}'
             assert (row["overhead_ttft_s"], row["overhead_concurrency"]) == (
                 pytest.approx(0.001),
                 1,

@@ -1,7 +1,8 @@
 """Which engine runs on which hardware with which model, and why not where it does not.
 
 Sources: lowest compute capability of current vLLM (7.5) and of FlashAttention-2 (8.0) from their
-documentation. OpenVINO computes on the CPU here.
+documentation; vLLM's sizes of heads from its attention for CPUs (0.32). OpenVINO computes on the
+CPU here.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 
+from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.spec import ModelSpec
 from medsweep.models.wheels import GGUF_WHEELS
+from medsweep.serving.engines.environment import environment_of
 
 FIRST_VLLM = (7, 5)
 FIRST_FLASH_ATTENTION = (8, 0)
 
-PACKAGES = {"vllm": "vllm", "openvino": "openvino_genai"}
+VLLM_HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+
+PACKAGES = {"openvino": "openvino_genai"}
 """Package that an engine needs besides MedSweep's own; the extra has the engine's name."""
 
 SPLITTING = ("vllm",)
@@ -39,13 +44,42 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def missing_here(engine: str, profile: HardwareProfile) -> str | None:
+    """Return what an engine lacks on this machine, in a sentence; None if it is installed.
+
+    Args:
+        engine: name of the engine.
+        profile: the hardware; without its GPU, this machine's CPU stands in for it.
+    """
+    package = PACKAGES.get(engine)
+    if package and not installed(package):
+        return f"engine {engine} needs the package {package}: pip install 'medsweep[{engine}]'"
+    if engine == "vllm":
+        environment = environment_of("vllm", gpu=profile.gpus > 0 and bool(observe_gpus()))
+        if not environment.installed:
+            return f"engine vllm is not installed here: {environment.remedy}"
+    return None
+
+
+def missing_in_images(engine: str, profile: HardwareProfile) -> str | None:
+    """Return what an engine lacks in the image of a profile's pods; None if the image holds it.
+
+    Args:
+        engine: name of the engine.
+        profile: the hardware, which determines the image; see k8s/images.
+    """
+    if engine == "openvino" or (engine == "vllm" and profile.accelerator is None):
+        return f"engine {engine} is not in the image for {profile.name}; see k8s/images"
+    return None
+
+
 def unsupported(
     engine: str,
     profile: HardwareProfile,
     model: ModelSpec,
     *,
     quantization: str = "none",
-    has: Callable[[str], bool] = installed,
+    missing: Callable[[str, HardwareProfile], str | None] = missing_here,
 ) -> str | None:
     """Return a sentence that says why an engine cannot serve a model on a profile, or None.
 
@@ -54,20 +88,21 @@ def unsupported(
         profile: the hardware profile.
         model: the model.
         quantization: of the weights.
-        has: whether a package is installed where the engine will run.
+        missing: says what the engine lacks where it will run.
     """
     gpu = profile.accelerator
     if engine == "vllm":
-        if gpu is None:
-            return f"engine vllm needs a GPU and {profile.name} has none"
-        if gpu.compute_capability < FIRST_VLLM:
+        if gpu is not None and gpu.compute_capability < FIRST_VLLM:
             major, minor = gpu.compute_capability
             return (
                 f"engine vllm needs compute capability 7.5; {gpu.name} is "
                 f"compute capability {major}.{minor}"
             )
-        if model.source == "standin":
-            return f"engine vllm serves no stand-ins; {model.name} is one"
+        if model.head_dim not in VLLM_HEAD_DIMS:
+            return (
+                f"engine vllm has no attention for heads of {model.head_dim} values, which "
+                f"{model.name} has"
+            )
     if engine == "openvino":
         if gpu is not None:
             return f"engine openvino computes on the CPU; {profile.name} has a {gpu.name}"
@@ -76,10 +111,7 @@ def unsupported(
                 f"engine openvino reads weights from GGUF, and {model.name} has none; "
                 f"it serves {', '.join(GGUF_WHEELS)}"
             )
-    package = PACKAGES.get(engine)
-    if package and not has(package):
-        return f"engine {engine} needs the package {package}: pip install 'medsweep[{engine}]'"
-    return wrong_quantization(engine, quantization)
+    return missing(engine, profile) or wrong_quantization(engine, quantization)
 
 
 def replicas_on(engine: str, gpus: int) -> int:

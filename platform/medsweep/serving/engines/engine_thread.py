@@ -51,22 +51,22 @@ class ThreadedEngine(ABC):
         if refused:
             raise InputError(refused)
         self._settings = settings
+        self._waiting: FairQueue[RequestState] = FairQueue(lambda state: state.adapter)
+        self._inbox: queue.SimpleQueue[RequestState | _Task | None] = queue.SimpleQueue()
+        self._tasks: list[_Task] = []
+        self._running: list[RequestState] = []
+        self._open = True
         self._tokenizer = self._load_base(base_folder(settings))
         if not hasattr(self._tokenizer, "backend_tokenizer"):
             raise InputError(
                 f"{settings.model.name}: its tokenizer cannot decode token by token; "
                 "save it as tokenizer.json"
             )
-        self._served = ModelNames(settings.model, self._tokenizer)
+        self._served = ModelNames(settings.model, self._tokenizer, settings.max_model_len)
         for name, adapter in settings.adapters.items():
             inner = self._served.new_inner()
             self._load_adapter(inner, self._read_adapter(adapter))
             self._served.put(name, inner, adapter)
-        self._waiting: FairQueue[RequestState] = FairQueue(lambda state: state.adapter)
-        self._inbox: queue.SimpleQueue[RequestState | _Task | None] = queue.SimpleQueue()
-        self._tasks: list[_Task] = []
-        self._running: list[RequestState] = []
-        self._open = True
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -93,6 +93,14 @@ class ThreadedEngine(ABC):
     @abstractmethod
     def _reset(self) -> None:
         """Discard the state that a failed step left behind."""
+
+    def fault(self) -> str | None:
+        """Return why the engine cannot answer now; None if it can."""
+        return None
+
+    def details(self) -> dict[str, Any]:
+        """Return the settings that the engine runs with."""
+        return {}
 
     async def models(self) -> list[str]:
         """Return the base model's name, then the adapters'."""
@@ -248,12 +256,16 @@ class ThreadedEngine(ABC):
             else:
                 task.done.set_result(None)
 
-    async def _run_on_thread(self, do: Callable[[], None], *, between_tokens: bool) -> None:
+    def _submit(self, do: Callable[[], None], *, between_tokens: bool) -> Future[None]:
+        """Have the engine's thread do something between two steps."""
         task = _Task(do, between_tokens, Future())
+        self._put(task)
+        return task.done
+
+    async def _run_on_thread(self, do: Callable[[], None], *, between_tokens: bool) -> None:
         if not self._open:
             raise StageError(CLOSED)
-        self._put(task)
-        await asyncio.wrap_future(task.done)
+        await asyncio.wrap_future(self._submit(do, between_tokens=between_tokens))
 
     async def _retire(self, served: ServedModel) -> None:
         await served.wait_unused()

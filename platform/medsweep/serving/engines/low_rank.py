@@ -64,6 +64,24 @@ def read_scale(folder: Path) -> float:
     return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
 
 
+def read_rank(folder: Path) -> int:
+    """Return the rank of a plain adapter's matrices.
+
+    Args:
+        folder: the adapter's folder, as PEFT writes it.
+
+    Raises:
+        InputError: its configuration does not say.
+    """
+    try:
+        rank = json.loads((folder / CONFIG_FILE).read_text())["r"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / CONFIG_FILE}: no rank: {type(error).__name__}") from None
+    if not isinstance(rank, int) or rank < 1:
+        raise InputError(f"{folder / CONFIG_FILE}: the rank is not a positive number")
+    return rank
+
+
 def read_pairs(folder: Path) -> dict[str, LowRankPair]:
     """Return an adapter's matrices by the path of their layer in the base model.
 

@@ -54,10 +54,12 @@ class ModelNames:
     Args:
         spec: the base model's entry in the catalogue.
         tokenizer: the base model's.
+        longest: most tokens of a prompt and its answer; None is the model's context.
     """
 
-    def __init__(self, spec: ModelSpec, tokenizer: Any) -> None:
+    def __init__(self, spec: ModelSpec, tokenizer: Any, longest: int | None = None) -> None:
         self._spec, self._tokenizer = spec, tokenizer
+        self._longest = longest or spec.context_length
         self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if self._backend is not None:
             self._backend.no_truncation()
@@ -121,10 +123,10 @@ class ModelNames:
         longest = request.max_prompt_tokens
         if longest is not None and len(ids) > longest:
             raise InputError(f"the prompt has {len(ids)} tokens; it may have {longest}")
-        if len(ids) + request.max_tokens > self._spec.context_length:
+        if len(ids) + request.max_tokens > self._longest:
             raise InputError(
                 f"the prompt has {len(ids)} tokens and max_tokens is {request.max_tokens}; "
-                f"together they may be {self._spec.context_length}"
+                f"together they may be {self._longest}"
             )
         return ids
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 from medsweep.errors import InputError, UnknownName
 from medsweep.finetune.adapter import Adapter
@@ -43,6 +44,14 @@ class NullEngine:
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
         pass
+
+    def fault(self) -> str | None:
+        """Return None: it can always answer."""
+        return None
+
+    def details(self) -> dict[str, Any]:
+        """Return the settings that the engine runs with."""
+        return {}
 
     async def models(self) -> list[str]:
         """Return the one name it answers to."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from medsweep.finetune.adapter import Adapter
 from medsweep.serving.protocol import Delta, Engine, EngineSettings, Generation
@@ -31,6 +31,14 @@ class ReplicatedEngine:
         except BaseException:
             self.close()
             raise
+
+    def fault(self) -> str | None:
+        """Return why one of the replicas cannot answer now; None if all can."""
+        return next(filter(None, (replica.fault() for replica in self._replicas)), None)
+
+    def details(self) -> dict[str, Any]:
+        """Return the settings that the first replica runs with; the others have the same."""
+        return self._replicas[0].details()
 
     async def models(self) -> list[str]:
         """Return the base model's name, then the adapters'; they are the same in all replicas."""

@@ -1,165 +1,202 @@
-"""The `vllm` engine: vLLM's own asynchronous engine, for GPUs that it supports.
+"""The `vllm` engine: vLLM in an environment and a process of its own, on GPUs or the CPU.
 
-vLLM does the batching and applies the adapters; this module translates MedSweep's requests and
-vLLM's outputs. It is thin on purpose: the tests run it with a fake module only.
+vLLM does the batching and applies the adapters. Templates, tokens, stop texts and names are those
+of every other engine.
 """
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
-from itertools import count
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+from medsweep.cluster.isolation import secret_names
 from medsweep.errors import EnvironmentFault, InputError, StageError
-from medsweep.finetune.adapter import Adapter
-from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.models.loading import check_model_folder, load_tokenizer
-from medsweep.serving.engines.compatibility import wrong_quantization
-from medsweep.serving.engines.engine_thread import CHECK_PROMPT
-from medsweep.serving.engines.model_names import ModelNames, ServedModel, base_folder
-from medsweep.serving.protocol import Delta, EngineSettings, Generation
+from medsweep.models.precision import DTYPE_BYTES
+from medsweep.models.weights import cache_root
+from medsweep.serving.engines.child_process import ChildProcess
+from medsweep.serving.engines.environment import EngineEnvironment, environment_of
+from medsweep.serving.engines.low_rank import read_rank
+from medsweep.serving.engines.process_engine import AdapterFile, ProcessEngine
+from medsweep.serving.engines.request_state import RequestState
+from medsweep.serving.protocol import EngineDied, EngineSettings
 
-MAX_LORA_RANK = 64
-MAX_LORAS = 8
-"""Most adapters in one forward pass; vLLM itself swaps in others."""
+CHILD = Path(__file__).with_name("vllm_child.py")
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values of `max_lora_rank` that vLLM 0.32 has."""
+
+USUAL_RANK = 64
+"""Highest rank of adapters that nobody has named yet."""
+
+KV_BLOCK = 128
+"""Tokens of a KV cache block on a CPU."""
+
+MEMORY_SHARE = 4
+"""Part of the free memory that the KV cache may take on a CPU: one in so many."""
 
 
-class VllmEngine:
-    """vLLM as an `Engine`.
+class VllmEngine(ProcessEngine):
+    """Schedules requests for vLLM's process.
 
     Args:
-        settings: with quantization none. `cpus` is not used: vLLM computes on the GPU.
+        settings: with quantization none. LoRA is switched on only where there are adapters.
 
     Raises:
-        EnvironmentFault: vLLM is not installed.
+        EnvironmentFault: vLLM's environment is not installed.
+        InputError: an adapter that this engine cannot serve.
+        StageError: vLLM does not start.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        folder, spec = base_folder(settings), settings.model
-        refused = wrong_quantization("vllm", settings.quantization)
-        if refused:
-            raise InputError(refused)
-        try:
-            self._vllm: Any = importlib.import_module("vllm")
-            self._lora: Any = importlib.import_module("vllm.lora.request")
-            sampling: Any = importlib.import_module("vllm.sampling_params")
-        except ImportError as error:
-            raise EnvironmentFault(
-                f"engine vllm needs vLLM ({error.name} is missing): pip install 'medsweep[vllm]'"
-            ) from None
-        self._delta_output = sampling.RequestOutputKind.DELTA
-        self._base_name = spec.name
-        self._served = ModelNames(spec, load_tokenizer(folder))
-        self._loras: dict[str, tuple[Any, ExitStack]] = {}  # with the copy that vLLM reads
-        self._numbers = count(1)
-        for name, adapter in settings.adapters.items():
-            self._put(name, adapter, self._copy(adapter))
+        self._environment = environment_of("vllm", gpu=settings.gpus > 0)
+        if not self._environment.installed:
+            raise EnvironmentFault(f"engine vllm is not installed here: {self._environment.remedy}")
+        ranks = [read_rank(adapter.folder) for adapter in settings.adapters.values()]
+        self._slots = len(settings.adapters) + settings.max_adapters
+        if settings.max_adapters:
+            ranks.append(settings.max_rank or USUAL_RANK)
+        self._max_rank = lora_rank(ranks) if ranks else 0
+        self._details: dict[str, Any] = {}
+        super().__init__(settings)
+
+    def details(self) -> dict[str, Any]:
+        """Return the settings that vLLM runs with."""
+        return {**super().details(), **self._details}
+
+    def _load_base(self, folder: Path) -> Any:
         check_model_folder(folder)
-        arguments = self._vllm.AsyncEngineArgs(
-            model=str(folder),
-            trust_remote_code=False,
-            dtype=settings.dtype,
-            max_num_seqs=settings.max_batch_size,
-            max_model_len=spec.context_length,
-            enable_lora=True,
-            max_loras=MAX_LORAS,
-            max_lora_rank=MAX_LORA_RANK,
-        )
-        self._engine = self._vllm.AsyncLLMEngine.from_engine_args(arguments)
+        self._folder = folder
+        tokenizer = load_tokenizer(folder)
+        self._start()
+        return tokenizer
 
-    async def models(self) -> list[str]:
-        """Return the base model's name, then the adapters'."""
-        return self._served.names()
-
-    async def stream(self, request: Generation) -> AsyncIterator[Delta]:
-        """Yield the pieces of an answer.
-
-        Raises:
-            StageError: vLLM ended the answer early.
-        """
-        served = self._served[request.model]
-        number, tokens = str(next(self._numbers)), 0
-        served.users += 1  # first, so that the adapter stays while the prompt is tokenized
-        try:
-            ids = await self._served.prompt_ids(request)
-            async for output in self._engine.generate(
-                {"prompt_token_ids": ids},
-                self._sampling(request, served),
-                number,
-                lora_request=self._loras.get(served.adapter or "", (None,))[0],
-            ):
-                piece = output.outputs[0]
-                tokens += len(piece.token_ids)
-                if piece.finish_reason not in (None, "stop", "length"):
-                    raise StageError(f"vLLM ended the answer: {piece.finish_reason}")
-                yield Delta(piece.text, tokens, len(ids), piece.finish_reason)
-        finally:
-            await self._engine.abort(number)
-            served.release()
-
-    def _sampling(self, request: Generation, served: ServedModel) -> Any:
-        return self._vllm.SamplingParams(
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            stop=list(request.stop),
-            stop_token_ids=sorted(served.stop_ids),
-            seed=request.seed,
-            output_kind=self._delta_output,
+    def _open_process(self) -> ChildProcess:
+        arguments = engine_arguments(self._settings, self._folder, self._slots, self._max_rank)
+        return ChildProcess(
+            "vllm",
+            [str(self._environment.python), "-I", str(CHILD), json.dumps(arguments)],
+            environment=child_variables(self._environment, self._settings),
+            on_exit=self._exited,
         )
 
-    async def add_adapter(self, name: str, adapter: Adapter) -> None:
-        """Register an adapter under a name; vLLM reads its files with the first request.
-
-        Raises:
-            InputError: the adapter is of another base model, or the name is the base's.
-            StageError: its files are not those that were saved.
-        """
-        self._served.refuse_if_foreign(name, adapter)
-        self._put(name, adapter, await asyncio.to_thread(self._copy, adapter))
-
-    async def remove_adapter(self, name: str) -> None:
-        """Remove an adapter as soon as no request uses it.
-
-        Raises:
-            UnknownName: no adapter of that name is loaded.
-        """
-        served = self._served.pop(name)
-        await served.wait_unused()
-        lora, copy = self._loras.pop(served.adapter or "")
-        with copy:
-            await self._engine.remove_lora(lora.lora_int_id)
-
-    async def check(self) -> None:
-        """Generate one token.
-
-        Raises:
-            StageError: the engine does not generate.
-        """
+    def _await_ready(self, process: ChildProcess) -> None:
         try:
-            async for _ in self.stream(Generation(self._base_name, None, CHECK_PROMPT, 1)):
-                pass
-        except Exception as error:
-            raise StageError(f"the engine does not generate: {type(error).__name__}") from error
+            self._details = process.receive()["ready"]
+        except EngineDied:
+            raise StageError(f"vLLM does not start: {process.last_words()}") from None
 
-    def close(self) -> None:
-        """Stop vLLM's engine."""
-        self._engine.shutdown()
-        for _, copy in self._loras.values():
-            copy.close()
+    def _load_adapter(self, inner: str, files: AdapterFile) -> None:
+        if files.rank > self._max_rank:
+            files.copy.close()
+            raise InputError(
+                f"{files.adapter.folder}: its rank is {files.rank}, and this engine was started "
+                + (f"for ranks up to {self._max_rank}" if self._max_rank else "without adapters")
+            )
+        super()._load_adapter(inner, files)
 
-    def _copy(self, adapter: Adapter) -> tuple[str, ExitStack]:
-        """Return the folder of a copy, which vLLM may read at any time, and what deletes it."""
-        with ExitStack() as stack:
-            folder = stack.enter_context(verified_copy(adapter, LORA_FILES))
-            return str(folder), stack.pop_all()
+    def _admit(self) -> None:
+        room = self._settings.max_batch_size - len(self._running)
+        if room and self._waiting:
+            self._begin(self._waiting.take(room))
 
-    def _put(self, name: str, adapter: Adapter, copied: tuple[str, ExitStack]) -> None:
-        folder, copy = copied
-        inner = self._served.new_inner()
-        lora = self._lora.LoRARequest(inner, next(self._numbers), folder)
-        self._served.put(name, inner, adapter)
-        self._loras[inner] = lora, copy
+    def _add_command(self, number: int, state: RequestState) -> list[Any]:
+        return [*super()._add_command(number, state), state.adapter]
+
+
+def engine_arguments(
+    settings: EngineSettings, folder: Path, slots: int, max_rank: int
+) -> dict[str, Any]:
+    """Return the fields of vLLM's `EngineArgs`.
+
+    Args:
+        settings: settings of the engine.
+        folder: of the base model.
+        slots: most adapters in memory.
+        max_rank: highest rank of them.
+    """
+    length = settings.max_model_len or settings.model.context_length
+    arguments: dict[str, Any] = {
+        "model": str(folder),
+        "skip_tokenizer_init": True,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "generation_config": "vllm",  # no sampling defaults from the model's folder
+        "dtype": settings.dtype,
+        "max_num_seqs": settings.max_batch_size,
+        "max_model_len": length,
+        "enable_prefix_caching": settings.prefix_caching,
+        "disable_log_stats": True,
+    }
+    if slots:
+        # One more: an adapter that is replaced leaves after the other has come. On a CPU, vLLM 0.32
+        # gives rows without an adapter the last slot's, which must therefore stay empty.
+        held = slots + 1 if settings.gpus else slots + 2
+        arguments |= {"enable_lora": True, "max_loras": held, "max_lora_rank": max_rank}
+    if settings.gpus:
+        arguments |= {"tensor_parallel_size": settings.gpus}
+    else:
+        memory = kv_bytes(settings, length, psutil.virtual_memory().available)
+        arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": memory}
+    return arguments
+
+
+def kv_bytes(settings: EngineSettings, length: int, available: int) -> int:
+    """Return the size of the KV cache on a CPU, in bytes.
+
+    It holds a full batch of longest requests, but takes no more than a quarter of the memory; with
+    less than that, vLLM has requests wait. One longest request always fits.
+
+    Args:
+        settings: settings of the engine.
+        length: most tokens of a prompt and its answer.
+        available: memory of the machine that is free, in bytes.
+    """
+    block = KV_BLOCK * settings.model.kv_bytes_per_token(DTYPE_BYTES[settings.dtype])
+    one = -(-length // KV_BLOCK)
+    affordable = available // MEMORY_SHARE // block
+    return block * (max(one, min(one * settings.max_batch_size, affordable)) + 1)
+
+
+def lora_rank(ranks: Iterable[int]) -> int:
+    """Return the lowest `max_lora_rank` of vLLM's that holds all ranks.
+
+    Raises:
+        InputError: there is none.
+    """
+    highest = max(ranks)
+    for allowed in LORA_RANKS:
+        if highest <= allowed:
+            return allowed
+    raise InputError(f"engine vllm serves adapters of ranks up to {LORA_RANKS[-1]}, not {highest}")
+
+
+def child_variables(environment: EngineEnvironment, settings: EngineSettings) -> dict[str, str]:
+    """Return the environment variables of vLLM's process: ours without secrets, and its own."""
+    secret = secret_names(os.environ)
+    variables = {name: value for name, value in os.environ.items() if name not in secret}
+    variables |= {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": str(cache_root() / "vllm"),
+        # At other levels it writes prompts' tokens.
+        "VLLM_LOGGING_LEVEL": "ERROR",
+    }
+    if not settings.gpus:
+        variables |= {
+            # One process, so that no core is kept for a second one that waits for it.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the parent says which cores it has
+        }
+        if settings.cpus is not None:
+            variables["OMP_NUM_THREADS"] = str(settings.cpus)
+        # Intel's OpenMP lets waiting threads sleep; GNU's spin on cores that others need.
+        openmp = environment.folder / "lib" / "libiomp5.so"
+        if openmp.is_file():
+            variables |= {"LD_PRELOAD": str(openmp), "KMP_BLOCKTIME": "1"}
+    return variables

@@ -59,6 +59,7 @@ class CellDeployment:
             replicas=replicas_on(self.settings.engine, gpus),
             # Without the GPU that the dtype was chosen for, the CPU computes in float32.
             dtype=self.settings.dtype if gpus else "float32",
+            gpus=self.settings.gpus if gpus else 0,
             cpus=min(self.profile.cpus, usable_cpus()),
         )
 

@@ -13,12 +13,13 @@ from medsweep.cluster.cpu_pinning import GrantedCpus, take_cpus, wait_asleep
 from medsweep.hardware.cgroup import cpu_throttled_periods
 from medsweep.hardware.observe import observe_host
 from medsweep.results.provenance import provenance
+from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.api_errors import without_text
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.null import NULL_MODEL, NullEngine
 from medsweep.serving.health import Health
-from medsweep.serving.protocol import Delta, EngineClient, EngineSettings, Generation
+from medsweep.serving.protocol import Delta, Engine, EngineClient, EngineSettings, Generation
 from medsweep.serving.server_metrics import (
     ADAPTER_METRICS,
     PrometheusSink,
@@ -53,7 +54,7 @@ class EngineReplica:
         self._sink = PrometheusSink(ADAPTER_METRICS)
         self._settings = resolve()
         if pool is None:
-            self._engine: EngineClient = open_engine(self._settings)
+            self._engine: Engine | AdapterPool = open_engine(self._settings)
         else:
             metrics = ServerMetrics([self._sink, RaySink(ADAPTER_METRICS)])
             self._engine = open_pool(self._settings, pool, metrics, clock)
@@ -63,10 +64,10 @@ class EngineReplica:
             self._null = NullEngine()
             # After loading, which may use all cores; measurements use only the profile's.
             self._granted = take_cpus(measured_cpus)
-        self._health = Health(self._engine.check, clock)
+        self._health = Health(self._engine.check, clock, self._engine.fault)
         self._checked = False
         self._sampler: Sampler | None = None
-        self._identity = uuid.uuid4().hex
+        self._replica = uuid.uuid4().hex
 
     async def check_health(self) -> None:
         """Generate a token; Ray Serve calls this before the first request, then every few seconds.
@@ -87,7 +88,7 @@ class EngineReplica:
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer."""
-        engine = self._engine
+        engine: EngineClient = self._engine
         if self._null is not None and request.model == NULL_MODEL:
             engine = self._null
         with without_text():
@@ -106,17 +107,22 @@ class EngineReplica:
             **(asdict(self._granted) if self._granted is not None else {}),
             "dtype": self._settings.dtype,
             "versions": provenance()["versions"],
+            "engine_settings": self._engine.details(),
             "cpu_throttled_periods": cpu_throttled_periods(),
         }
 
     def start_sampling(self) -> str:
-        """Start sampling this machine and this process; return the replica's identity."""
+        """Start sampling this machine and this process; return the engine's identity."""
         self.stop_sampling()
         self._sampler = Sampler({"engine": os.getpid()})
         self._sampler.start()
-        return self._identity
+        return self._identity()
 
     def stop_sampling(self) -> tuple[str, Recording | None]:
-        """Stop sampling; return the replica's identity, and the recording if there is one."""
+        """Stop sampling; return the engine's identity, and the recording if there is one."""
         sampler, self._sampler = self._sampler, None
-        return self._identity, None if sampler is None else sampler.stop()
+        return self._identity(), None if sampler is None else sampler.stop()
+
+    def _identity(self) -> str:
+        """Return another text after the replica, or the engine's process, was started anew."""
+        return f"{self._replica} {self._engine.details().get('starts', 1)}"

@@ -165,8 +165,9 @@ async def test_a_process_that_dies_fails_its_answers_and_no_later_one(
     checked = weights.read_bytes()
     weights.write_bytes(b"swapped")
     # One that dies while nobody asks is nobody's failure.
-    os.kill(asker.engine.pid, signal.SIGKILL)
-    while asker.engine._process.alive:
+    pid = asker.engine.pid
+    os.kill(pid, signal.SIGKILL)
+    while asker.engine.pid in (pid, None):  # another one is started at once
         await asyncio.sleep(0.01)
     assert await asker.text(asker.request(0, "one", max_tokens=5)) == before
     weights.write_bytes(checked)
@@ -198,6 +199,6 @@ async def test_an_adapter_that_cannot_be_read_leaves_the_others(
     running = asyncio.create_task(asker.text(asker.request(0, "one", max_tokens=12)))
     hashes = {name: file_sha256(tmp_path / name) for name in LORA_FILES}
     broken = replace(adapter, folder=tmp_path, files=hashes, sha256=hashes[WEIGHTS_FILE])
-    with pytest.raises(InputError, match="OpenVINO cannot read it"):
+    with pytest.raises(InputError, match="engine openvino cannot read it"):
         await asker.engine.add_adapter("broken", broken)
     assert await running == await asker.text(asker.request(0, "one", max_tokens=12))

@@ -1,177 +1,303 @@
-"""vLLM itself cannot run on these machines: a fake module stands at the import seam."""
+"""The `vllm` engine: its settings everywhere; vLLM itself where its environment is installed."""
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator
+import json
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from medsweep.errors import EnvironmentFault, InputError, StageError, UnknownName
+from asking import Asker, text
+from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.finetune.lora import add_lora
+from medsweep.finetune.save import save_adapter
 from medsweep.models.catalog import MODELS
-from medsweep.serving.engines import vllm
-from medsweep.serving.engines.vllm import VllmEngine
-from medsweep.serving.protocol import EngineSettings, Generation
-from support import adapter_of
+from medsweep.models.spec import ModelSpec
+from medsweep.models.weights import cache_root, fetch_weights, identify
+from medsweep.serving.api_errors import as_refused
+from medsweep.serving.engines import open_engine
+from medsweep.serving.engines.environment import ENVIRONMENTS
+from medsweep.serving.engines.vllm import (
+    VllmEngine,
+    child_variables,
+    engine_arguments,
+    kv_bytes,
+    lora_rank,
+)
+from medsweep.serving.protocol import EngineDied, EngineSettings, Generation
+from support import skip
 
-BASE = "llama-3-8b"
+STAND_INS = [name for name, spec in MODELS.items() if spec.source == "standin"]
+PROMPTS = ["Asthma is", "Type 2 diabetes can be treated with", "The", "People with gout should"]
+SMOLLM2 = EngineSettings("vllm", MODELS["smollm2-135m"], "bfloat16", max_batch_size=16)
+
+ENGINES = os.environ.get("MEDSWEEP_ENGINES") or str(cache_root() / "engines")
+"""Before the tests move the cache."""
 
 
-def settings(adapter: Adapter, **fields: Any) -> EngineSettings:
-    adapters = {"tuned": adapter}
-    return EngineSettings(
-        "vllm", MODELS[BASE], "bfloat16", max_batch_size=8, adapters=adapters, **fields
+# --- settings --------------------------------------------------------------------------------
+
+
+def test_what_is_asked_for_decides_the_settings() -> None:
+    plain = engine_arguments(SMOLLM2, Path("base"), 0, 0)
+    assert not {name for name in plain if "lora" in name}  # it costs speed, adapters or not
+    assert plain["max_model_len"] == 8192
+    assert plain["enforce_eager"] is True
+    assert plain["enable_prefix_caching"] is False
+    short = engine_arguments(replace(SMOLLM2, max_model_len=300), Path("base"), 2, 16)
+    assert (short["max_loras"], short["max_lora_rank"]) == (4, 16)
+    two_gpus = engine_arguments(replace(SMOLLM2, gpus=2), Path("base"), 0, 0)
+    assert two_gpus["tensor_parallel_size"] == 2
+    assert not {"enforce_eager", "kv_cache_memory_bytes"} & two_gpus.keys()
+    assert engine_arguments(replace(SMOLLM2, gpus=1), Path("base"), 2, 16)["max_loras"] == 3
+
+
+def test_the_kv_cache_of_a_cpu_holds_a_full_batch_where_memory_allows_it() -> None:
+    # 30 layers, 3 KV heads of 64, two values of 2 bytes: 23,040 bytes per token.
+    much = 2**40
+    assert kv_bytes(SMOLLM2, 8192, much) == (8192 * 16 + 128) * 23_040
+    assert kv_bytes(SMOLLM2, 300, much) == (384 * 16 + 128) * 23_040  # whole blocks
+    assert kv_bytes(SMOLLM2, 8192, 4 * 10**9) == (339 + 1) * 128 * 23_040  # 10**9 bytes: 339 blocks
+    assert kv_bytes(SMOLLM2, 8192, 0) == (8192 + 128) * 23_040
+
+
+@pytest.mark.parametrize(("ranks", "chosen"), [([4], 8), ([8, 16], 16), ([65], 128), ([512], 512)])
+def test_the_rank_is_the_lowest_of_vllm_s_that_holds_all(ranks: list[int], chosen: int) -> None:
+    assert lora_rank(ranks) == chosen
+
+
+def test_a_rank_beyond_vllm_s_is_refused() -> None:
+    with pytest.raises(InputError, match="ranks up to 512, not 600"):
+        lora_rank([8, 600])
+
+
+def test_its_process_gets_no_secrets_and_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("MEDSWEEP_API_KEY", "secret")
+    given = child_variables(ENVIRONMENTS["vllm-cpu"], replace(SMOLLM2, cpus=3))
+    assert "secret" not in given.values()
+    assert (given["OMP_NUM_THREADS"], given["HF_HUB_OFFLINE"]) == ("3", "1")
+    on_gpu = child_variables(ENVIRONMENTS["vllm"], replace(SMOLLM2, gpus=1))
+    assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in on_gpu
+
+
+def test_where_it_is_not_installed_it_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSWEEP_ENGINES", str(tmp_path))
+    with pytest.raises(EnvironmentFault, match="medsweep engines install vllm --cpu"):
+        VllmEngine(SMOLLM2)
+    with pytest.raises(EnvironmentFault, match="medsweep engines install vllm$"):
+        VllmEngine(replace(SMOLLM2, gpus=1))
+
+
+# --- vLLM itself -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vllm_here() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSWEEP_ENGINES", ENGINES)
+        if not ENVIRONMENTS["vllm-cpu"].installed:
+            skip("vLLM is not installed: medsweep engines install vllm --cpu")
+        yield
+
+
+def stand_in(name: str) -> ModelSpec:
+    """A stand-in with the smallest heads that vLLM has attention for."""
+    spec = MODELS[name]
+    return replace(spec, head_dim=32, kv_heads=max(1, spec.kv_heads // 2))
+
+
+def make_adapter(spec: ModelSpec, base: Path, folder: Path, *, seed: int, rank: int = 4) -> Adapter:
+    """An adapter with weights drawn at random, so that it changes what is said."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = add_lora(
+        AutoModelForCausalLM.from_pretrained(base),
+        rank=rank,
+        alpha=2 * rank,
+        dropout=0.0,
+        targets=spec.lora_targets,
     )
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    card = {"model": spec.name, "base": str(base), "base_sha256": "0", "template": spec.template}
+    card |= {"stop_tokens": list(spec.stop_tokens)}
+    save_adapter(folder, model, card=card, epochs=[{"epoch": 1}], provenance={})
+    return read_adapter(folder)
 
 
-class FakeTokenizer:
-    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
-        return {"input_ids": [ord(letter) for letter in text]}
-
-    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int]:
-        return [1000 + number for number, _ in enumerate(tokens)]
+def settings_of(spec: ModelSpec, base: Path, engine: str = "vllm", **fields: Any) -> EngineSettings:
+    usual = {"max_batch_size": 4, "cpus": 1, "base": base, "max_model_len": 256}
+    return EngineSettings(engine, spec, "float32", **{**usual, **fields})
 
 
-class FakeAsyncLLMEngine:
-    """Answers every request with two pieces, and remembers what it was asked."""
-
-    def __init__(self, settings: Any) -> None:
-        self.settings, self.asked, self.aborted, self.removed = settings, [], [], []
-        self.last_reason = "stop"
-
-    @classmethod
-    def from_engine_args(cls, settings: Any) -> "FakeAsyncLLMEngine":
-        return cls(settings)
-
-    async def generate(
-        self, prompt: Any, params: Any, request_id: str, lora_request: Any
-    ) -> AsyncIterator[Any]:
-        self.asked.append((prompt, params, request_id, lora_request))
-        for text, ids, reason in (("It is", [5, 6], None), (" one.", [7], self.last_reason)):
-            piece = SimpleNamespace(text=text, token_ids=ids, finish_reason=reason)
-            yield SimpleNamespace(outputs=[piece])
-
-    async def abort(self, request_id: str) -> None:
-        self.aborted.append(request_id)
-
-    async def remove_lora(self, number: int) -> None:
-        self.removed.append(number)
-
-
-@pytest.fixture
-def adapter(tmp_path: Any) -> Adapter:
-    files = {"adapter_model.safetensors": b"checked", "adapter_config.json": b"{}"}
-    made = read_adapter(adapter_of(tmp_path / "adapter", files, BASE))
-    return replace(made, base=tmp_path, stop_tokens=("<|eot_id|>",))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STAND_INS)
+async def test_the_same_greedy_tokens_as_generate(
+    name: str, vllm_here: None, session_cache: Path, corpus: tuple[str, ...], tmp_path: Path
+) -> None:
+    spec = stand_in(name)
+    base = fetch_weights(identify(spec, corpus[:100]))
+    models, adapters = [name], {}
+    if "gpt2" not in name:  # vLLM has no LoRA for it
+        models = ["one", name, "two"]
+        adapters = {
+            each: make_adapter(spec, base, tmp_path / each, seed=seed)
+            for seed, each in enumerate(("one", "two"))
+        }
+    said = []
+    for kind in ("generate", "vllm"):
+        engine: Any = open_engine(settings_of(spec, base, kind, adapters=adapters))
+        requests = [
+            # Lengths differ, so that rows leave and others take their places.
+            Generation(model, None, prompt, 4 + 5 * number + place)
+            for number, prompt in enumerate(PROMPTS)
+            for place, model in enumerate(models)
+        ]
+        answers = await Asker(engine, []).together(requests)
+        engine.close()
+        said.append([(text(pieces), pieces[-1].output_tokens) for pieces in answers])
+    assert said[0] == said[1]
+    by_model = [tuple(said[0][place :: len(models)]) for place in range(len(models))]
+    assert len(set(by_model)) == len(models)  # the adapters change what is said
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch, adapter: Adapter) -> VllmEngine:
-    import transformers
-
-    fakes = {
-        name: ModuleType(name) for name in ("vllm", "vllm.lora.request", "vllm.sampling_params")
-    }
-    fakes["vllm"].AsyncEngineArgs = SimpleNamespace  # type: ignore[attr-defined]
-    fakes["vllm"].SamplingParams = SimpleNamespace  # type: ignore[attr-defined]
-    fakes["vllm"].AsyncLLMEngine = FakeAsyncLLMEngine  # type: ignore[attr-defined]
-    fakes["vllm.lora.request"].LoRARequest = (  # type: ignore[attr-defined]
-        lambda name, number, path: SimpleNamespace(name=name, lora_int_id=number, path=path)
-    )
-    fakes["vllm.sampling_params"].RequestOutputKind = SimpleNamespace(  # type: ignore[attr-defined]
-        DELTA="delta"
-    )
-    monkeypatch.setattr(vllm, "importlib", SimpleNamespace(import_module=fakes.__getitem__))
-    tokenizers = SimpleNamespace(from_pretrained=lambda _, **options: FakeTokenizer())
-    monkeypatch.setattr(transformers, "AutoTokenizer", tokenizers)
-    return VllmEngine(settings(adapter))
+@pytest.fixture(scope="module")
+def llama(session_cache: Path, corpus: tuple[str, ...]) -> tuple[ModelSpec, Path]:
+    spec = stand_in("standin-llama-3-8b")
+    return spec, fetch_weights(identify(spec, corpus[:100]))
 
 
-async def test_a_request_becomes_vllm_s(engine: VllmEngine, adapter: Adapter) -> None:
-    request = Generation("tuned", None, "Why?", 7, 0.5, 0.9, ("END",), 3)
-    pieces = [piece async for piece in engine.stream(request)]
-    fake = engine._engine
-    [(prompt, params, number, lora)] = fake.asked
-    assert prompt == {"prompt_token_ids": [ord(letter) for letter in "Why?"]}
-    assert vars(params) == {
-        "max_tokens": 7,
-        "temperature": 0.5,
-        "top_p": 0.9,
-        "stop": ["END"],
-        "stop_token_ids": [1000],
-        "seed": 3,
-        "output_kind": "delta",
-    }
-    assert (Path(lora.path) / "adapter_model.safetensors").read_bytes() == b"checked"
-    assert fake.aborted == [number]
-    assert [(piece.text, piece.output_tokens, piece.finish_reason) for piece in pieces] == [
-        ("It is", 2, None),
-        (" one.", 3, "stop"),
-    ]
-    assert {piece.prompt_tokens for piece in pieces} == {4}
-    assert (fake.settings.max_num_seqs, fake.settings.dtype) == (8, "bfloat16")
+@pytest.fixture(scope="module")
+def one(llama: tuple[ModelSpec, Path], tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    return make_adapter(*llama, tmp_path_factory.mktemp("adapters") / "one", seed=1)
 
 
-async def test_a_client_that_goes_aborts_it(engine: VllmEngine) -> None:
-    stream: Any = engine.stream(Generation(BASE, None, "Why?", 7))
-    await anext(stream)
-    assert engine._engine.asked[0][3] is None  # the base model has no adapter
-    await stream.aclose()
-    assert engine._engine.aborted == [engine._engine.asked[0][2]]
-
-
-@pytest.mark.parametrize("reason", ["abort", "error"])
-async def test_an_answer_that_vllm_gives_up_is_a_fault(engine: VllmEngine, reason: str) -> None:
-    engine._engine.last_reason = reason
-    with pytest.raises(StageError, match=f"vLLM ended the answer: {reason}"):
-        async for _ in engine.stream(Generation(BASE, None, "Why?", 7)):
-            pass
-
-
-async def test_adapters_come_and_go(engine: VllmEngine, adapter: Adapter) -> None:
-    await engine.add_adapter("second", adapter)
-    assert await engine.models() == [BASE, "tuned", "second"]
-    lora, _ = engine._loras[engine._served["second"].adapter or ""]
-    await engine.remove_adapter("second")
-    assert engine._engine.removed == [lora.lora_int_id]
-    with pytest.raises(UnknownName):
-        await engine.remove_adapter("second")
-    await engine.check()
-
-
-async def test_vllm_reads_a_copy_that_nobody_can_swap(engine: VllmEngine, adapter: Adapter) -> None:
-    """vLLM reads the files when it likes, such as with the first request."""
-    await engine.add_adapter("second", adapter)
-    copies = [Path(lora.path) for lora, _ in engine._loras.values()]
-    weights = adapter.folder / "adapter_model.safetensors"
-    weights.write_bytes(b"swapped")
-    assert [(copy / weights.name).read_bytes() for copy in copies] == [b"checked"] * 2
-    with pytest.raises(StageError, match=r"changed or missing: adapter_model\.safetensors"):
-        await engine.add_adapter("third", adapter)
-    # A copy stays while an answer uses the adapter, and goes with the adapter.
-    stream: Any = engine.stream(Generation("second", None, "Why?", 7))
-    await anext(stream)
-    removal = asyncio.create_task(engine.remove_adapter("second"))
-    await asyncio.sleep(0)
-    assert copies[1].exists()
-    await stream.aclose()
-    await removal
-    assert [copy.exists() for copy in copies] == [True, False]
-    engine._engine.shutdown = lambda: None
+@pytest.fixture(scope="module")
+def asker(vllm_here: None, llama: tuple[ModelSpec, Path], one: Adapter) -> Iterator[Asker]:
+    spec, base = llama
+    engine = VllmEngine(settings_of(spec, base, adapters={"one": one}, max_adapters=1, max_rank=8))
+    yield Asker(engine, ["What is asthma?", "What is gout and how is it treated?"])
     engine.close()
-    assert not copies[0].exists()
 
 
-def test_without_vllm_it_is_refused(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(EnvironmentFault, match="pip install 'medsweep.vllm.'"):
-        VllmEngine(settings(adapter))
+@pytest.mark.slow
+async def test_a_client_that_leaves_frees_its_row(asker: Asker) -> None:
+    leaving: Any = asker.engine.stream(asker.request(0, "one", max_tokens=150, stop=()))
+    await anext(leaving)
+    await leaving.aclose()
+    pieces = await asker.deltas(asker.request(1, "one", max_tokens=3))
+    assert pieces[0].start is not None
+    while asker.engine._computing:
+        await asyncio.sleep(0.01)
+    details = asker.engine.details()
+    assert (details["max_loras"], details["max_lora_rank"]) == (4, 8)
+    assert details["prefix_caching"] is False
+    assert details["chunked_prefill"] is True
 
 
-def test_quantized_weights_are_refused(adapter: Adapter) -> None:
-    with pytest.raises(InputError, match="engine vllm has quantization none, not nf4"):
-        VllmEngine(settings(adapter, quantization="nf4"))
+@pytest.mark.slow
+async def test_a_prompt_that_does_not_fit_is_refused_and_the_next_is_answered(asker: Asker) -> None:
+    request = Generation("one", None, "asthma " * 500, 20)
+    with pytest.raises(InputError, match="together they may be 256"):
+        await asker.deltas(request)
+    assert (await asker.deltas(asker.request(0, "one", max_tokens=3)))[-1].output_tokens == 3
+
+
+@pytest.mark.slow
+async def test_a_seed_repeats_the_sample(asker: Asker) -> None:
+    sampled = {"max_tokens": 16, "temperature": 1.0, "top_p": 0.9}
+    said = [await asker.text(asker.request(0, "one", seed=seed, **sampled)) for seed in (5, 5, 6)]
+    assert said[0] == said[1] != said[2]
+
+
+@pytest.mark.slow
+async def test_bad_adapters_are_refused_with_their_reason_while_others_answer(
+    asker: Asker, llama: tuple[ModelSpec, Path], one: Adapter, tmp_path: Path
+) -> None:
+    running = asyncio.create_task(asker.text(asker.request(0, "one", max_tokens=60)))
+    big = make_adapter(*llama, tmp_path / "big", seed=2, rank=16)
+    with pytest.raises(InputError, match="its rank is 16, and this engine .* up to 8"):
+        await asker.engine.add_adapter("big", big)
+    with pytest.raises(InputError, match="was made on distilgpt2"):
+        await asker.engine.add_adapter("foreign", replace(one, model="distilgpt2"))
+    # Tensors that do not fit the model, rightly hashed: vLLM itself finds that.
+    wrong = make_wrong(one, tmp_path / "wrong")
+    with pytest.raises(InputError, match="engine vllm cannot read it"):
+        await asker.engine.add_adapter("wrong", wrong)
+    changed = replace(one, sha256="0" * 64, files={**one.files, "adapter_model.safetensors": "0"})
+    with pytest.raises(StageError, match="changed or missing: adapter_model.safetensors"):
+        await asker.engine.add_adapter("changed", changed)
+    assert await asker.engine.models() == [llama[0].name, "one"]
+    assert await running == await asker.text(asker.request(0, "one", max_tokens=60))
+    # A good one is added and removed beside them.
+    await asker.engine.add_adapter("second", one)
+    said = await asker.text(asker.request(0, "second", max_tokens=12))
+    assert said == await asker.text(asker.request(0, "one", max_tokens=12))
+    await asker.engine.remove_adapter("second")
+    assert await asker.engine.models() == [llama[0].name, "one"]
+
+
+def make_wrong(good: Adapter, folder: Path) -> Adapter:
+    """Copy an adapter; its matrices are of another size than the model's layers."""
+    import hashlib
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(good.folder, folder)
+    weights = folder / "adapter_model.safetensors"
+    save_file({name: each.repeat(2, 2) for name, each in load_file(weights).items()}, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    card = json.loads((folder / "adapter.json").read_text())
+    card["sha256"] = digest
+    card["files"]["adapter_model.safetensors"] = digest
+    (folder / "adapter.json").write_text(json.dumps(card))
+    return read_adapter(folder)
+
+
+@pytest.mark.slow
+async def test_a_process_that_dies_fails_its_answers_and_another_is_started(asker: Asker) -> None:
+    before = await asker.text(asker.request(0, "one", max_tokens=12))
+    running = [
+        asyncio.create_task(asker.deltas(asker.request(n % 2, "one", max_tokens=200)))
+        for n in range(3)
+    ]
+    while len(asker.engine._computing) < 3:
+        await asyncio.sleep(0.01)
+    starts = asker.engine.details()["starts"]
+    os.kill(asker.engine.pid, signal.SIGKILL)
+    for outcome in await asyncio.gather(*running, return_exceptions=True):
+        assert isinstance(outcome, EngineDied)
+        refused = as_refused(outcome)
+        assert (refused.status, refused.code) == (503, "engine_died")
+        assert "exit code -9" in str(refused)
+    assert asker.engine.fault() is not None
+    # A request that arrives meanwhile waits for the new process, which has the adapter.
+    assert await asker.text(asker.request(0, "one", max_tokens=12)) == before
+    assert asker.engine.fault() is None
+    assert asker.engine.details()["starts"] == starts + 1
+
+
+@pytest.mark.slow
+async def test_a_process_that_dies_idle_is_noticed_at_once(asker: Asker) -> None:
+    pid, starts = asker.engine.pid, asker.engine.details()["starts"]
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(1.0):
+        while asker.engine.fault() is None:
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(120):  # nobody asks; it is started all the same
+        while asker.engine.fault() is not None:
+            await asyncio.sleep(0.05)
+    assert asker.engine.pid != pid
+    assert asker.engine.details()["starts"] == starts + 1

@@ -36,6 +36,10 @@ ENVIRONMENT = {
 }
 
 
+EMULATED = "medsweep.io/emulated"
+"""Label of nodes that may have other hardware than their profile."""
+
+
 class LocalCluster:
     """A context manager around one private Ray cluster.
 
@@ -98,7 +102,7 @@ class LocalCluster:
             return self._cluster.add_node(
                 num_cpus=profile.cpus,
                 num_gpus=profile.gpus,
-                labels=profile.labels,
+                labels={**profile.labels, EMULATED: "true"},
                 wait=False,
                 node_ip_address=LOOPBACK,
                 object_store_memory=OBJECT_STORE_BYTES,

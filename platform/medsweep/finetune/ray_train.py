@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.cpu_pinning import take_cpus
+from medsweep.cluster.local import EMULATED
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
@@ -17,6 +18,7 @@ from medsweep.finetune.epochs import EpochLog
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.session import finetune
 from medsweep.finetune.train_metrics import TrainingMetrics, basis_of, memory_held_bytes
+from medsweep.hardware.nvidia import require_gpus
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 
@@ -67,6 +69,7 @@ def finetune_on(
             "job": replace(job, fresh=False),
             "cpus": cpus,
             "profile": profile,
+            "needs_gpu": gpus > 0,
             "epochs": epochs,
         },
         scaling_config=ScalingConfig(
@@ -106,20 +109,23 @@ def finetune_on(
 
 
 def _has_gpus(profile: HardwareProfile) -> bool:
-    """Whether the profile's nodes have real GPUs: Ray knows no accelerator type of emulated ones.
+    """Whether the profile's nodes should have real GPUs.
 
-    Without such a node yet (an autoscaler may start it), the GPUs are assumed to be real.
+    Nodes that may emulate them have real ones if Ray found their type. All other nodes should have
+    them, those too that an autoscaler may start yet: a worker without one fails.
     """
     import ray
 
     if not profile.gpus or not ray.is_initialized():
         return profile.gpus > 0
     nodes = [
-        node["Resources"]
+        node
         for node in ray.nodes()
         if node["Alive"] and profile.labels.items() <= node["Labels"].items()
     ]
-    return not nodes or any(name.startswith("accelerator_type:") for one in nodes for name in one)
+    if any(EMULATED not in node["Labels"] for node in nodes) or not nodes:
+        return True
+    return any(name.startswith("accelerator_type:") for node in nodes for name in node["Resources"])
 
 
 def _worker(config: Mapping[str, Any]) -> None:
@@ -127,6 +133,9 @@ def _worker(config: Mapping[str, Any]) -> None:
     from ray import train
 
     job: FineTuneJob = config["job"]
+    if config["needs_gpu"]:
+        # Ray shows each worker its own GPU only.
+        require_gpus(replace(config["profile"], gpus=1))
     granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
     if job.folder.is_dir():
         return  # a retried run whose adapter was already complete

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 from typing import Any
+
+from medsweep.errors import EnvironmentFault
+from medsweep.hardware.profile import HardwareProfile
 
 _TIMEOUT_S = 15.0
 """Loading the driver takes seconds per GPU where it is unloaded between uses."""
@@ -100,6 +104,54 @@ def observe_gpus() -> tuple[ObservedGpu, ...]:
     thread.start()
     thread.join(_TIMEOUT_S)
     return tuple(gpus)
+
+
+def require_gpus(profile: HardwareProfile, root: Path = Path("/")) -> None:
+    """Refuse to compute for a profile with GPUs where PyTorch has none to compute on.
+
+    Without this check a worker would compute on its CPU until the deadline.
+
+    Args:
+        profile: the hardware profile.
+        root: root of the file system.
+
+    Raises:
+        EnvironmentFault: fewer GPUs than the profile has; the message says what was looked for.
+    """
+    if not profile.gpus:
+        return
+    import torch
+
+    usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if usable >= profile.gpus:
+        return
+    driver = "usr/local/nvidia/lib64"
+    looked_for = (
+        f"NVML ({nvml_fault() or 'answers'})",
+        f"PyTorch for CUDA {torch.version.cuda or 'none: a build for processors'}",
+        f"CUDA_VISIBLE_DEVICES ({os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')})",
+        f"/dev/nvidia0 ({'there' if (root / 'dev/nvidia0').exists() else 'absent'})",
+        f"/{driver}, where GKE mounts the driver "
+        f"({'there' if (root / driver).exists() else 'absent'})",
+        f"LD_LIBRARY_PATH ({os.environ.get('LD_LIBRARY_PATH', 'not set')})",
+    )
+    raise EnvironmentFault(
+        f"{profile.name} has {profile.gpus} GPU{'s' * (profile.gpus > 1)}, and this worker can use "
+        f"{usable}. Looked for: {', '.join(looked_for)}. Does the pod request nvidia.com/gpu, and "
+        "does its image belong to the GPU (k8s/images)?"
+    )
+
+
+def nvml_fault() -> str | None:
+    """Return why NVML does not answer, or None if it does."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        return str(error)
+    return None
 
 
 def visible_devices(nvml: Any) -> tuple[list[Device], list[str]]:

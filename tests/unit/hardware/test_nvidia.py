@@ -3,13 +3,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medsweep.errors import EnvironmentFault
 from medsweep.hardware import nvidia
+from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
-from medsweep.hardware.nvidia import ObservedGpu, observe_gpus
+from medsweep.hardware.nvidia import ObservedGpu, observe_gpus, require_gpus
+from medsweep.hardware.profile import HardwareProfile
 
 V100 = FakeGpu("GPU-aa11", "Tesla V100-SXM2-16GB", 16 * 2**30, (7, 0))
 A100 = FakeGpu("GPU-bb22", "NVIDIA A100-SXM4-40GB", 40 * 2**30, (8, 0), mig=True)
@@ -143,6 +147,36 @@ def test_a_hanging_driver_is_no_gpu(driver: Driver, monkeypatch: pytest.MonkeyPa
     assert observe_gpus() == ()
     assert time.monotonic() - began < 2
     released.set()
+
+
+def test_a_worker_without_a_gpu_says_what_it_looked_for(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    driver(V100, kind=Absent)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidia0").touch()
+    require_gpus(HardwareProfile("laptop", 2, 0, None, 2**30), tmp_path)
+    with pytest.raises(EnvironmentFault) as fault:
+        require_gpus(PROFILES["2xv100-4cpu"], tmp_path)
+    for said in (
+        "2xv100-4cpu has 2 GPUs, and this worker can use 0",
+        "NVML (NVML Shared Library Not Found)",
+        "CUDA_VISIBLE_DEVICES (3)",
+        "/dev/nvidia0 (there)",
+        "mounts the driver (absent)",
+        "nvidia.com/gpu",
+    ):
+        assert said in str(fault.value)
+
+
+def test_a_worker_needs_as_many_gpus_as_its_profile_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    require_gpus(PROFILES["1xv100-1cpu"])
+    with pytest.raises(EnvironmentFault, match="this worker can use 1"):
+        require_gpus(PROFILES["2xv100-4cpu"])
 
 
 def test_on_this_machine_the_real_binding_answers() -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from medsweep.hardware.nvidia import require_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import Weights
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.health import TIMEOUT_S
+from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray.ingress import ingress_application
 from medsweep.serving.ray.replica import EngineReplica
 from medsweep.serving.service import resolve_settings
@@ -53,9 +55,21 @@ def build_application(
         health_check_timeout_s=2 * TIMEOUT_S,
         ray_actor_options={"num_cpus": 1} if profile is None else node_of(profile),
         **drained,
-    )(EngineReplica).bind(partial(resolve_settings, config, models, weights), pool=config)
+    )(EngineReplica).bind(partial(_settings_on, profile, config, models, weights), pool=config)
     most_requests = limits.max_concurrent + limits.max_queued + SPARE_CALLS
     return ingress_application(limits, engine, most_requests=most_requests, **drained)
+
+
+def _settings_on(
+    profile: HardwareProfile | None,
+    config: ServeConfig,
+    models: NamedTable[ModelSpec],
+    weights: Weights | None,
+) -> EngineSettings:
+    """Return the engine's settings on its node, which has the GPUs that were reserved there."""
+    if profile is not None:
+        require_gpus(profile)
+    return resolve_settings(config, models, weights)
 
 
 def node_of(profile: HardwareProfile) -> dict[str, Any]:

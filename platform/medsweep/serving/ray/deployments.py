@@ -12,7 +12,7 @@ from medsweep.cluster.cpu_pinning import usable_cpus
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
-from medsweep.hardware.nvidia import observe_gpus
+from medsweep.hardware.nvidia import observe_gpus, require_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.serving.admission import Limits
 from medsweep.serving.engines.compatibility import replicas_on
@@ -38,18 +38,23 @@ class CellDeployment:
         name: name of the application, and the first part of the URL's path.
         profile: its labels select the node; the engine gets its CPUs.
         settings: settings of the engine, with the dtype for a node with GPUs.
+        emulated: whether the node may have other hardware than the profile.
     """
 
     name: str
     profile: HardwareProfile
     settings: EngineSettings
+    emulated: bool = True
 
     def settings_here(self) -> EngineSettings:
         """Return the settings for this node, whose disk holds the same adapters.
 
         Raises:
             StageError: it does not.
+            EnvironmentFault: the node should have GPUs and has none.
         """
+        if not self.emulated:
+            require_gpus(self.profile)
         for adapter in self.settings.adapters.values():
             if read_adapter(adapter.folder) != adapter:
                 raise StageError(f"{adapter.folder}: another adapter than when this run began")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medsweep.clock import FakeClock
-from medsweep.errors import StageError
+from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.catalog import PROFILES
 from medsweep.models.catalog import MODELS
@@ -36,6 +36,14 @@ def test_an_adapter_that_was_replaced_since_the_run_began_is_not_served(tmp_path
     adapter_of(tmp_path / "one", {**files, "adapter_model.safetensors": b"swapped"})
     with pytest.raises(StageError, match="another adapter than when this run began"):
         deployed.settings_here()
+
+
+def test_a_node_without_the_gpu_that_it_should_have_is_refused() -> None:
+    settings = EngineSettings("generate", MODELS["mistral-7b"], "float16")
+    deployed = CellDeployment("cell", PROFILES["1xv100-1cpu"], settings, emulated=False)
+    with pytest.raises(EnvironmentFault, match="1xv100-1cpu has 1 GPU, and this worker can use 0"):
+        deployed.settings_here()
+    assert replace(deployed, emulated=True).settings_here().dtype == "float32"
 
 
 def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,8 +69,8 @@ def batch_drift(rows: Iterable[Row]) -> BatchDrift | None:
     """Return how batches differ; None if there is only one.
 
     By end-to-end times of cells that were measured in several batches, else by the null model's
-    time per token. A permutation test: were there no drift, it would not matter in which batch a
-    value was measured. One value per cell and batch, since those of one deployment are alike.
+    time to first token. A permutation test: were there no drift, it would not matter in which batch
+    a value was measured. One value per cell and batch, since those of one deployment are alike.
 
     Args:
         rows: of `benchmark.parquet`.
@@ -105,12 +105,12 @@ def _of_cells(rows: Sequence[Row]) -> list[_Value]:
 
 
 def _of_null_model(rows: Sequence[Row]) -> list[_Value]:
-    """Return the null model's time per token in each cell, over that of the same concurrency."""
-    known = [row for row in rows if row.get("overhead_tpot_s")]
+    """Return the null model's TTFT in each cell, over that of the same concurrency."""
+    known = [row for row in rows if row.get("overhead_ttft_s")]
     logs: dict[tuple[str, str], list[float]] = {}
     for same in group_by(known, lambda row: row["overhead_concurrency"]).values():
         # It is measured once per cell, concurrency and batch, and stands in several rows.
-        once = {(row["key"], row["batch"]): math.log(row["overhead_tpot_s"]) for row in same}
+        once = {(row["key"], row["batch"]): math.log(row["overhead_ttft_s"]) for row in same}
         if len({batch for _, batch in once}) > 1:
             centre = fmean(once.values())
             for place, log in once.items():

@@ -45,9 +45,10 @@ CLIENT = (
         "overhead_ttft_s",
         "number",
         "s",
-        "mean TTFT of a null model behind the same server, at overhead_concurrency",
+        "mean TTFT of a null model behind the same server, at overhead_concurrency and the "
+        "engine's pace",
     ),
-    Column("overhead_tpot_s", "number", "s", "mean TPOT of it: the most that the server adds"),
+    Column("overhead_tpot_s", "number", "s", "mean TPOT of it beyond that pace"),
     Column(
         "overhead_concurrency",
         "integer",

@@ -25,7 +25,7 @@ from medsweep.models.loading import answer_cut
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import Weights, fetch_weights
 from medsweep.results.cells import CellFolder
-from medsweep.serving.engines.null import NULL_MODEL
+from medsweep.serving.engines.null import null_model
 from medsweep.serving.ray.deployments import (
     MAX_ONGOING,
     CellDeployment,
@@ -43,7 +43,7 @@ from medsweep.sweep.finish import calibrations, finish_cells
 from medsweep.sweep.measurements import Measurement, questions_of
 from medsweep.sweep.plan import Cell
 
-NULL_REQUESTS = 12
+NULL_REQUESTS, NULL_TOKENS = 12, 16
 FIRST_TOKENS = 4
 """Length of a variant's first answer; every measurement has a warm-up of its own after it."""
 
@@ -283,6 +283,9 @@ def _overhead(
 ) -> Row:
     """Return the columns of the server's overhead, by a null model at a row's concurrency.
 
+    Its tokens come at the pace of the engine's, so that the server has as many to pass on. Its
+    answers are short, so that it has more requests to begin than with most engines.
+
     An open loop keeps as many requests in flight as arrive while one is answered (Little's law),
     rounded up to a power of two so that few measurements serve all repeats.
     """
@@ -291,19 +294,23 @@ def _overhead(
         in_flight = (row["requests_per_s"] or 0.0) * (row["e2e_mean_s"] or 0.0)
         concurrency = 2 ** math.ceil(math.log2(max(1.0, in_flight)))
     concurrency = min(concurrency, MAX_ONGOING)
+    pace_s = row["tpot_mean_s"] or 0.0
     if concurrency not in deployed.overheads:
         requests = max(NULL_REQUESTS, 2 * concurrency)
         point = LoadPoint(concurrency=concurrency, requests=requests)
         try:
-            null = figures_of(load.run(_job(context, deployed, NULL_MODEL, point)), point)
+            job = _job(context, deployed, null_model(pace_s), point)
+            job = replace(job, max_tokens=min(NULL_TOKENS, job.max_tokens))
+            null = figures_of(load.run(job), point)
         except LoadAborted as error:
             context.progress.note(
                 f"{deployed.cell.name}: the server's overhead is unknown: {error}"
             )
             return {}
+        tpot_s = null.latencies["tpot"].mean
         deployed.overheads[concurrency] = {
             "overhead_ttft_s": null.latencies["ttft"].mean,
-            "overhead_tpot_s": null.latencies["tpot"].mean,
+            "overhead_tpot_s": None if tpot_s is None else max(0.0, tpot_s - pace_s),
             "overhead_concurrency": concurrency,
         }
     return deployed.overheads[concurrency]

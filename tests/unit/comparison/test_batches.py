@@ -11,7 +11,7 @@ from made_rows import row
 from medsweep.comparison.batches import BatchDrift, batch_drift
 
 LEVELS_S = {1: 0.001, 8: 0.004}
-"""Time per token of the null model, by concurrency."""
+"""Time to first token of the null model, by concurrency."""
 
 
 def sweep(
@@ -34,7 +34,7 @@ def sweep(
                         batch=f"2026-01-01T0{batch}:00",
                         load_point=f"c{concurrency}",
                         repeat=repeat,
-                        overhead_tpot_s=overhead_s,
+                        overhead_ttft_s=overhead_s,
                         overhead_concurrency=concurrency,
                         # Cells differ in their own speed by far more than the machine drifts.
                         e2e_mean_s=float(rng.uniform(1, 9)),

@@ -23,7 +23,7 @@ from medsweep.report import page
 from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows
-from medsweep.serving.engines.null import NULL_MODEL
+from medsweep.serving.engines.null import is_null
 from medsweep.sweep import context, finish, measure, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
@@ -86,7 +86,8 @@ class FakeCluster:
 class FakeLoad:
     """A load generator whose requests take 0.1 s to the first token and 0.2 s more (fake).
 
-    A null model takes 1 ms to the first token for each request in flight.
+    A null model takes 1 ms to the first token for each request in flight, and 0.5 ms more per token
+    than its pace.
     """
 
     def __enter__(self) -> Self:
@@ -99,8 +100,11 @@ class FakeLoad:
         """Answer every second question with its own words."""
         warmup = job.point.warmup_requests
         records = []
-        rate, null = job.point.rate, job.model == NULL_MODEL
-        first_s = 0.001 * job.point.concurrency if null else 0.1
+        rate, first_s, gap_s = job.point.rate, 0.1, 0.1
+        if is_null(job.model):
+            concurrency = job.point.concurrency or 0
+            first_s = 0.001 * concurrency
+            gap_s = float(job.model.partition(":")[2]) + 0.0005 * concurrency
         for index in range(warmup + job.point.requests):
             prompt = job.prompts[index % len(job.prompts)]
             sent_s = 10.0 + index * (1 / rate if rate else 0.3)
@@ -112,7 +116,7 @@ class FakeLoad:
                     due_s=sent_s if rate else None,
                     sent_s=sent_s,
                     first_text_s=sent_s + first_s,
-                    end_s=sent_s + 0.3,
+                    end_s=sent_s + first_s + 2 * gap_s,
                     chunk_gaps_s=(0.1, 0.1),
                     chunk_tokens=(1, 1, 1),
                     prompt_tokens=20,
@@ -384,10 +388,15 @@ def test_the_overhead_is_that_of_each_load_point_s_concurrency(ran: Ran) -> None
     load = {"points": points, "repeats": 2, "max_tokens": 8}
     run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
     found = {
-        (row["load_point"], row["overhead_concurrency"], round(row["overhead_ttft_s"], 6))
+        (
+            row["load_point"],
+            row["overhead_concurrency"],
+            round(row["overhead_ttft_s"], 6),
+            round(row["overhead_tpot_s"], 6),
+        )
         for row in ran.rows(HERE)
     }
-    assert found == {("c8", 8, 0.008), ("r10-constant", 4, 0.004)}
+    assert found == {("c8", 8, 0.008, 0.004), ("r10-constant", 4, 0.004, 0.002)}
 
 
 def test_the_cold_start_is_each_engine_s_own(ran: Ran) -> None:

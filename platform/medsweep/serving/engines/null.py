@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,18 @@ from medsweep.models.spec import ModelSpec
 from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
 NULL_MODEL = "null"
+# No engine takes as long for a token.
+_SLOWEST_S = 60.0
+
+
+def null_model(pace_s: float = 0.0) -> str:
+    """Return the name of the null model that makes a token every `pace_s` seconds."""
+    return f"{NULL_MODEL}:{pace_s:.6f}" if pace_s else NULL_MODEL
+
+
+def is_null(model: str) -> bool:
+    """Whether a name is that of the null model, at any pace."""
+    return model.partition(":")[0] == NULL_MODEL
 
 
 NULL_SPEC = ModelSpec(
@@ -36,7 +49,9 @@ NULL_SPEC = ModelSpec(
 
 
 class NullEngine:
-    """Answers every request with `max_tokens` one-word tokens, as fast as they can be sent.
+    """Answers every request with `max_tokens` one-word tokens.
+
+    The first comes at once; the others as fast as they can be sent, or at the pace of the name.
 
     Args:
         settings: not used.
@@ -59,10 +74,15 @@ class NullEngine:
 
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield one piece a token."""
+        pace_s = _pace_s(request.model)
+        start_s = time.perf_counter()
         for number in range(1, request.max_tokens + 1):
             last = number == request.max_tokens
             yield Delta("null ", number, 1, "length" if last else None)
-            await asyncio.sleep(0)  # other requests are not to wait for this one to end
+            # Counted from the start, so that late wake-ups do not add up. Without a pace, others
+            # are not to wait for this one to end.
+            left_s = start_s + number * pace_s - time.perf_counter()
+            await asyncio.sleep(max(0.0, left_s) if pace_s and not last else 0.0)
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
         """Refuse: there is no model to adapt."""
@@ -77,3 +97,17 @@ class NullEngine:
 
     def close(self) -> None:
         """Do nothing: it holds nothing."""
+
+
+def _pace_s(model: str) -> float:
+    """Return the seconds per token that a name asks for; 0 for as fast as can be."""
+    pace = model.partition(":")[2]
+    if not is_null(model) or not pace:
+        return 0.0
+    try:
+        pace_s = float(pace)
+    except ValueError:
+        pace_s = -1.0
+    if not 0 <= pace_s <= _SLOWEST_S:
+        raise UnknownName("model", model, [NULL_MODEL])
+    return pace_s

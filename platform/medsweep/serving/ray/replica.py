@@ -17,7 +17,7 @@ from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.api_errors import without_text
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
-from medsweep.serving.engines.null import NULL_MODEL, NullEngine
+from medsweep.serving.engines.null import NULL_MODEL, NullEngine, is_null
 from medsweep.serving.health import Health
 from medsweep.serving.protocol import Delta, Engine, EngineClient, EngineSettings, Generation
 from medsweep.serving.server_metrics import (
@@ -89,7 +89,7 @@ class EngineReplica:
     async def stream(self, request: Generation) -> AsyncIterator[Delta]:
         """Yield the pieces of an answer."""
         engine: EngineClient = self._engine
-        if self._null is not None and request.model == NULL_MODEL:
+        if self._null is not None and is_null(request.model):
             engine = self._null
         with without_text():
             async for delta in engine.stream(request):

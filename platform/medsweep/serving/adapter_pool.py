@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from medsweep.clock import Clock
+from medsweep.errors import InputError
 from medsweep.finetune.adapter import Adapter, check_base, read_adapter
 from medsweep.finetune.adapter_copy import check_regular
 from medsweep.reporter import harmless
@@ -118,7 +119,11 @@ class AdapterPool:
         Raises:
             UnknownName: there is no adapter of that name.
             Refused: the adapter cannot be loaded.
+            InputError: log-probabilities of an engine that has none.
         """
+        scored = request.logprobs is not None or request.echo
+        if scored and not getattr(self._engine, "scores_tokens", False):
+            raise InputError("logprobs and echo: this engine gives no log-probabilities")
         async with contextlib.AsyncExitStack() as stack:
             if request.model != self._base:
                 request = replace(

@@ -23,6 +23,7 @@ class Refused(InputError):
         outcome: its outcome in the metrics, one of `medsweep.serving.server_metrics.OUTCOMES`.
         message: message for the client, without any text of the prompt.
         code: OpenAI's error code, if there is one.
+        param: the field that is at fault, if it is one.
         headers: further headers of the response.
     """
 
@@ -33,22 +34,26 @@ class Refused(InputError):
         message: str,
         *,
         code: str | None = None,
+        param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        self.status, self.outcome, self.code = status, outcome, code
+        self.status, self.outcome, self.code, self.param = status, outcome, code, param
         self.headers = headers or {}
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Make the error picklable, so that Ray can pass it to another process."""
-        return _refused, (self.status, self.outcome, str(self), self.code, self.headers)
+        fields = {"code": self.code, "param": self.param, "headers": self.headers}
+        return _refused, (self.status, self.outcome, str(self), fields)
 
     @property
     def body(self) -> dict[str, Any]:
         """The error in OpenAI's format."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         kind = {401: "authentication_error", 429: "rate_limit_error"}.get(self.status, kind)
-        return {"error": {"message": str(self), "type": kind, "param": None, "code": self.code}}
+        return {
+            "error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        }
 
     async def send(self, send: Any) -> None:
         """Send it as the response of an ASGI application."""
@@ -65,18 +70,22 @@ class Refused(InputError):
         await send({"type": "http.response.body", "body": body})
 
 
-def as_refused(error: Exception) -> Refused:
+def as_refused(error: Exception, param: str | None = None) -> Refused:
     """Return the response to the client for an error.
 
     An error that is not the client's is logged by type and place only, because its text can hold a
     prompt.
+
+    Args:
+        error: what was raised.
+        param: the field that an error of the client's is about.
     """
     if isinstance(error, Refused):
         return error
     if isinstance(error, UnknownName):
-        return Refused(404, "not_found", str(error), code="model_not_found")
+        return Refused(404, "not_found", str(error), code="model_not_found", param="model")
     if isinstance(error, InputError):
-        return Refused(400, "invalid", str(error))
+        return Refused(400, "invalid", str(error), param=param)
     if isinstance(error, EngineDied):
         LOG.error("generation failed: %s", error)
         return Refused(503, "failed", str(error), code="engine_died")
@@ -94,7 +103,5 @@ def without_text() -> Iterator[None]:
         raise as_refused(error) from None
 
 
-def _refused(
-    status: int, outcome: str, message: str, code: str | None, headers: dict[str, str]
-) -> Refused:
-    return Refused(status, outcome, message, code=code, headers=headers)
+def _refused(status: int, outcome: str, message: str, fields: dict[str, Any]) -> Refused:
+    return Refused(status, outcome, message, **fields)

@@ -22,6 +22,7 @@ from medsweep.serving.openai import (
     ChatRequest,
     CompletionRequest,
     faults_in_words,
+    first_param,
     model_list,
 )
 from medsweep.serving.protocol import EngineClient
@@ -135,7 +136,9 @@ def _answer_faults(app: FastAPI, metrics: ServerMetrics) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(Refused(400, "invalid", faults_in_words(error.errors())))
+        faults = error.errors()
+        words = faults_in_words(faults)
+        return answer(Refused(400, "invalid", words, param=first_param(faults)))
 
     @app.exception_handler(InputError)
     async def unusable(_: Request, error: InputError) -> JSONResponse:
@@ -156,7 +159,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     fields = {
         "message": text,
         "type": text,
-        "param": {"type": "null"},
+        "param": {"type": ["string", "null"]},
         "code": {"type": ["string", "null"]},
     }
     error = {"type": "object", "properties": fields, "required": list(fields)}

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from medsweep.models.templates import Message
-from medsweep.serving.protocol import Delta, Generation
+from medsweep.serving.protocol import Delta, Generation, TokenScores
 
 DEFAULT_OUTPUT_TOKENS = 256
 
@@ -39,13 +40,54 @@ MAX_NAME_LENGTH = 60
 MAX_MODEL_NAME = 256
 """Most characters of a name; the error about an unknown name repeats it."""
 
+MAX_PROMPT_IDS = 1 << 17
+MAX_LOGPROBS = 20
+"""Most tokens of a prompt that is given as tokens, and most likeliest tokens beside each."""
+
 REFUSED_FIELDS = {
-    "logprobs": "this server gives no log-probabilities; leave it out",
-    "top_logprobs": "this server gives no log-probabilities; leave it out",
+    "logprobs": "this server gives no log-probabilities of chats; /v1/completions does",
+    "top_logprobs": "this server gives no log-probabilities of chats; /v1/completions does",
     "n": "a request gets one answer; send another request for more",
     "best_of": "a request gets one answer; send another request for more",
 }
 """Messages for well-known fields that this server refuses, instead of the validator's."""
+
+
+# Fields of OpenAI's API that many clients always send, with the values that change nothing here.
+_NO_OPS: Mapping[str, Sequence[object]] = {
+    "audio": (),
+    "best_of": (1,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+    "name": (),
+    "parallel_tool_calls": (True, False),
+    "prediction": (),
+    "reasoning_effort": (),
+    "refusal": (),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "suffix": ("",),
+    "tool_calls": ([],),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (),
+    "verbosity": (),
+    "web_search_options": (),
+}
+# Labels of the client's own; what they hold is not looked at.
+_LABELS: Mapping[str, type] = {"metadata": dict, "prompt_cache_key": str, "safety_identifier": str}
+
+
+def _changes_nothing(name: str, value: object) -> bool:
+    """Whether a field can be left out: null, or a value that asks for nothing."""
+    if name in _LABELS:
+        return value is None or isinstance(value, _LABELS[name])
+    return name in _NO_OPS and (
+        value is None or any(type(value) is type(each) and value == each for each in _NO_OPS[name])
+    )
 
 
 def _encodable(text: str) -> str:
@@ -70,16 +112,18 @@ Seed = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_integer)]
 
 
 class _Request(BaseModel):
-    """Fields of both routes. OpenAI's other fields are refused by name."""
+    """Fields of both routes. OpenAI's other fields are refused by name unless they ask nothing."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod
     def _not_too_many(cls, data: object) -> object:
-        if isinstance(data, dict) and len(data) > MAX_FIELDS:
+        if not isinstance(data, dict):
+            return data
+        if len(data) > MAX_FIELDS:
             raise PydanticCustomError("too_many_fields", f"more than {MAX_FIELDS} fields")
-        return data
+        return {name: value for name, value in data.items() if not _changes_nothing(name, value)}
 
 
 class StreamOptions(_Request):
@@ -141,7 +185,7 @@ class _Sampling(_Request):
             model=self.model,
             messages=messages,
             prompt=prompt,
-            max_tokens=self.output_limit or DEFAULT_OUTPUT_TOKENS,
+            max_tokens=DEFAULT_OUTPUT_TOKENS if self.output_limit is None else self.output_limit,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
             stop=tuple(text for text in stop if text),
@@ -181,14 +225,51 @@ class ChatRequest(_Sampling):
         return self._generation(tuple(message.message() for message in self.messages), None)
 
 
-class CompletionRequest(_Sampling):
-    """Body of `/v1/completions`."""
+def _one_prompt(prompt: object) -> object:
+    """Return a text or a tuple of tokens; clients send either, or a list of one of them."""
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
+        if len(prompt) > 1:
+            raise PydanticCustomError("several_prompts", "give one prompt in a request")
+        prompt = prompt[0]
+    if not isinstance(prompt, list):
+        return prompt
+    if not 1 <= len(prompt) <= MAX_PROMPT_IDS:
+        raise PydanticCustomError("tokens", f"not a list of 1 to {MAX_PROMPT_IDS} tokens")
+    if not all(type(token) is int and 0 <= token < 1 << 31 for token in prompt):
+        raise PydanticCustomError("tokens", "not a text, nor a list of token numbers")
+    return tuple(prompt)
 
-    prompt: Text
+
+class CompletionRequest(_Sampling):
+    """Body of `/v1/completions`.
+
+    Attributes:
+        logprobs: how many likeliest tokens to give beside the log-probability of each token.
+        echo: put the prompt before the answer; then `max_tokens` may be 0, which scores the prompt.
+    """
+
+    prompt: Annotated[Text | tuple[int, ...], BeforeValidator(_one_prompt)]
+    max_tokens: Annotated[int, Field(ge=0), BeforeValidator(_integer)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS), BeforeValidator(_integer)] | None = None
+    echo: bool | None = False
+
+    @model_validator(mode="after")
+    def _fit(self) -> CompletionRequest:
+        if self.max_tokens == 0 and not self.echo:
+            raise PydanticCustomError("nothing", "max_tokens: 0 gives nothing without `echo`")
+        if self.stream and (self.echo or self.logprobs is not None):
+            raise PydanticCustomError("streamed", "stream: `logprobs` and `echo` are not streamed")
+        return self
 
     def generation(self) -> Generation:
         """Return the request to the engine."""
-        return self._generation(None, self.prompt)
+        text = self.prompt if isinstance(self.prompt, str) else None
+        return replace(
+            self._generation(None, text),
+            prompt_ids=None if isinstance(self.prompt, str) else self.prompt,
+            logprobs=self.logprobs,
+            echo=bool(self.echo),
+        )
 
 
 class ResponseWriter:
@@ -229,9 +310,10 @@ class ResponseWriter:
         """Return the answer to a request that did not ask for a stream."""
         text, last = "".join(delta.text for delta in deltas), deltas[-1]
         choice: dict[str, Any] = {"index": 0, "finish_reason": last.finish_reason}
-        choice |= (
-            {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
-        )
+        if self._chat:
+            choice["message"] = {"role": "assistant", "content": text}
+        else:
+            choice |= {"text": last.prompt_text + text, "logprobs": _logprobs(last.scores)}
         kind = "chat.completion" if self._chat else "text_completion"
         return {**self._head, "object": kind, "choices": [choice], "usage": _usage(last)}
 
@@ -269,7 +351,7 @@ def faults_in_words(faults: Iterable[Mapping[str, Any]]) -> str:
             field, text = "body", "not JSON"
         elif fault["type"] == "model_attributes_type" and not field:
             text = "not a JSON object, or sent without the header `content-type: application/json`"
-        elif field in REFUSED_FIELDS:
+        elif field in REFUSED_FIELDS and fault["type"] in ("literal_error", "extra_forbidden"):
             text = REFUSED_FIELDS[field]
         elif fault["type"] == "extra_forbidden":
             text = "this server does not know the field; leave it out"
@@ -279,6 +361,26 @@ def faults_in_words(faults: Iterable[Mapping[str, Any]]) -> str:
         if len(words) > MAX_FAULTS:
             return "; ".join([*list(words)[:MAX_FAULTS], "and more"])
     return "; ".join(words)
+
+
+def first_param(faults: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the field of the first fault, as OpenAI's `param`; None if it is the whole body."""
+    fault = faults[0]
+    field = ".".join(map(str, fault["loc"][1:]))[:MAX_NAME_LENGTH]
+    if fault["type"] in ("nothing", "streamed"):
+        return str(fault["msg"]).partition(":")[0]
+    return None if fault["type"] == "json_invalid" else field or None
+
+
+def _logprobs(scores: TokenScores | None) -> dict[str, Any] | None:
+    if scores is None:
+        return None
+    return {
+        "tokens": scores.tokens,
+        "token_logprobs": scores.log_probs,
+        "top_logprobs": scores.tops,
+        "text_offset": scores.offsets,
+    }
 
 
 def _usage(delta: Delta) -> dict[str, int]:

@@ -31,6 +31,10 @@ class Generation:
         stop: texts that end the answer; they are not part of it.
         seed: seed of sampling; None draws one.
         max_prompt_tokens: most prompt tokens that the server accepts; None: the model's context.
+        prompt_ids: the prompt as tokens, in place of `prompt`; or None.
+        logprobs: how many of the likeliest tokens are wanted beside each token's log-probability;
+            None wants no log-probabilities.
+        echo: whether the prompt is part of the answer; then `max_tokens` may be 0.
     """
 
     model: str
@@ -42,6 +46,26 @@ class Generation:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     max_prompt_tokens: int | None = None
+    prompt_ids: tuple[int, ...] | None = None
+    logprobs: int | None = None
+    echo: bool = False
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Log-probabilities of tokens, each given those before it.
+
+    Attributes:
+        tokens: their texts.
+        log_probs: natural logarithms; None for the first token of a prompt.
+        tops: of each the likeliest tokens with theirs, and the token itself.
+        offsets: where each token begins in their text, in characters.
+    """
+
+    tokens: tuple[str, ...]
+    log_probs: tuple[float | None, ...]
+    tops: tuple[dict[str, float] | None, ...]
+    offsets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +93,10 @@ class Delta:
         prompt_tokens: tokens of the prompt.
         finish_reason: set on the last piece.
         start: how the answer began, on the first piece of an engine that knows it.
+        token_ids: the new tokens, of an engine that gives log-probabilities.
+        scores: log-probabilities of the answer, after those of the prompt if it is echoed; on the
+            last piece, where the request wants them.
+        prompt_text: the prompt's text, on the last piece, where the request echoes it.
     """
 
     text: str
@@ -76,6 +104,9 @@ class Delta:
     prompt_tokens: int
     finish_reason: Literal["stop", "length"] | None = None
     start: Start | None = None
+    token_ids: tuple[int, ...] = ()
+    scores: TokenScores | None = None
+    prompt_text: str = ""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class RequestContext:
         """
         limit = self.limits.max_output_tokens
         if (request.output_limit or 0) > limit:
-            raise Refused(400, "invalid", f"max_tokens: an answer may have at most {limit} tokens")
+            words = f"max_tokens: an answer may have at most {limit} tokens"
+            raise Refused(400, "invalid", words, param="max_tokens")
         generation = request.generation()
         return replace(
             generation,
@@ -133,7 +134,7 @@ class GenerationResponse(Response):
                     else:
                         await self._send_complete(deltas, send)
         except Exception as error:  # noqa: BLE001 the server would log its text, which can be a prompt
-            refused = as_refused(error)
+            refused = as_refused(error, "messages" if self._generation.messages else "prompt")
             if refused.status >= 500 and self._context.health is not None:
                 self._context.health.failed()
             await self._refuse(refused, send)

@@ -108,7 +108,7 @@ async def test_a_wrong_field_is_400_by_name_and_without_text(
 
 
 async def test_all_wrong_fields_at_once(client: httpx.AsyncClient) -> None:
-    message = (await ask(client, n=2, tools=[])).json()["error"]["message"]
+    message = (await ask(client, n=2, tools=[{"type": "function"}])).json()["error"]["message"]
     assert "n: " in message
     assert "tools: " in message
 

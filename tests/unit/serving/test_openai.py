@@ -13,9 +13,10 @@ from medsweep.serving.openai import (
     CompletionRequest,
     ResponseWriter,
     faults_in_words,
+    first_param,
     model_list,
 )
-from medsweep.serving.protocol import Delta
+from medsweep.serving.protocol import Delta, Generation, TokenScores
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
 DELTAS = [Delta("Be", 1, 7), Delta("cause", 2, 7, "stop")]
@@ -62,7 +63,16 @@ def test_the_longest_answer(fields: dict[str, int], limit: int) -> None:
     [
         {"n": 2},
         {"logprobs": True},
-        {"tools": []},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"tool_choice": "required"},
+        {"response_format": {"type": "json_object"}},
+        {"logit_bias": {"50256": -100}},
+        {"top_logprobs": 2},
+        {"store": True},
+        {"metadata": "x"},
+        {"parallel_tool_calls": 1},
+        {"best_of": 2},
+        {"unknown": None},
         {"messages": []},
         {"messages": [{"role": "tool", "content": "x"}]},
         {"messages": [{"role": "user", "content": "x", "name": "y"}]},
@@ -151,6 +161,103 @@ def test_too_many_messages_are_refused_before_they_are_validated(many: str) -> N
     assert len(chat(messages=longest).messages) == MAX_MESSAGES - 2
     pair = {"role": "user", "content": [{"type": "text", "text": "a"}]}
     assert len(chat(messages=[*longest, pair]).messages) == MAX_MESSAGES - 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": None},
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": None},
+        {"parallel_tool_calls": False},
+        {"response_format": {"type": "text"}},
+        {"response_format": None},
+        {"logit_bias": None},
+        {"logit_bias": {}},
+        {"metadata": None},
+        {"metadata": {"team": "ward 3"}},
+        {"logprobs": None, "top_logprobs": None},
+        {"functions": [], "function_call": None},
+        {"store": False, "service_tier": "auto"},
+        {"modalities": ["text"], "audio": None, "prediction": None},
+        {"reasoning_effort": None, "verbosity": None, "web_search_options": None},
+        {"prompt_cache_key": "k", "safety_identifier": "s"},
+        {"messages": [{"role": "user", "content": "Why?", "name": None}]},
+        {"messages": [{"role": "user", "content": "Why?", "tool_calls": [], "refusal": None}]},
+    ],
+)
+def test_fields_that_ask_for_nothing_are_left_out(fields: dict[str, Any]) -> None:
+    """Clients send all their fields, most of them null."""
+    assert chat(**fields).generation() == chat().generation()
+
+
+@pytest.mark.parametrize(
+    "nulls", [{"suffix": None}, {"suffix": ""}, {"best_of": 1}, {"echo": None}]
+)
+def test_completions_leave_out_theirs(nulls: dict[str, Any]) -> None:
+    plain = CompletionRequest(model="m", prompt="Why").generation()
+    assert CompletionRequest(model="m", prompt="Why", **nulls).generation() == plain
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "ids"),
+    [
+        ("Why", "Why", None),
+        (["Why"], "Why", None),
+        ([1, 2], None, (1, 2)),
+        ([[1, 2]], None, (1, 2)),
+    ],
+)
+def test_a_prompt_of_text_or_tokens(prompt: Any, text: str | None, ids: Any) -> None:
+    made = CompletionRequest(model="m", prompt=prompt, max_tokens=0, echo=True, logprobs=1)
+    assert made.generation() == Generation(
+        "m", None, text, 0, 1.0, 1.0, prompt_ids=ids, logprobs=1, echo=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({"prompt": ["a", "b"]}, "prompt", "one prompt"),
+        ({"prompt": [[1], [2]]}, "prompt", "one prompt"),
+        ({"prompt": []}, "prompt", "list of 1 to"),
+        ({"prompt": [[]]}, "prompt", "list of 1 to"),
+        ({"prompt": [1, -1]}, "prompt", "token numbers"),
+        ({"prompt": [1, "a"]}, "prompt", "token numbers"),
+        ({"prompt": [True]}, "prompt", "token numbers"),
+        ({"prompt": 3}, "prompt", "valid"),
+        ({"max_tokens": 0}, "max_tokens", "nothing without `echo`"),
+        ({"max_tokens": -1, "echo": True}, "max_tokens", "greater"),
+        ({"logprobs": 21}, "logprobs", "less than or equal to 20"),
+        ({"logprobs": True}, "logprobs", "valid integer"),
+        ({"logprobs": 1, "stream": True}, "stream", "not streamed"),
+        ({"echo": True, "stream": True}, "stream", "not streamed"),
+        ({"suffix": "x"}, "suffix", "does not know"),
+        ({"model": None}, "model", "valid string"),
+    ],
+)
+def test_faults_of_completions_name_their_param(
+    fields: dict[str, Any], param: str, words: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        CompletionRequest(**{"model": "m", "prompt": "Why", **fields})
+    faults = [{**each, "loc": ("body", *each["loc"])} for each in refused.value.errors()]
+    assert (first_param(faults) or "").partition(".")[0] == param
+    assert words in faults_in_words(faults)
+
+
+def test_log_probabilities_are_written_as_openai_writes_them() -> None:
+    scores = TokenScores(("a", "b"), (None, -0.5), (None, {"b": -0.5, "c": -1.0}), (0, 1))
+    writer = ResponseWriter(CompletionRequest(model="m", prompt="a", echo=True, logprobs=2))
+    last = Delta("b", 1, 1, "length", scores=scores, prompt_text="a")
+    [choice] = writer.complete([last])["choices"]
+    assert choice["text"] == "ab"
+    assert json.loads(json.dumps(choice["logprobs"])) == {
+        "tokens": ["a", "b"],
+        "token_logprobs": [None, -0.5],
+        "top_logprobs": [None, {"b": -0.5, "c": -1.0}],
+        "text_offset": [0, 1],
+    }
+    assert writer.complete([Delta("b", 1, 1, "stop")])["choices"][0]["logprobs"] is None
 
 
 def test_faults_name_the_field_and_never_the_value() -> None:

@@ -22,7 +22,7 @@ from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
 from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import EngineSettings
+from medsweep.serving.protocol import EngineSettings, TokenScores
 from medsweep.telemetry.step_times import STEP_TIMES
 
 LOG = logging.getLogger("medsweep.serving")
@@ -38,6 +38,8 @@ class ContinuousEngine(ThreadedEngine):
     Args:
         settings: with quantization none, int8 or nf4.
     """
+
+    scores_tokens = True
 
     def __init__(self, settings: EngineSettings) -> None:
         self._tokens: list[int] = []  # the last token of each request
@@ -94,6 +96,10 @@ class ContinuousEngine(ThreadedEngine):
 
     def _unload_adapter(self, inner: str) -> None:
         self._model.adapters.drop(inner)
+
+    def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
+        tokenizer = self._tokenizer.backend_tokenizer
+        return self._model.token_scores(adapter, tokenizer, ids, first, top)
 
     def _reset(self) -> None:
         self._slots.clear()

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.engines.fair_queue import FairQueue
 from medsweep.serving.engines.model_names import ModelNames, ServedModel, base_folder
 from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import Delta, EngineSettings, Generation
+from medsweep.serving.protocol import Delta, EngineSettings, Generation, TokenScores
 
 CHECK_PROMPT = "Hello"
 CLOSED = "the engine is closed"
@@ -70,6 +70,9 @@ class ThreadedEngine(ABC):
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
+    scores_tokens = False
+    """Whether it gives log-probabilities."""
+
     @abstractmethod
     def _load_base(self, folder: Path) -> Any:
         """Load the base model and return its tokenizer."""
@@ -117,9 +120,15 @@ class ThreadedEngine(ABC):
         served.users += 1  # first, so that the adapter stays while the prompt is tokenized
         state: RequestState | None = None
         try:
+            prompt_ids = await self._served.prompt_ids(request)
+            if request.max_tokens == 0:
+                nothing = Delta("", 0, len(prompt_ids), "length")
+                yield await self._finished(nothing, request, served, prompt_ids, ())
+                return
+            output_ids: tuple[int, ...] = ()
             state = RequestState(
                 request,
-                await self._served.prompt_ids(request),
+                prompt_ids,
                 served.stop_ids,
                 served.adapter,
                 TextStream(self._tokenizer.backend_tokenizer, request.stop),
@@ -130,6 +139,10 @@ class ThreadedEngine(ABC):
             self._put(state)
             delta = await state.take(0.0)
             while True:
+                if request.logprobs is not None or request.echo:
+                    output_ids += delta.token_ids
+                    if delta.finish_reason is not None:
+                        delta = await self._finished(delta, request, served, prompt_ids, output_ids)
                 handed_s = time.perf_counter()
                 yield delta
                 handled_s = time.perf_counter() - handed_s
@@ -142,6 +155,36 @@ class ThreadedEngine(ABC):
             if state is not None:
                 state.done = True  # a client that left frees its row of the batch
             served.release()
+
+    async def _finished(
+        self,
+        delta: Delta,
+        request: Generation,
+        served: ServedModel,
+        prompt_ids: list[int],
+        output_ids: tuple[int, ...],
+    ) -> Delta:
+        """Return the last piece of an answer with the log-probabilities and the echoed prompt."""
+        scores: TokenScores | None = None
+        if request.logprobs is not None:
+            ids, top = [*prompt_ids, *output_ids], request.logprobs
+            first = 0 if request.echo else len(prompt_ids)
+            scored: list[TokenScores] = []
+
+            def score() -> None:
+                scored.append(self._score(served.adapter, ids, first, top))
+
+            await self._run_on_thread(score, between_tokens=False)
+            [scores] = scored
+        text = ""
+        if request.echo:
+            decode = self._tokenizer.backend_tokenizer.decode
+            text = request.prompt or decode(prompt_ids, skip_special_tokens=False)
+        return replace(delta, scores=scores, prompt_text=text)
+
+    def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
+        """Return log-probabilities of tokens; an engine that has them says `scores_tokens`."""
+        raise InputError(f"the engine {self._settings.engine} gives no log-probabilities")
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
         """Read an adapter while requests run, and add it to the model between two tokens.

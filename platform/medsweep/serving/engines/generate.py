@@ -15,6 +15,7 @@ from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
 from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
+from medsweep.serving.protocol import TokenScores
 
 GATHER_S = 0.003
 """How long the first request of a batch waits for others to arrive."""
@@ -26,6 +27,8 @@ class GenerateEngine(ThreadedEngine):
     Args:
         settings: with quantization none, int8 or nf4.
     """
+
+    scores_tokens = True
 
     def _load_base(self, folder: Path) -> Any:
         settings = self._settings
@@ -50,6 +53,10 @@ class GenerateEngine(ThreadedEngine):
 
     def _unload_adapter(self, inner: str) -> None:
         self._model.adapters.drop(inner)
+
+    def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
+        tokenizer = self._tokenizer.backend_tokenizer
+        return self._model.token_scores(adapter, tokenizer, ids, first, top)
 
     def _reset(self) -> None:
         """Nothing to do: each batch is a call of its own."""

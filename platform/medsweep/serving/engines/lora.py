@@ -13,6 +13,8 @@ from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.serving.engines.adapter_stack import AdapterStack
 from medsweep.serving.engines.compatibility import attention_implementation
 from medsweep.serving.engines.low_rank import LowRankPair, shape_of
+from medsweep.serving.engines.token_scores import token_scores
+from medsweep.serving.protocol import TokenScores
 
 
 class LoraModel:
@@ -106,6 +108,12 @@ class LoraModel:
         """
         self.adapters.select(names)
         return self.last_logits(**inputs)
+
+    def token_scores(
+        self, name: str | None, tokenizer: Any, ids: Sequence[int], first: int, top: int
+    ) -> TokenScores:
+        """Return log-probabilities of tokens by the model with one adapter, or none."""
+        return token_scores(self.using(name), tokenizer, ids, first=first, top=top)
 
     def first_cache(self) -> list[tuple[Any, Any]]:
         """Return keys and values of each block for one token, [1, heads, 1, width]."""

@@ -131,6 +131,10 @@ class ModelNames:
         return ids
 
     def _tokenise(self, request: Generation) -> list[int]:
+        if request.prompt_ids is not None:
+            if max(request.prompt_ids) >= len(self._tokenizer):
+                raise InputError("the prompt has a token that the model's vocabulary has not")
+            return list(request.prompt_ids)
         if request.messages is not None:
             text = self[request.model].template.render(request.messages)
         else:

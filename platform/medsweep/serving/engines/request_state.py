@@ -69,7 +69,8 @@ class RequestState:
         if self.done:
             reason = "stop" if ended or self.text.stopped else "length"
         start = self._start() if self.text.tokens == 1 else None
-        self._send(Delta(text, self.text.tokens, len(self.prompt_ids), reason, start))
+        tokens = len(self.prompt_ids)
+        self._send(Delta(text, self.text.tokens, tokens, reason, start, token_ids=(token,)))
 
     def fail(self, error: Exception) -> None:
         """End the request with an error."""
@@ -93,7 +94,10 @@ class RequestState:
             if isinstance(delta, Exception):
                 raise delta
             joined = replace(
-                delta, text=joined.text + delta.text, start=joined.start or delta.start
+                delta,
+                text=joined.text + delta.text,
+                start=joined.start or delta.start,
+                token_ids=joined.token_ids + delta.token_ids,
             )
         return joined
 

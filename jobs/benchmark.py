@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from medsweep.errors import MedSweepError
+from medsweep.cli.job import run_job
 from medsweep.k8s.layout import cell_folders, select_cells
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.object_store import working_folder
@@ -34,7 +34,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MedSweepError as error:
-        sys.exit(f"medsweep: {error}")
+    sys.exit(run_job(main))

@@ -248,4 +248,5 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing(
     assert process.returncode == 3, rest
     assert "run the same command to resume" in rest
     assert "Traceback" not in rest
+    assert "SIGTERM" not in rest
     assert list(Path("/tmp").glob(f"ms-{process.pid}-*")) == []

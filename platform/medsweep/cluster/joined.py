@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
 from medsweep.cluster.protocol import free_port
-from medsweep.cluster.sigterm import sigterm_interrupts
+from medsweep.cluster.sigterm import sigterm_interrupts, take_sigterm
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
@@ -49,6 +50,7 @@ class JoinedCluster:
                     "`medsweep run` starts its own"
                 ) from None
             stack.callback(_leave)
+            take_sigterm()
             self._exit = stack.pop_all()
         return self
 
@@ -99,7 +101,9 @@ def _has_node(profile: HardwareProfile) -> bool:
 
 def _leave() -> None:
     import ray
-    from ray import serve
 
-    serve.shutdown()  # does nothing where Ray Serve does not run
+    if "ray.serve" in sys.modules:
+        from ray import serve
+
+        serve.shutdown()  # does nothing where Ray Serve does not run
     ray.shutdown()

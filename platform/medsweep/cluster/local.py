@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from medsweep.cluster.cleanup import watch
 from medsweep.cluster.isolation import LOOPBACK, environment, isolated, without_secrets
 from medsweep.cluster.protocol import free_port
-from medsweep.cluster.sigterm import sigterm_interrupts
+from medsweep.cluster.sigterm import sigterm_interrupts, take_sigterm
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
@@ -137,4 +137,5 @@ def _ray_cluster() -> Iterator[Any]:
         except Exception as error:
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
         stack.callback(ray.shutdown)
+        take_sigterm()
         yield cluster

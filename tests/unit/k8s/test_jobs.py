@@ -80,6 +80,6 @@ def test_a_key_of_another_version_is_refused_before_anything_starts(
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "of this version's plan '0123456789abcdef'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -37,6 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the adapters that do not exist yet; print their folders and figures."""
+    if options.no_ray:
+        from medsweep.cluster.cpu_pinning import wait_asleep
+
+        wait_asleep()  # before anything imports torch; Ray's workers get it from the cluster
     spec = load_sweep(options)
     from medsweep.results.store import exclusive, private
     from medsweep.sweep.finetune import adapter_folder, require_fresh

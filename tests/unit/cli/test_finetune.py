@@ -1,4 +1,7 @@
 import json
+import sys
+import subprocess
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,3 +113,29 @@ def test_a_user_s_own_model_is_fine_tuned_without_ray(
     assert main([*command, "--fresh"]) == 2
     refused = capsys.readouterr().err
     assert f"an earlier one exists: {found['folder']}; delete it" in refused
+
+
+def test_without_ray_openmp_s_threads_sleep_too() -> None:
+    code = """
+import os, sys
+from importlib.abc import MetaPathFinder
+class Watch(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            print("torch after", os.environ.get("OMP_WAIT_POLICY"))
+            sys.exit(7)
+sys.meta_path.insert(0, Watch())
+from medsweep.cli import main
+main(["finetune", sys.argv[1], *sys.argv[2:]])
+"""
+    demo = Path(__file__).parents[3] / "jobs" / "sweeps" / "demo.yaml"
+    environment = {name: each for name, each in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(demo), "--no-ray"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr[-2000:]
+    assert done.stdout.strip() == "torch after PASSIVE"

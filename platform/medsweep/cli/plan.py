@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE
-from medsweep.hardware.profile import GIB
+from medsweep.hardware.profile import FIRST_CUDA_13, GIB
 
 if TYPE_CHECKING:
     from medsweep.hardware.observe import ObservedHardware
@@ -177,4 +177,11 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         caveat = finetune_caveat(spec.finetune, adapter.model, adapter.profile)
         if caveat is not None:
             lines.append(f"fine-tune of {adapter.model.name}@{adapter.profile.name}: {caveat}")
+    types = {cell.profile.accelerator for cell in plan.cells if cell.profile.accelerator}
+    lines += [
+        f"{gpu.name}: needs PyTorch's builds for CUDA 12.6, which end with PyTorch 2.15; the cu126 "
+        "image pins a version before it"
+        for gpu in sorted(types, key=lambda each: each.name)
+        if gpu.compute_capability < FIRST_CUDA_13
+    ]
     return "\n".join(lines)

@@ -1,8 +1,9 @@
-"""The paper's three types of accelerator and its nine hardware profiles (its table 2).
+"""Types of accelerator, and the nine hardware profiles of the paper (its table 2).
 
 The paper names types of GPU, not variants. One variant of each is chosen here, and the driver's
 name for it is what `observe.matches` compares: another variant has other memory or bandwidth, so
-its figures would not be this profile's. Figures are from the makers' documents. Peaks are dense (no
+its figures would not be this profile's. Beside the paper's three types there are those that clouds
+rent today, for `own_profiles`. Figures are from the makers' documents. Peaks are dense (no
 sparsity), at boost clock; float16, bfloat16 and int8 are those of the tensor cores. A dtype without
 native units is absent.
 
@@ -13,6 +14,7 @@ each GPU: room for the 16-bit weights of an 8B model while they are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
@@ -28,6 +30,14 @@ V100 = Accelerator(
     compute_capability=(7, 0),
     memory_bandwidth_bytes_per_s=900e9,
     peak_flops={"float32": 15.7e12, "float16": 125e12},
+)
+
+# The same with 32 GB.
+V100_32 = replace(
+    V100,
+    name="V100-32",
+    product="Tesla V100-SXM2-32GB",
+    memory_bytes=32 * GIB,
 )
 
 # NVIDIA Turing GPU Architecture whitepaper (WP-09183-001), the tables of Quadro RTX 6000 (the RTX
@@ -53,10 +63,92 @@ A100 = Accelerator(
     peak_flops={"float32": 19.5e12, "float16": 312e12, "bfloat16": 312e12, "int8": 624e12},
 )
 
+# A100 datasheet: SXM4, 80 GB.
+A100_80 = replace(
+    A100,
+    name="A100-80",
+    product="NVIDIA A100-SXM4-80GB",
+    memory_bytes=80 * GIB,
+    memory_bandwidth_bytes_per_s=2039e9,
+)
+
+# NVIDIA H100 Tensor Core GPU datasheet: SXM5, 80 GB.
+H100 = Accelerator(
+    name="H100",
+    product="NVIDIA H100 80GB HBM3",
+    memory_bytes=80 * GIB,
+    compute_capability=(9, 0),
+    memory_bandwidth_bytes_per_s=3350e9,
+    peak_flops={"float32": 67e12, "float16": 989.5e12, "bfloat16": 989.5e12, "int8": 1979e12},
+)
+
+# NVIDIA H200 Tensor Core GPU datasheet: SXM, 141 GB; the units of an H100.
+H200 = replace(
+    H100,
+    name="H200",
+    product="NVIDIA H200",
+    memory_bytes=141 * GIB,
+    memory_bandwidth_bytes_per_s=4800e9,
+)
+
+# NVIDIA L4 datasheet; its peaks of tensor cores are with sparsity, here halved.
+L4 = Accelerator(
+    name="L4",
+    product="NVIDIA L4",
+    memory_bytes=24 * GIB,
+    compute_capability=(8, 9),
+    memory_bandwidth_bytes_per_s=300e9,
+    peak_flops={"float32": 30.3e12, "float16": 121e12, "bfloat16": 121e12, "int8": 242.5e12},
+)
+
+# NVIDIA L40S datasheet.
+L40S = Accelerator(
+    name="L40S",
+    product="NVIDIA L40S",
+    memory_bytes=48 * GIB,
+    compute_capability=(8, 9),
+    memory_bandwidth_bytes_per_s=864e9,
+    peak_flops={"float32": 91.6e12, "float16": 362e12, "bfloat16": 362e12, "int8": 733e12},
+)
+
+# NVIDIA T4 datasheet.
+T4 = Accelerator(
+    name="T4",
+    product="Tesla T4",
+    memory_bytes=16 * GIB,
+    compute_capability=(7, 5),
+    memory_bandwidth_bytes_per_s=300e9,
+    peak_flops={"float32": 8.1e12, "float16": 65e12, "int8": 130e12},
+)
+
+# NVIDIA A10G datasheet (the A10 of AWS, with fewer tensor cores).
+A10G = Accelerator(
+    name="A10G",
+    product="NVIDIA A10G",
+    memory_bytes=24 * GIB,
+    compute_capability=(8, 6),
+    memory_bandwidth_bytes_per_s=600e9,
+    peak_flops={"float32": 35e12, "float16": 70e12, "bfloat16": 70e12, "int8": 140e12},
+)
+
+PAPER_ACCELERATORS = (V100, RTX_8000, A100)
+"""The types of the paper's table 2."""
+
 ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType(
-    {gpu.slug: gpu for gpu in (V100, RTX_8000, A100)}
+    {
+        gpu.slug: gpu
+        for gpu in (*PAPER_ACCELERATORS, V100_32, A100_80, H100, H200, L4, L40S, T4, A10G)
+    }
 )
 """By the name that profiles and node labels use."""
+
+UNSUPPORTED: Mapping[str, str] = MappingProxyType(
+    {
+        "mi300x": "AMD's GPUs need PyTorch for ROCm, and kernels, images and telemetry for them; "
+        "MedSweep has those of NVIDIA only"
+    }
+)
+"""Why a type of accelerator cannot be used, by the same name."""
 
 _MEMORY_PER_GPU_BYTES = 32 * GIB
 

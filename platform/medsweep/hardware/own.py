@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from medsweep.config import Closed
 from medsweep.errors import UnknownName
-from medsweep.hardware.catalog import ACCELERATORS, PROFILES
+from medsweep.hardware.catalog import ACCELERATORS, PROFILES, UNSUPPORTED
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 
@@ -15,10 +15,10 @@ class OwnAcceleratorSpec(Closed):
     """A type of GPU that is not in the catalogue, with the figures of its datasheet.
 
     Attributes:
-        name: its usual name, such as L4.
-        product: the driver's name for it, such as NVIDIA L4; decides whether rows are observed.
+        name: its usual name, such as B200.
+        product: the driver's name for it, such as NVIDIA B200; decides whether rows are observed.
         memory_gib: memory of one GPU, in GiB.
-        compute_capability: such as 8.9; decides dtypes and engines.
+        compute_capability: such as 10.0; decides dtypes and engines.
         bandwidth_gb_per_s: peak memory bandwidth, in 10^9 bytes per second; with None, speed is not
             predicted.
         peak_tflops: peak dense 10^12 operations per second by dtype (float32, float16, bfloat16).
@@ -71,8 +71,8 @@ class OwnProfileSpec(Closed):
         cpus: CPUs that a cell may use.
         host_memory_gib: main memory, in GiB.
         gpus: GPUs, all of one type.
-        accelerator: their type: v100, a100 or rtx8000 of the catalogue, or a type of your own with
-            its figures; None without a GPU.
+        accelerator: their type: one of the catalogue (v100, v10032, a100, a10080, rtx8000, h100,
+            h200, l4, l40s, t4, a10g), or a type of your own with its figures; None without a GPU.
     """
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=30)
@@ -93,6 +93,8 @@ class OwnProfileSpec(Closed):
     def _known_accelerator(
         cls, given: str | OwnAcceleratorSpec | None
     ) -> str | OwnAcceleratorSpec | None:
+        if isinstance(given, str) and given in UNSUPPORTED:
+            raise ValueError(f"{given}: {UNSUPPORTED[given]}")
         if isinstance(given, str) and given not in ACCELERATORS:
             raise ValueError(str(UnknownName("accelerator", given, ACCELERATORS)))
         return given

@@ -13,6 +13,30 @@ GIB = 2**30
 FIRST_NATIVE_BF16 = (8, 0)
 
 
+FIRST_CUDA_13 = (7, 5)
+"""Lowest compute capability of CUDA 13, which has no kernels for Volta any more."""
+
+# The total that PyTorch gives in its messages, rounded down. The driver shows a little more, and
+# the datasheet more again. The RTX 8000 is with error correction; it has 47.4 without.
+USABLE_GIB: Mapping[str, float] = {
+    "Tesla V100-SXM2-16GB": 15.7,
+    "Tesla V100-SXM2-32GB": 31.7,
+    "Quadro RTX 8000": 45.5,
+    "NVIDIA A100-SXM4-40GB": 39.3,
+    "NVIDIA A100-SXM4-80GB": 79.1,
+    "NVIDIA H100 80GB HBM3": 79.1,
+    "NVIDIA H200": 139.0,
+    "NVIDIA L4": 22.0,
+    "NVIDIA L40S": 44.4,
+    "Tesla T4": 14.5,
+    "NVIDIA A10G": 22.0,
+}
+"""What a process can allocate of a GPU's memory, in GiB, by product."""
+
+USABLE = 0.92
+"""Share of the memory that can be allocated, where the product is not in the table."""
+
+
 @dataclass(frozen=True)
 class Accelerator:
     """One type of GPU.
@@ -32,6 +56,12 @@ class Accelerator:
     compute_capability: tuple[int, int]
     memory_bandwidth_bytes_per_s: float | None
     peak_flops: Mapping[str, float] = field(hash=False)
+
+    @property
+    def usable_bytes(self) -> int:
+        """Memory that a process can allocate; the driver and error correction take the rest."""
+        known = USABLE_GIB.get(self.product)
+        return int(self.memory_bytes * USABLE if known is None else known * GIB)
 
     @property
     def native_bf16(self) -> bool:
@@ -76,8 +106,8 @@ class HardwareProfile:
 
     @property
     def gpu_memory_bytes(self) -> int:
-        """Memory of all GPUs together, in bytes; 0 without a GPU."""
-        return self.gpus * self.accelerator.memory_bytes if self.accelerator else 0
+        """Usable memory of all GPUs together, in bytes; 0 without a GPU."""
+        return self.gpus * self.accelerator.usable_bytes if self.accelerator else 0
 
     @property
     def title(self) -> str:

@@ -79,4 +79,4 @@ def _workers(recipe: Recipe, profile: HardwareProfile) -> int:
 def _memory_bytes(recipe: Recipe, profile: HardwareProfile) -> int:
     """Return the memory of one worker."""
     gpu = profile.accelerator
-    return gpu.memory_bytes if gpu else profile.host_memory_bytes // _workers(recipe, profile)
+    return gpu.usable_bytes if gpu else profile.host_memory_bytes // _workers(recipe, profile)

@@ -77,6 +77,9 @@ def test_plan_shows_every_cell_without_starting_anything(
     assert "has no native bfloat16" in text
     assert "12 cells, 8 refused" in text
     assert "may be worse" not in text
+    # The matrix has three profiles with V100s, which are named once.
+    assert text.count("V100: needs PyTorch's builds for CUDA 12.6") == 1
+    assert "A100: needs" not in text
     gemma = ("--set", "cells=[gemma-1.1-7b@1xa100-1cpu]", "--set", "finetune.dtype=float16")
     note = (
         "may be worse than elsewhere: activations of standin-gemma-1.1-7b leave the range of "

@@ -1,8 +1,8 @@
 import json
-import sys
-import subprocess
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 

@@ -1,9 +1,12 @@
+import dataclasses
 import datetime
 import pickle
 
 import pytest
 
 from medsweep.hardware.catalog import ACCELERATORS, PROFILES
+from medsweep.hardware.own import OwnProfileSpec
+from medsweep.hardware.profile import USABLE_GIB
 
 # The names of the design, and what each says: (gpus, slug, cpus).
 NINE = {
@@ -59,8 +62,53 @@ def test_profiles_travel_to_other_processes() -> None:
 
 
 def test_float16_is_at_least_as_fast_as_float32() -> None:
-    assert len(ACCELERATORS) == 3
+    assert len(ACCELERATORS) == 11
     for accelerator in ACCELERATORS.values():
         assert accelerator.peak_flops["float16"] >= accelerator.peak_flops["float32"]
         assert accelerator.memory_bandwidth_bytes_per_s is not None
-        assert 5e11 < accelerator.memory_bandwidth_bytes_per_s < 5e12
+        assert 3e11 <= accelerator.memory_bandwidth_bytes_per_s < 5e12
+
+
+# The driver's totals in MiB, as `nvidia-smi` prints them.
+TOTALS = {
+    "v100": 16160,
+    "v10032": 32510,
+    "a100": 40960,
+    "a10080": 81920,
+    "h100": 81559,
+    "h200": 143771,
+    "l4": 23034,
+    "l40s": 46068,
+    "t4": 15360,
+    "a10g": 23028,
+}
+
+
+@pytest.mark.parametrize("slug", TOTALS)
+def test_usable_memory_is_a_little_less_than_the_driver_s_total(slug: str) -> None:
+    gpu = ACCELERATORS[slug]
+    total = TOTALS[slug] * 2**20
+    assert 0.96 * total < gpu.usable_bytes < total <= gpu.memory_bytes
+
+
+def test_every_accelerator_has_a_figure_of_usable_memory() -> None:
+    assert {each.product for each in ACCELERATORS.values()} == USABLE_GIB.keys()
+
+
+def test_usable_memory_of_a_card_without_a_figure_is_a_cautious_share() -> None:
+    shares = {each.usable_bytes / each.memory_bytes for each in ACCELERATORS.values()}
+    unknown = dataclasses.replace(ACCELERATORS["a100"], product="A100X")
+    assert min(shares) < unknown.usable_bytes / unknown.memory_bytes < max(shares)
+
+
+def test_native_dtypes_follow_from_the_compute_capability() -> None:
+    for accelerator in ACCELERATORS.values():
+        assert ("bfloat16" in accelerator.peak_flops) == accelerator.native_bf16
+        assert ("int8" in accelerator.peak_flops) == (accelerator.compute_capability >= (7, 5))
+
+
+def test_an_accelerator_that_cannot_be_used_says_why() -> None:
+    with pytest.raises(ValueError, match="mi300x: AMD's GPUs need PyTorch for ROCm"):
+        OwnProfileSpec(name="amd", cpus=8, host_memory_gib=64, gpus=1, accelerator="mi300x")
+    own = OwnProfileSpec(name="h", cpus=8, host_memory_gib=64, gpus=2, accelerator="h100").profile()
+    assert own.gpu_memory_bytes == 2 * ACCELERATORS["h100"].usable_bytes

@@ -66,12 +66,12 @@ def test_the_host_profile_knows_a_catalogued_gpu() -> None:
 
 
 def test_the_host_profile_keeps_only_what_is_known_of_another_gpu() -> None:
-    h200 = replace(
-        SEEN, gpus=("NVIDIA H200",), gpu_memory_bytes=139 * GIB, compute_capability=(9, 0)
+    other = replace(
+        SEEN, gpus=("NVIDIA B200",), gpu_memory_bytes=178 * GIB, compute_capability=(10, 0)
     )
-    accelerator = host_profile(h200).accelerator
+    accelerator = host_profile(other).accelerator
     assert accelerator is not None
-    assert (accelerator.name, accelerator.memory_bytes) == ("H200", 139 * GIB)
+    assert (accelerator.name, accelerator.memory_bytes) == ("B200", 178 * GIB)
     assert accelerator.native_bf16
     assert accelerator.memory_bandwidth_bytes_per_s is None
 

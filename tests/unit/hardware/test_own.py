@@ -34,7 +34,9 @@ OWN: dict[str, Any] = {
 
 def test_its_figures_are_those_given_in_si_units() -> None:
     found = OwnProfileSpec.model_validate(OWN).profile()
-    assert found.gpu_memory_bytes == 24 * 2**30
+    assert found.accelerator is not None
+    assert found.accelerator.memory_bytes == 24 * 2**30
+    assert found.gpu_memory_bytes == 22 * 2**30
     assert found.accelerator is not None
     assert found.accelerator.compute_capability == (8, 9)
     assert found.labels == {"medsweep.io/profile": "1xl4-8cpu", "medsweep.io/gpu": "l4"}
@@ -58,7 +60,7 @@ def test_an_accelerator_of_the_catalogue_is_named() -> None:
         ({"name": "1xv100-1cpu"}, "choose another name"),
         ({"gpus": 0}, "give both `gpus` and `accelerator`"),
         ({"accelerator": None}, "give both `gpus` and `accelerator`"),
-        ({"accelerator": "a10"}, "did you mean 'a100'"),
+        ({"accelerator": "a10"}, "did you mean 'a10g'"),
         ({"accelerator": {**L4, "peak_tflops": {"fp16": 1}}}, "did you mean 'float16'"),
         ({"accelerator": {**L4, "peak_tflops": {"float16": 0}}}, "not above 0"),
     ],

@@ -28,7 +28,7 @@ def test_labels_are_valid_on_kubernetes_for_every_accelerator() -> None:
 
 
 def test_gpu_memory_counts_all_gpus() -> None:
-    assert HardwareProfile("x", 4, 2, A100, GIB).gpu_memory_bytes == 80 * GIB
+    assert HardwareProfile("x", 4, 2, A100, GIB).gpu_memory_bytes == 2 * int(39.3 * GIB)
     assert HardwareProfile("x", 4, 0, None, GIB).gpu_memory_bytes == 0
 
 

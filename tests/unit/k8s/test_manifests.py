@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from core_objects import core_faults
 from crds import ROOT, faults
-from medsweep.hardware.catalog import ACCELERATORS, PROFILES
+from medsweep.hardware.catalog import PAPER_ACCELERATORS, PROFILES
 from medsweep.k8s.conventions import USER_ID, image_family
 from medsweep.k8s.settings import ClusterSettings
 from operator_rules import broken
@@ -181,7 +181,7 @@ def test_there_is_a_flavor_and_a_quota_for_every_pool(built: dict[str, list[Mani
         for each in built["overlays/kueue"]
         if each["kind"] == "ResourceFlavor"
     }
-    assert set(pools) == {"none", *ACCELERATORS}
+    assert set(pools) == {"none", *(each.slug for each in PAPER_ACCELERATORS)}
     (queue,) = (each for each in built["overlays/kueue"] if each["kind"] == "ClusterQueue")
     (group,) = queue["spec"]["resourceGroups"]
     quotas = {flavor["name"]: flavor["resources"] for flavor in group["flavors"]}

@@ -52,7 +52,7 @@ def test_a_service_finds_its_cell_by_key_as_by_name(serve: ModuleType) -> None:
     )
     assert by_key[:2] == by_name[:2]
     config, profile, models, weights = by_key
-    assert weights == resolve(make_spec(cells=[SERVED]), fetches=False).weights[cell.model.name]
+    assert weights == resolve(make_spec(cells=[SERVED]), here=False).weights[cell.model.name]
     assert models[config.base] == cell.model
     assert profile is PROFILES["1xv100-1cpu"]
     assert [str(folder) for folder in config.adapters.values()] == [

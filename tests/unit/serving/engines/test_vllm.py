@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -251,7 +252,6 @@ async def test_bad_adapters_are_refused_with_their_reason_while_others_answer(
 def make_wrong(good: Adapter, folder: Path) -> Adapter:
     """Copy an adapter; its matrices are of another size than the model's layers."""
     import hashlib
-    import shutil
 
     from safetensors.torch import load_file, save_file
 
@@ -287,6 +287,33 @@ async def test_a_process_that_dies_fails_its_answers_and_another_is_started(aske
     assert await asker.text(asker.request(0, "one", max_tokens=12)) == before
     assert asker.engine.fault() is None
     assert asker.engine.details()["starts"] == starts + 1
+
+
+@pytest.mark.slow
+async def test_vllm_reads_a_copy_that_nobody_can_swap(
+    asker: Asker, one: Adapter, tmp_path: Path
+) -> None:
+    before = await asker.text(asker.request(0, "one", max_tokens=12))
+    theirs = replace(one, folder=shutil.copytree(one.folder, tmp_path / "theirs"))
+    await asker.engine.add_adapter("theirs", theirs)
+    [read] = [
+        Path(each.path)
+        for each in asker.engine._adapters.values()
+        if each.adapter.folder == theirs.folder
+    ]
+    assert not read.is_relative_to(tmp_path)
+    assert read.parent.stat().st_mode & 0o777 == 0o700
+    weights = theirs.folder / "adapter_model.safetensors"
+    weights.write_bytes(b"swapped")
+    pid = asker.engine.pid
+    os.kill(pid, signal.SIGKILL)  # the next process reads the files again
+    while asker.engine.pid in (pid, None):
+        await asyncio.sleep(0.05)
+    assert await asker.text(asker.request(0, "theirs", max_tokens=12)) == before
+    await asker.engine.remove_adapter("theirs")
+    assert not read.parent.exists()
+    with pytest.raises(StageError, match="changed or missing: adapter_model.safetensors"):
+        await asker.engine.add_adapter("theirs", theirs)
 
 
 @pytest.mark.slow

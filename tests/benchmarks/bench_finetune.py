@@ -20,7 +20,7 @@ from medsweep.datasets.spec import DatasetSpec, Pair
 from medsweep.datasets.split import Split
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune import ray_train
-from medsweep.finetune.batch_order import Layout, MicroBatch, plan_epoch
+from medsweep.finetune.batch_order import PASS_TOKENS, Layout, MicroBatch, plan_epoch
 from medsweep.finetune.data import Example, collate, encode
 from medsweep.finetune.ddp import Ddp
 from medsweep.finetune.job import FineTuneJob
@@ -87,12 +87,8 @@ def test_layouts_against_the_paper_s_on_medquad_lengths() -> None:
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         base.requires_grad_(False)
         model = add_lora(base, rank=16, alpha=16, dropout=0.0, targets=spec.lora_targets)
-        layout = Layout(BATCH, BATCH, WIDTH, packing)
-        # So few would make one bucket: give each step those that stand together by length, as the
-        # buckets of a whole dataset do, if more coarsely.
-        parts = [given[first : first + BATCH] for first in range(0, EXAMPLES, BATCH)]
-        parts = parts if packing == "bucketed" else [given]
-        steps = [step for part in parts for step in plan_epoch(part, layout, seed=1)]
+        layout = Layout(BATCH, BATCH, WIDTH, packing, pass_tokens=PASS_TOKENS["cpu"])
+        steps = plan_epoch(given, layout, seed=1)
         strategy = Ddp(model, ALONE, TrainingPrecision("float32"))
         width = WIDTH if packing == "padded" else None
         loop = Loop(strategy, Schedule(2e-4, len(steps)), ALONE, 1, tokenizer.pad_token_id, width)

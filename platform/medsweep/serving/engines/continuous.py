@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.kv import Slots, token_budget
 from medsweep.serving.engines.lora import LoraModel
 from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
+from medsweep.serving.engines.prefix import Prefix, SharedPrefixes
 from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import EngineSettings, TokenScores
@@ -30,6 +32,23 @@ LOG = logging.getLogger("medsweep.serving")
 PREFILL_TOKENS = 512
 """Most prompt tokens of one prefill, since every other request waits for it; a longer prompt is
 prefilled alone."""
+
+
+@dataclass(frozen=True)
+class _Prefilled:
+    """Prompts that were read.
+
+    Attributes:
+        filled: keys and values of each block, [rows, heads, tokens, width].
+        padding: pad tokens of each row, behind the shared tokens.
+        shared: tokens at the beginning that were known already.
+        logits: of the last token of each row.
+    """
+
+    filled: list[tuple[Any, Any]]
+    padding: list[int]
+    shared: int
+    logits: Any
 
 
 class ContinuousEngine(ThreadedEngine):
@@ -43,6 +62,7 @@ class ContinuousEngine(ThreadedEngine):
 
     def __init__(self, settings: EngineSettings) -> None:
         self._tokens: list[int] = []  # the last token of each request
+        self._prefixes = SharedPrefixes() if settings.prefix_caching else None
         self._started = False
         self._changed = True  # whether the decoder has other tokens
         self._pending: Step | None = None  # a step of the running requests that is being computed
@@ -96,6 +116,8 @@ class ContinuousEngine(ThreadedEngine):
 
     def _unload_adapter(self, inner: str) -> None:
         self._model.adapters.drop(inner)
+        if self._prefixes is not None:
+            self._prefixes.drop(inner)
 
     def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
         tokenizer = self._tokenizer.backend_tokenizer
@@ -146,16 +168,17 @@ class ContinuousEngine(ThreadedEngine):
         for state in new:
             state.begin(len(self._running) + len(new))
         try:
-            filled, padding, logits = self._read_prompts(new)
+            read = self._read_prompts(new)
         except Exception as error:
             if not ran_out_of_memory(error):
                 self._running += new  # they fail like the rest
                 raise
         else:
-            self._slots.admit(filled, padding, [state.most_tokens for state in new])
+            needs = [state.most_tokens for state in new]
+            self._slots.admit(read.filled, read.padding, needs, read.shared)
             self._running += new
             self._changed = True
-            self._push(self._first_tokens.read(logits.argmax(-1)), logits, new)
+            self._push(self._first_tokens.read(read.logits.argmax(-1)), read.logits, new)
             return
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -171,27 +194,45 @@ class ContinuousEngine(ThreadedEngine):
             )
         )
 
-    def _read_prompts(self, new: Sequence[RequestState]) -> tuple[list[Any], list[int], Any]:
-        """Return keys and values of each block, the padding of each row, and the last logits."""
+    def _read_prompts(self, new: Sequence[RequestState]) -> _Prefilled:
+        """Compute the prompts' keys and values, without a beginning that is known already."""
         import torch
         from transformers import DynamicCache
 
-        longest = max(len(state.prompt_ids) for state in new)
-        padding = [longest - len(state.prompt_ids) for state in new]
-        ids = torch.tensor(
-            [[0] * gap + state.prompt_ids for gap, state in zip(padding, new, strict=True)]
-        )
+        prefixes: list[Prefix] = []
+        shared = 0
+        if self._prefixes is not None:
+            prefixes, shared = self._prefixes.common(
+                [(each.adapter, each.prompt_ids) for each in new]
+            )
+        rest = [state.prompt_ids[shared:] for state in new]
+        longest = max(map(len, rest))
+        padding = [longest - len(ids) for ids in rest]
+        ids = torch.tensor([[0] * gap + ids for gap, ids in zip(padding, rest, strict=True)])
         mask = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in padding])
         device = self._model.device
         cache = DynamicCache()
+        for place, layers in enumerate(zip(*(prefix.layers for prefix in prefixes), strict=True)):
+            keys, values = zip(*layers, strict=True)
+            cache.update(
+                torch.stack([each[:, :shared] for each in keys]),
+                torch.stack([each[:, :shared] for each in values]),
+                place,
+            )
+        known = torch.ones(len(new), shared, dtype=mask.dtype)
         logits = self._model.logits(
             [state.adapter for state in new],
             input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0).to(device),
+            attention_mask=torch.cat([known, mask], 1).to(device),
+            position_ids=(shared + (mask.cumsum(-1) - 1).clamp(min=0)).to(device),
             past_key_values=cache,
         )
-        return [(layer.keys, layer.values) for layer in cache.layers], padding, logits
+        filled = [(layer.keys, layer.values) for layer in cache.layers]
+        if self._prefixes is not None and not shared:
+            for place, (state, gap) in enumerate(zip(new, padding, strict=True)):
+                own = [(keys[place, :, gap:], values[place, :, gap:]) for keys, values in filled]
+                self._prefixes.learn(state.adapter, state.prompt_ids, own)
+        return _Prefilled(filled, padding, shared, logits)
 
     def _decode(self) -> None:
         """Push the tokens of one step; on a GPU the next step begins before."""

@@ -143,14 +143,20 @@ class Slots:
         return len(needs) <= min(self._rows, self.tokens // _rounded(max(needs)))
 
     def admit(
-        self, filled: Sequence[tuple[Any, Any]], padding: Sequence[int], needs: Sequence[int]
+        self,
+        filled: Sequence[tuple[Any, Any]],
+        padding: Sequence[int],
+        needs: Sequence[int],
+        shared: int = 0,
     ) -> None:
         """Add rows.
 
         Args:
-            filled: keys and values of each block of the rows' prompts, padded on the left.
+            filled: keys and values of each block of the rows' prompts, with the padding between
+                the shared tokens and the others.
             padding: number of pad tokens per row.
             needs: tokens that each row may reach.
+            shared: tokens of each row before the padding.
         """
         first, width = len(self._lengths), filled[0][0].shape[2]
         self._needs += needs
@@ -159,8 +165,9 @@ class Slots:
         self._lengths += [width - gap for gap in padding]
         for layer, (keys, values) in zip(self._layers, filled, strict=True):
             for place, gap in enumerate(padding, first):
-                layer.keys[place, :, : width - gap] = keys[place - first, :, gap:]
-                layer.values[place, :, : width - gap] = values[place - first, :, gap:]
+                for kept, new in ((layer.keys, keys), (layer.values, values)):
+                    kept[place, :, :shared] = new[place - first, :, :shared]
+                    kept[place, :, shared : width - gap] = new[place - first, :, shared + gap :]
         self._show()
 
     def evict(self, row: int) -> None:

@@ -60,6 +60,14 @@ def test_rows_of_several_lengths_see_their_own_tokens_only() -> None:
     assert positions == [3, 1]
 
 
+def test_padding_may_be_behind_tokens_that_rows_share() -> None:
+    slots = make(4)
+    # Both begin with 1, 2; the second row has one token less, so that one is padding.
+    layers, _ = filled([[1, 2, 3, 4], [1, 2, -1, 5]])
+    slots.admit(layers, [0, 1], [8, 8], shared=2)
+    assert step(slots, [6, 7]) == ([[1, 2, 3, 4, 6], [1, 2, 5, 7]], [4, 3])
+
+
 def test_a_row_joins_behind_and_the_last_takes_the_place_of_one_that_leaves() -> None:
     slots = make(3)
     admit(slots, [[1, 2], [3]])

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.compare_paper import PAPER, compare_paper
-from medsweep.cli.options import add_json, fraction, show
+from medsweep.cli.options import add_json, fraction, positive, show
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE
 from medsweep.reporter import harmless
 
@@ -44,8 +44,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality-gate",
         action="store_true",
-        help="exit 5 also if answers have under 99 %% of the reference's ROUGE or token F1, or "
-        "are not 0.9 to 1.1 times as long",
+        help="exit 5 also if answers are not shown to be as good as the reference's in ROUGE and "
+        "token F1, or are not 0.9 to 1.1 times as long",
+    )
+    parser.add_argument(
+        "--margin",
+        type=positive,
+        default=0.05,
+        metavar="SHARE",
+        help="as good means: worse by less than this share, with 95 %% confidence; default: 0.05",
     )
     parser.add_argument(
         "--reference",
@@ -66,10 +73,10 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_DONE
     before = Results.open(options.before)
     if options.after is None:
-        comparison = compare_within(before, options.reference)
+        comparison = compare_within(before, options.reference, options.margin)
         regressions: Sequence[Finding] = []
     else:
-        comparison = compare_sets(before, Results.open(options.after))
+        comparison = compare_sets(before, Results.open(options.after), options.margin)
         regressions = comparison.regressions(options.tolerance)
     failed = [each for each in comparison.gates if not each.passes] if options.quality_gate else []
     worse = bool(regressions or failed or comparison.lost)

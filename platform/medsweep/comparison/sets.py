@@ -8,7 +8,7 @@ from itertools import combinations
 
 from medsweep.comparison.answers import TESTS, Contrast, compare_answers
 from medsweep.comparison.finding import Finding, basis_of, corrected, resamples_for
-from medsweep.comparison.quality_gate import QualityGate, judge
+from medsweep.comparison.quality_gate import MARGIN, QualityGate, judge
 from medsweep.comparison.scaling import ScalingAnomaly, scaling_anomalies
 from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.spread import Spread, spreads
@@ -70,12 +70,13 @@ class Comparison:
         return [each for each in self.findings if each.is_regression(tolerance)]
 
 
-def compare_sets(before: Results, after: Results) -> Comparison:
+def compare_sets(before: Results, after: Results, margin: float = MARGIN) -> Comparison:
     """Compare the same models on the same profiles at the same load points.
 
     Args:
         before: results of the first set.
         after: results of the second set.
+        margin: share by which answers may be worse and pass the quality gate.
 
     Raises:
         InputError: they have no load point of any cell in common.
@@ -112,7 +113,8 @@ def compare_sets(before: Results, after: Results) -> Comparison:
     ]
     findings += compare_answers(contrasts, resamples=draws)
     gates = [
-        judge(cell_name(cell), graded_after[cell], before.name, graded[cell]) for cell in cells
+        judge(cell_name(cell), graded_after[cell], before.name, graded[cell], margin)
+        for cell in cells
     ]
     return Comparison(
         corrected(findings),
@@ -127,7 +129,9 @@ def compare_sets(before: Results, after: Results) -> Comparison:
     )
 
 
-def compare_within(results: Results, reference: str | None = None) -> Comparison:
+def compare_within(
+    results: Results, reference: str | None = None, margin: float = MARGIN
+) -> Comparison:
     """Compare the answers of one set: profiles by model, and models by profile.
 
     Speed is left out unless better hardware was not faster: profiles are expected to differ in it,
@@ -136,6 +140,7 @@ def compare_within(results: Results, reference: str | None = None) -> Comparison
     Args:
         results: the set.
         reference: profile that the quality gate compares with; None takes each model's first.
+        margin: share by which answers may be worse and pass the gate.
 
     Raises:
         InputError: no cell has graded answers, or none is on that profile.
@@ -163,7 +168,7 @@ def compare_within(results: Results, reference: str | None = None) -> Comparison
     findings = compare_answers(contrasts, resamples=resamples_for(len(contrasts) * TESTS))
     return Comparison(
         corrected(findings),
-        _gates(graded, reference),
+        _gates(graded, reference, margin),
         trends=[trend(results)],
         anomalies=scaling_anomalies(results.rows),
     )
@@ -186,7 +191,7 @@ def _by_cell(results: Results) -> dict[tuple[str, str, str], list[Row]]:
 
 
 def _gates(
-    graded: dict[tuple[str, str, str], list[Row]], reference: str | None
+    graded: dict[tuple[str, str, str], list[Row]], reference: str | None, margin: float
 ) -> list[QualityGate]:
     gates = []
     by_model: dict[tuple[str, str], dict[str, list[Row]]] = {}
@@ -197,7 +202,7 @@ def _gates(
         for profile, answers in profiles.items():
             if chosen in profiles and profile != chosen:
                 name = cell_name((model, profile, variant))
-                gates.append(judge(name, answers, chosen, profiles[chosen]))
+                gates.append(judge(name, answers, chosen, profiles[chosen], margin))
     return [each for each in gates if each is not None]
 
 

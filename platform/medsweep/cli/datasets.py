@@ -24,6 +24,7 @@ HEADINGS = {
     "what": "what",
 }
 TEMPLATE = "alpaca"
+SHOWN_LEAKS = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -89,12 +90,27 @@ def run(options: argparse.Namespace) -> int:
             f"{counts['train']} for training, {counts['evaluation']} for evaluation; "
             f"hash {counts['sha256'][:16]}"
         )
+        _print_leaks(counts["leaks"], counts["evaluation"])
     for row in rows[: options.show]:
         lines = "\n".join(f"{name}: {text}" for name, text in row.items())
         print("\n" + harmless(lines, keep="\n\t"))
     if options.export:
         print(f"{len(rows)} rows in {options.export}")
     return EXIT_DONE
+
+
+def _print_leaks(found: list[dict[str, Any]], asked: int) -> None:
+    """Print how many asked answers were learnt, and the first of them by id."""
+    same = sum(leak["same_question"] for leak in found)
+    print(
+        f"{len(found)} of {asked} asked answers were learnt: over half of their 8-grams are in one "
+        f"answer for training, or the question is ({same}); dataset.leaks=exclude takes these out"
+    )
+    for leak in found[:SHOWN_LEAKS]:
+        question = ", same question" if leak["same_question"] else ""
+        print(f"  {leak['question_id']} in {leak['learnt_id']}: {leak['share']:.0%}{question}")
+    if len(found) > SHOWN_LEAKS:
+        print(f"  and {len(found) - SHOWN_LEAKS} more; --json lists all")
 
 
 def _of_name(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Pair]]]:
@@ -129,6 +145,7 @@ def _of_sweep(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, li
         "train": len(split.train),
         "evaluation": len(split.evaluation),
         "sha256": split.sha256,
+        "leaks": [asdict(leak) for leak in split.leaks],
     }
     return counts, {"train": list(split.train), "evaluation": list(split.evaluation)}
 

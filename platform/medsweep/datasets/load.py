@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medsweep.datasets.formats import (
@@ -106,12 +106,15 @@ def load_sources(spec: DatasetSpec) -> list[Loaded]:
             active,
             spec.max_unusable_fraction,
             "dataset" if spec.mix is None else f"dataset.mix[{index}]",
+            spec.split_by,
         )
         for index, source in enumerate(spec.sources)
     ]
 
 
-def _load(source: MixSpec, active: Sequence[Rule], limit: float, field_name: str) -> Loaded:
+def _load(
+    source: MixSpec, active: Sequence[Rule], limit: float, field_name: str, split_by: str | None
+) -> Loaded:
     opened = open_source(source)
     loaded = Loaded(source, opened.revision)
     columns: dict[str, None] = {}
@@ -128,7 +131,13 @@ def _load(source: MixSpec, active: Sequence[Rule], limit: float, field_name: str
         raw = read_pair(row, format_ or "columns", question, answer)
         pair = _pair(row, raw, where, active, loaded)
         if pair is not None:
-            loaded.pairs.append(pair)
+            group = row.get(split_by) if split_by is not None else None
+            loaded.pairs.append(pair if group is None else replace(pair, group=str(group)))
+    if split_by is not None and columns and split_by not in columns:
+        raise DatasetError(
+            f"{source.where}: no row has a column {split_by!r}{did_you_mean(split_by, columns)}; "
+            f"the columns are {', '.join(columns)}; set dataset.split_by"
+        )
     for kind, column in _needed(format_ or "columns", question, answer):
         # A column that no row has is a wrong name; where only some rows lack it, they are at fault.
         if columns and column not in columns:

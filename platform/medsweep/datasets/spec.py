@@ -25,12 +25,14 @@ class Pair:
         question: the question that the model is asked.
         answer: the reference answer.
         question_type: MedQuAD's type ("symptoms", "treatment"), or None.
+        group: value of the column `split_by`; None without one.
     """
 
     question_id: str
     question: str
     answer: str
     question_type: str | None = None
+    group: str | None = None
 
 
 class ColumnsSpec(Closed):
@@ -137,6 +139,10 @@ class DatasetSpec(SourceSpec):
         public: whether prompts and answers may be stored; the sweep's `keep_text` overrides.
         sample: number of pairs, drawn by seed; None takes all.
         eval_fraction: share of pairs held out for evaluation, split by normalised question.
+        split_by: column whose values stay together on one side, such as the disease, the document
+            or the publisher (MedQuAD's `focus`, `document_id`, `source`); None splits by question.
+        leaks: `exclude` takes pairs out of the training side that hold more than half of an asked
+            answer's 8-grams or its question; `keep` only counts them.
         rules: the cleaning rules to apply; how many rows each one affects is in the provenance.
         max_answer_words: longest answer that the rule `over-long` keeps; None keeps all.
         max_unusable_fraction: a larger share of unreadable or empty rows is an error.
@@ -146,6 +152,8 @@ class DatasetSpec(SourceSpec):
     public: bool = False
     sample: int | None = Field(default=None, ge=10)
     eval_fraction: float = Field(default=0.05, gt=0, lt=1)
+    split_by: str | None = None
+    leaks: Literal["keep", "exclude"] = "keep"
     rules: list[RuleName] = Field(
         default=["question-marks", "frequency-tables", "empty", "over-long", "duplicate"]
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from medsweep.datasets.leakage import Leak, leaks, normalise_question, without_leaks
 from medsweep.datasets.load import Loaded, load_sources
 from medsweep.datasets.spec import DatasetSpec, Pair
 from medsweep.errors import DatasetError
@@ -30,6 +31,11 @@ class Split:
     sha256: str
     summary: str
     sources: tuple[Mapping[str, Any], ...] = ()
+
+    @cached_property
+    def leaks(self) -> list[Leak]:
+        """The asked questions whose answers are learnt."""
+        return leaks(self.train, self.evaluation)
 
 
 def load_split(spec: DatasetSpec, seed: int) -> Split:
@@ -57,7 +63,11 @@ def load_split(spec: DatasetSpec, seed: int) -> Split:
             f"weights enough for {len(order)} in all; lower dataset.sample or its weight"
         )
     total = min(spec.sample or len(order), len(order))
-    train, evaluation = split_pairs(order, total, round(total * spec.eval_fraction))
+    held_out = round(total * spec.eval_fraction)
+    train, evaluation = split_pairs(order, held_out)
+    if spec.leaks == "exclude":
+        train = without_leaks(train, evaluation)
+    train = train[: total - held_out]
     if not train or not evaluation:
         raise DatasetError(
             f"dataset {spec.name}: {total} pairs are too few to hold out a share of "
@@ -93,29 +103,39 @@ def interleave(parts: Sequence[Sequence[Pair]], weights: Sequence[float]) -> lis
         taken[turn] += 1
 
 
-def split_pairs(order: Sequence[Pair], total: int, held_out: int) -> tuple[list[Pair], list[Pair]]:
-    """Return (train, evaluation), split by normalised question.
+def split_pairs(order: Sequence[Pair], held_out: int) -> tuple[list[Pair], list[Pair]]:
+    """Return (train, evaluation), split by group, or by normalised question without groups.
 
-    All answers to a held-out question leave the training side; the first of them is the reference,
-    so that each evaluation question is asked once.
+    Groups are held out as a whole, in the order of their first pairs, until they have enough
+    questions. All pairs of these groups, and all answers to a held-out question, leave the training
+    side. The first answer is the reference, so that each evaluation question is asked once.
 
     Args:
         order: the pairs, in order.
-        total: largest number of pairs of both sides together.
         held_out: number of evaluation questions, taken from the start.
     """
-    first: dict[str, Pair] = {}
+    members: dict[str, list[Pair]] = {}
     for pair in order:
-        first.setdefault(normalise_question(pair.question), pair)
+        members.setdefault(_group(pair), []).append(pair)
+    first: dict[str, Pair] = {}
+    groups = set()
+    for group, pairs in members.items():
         if len(first) == held_out:
             break
-    train = [pair for pair in order if normalise_question(pair.question) not in first]
-    return train[: total - held_out], list(first.values())
+        groups.add(group)
+        for pair in pairs:
+            if len(first) < held_out:
+                first.setdefault(normalise_question(pair.question), pair)
+    train = [
+        pair
+        for pair in order
+        if _group(pair) not in groups and normalise_question(pair.question) not in first
+    ]
+    return train, list(first.values())
 
 
-def normalise_question(question: str) -> str:
-    """Return a question in lower case without punctuation and with single spaces."""
-    return " ".join(re.sub(r"[^\w\s]", " ", question.lower()).split())
+def _group(pair: Pair) -> str:
+    return normalise_question(pair.question) if pair.group is None else f"\0{pair.group}"
 
 
 def _summary(loaded: Sequence[Loaded]) -> str:

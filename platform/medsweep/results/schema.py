@@ -98,6 +98,9 @@ def _quality_columns() -> Iterator[Column]:
                 f"{quality}: {bound} end of the 95 % interval over questions",
             )
         yield Column(f"{quality}_max", "number", "1", f"{quality}: best single answer")
+        yield Column(
+            f"{quality}_not_leaked", "number", "1", f"{quality}: mean over questions not learnt"
+        )
         for end in ("", "_low", "_high"):
             yield Column(
                 f"{quality}_errors_seen{end}",
@@ -257,6 +260,7 @@ ANSWERS = (
     Column(
         "beyond_rouge_share", "number", "1", "answers with references mostly in letters unlike a-z"
     ),
+    Column("leaked_questions", "integer", "1", "graded questions whose answer was learnt"),
     Column("half_f1_share", "number", "1", "share of answers with token F1 of at least 0.5"),
     Column("length_ratio", "number", "1", "words of all answers over words of their references"),
     Column("answer_words_mean", "number", "1", "words of an answer"),
@@ -341,6 +345,7 @@ RESPONSES: tuple[Column, ...] = (
     Column("answer_words", "integer", "1", "words of the answer"),
     Column("reference_words", "integer", "1", "words of the reference answer"),
     Column("finish_reason", "text", "", "stop or length"),
+    Column("leaked", "flag", "", "the answer, or its question, is in the training side"),
     Column("refusal", "flag", "", "the answer starts with a refusal (English phrases)"),
     *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
     *QUANTITIES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +17,14 @@ from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.metrics.tally import AnswerTally
-from medsweep.results.aggregate import group_by_columns, independent_values, values
-from medsweep.results.schema import LATENCIES
+from medsweep.results.aggregate import (
+    average,
+    group_by_columns,
+    independent_values,
+    mean,
+    values,
+)
+from medsweep.results.schema import LATENCIES, QUALITIES
 from medsweep.sweep.cell_columns import Row
 from medsweep.sweep.measurements import Measurement
 from medsweep.telemetry.bound import add_bounds
@@ -77,6 +83,7 @@ def grade(
     seed: int,
     keep_text: bool,
     cut: Cut | None = None,
+    leaked: Collection[str] = (),
 ) -> Grades:
     """Grade the answers that were timed, each once.
 
@@ -87,6 +94,7 @@ def grade(
         seed: of the bootstrap.
         keep_text: whether the texts may be stored.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
+        leaked: ids of questions whose answers are in the training side.
     """
     tally, rows = AnswerTally(cut), []
     for record in records:
@@ -104,13 +112,16 @@ def grade(
             "reference_words": len(pair.answer.split()),
             "finish_reason": record.finish_reason,
             "refusal": is_refusal(record.text),
+            "leaked": record.question_id in leaked,
             **asdict(score),
             **quantities.columns,
         }
         if keep_text:
             row |= {"question": pair.question, "reference": pair.answer, "answer": record.text}
         rows.append(row)
-    return Grades(_quality_columns(tally, seed) if rows else {}, rows)
+    if not rows:
+        return Grades({}, rows)
+    return Grades(_quality_columns(tally, seed) | _not_leaked(rows), rows)
 
 
 def request_rows(measurement: Measurement, records: Iterable[RequestRecord]) -> list[Row]:
@@ -194,6 +205,17 @@ def _repeat_intervals(repeats: Sequence[Mapping[str, Any]]) -> Row:
                 f"{latency}_mean_low_s": interval.low,
                 f"{latency}_mean_high_s": interval.high,
             }
+    return columns
+
+
+def _not_leaked(rows: Sequence[Row]) -> Row:
+    """Return the mean figures over the questions that were not learnt, each question once."""
+    questions = group_by_columns(rows, "question_id").values()
+    clean = [answers for answers in questions if not answers[0]["leaked"]]
+    columns: Row = {"leaked_questions": len(questions) - len(clean)}
+    for name in QUALITIES:
+        means = [value for answers in clean if (value := mean(answers, name)) is not None]
+        columns[f"{name}_not_leaked"] = average(means) if means else None
     return columns
 
 

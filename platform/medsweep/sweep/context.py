@@ -51,6 +51,11 @@ class MeasurementContext:
         return {pair.question_id: pair for pair in self.resolved.split.evaluation}
 
     @cached_property
+    def leaked(self) -> frozenset[str]:
+        """Ids of the evaluation questions whose answers are in the training side."""
+        return frozenset(leak.question_id for leak in self.resolved.split.leaks)
+
+    @cached_property
     def lengths(self) -> Lengths:
         """Lengths of the dataset's texts."""
         split = self.resolved.split

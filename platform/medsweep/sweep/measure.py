@@ -346,6 +346,7 @@ def _measure(
         seed=spec.seed,
         keep_text=spec.texts_kept,
         cut=answer_cut(deployed.adapter.folder, spec.load.max_tokens),
+        leaked=context.leaked,
     )
     row = measurement_row(
         measurement,

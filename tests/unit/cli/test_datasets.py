@@ -86,3 +86,30 @@ def test_a_sweep_s_dataset_is_split_and_exported(
     assert list(rows[0]) == ["instruction", "input", "prompt", "output", "side"]
     assert main(["datasets", str(sweep), "--set", "dataset.sample=50"]) == 0
     assert "45 for training, 5 for evaluation" in capsys.readouterr().out
+
+
+def test_the_split_of_a_sweep_says_how_many_answers_were_learnt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"question": f"{what} number {n}?", "answer": " ".join(f"w{n}x{k}" for k in range(20))}
+        for n in range(50)
+        for what in ("Causes of", "Signs of")
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    sweep = tmp_path / "small.yaml"
+    sweep.write_text(
+        f"name: small\nseed: 1\ncells: [distilgpt2@host]\ndataset: {{name: local, path: {data}, "
+        "eval_fraction: 0.2}\nload: {points: [{concurrency: 1}]}\n"
+    )
+    assert main(["datasets", str(sweep), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["leaks"]
+    assert len(found) > 10
+    assert found[0]["share"] == 1.0
+    assert main(["datasets", str(sweep)]) == 0
+    out = capsys.readouterr().out
+    assert f"{len(found)} of 20 asked answers were learnt" in out
+    assert f"and {len(found) - 10} more" in out
+    assert main(["datasets", str(sweep), "--set", "dataset.leaks=exclude"]) == 0
+    assert "0 of 20 asked answers were learnt" in capsys.readouterr().out

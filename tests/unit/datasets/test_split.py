@@ -1,3 +1,4 @@
+import json
 import os
 import random
 from pathlib import Path
@@ -5,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from medsweep.datasets.leakage import normalise_question
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec, Pair
 from medsweep.datasets.split import (
     interleave,
     load_split,
-    normalise_question,
     split_pairs,
 )
 from medsweep.errors import DatasetError
@@ -41,7 +42,8 @@ def test_no_question_stands_on_both_sides(seed: int) -> None:
     chosen = random.Random(seed)
     held_out = chosen.randrange(1, 15)
     total = chosen.randrange(20, 80)
-    train, evaluation = split_pairs(order, total, held_out)
+    train, evaluation = split_pairs(order, held_out)
+    train = train[: total - held_out]
     assert questions(train) & questions(evaluation) == set()
     assert len(evaluation) == len(questions(evaluation)) == held_out
     free = [
@@ -53,9 +55,9 @@ def test_no_question_stands_on_both_sides(seed: int) -> None:
 def test_the_sizes_are_exact_where_there_are_enough_pairs() -> None:
     # 30 pairs whose first question has three answers: one is the reference, two are in no side.
     order = [Pair(f"id{n}", f"Q {0 if n in (0, 5, 6) else n}?", "A") for n in range(30)]
-    train, evaluation = split_pairs(order, 20, 4)
+    train, evaluation = split_pairs(order, 4)
     assert [pair.question_id for pair in evaluation] == ["id0", "id1", "id2", "id3"]
-    assert [pair.question_id for pair in train] == [f"id{n}" for n in (4, *range(7, 22))]
+    assert [pair.question_id for pair in train[:16]] == [f"id{n}" for n in (4, *range(7, 22))]
 
 
 def test_the_paper_s_sizes() -> None:
@@ -162,3 +164,53 @@ def test_real_medquad() -> None:
     assert source["dropped"]["frequency-tables"] + source["mended"]["frequency-tables"] == 1987
     assert source["pairs"] + sum(source["dropped"].values()) == source["rows"]
     assert source["mended"]["question-marks"] == 289
+
+
+def test_a_group_stays_on_one_side() -> None:
+    order = [Pair(f"id{n}", f"Question {n}?", f"Answer {n}.", group=f"g{n % 7}") for n in range(70)]
+    train, evaluation = split_pairs(order, 15)
+    held = {pair.group for pair in evaluation}
+    assert len(evaluation) == 15
+    assert held == {"g0", "g1"}, "two groups of ten have the fifteen questions"
+    assert {pair.group for pair in train} == {f"g{n}" for n in range(2, 7)}
+    assert len(train) == 50, "the five that were left over are on neither side"
+
+
+def test_a_sweep_splits_by_a_column_of_its_rows(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"question": f"Q {n}?", "answer": f"The answer is {n}.", "focus": f"disease {n // 5}"}
+        for n in range(100)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    spec = DatasetSpec(name="local", path=str(file), split_by="focus", eval_fraction=0.2)
+    split = load_split(spec, 1)
+    learnt, asked = ({pair.group for pair in side} for side in (split.train, split.evaluation))
+    assert (len(split.train), len(split.evaluation), len(asked)) == (80, 20, 4)
+    assert not learnt & asked
+    with pytest.raises(DatasetError, match=r"no row has a column 'focsu'.*did you mean 'focus'"):
+        load_split(spec.model_copy(update={"split_by": "focsu"}), 1)
+
+
+def test_leaks_can_be_taken_out_of_the_training_side(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    # Each answer stands under two questions.
+    rows = [
+        {
+            "question": f"{what} number {n}?",
+            "answer": " ".join(f"word{n}x{k}" for k in range(20)),
+        }
+        for n in range(50)
+        for what in ("Causes of", "Signs of")
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    spec = DatasetSpec(name="local", path=str(file), eval_fraction=0.1)
+    kept = load_split(spec, 1)
+    asked = {pair.answer for pair in kept.evaluation}
+    both = len(kept.evaluation) - len(asked)
+    assert len(kept.leaks) == 10 - 2 * both, "but those whose two questions are both asked"
+    excluded = load_split(spec.model_copy(update={"leaks": "exclude"}), 1)
+    assert excluded.leaks == []
+    assert excluded.evaluation == kept.evaluation, "the same questions are asked"
+    assert len(excluded.train) == len(kept.train) - len(kept.leaks)
+    assert excluded.sha256 != kept.sha256

@@ -127,6 +127,18 @@ def test_rouge_of_other_letters_carries_a_warning(rows: Rows) -> None:
     assert warned
 
 
+def test_quality_is_shown_without_leaked_questions_where_there_are_some(rows: Rows) -> None:
+    for row in rows:
+        row |= {"leaked_questions": 0, "token_f1_not_leaked": 0.123}
+    assert all(each.figures["token_f1"].not_leaked is None for each in quality_table(rows))
+    for row in rows:
+        row["leaked_questions"] = 3
+    first, *_ = quality_table(rows)
+    assert (first.leaked, first.figures["token_f1"].not_leaked) == (3, pytest.approx(0.123))
+    notes = [cell.note for cell in make_table(QualityRow, [first]).rows[0]]
+    assert any("0.123 without leaked questions" in note for note in notes)
+
+
 def test_quality_is_told_where_most_questions_were_asked(rows: Rows, small: Any) -> None:
     busy = [
         dict(rows[2], questions=30, token_f1=f1, token_f1_max=f1, repeat=repeat)

@@ -108,6 +108,19 @@ def test_bounds_stand_beside_the_figures() -> None:
     assert without["long_references_share"] is None
 
 
+def test_quality_is_told_without_the_questions_that_were_learnt() -> None:
+    grades = grade(MEASUREMENT, RECORDS, PAIRS, seed=0, keep_text=False, leaked={"q1"})
+    assert [row["leaked"] for row in grades.rows] == [True, False]
+    columns = grades.columns
+    assert (columns["exact_match"], columns["exact_match_not_leaked"]) == (0.5, 0.0)
+    assert columns["leaked_questions"] == 1
+    assert columns["quantity_agreement_not_leaked"] is None, "no reference has a quantity"
+    every = grade(MEASUREMENT, RECORDS, PAIRS, seed=0, keep_text=False, leaked={"q1", "q2"}).columns
+    assert (every["leaked_questions"], every["exact_match_not_leaked"]) == (2, None)
+    none = graded(RECORDS).columns
+    assert (none["leaked_questions"], none["exact_match_not_leaked"]) == (0, 0.5)
+
+
 def test_every_column_is_in_the_schema() -> None:
     known = {column.name for column in BENCHMARK}
     row = row_of(

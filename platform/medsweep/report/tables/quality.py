@@ -57,6 +57,7 @@ class QualityFigure:
         floor: what another question's reference gets.
         empty: what an empty answer gets.
         errors_seen: share of deliberate errors in the references that it sees.
+        not_leaked: mean over the questions whose answers were not learnt; None if none was.
     """
 
     mean: float
@@ -67,6 +68,7 @@ class QualityFigure:
     floor: float | None = None
     empty: float | None = None
     errors_seen: float | None = None
+    not_leaked: float | None = None
 
 
 def quality(value: QualityFigure | None) -> TableCell:
@@ -75,6 +77,8 @@ def quality(value: QualityFigure | None) -> TableCell:
         return fraction(None)
     named = {name: getattr(value, name) for name in ("max", *QUALITY_BOUNDS)}
     notes = [bounds(value.low, value.high, 3)]
+    if value.not_leaked is not None:
+        notes.append(f"{share(value.not_leaked)} without leaked questions")
     if value.errors_seen is not None:
         notes.append(
             f"sees {value.errors_seen:.0%} of errors" if value.errors_seen else "sees no error"
@@ -105,6 +109,7 @@ def _questions(rows: Sequence[Row]) -> int | None:
 
 def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
     graded = [row for cell in _per_cell(rows) for row in cell]
+    leaked = any(values(graded, "leaked_questions"))
     return {
         name: QualityFigure(
             middle,
@@ -113,6 +118,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
             max(values(graded, f"{name}_max"), default=None),
             **quality_bounds(graded, name),
             errors_seen=mean(graded, f"{name}_errors_seen"),
+            not_leaked=_mean_of_cells(rows, f"{name}_not_leaked") if leaked else None,
         )
         for name in QUALITIES
         if (middle := _mean_of_cells(rows, name)) is not None
@@ -149,6 +155,15 @@ class QualityRow(TableRow):
     basis: str = column("Basis")
     cells: int = column("Cells", lambda rows: len(_per_cell(rows)), count)
     questions: int | None = column("Questions", _questions, count)
+    leaked: int | None = column(
+        "Leaked questions",
+        lambda rows: max(
+            values([row for cell in _per_cell(rows) for row in cell], "leaked_questions"),
+            default=None,
+        ),
+        count,
+        meaning=MEANINGS["leaked_questions"],
+    )
     truncated: float | None = column(
         "Truncated answers",
         lambda rows: _mean_of_cells(rows, "truncated_share"),

@@ -60,6 +60,14 @@ class CellFolder:
         write_rows(self._measurements / f"{name}.responses.parquet", RESPONSES, responses)
         write_json(self._measurements / f"{name}.json", row)
 
+    def measurement_row(self, name: str) -> dict[str, Any] | None:
+        """Return the row of one measurement, or None."""
+        return read_json(self._measurements / f"{name}.json")
+
+    def replace_row(self, name: str, row: Mapping[str, Any]) -> None:
+        """Replace the row of a stored measurement."""
+        write_json(self._measurements / f"{name}.json", row)
+
     def measurement_rows(self) -> list[dict[str, Any]]:
         """Return the row of every measurement so far, in order of their names."""
         rows = (read_json(path) for path in sorted(self._measurements.glob("*.json")))

@@ -36,10 +36,11 @@ from medsweep.serving.ray.deployments import (
 )
 from medsweep.serving.ray.node_telemetry import NodeTelemetry
 from medsweep.sweep.assemble import Deployment, grade, measurement_row, request_rows
+from medsweep.sweep.calibration import calibrate_after, calibrations
 from medsweep.sweep.cell_columns import Row, observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
-from medsweep.sweep.finish import calibrations, finish_cells
+from medsweep.sweep.finish import finish_cells
 from medsweep.sweep.measurements import Measurement, questions_of
 from medsweep.sweep.plan import Cell
 
@@ -251,6 +252,7 @@ def _measure_all(
                 step = f"{each.cell.name} {measurement.name}"
                 with _failure_recorded(each), context.progress.step("load", step):
                     _measure(context, load, each, measurement, before)
+    calibrate_after(context, [(each.folder, measurement) for each, measurement in order])
     for each in deployed:
         if each.failure is not None:
             context.give_up(each.cell, each.failure, each.deployment.columns)

@@ -24,6 +24,7 @@ from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows
 from medsweep.serving.engines.null import is_null
+from medsweep.sweep import calibration as calibration_module
 from medsweep.sweep import context, finish, measure, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
@@ -177,7 +178,7 @@ class Ran:
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "finetune_missing", self._finetune)
-        monkeypatch.setattr(finish, "calibrate", self._calibrate)
+        monkeypatch.setattr(calibration_module, "calibrate", self._calibrate)
         monkeypatch.setattr(finish, "read_adapter", measure.read_adapter)
         monkeypatch.setattr(tally, "score_and_count", self._score)
         monkeypatch.setattr(page, "write_report", lambda folder: None)
@@ -376,7 +377,7 @@ def test_a_sweep_goes_on_without_calibration(ran: Ran, monkeypatch: pytest.Monke
     def fail(levels: Sequence[int]) -> list[Calibration]:
         raise StageError("calibration: the mock server did not start")
 
-    monkeypatch.setattr(finish, "calibrate", fail)
+    monkeypatch.setattr(calibration_module, "calibrate", fail)
     assert run.run_sweep(sweep(), ran.out).states["ok"] == 2
     row = ran.rows(HERE)[0]
     assert (row["client_ttft_bias_s"], row["calibrations"], row["client_limited"]) == (None,) * 3
@@ -505,3 +506,21 @@ def test_a_cell_whose_measurements_are_complete_is_finished_without_a_deployment
             run.run_sweep(resolved, ran.out)
     assert run.run_sweep(resolved, ran.out).states == {"ok": 1}
     assert len(ran.deployed) == 1
+
+
+def test_the_client_is_calibrated_around_each_deployment_of_a_cell(ran: Ran) -> None:
+    """Two deployments of one repeat; only after the first the client's error was large."""
+    ran.client_errors_s = iter([0.001, 0.020, 0.002, 0.003])
+    load = {
+        "points": [{"concurrency": 1, "requests": 6}],
+        "repeats": 2,
+        "deployments": 2,
+        "max_tokens": 8,
+    }
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
+    first, second = ran.rows(HERE)
+    assert (first["deployment"], second["deployment"]) == (1, 2)
+    assert [row["client_ttft_bias_s"] for row in (first, second)] == [0.020, 0.003]
+    assert [row["calibrations"] for row in (first, second)] == [2, 2]
+    assert first["batch"] < second["batch"]
+    assert second["client_error_figures"] is None

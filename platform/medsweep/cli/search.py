@@ -116,5 +116,9 @@ def _print(summary: SearchSummary, folder: Path) -> None:
         values = ", ".join(f"{name} {best[name]:g}" for name in PARAMETERS)
         print(f"\nbest trade-off of {summary.metric} and {cost}: {values}")
         print(f"  {summary.metric} {best[summary.metric]:.4f}, {cost} {best[cost]:,.0f}")
+        print(
+            "  chosen on the questions that it is measured on: its lead of "
+            f"{summary.trade.lead:.4f} over the mean trial may be luck"
+        )
         print("  one training run per trial: fine-tune it with another seed before you rely on it")
     print(f"\ntrials: {folder / 'search.parquet'}\nfigure: {folder / 'search.svg'}")

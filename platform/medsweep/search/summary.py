@@ -51,6 +51,7 @@ class SearchSummary:
             "cost": self.trade.cost if self.trade else None,
             "front": [dict(row) for row in self.trade.front] if self.trade else [],
             "best": dict(self.trade.best) if self.trade else None,
+            "lead_over_mean_trial": self.trade.lead if self.trade else None,
         }
 
 

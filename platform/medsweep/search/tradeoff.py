@@ -21,12 +21,16 @@ class Tradeoff:
         cost: what it is traded against: `tokens_per_s` or `peak_gpu_memory_bytes`.
         front: the trials that no other trial beats in both, best quality first.
         best: the one of these nearest to the best of both figures, each scaled to its range.
+        lead: by how much its quality is better than the mean of all trials, in the figure's unit.
+            It was chosen on the questions that it is measured on, so up to the whole lead may be
+            luck: if no recipe mattered, this is what choosing the best would add on average.
     """
 
     metric: str
     cost: str
     front: tuple[Row, ...]
     best: Row
+    lead: float
 
 
 def trade_off(rows: Sequence[Row], metric: str) -> Tradeoff | None:
@@ -61,4 +65,6 @@ def trade_off(rows: Sequence[Row], metric: str) -> Tradeoff | None:
             )
         )
 
-    return Tradeoff(metric, cost, tuple(front), min(front, key=distance))
+    best = min(front, key=distance)
+    lead = gains(best)[0] - sum(gains(row)[0] for row in usable) / len(usable)
+    return Tradeoff(metric, cost, tuple(front), best, max(0.0, lead))

@@ -13,6 +13,7 @@ from medsweep.reporter import harmless
 _ROUTES = ("chat/completions", "completions")
 _SECRET_NAME = re.compile("key|token|secret|password|signature|sig$|code$", re.IGNORECASE)
 _BAD_IPV6 = "has an IPv6 address that is not valid; write http://[::1]:8000/v1"
+_AUTHORITY = re.compile(r"(?:[\w.~-]*|\[.*\])(?::\d*)?")
 _MASK = "***"
 
 
@@ -52,11 +53,14 @@ def basic_credentials(url: str) -> str | None:
 
 def public_url(url: str) -> str:
     """Return an address without what must not be printed: credentials, and secrets in its query."""
-    head, mark, query = url.partition("?")
-    scheme, separator, rest = head.rpartition("://")
-    userinfo, _, host = rest.rpartition("@")
-    # A password may hold a slash, and a path an @.
-    shown = f"{scheme}{separator}{host if ':' in userinfo or '/' not in userinfo else rest}"
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        rest = rest[len(authority.rpartition("@")[0]) + 1 :]
+    elif not _AUTHORITY.fullmatch(authority):
+        # A password with a slash or a question mark that is not escaped.
+        rest = rest.rpartition("@")[2]
+    shown, mark, query = f"{scheme}{separator}{rest}".partition("?")
     if not mark:
         return shown
     names = parse_qsl(query.partition("#")[0], keep_blank_values=True)

@@ -81,7 +81,12 @@ def test_credentials_are_sent_as_basic_and_not_printed(make_job) -> None:
     assert basic_credentials(url) == f"Basic {base64.b64encode(b'us@er:pass').decode()}"
     assert basic_credentials("http://x/v1") is None
     assert public_url(url) == "http://x:80/v1?a=b&api-key=***&sig=***"
-    for secret in ("http://u:s3/cret@x/v1", "u:s3cret@x/v1", "http://s3cret@x/v1", "http://u:s3?c@x/v1"):
+    for secret in (
+        "http://u:s3/cret@x/v1",
+        "u:s3cret@x/v1",
+        "http://s3cret@x/v1",
+        "http://u:s3?c@x/v1",
+    ):
         assert "s3" not in public_url(secret)
         assert public_url(secret).endswith("x/v1")
     assert public_url("http://x/v1/@team?a=b") == "http://x/v1/@team?a=b"

@@ -19,7 +19,7 @@ def serving(report: Report) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
         try:
             try:
-                ask(engine, [spec.name] * 16, 32, words=6000)
+                ask(engine, [spec.name] * 16, 32, words=4800)
                 report.row("memory.serving", raised=None)
             except Exception as error:  # noqa: BLE001 which error it is, is what is asked
                 report.row("memory.serving", raised=f"{type(error).__name__}: {str(error)[:200]}")

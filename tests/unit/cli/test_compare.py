@@ -121,6 +121,6 @@ def test_the_paper_s_tables_are_a_result_set_too(
     found = json.loads(capsys.readouterr().out)
     assert found["cells"][0]["factor"] == pytest.approx(63.66 / 0.5)
     assert len(found["figures"]) == 5
-    assert len(found["inconsistencies"]) == 10
+    assert len(found["inconsistencies"]) == 14
     assert main(["compare", usual, "paper"]) == 2
     assert "no measured cell of a model that the paper has: llama-2-7b" in capsys.readouterr().err

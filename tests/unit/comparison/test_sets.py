@@ -102,7 +102,7 @@ def test_bases_are_never_in_one_comparison_or_family() -> None:
 
 def test_within_a_set_profiles_and_models_are_compared_in_pairs() -> None:
     rng = np.random.default_rng(5)
-    good, bad = rng.uniform(0.4, 0.6, 50), rng.uniform(0.1, 0.2, 50)
+    good, bad = rng.uniform(0.4, 0.6, 200), rng.uniform(0.1, 0.2, 200)
     cells = {
         "a": ("m", "p", good),
         "b": ("m", "q", good),
@@ -120,14 +120,15 @@ def test_within_a_set_profiles_and_models_are_compared_in_pairs() -> None:
         if each.figure == "token_f1"
     }
     assert verdicts == {
-        "m@q adapter against m@p adapter": ("no clear difference", 0, 50),
-        "n@p adapter against m@p adapter": ("worse", 50, 50),
-        "n@q adapter against m@q adapter": ("worse", 50, 50),
-        "n@q adapter against n@p adapter": ("no clear difference", 0, 50),
+        "m@q adapter against m@p adapter": ("no clear difference", 0, 200),
+        "n@p adapter against m@p adapter": ("worse", 200, 200),
+        "n@q adapter against m@q adapter": ("worse", 200, 200),
+        "n@q adapter against n@p adapter": ("no clear difference", 0, 200),
     }
     assert [(each.subject, each.reference, each.passes) for each in found.gates] == [
         ("m@q adapter", "p", True),
-        ("n@q adapter", "p", True),
+        # 200 equal pairs do not show that less than 5 % of so low a figure was lost.
+        ("n@q adapter", "p", False),
     ]
     assert [each.subject for each in compare_within(results, "q").gates] == [
         "m@p adapter",

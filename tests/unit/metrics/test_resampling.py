@@ -117,7 +117,7 @@ def test_the_interval_of_a_share_is_the_exact_one(successes: int, trials: int) -
 def test_answers_that_are_all_wrong_leave_room_for_right_ones() -> None:
     (interval,) = mean_intervals(np.zeros((20, 1)), seed=1)
     # 1 - 0.025^(1 / 20)
-    assert astuple(interval) == pytest.approx((0.0, 0.0, 0.1684), abs=1e-4)
+    assert astuple(interval)[:3] == pytest.approx((0.0, 0.0, 0.1684), abs=1e-4)
 
 
 def test_few_answers_above_0_do_not_make_the_interval_endless() -> None:

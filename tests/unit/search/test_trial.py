@@ -47,7 +47,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(module, "finetune", finetune)
     monkeypatch.setattr(module, "trial_job", lambda job, point: job)
-    monkeypatch.setattr(module, "replace", lambda job, folder: job)
+    monkeypatch.setattr(module, "replace", lambda job, **_: job)
     monkeypatch.setattr(module, "_peak_gpu_memory_bytes", lambda: None)
     return called
 

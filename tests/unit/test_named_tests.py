@@ -1,4 +1,4 @@
-"""The tests that the security pages name for their guarantees exist."""
+"""The tests that pages name for their guarantees exist."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "SECURITY.md", ROOT / "docs/results/security.md"]
+FIGURES = ROOT / "docs/results/true-figures.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
@@ -23,7 +24,7 @@ def _number(line: str) -> str | None:
     return found[1] if found else None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", [*PAGES, FIGURES], ids=lambda page: page.name)
 def test_every_test_that_is_named_exists(page: Path) -> None:
     named = NAMED.findall(page.read_text(encoding="utf-8"))
     assert len(named) > 10

@@ -23,6 +23,8 @@ gc.disable()
 
 # A script that runs the tests in the background has them ignore Ctrl-C, and their children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# One that runs them under nohup has them ignore its end.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # The files that use the sweep below run in one worker, so that it runs once.

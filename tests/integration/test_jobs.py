@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from crds import ROOT
+from medsweep.cluster.emulation import EMULATED
 from medsweep.cluster.local import ENVIRONMENT, OBJECT_STORE_BYTES
 from medsweep.hardware.catalog import ACCELERATORS
 from medsweep.hardware.profile import GIB, HardwareProfile
@@ -125,7 +126,7 @@ def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
             cluster.add_node(
                 num_cpus=PROFILE.cpus,
                 num_gpus=PROFILE.gpus,
-                labels=PROFILE.labels,
+                labels={**PROFILE.labels, EMULATED: "true"},
                 object_store_memory=OBJECT_STORE_BYTES,
             )
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from medsweep.cluster.cleanup import watch
+from medsweep.cluster.emulation import EMULATED
 from medsweep.cluster.isolation import LOOPBACK, environment, isolated, without_secrets
 from medsweep.cluster.protocol import free_port
 from medsweep.cluster.sigterm import sigterm_interrupts, take_sigterm
@@ -34,10 +35,6 @@ ENVIRONMENT = {
     # Threads that wait must sleep: spinning threads take cores from those that have work.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-
-
-EMULATED = "medsweep.io/emulated"
-"""Label of nodes that may have other hardware than their profile."""
 
 
 class LocalCluster:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.cpu_pinning import take_cpus
-from medsweep.cluster.local import EMULATED
+from medsweep.cluster.emulation import EMULATED
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter

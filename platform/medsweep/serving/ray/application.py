@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from medsweep.cluster.emulation import on_emulated_node
 from medsweep.hardware.nvidia import require_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
@@ -67,7 +68,7 @@ def _settings_on(
     weights: Weights | None,
 ) -> EngineSettings:
     """Return the engine's settings on its node, which has the GPUs that were reserved there."""
-    if profile is not None:
+    if profile is not None and not on_emulated_node():
         require_gpus(profile)
     return resolve_settings(config, models, weights)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsweep.cluster.cpu_pinning import usable_cpus
+from medsweep.cluster.emulation import on_emulated_node
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
@@ -53,7 +54,7 @@ class CellDeployment:
             StageError: it does not.
             EnvironmentFault: the node should have GPUs and has none.
         """
-        if not self.emulated:
+        if not self.emulated and not on_emulated_node():
             require_gpus(self.profile)
         for adapter in self.settings.adapters.values():
             if read_adapter(adapter.folder) != adapter:

@@ -184,7 +184,7 @@ def _evidence(
         if (row.model, row.basis, row.figure) == (first[0]["model"], "observed", HEADLINE_FIGURE):
             found = row.difference
             certain = row.p_adjusted is not None and row.p_adjusted <= ALPHA
-            chance = "" if row.p_adjusted is None else f", p = {significant(row.p_adjusted)}"
+            chance = "" if row.p_adjusted is None else f", p = {row.p_adjusted:.2g}"
             return certain, (
                 f"{lead}. Fine-tuned minus base on the same {found.pairs} questions: "
                 f"{signed(found.mean)}{chance}."

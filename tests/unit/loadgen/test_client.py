@@ -30,6 +30,7 @@ async def ask_again(client: LoadClient, job: LoadJob, clock: Clock) -> RequestRe
     return stream.record(*await client.send(prompt, stream), keep_text=job.keep_text)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
 async def test_role_and_keep_alives_are_not_text(make_job, endpoint: str) -> None:
     timing = MockTiming(ttft_s=0.1, gap_s=0.01, tokens=6, keep_alive_comments=True)

@@ -62,7 +62,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "compare": (
         "medsweep compare results/main results/branch --tolerance 0.1 --quality-gate",
         "medsweep compare results/demo",
-        "medsweep compare results/demo paper",
+        "medsweep compare results/matrix paper",
     ),
     "aa": ("medsweep aa mine.yaml --set cells=[distilgpt2@host]",),
     "score": ("medsweep score predictions.jsonl",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from medsweep.decide.candidates import Candidate, candidates
@@ -62,16 +63,21 @@ def verdict(rows: Sequence[Row], paired: Sequence[PairedRow]) -> Verdict:
     eligible = _eligible(measured)
     if not eligible:
         return _undecidable(measured)
-    groups = sorted(
-        group_by_columns(eligible, "model", "variant", "profile").values(), key=_preference
+    # Which model by its answers on all profiles, then which profile by time: quality that differs
+    # between the profiles of one model is noise.
+    models = sorted(
+        group_by_columns(eligible, "model", "variant").values(),
+        key=lambda each: -(_quality(each) or 0.0),
     )
-    first, rival = groups[0], next((each for each in groups[1:] if _rivals(groups[0], each)), None)
+    first, *slower = sorted(group_by_columns(models[0], "profile").values(), key=_seconds)
+    rival = models[1] if len(models) > 1 else None
     certain, reason = (True, "") if rival is None else _evidence(first, rival, paired)
     reasons = [reason] if reason else []
-    others = [each for each in groups[1:] if not _rivals(first, each)]
-    if others:
+    if slower and isfinite(_seconds(slower[0])):
         reasons.append(
-            f"Its answers are those of {_name(others[0])}, and its mean end-to-end time is shorter."
+            f"Of the profiles with this model it has the shortest mean end-to-end time: "
+            f"{seconds(_seconds(first))}, against {seconds(_seconds(slower[0]))} on "
+            f"{slower[0][0]['profile']}."
         )
     repeats = len({row["repeat"] for row in first})
     steps = []
@@ -149,20 +155,16 @@ def _undecidable(rows: Sequence[Row]) -> Verdict:
     )
 
 
-def _preference(rows: Sequence[Row]) -> tuple[float, float]:
+def _seconds(rows: Sequence[Row]) -> float:
+    """Return the mean end-to-end time at the lightest load point."""
     lightest = load_points(rows)[0]
     times = values([row for row in rows if row["load_point"] == lightest], "e2e_mean_s")
-    return -(_quality(rows) or 0.0), average(times) if times else float("inf")
+    return average(times) if times else float("inf")
 
 
 def _quality(rows: Sequence[Row]) -> float | None:
     graded = values(most_questions(rows), HEADLINE_FIGURE)
     return average(graded) if graded else None
-
-
-def _rivals(one: Sequence[Row], other: Sequence[Row]) -> bool:
-    """Whether two configurations answer differently: another model, or without the adapter."""
-    return any(one[0][name] != other[0][name] for name in ("model", "variant"))
 
 
 def _name(rows: Sequence[Row]) -> str:

@@ -130,7 +130,7 @@ def _deploy_and_measure(
     if not ready:
         return
     url = start_ingress(cluster.port)
-    deployments = [_deployment(context, cell, adapter, cluster.emulates) for cell, adapter in ready]
+    deployments = [_deployment(context, cell, adapter) for cell, adapter in ready]
     names = ", ".join(cell.name for cell, _ in ready)
     batch = datetime.now(UTC).isoformat()
     with context.progress.step("deploy", names, len(ready), announce=True):
@@ -208,9 +208,7 @@ def _ensure_base(base: Path, weights: Weights) -> None:
         fetch_weights(weights)
 
 
-def _deployment(
-    context: MeasurementContext, cell: Cell, adapter: Adapter, emulates: bool
-) -> CellDeployment:
+def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> CellDeployment:
     settings = context.spec.serve.settings(
         cell.model,
         dtype=cell.dtype,
@@ -219,7 +217,7 @@ def _deployment(
         adapters={adapter.folder.name: adapter},
         max_model_len=_longest(context, cell, adapter),
     )
-    return CellDeployment(cell.key, cell.profile, settings, emulates)
+    return CellDeployment(cell.key, cell.profile, settings)
 
 
 def _longest(context: MeasurementContext, cell: Cell, adapter: Adapter) -> int:

@@ -39,13 +39,11 @@ class CellDeployment:
         name: name of the application, and the first part of the URL's path.
         profile: its labels select the node; the engine gets its CPUs.
         settings: settings of the engine, with the dtype for a node with GPUs.
-        emulated: whether the node may have other hardware than the profile.
     """
 
     name: str
     profile: HardwareProfile
     settings: EngineSettings
-    emulated: bool = True
 
     def settings_here(self) -> EngineSettings:
         """Return the settings for this node, whose disk holds the same adapters.
@@ -54,7 +52,7 @@ class CellDeployment:
             StageError: it does not.
             EnvironmentFault: the node should have GPUs and has none.
         """
-        if not self.emulated and not on_emulated_node():
+        if not on_emulated_node():
             require_gpus(self.profile)
         for adapter in self.settings.adapters.values():
             if read_adapter(adapter.folder) != adapter:

@@ -25,7 +25,10 @@ def test_a_user_s_own_model_travels_to_the_process_that_serves_it() -> None:
     assert pickle.loads(sent).settings.model == own
 
 
-def test_an_adapter_that_was_replaced_since_the_run_began_is_not_served(tmp_path: Path) -> None:
+def test_an_adapter_that_was_replaced_since_the_run_began_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployments, "on_emulated_node", lambda: True)
     files = {"adapter_model.safetensors": b"checked", "adapter_config.json": b"{}"}
     adapter = read_adapter(adapter_of(tmp_path / "one", files))
     settings = EngineSettings("generate", MODELS["mistral-7b"], "float32", adapters={"a": adapter})
@@ -38,12 +41,15 @@ def test_an_adapter_that_was_replaced_since_the_run_began_is_not_served(tmp_path
         deployed.settings_here()
 
 
-def test_a_node_without_the_gpu_that_it_should_have_is_refused() -> None:
+def test_a_node_without_the_gpu_that_it_should_have_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = EngineSettings("generate", MODELS["mistral-7b"], "float16")
-    deployed = CellDeployment("cell", PROFILES["1xv100-1cpu"], settings, emulated=False)
+    deployed = CellDeployment("cell", PROFILES["1xv100-1cpu"], settings)
     with pytest.raises(EnvironmentFault, match="1xv100-1cpu has 1 GPU, and this worker can use 0"):
         deployed.settings_here()
-    assert replace(deployed, emulated=True).settings_here().dtype == "float32"
+    monkeypatch.setattr(deployments, "on_emulated_node", lambda: True)
+    assert deployed.settings_here().dtype == "float32"
 
 
 def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

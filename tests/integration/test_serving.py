@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,19 +17,32 @@ from support import serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SECRET = "patient-7731-has-gout"
-LONG = 20_000  # so many that all clients are there before the first has its answer
+LONG = 20_000  # more than a connection holds that nobody reads: about 4 MB, in chunks of 250 bytes
+AT_ONCE = threading.Event()
+AT_ONCE.set()
 
 
-def streamed(url: str, begun: threading.Semaphore, tokens: int = LONG) -> tuple[int, str | None]:
-    """Stream an answer of so many tokens; how many came, and why it ended."""
-    sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="key", max_retries=0)
-    stream = sdk.completions.create(model="null", prompt=SECRET, max_tokens=tokens, stream=True)
-    pieces, reason = 0, None
-    for chunk in stream:
-        pieces += 1
-        reason = chunk.choices[0].finish_reason
-        if pieces == 1:
-            begun.release()
+def streamed(
+    url: str, begun: threading.Semaphore, tokens: int = LONG, go_on: threading.Event = AT_ONCE
+) -> tuple[int, str | None]:
+    """Stream an answer of so many tokens; how many came, and why it ended.
+
+    After its first token nothing is read until `go_on` is set, so the answer cannot end before.
+    """
+    # What the system keeps for a client that does not read is bounded.
+    options = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)]
+    client = httpx.Client(transport=httpx.HTTPTransport(socket_options=options), timeout=100)
+    with openai.OpenAI(
+        base_url=f"{url}/v1", api_key="key", max_retries=0, http_client=client
+    ) as sdk:
+        stream = sdk.completions.create(model="null", prompt=SECRET, max_tokens=tokens, stream=True)
+        pieces, reason = 0, None
+        for chunk in stream:
+            pieces += 1
+            reason = chunk.choices[0].finish_reason
+            if pieces == 1:
+                begun.release()
+                go_on.wait()
     return pieces, reason
 
 
@@ -44,13 +58,14 @@ def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
     """Those that are being answered, and those that still wait for a place."""
     limits = ("--max-concurrent", "2", "--max-output-tokens", str(LONG))
     with serving("--engine", "null", *limits) as (process, url), ThreadPoolExecutor(6) as pool:
-        begun = threading.Semaphore(0)
-        answered = [pool.submit(streamed, url, begun) for _ in range(2)]
+        begun, signalled = threading.Semaphore(0), threading.Event()
+        answered = [pool.submit(streamed, url, begun, LONG, signalled) for _ in range(2)]
         for _ in answered:
             begun.acquire()
         waiting = [pool.submit(streamed, url, begun, 9) for _ in range(4)]
         await_queued(url, 4)
         process.send_signal(sent)
+        signalled.set()
         assert [answer.result() for answer in answered] == [(LONG, "length")] * 2
         assert [answer.result() for answer in waiting] == [(9, "length")] * 4
         out, err = process.communicate(timeout=30)
@@ -64,11 +79,12 @@ def test_a_second_signal_does_not_wait() -> None:
     limits = ("--max-concurrent", "1", "--max-output-tokens", str(LONG))
     with serving("--engine", "null", *limits) as (process, url):
         with ThreadPoolExecutor(9) as pool:
-            begun = threading.Semaphore(0)
-            answers = [pool.submit(streamed, url, begun) for _ in range(9)]
+            begun, signalled = threading.Semaphore(0), threading.Event()
+            answers = [pool.submit(streamed, url, begun, LONG, signalled) for _ in range(9)]
             begun.acquire()
             await_queued(url, 8)
             process.send_signal(signal.SIGINT)
+            signalled.set()
             begun.acquire()  # it goes on to the second answer, and has seven to come
             process.send_signal(signal.SIGINT)
             process.wait(30)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
+from medsweep.cluster.interrupts import interrupts_wait, sigterm_interrupts
 from medsweep.cluster.protocol import free_port
-from medsweep.cluster.sigterm import sigterm_interrupts, take_sigterm
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
@@ -41,16 +41,19 @@ class JoinedCluster:
         with ExitStack() as stack:
             stack.enter_context(sigterm_interrupts())
             try:
-                ray.init(
-                    address="auto", log_to_driver=False, logging_level="ERROR", namespace="medsweep"
-                )
+                with interrupts_wait():
+                    ray.init(
+                        address="auto",
+                        log_to_driver=False,
+                        logging_level="ERROR",
+                        namespace="medsweep",
+                    )
+                    stack.callback(_leave)
             except ConnectionError as error:
                 raise EnvironmentFault(
                     f"no Ray cluster runs here, and this job needs one ({error}); "
                     "`medsweep run` starts its own"
                 ) from None
-            stack.callback(_leave)
-            take_sigterm()
             self._exit = stack.pop_all()
         return self
 

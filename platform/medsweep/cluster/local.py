@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar
 
 from medsweep.cluster.cleanup import watch
 from medsweep.cluster.emulation import EMULATED
+from medsweep.cluster.interrupts import interrupts_wait, sigterm_interrupts
 from medsweep.cluster.isolation import LOOPBACK, environment, isolated, without_secrets
 from medsweep.cluster.protocol import free_port
-from medsweep.cluster.sigterm import sigterm_interrupts, take_sigterm
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
@@ -95,7 +95,7 @@ class LocalCluster:
         return function(*arguments)
 
     def _add(self, profile: HardwareProfile) -> Any:
-        with without_secrets():
+        with interrupts_wait(), without_secrets():
             return self._cluster.add_node(
                 num_cpus=profile.cpus,
                 num_gpus=profile.gpus,
@@ -114,25 +114,25 @@ def _ray_cluster() -> Iterator[Any]:
 
     with ExitStack() as stack:
         try:
-            with without_secrets():
-                cluster = Cluster(
-                    initialize_head=True,
-                    head_node_args={
-                        "num_cpus": 0,
-                        "include_dashboard": False,
-                        "node_ip_address": LOOPBACK,
-                        "object_store_memory": OBJECT_STORE_BYTES,
-                    },
+            with interrupts_wait():
+                with without_secrets():
+                    cluster = Cluster(
+                        initialize_head=True,
+                        head_node_args={
+                            "num_cpus": 0,
+                            "include_dashboard": False,
+                            "node_ip_address": LOOPBACK,
+                            "object_store_memory": OBJECT_STORE_BYTES,
+                        },
+                    )
+                stack.callback(cluster.shutdown)
+                ray.init(
+                    address=cluster.address,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    namespace="medsweep",
                 )
-            stack.callback(cluster.shutdown)
-            ray.init(
-                address=cluster.address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                namespace="medsweep",
-            )
+                stack.callback(ray.shutdown)
         except Exception as error:
             raise EnvironmentFault(f"Ray did not start on this machine: {error}") from error
-        stack.callback(ray.shutdown)
-        take_sigterm()
         yield cluster

@@ -97,11 +97,11 @@ class Operator:
         cluster = f"{metadata['name']}-xyz"
         labels = {key: metadata["labels"][key] for key in metadata["labels"] if "medsweep" in key}
         spec = job["spec"]["rayClusterSpec"]
-        owner = self._create(RAY_CLUSTERS, cluster, labels, job, {"spec": spec})
+        owner = self.create(RAY_CLUSTERS, cluster, labels, job, {"spec": spec})
         groups = {"head": spec["headGroupSpec"], "worker": spec["workerGroupSpecs"][0]}
         for role, group in groups.items():
             pod, rest = f"{cluster}-{role}", {"spec": group["template"]["spec"]}
-            self._create(PODS, pod, {**labels, ROLE: role}, owner, rest)
+            self.create(PODS, pod, {**labels, ROLE: role}, owner, rest)
         self.status(
             RAY_JOBS,
             metadata["name"],
@@ -147,9 +147,10 @@ class Operator:
             )
         )
 
-    def _create(
+    def create(
         self, resource: Resource, name: str, labels: Object, owner: Object, rest: Object
     ) -> Object:
+        """Create what an object owns."""
         reference = {
             "apiVersion": owner["apiVersion"],
             "kind": owner["kind"],

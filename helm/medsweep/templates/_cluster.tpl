@@ -26,6 +26,10 @@ headGroupSpec:
         medsweep.io/role: head
       annotations:
         {{- include "medsweep.podAnnotations" . | nindent 8 }}
+        {{- if eq $values.mode "serve" }}
+        # If only Serve's own config changed, KubeRay would restart the model in place.
+        medsweep.io/results: {{ include "medsweep.out" . }}
+        {{- end }}
     spec:
       {{- include "medsweep.podSpec" (dict "root" . "gpu" "none") | nindent 6 }}
       containers:

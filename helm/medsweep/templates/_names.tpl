@@ -23,13 +23,17 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{/*
-KubeRay ignores changes of a job's spec, so another spec needs another name. Values that do not change
-what runs, such as those of monitoring, leave the name and so the job alone.
+KubeRay ignores changes of what a running job runs, so another job needs another name: a digest of that.
+What KubeRay reads at each step, and what no job sees, such as monitoring, leaves the name alone. A
+served model keeps its name, because KubeRay replaces its cluster.
 */}}
 {{- define "medsweep.stageName" -}}
-{{- $prefix := get (dict "finetune" "ft" "benchmark" "bm" "serve" "sv") .Values.mode -}}
-{{- $spec := include (eq .Values.mode "serve" | ternary "medsweep.serviceSpec" "medsweep.jobSpec") . -}}
-{{- $end := printf "-%s-%s-%s" $prefix .Values.profile.name (list (fromYaml $spec) .Values.queue | toJson | sha256sum | trunc 8) -}}
+{{- $end := "-medsweep" -}}
+{{- if ne .Values.mode "serve" -}}
+{{- $prefix := get (dict "finetune" "ft" "benchmark" "bm") .Values.mode -}}
+{{- $spec := omit (include "medsweep.jobSpec" . | fromYaml) "backoffLimit" "preRunningDeadlineSeconds" "activeDeadlineSeconds" "ttlSecondsAfterFinished" -}}
+{{- $end = printf "-%s-%s-%s" $prefix .Values.profile.name (list $spec .Values.queue | toJson | sha256sum | trunc 8) -}}
+{{- end -}}
 {{- $start := .Release.Name | replace "." "-" | trunc (sub 47 (len $end) | int) | trimSuffix "-" -}}
 {{- regexMatch "^[a-z]" $start | ternary $start (printf "m%s" $start | trunc (sub 47 (len $end) | int)) -}}
 {{- $end -}}

@@ -1,4 +1,4 @@
-{{/* What the stages run: the spec of a RayJob or a RayService. The object's name contains its digest. */}}
+{{/* What the stages run: the spec of a RayJob or a RayService. */}}
 
 {{- define "medsweep.jobSpec" -}}
 {{- $deadline := get .Values.deadlines .Values.mode }}
@@ -43,9 +43,11 @@ rayClusterSpec:
 {{- end }}
 
 {{- define "medsweep.serviceSpec" -}}
-# A pool has no second set of GPUs for a rolling upgrade.
+# Another spec starts a second cluster, which takes over when it answers.
 upgradeStrategy:
-  type: None
+  type: NewCluster
+# The longest answer of the first one.
+rayClusterDeletionDelaySeconds: 300
 serveConfigV2: |
   {{- $arguments := dict "cell" (printf "%s@%s" .Values.model .Values.profile.name) "out" (include "medsweep.out" .) }}
   {{- $application := dict "name" "medsweep" "route_prefix" "/" "import_path" "jobs.serve:application" "args" $arguments }}

@@ -24,6 +24,7 @@ ADAPTER = "medsweep.io/adapter"
 GPU = "medsweep.io/gpu"
 PROFILE = "medsweep.io/profile"
 ROLE = "medsweep.io/role"
+RESULTS = "medsweep.io/results"
 QUEUE = "kueue.x-k8s.io/queue-name"
 
 NO_GPU = "none"

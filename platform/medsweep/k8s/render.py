@@ -10,6 +10,7 @@ from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.k8s.conventions import (
     QUEUE,
+    RESULTS,
     ROLE,
     Stage,
     image_family,
@@ -29,6 +30,7 @@ from medsweep.k8s.pods import (
 )
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.models.spec import ModelSpec
+from medsweep.serving.admission import Limits
 from medsweep.sweep.plan import AdapterPlan, Cell
 from medsweep.sweep.spec import SweepSpec
 
@@ -120,8 +122,10 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
         "kind": "RayService",
         "metadata": stage.metadata(),
         "spec": {
-            # A pool has no second set of GPUs for a rolling upgrade.
-            "upgradeStrategy": {"type": "None"},
+            # Another spec starts a second cluster, which takes over when it answers.
+            "upgradeStrategy": {"type": "NewCluster"},
+            # The longest answer of the first one.
+            "rayClusterDeletionDelaySeconds": int(Limits().timeout_s),
             "serveConfigV2": json.dumps(served, indent=2, sort_keys=True),
             "rayClusterConfig": stage.cluster(environment, serves=True),
         },
@@ -184,6 +188,10 @@ class _Stage:
         worker = worker_template(
             settings, self.pod_labels, profile, family, [image, *self._token()]
         )
+        head = head_template(settings, self.pod_labels, [image, *environment], serves=serves)
+        if serves:
+            # If only Serve's own config changed, KubeRay would restart the model in place.
+            head["metadata"]["annotations"][RESULTS] = settings.out
         return {
             "rayVersion": RAY_VERSION,
             # Whoever can call Ray can run code in it. The operator makes a Secret with a random
@@ -195,9 +203,7 @@ class _Stage:
                 # Nothing that is measured may run on the head.
                 "resources": {"CPU": "0"},
                 "labels": {ROLE: "head"},
-                "template": head_template(
-                    settings, self.pod_labels, [image, *environment], serves=serves
-                ),
+                "template": head,
             },
             "workerGroupSpecs": [
                 {

@@ -159,12 +159,15 @@ class SweepObjects:
         ]
 
     def _reason(self, job: Object, phase: Phase, pods: Iterable[Object]) -> str | None:
-        if phase in ("done", "running"):
+        upgrades = phase == "running" and _is_upgrading(job)
+        if phase in ("done", "running") and not upgrades:
             return None
         reason = pods_reason(pods)
         if reason is None:
             clusters = self._parts(RAY_CLUSTERS, job)
             reason = next(filter(None, map(cluster_reason, clusters)), None)
+        if upgrades:
+            return f"upgrade: {reason or service_reason(job) or 'a second cluster starts'}"
         if phase == "failed":
             parts = (reason, job_reason(job))
             return " | ".join(part for part in parts if part) or "no reason given"
@@ -208,9 +211,20 @@ def _service_phase(service: Object) -> Phase:
 
 def _ready_since(service: Object) -> datetime | None:
     """Return since when a RayService answers; None if it does not."""
-    for condition in (service.get("status") or {}).get("conditions") or []:
-        if condition["type"] == "Ready" and condition["status"] == "True":
-            return _instant(condition.get("lastTransitionTime"))
+    ready = _true_condition(service, "Ready")
+    return None if ready is None else _instant(ready.get("lastTransitionTime"))
+
+
+def _is_upgrading(service: Object) -> bool:
+    """Whether a RayService starts a second cluster, while the first one answers."""
+    return _true_condition(service, "UpgradeInProgress") is not None
+
+
+def _true_condition(value: Object, kind: str) -> Object | None:
+    for condition in (value.get("status") or {}).get("conditions") or []:
+        if condition["type"] == kind and condition["status"] == "True":
+            result: Object = condition
+            return result
     return None
 
 

@@ -38,7 +38,7 @@ def ray_object(manifests: list[Manifest]) -> Manifest:
 def test_the_matrix_is_whole(matrix: Matrix) -> None:
     assert len(matrix) == 9 * 3
     for (_, mode), manifests in matrix.items():
-        assert len(manifests) == (4 if mode == "serve" else 3)
+        assert len(manifests) == 3
         assert ray_object(manifests)["kind"] == ("RayService" if mode == "serve" else "RayJob")
 
 
@@ -174,19 +174,20 @@ def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> Non
     assert without_what_differs(ours) == without_what_differs(theirs)
 
 
-def test_another_value_is_another_job_and_a_service_stays_where_it_is(helm: Helm) -> None:
-    names = [
-        ray_object(helm.template("--set", f"backoffLimit={tries}"))["metadata"]["name"]
-        for tries in (1, 1, 2)
-    ]
-    assert names[0] == names[1] != names[2]
-    services = [
-        each["metadata"]["name"]
-        for tries in (1, 2)
-        for each in helm.template("--set", f"mode=serve,backoffLimit={tries}")
-        if each["kind"] == "Service"
-    ]
-    assert services == ["bench-medsweep"] * 2
+def name_of(helm: Helm, values: str) -> str:
+    name: str = ray_object(helm.template("--set", values))["metadata"]["name"]
+    return name
+
+
+def test_another_job_has_another_name_and_a_served_model_keeps_its_own(helm: Helm) -> None:
+    """KubeRay reads deadlines and retries at each step, and ignores other changes of a job."""
+    before = name_of(helm, "mode=benchmark")
+    for change in ("head.cpus=8", "image.tag=v2", "queue=other", "sweep.seed=3"):
+        assert name_of(helm, f"mode=benchmark,{change}") != before
+        assert name_of(helm, f"mode=serve,{change}") == "bench-medsweep"
+    for change in ("backoffLimit=3", "deadlines.benchmark=50000", "deadlines.start=60"):
+        assert name_of(helm, f"mode=benchmark,{change}") == before
+    assert name_of(helm, "mode=benchmark,ttlSeconds=600") == before
 
 
 @pytest.mark.parametrize("values", ["mode=benchmark", "mode=serve", "controller.enabled=true"])
@@ -205,7 +206,7 @@ def test_what_does_not_change_the_job_leaves_it_alone(values: str, helm: Helm) -
 
     assert runs(*besides) == runs()
     for change in ("image.tag=v2", "head.cpus=8", "results=pvc://other"):
-        assert runs(change)["metadata"]["name"] != runs()["metadata"]["name"]
+        assert runs(change) != runs()
 
 
 def test_a_worker_without_gpus_keeps_from_the_nodes_of_load_generators(helm: Helm) -> None:

@@ -164,6 +164,17 @@ def test_a_served_model_has_a_state_of_its_own() -> None:
     served = objects.state("sv-one")
     assert (served.phase, served.reason) == ("running", None)
     assert served.started == datetime(2026, 1, 1, tzinfo=UTC)
+    upgrading = {"type": "UpgradeInProgress", "status": "True"}
+    objects.put(RAY_SERVICES, "sv-one", service(conditions=[since, upgrading]))
+    assert objects.state("sv-one").reason == "upgrade: a second cluster starts"
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    second = pod("t", conditions=[{**condition, "message": "0/3 nodes"}])
+    second["metadata"]["labels"]["medsweep.io/stage"] = "serve"
+    objects.put(PODS, "t", second)
+    served = objects.state("sv-one")
+    assert served.phase == "running"
+    assert served.reason == "upgrade: t: no node can run it (Unschedulable): 0/3 nodes"
+    objects.put(PODS, "t", None)
     ending = service(conditions=[since])
     ending["metadata"]["deletionTimestamp"] = "now"
     objects.put(RAY_SERVICES, "sv-one", ending)

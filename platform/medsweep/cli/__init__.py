@@ -119,10 +119,11 @@ def _interrupts() -> Iterator[None]:
 
 
 def _quieten() -> None:
-    """Silence what libraries tell their own developers."""
+    """Silence what libraries tell users and their own developers."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # It logs to standard output, where the result goes.

@@ -51,9 +51,7 @@ def test_every_message_of_the_troubleshooting_page_is_in_the_code() -> None:
 def test_the_page_of_environment_variables_names_those_that_the_code_reads(prefix: str) -> None:
     page = set(VARIABLE.findall((DOCS / "environment.md").read_text(encoding="utf-8")))
     sources = [*(ROOT / "platform").rglob("*.py"), *(ROOT / "jobs").glob("*.py")]
-    code = {
-        name for path in sources for name in VARIABLE.findall(path.read_text(encoding="utf-8"))
-    }
+    code = {name for path in sources for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
     assert {name for name in page if name.startswith(prefix)} == {
         name for name in code if name.startswith(prefix)
     }

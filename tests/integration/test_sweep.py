@@ -198,6 +198,9 @@ def test_an_engine_that_dies_fails_its_cell_alone(
     assert by_status["failed"]["rows"][0]["profile"] == "1xv100-1cpu"
     assert "failed: standin-distilgpt2@1xv100-1cpu" in out
     assert (runner.results / "report.html").is_file()
+    labels = json.loads((runner.results / "labels.json").read_text())
+    assert labels
+    assert all("question_type" in each for each in labels.values())
     assert 'status="failed"' in (runner.results / "metrics.prom").read_text()
 
 

@@ -7,19 +7,23 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, seed, show
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, did_you_mean
 
 if TYPE_CHECKING:
     from medsweep.metrics.bounds import Cut
     from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
+SHOWN_ANSWERS = 10
+LABELS = ("question_type", "source")
+"""Fields by which quality is broken down unasked, where the lines have them."""
+
 METERED = 100
 """References that the meter takes; as many as `metrics.meter.MOST`."""
 
@@ -67,6 +71,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show which deliberate errors in the references each figure sees",
     )
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="show quality by this field of the lines too, beside `question_type`, `source` and "
+        "the length of the reference; may be given several times",
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="earlier answers to the same questions by `id`, such as the base model's: shows which "
+        "questions got worse",
+    )
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -99,14 +118,10 @@ def run(options: argparse.Namespace) -> int:
         if options.meter and len(asked) < METERED:
             asked.setdefault(reference, question)
 
-    opener: Any = gzip.open if options.file.suffix == ".gz" else open
-    try:
-        with opener(options.file, "rb") as lines:
-            graded = grade_lines(lines, choose, also=also, cut=cut)
-    except FileNotFoundError:
-        raise InputError(f"{options.file}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{options.file}: cannot be read: {error}") from None
+    by = [*LABELS, *options.by]
+    graded = _lines(
+        options.file, lambda lines: grade_lines(lines, choose, also=also, cut=cut, by=by)
+    )
     _report_bad_lines(options.file, graded.bad)
     if graded.texts.rouge_warning is not None:
         print(f"medsweep: {graded.texts.rouge_warning}", file=sys.stderr)
@@ -114,7 +129,18 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"{options.file}: no line with `prediction` and `reference`, nor with `options`"
         )
+    for name in options.by:
+        if name not in graded.columns:
+            nearest = did_you_mean(name, graded.columns)
+            raise InputError(
+                f"{options.file}: --by {name}: no line has this field{nearest}; the fields are "
+                f"{', '.join(graded.columns)}"
+            )
     scores = _report(graded, options.seed)
+    if options.before is not None:
+        earlier = _lines(options.before, lambda lines: grade_lines(lines))
+        _report_bad_lines(options.before, earlier.bad)
+        scores["since_before"] = _since(options, earlier, graded)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
         scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
     scores["meter"] = _meter(asked, options.seed) if options.meter else None
@@ -123,6 +149,29 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(scores)
     return MedSweepError.exit_code if graded.bad else EXIT_DONE
+
+
+def _lines(file: Path, read: Callable[[Iterable[bytes]], Graded]) -> Graded:
+    opener: Any = gzip.open if file.suffix == ".gz" else open
+    try:
+        with opener(file, "rb") as lines:
+            return read(lines)
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from None
+
+
+def _since(options: argparse.Namespace, before: Graded, after: Graded) -> dict[str, Any]:
+    """Return which questions got better and worse."""
+    from medsweep.metrics.breakdown import worsened
+
+    change = worsened(before.texts.question_means(), after.texts.question_means())
+    if not change.questions:
+        raise InputError(
+            f"{options.before}: no `id` of it is in {options.file}: both need `id` in their lines"
+        )
+    return asdict(change)
 
 
 def _cut(options: argparse.Namespace) -> Cut | None:
@@ -170,6 +219,9 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         "truncated_answers": texts.truncated,
         "finish_reasons": dict(texts.finish_reasons),
         "by_reference_words": [asdict(stratum) for stratum in texts.strata()],
+        "breakdown": [asdict(each) for each in texts.breakdown(seed)],
+        "worst_lines": [graded.numbers[place] for place in texts.worst()[:SHOWN_ANSWERS]],
+        "since_before": None,
         "choices": {
             "answers": choices.answers,
             "accuracy": accuracy,
@@ -235,6 +287,7 @@ def _print_texts(scores: dict[str, Any]) -> None:
     ]
     show(strata, as_json=False)
     print()
+    _print_breakdown(scores)
     if scores["meter"]:
         _print_meter(scores["meter"])
     if scores["answers_with_quantities"]:
@@ -253,6 +306,33 @@ def _print_texts(scores: dict[str, Any]) -> None:
     )
     if scores["long_references_share"] is not None:
         print(f"{scores['long_references_share']:.0%} of the references are longer than allowed")
+
+
+def _print_breakdown(scores: dict[str, Any]) -> None:
+    """Print a row per group with its figures, then the worst answers by line."""
+    from medsweep.metrics.significance import ALPHA
+
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in scores["breakdown"]:
+        row = rows.setdefault(
+            (each["column"], each["group"]), {"by": each["column"], "group": each["group"]}
+        )
+        differs = each["p_value"] is not None and each["p_value"] <= ALPHA
+        mark = "" if not differs else " +" if each["mean"] > each["rest"] else " -"
+        bounds = "" if each["low"] is None else f" [{each['low']:.3f}, {each['high']:.3f}]"
+        row["questions"] = max(row.get("questions", 0), each["questions"])
+        row[each["figure"]] = f"{each['mean']:.3f}{bounds}{mark}"
+    if rows:
+        show(list(rows.values()), as_json=False)
+        print("+ and -: differs from all other questions (p <= 0.05, Holm)\n")
+    if scores["worst_lines"]:
+        print(f"worst answers: lines {', '.join(map(str, scores['worst_lines']))}")
+    if (change := scores["since_before"]) is not None:
+        print(
+            f"since before: {change['better']} of {change['questions']} questions got better, "
+            f"{change['worse']} worse, {change['contradicting']} contradict more; "
+            f"worst: {', '.join(change['worst']) or 'none'}"
+        )
 
 
 def _report_bad_lines(file: Path, bad: Sequence[BadLine]) -> None:

@@ -22,6 +22,9 @@ from medsweep.datasets.rules import Draft, Rule, fold, rules
 from medsweep.datasets.spec import DatasetSpec, MixSpec, Pair
 from medsweep.errors import DatasetError, did_you_mean
 
+_SOURCES = ("source", "document_source")
+"""Columns that name the publisher of a row, in MedQuAD's two forms."""
+
 _UNUSABLE = ("unreadable", "empty", *FAULTS)
 
 
@@ -107,13 +110,19 @@ def load_sources(spec: DatasetSpec) -> list[Loaded]:
             spec.max_unusable_fraction,
             "dataset" if spec.mix is None else f"dataset.mix[{index}]",
             spec.split_by,
+            spec.breakdown,
         )
         for index, source in enumerate(spec.sources)
     ]
 
 
 def _load(
-    source: MixSpec, active: Sequence[Rule], limit: float, field_name: str, split_by: str | None
+    source: MixSpec,
+    active: Sequence[Rule],
+    limit: float,
+    field_name: str,
+    split_by: str | None,
+    breakdown: Sequence[str],
 ) -> Loaded:
     opened = open_source(source)
     loaded = Loaded(source, opened.revision)
@@ -132,12 +141,17 @@ def _load(
         pair = _pair(row, raw, where, active, loaded)
         if pair is not None:
             group = row.get(split_by) if split_by is not None else None
-            loaded.pairs.append(pair if group is None else replace(pair, group=str(group)))
-    if split_by is not None and columns and split_by not in columns:
-        raise DatasetError(
-            f"{source.where}: no row has a column {split_by!r}{did_you_mean(split_by, columns)}; "
-            f"the columns are {', '.join(columns)}; set dataset.split_by"
-        )
+            labels = _labels(row, pair.question_type, breakdown)
+            loaded.pairs.append(
+                replace(pair, group=None if group is None else str(group), labels=labels)
+            )
+    named = [("split_by", split_by)] if split_by is not None else []
+    for setting, name in [*named, *(("breakdown", name) for name in breakdown)]:
+        if columns and name not in columns:
+            raise DatasetError(
+                f"{source.where}: no row has a column {name!r}{did_you_mean(name, columns)}; "
+                f"the columns are {', '.join(columns)}; set dataset.{setting}"
+            )
     for kind, column in _needed(format_ or "columns", question, answer):
         # A column that no row has is a wrong name; where only some rows lack it, they are at fault.
         if columns and column not in columns:
@@ -155,6 +169,16 @@ def _load(
     if not loaded.pairs:
         raise DatasetError(f"{source.where}: no usable pair: {loaded.summary()}")
     return loaded
+
+
+def _labels(
+    row: dict[str, Any], question_type: str | None, breakdown: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return what a question is grouped by: its type, its source and the named columns."""
+    labels = {"question_type": question_type}
+    source = next((row[name] for name in _SOURCES if row.get(name)), None)
+    labels |= {"source": source, **{name: row.get(name) for name in breakdown}}
+    return tuple((name, str(value)) for name, value in labels.items() if value not in (None, ""))
 
 
 def _needed(format_: Format, question: str, answer: str) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ class Pair:
         answer: the reference answer.
         question_type: MedQuAD's type ("symptoms", "treatment"), or None.
         group: value of the column `split_by`; None without one.
+        labels: what the question is grouped by where quality is broken down, by column.
     """
 
     question_id: str
@@ -33,6 +34,7 @@ class Pair:
     answer: str
     question_type: str | None = None
     group: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class ColumnsSpec(Closed):
@@ -141,6 +143,9 @@ class DatasetSpec(SourceSpec):
         eval_fraction: share of pairs held out for evaluation, split by normalised question.
         split_by: column whose values stay together on one side, such as the disease, the document
             or the publisher (MedQuAD's `focus`, `document_id`, `source`); None splits by question.
+        breakdown: columns by whose values quality is broken down, beside the question's type, its
+            source and the length of the reference. They are stored with the results and shown in
+            the report, values of fewer than 6 questions pooled.
         leaks: `exclude` takes pairs out of the training side that hold more than half of an asked
             answer's 8-grams or its question; `keep` only counts them.
         rules: the cleaning rules to apply; how many rows each one affects is in the provenance.
@@ -153,6 +158,7 @@ class DatasetSpec(SourceSpec):
     sample: int | None = Field(default=None, ge=10)
     eval_fraction: float = Field(default=0.05, gt=0, lt=1)
     split_by: str | None = None
+    breakdown: list[str] = Field(default=[])
     leaks: Literal["keep", "exclude"] = "keep"
     rules: list[RuleName] = Field(
         default=["question-marks", "frequency-tables", "empty", "over-long", "duplicate"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from medsweep.json_lines import has_half_surrogate, numbered_lines, parse
@@ -43,11 +44,15 @@ class Graded:
         texts: scores of free-text answers.
         choices: scores of answers to multiple-choice questions.
         bad: lines that could not be graded.
+        numbers: line of each free-text answer, from 1.
+        columns: fields that some line had.
     """
 
     texts: AnswerTally
     choices: ChoiceTally
     bad: list[BadLine]
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+    columns: dict[str, None] = field(default_factory=dict)
 
 
 Choose = Callable[[str, Sequence[str]], int]
@@ -60,22 +65,26 @@ def grade_lines(
     *,
     also: Also = lambda *_: None,
     cut: Cut | None = None,
+    by: Sequence[str] = (),
 ) -> Graded:
     """Grade line by line, skipping blank lines.
 
     Args:
         lines: JSON objects with `prediction` and either `reference`, optionally with `id` (answers
             with the same id belong to one question) and `finish_reason`; or `options` and `answer`
-            (the right option's text, letter or index from 0). Other fields are ignored.
+            (the right option's text, letter or index from 0). Fields that `by` does not name are
+            ignored.
         choose: chooses among the options of a line's `question` if the line has no `prediction`;
             returns the index from 0.
         also: called with each free-text answer, its reference and its question, empty without one.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
+        by: fields with texts, numbers or flags by which the questions are grouped.
     """
     graded = Graded(AnswerTally(cut), ChoiceTally(), [])
     for number, line in numbered_lines(lines):
         try:
             row = _object(line)
+            graded.columns.update(dict.fromkeys(row))
             if "options" in row and "prediction" not in row and choose is not None:
                 options, right = _options(row)
                 graded.choices.count(choose(_text(row, "question"), options), right)
@@ -83,7 +92,8 @@ def grade_lines(
                 graded.choices.add(_text(row, "prediction"), *_options(row))
             else:
                 answer = _answer(row)
-                graded.texts.add(*answer)
+                graded.texts.add(*answer, _labels(row, by))
+                graded.numbers.append(number)
                 also(*answer[:2], row["question"] if isinstance(row.get("question"), str) else "")
         except ValueError as error:
             graded.bad.append(BadLine(number, str(error)))
@@ -105,6 +115,14 @@ def _answer(row: dict[str, Any]) -> tuple[str, str, str | None, str | None]:
     if not isinstance(reason, str | None):
         raise ValueError(f"`finish_reason` is {_KINDS[type(reason)]}, not a text")
     return prediction, reference, None if id_ is None else str(id_), reason
+
+
+def _labels(row: dict[str, Any], by: Sequence[str]) -> dict[str, str]:
+    return {
+        name: str(row[name])
+        for name in by
+        if isinstance(row.get(name), str | int | float) and row[name] != ""
+    }
 
 
 def _options(row: dict[str, Any]) -> tuple[list[str], int]:

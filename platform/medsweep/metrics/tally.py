@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
+from sys import intern
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,14 @@ from numpy.typing import NDArray
 from medsweep.metrics.agreement import Agreement
 from medsweep.metrics.bleu import BleuCounts, bleu
 from medsweep.metrics.bounds import Cut, QualityBounds
+from medsweep.metrics.breakdown import (
+    FIGURES,
+    LENGTH,
+    GroupQuality,
+    length_label,
+    quality_by_group,
+    worst,
+)
 from medsweep.metrics.faulty_answers import TRUNCATED, is_empty, is_refusal
 from medsweep.metrics.quality import (
     QUALITY_METRICS,
@@ -72,6 +82,7 @@ class AnswerTally:
         self._numbers: dict[str, int] = {}
         self._next = 0
         self._answer_words, self._reference_words = array("q"), array("q")
+        self._labels: dict[str, dict[int, str]] = {}
         self._bleu = BleuCounts()
         self.agreement = Agreement()
         self.with_quantities = 0
@@ -87,6 +98,7 @@ class AnswerTally:
         reference: str,
         question_id: str | None = None,
         finish_reason: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> tuple[AnswerScore, Agreement]:
         """Grade an answer and add it.
 
@@ -95,6 +107,7 @@ class AnswerTally:
             reference: reference answer.
             question_id: answers with the same id belong to one question; None is its own question.
             finish_reason: why the answer ended; None is not counted.
+            labels: what the question is grouped by, by column.
         """
         score, counts, quantities = score_and_count(answer, reference)
         self.bounds.add(question_id or f"\0{self._next}", reference)
@@ -104,7 +117,10 @@ class AnswerTally:
         self.agreement += quantities
         self.beyond_rouge += is_beyond_rouge(reference)
         self.with_quantities += quantities.share is not None
-        self._questions.append(self._number(question_id))
+        number = self._number(question_id)
+        self._questions.append(number)
+        for column, label in {**(labels or {}), LENGTH: _stratum(reference)}.items():
+            self._labels.setdefault(column, {}).setdefault(number, intern(label))
         self._answer_words.append(len(answer.split()))
         self._reference_words.append(len(reference.split()))
         self._bleu += counts
@@ -167,11 +183,7 @@ class AnswerTally:
         """
         if not len(self):
             return {}
-        member = np.asarray(self._questions)
-        answers = np.bincount(member)
-        by_question = np.column_stack(
-            [np.bincount(member, weights=values) / answers for values in self._figures.values()]
-        )
+        by_question = np.column_stack(list(self._by_question().values()))
         # A figure is nan for all answers to a question or for none: the reference decides.
         known = ~np.isnan(by_question)
         full = known.all(axis=0)
@@ -190,6 +202,44 @@ class AnswerTally:
                 float(np.nanmax(self._figures[names[place]])),
             )
             for place, interval in sorted(intervals.items())
+        }
+
+    def breakdown(self, seed: int) -> list[GroupQuality]:
+        """Return the quality by length of the reference and by the labels of the questions.
+
+        Args:
+            seed: of the bootstrap and of the permutations.
+        """
+        if not len(self):
+            return []
+        columns = {
+            column: [labels.get(number) for number in range(self._next)]
+            for column, labels in self._labels.items()
+        }
+        scores = self._by_question()
+        return quality_by_group({name: scores[name] for name in FIGURES}, columns, seed=seed)
+
+    def worst(self) -> list[int]:
+        """Return the places of answers in the order of adding, the worst first."""
+        names = ("consistency", "token_f1")
+        figures = zip(*(self._figures[name] for name in names), strict=True)
+        return worst([dict(zip(names, each, strict=True)) for each in figures])
+
+    def question_means(self) -> dict[str, dict[str, float | None]]:
+        """Return the mean figures of each question that has an id."""
+        scores = self._by_question()
+        return {
+            id_: {name: float(values[number]) for name, values in scores.items()}
+            for id_, number in self._numbers.items()
+        }
+
+    def _by_question(self) -> dict[str, NDArray[np.float64]]:
+        """Return each figure's means over the answers to a question; nan where it has none."""
+        member = np.asarray(self._questions)
+        answers = np.bincount(member)
+        return {
+            name: np.bincount(member, weights=values) / answers
+            for name, values in self._figures.items()
         }
 
     def strata(self) -> list[Stratum]:
@@ -223,6 +273,10 @@ class AnswerTally:
             number = self._numbers.setdefault(question_id, number)
         self._next = max(self._next, number + 1)
         return number
+
+
+def _stratum(reference: str) -> str:
+    return length_label(len(reference.split()), STRATA)
 
 
 def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ from medsweep.report.paper import KNOWN_INCONSISTENCIES
 from medsweep.report.samples import public_answers, samples
 from medsweep.report.table import ReportTable, as_csv, make_table
 from medsweep.report.tables.bound import BoundRow, bound_table
+from medsweep.report.tables.breakdown import breakdown_table, worsened_table, worst_table
 from medsweep.report.tables.cost import CostRow, cost_table
 from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.failures import FailureRow, failure_table
@@ -83,12 +84,18 @@ def write_report(folder: Path) -> Path:
     folder = folder if folder.is_dir() else folder.parent
     training, scores = adapters_used(results), results.question_scores()
     pictures = _pictures(results.rows, training, folder / "figures")
-    tables = _tables(results.rows, training, scores) | {"meter": meter_table(results.meter)}
+    answers = public_answers(results)
+    tables = _tables(results.rows, training, scores) | {
+        "meter": meter_table(results.meter),
+        "breakdown": breakdown_table(results.rows, scores, results.labels),
+        "worst": worst_table(results.rows, answers or scores),
+        "worsened": worsened_table(results.rows, answers or scores),
+    }
     for name, table in tables.items():
         if table.rows:
             write_text(folder / "tables" / f"{name}.csv", as_csv(table))
     page = folder / REPORT
-    write_text(page, _render(results, scores, pictures, tables))
+    write_text(page, _render(results, scores, pictures, tables, answers))
     return page
 
 
@@ -157,7 +164,11 @@ def _inline(svg: str, name: str) -> str:
 
 
 def _render(
-    results: Results, scores: Scores, pictures: dict[str, str], tables: dict[str, ReportTable]
+    results: Results,
+    scores: Scores,
+    pictures: dict[str, str],
+    tables: dict[str, ReportTable],
+    answers: Scores,
 ) -> str:
     rows = results.rows
     states = matrix(rows)
@@ -187,7 +198,7 @@ def _render(
             pictures=pictures,
             **tables,
             inconsistencies=KNOWN_INCONSISTENCIES,
-            samples=samples(rows, public_answers(results)),
+            samples=samples(rows, answers),
             facts=method(rows).facts,
             share=share,
         )

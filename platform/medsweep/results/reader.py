@@ -155,13 +155,13 @@ class Results:
         """Return the mean scores of each question, variant and load point, by cell key."""
         keys = ["question_id", "variant", "load_point"]
         return {
-            key: _aggregate(path, keys, list(QUALITIES), "mean")
+            key: _aggregate(path, keys, [*QUALITIES, "reference_words"], "mean")
             for key, path in self._responses.items()
         }
 
     def first_answers(self) -> dict[str, list[dict[str, Any]]]:
         """Return the first answer to each question of each variant with its text, by cell key."""
-        columns = ["question", "reference", "answer", "token_f1"]
+        columns = ["question", "reference", "answer", "token_f1", "consistency"]
         return {
             key: _aggregate(path, ["question_id", "variant"], columns, "first")
             for key, path in self._responses.items()
@@ -187,6 +187,12 @@ class Results:
         path = self._find("meter.json")
         record = read_json(path) if path is not None else None
         return list(record["detections"]) if record is not None else []
+
+    @cached_property
+    def labels(self) -> Mapping[str, Mapping[str, str]]:
+        """What each question is grouped by, by column; empty without `labels.json`."""
+        path = self._find("labels.json")
+        return (read_json(path) if path is not None else None) or {}
 
     def by_load_point(self) -> dict[tuple[str, str, str, str], list[Row]]:
         """Return the measured rows of each model, profile, variant and load point."""

@@ -25,7 +25,8 @@ from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
 METER = "meter.json"
-FILES = ("sweep.yaml", "benchmark.parquet", METER, "metrics.prom", "report.html")
+LABELS = "labels.json"
+FILES = ("sweep.yaml", "benchmark.parquet", METER, LABELS, "metrics.prom", "report.html")
 """The files of a sweep's folder that people read, beside its cells and adapters."""
 
 
@@ -107,6 +108,8 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
     if any(row.get("questions") for row in rows):
         seen = _meter_columns(_metered(resolved, folder))
         rows = [row | seen if row.get("questions") else row for row in rows]
+        asked = resolved.split.evaluation
+        write_json(folder / LABELS, {pair.question_id: dict(pair.labels) for pair in asked})
     write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
     # Read back, so that every row has every column.
     write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))

@@ -136,3 +136,61 @@ def test_nothing_to_grade_is_wrong_input(
         (tmp_path / name).write_bytes(content)
     assert main(["score", str(tmp_path / name)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_quality_is_shown_by_group_and_since_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = "Take 5 mg of it twice a day with water."
+    rows = [
+        {
+            "id": n,
+            "reference": reference,
+            "prediction": reference if n < 20 else "Nothing helps.",
+            "question_type": "treatment" if n < 20 else "outlook",
+            "department": "north" if n % 2 else "south",
+        }
+        for n in range(40)
+    ]
+    after, before = tmp_path / "after.jsonl", tmp_path / "before.jsonl"
+    after.write_text("\n".join(json.dumps(row) for row in rows))
+    wrong = reference.replace("5 mg", "50 mg")
+    earlier = [row | {"prediction": reference if row["id"] >= 38 else wrong} for row in rows]
+    before.write_text("\n".join(json.dumps(row) for row in earlier))
+    asked = ["score", str(after), "--by", "department", "--before", str(before)]
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    by_group = {
+        (each["column"], each["group"]): each
+        for each in found["breakdown"]
+        if each["figure"] == "token_f1"
+    }
+    assert set(by_group) == {
+        ("question_type", "treatment"),
+        ("question_type", "outlook"),
+        ("department", "north"),
+        ("department", "south"),
+    }
+    assert by_group["question_type", "outlook"]["p_value"] < 0.05
+    assert by_group["question_type", "outlook"]["mean"] == 0
+    assert by_group["department", "north"]["p_value"] == 1
+    assert found["worst_lines"] == list(range(21, 31))
+    # The two that were right before come last: their token F1 falls from 1, the others' from less.
+    assert found["since_before"]["worse"] == 20
+    assert found["since_before"]["better"] == 20
+    assert found["since_before"]["worst"][:2] == ["38", "39"]
+    assert main(asked) == 0
+    table = capsys.readouterr().out
+    for part in ("outlook", "0.000 [0.000, ", "worst answers: lines 21, 22", "20 worse"):
+        assert part in table
+    assert main(["score", str(after), "--by", "departmnt"]) == 2
+    assert "did you mean 'department'" in capsys.readouterr().err
+
+
+def test_files_without_a_common_id_cannot_be_compared(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"id": "z", "prediction": "a", "reference": "a"}))
+    assert main(["score", str(file), "--before", str(other)]) == 2
+    assert "both need `id`" in capsys.readouterr().err

@@ -214,3 +214,29 @@ def test_leaks_can_be_taken_out_of_the_training_side(tmp_path: Path) -> None:
     assert excluded.evaluation == kept.evaluation, "the same questions are asked"
     assert len(excluded.train) == len(kept.train) - len(kept.leaks)
     assert excluded.sha256 != kept.sha256
+
+
+def test_questions_carry_what_quality_is_broken_down_by(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {
+            "question": f"What is {n}?",
+            "answer": f"It is {n}.",
+            "question_type": "information",
+            "document_source": "GARD",
+            "department": n % 2,
+            "ward": "",
+        }
+        for n in range(10)
+    ]
+    file.write_text("\n".join(json.dumps(each) for each in rows))
+    spec = DatasetSpec(
+        name="local", path=str(file), breakdown=["department", "ward"], eval_fraction=0.2
+    )
+    split = load_split(spec, 1)
+    labels = {pair.question: dict(pair.labels) for pair in (*split.train, *split.evaluation)}
+    common = {"question_type": "information", "source": "GARD"}
+    assert labels["What is 3?"] == {**common, "department": "1"}
+    assert labels["What is 4?"] == {**common, "department": "0"}
+    with pytest.raises(DatasetError, match=r"'department'.*set dataset\.breakdown"):
+        load_split(spec.model_copy(update={"breakdown": ["departmnt"]}), 1)

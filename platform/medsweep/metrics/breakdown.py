@@ -1,0 +1,226 @@
+"""Quality by groups of questions, the worst answers, and the questions that got worse."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsweep.metrics.resampling import mean_intervals
+from medsweep.metrics.significance import holm
+
+FIGURES = ("token_f1", "quantity_agreement", "consistency")
+"""One figure per kind: the figures of overlap say the same of a group."""
+
+FEWEST_QUESTIONS = 6
+"""Groups with fewer questions are pooled: they show nothing, and could point to a person."""
+
+MOST_GROUPS = 20
+"""Most groups of one column; the questions of smaller ones are pooled."""
+
+OTHER = "other"
+LENGTH = "reference words"
+SHOWN = 10
+"""Worst answers, and questions that got worse, that are listed."""
+
+_DRAWS = 10_000
+_VALUES_AT_ONCE = 1_000_000
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class GroupQuality:
+    """One figure over the questions of one group.
+
+    Attributes:
+        column: by which the questions are grouped.
+        group: value of the column; `OTHER` for small groups together.
+        figure: name of the quality figure.
+        questions: number of questions with that figure.
+        mean: over these questions, 0 to 1.
+        low: lower end of its 95 % interval; None for one question.
+        high: upper end; None likewise.
+        rest: mean over all other questions; None without any.
+        p_value: of a permutation test of group against rest, corrected for all groups, columns and
+            figures together (Holm); None for fewer than `FEWEST_QUESTIONS` on either side.
+    """
+
+    column: str
+    group: str
+    figure: str
+    questions: int
+    mean: float
+    low: float | None
+    high: float | None
+    rest: float | None
+    p_value: float | None
+
+
+@dataclass(frozen=True)
+class Worsened:
+    """How many questions got better or worse, and which got worst.
+
+    Attributes:
+        questions: in both samples.
+        better: with a higher token F1.
+        worse: with a lower one.
+        contradicting: that contradict their reference now and did not before, in the mean.
+        worst: up to `SHOWN` of those that got worse: new contradictions first, then by token F1.
+    """
+
+    questions: int
+    better: int
+    worse: int
+    contradicting: int
+    worst: list[str]
+
+
+def length_label(words: int, strata: Sequence[int]) -> str:
+    """Return the stratum of a reference of so many words, such as "50-149"."""
+    place = int(np.searchsorted(strata, words, side="right"))
+    start = (0, *strata)[place]
+    return f"{start}+" if place == len(strata) else f"{start}-{strata[place] - 1}"
+
+
+def pooled(groups: Sequence[str | None]) -> list[str | None]:
+    """Return the groups with the small ones pooled as `OTHER`; None stays."""
+    counted = Counter(group for group in groups if group is not None)
+    kept = {
+        group
+        for group, questions in counted.most_common(MOST_GROUPS)
+        if questions >= FEWEST_QUESTIONS
+    }
+    return [group if group is None or group in kept else OTHER for group in groups]
+
+
+def quality_by_group(
+    scores: Mapping[str, NDArray[np.float64]],
+    columns: Mapping[str, Sequence[str | None]],
+    *,
+    seed: int,
+) -> list[GroupQuality]:
+    """Return the quality of each group of questions, compared with all other questions.
+
+    The test permutes the questions' values: if the group made no difference, they could as well be
+    another group's (Fisher 1935). A t-test would trust a small group in which no value differs.
+
+    Args:
+        scores: figures by name, one value per question; nan where there is none.
+        columns: group of each question by column; None where it has none.
+        seed: of the bootstrap and of the permutations.
+
+    Returns:
+        By column, group (most questions first) and figure; columns with a single group are left
+        out.
+    """
+    found: list[GroupQuality] = []
+    for column, groups in columns.items():
+        labels = pooled(groups)
+        order = [name for name, _ in Counter(filter(None, labels)).most_common()]
+        if len(order) > 1:
+            codes = np.array([-1 if label is None else order.index(label) for label in labels])
+            found += _of_column(column, order, codes, scores, seed)
+    tested = [place for place, each in enumerate(found) if each.p_value is not None]
+    for place, p in zip(tested, holm([found[t].p_value or 0.0 for t in tested]), strict=True):
+        found[place] = replace(found[place], p_value=p)
+    return found
+
+
+def _of_column(
+    column: str,
+    order: Sequence[str],
+    codes: NDArray[np.int64],
+    scores: Mapping[str, NDArray[np.float64]],
+    seed: int,
+) -> list[GroupQuality]:
+    found: dict[tuple[int, str], GroupQuality] = {}
+    for figure, values in scores.items():
+        known = ~np.isnan(values) & (codes >= 0)
+        value, code = values[known], codes[known]
+        present, sizes = np.unique(code, return_counts=True)
+        if not len(value):
+            continue
+        p_values = _permutation_p(value, code, sizes, seed)
+        for place, group in enumerate(present):
+            inside = value[code == group]
+            rest = value[code != group]
+            [interval] = mean_intervals(inside[:, None], seed=seed)
+            enough = min(len(inside), len(rest)) >= FEWEST_QUESTIONS
+            found[int(group), figure] = GroupQuality(
+                column,
+                order[int(group)],
+                figure,
+                len(inside),
+                interval.mean,
+                interval.low,
+                interval.high,
+                float(rest.mean()) if len(rest) else None,
+                float(p_values[place]) if enough else None,
+            )
+    return [found[each] for each in sorted(found, key=lambda each: each[0])]
+
+
+def _permutation_p(
+    values: NDArray[np.float64], codes: NDArray[np.int64], sizes: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
+    """Return the two-sided p-value of each group's mean, by shuffling the values among groups."""
+    rng = np.random.default_rng(seed)
+    count = len(values)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    expected = values.mean() * sizes
+    ordered = values[np.argsort(codes, kind="stable")]
+    limit = np.abs(np.add.reduceat(ordered, starts) - expected) - _ROUNDING
+    block = max(1, _VALUES_AT_ONCE // count)
+    extreme = np.zeros(len(sizes))
+    for done in range(0, _DRAWS, block):
+        draws = min(block, _DRAWS - done)
+        shuffled = rng.permuted(np.tile(values, (draws, 1)), axis=1)
+        sums = np.add.reduceat(shuffled, starts, axis=1)
+        extreme += (np.abs(sums - expected) >= limit).sum(axis=0)
+    return (extreme + 1) / (_DRAWS + 1)
+
+
+def worst(scores: Sequence[Mapping[str, float | None]]) -> list[int]:
+    """Return the places of the answers, the worst first: contradictions, then by token F1.
+
+    Args:
+        scores: `consistency` and `token_f1` of each answer; ungraded ones are left out.
+    """
+    graded = [
+        (consistency if (consistency := each.get("consistency")) is not None else 1.0, f1, place)
+        for place, each in enumerate(scores)
+        if (f1 := each["token_f1"]) is not None
+    ]
+    return [place for *_, place in sorted(graded)]
+
+
+def worsened(
+    before: Mapping[str, Mapping[str, float | None]],
+    after: Mapping[str, Mapping[str, float | None]],
+) -> Worsened:
+    """Compare the same questions in two samples.
+
+    Args:
+        before: mean figures of each question's answers.
+        after: likewise.
+    """
+    changes = {
+        question: tuple(
+            (after[question].get(name) or 0.0) - (before[question].get(name) or 0.0)
+            for name in ("consistency", "token_f1")
+        )
+        for question in before
+        if question in after
+    }
+    down = [question for question, change in changes.items() if min(change) < 0]
+    down.sort(key=lambda question: (min(changes[question][0], 0.0), changes[question][1]))
+    return Worsened(
+        len(changes),
+        sum(f1 > 0 for _, f1 in changes.values()),
+        sum(f1 < 0 for _, f1 in changes.values()),
+        sum(consistency < 0 for consistency, _ in changes.values()),
+        down[:SHOWN],
+    )

@@ -107,7 +107,9 @@ def worst_table(rows: Sequence[Row], answers: Scores) -> ReportTable:
     lines = []
     for model, basis, graded in _headline(rows, answers):
         ordered = group_by_columns([graded[place] for place in worst(graded)], "question_id")
-        lines += [{**each[0], "model": model, "basis": basis} for each in list(ordered.values())[:SHOWN]]
+        lines += [
+            {**each[0], "model": model, "basis": basis} for each in list(ordered.values())[:SHOWN]
+        ]
     return tabulate(
         "The ten worst answers of each model: those that contradict their reference first, then "
         "by token F1",

@@ -7,6 +7,7 @@ from typing import Any
 
 ANSWERS = 1000
 HOUR_S = 3600
+MILLION = 1_000_000
 
 
 def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
@@ -30,6 +31,18 @@ def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
     if energy_j is not None and window_s:
         columns["energy_j_per_1000_answers"] = ANSWERS * energy_j / (rate * window_s)
     return columns
+
+
+def usd_per_million_tokens(row: Mapping[str, Any]) -> float | None:
+    """Return the price of 1,000,000 output tokens; None where an answer has no price.
+
+    Args:
+        row: of `benchmark.parquet`.
+    """
+    price, tokens_per_s = row.get("usd_per_answer"), row.get("output_tokens_per_s")
+    if price is None or not tokens_per_s:
+        return None
+    return float(MILLION * price * row["requests_per_s"] / tokens_per_s)
 
 
 def _energy_j(row: Mapping[str, Any]) -> float | None:

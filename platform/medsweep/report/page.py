@@ -17,6 +17,7 @@ from medsweep.report.figures import (
     quality_by_epoch,
     save,
     speed_by_load,
+    throughput_by_user_speed,
     tradeoff,
 )
 from medsweep.report.figures.style import GRID, INK, MUTED, WARNING
@@ -41,6 +42,7 @@ from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
 from medsweep.report.tables.paper_table import PaperRow, paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.tables.roofline import RooflineRow, roofline_table
+from medsweep.report.tables.throughput import ThroughputRow, throughput_table
 from medsweep.report.tables.training import adapters_used, training_table
 from medsweep.report.takeaways import take_away
 from medsweep.report.verdict import LIMITS, options, verdict
@@ -106,6 +108,7 @@ def _tables(
     return {
         "decision": make_table(DecisionRow, decision_table(rows)),
         "matrix": matrix(rows).table,
+        "throughput": make_table(ThroughputRow, throughput_table(rows)),
         "latency": make_table(LatencyRow, latency_table(rows)),
         "bound": make_table(BoundRow, bound_table(rows)),
         "quality": make_table(QualityRow, quality_table(rows)),
@@ -131,13 +134,16 @@ def _pictures(rows: Sequence[Row], training: Sequence[Training], folder: Path) -
         figures["matrix"] = matrix_figure(rows)
     if decisions := decision_table(rows):
         if sum(1 for row in decisions if row.token_f1 and row.e2e) > 1:
-            figures["tradeoff"] = tradeoff(decisions)
+            figures["tradeoff"] = tradeoff(rows)
         figures["load"] = speed_by_load(rows)
+    if sum(1 for row in throughput_table(rows) if row.user_tokens_per_s) > 1:
+        figures["throughput"] = throughput_by_user_speed(rows)
     if training:
         figures["training"] = quality_by_epoch(training)
     names = {
         "tradeoff": "quality-against-latency",
         "matrix": "matrix",
+        "throughput": "throughput-against-user-speed",
         "load": "speed-against-load",
         "latency": "latency-by-configuration",
         "training": "quality-by-epoch",

@@ -51,7 +51,7 @@ def test_the_price_is_of_a_thousand_answers_at_the_busiest_point(rows: Rows, sma
 def test_the_figure_names_models_and_the_profiles_on_the_front(
     rows: Rows, tmp_path: Path, small: Any
 ) -> None:
-    figure = tradeoff(decision_table(rows))
+    figure = tradeoff(rows)
     svg = save(figure, tmp_path, "tradeoff")
     for text in ("observed", "emulated", small.llama, "1xa100-1cpu", "host", "EMULATED"):
         assert text in svg

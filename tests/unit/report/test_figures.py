@@ -10,8 +10,11 @@ from medsweep.report.figures import (
     matrix_figure,
     quality_by_epoch,
     save,
+    speed_by_load,
+    throughput_by_user_speed,
+    tradeoff,
 )
-from medsweep.report.figures.style import EMULATED, PREDICTED
+from medsweep.report.figures.style import EMULATED, PREDICTED, profile_colours
 from medsweep.results.store import read_rows
 
 Rows = list[dict[str, Any]]
@@ -57,6 +60,49 @@ def test_quality_by_epoch_has_every_panel_and_the_basis(folder: Path, small: Any
     assert list(training.get_xdata()) == [1, 2]  # nothing was learnt before the first epoch
 
 
+def test_throughput_stands_against_the_speed_of_each_user(rows: Rows, tmp_path: Path) -> None:
+    figure = throughput_by_user_speed(rows)
+    found = texts(save(figure, tmp_path, "throughput"))
+    assert any(text.startswith(EMULATED) for text in found)
+    assert {"c1", "c4", "1xa100-1cpu (emulated)", "host (observed)"} <= set(found)
+    assert not any("USD" in text for text in found)  # nothing has a price
+    llama = next(axes for axes in figure.axes if "llama" in axes.get_title(loc="left"))
+    # TPOT is 5 ms at c1 and 8 ms at c4; neither point beats the other.
+    assert list(llama.lines[0].get_xdata()) == pytest.approx([125, 200])
+    assert list(llama.lines[0].get_ydata()) == pytest.approx([100, (50 + 100 / 3) / 2])
+
+
+def test_prices_of_tokens_have_panels_of_their_own(rows: Rows, tmp_path: Path) -> None:
+    [host] = [row for row in rows if row["profile"] == "host"]
+    # 3.60 USD/h at 10 answers and 200 tokens a second: 0.001 USD/s, 5 USD for a million tokens.
+    priced = [host | {"usd_per_hour": 3.6, "usd_per_answer": 0.0001}, *rows]
+    figure = throughput_by_user_speed(priced)
+    [axes] = [
+        axes
+        for axes in figure.axes
+        if "USD" in axes.get_ylabel() and axes.lines[0].get_xydata().size
+    ]
+    assert axes.lines[0].get_xydata().tolist() == [pytest.approx([1000, 5])]
+
+
+def test_a_profile_has_one_colour_in_every_figure_and_marks_name_it(
+    rows: Rows, tmp_path: Path
+) -> None:
+    for draw in (latency_by_configuration, speed_by_load, throughput_by_user_speed, tradeoff):
+        svg = save(draw(rows), tmp_path, draw.__name__)
+        for profile, colour in profile_colours(rows).items():
+            marks = re.findall(
+                rf'<g data-model="[^"]+" data-profile="{profile}">(.*?)</g>', svg, re.S
+            )
+            bars = rf'<g class="tip" data-model="[^"]+" data-profile="{profile}">(.*?)</g>'
+            drawn = set(
+                re.findall(r"#[0-9a-f]{6}", " ".join([*marks, *re.findall(bars, svg, re.S)]))
+            )
+            assert colour in drawn, (draw.__name__, profile)
+            others = set(profile_colours(rows).values()) - {colour}
+            assert not drawn & others
+
+
 def test_observed_rows_alone_carry_no_warning(rows: Rows, tmp_path: Path) -> None:
     observed = [row for row in rows if row["basis"] == "observed"]
     found = " ".join(texts(save(latency_by_configuration(observed), tmp_path, "latency")))
@@ -71,7 +117,9 @@ def test_predicted_rows_are_called_so(rows: Rows, tmp_path: Path) -> None:
     assert PREDICTED in found
 
 
-@pytest.mark.parametrize("draw", [latency_by_configuration, matrix_figure, quality_by_epoch])
+@pytest.mark.parametrize(
+    "draw", [latency_by_configuration, matrix_figure, quality_by_epoch, throughput_by_user_speed]
+)
 def test_nothing_measured_still_makes_a_picture(draw: Any, tmp_path: Path) -> None:
     assert "Nothing was measured" in texts(save(draw([]), tmp_path, "empty"))
 

@@ -130,8 +130,8 @@ def test_the_banner_and_the_pictures_say_emulated(html: str) -> None:
     page = Page(html)
     assert "<b>3</b> cells ok, <b>1</b> failed, <b>1</b> refused" in html
     assert "Emulated: not measured on the named hardware." in html
-    assert page.tags.count("svg") == 5
-    assert len(re.findall(r"<text[^>]*>EMULATED: not measured", html)) == 5
+    assert page.tags.count("svg") == 6
+    assert len(re.findall(r"<text[^>]*>EMULATED: not measured", html)) == 6
 
 
 def test_texts_are_escaped(html: str, small: Any) -> None:
@@ -200,7 +200,7 @@ def test_figures_are_written_and_a_second_report_is_the_same(reported: Path, htm
     names = {path.name for path in (reported / "figures").iterdir()}
     figures = (
         "matrix", "latency-by-configuration", "quality-by-epoch", "quality-against-latency",
-        "speed-against-load",
+        "speed-against-load", "throughput-against-user-speed",
     )  # fmt: skip
     assert names == {f"{name}.{ending}" for name in figures for ending in ("svg", "png")}
     assert write_report(reported).read_text(encoding="utf-8") == html
@@ -277,7 +277,9 @@ def test_a_dataset_that_is_not_known_to_be_public_is_not_shown(folder: Path) -> 
 
 
 def test_every_mark_of_a_chart_tells_its_value(html: str, small: Any) -> None:
-    tips = re.findall(r'<g class="tip"><title>([^<]*)</title>', html)
+    tips = re.findall(
+        r'<g class="tip" data-model="[^"]*" data-profile="[^"]*"><title>([^<]*)</title>', html
+    )
     assert len(tips) > 40
     assert (
         f"{small.distil} on host (observed), c1: 0.100 s [0.0900 to 0.120] over 1 repeats" in tips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,16 +11,16 @@ from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     INK,
     MUTED,
-    PALETTE,
     add_panels,
     label_width_in,
+    mark,
     new_figure,
+    profile_colours,
     short_label,
     style,
-    tip,
     with_basis,
 )
-from medsweep.report.numbers import MISSING, seconds, significant, spread
+from medsweep.report.numbers import MISSING, seconds, spread
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 
@@ -50,7 +50,7 @@ def latency_by_configuration(rows: Sequence[Row]) -> Figure:
     measured = headline_rows(rows)
     table, points = latency_table(measured), load_points(measured)
     models = list(dict.fromkeys(row.model for row in table))
-    lines = _lines(table, models)
+    lines, colours = _lines(table, models), profile_colours(rows)
     across = min(_PANELS_ACROSS, max(1, len(points)))
     down = max(1, math.ceil(len(points) / across))
     with style():
@@ -64,7 +64,7 @@ def latency_by_configuration(rows: Sequence[Row]) -> Figure:
         for panel in panels[len(points) :]:
             panel.remove()
         for place, (panel, point) in enumerate(zip(panels, points, strict=False)):
-            _panel(panel, point, [row for row in table if row.load_point == point], lines, models)
+            _panel(panel, point, [row for row in table if row.load_point == point], lines, colours)
             _label(panel, lines, named=place % across == 0)
     return figure
 
@@ -87,7 +87,7 @@ def _panel(
     point: str,
     table: Sequence[LatencyRow],
     lines: Sequence[_Line],
-    models: Sequence[str],
+    colours: Mapping[str, str],
 ) -> None:
     by_cell = {(row.model, row.profile): row for row in table}
     reach = 0.0
@@ -98,14 +98,12 @@ def _panel(
         if row is None or row.e2e is None:
             axes.annotate(MISSING, (0, height), (4, 0), textcoords="offset points", va="center")
             continue
-        colour = PALETTE[models.index(line.model) % len(PALETTE)]
         ends = spread(row.e2e)
         label = (
             f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds(row.e2e.mean)}"
             f"{f' [{ends}]' if ends else ''} over {row.repeats} repeats"
         )
-        solid = row.basis == "observed"
-        reach = max(reach, _bar(axes, height, row.e2e, colour, solid=solid, label=label))
+        reach = max(reach, _bar(axes, height, row, row.e2e, colours[row.profile], label))
     axes.set_title(f"Load point {point}")
     axes.set_xlabel("end-to-end time, mean over repeats (s)")
     axes.set_xlim(0, 1.28 * reach or 1)
@@ -122,9 +120,12 @@ def _label(axes: Axes, lines: Sequence[_Line], *, named: bool) -> None:
             label.set_fontweight("bold")
 
 
-def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool, label: str) -> float:
+def _bar(
+    axes: Axes, height: int, row: LatencyRow, time: Interval, colour: str, label: str
+) -> float:
     """Draw one bar with its interval and figure; return how far it reaches, in seconds."""
     mean, low, high = time.mean, time.low, time.high
+    solid = row.basis == "observed"
     [bar] = axes.barh(
         height,
         mean,
@@ -133,14 +134,17 @@ def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool, l
         edgecolor=colour,
         hatch=None if solid else "/////",
     )
-    tip(bar, label)
+    mark(bar, row.model, row.profile, label)
     end = mean
     if low is not None and high is not None:
         ends = [max(0.0, low), high]
-        axes.plot(ends, [height, height], color=INK, marker="|", markersize=6, linewidth=1.2)
+        [line] = axes.plot(
+            ends, [height, height], color=INK, marker="|", markersize=6, linewidth=1.2
+        )
+        mark(line, row.model, row.profile)
         end = max(mean, high)
-    axes.annotate(
-        f"{significant(mean)} s",
+    text = axes.annotate(
+        seconds(mean),
         (end, height),
         (4, 0),
         textcoords="offset points",
@@ -148,4 +152,5 @@ def _bar(axes: Axes, height: int, time: Interval, colour: str, *, solid: bool, l
         size=8,
         color=MUTED,
     )
+    mark(text, row.model, row.profile)
     return end

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     MARKERS,
-    PALETTE,
     add_panels,
+    mark,
+    mark_point,
     new_figure,
+    profile_colours,
     short_label,
     style,
-    tip_at,
     with_basis,
 )
 from medsweep.report.numbers import significant, spread
@@ -50,7 +51,7 @@ def speed_by_load(rows: Sequence[Row]) -> Figure:
     measured = headline_rows(rows)
     table, points = latency_table(measured), load_points(measured)
     models = list(dict.fromkeys(row.model for row in table))
-    down = max(1, len(models))
+    down, colours = max(1, len(models)), profile_colours(rows)
     with style():
         figure = new_figure(
             "Speed against load",
@@ -65,7 +66,7 @@ def speed_by_load(rows: Sequence[Row]) -> Figure:
         for place, panel in enumerate(panels[: len(models) * len(_PANELS)]):
             model = models[place // len(_PANELS)]
             title = list(_PANELS)[place % len(_PANELS)]
-            _panel(panel, title, [row for row in table if row.model == model], points)
+            _panel(panel, title, [row for row in table if row.model == model], points, colours)
             if place % len(_PANELS) == 0:
                 panel.set_title(f"{short_label(model)}\n{title}")
             if place % len(_PANELS) == len(_PANELS) - 1:
@@ -73,10 +74,15 @@ def speed_by_load(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, title: str, table: Sequence[LatencyRow], points: Sequence[str]) -> None:
+def _panel(
+    axes: Axes,
+    title: str,
+    table: Sequence[LatencyRow],
+    points: Sequence[str],
+    colours: Mapping[str, str],
+) -> None:
     unit, figure_of = _PANELS[title]
-    profiles = list(dict.fromkeys(row.profile for row in table))
-    for place, profile in enumerate(profiles):
+    for profile in dict.fromkeys(row.profile for row in table):
         shown = [
             (points.index(row.load_point), row, value)
             for row in table
@@ -85,18 +91,18 @@ def _panel(axes: Axes, title: str, table: Sequence[LatencyRow], points: Sequence
         if not shown:
             continue
         basis = shown[0][1].basis
-        colour = PALETTE[place % len(PALETTE)]
-        axes.plot(
+        colour, model = colours[profile], shown[0][1].model
+        [line] = axes.plot(
             [x for x, _, _ in shown],
             [value.mean for _, _, value in shown],
             color=colour,
-            # Beyond the colours there are, the same one comes back with another mark.
-            marker=MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
+            marker=MARKERS[list(colours).index(profile) % len(MARKERS)],
             markersize=5,
             linewidth=1.4,
             linestyle="-" if basis == "observed" else "--",
             label=with_basis(profile, [basis]),
         )
+        mark(line, model, profile)
         reaches = [
             (x, max(0.0, value.low), value.high)
             for x, _, value in shown
@@ -104,12 +110,14 @@ def _panel(axes: Axes, title: str, table: Sequence[LatencyRow], points: Sequence
         ]
         if reaches:
             places, lows, highs = zip(*reaches, strict=True)
-            axes.vlines(places, lows, highs, color=colour, linewidth=1)
+            mark(axes.vlines(places, lows, highs, color=colour, linewidth=1), model, profile)
         for x, row, value in shown:
             ends = spread(value)
-            tip_at(
+            mark_point(
                 axes,
                 (x, value.mean),
+                model,
+                profile,
                 f"{row.model} on {profile} ({basis}), {row.load_point}: "
                 f"{significant(value.mean)}{unit}{f' [{ends}]' if ends else ''}",
             )

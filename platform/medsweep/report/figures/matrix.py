@@ -11,10 +11,10 @@ from medsweep.report.figures.style import (
     WARNING,
     add_panels,
     label_width_in,
+    mark,
     new_figure,
     short_label,
     style,
-    tip,
     with_basis,
 )
 from medsweep.report.numbers import seconds, share, significant
@@ -105,10 +105,10 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
     patch = axes.add_patch(
         Rectangle((left + 0.03, top + 0.05), 0.94, 0.9, facecolor=face, edgecolor=edge, hatch=hatch)
     )
-    tip(patch, _tip(cell))
+    mark(patch, cell.model, cell.profile, _tip(cell))
     # A plain background keeps the word legible on hatching.
     box = {"facecolor": face, "edgecolor": "none", "pad": 2.0} if hatch else None
-    axes.text(
+    word = axes.text(
         left + 0.5,
         top + 0.5,
         text,
@@ -118,6 +118,7 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
         size=8 if cell.state == NOT_IN_SWEEP else 9,
         bbox=box,
     )
+    mark(word, cell.model, cell.profile)
 
 
 def _tip(cell: MatrixCell) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import EnvironmentFault
+from medsweep.report.tables.grouping import profile_order
 from medsweep.reporter import harmless
+from medsweep.results.aggregate import Row, distinct
 from medsweep.results.store import write_text
 
 if TYPE_CHECKING:
@@ -21,8 +23,13 @@ if TYPE_CHECKING:
 WIDTH_IN = 11.5
 INK, MUTED, GRID, WARNING = "#1f2933", "#52606d", "#d9dee4", "#a33400"
 
-# Okabe & Ito (2008): told apart with any kind of colour vision. Shape tells models apart as well.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# The first four are of Okabe & Ito (2008), told apart with any kind of colour vision. Each has a
+# contrast of at least 3 on a light and on a dark page.
+PALETTE = (
+    "#0072b2", "#d55e00", "#009e73", "#c2649a", "#8f6bd1", "#8a5a2b", "#6b7f00", "#c0392b",
+    "#2a8f9d", "#6b7785",
+)  # fmt: skip
+MODEL_PALETTE = ("#1f2933", "#a35200", "#486581", "#8b3a62", "#5c7029")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 EMULATED = "EMULATED: not measured on the named hardware"
@@ -32,10 +39,14 @@ OBSERVED = "Observed: measured on the named hardware"
 # Line art hardly gets smaller with more effort, which takes longer than drawing it.
 _PNG = {"compress_level": 2}
 _HEAD_IN = 0.72
+KEY_IN = 2.3
+PALE = 0.45
+"""Opacity of what was not observed."""
 _LONGEST_LABEL = 40
 
-# What marks a group of the SVG whose id is its tip.
-_TIP = "tip: "
+# A group of the SVG whose id begins so is a mark: of which model and profile, and its tip.
+_MARK = "mark: "
+_APART = "\N{INVISIBLE SEPARATOR}"
 _TIP_SIZE = 110
 _TIP_AREA = "_tip_area"
 _SETTINGS: Any = {
@@ -163,20 +174,68 @@ def with_basis(name: str, bases: Iterable[str | None]) -> str:
     return f"{short_label(name)} ({known})" if known else short_label(name)
 
 
-def tip(artist: Artist, text: str) -> None:
-    """Give a mark a text that is shown where it is pointed at.
+def profile_colours(rows: Iterable[Row]) -> dict[str, str]:
+    """Return the colour of each hardware profile, the same in all figures of a page.
 
     Args:
-        artist: a mark that stands for one value.
-        text: the value in words.
+        rows: all of `benchmark.parquet`.
     """
-    artist.set_gid(f"{_TIP}{text}")
+    names = sorted(distinct(rows, "profile"), key=profile_order)
+    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
 
 
-def tip_at(axes: Axes, point: tuple[float, float], text: str) -> None:
-    """Add a tip to a point of a line, on an area that is wide enough to point at."""
+def add_key(
+    figure: Figure,
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+    models: Sequence[str] = (),
+) -> None:
+    """Add the key at the right of a figure: colours of the profiles, shapes of the models.
+
+    Args:
+        figure: whose panels leave `KEY_IN` at the right.
+        colours: of the profiles.
+        labels: of the profiles that it shows.
+        models: whose shapes it explains, in their order; one alone needs no entry.
+    """
+    from matplotlib.lines import Line2D
+
+    entries = [
+        Line2D([], [], color=colours[name], marker="s", linestyle="", label=label)
+        for name, label in labels.items()
+    ]
+    entries += [
+        Line2D([], [], color=MUTED, marker=marker_of(models, name), linestyle="", label=name)
+        for name in (models if len(models) > 1 else ())
+    ]
+    width, height = figure.get_size_inches()
+    place = (1 - (KEY_IN - 0.1) / width, 1 - (_HEAD_IN + 0.25) / height)
+    figure.legend(handles=entries, loc="upper left", bbox_to_anchor=place, fontsize=8)
+
+
+def marker_of(names: Sequence[str], name: str) -> str:
+    """Return the shape of one of several names."""
+    return MARKERS[names.index(name) % len(MARKERS)]
+
+
+def mark(artist: Artist, model: str, profile: str | None = None, text: str = "") -> None:
+    """Say what a mark is of, so that the page can filter it and show its value.
+
+    Args:
+        artist: a bar, point, line or label.
+        model: name of the model.
+        profile: hardware profile; None for a mark of all.
+        text: the value in words, shown where the mark is pointed at; empty for none.
+    """
+    artist.set_gid(_MARK + _APART.join((model, profile or "", text)))
+
+
+def mark_point(
+    axes: Axes, point: tuple[float, float], model: str, profile: str | None, text: str
+) -> None:
+    """Add a text to a point of a line, on an area that is wide enough to point at."""
     area = axes.scatter([point[0]], [point[1]], s=_TIP_SIZE, alpha=0, linewidths=0, label=_TIP_AREA)
-    tip(area, text)
+    mark(area, model, profile, text)
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
@@ -205,10 +264,16 @@ def save(figure: Figure, folder: Path, name: str) -> str:
         figure.savefig(picture, format="png", dpi=150, metadata={"Software": None}, pil_kwargs=_PNG)
     # Widths were measured with DejaVu Sans, which is wide: any other sans-serif fits as well.
     text = re.sub(r"'DejaVu Sans'(, sans-serif)*", "sans-serif", drawn.getvalue())
-    text = re.sub(rf'<g id="{_TIP}([^"]*)">', r'<g class="tip"><title>\1</title>', text)
+    text = re.sub(rf'<g id="{_MARK}([^"]*)">', _marked, text)
     write_text(folder / f"{name}.svg", text)
     _write_bytes(folder / f"{name}.png", picture.getvalue())
     return text
+
+
+def _marked(group: re.Match[str]) -> str:
+    model, profile, text = group[1].split(_APART)
+    names = f'data-model="{model}" data-profile="{profile}"'
+    return f'<g class="tip" {names}><title>{text}</title>' if text else f"<g {names}>"
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medsweep.report.figures.style import (
     INK,
-    MARKERS,
+    KEY_IN,
     MUTED,
-    PALETTE,
+    add_key,
     add_panels,
+    mark,
+    mark_point,
+    marker_of,
     new_figure,
+    profile_colours,
     short_label,
     style,
-    tip_at,
 )
 from medsweep.report.numbers import seconds, share, significant
-from medsweep.report.tables.decision import DecisionRow
-from medsweep.results.aggregate import BASES
+from medsweep.report.tables.decision import DecisionRow, decision_table
+from medsweep.report.tables.grouping import profile_order
+from medsweep.results.aggregate import BASES, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,63 +31,67 @@ if TYPE_CHECKING:
 _HEIGHT_IN = 4.2
 
 
-def tradeoff(table: Sequence[DecisionRow]) -> Figure:
+def tradeoff(rows: Sequence[Row]) -> Figure:
     """Draw token F1 by mean end-to-end time of every configuration; one panel a basis.
 
     Args:
-        table: of `decision_table`.
+        rows: of `benchmark.parquet`.
     """
-    shown = [row for row in table if row.token_f1 is not None and row.e2e is not None]
+    shown = [
+        row for row in decision_table(rows) if row.token_f1 is not None and row.e2e is not None
+    ]
     bases = [basis for basis in BASES if any(row.basis == basis for row in shown)]
     models = list(dict.fromkeys(row.model for row in shown))
+    colours = profile_colours(rows)
     with style():
         figure = new_figure(
             "Token F1 against end-to-end time: up and to the left is better",
             [row.basis for row in shown],
             _HEIGHT_IN,
         )
-        panels = add_panels(figure, 1, max(1, len(bases)), left_in=0.7, gap_in=0.8, below_in=0.85)
+        panels = add_panels(figure, 1, max(1, len(bases)), left_in=0.7, right_in=KEY_IN, gap_in=0.8)
         for axes, basis in zip(panels, bases, strict=False):
-            _panel(axes, [row for row in shown if row.basis == basis], models)
+            _panel(axes, [row for row in shown if row.basis == basis], models, colours)
             axes.set_title(basis)
+        names = sorted({row.profile for row in shown}, key=profile_order)
+        add_key(figure, colours, {name: short_label(name) for name in names}, models)
     return figure
 
 
-def _panel(axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str]) -> None:
-    for place, model in enumerate(models):
-        points = [
-            (row.e2e.mean, row.token_f1.mean)
-            for row in rows
-            if row.model == model and row.e2e and row.token_f1
-        ]
-        if points:
-            axes.scatter(
-                [x for x, _ in points],
-                [y for _, y in points],
-                color=PALETTE[place % len(PALETTE)],
-                marker=MARKERS[place % len(MARKERS)],
-                s=46,
-                label=short_label(model),
-            )
+def _panel(
+    axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str], colours: Mapping[str, str]
+) -> None:
     for row in rows:
         if row.e2e and row.token_f1:
-            tip_at(axes, (row.e2e.mean, row.token_f1.mean), _tip(row))
+            point = axes.scatter(
+                [row.e2e.mean],
+                [row.token_f1.mean],
+                color=colours[row.profile],
+                marker=marker_of(models, row.model),
+                s=46,
+            )
+            mark(point, row.model, row.profile)
+            place = (row.e2e.mean, row.token_f1.mean)
+            mark_point(axes, place, row.model, row.profile, _tip(row))
     front = sorted(
-        (row.e2e.mean, row.token_f1.mean, row.profile)
+        (row.e2e.mean, row.token_f1.mean, row.model, row.profile)
         for row in rows
         if row.on_front and row.e2e and row.token_f1
     )
     # What is among the best for its price alone has a name and is not on the line.
-    edge = [(x, y) for x, y, _ in front if y > max((w for v, w, _ in front if v < x), default=-1.0)]
+    edge = [
+        (x, y) for x, y, *_ in front if y > max((w for v, w, *_ in front if v < x), default=-1.0)
+    ]
     axes.plot([x for x, _ in edge], [y for _, y in edge], color=MUTED, linewidth=1)
-    for x, y, profile in front:
-        axes.annotate(profile, (x, y), (5, 6), textcoords="offset points", size=8, color=INK)
+    for x, y, model, profile in front:
+        name = axes.annotate(profile, (x, y), (5, 6), textcoords="offset points", size=8, color=INK)
+        mark(name, model, profile)
     axes.set_xlabel("mean end-to-end time at the lightest load point (s)")
     axes.set_ylabel("token F1, mean")
     # Room for the names at the right of the marks.
     axes.set_xlim(0, 1.35 * max((row.e2e.mean for row in rows if row.e2e), default=1.0))
-    axes.margins(y=0.25)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=8)
+    # The floor of F1 is 0; above the marks there is room for the names.
+    axes.set_ylim(0, 1.2 * max((row.token_f1.mean for row in rows if row.token_f1), default=1.0))
 
 
 def _tip(row: DecisionRow) -> str:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from medsweep.report.figures.style import (
     MARKERS,
-    PALETTE,
+    MODEL_PALETTE,
     add_panels,
+    mark,
+    mark_point,
     new_figure,
     style,
-    tip_at,
     with_basis,
 )
 from medsweep.results.aggregate import Row
@@ -82,8 +83,8 @@ def quality_by_epoch(training: Sequence[Training]) -> Figure:
 
 def _line(axes: Axes, place: int, record: Training, name: str, *, dashed: bool = False) -> None:
     rows = [row for row in record.rows if row.get(name) is not None]
-    epochs, colour = [row["epoch"] for row in rows], PALETTE[place % len(PALETTE)]
-    axes.plot(
+    epochs, colour = [row["epoch"] for row in rows], MODEL_PALETTE[place % len(MODEL_PALETTE)]
+    [line] = axes.plot(
         epochs,
         [row[name] for row in rows],
         color=colour,
@@ -94,16 +95,19 @@ def _line(axes: Axes, place: int, record: Training, name: str, *, dashed: bool =
         markerfacecolor="white" if dashed else colour,
         label=with_basis(record.model, record.bases),
     )
+    mark(line, record.model)
     for row in rows:
         words = "training loss" if dashed else _WORDS.get(name, "held-out loss")
-        tip_at(
+        mark_point(
             axes,
             (row["epoch"], row[name]),
+            record.model,
+            None,
             f"{record.model}, epoch {row['epoch']}: {words} {row[name]:.3f}",
         )
     bounds = [row for row in rows if row.get(f"{name}_low") is not None]
     if bounds:
-        axes.fill_between(
+        area = axes.fill_between(
             [row["epoch"] for row in bounds],
             [row[f"{name}_low"] for row in bounds],
             [row[f"{name}_high"] for row in bounds],
@@ -111,6 +115,7 @@ def _line(axes: Axes, place: int, record: Training, name: str, *, dashed: bool =
             alpha=0.13,
             linewidth=0,
         )
+        mark(area, record.model)
 
 
 def _legend(axes: Axes, drawn: Axes, training: Sequence[Training]) -> None:

@@ -31,7 +31,7 @@ from medsweep.results.column import Column
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
 from medsweep.search.record import COLUMNS as SEARCH
 from medsweep.search.spec import SearchSpec
-from medsweep.serving.config import ServeSpec
+from medsweep.serving.config import SweepServeSpec
 from medsweep.serving.server_metrics import METRICS as SERVER_METRICS
 from medsweep.sweep.spec import (
     FineTuneSpec,
@@ -89,7 +89,7 @@ def config_page() -> str:
         ("dataset.columns", ColumnsSpec),
         ("finetune", FineTuneSpec),
         ("search", SearchSpec),
-        ("serve", ServeSpec),
+        ("serve", SweepServeSpec),
         ("load", LoadSpec),
         ("load.points[]", LoadPoint),
         ("prices.PROFILE", PriceSpec),

@@ -28,13 +28,10 @@ def application(args: dict[str, Any]) -> Any:
         raise UnknownName("cell of this version's plan", args["cell"], cells)
     cell = cells[args["cell"]]
     folder = adapter_folder(Path(args["out"]) / spec.name, resolved.plan.adapters[cell.adapter])
-    fields = {
-        "base": cell.model.name,
-        "adapters": {folder.name: folder},
-        **spec.serve.model_dump(),
-        "dtype": cell.dtype,
-    }
+    served = spec.serve.model_dump(exclude={"adapters"})
+    served |= {"engine": cell.serving.engine, "dtype": cell.dtype}
+    served |= {"base": cell.model.name, "adapters": {folder.name: folder}}
     further = {name: value for name, value in args.items() if name not in ("cell", "out")}
-    config = ServeConfig.model_validate(fields | further)
+    config = ServeConfig.model_validate(served | further)
     weights = resolved.weights[cell.model.name]
     return build_application(config, cell.profile, spec.catalog.models, weights)

@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.serving.service import open_service
 
     questions = _questions(options)
-    config = ServeConfig(adapters={ADAPTER: options.adapter}, max_batch_size=1)
+    # Not `auto`: for one question an engine that starts within seconds is the fastest.
+    config = ServeConfig(engine="continuous", adapters={ADAPTER: options.adapter}, max_batch_size=1)
     engine = open_service(config, ServerMetrics([]), MonotonicClock(), load_models(options))
     try:
         for question in questions:

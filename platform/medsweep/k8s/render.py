@@ -80,7 +80,7 @@ def benchmark_job(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
     _check_runs(cell)
     return _job(
         _Stage("benchmark", sweep, cell.model, cell.profile, cell.key, settings),
-        cells=[cell.name],
+        cells=[cell.place],
         command=f"python {HOME}/jobs/benchmark.py --cell {cell.key} --out {settings.out} "
         f"--metrics-port {METRICS_PORT}",
         deadline_s=settings.benchmark_deadline_s,
@@ -102,7 +102,7 @@ def serve_service(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
     stage = _Stage("serve", sweep, cell.model, cell.profile, cell.key, settings)
     key = {"name": settings.api_key_secret, "key": "api-key"}
     environment = [
-        *stage.sweep_variable([cell.name]),
+        *stage.sweep_variable([cell.place]),
         {"name": "MEDSWEEP_API_KEY", "valueFrom": {"secretKeyRef": key}},
     ]
     application = {

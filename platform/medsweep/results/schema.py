@@ -115,7 +115,7 @@ def _quality_columns() -> Iterator[Column]:
 
 IDENTITY = (
     Column("sweep", "text", "", "name of the sweep"),
-    Column("cell", "text", "", "model@profile"),
+    Column("cell", "text", "", "model@profile, with +live or +merged in a sweep of both"),
     Column("key", "text", "", "content-addressed key of the cell"),
     Column("model", "text", "", "name in the model catalogue; stand-ins begin with standin-"),
     Column("stands_in_for", "text", "", "model whose architecture a stand-in has"),
@@ -145,6 +145,14 @@ ASKED = (
     Column("gpus", "integer", "1", "GPUs of the hardware profile"),
     Column("accelerator", "text", "", "accelerator type of the hardware profile"),
     Column("engine", "text", "", "what turns prompts into tokens"),
+    Column("engine_reason", "text", "", "why this engine: named by the user, or chosen by `auto`"),
+    Column(
+        "adapters",
+        "text",
+        "",
+        "how the adapter is served: live (beside the base) or merged (into a copy of it)",
+    ),
+    Column("adapters_reason", "text", "", "why in this way, like engine_reason"),
     Column(
         "gpu_use",
         "text",

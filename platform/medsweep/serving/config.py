@@ -14,6 +14,7 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
 from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines.choice import AUTO
 from medsweep.serving.engines.compatibility import replicas_on
 from medsweep.serving.protocol import EngineSettings
 
@@ -21,10 +22,11 @@ Folder = Annotated[Path, Strict(False)]
 
 
 class ServeSpec(Closed):
-    """How adapters are served.
+    """How a model is served.
 
     Attributes:
-        engine: name of the engine.
+        engine: name of the engine, or `auto`: the fastest one that is installed and supports the
+            hardware and the model, by a measured table (docs/engines.md).
         dtype: dtype of the weights; `auto` depends on the profile's compute capability.
         quantization: quantization of the base weights; the choice depends on the engine.
         max_batch_size: most requests in one forward pass.
@@ -41,12 +43,13 @@ class ServeSpec(Closed):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, name: str) -> str:
-        if name not in ENGINES:
-            raise ValueError(str(UnknownName("engine", name, ENGINES)))
+        if name not in (AUTO, *ENGINES):
+            raise ValueError(str(UnknownName("engine", name, [AUTO, *ENGINES])))
         return name
 
     def settings(
         self,
+        engine: str,
         model: ModelSpec,
         *,
         dtype: str,
@@ -61,6 +64,7 @@ class ServeSpec(Closed):
         """Return an engine's settings.
 
         Args:
+            engine: name of the engine, with `auto` resolved.
             model: the base model.
             dtype: compute dtype, with `auto` resolved.
             cpus: CPU threads.
@@ -72,7 +76,7 @@ class ServeSpec(Closed):
             max_model_len: most tokens of a prompt and its answer; None is the model's context.
         """
         return EngineSettings(
-            engine=self.engine,
+            engine=engine,
             model=model,
             dtype=dtype,
             quantization=self.quantization,
@@ -80,13 +84,35 @@ class ServeSpec(Closed):
             cpus=cpus,
             base=base,
             adapters=adapters or {},
-            replicas=replicas_on(self.engine, gpus),
+            replicas=replicas_on(engine, gpus),
             gpus=gpus,
             max_adapters=max_adapters,
             max_rank=max_rank,
             max_model_len=max_model_len,
             prefix_caching=self.prefix_caching,
         )
+
+
+class SweepServeSpec(ServeSpec):
+    """How the cells of a sweep serve their adapters.
+
+    Attributes:
+        adapters: `live` applies the adapter beside the base, as a server of many adapters does.
+    """
+
+    adapters: Literal["live"] | list[Literal["live"]] = "live"
+
+    @property
+    def ways(self) -> list[str]:
+        """How the adapters are served: one way, or several."""
+        return [self.adapters] if isinstance(self.adapters, str) else list(self.adapters)
+
+    @field_validator("adapters")
+    @classmethod
+    def _distinct_ways(cls, ways: str | list[str]) -> str | list[str]:
+        if isinstance(ways, list) and (not ways or len(set(ways)) < len(ways)):
+            raise ValueError("expected live, merged or auto, or a list of live and merged")
+        return ways
 
 
 class ServeConfig(ServeSpec):
@@ -103,7 +129,7 @@ class ServeConfig(ServeSpec):
         limits: limits of the server.
     """
 
-    engine: str = "continuous"
+    engine: str = AUTO
     prefix_caching: bool = True
     base: str | None = None
     base_folder: Folder | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from medsweep.clock import Clock
@@ -18,12 +19,14 @@ from medsweep.serving.adapter_pool import AdapterPool
 from medsweep.serving.adapter_source import AdapterSource
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines import open_engine
-from medsweep.serving.engines.compatibility import unsupported
+from medsweep.serving.engines.choice import choose
 from medsweep.serving.engines.low_rank import read_rank
 from medsweep.serving.engines.null import NULL_MODEL, NULL_SPEC
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.server_metrics import ServerMetrics
 from medsweep.table import NamedTable
+
+LOG = logging.getLogger("medsweep.serving")
 
 
 def open_service(
@@ -66,17 +69,20 @@ def resolve_settings(
         EnvironmentFault: the weights are not available.
     """
     if config.engine == NULL_MODEL:
-        return config.settings(NULL_SPEC, dtype="float32", cpus=None)
+        return config.settings(NULL_MODEL, NULL_SPEC, dtype="float32", cpus=None)
     spec, base = _base(config, models, weights)
     host = host_profile()
-    reason = unsupported(config.engine, host, spec, quantization=config.quantization)
-    if reason is not None:
-        raise InputError(reason)
+    way = "live" if config.adapters or config.adapter_root else "none"
+    choice = choose(config.engine, way, host, spec, quantization=config.quantization)
+    if choice.refused is not None:
+        raise InputError(choice.refused)
+    LOG.info("engine %s: %s", choice.engine, choice.engine_reason)
     dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
     # Adapters that come later below the root have a rank that nobody knows yet.
     ranks = [read_rank(folder) for folder in config.adapters.values()]
     slots = config.max_loaded if config.adapter_root else min(config.max_loaded, len(ranks))
     return config.settings(
+        choice.engine,
         spec,
         dtype=dtype,
         cpus=usable_cpus(),

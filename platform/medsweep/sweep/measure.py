@@ -210,6 +210,7 @@ def _ensure_base(base: Path, weights: Weights) -> None:
 
 def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> CellDeployment:
     settings = context.spec.serve.settings(
+        cell.serving.engine,
         cell.model,
         dtype=cell.dtype,
         cpus=cell.profile.cpus,

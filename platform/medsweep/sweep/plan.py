@@ -8,6 +8,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from medsweep.hardware.observe import HOST
@@ -15,7 +16,8 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
 from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.compatibility import SPLITTING, missing_here, unsupported
+from medsweep.serving.engines.choice import Choice, choose
+from medsweep.serving.engines.compatibility import SPLITTING, missing_here
 from medsweep.sweep.catalog import Catalog
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
@@ -24,7 +26,7 @@ from medsweep.version import __version__
 
 @dataclass(frozen=True)
 class Cell:
-    """One model on one hardware profile.
+    """One model on one hardware profile, served in one way.
 
     Attributes:
         model: the model, or its stand-in where the sweep has stand-ins.
@@ -33,6 +35,8 @@ class Cell:
         adapter: key of the adapter that it serves.
         key: hash of everything that a result depends on.
         refused: why it cannot run, or None.
+        serving: the engine that serves it, and how.
+        suffix: what tells it from a cell of the same model and profile that is served otherwise.
     """
 
     model: ModelSpec
@@ -41,11 +45,18 @@ class Cell:
     adapter: str
     key: str
     refused: str | None
+    serving: Choice
+    suffix: str = ""
+
+    @property
+    def place(self) -> str:
+        """`model@profile`, as `cells` of a sweep names it."""
+        return f"{self.model.name}@{self.profile.name}"
 
     @property
     def name(self) -> str:
-        """`model@profile`."""
-        return f"{self.model.name}@{self.profile.name}"
+        """`model@profile`, with `+live` or `+merged` in a sweep of both."""
+        return f"{self.place}{self.suffix}"
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,8 @@ def make_plan(
         own[model.name].append(profile)
     recipe = spec.finetune.recipe.model_dump()
     # The same for every cell, of which there may be 10,000.
-    shared = {"serve": spec.serve.model_dump(), "load": spec.load.model_dump()}
+    shared = {"load": spec.load.model_dump()}
+    served = spec.serve.model_dump(exclude={"adapters"})
     common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
     finetunes: dict[str, tuple[HardwareProfile, str | None]] = {}
     for model, _ in pairs:
@@ -130,28 +142,32 @@ def make_plan(
             no_adapter = no_adapter or finetune_refusal(spec.finetune, model, where)
             finetunes[model.name] = where, no_adapter
     cells, adapters = [], {}
-    for model, profile in pairs:
+    serve, both = spec.serve, len(spec.serve.ways) > 1
+    for (model, profile), way in product(pairs, serve.ways):
         base = {"model": repr(model), "revision": revisions[model.name], **common}
         adapter = _key({**base, "recipe": recipe, "max_tokens": spec.load.max_tokens})
-        dtype: str = spec.serve.dtype
+        dtype: str = serve.dtype
         if dtype == "auto":
             dtype = choose_dtype(model, profile.accelerator)
         # A stand-in is checked with its own sizes, because it is what runs.
         where, no_adapter = finetunes[model.name]
-        serve = spec.serve
+        choice = choose(
+            serve.engine, way, profile, model, quantization=serve.quantization, missing=missing
+        )
         refused = (
             no_adapter
-            or unsupported(
-                serve.engine, profile, model, quantization=serve.quantization, missing=missing
-            )
+            or choice.refused
             or serving_refusal(
                 model,
                 profile,
                 dtype=dtype,
                 quantization=serve.quantization,
-                splits=serve.engine in SPLITTING,
+                splits=choice.engine in SPLITTING,
             )
         )
+        # What `auto` chose, so that a cell is the same whether it was chosen or named.
+        chosen = {"engine": choice.engine}
+        chosen |= {"adapters": choice.adapters} if choice.adapters == "merged" else {}
         key = _key(
             {
                 **base,
@@ -159,13 +175,15 @@ def make_plan(
                 # Another price does not repeat a measurement.
                 "profile": repr(_unpriced(profile)),
                 "dtype": dtype,
+                "serve": served | chosen,
                 **shared,
                 "keep_text": spec.texts_kept,
                 # A cell that is refused for this is another one than when there is an adapter.
                 "no_adapter": no_adapter,
             }
         )
-        cells.append(Cell(model, profile, dtype, adapter, key, refused))
+        suffix = f"+{way}" if both else ""
+        cells.append(Cell(model, profile, dtype, adapter, key, refused, choice, suffix))
         if refused is None and adapter not in adapters:
             adapters[adapter] = AdapterPlan(model, where, adapter)
     random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret

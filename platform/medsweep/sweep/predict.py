@@ -213,10 +213,10 @@ def _predict_point(
     how: dict[str, Any] = {
         "dtype": cell.dtype,
         "quantization": spec.serve.quantization,
-        "execution": served_by(spec.serve.engine, gpu=cell.profile.accelerator is not None),
+        "execution": served_by(cell.serving.engine, gpu=cell.profile.accelerator is not None),
     }
     answer = spec.load.max_tokens
-    replicas = replicas_on(spec.serve.engine, cell.profile.gpus)
+    replicas = replicas_on(cell.serving.engine, cell.profile.gpus)
     most = spec.serve.max_batch_size
     together = min(-(-(point.concurrency or replicas * most) // replicas), most)
     context = lengths.prompt + answer // 2

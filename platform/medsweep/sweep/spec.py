@@ -29,7 +29,7 @@ from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
 from medsweep.search.spec import SearchSpec
-from medsweep.serving.config import ServeSpec
+from medsweep.serving.config import SweepServeSpec
 from medsweep.sweep.catalog import Catalog
 
 
@@ -206,7 +206,7 @@ class SweepSpec(Closed):
     dataset: DatasetSpec = DatasetSpec()
     finetune: FineTuneSpec = FineTuneSpec()
     search: SearchSpec | None = None
-    serve: ServeSpec = ServeSpec()
+    serve: SweepServeSpec = SweepServeSpec()
     load: LoadSpec
     prices: dict[ProfileName, PriceSpec] = Field(default={})
     cells_together: int = Field(default=4, ge=1)

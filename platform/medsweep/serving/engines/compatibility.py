@@ -19,6 +19,9 @@ from medsweep.serving.engines.environment import environment_of
 FIRST_VLLM = (7, 5)
 FIRST_FLASH_ATTENTION = (8, 0)
 
+NO_VLLM_LORA = "c_attn"
+"""A layer of GPT-2, for which vLLM has no LoRA (0.32; its class is without SupportsLoRA)."""
+
 VLLM_HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
 PACKAGES = {"openvino": "openvino_genai"}
@@ -79,6 +82,7 @@ def unsupported(
     model: ModelSpec,
     *,
     quantization: str = "none",
+    adapters: str = "none",
     missing: Callable[[str, HardwareProfile], str | None] = missing_here,
 ) -> str | None:
     """Return a sentence that says why an engine cannot serve a model on a profile, or None.
@@ -88,6 +92,7 @@ def unsupported(
         profile: the hardware profile.
         model: the model.
         quantization: of the weights.
+        adapters: how an adapter is served, `live` or `merged`; `none` without one.
         missing: says what the engine lacks where it will run.
     """
     gpu = profile.accelerator
@@ -103,6 +108,11 @@ def unsupported(
                 f"engine vllm has no attention for heads of {model.head_dim} values, which "
                 f"{model.name} has"
             )
+        if adapters == "live" and NO_VLLM_LORA in model.lora_targets:
+            return (
+                f"engine vllm has no LoRA for {model.name}; a merged adapter can be served "
+                "(adapters: merged)"
+            )
     if engine == "openvino":
         if gpu is not None:
             return f"engine openvino computes on the CPU; {profile.name} has a {gpu.name}"
@@ -111,6 +121,12 @@ def unsupported(
                 f"engine openvino reads weights from GGUF, and {model.name} has none; "
                 f"it serves {', '.join(GGUF_WHEELS)}"
             )
+    if adapters == "merged" and quantization != "none":
+        return (
+            f"a merged adapter is not served with quantization {quantization}: it would round the "
+            "sum of base and adapter, which is another model than the quantized base with its "
+            "adapter; take adapters: live, or quantization: none"
+        )
     return missing(engine, profile) or wrong_quantization(engine, quantization)
 
 

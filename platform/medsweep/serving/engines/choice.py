@@ -1,0 +1,108 @@
+"""Which engine serves a model, and how its adapter is served: what the user names, or `auto`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.spec import ModelSpec
+from medsweep.serving.engines.compatibility import missing_here, unsupported
+
+AUTO = "auto"
+
+WAYS = ("live", "merged")
+"""How an adapter is served: beside its base, or merged into a copy of it."""
+
+RANKING: Mapping[tuple[str, bool], tuple[tuple[str, str], ...]] = {
+    ("GPU", True): (
+        ("vllm", "live"),
+        ("vllm", "merged"),
+        ("continuous", "live"),
+        ("continuous", "merged"),
+    ),
+    ("GPU", False): (("vllm", "none"), ("continuous", "none")),
+    ("CPU", True): (
+        ("openvino", "live"),
+        ("continuous", "live"),
+        ("vllm", "merged"),
+        ("continuous", "merged"),
+        ("vllm", "live"),
+    ),
+    ("CPU", False): (("openvino", "none"), ("continuous", "none"), ("vllm", "none")),
+}
+"""Engine and way, fastest first, by device and whether an adapter is served; measured, see
+docs/engines.md. `openvino` serves quantized weights alone, so it only comes first for those."""
+
+TABLE = "docs/engines.md"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that serves a model, and how.
+
+    Attributes:
+        engine: its name in `ENGINES`.
+        engine_reason: why this engine.
+        adapters: one of WAYS; `none` without an adapter.
+        adapters_reason: why this way.
+        refused: why it cannot serve the model here, or None.
+    """
+
+    engine: str
+    engine_reason: str
+    adapters: str
+    adapters_reason: str
+    refused: str | None
+
+
+def choose(
+    engine: str,
+    adapters: str,
+    profile: HardwareProfile,
+    model: ModelSpec,
+    *,
+    quantization: str = "none",
+    missing: Callable[[str, HardwareProfile], str | None] = missing_here,
+) -> Choice:
+    """Return the fastest way to serve a model, of those that are allowed and supported.
+
+    Args:
+        engine: the only one that is allowed, or `auto`.
+        adapters: the only one of WAYS that is allowed, or `auto`; `none` without an adapter.
+        profile: the hardware.
+        model: the base model.
+        quantization: of its weights.
+        missing: says what an engine lacks where it will run.
+    """
+    device = "GPU" if profile.gpus else "CPU"
+    ranked = RANKING[device, adapters != "none"]
+    if engine != AUTO and engine not in {each for each, _ in ranked}:
+        ranked = tuple((engine, way) for way in (WAYS if adapters != "none" else ("none",)))
+    allowed = [
+        (name, way) for name, way in ranked if engine in (AUTO, name) and adapters in (AUTO, way)
+    ]
+    passed: dict[tuple[str, str], str] = {}
+    for name, way in allowed:
+        refused = unsupported(
+            name, profile, model, quantization=quantization, adapters=way, missing=missing
+        )
+        if refused is None:
+            break
+        passed[name, way] = refused
+    else:
+        # Nothing can serve it: the engine that supports most says why.
+        name, way = next((each for each in allowed if each[0] == "continuous"), allowed[0])
+        refused = passed[name, way]
+    fastest = f"the fastest on a {device} that can serve this, by the table in {TABLE}"
+    skipped = [why for (each, _), why in passed.items() if each != name]
+    engine_reason = "; not ".join([f"auto: {fastest}", *dict.fromkeys(skipped)])
+    way_skipped = [why for (each, _), why in passed.items() if each == name and refused is None]
+    way_reason = "; not ".join([f"auto: {fastest}", *dict.fromkeys(way_skipped)])
+    return Choice(
+        engine=name,
+        engine_reason=engine_reason if engine == AUTO else "the user names it",
+        adapters=way,
+        adapters_reason=way_reason if adapters == AUTO else "the user names it",
+        refused=refused,
+    )

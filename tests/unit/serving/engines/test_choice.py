@@ -1,0 +1,99 @@
+"""Which engine `auto` takes: every row of the table on hardware where it is the fastest."""
+
+from __future__ import annotations
+
+import pytest
+
+from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.catalog import MODELS
+from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines.choice import RANKING, WAYS, choose
+
+CLINIC = HardwareProfile("clinic", 2, 0, None, 16 * 2**30)
+A100, V100 = PROFILES["1xa100-1cpu"], PROFILES["1xv100-1cpu"]
+
+
+def everything(engine: str, profile: HardwareProfile) -> str | None:
+    del engine, profile
+    return None
+
+
+def without(*absent: str) -> object:
+    return lambda engine, profile: f"no {engine} here" if engine in absent else None
+
+
+@pytest.mark.parametrize(
+    ("profile", "model", "quantization", "chosen"),
+    [
+        (A100, "llama-3-8b", "none", ("vllm", "live")),
+        (A100, "distilgpt2", "none", ("vllm", "merged")),  # vLLM has no LoRA for GPT-2
+        (V100, "distilgpt2", "none", ("continuous", "live")),  # too old for vLLM
+        (A100, "llama-3-8b", "nf4", ("continuous", "live")),
+        (CLINIC, "smollm2-135m", "int8", ("openvino", "live")),
+        (CLINIC, "distilgpt2", "int8", ("continuous", "live")),
+    ],
+)
+def test_auto_takes_the_fastest_that_can_serve(
+    profile: HardwareProfile, model: str, quantization: str, chosen: tuple[str, str]
+) -> None:
+    how = {"quantization": quantization, "missing": everything}
+    choice = choose("auto", "auto", profile, MODELS[model], **how)  # type: ignore[arg-type]
+    assert (choice.engine, choice.adapters, choice.refused) == (*chosen, None)
+    assert choice.engine_reason.startswith("auto: the fastest on a ")
+
+
+def test_the_reason_says_what_was_passed_over_and_why() -> None:
+    choice = choose("auto", "live", V100, MODELS["distilgpt2"], missing=everything)
+    assert choice.engine == "continuous"
+    assert "not engine vllm needs compute capability 7.5" in choice.engine_reason
+    assert choice.adapters_reason == "the user names it"
+    absent = choose("auto", "live", A100, MODELS["llama-3-8b"], missing=without("vllm"))  # type: ignore[arg-type]
+    assert absent.engine == "continuous"
+    assert "not no vllm here" in absent.engine_reason
+
+
+def test_what_the_user_names_is_taken_or_refused() -> None:
+    named = choose("vllm", "live", A100, MODELS["distilgpt2"], missing=everything)
+    assert (named.engine, named.engine_reason) == ("vllm", "the user names it")
+    assert named.refused is not None
+    assert "has no LoRA for distilgpt2" in named.refused
+    assert choose("vllm", "merged", A100, MODELS["distilgpt2"], missing=everything).refused is None
+    way = choose("vllm", "auto", A100, MODELS["distilgpt2"], missing=everything)
+    assert way.adapters == "merged"
+    assert "not engine vllm has no LoRA" in way.adapters_reason
+    # The slowest is never chosen for anybody, but it can be named.
+    slow = choose("generate", "auto", A100, MODELS["llama-3-8b"], missing=everything)
+    assert (slow.engine, slow.adapters, slow.refused) == ("generate", "live", None)
+
+
+def test_a_merged_adapter_is_refused_on_a_quantized_base() -> None:
+    model, how = MODELS["llama-3-8b"], {"quantization": "nf4", "missing": everything}
+    refused = choose("continuous", "merged", A100, model, **how).refused  # type: ignore[arg-type]
+    assert refused is not None
+    assert "would round the sum of base and adapter" in refused
+    assert choose("auto", "auto", A100, model, **how).adapters == "live"  # type: ignore[arg-type]
+
+
+def test_a_base_without_an_adapter() -> None:
+    assert choose("auto", "none", A100, MODELS["distilgpt2"], missing=everything).engine == "vllm"
+    assert choose("auto", "none", V100, MODELS["distilgpt2"], missing=everything).engine == (
+        "continuous"
+    )
+
+
+def test_where_nothing_can_serve_continuous_says_why() -> None:
+    choice = choose(
+        "auto", "live", CLINIC, MODELS["distilgpt2"], quantization="int4", missing=everything
+    )
+    assert choice.refused == "engine continuous has quantization none or int8 or nf4, not int4"
+
+
+def test_the_table_names_engines_and_ways_that_exist() -> None:
+    assert len(RANKING) == 4
+    for (device, adapter), ranked in RANKING.items():
+        assert device in ("GPU", "CPU")
+        assert len(set(ranked)) == len(ranked) >= 2
+        for engine, way in ranked:
+            assert engine in ENGINES
+            assert way in (WAYS if adapter else ("none",))

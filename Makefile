@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= gguf,dev,docs
+EXTRAS ?= run,dev,docs
 OUT ?= results
 # Without bytecode every process that a test starts compiles the whole package anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,9 +18,7 @@ install: $(VENV)/installed ## Make the environment with what running needs
 
 # Without a network there are no real weights; the stand-ins are built on this machine.
 demo: $(VENV)/installed ## Fine-tune and measure a small real model, then the paper's matrix with stand-ins
-	$(BIN)/medsweep run jobs/sweeps/demo.yaml --out $(OUT) || { test -z "$$CI" && \
-		echo 'The real model was not measured, for the reason above. The stand-ins follow.'; }
-	$(BIN)/medsweep run jobs/sweeps/matrix.yaml --out $(OUT)
+	$(BIN)/medsweep demo --out $(OUT) $(if $(CI),--require-real)
 
 smollm2: $(VENV)/installed ## Run real weights on real data; give MEDQUAD=FILE where there is no hub
 	$(BIN)/medsweep run jobs/sweeps/smollm2-medquad.yaml --out $(OUT) \
@@ -90,7 +88,7 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[gguf]'
+	$(BIN)/pip install --quiet --editable '.[run]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

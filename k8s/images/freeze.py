@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("deepspeed", "gcs", "gguf", "hub", "k8s", "quant", "s3")
+EXTRAS = ("deepspeed", "gcs", "k8s", "quant", "run", "s3")
 HEAD = "# What the images hold beside torch: versions that the tests ran with, files by hash.\n"
 
 

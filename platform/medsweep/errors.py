@@ -8,13 +8,16 @@ MedSweepError                 1  a part could not be done; the rest was
 ├── StageError                1  fine-tuning, serving or load failed for one cell
 ├── Interrupted               3  stopped by the user; run the same command to continue
 ├── EnvironmentFault          4  the machine prevents it: disk full, port in use, another run
+│   └── MissingPackage        4  a package that the command needs is not installed
 └── InternalError            70  a fault of MedSweep itself; its trace is in a file
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 EXIT_DONE = 0
@@ -43,6 +46,35 @@ _PAGES = {
     "dataset": "datasets.md#your-own-data",
     "engine": "engines.md#what-runs-where",
     "prompt template": "models.md#templates",
+}
+
+
+# What to give to `pip install` for a package that a command lacks.
+_INSTALLED_BY = {
+    **dict.fromkeys(
+        (
+            "accelerate",
+            "fastapi",
+            "peft",
+            "ray",
+            "safetensors",
+            "starlette",
+            "tokenizers",
+            "torch",
+            "transformers",
+            "uvicorn",
+        ),
+        "'medsweep[run]'",
+    ),
+    "bitsandbytes": "'medsweep[quant]'",
+    "datasets": "'medsweep[hub]'",
+    "deepspeed": "'medsweep[deepspeed]'",
+    "gguf": "'medsweep[gguf]'",
+    "huggingface_hub": "'medsweep[hub]'",
+    "kubernetes": "'medsweep[k8s]'",
+    "openvino_genai": "'medsweep[openvino]'",
+    "pandas": "pandas",
+    "torchmetrics": "'medsweep[bertscore]'",
 }
 
 
@@ -111,6 +143,27 @@ class EnvironmentFault(MedSweepError):
     docs = f"{_EXIT_PAGE}#4"
 
 
+class MissingPackage(EnvironmentFault):
+    """A command needs a package that is not installed; the message says what to install.
+
+    Args:
+        package: name of the package, as it is imported.
+    """
+
+    docs = "quickstart.md#installation"
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        super().__init__(
+            f"this needs the package {package}, which is not installed: "
+            f"pip install {_INSTALLED_BY[package]}"
+        )
+
+    def __reduce__(self) -> tuple[type[MissingPackage], tuple[str]]:
+        """Make the error picklable, so that Ray can pass it to another process."""
+        return type(self), (self.package,)
+
+
 class InternalError(MedSweepError):
     """A fault of MedSweep itself; the message says where its trace is and how to report it."""
 
@@ -159,6 +212,25 @@ class ConfigError(InputError):
     def __reduce__(self) -> tuple[type[ConfigError], tuple[str, list[Fault], str]]:
         """Make the error picklable, so that Ray can pass it to another process."""
         return type(self), (self.source, self.faults, self.docs)
+
+
+def require(*packages: str) -> None:
+    """Raise MissingPackage for the first of these packages that is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackage(package)
+
+
+@contextmanager
+def packages_named() -> Iterator[None]:
+    """Raise MissingPackage where an import inside fails because an optional package is absent."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _INSTALLED_BY or importlib.util.find_spec(package) is not None:
+            raise
+        raise MissingPackage(package) from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

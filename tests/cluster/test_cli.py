@@ -138,7 +138,7 @@ def test_a_fault_of_the_cluster_is_one_line_and_the_page_that_tells_more(
         assert place.call("status", "trial") == 4
     text = capsys.readouterr().err
     assert text.startswith("medsweep: the cluster does not accept the login")
-    assert [line[:9] for line in text.splitlines()] == ["medsweep:", "see docs/"]
+    assert [line[:9] for line in text.splitlines()] == ["medsweep:", "see: meds"]
 
 
 def test_wrong_options_are_said_before_anything_is_asked(

@@ -152,4 +152,7 @@ def test_a_load_test_wants_a_load() -> None:
 
 
 def test_an_empty_table_prints() -> None:
-    assert repr(Table([])).startswith("Empty DataFrame")
+    assert repr(Table([])) == "no rows"
+    table = Table([{"name": "a<b", "share": 0.12345678}, {"name": "c", "share": None}])
+    assert repr(table) == "name     share\n a<b  0.123457\n   c          "
+    assert "<td>a&lt;b</td><td>0.123457</td>" in table._repr_html_()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.api.results import Results
 from medsweep.api.table import Table
+from medsweep.errors import require
 
 if TYPE_CHECKING:
     from medsweep.sweep.spec import SweepSpec
@@ -46,6 +47,7 @@ def run(sweep: SweepSpec, out: str | Path = "results", *, metrics_port: int = 0)
     Raises:
         EnvironmentFault: another run writes to that folder, a port is in use, no space is left.
     """
+    require("ray", "torch")
     from medsweep.sweep.resolve import resolve
     from medsweep.sweep.run import run_sweep
 

@@ -16,12 +16,13 @@ from typing import Any
 
 from medsweep.cli.examples import epilog
 from medsweep.cli.last_resort import as_reported, prepare_streams, silence_output
-from medsweep.errors import EXIT_CODES, EXIT_DONE, Interrupted, MedSweepError
+from medsweep.errors import EXIT_CODES, EXIT_DONE, Interrupted, MedSweepError, packages_named
 from medsweep.reporter import harmless
 from medsweep.version import __version__
 
 VERBS = {
-    "init": "write a commented sweep file to start from",
+    "demo": "fine-tune and measure a small real model, then the paper's matrix with stand-ins",
+    "init": "write a sweep file to start from: every field with its default, or a ready sweep",
     "validate": "check a sweep file and list all its faults",
     "plan": "show what would run, what cannot run and why, and predict speed and cost",
     "run": "run a sweep on this machine, or resume it",
@@ -43,12 +44,13 @@ VERBS = {
     "hardware": "list the hardware profiles and this machine",
     "completion": "print a shell completion script",
     "datasets": "list the datasets; read, count, show or export one",
+    "docs": "list the pages of the documentation, or print one",
 }
 
 _NOT_RESUMED = "interrupted before its end; nothing more is written"
 _RESUMED = "interrupted: what was measured is kept; run the same command to resume"
 _INTERRUPTED = {
-    **dict.fromkeys(("run", "finetune", "search", "aa"), _RESUMED),
+    **dict.fromkeys(("demo", "run", "finetune", "search", "aa"), _RESUMED),
     "k8s": "interrupted: jobs that were submitted go on in the cluster; see `medsweep k8s status`",
 }
 
@@ -86,7 +88,8 @@ def _run(arguments: Sequence[str]) -> int:
         parser = parser_for(*filter(None, [_verb(arguments)]))
         options = parser.parse_args(arguments)
         _quieten()
-        code: int = options.run(options)
+        with packages_named():
+            code: int = options.run(options)
     finally:
         # A full disk shows here and not in the interpreter's own flush, which prints a traceback.
         sys.stdout.flush()
@@ -131,11 +134,11 @@ def _quieten() -> None:
 
 
 def _report(error: MedSweepError) -> int:
-    """Print an error and the page that explains it; return its exit code."""
+    """Print an error and the command that shows the page that explains it; return its exit code."""
     text = harmless(str(error), keep="\n")
     # Where there is nothing to print on, the exit code remains.
     with suppress(OSError, ValueError):
-        print(f"medsweep: {text}\nsee docs/{error.docs}", file=sys.stderr, flush=True)
+        print(f"medsweep: {text}\nsee: medsweep docs {error.docs}", file=sys.stderr, flush=True)
     silence_output()
     return error.exit_code
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from medsweep.cli.compare import as_json, print_comparison
 from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, positive
-from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE, MedSweepError
+from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE, MedSweepError, require
 
 if TYPE_CHECKING:
     from medsweep.comparison.finding import Finding
@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure a cell twice in one sweep; exit 5 if the two differ, or could have unseen."""
     spec = load_sweep(options)
+    require("ray", "torch")
     from medsweep.results.reader import Results
     from medsweep.sweep.aa import blind_spots, compare_twins, twin_sweep
     from medsweep.sweep.run import run_sweep

@@ -10,15 +10,20 @@ from collections.abc import Mapping
 ADAPTER = "results/demo/adapters/NAME-KEY"
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
-    "init": ("medsweep init mine.yaml",),
+    "demo": ("medsweep demo", "medsweep demo --out results --require-real"),
+    "init": (
+        "medsweep init mine.yaml",
+        "medsweep init --template own-data mine.yaml",
+        "medsweep init --template paper paper.yaml",
+    ),
     "validate": ("medsweep validate mine.yaml --set load.repeats=5",),
     "plan": (
-        "medsweep plan jobs/sweeps/demo.yaml",
+        "medsweep plan mine.yaml",
         "medsweep plan mine.yaml --json",
         "medsweep plan mine.yaml --parquet predicted.parquet",
     ),
     "run": (
-        "medsweep run jobs/sweeps/demo.yaml",
+        "medsweep run mine.yaml",
         "medsweep run mine.yaml --out results --set load.repeats=5",
         "medsweep run mine.yaml --on k8s --cluster cluster.yaml",
     ),
@@ -43,7 +48,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "medsweep finetune mine.yaml",
         "medsweep finetune mine.yaml --model distilgpt2 --no-ray",
     ),
-    "search": ("medsweep search jobs/sweeps/small-search.yaml",),
+    "search": ("medsweep search mine.yaml", "medsweep search mine.yaml --model distilgpt2"),
     "adapters": (
         "medsweep adapters list results",
         f"medsweep adapters verify {ADAPTER}",
@@ -77,9 +82,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "medsweep datasets embedded --show 3 --template llama-3",
         "medsweep datasets mine.yaml --export rows.parquet",
     ),
+    "docs": ("medsweep docs", "medsweep docs bench.md", "medsweep docs reference/config.md#load"),
 }
 
 GUIDES: Mapping[str, str] = {
+    "demo": "quickstart.md",
     "init": "quickstart.md#your-own-sweep",
     "validate": "reference/config.md",
     "plan": "prediction.md",
@@ -102,6 +109,7 @@ GUIDES: Mapping[str, str] = {
     "hardware": "hardware.md",
     "completion": "quickstart.md#shell-completion",
     "datasets": "datasets.md",
+    "docs": "index.md",
 }
 
 
@@ -109,5 +117,10 @@ def epilog(verb: str) -> str:
     """Return the text below a verb's options, before the exit codes."""
     given = EXAMPLES[verb]
     title = "example" if len(given) == 1 else "examples"
-    lines = [f"{title}:", *(f"  {each}" for each in given), "", f"more: docs/{GUIDES[verb]}"]
+    lines = [
+        f"{title}:",
+        *(f"  {each}" for each in given),
+        "",
+        f"more: medsweep docs {GUIDES[verb]}",
+    ]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName, require
 
 if TYPE_CHECKING:
     from medsweep.sweep.plan import AdapterPlan
@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
         wait_asleep()  # before anything imports torch; Ray's workers get it from the cluster
     spec = load_sweep(options)
+    require("torch", *([] if options.no_ray else ["ray"]))
     from medsweep.results.store import exclusive, private
     from medsweep.sweep.finetune import adapter_folder, require_fresh
     from medsweep.sweep.resolve import resolve

@@ -1,4 +1,4 @@
-"""`medsweep init`: write a commented sweep file to start from, from the configuration classes."""
+"""`medsweep init`: write a sweep file to start from: every field with its default, or ready."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsweep.errors import EXIT_DONE, InputError
+from medsweep.cli.options import sweeps
+from medsweep.errors import EXIT_DONE, InputError, UnknownName
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -41,20 +42,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="default: sweep.yaml",
     )
+    parser.add_argument(
+        "--template",
+        metavar="NAME",
+        help="write a ready sweep instead: paper, demo, gpu-vm, own-data; a wrong name lists all",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the file; an existing file is never overwritten."""
+    text = sweep_template() if options.template is None else _ready(options.template)
     try:
         with options.file.open("x", encoding="utf-8") as file:
-            file.write(sweep_template())
+            file.write(text)
     except FileExistsError:
         raise InputError(f"{options.file} exists already; give another name") from None
     except OSError as error:
         raise InputError(f"{options.file} cannot be written: {error.strerror}") from None
     print(f"{options.file}: edit it, then `medsweep plan {options.file}`")
     return EXIT_DONE
+
+
+def _ready(name: str) -> str:
+    """Return the text of a sweep that comes with the package."""
+    ready = sweeps()
+    if name not in ready:
+        raise UnknownName("template", name, ready)
+    return ready[name].read_text(encoding="utf-8")
 
 
 def sweep_template() -> str:

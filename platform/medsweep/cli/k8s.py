@@ -14,7 +14,7 @@ from medsweep.cli.cluster_options import (
     load_settings,
     sweep_name,
 )
-from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
+from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, shipped, show
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 from medsweep.reporter import harmless
 
@@ -71,6 +71,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     child = add("delete", "delete all objects of a sweep in the cluster; results stay", delete)
     add_named_sweep(child)
     add_cluster(child)
+    child = add("chart", "print the folder of the Helm chart that comes with the package", chart)
+    child = add("manifests", "print the folder of the base, overlays and sample jobs", manifests)
     child = add("doctor", "check the cluster for everything that a sweep needs", doctor)
     add_cluster(child)
     add_json(child)
@@ -174,6 +176,18 @@ def cancel(options: argparse.Namespace) -> int:
 def delete(options: argparse.Namespace) -> int:
     """Delete all objects of the sweep."""
     return _remove(options, keep_finished=False)
+
+
+def chart(options: argparse.Namespace) -> int:
+    """Print the path of the chart, for `helm`."""
+    print(shipped("chart"))
+    return EXIT_DONE
+
+
+def manifests(options: argparse.Namespace) -> int:
+    """Print the path of the folder, for `kubectl`."""
+    print(shipped("k8s"))
+    return EXIT_DONE
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medsweep.errors import EnvironmentFault, InputError
 from medsweep.reporter import harmless
 
 if TYPE_CHECKING:
@@ -19,6 +20,26 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 """Where results go by default."""
+
+
+def shipped(part: str) -> Path:
+    """Return a folder of files that come with the package: `sweeps`, `chart`, `k8s` or `docs`.
+
+    Raises:
+        EnvironmentFault: this installation is without them, as in a container image.
+    """
+    folder = Path(__file__).parents[1] / "shipped" / part
+    if not folder.is_dir():
+        raise EnvironmentFault(
+            f"{folder}: this installation has no such files; install MedSweep from its wheel"
+        )
+    return folder
+
+
+def sweeps() -> dict[str, Path]:
+    """Return the sweep files that come with the package, by name."""
+    paths = shipped("sweeps").glob("*.yaml")
+    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +77,11 @@ def load_sweep(options: argparse.Namespace) -> SweepSpec:
     from medsweep.config import load_config
     from medsweep.sweep.spec import SweepSpec
 
+    if not options.sweep.exists() and options.sweep.stem in (ready := sweeps()):
+        raise InputError(
+            f"{options.sweep}: no such file; `medsweep init --template {options.sweep.stem} "
+            f"{options.sweep.name}` writes it. Templates: {', '.join(ready)}"
+        )
     return load_config(SweepSpec, options.sweep, options.overrides)
 
 

@@ -15,7 +15,7 @@ from medsweep.cli.cluster_options import (
     load_settings,
 )
 from medsweep.cli.options import RESULTS, add_json, add_sweep, load_sweep
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, require
 
 if TYPE_CHECKING:
     from medsweep.sweep.collect import RunSummary
@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_here(resolved: Resolved, options: argparse.Namespace) -> RunSummary:
+    require("ray", "torch")
     from medsweep.k8s.layout import cell_folders
     from medsweep.results.object_store import working_folder
     from medsweep.sweep.collect import FILES

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName, require
 
 if TYPE_CHECKING:
     from medsweep.search.summary import SearchSummary
@@ -30,7 +30,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the trials that are not recorded yet; print main effects and the best trade-off."""
     spec = load_sweep(options)
     if spec.search is None:
-        raise InputError(f"{options.sweep}: no `search` section; see jobs/sweeps/paper-search.yaml")
+        raise InputError(
+            f"{options.sweep}: no `search` section; see `medsweep init --template paper-search`"
+        )
+    require("ray", "torch")
     from medsweep.cluster.local import LocalCluster
     from medsweep.hardware.observe import host_profile
     from medsweep.models.weights import fetch_weights

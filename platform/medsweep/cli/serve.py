@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsweep.cli.options import add_models, load_models
-from medsweep.errors import EXIT_DONE, ConfigError, Fault, InputError
+from medsweep.errors import EXIT_DONE, ConfigError, Fault, InputError, require
 
 if TYPE_CHECKING:
     from medsweep.serving.config import ServeConfig
@@ -98,6 +98,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM, then finish the running requests."""
+    require("uvicorn", "torch")
     from medsweep.serving.http import serve_here
     from medsweep.serving.middleware import read_key, require_key
 

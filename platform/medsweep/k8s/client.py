@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from medsweep.errors import EnvironmentFault, InputError
+from medsweep.errors import EnvironmentFault, InputError, require
 from medsweep.k8s.api_errors import api_fault, parse_status
 from medsweep.k8s.resources import Resource
 
@@ -301,12 +301,9 @@ def connect(context: str | None = None, user: str | None = None) -> Api:
         EnvironmentFault: no cluster is configured.
         InputError: the kubeconfig has no such context.
     """
-    try:
-        from kubernetes import client, config
-    except ImportError:
-        raise EnvironmentFault(
-            "the Kubernetes client is not installed: pip install 'medsweep[k8s]'"
-        ) from None
+    require("kubernetes")
+    from kubernetes import client, config
+
     configuration = client.Configuration()
     try:
         config.load_kube_config(

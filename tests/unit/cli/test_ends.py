@@ -188,7 +188,7 @@ def test_a_fault_of_our_own_names_its_trace(
     assert "an unexpected ValueError in test_ends.py, line " in told
     assert str(trace) in told
     assert "maintainers" in told
-    assert "see docs/reference/exit-codes.md#70" in told
+    assert "see: medsweep docs reference/exit-codes.md#70" in told
     # The message may quote data: it is in the file alone, which nobody else can read.
     assert "Okonkwo" not in told
     assert "ValueError: about Mr Okonkwo" in trace.read_text()

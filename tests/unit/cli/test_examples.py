@@ -65,7 +65,7 @@ def test_help_shows_the_examples(verb: str, capsys: pytest.CaptureFixture[str]) 
 
 def test_every_page_that_an_error_names_is_there() -> None:
     found = every_error()
-    assert len(found) == 9
+    assert len(found) == 10
     places = {each.docs for each in found} | set(errors._PAGES.values())
     places |= {SweepSpec.docs, ClusterSettings.docs, ConfigError("a", []).docs}
     places |= {f"reference/config.md#{name}" for name in ("load", "serve", "finetune", "dataset")}
@@ -77,7 +77,7 @@ def test_a_fault_leads_to_its_section(tmp_path: Path, capsys: pytest.CaptureFixt
     file = tmp_path / "wrong.yaml"
     file.write_text("name: a\ncells: paper\nload: {points: [{concurrency: 0}]}\n")
     assert main(["validate", str(file)]) == 2
-    assert capsys.readouterr().err.endswith("\nsee docs/reference/config.md#load\n")
+    assert capsys.readouterr().err.endswith("\nsee: medsweep docs reference/config.md#load\n")
     with pytest.raises(ConfigError) as raised:
         load_config(SweepSpec, file, ["nme=b"])
     assert raised.value.docs == "reference/config.md#load"

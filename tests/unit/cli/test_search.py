@@ -33,7 +33,10 @@ def test_a_sweep_without_a_search_says_so(
     file = tmp_path / "none.yaml"
     file.write_text(re.sub(r"search:\n(  .*\n)+", "", SWEEP))
     assert main(["search", str(file), "--out", str(tmp_path)]) == 2
-    assert "no `search` section; see `medsweep init --template paper-search`" in capsys.readouterr().err
+    assert (
+        "no `search` section; see `medsweep init --template paper-search`"
+        in capsys.readouterr().err
+    )
 
 
 def test_which_model_has_to_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import inspect
+import operator
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
@@ -33,6 +36,7 @@ from medsweep.search.record import COLUMNS as SEARCH
 from medsweep.search.spec import SearchSpec
 from medsweep.serving.config import SweepServeSpec
 from medsweep.serving.server_metrics import METRICS as SERVER_METRICS
+from medsweep.sweep.external import ExternalSpec
 from medsweep.sweep.spec import (
     FineTuneSpec,
     LoadSpec,
@@ -84,6 +88,7 @@ def config_page() -> str:
         ("own_models[]", OwnModelSpec),
         ("own_profiles[]", OwnProfileSpec),
         ("own_profiles[].accelerator", OwnAcceleratorSpec),
+        ("cells[], an external server", ExternalSpec),
         ("dataset", DatasetSpec),
         ("dataset.mix[]", MixSpec),
         ("dataset.columns", ColumnsSpec),
@@ -105,15 +110,25 @@ def config_page() -> str:
             kind = re.sub(
                 r"(?:medsweep|collections)\.[\w.]*\.",
                 "",
-                inspect.formatannotation(field.annotation),
+                inspect.formatannotation(_unchecked(field.annotation)),
             )
             kind = re.sub(r"Optional\[(.*)\]$", r"\1 | None", kind)
-            # What checks a value is no part of its type.
-            kind = re.sub(r"(?:typing\.)?Annotated\[(\w+), \w+\(.*?[>\]]\)\]", r"\1", kind)
             meaning = meanings[name]
             parts.append(f"| `{name}` | {_cell(kind)} | {default} | {_cell(meaning)} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _unchecked(annotation: Any) -> Any:
+    """Return a type without what checks its values, which is no part of it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _unchecked(arguments[0])
+    if origin in (Union, UnionType):
+        return functools.reduce(operator.or_, map(_unchecked, arguments))
+    if origin in (list, dict):
+        return origin[tuple(map(_unchecked, arguments))]
+    return annotation
 
 
 def results_page() -> str:

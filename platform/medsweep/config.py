@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -82,13 +82,20 @@ def field_meanings(model: type[Any]) -> dict[str, str]:
     return {name: " ".join(meaning.split()) for name, meaning in entries}
 
 
-def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -> Model:
+def load_config(
+    model: type[Model],
+    path: Path,
+    overrides: Iterable[str] = (),
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Model:
     """Read a YAML file into a configuration model.
 
     Args:
         model: the class to validate against.
         path: the YAML file.
         overrides: `dotted.field=value` assignments; the value is read as YAML.
+        environment: variables that the file's references must name; None does not check them.
 
     Returns:
         The validated configuration.
@@ -107,7 +114,8 @@ def load_config(model: type[Model], path: Path, overrides: Iterable[str] = ()) -
         data, lines, faults = _parse(text)
     except _NotYaml as error:
         raise ConfigError(str(path), [error.fault]) from None
-    return _validated(model, data, lines, faults, overrides, str(path))
+    context = None if environment is None else {"environment": environment}
+    return _validated(model, data, lines, faults, overrides, str(path), context)
 
 
 def make_config(
@@ -134,11 +142,12 @@ def _validated(
     faults: list[Fault],
     overrides: Iterable[str],
     source: str,
+    context: dict[str, Any] | None = None,
 ) -> Model:
     for override in overrides:
         _assign(data, lines, override)
     try:
-        config = model.model_validate(data)
+        config = model.model_validate(data, context=context)
     except ValidationError as error:
         faults += [_fault(model, problem, data, lines) for problem in error.errors()]
     if faults:
@@ -314,7 +323,7 @@ def _models_in(annotation: Any) -> Iterator[type[Any]]:
         issubclass(annotation, BaseModel) or is_dataclass(annotation)
     ):
         yield annotation
-    elif get_origin(annotation) in (list, tuple, dict, Union, UnionType):
+    elif get_origin(annotation) in (list, tuple, dict, Union, UnionType, Annotated):
         for argument in get_args(annotation):
             yield from _models_in(argument)
 

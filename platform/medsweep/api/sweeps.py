@@ -81,6 +81,7 @@ def plan(sweep: SweepSpec) -> Table:
     Returns:
         One row per cell and load point; a refused cell is one row with its reason.
     """
+    from medsweep.sweep.cell_columns import cell_columns
     from medsweep.sweep.predict import lengths_of, predict_cell, predicted_rows
     from medsweep.sweep.resolve import resolve
 
@@ -90,5 +91,11 @@ def plan(sweep: SweepSpec) -> Table:
         row
         for cell in resolved.plan.cells
         for row in predicted_rows(resolved, predict_cell(sweep, cell, lengths))
+    ]
+    # Of an external server nothing is known before it is asked.
+    rows += [
+        cell_columns(resolved, cell)
+        | {"status": "refused" if cell.refused else None, "reason": cell.refused}
+        for cell in resolved.plan.servers
     ]
     return Table([{column: row.get(column) for column in PLAN_COLUMNS} for row in rows])

@@ -72,8 +72,15 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_sweep(options: argparse.Namespace) -> SweepSpec:
-    """Return the sweep that the arguments name; raise ConfigError with all its faults."""
+def load_sweep(
+    options: argparse.Namespace, *, environment: Mapping[str, str] | None = None
+) -> SweepSpec:
+    """Return the sweep that the arguments name; raise ConfigError with all its faults.
+
+    Args:
+        options: the arguments.
+        environment: variables that must hold the keys that the sweep names; None does not check.
+    """
     from medsweep.config import load_config
     from medsweep.sweep.spec import SweepSpec
 
@@ -82,7 +89,7 @@ def load_sweep(options: argparse.Namespace) -> SweepSpec:
             f"{options.sweep}: no such file; `medsweep init --template {options.sweep.stem} "
             f"{options.sweep.name}` writes it. Templates: {', '.join(ready)}"
         )
-    return load_config(SweepSpec, options.sweep, options.overrides)
+    return load_config(SweepSpec, options.sweep, options.overrides, environment=environment)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from medsweep.hardware.profile import FIRST_CUDA_13, GIB
 
 if TYPE_CHECKING:
     from medsweep.hardware.observe import ObservedHardware
+    from medsweep.sweep.plan import ServerCell
     from medsweep.sweep.predict import CellPrediction, Lengths
     from medsweep.sweep.resolve import Resolved
 
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     predictions = [predict_cell(spec, cell, lengths) for cell in resolved.plan.cells]
     here = observe_host()
     rows = [_row(resolved, each, here, as_json=options.json) for each in predictions]
+    rows += [_server_row(cell, as_json=options.json) for cell in resolved.plan.servers]
     show(rows, as_json=options.json, headings=HEADINGS)
     if options.parquet is not None:
         from medsweep.results.schema import BENCHMARK
@@ -122,6 +124,22 @@ def _row(
     }
 
 
+def _server_row(cell: ServerCell, *, as_json: bool) -> dict[str, Any]:
+    """Return the row of an external server, of which nothing is known before it is asked."""
+    profile = cell.profile
+    known = {
+        "cell": cell.name,
+        "key": cell.key,
+        "cpus": profile and profile.cpus,
+        "gpus": profile and profile.gpus,
+        "basis": "observed",
+        "refused": cell.refused,
+    }
+    if as_json:
+        return known | {"url": cell.server.url, "models": cell.server.models, "points": []}
+    return {**dict.fromkeys(HEADINGS), **known}
+
+
 def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | None]:
     """Return a prediction as text, for the last load point, which is usually the heaviest."""
     from medsweep.sweep.progress import duration
@@ -164,7 +182,8 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
     last = spec.load.points[-1].name
     lines = [
         f"{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
-        f"{len(plan.adapters)} fine-tunes on {lengths.pairs} pairs; "
+        + (f"{len(plan.servers)} external servers; " if plan.servers else "")
+        + f"{len(plan.adapters)} fine-tunes on {lengths.pairs} pairs; "
         f"{measurements} measurements per cell with {lengths.questions} questions; "
         f"dataset: {resolved.split.summary}",
         f"estimated from datasheets (load point {last}), not measured: fine-tuning "

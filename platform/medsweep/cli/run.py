@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure the cells without a result; print where the results are."""
-    spec = load_sweep(options)
+    spec = load_sweep(options, environment=os.environ if options.on == "here" else None)
     from medsweep.sweep.resolve import resolve
 
     if options.on == "k8s":

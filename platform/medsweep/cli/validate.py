@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 
 from medsweep.cli.options import add_json, add_sweep, load_sweep
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check the file; report that it is valid, or list every fault."""
     try:
-        spec = load_sweep(options)
+        spec = load_sweep(options, environment=os.environ)
     except ConfigError as error:
         if not options.json:
             raise

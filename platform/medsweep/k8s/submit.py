@@ -70,6 +70,12 @@ def tasks_of(spec: SweepSpec, plan: Plan, settings: ClusterSettings) -> list[Tas
             f"{', '.join(local)}: `{HOST}` is the machine that MedSweep runs on, not a node pool; "
             "leave it out of `cells`, or run it with `medsweep run`"
         )
+    if plan.servers:
+        names = ", ".join(cell.name for cell in plan.servers)
+        raise InputError(
+            f"{names}: an external server is measured from the machine that MedSweep runs on; "
+            "leave it out of `cells`, or run the sweep with `medsweep run`"
+        )
     tasks: list[Task] = []
     finetunes: dict[str, str] = {}
     for adapter in plan.adapters.values():

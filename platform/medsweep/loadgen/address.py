@@ -14,7 +14,8 @@ _ROUTES = ("chat/completions", "completions")
 _SECRET_NAME = re.compile("key|token|secret|password|signature|sig$|code$", re.IGNORECASE)
 _BAD_IPV6 = "has an IPv6 address that is not valid; write http://[::1]:8000/v1"
 _AUTHORITY = re.compile(r"(?:[\w.~-]*|\[.*\])(?::\d*)?")
-_MASK = "***"
+MASK = "***"
+"""Stands for a secret in an address that is shown."""
 
 
 def check_url(url: str) -> None:
@@ -64,7 +65,7 @@ def public_url(url: str) -> str:
     if not mark:
         return shown
     names = parse_qsl(query.partition("#")[0], keep_blank_values=True)
-    masked = [(name, _MASK if _SECRET_NAME.search(name) else value) for name, value in names]
+    masked = [(name, MASK if _SECRET_NAME.search(name) else value) for name, value in names]
     return f"{shown}?{urlencode(masked, safe='*:')}"
 
 

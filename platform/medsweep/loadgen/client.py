@@ -7,7 +7,7 @@ import ipaddress
 import json
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Self
 from urllib.parse import urlsplit
@@ -146,17 +146,34 @@ def _head(job: LoadJob) -> bytes:
         "accept-encoding": "identity",
         "content-type": "application/json",
     }
-    if (credentials := basic_credentials(job.base_url)) is not None:
-        headers["authorization"] = credentials
-    if job.api_key_env is not None:
-        try:
-            headers["authorization"] = f"Bearer {key_of_variable(job.api_key_env)}"
-        except InputError as error:
-            raise StageError(str(error)) from None
-    headers |= {name.lower(): value for name, value in job.headers}
+    headers |= identity_headers(job.base_url, job.api_key_env, job.headers)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+
+
+def identity_headers(
+    base_url: str, api_key_env: str | None, headers: Iterable[tuple[str, str]]
+) -> dict[str, str]:
+    """Return the headers that say who asks, by name in lower case.
+
+    Args:
+        base_url: root of the API, which may hold `user:password@`.
+        api_key_env: environment variable that holds the API key; None for no key.
+        headers: further ones, which take precedence.
+
+    Raises:
+        StageError: the variable is not set, or holds no key.
+    """
+    identity = {}
+    if (credentials := basic_credentials(base_url)) is not None:
+        identity["authorization"] = credentials
+    if api_key_env is not None:
+        try:
+            identity["authorization"] = f"Bearer {key_of_variable(api_key_env)}"
+        except InputError as error:
+            raise StageError(str(error)) from None
+    return identity | {name.lower(): value for name, value in headers}
 
 
 def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool], limit_name: str) -> bytes:

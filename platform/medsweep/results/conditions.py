@@ -107,6 +107,29 @@ TELEMETRY = (
     ),
     Column("network_received_bytes", "number", "B", "bytes from other machines in the window"),
     Column("network_sent_bytes", "number", "B", "bytes to other machines in the window"),
+    Column(
+        "server_queue_mean",
+        "number",
+        "1",
+        "requests that wait, as an external server's own metrics show: mean over the window",
+    ),
+    Column("server_queue_max", "number", "1", "maximum of these"),
+    Column("server_running_mean", "number", "1", "requests that it computes: mean over the window"),
+    Column("server_running_max", "number", "1", "maximum of these"),
+    Column("server_kv_use_mean", "number", "1", "share of its KV cache in use: mean"),
+    Column("server_kv_use_max", "number", "1", "maximum of this share"),
+    Column(
+        "server_preemptions",
+        "number",
+        "1",
+        "requests that it stopped in the window to make room, and began again later",
+    ),
+    Column(
+        "server_requests_before",
+        "number",
+        "1",
+        "requests that wait or run before the load begins: above 0, others use the server",
+    ),
     Column("telemetry_samples", "integer", "1", "number of readings of the sensors"),
     Column(
         "telemetry_cpu_share", "number", "1", "CPU time of the readings over the time between them"

@@ -122,7 +122,7 @@ IDENTITY = (
     Column("revision", "text", "", "identity of the base weights"),
     Column("adapter_sha256", "text", "", "hash of the LoRA weights; null for the base model"),
     Column("variant", "text", "", "what answered: adapter or base"),
-    Column("profile", "text", "", "hardware profile"),
+    Column("profile", "text", "", "hardware profile, or the name of an external server"),
     Column(
         "load_point",
         "text",
@@ -144,7 +144,9 @@ ASKED = (
     Column("cpus", "integer", "1", "CPUs of the hardware profile"),
     Column("gpus", "integer", "1", "GPUs of the hardware profile"),
     Column("accelerator", "text", "", "accelerator type of the hardware profile"),
-    Column("engine", "text", "", "what turns prompts into tokens"),
+    Column("engine", "text", "", "what turns prompts into tokens; external: a server of its own"),
+    Column("hardware", "text", "", "profile that an external server is declared to stand on"),
+    Column("server_url", "text", "", "address of an external server"),
     Column("engine_reason", "text", "", "why this engine: named by the user, or chosen by `auto`"),
     Column(
         "adapters",
@@ -174,12 +176,21 @@ ASKED = (
 )
 
 OBSERVED = (
-    Column("basis", "text", "", "observed, emulated or predicted"),
+    Column(
+        "basis",
+        "text",
+        "",
+        "observed, emulated or predicted; of an external server observed, on declared hardware",
+    ),
     Column("basis_reason", "text", "", "why the basis is not observed"),
     Column("dtype_given", "text", "", "compute dtype that was used"),
     Column("cpus_given", "integer", "1", "cores that the engine was pinned to"),
     Column("threads", "integer", "1", "threads that the engine computed with"),
     Column("engine_settings", "text", "", "settings that the engine decided on, as JSON"),
+    Column(
+        "server_software", "text", "", "name and version that an external server gives of itself"
+    ),
+    Column("served_model", "text", "", "an external server's own name of what answered"),
     Column("hostname", "text", "", "machine"),
     Column("cpu_model", "text", "", "processor"),
     Column("cpu_quota", "number", "1", "cgroup limit, in cores"),

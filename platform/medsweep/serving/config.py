@@ -43,6 +43,11 @@ class ServeSpec(Closed):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, name: str) -> str:
+        if name == "external":
+            raise ValueError(
+                "a server that is already there is an entry of `cells` with `engine: external`, "
+                "not an engine that MedSweep starts; see docs/external.md"
+            )
         if name not in (AUTO, *ENGINES):
             raise ValueError(str(UnknownName("engine", name, [AUTO, *ENGINES])))
         return name

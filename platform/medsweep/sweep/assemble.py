@@ -38,14 +38,14 @@ class Deployment:
 
     Attributes:
         observed: columns that the engine's own process reported.
-        number: how often the cell had been deployed by then.
+        number: how often the cell had been deployed by then; None if MedSweep did not deploy it.
         cold_start_s: from requesting the engine to its first answer, in seconds.
         cold_start_engines: number of engines that were started together.
         cpu_throttled_periods: scheduling periods that a quota has cut short since it began.
     """
 
     observed: Row
-    number: int
+    number: int | None = None
     cold_start_s: float | None = None
     cold_start_engines: int | None = None
     cpu_throttled_periods: int | None = None
@@ -166,7 +166,7 @@ def assemble(
     cell: Mapping[str, Any],
     measurements: Sequence[Mapping[str, Any]],
     *,
-    adapter: Adapter,
+    adapter: Adapter | None,
     predictions: Mapping[str, Mapping[str, Any]],
 ) -> list[Row]:
     """Return the rows of a measured cell, one per measurement, without price and cost.
@@ -174,7 +174,7 @@ def assemble(
     Args:
         cell: the columns that are known before it runs.
         measurements: rows of `measurement_row`, with the columns of their deployments.
-        adapter: what the cell served.
+        adapter: what the cell served; None for a server that MedSweep did not deploy.
         predictions: the roofline's columns by load point; empty unless the basis is observed.
     """
     groups = group_by_columns(measurements, "load_point", "variant")
@@ -185,7 +185,9 @@ def assemble(
             **predictions.get(measurement["load_point"], {}),
             **measurement,
             **intervals[measurement["load_point"], measurement["variant"]],
-            "adapter_sha256": adapter.sha256 if measurement["variant"] == "adapter" else None,
+            "adapter_sha256": adapter.sha256
+            if adapter and measurement["variant"] == "adapter"
+            else None,
         }
         for measurement in measurements
     ]

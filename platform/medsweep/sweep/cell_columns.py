@@ -12,7 +12,7 @@ from medsweep.metrics.cost import cost_columns
 from medsweep.results.provenance import provenance
 from medsweep.results.schema import COST
 from medsweep.serving.engines.compatibility import gpu_use
-from medsweep.sweep.plan import Cell
+from medsweep.sweep.plan import AnyCell, ServerCell
 from medsweep.sweep.resolve import Resolved
 
 Row = dict[str, Any]
@@ -20,30 +20,43 @@ Row = dict[str, Any]
 _COST = {column.name for column in COST}
 
 
-def cell_columns(resolved: Resolved, cell: Cell) -> Row:
+def cell_columns(resolved: Resolved, cell: AnyCell) -> Row:
     """Return the columns of a cell that are known before anything runs, without its price."""
     spec, profile = resolved.spec, cell.profile
-    return {
+    columns: Row = {
         "sweep": spec.name,
         "cell": cell.name,
         "key": cell.key,
+        "dataset_sha256": resolved.split.sha256,
+        "max_tokens": spec.load.max_tokens,
+        **provenance(),
+    }
+    if profile is not None:
+        columns |= {
+            "cpus": profile.cpus,
+            "gpus": profile.gpus,
+            "accelerator": profile.accelerator.name if profile.accelerator else None,
+        }
+    if isinstance(cell, ServerCell):
+        return columns | {
+            "model": cell.server.model,
+            "profile": cell.server.name,
+            "hardware": cell.server.hardware,
+            "engine": cell.server.engine,
+            "server_url": cell.server.url,
+        }
+    return columns | {
         "model": cell.model.name,
         "stands_in_for": cell.model.stands_in_for,
         "revision": resolved.weights[cell.model.name].revision,
-        "profile": profile.name,
-        "dataset_sha256": resolved.split.sha256,
-        "cpus": profile.cpus,
-        "gpus": profile.gpus,
-        "accelerator": profile.accelerator.name if profile.accelerator else None,
+        "profile": cell.profile.name,
         "engine": cell.serving.engine,
         "engine_reason": cell.serving.engine_reason,
         "adapters": cell.serving.adapters,
         "adapters_reason": cell.serving.adapters_reason,
-        "gpu_use": gpu_use(cell.serving.engine, profile.gpus),
+        "gpu_use": gpu_use(cell.serving.engine, cell.profile.gpus),
         "dtype": cell.dtype,
         "quantization": spec.serve.quantization,
-        "max_tokens": spec.load.max_tokens,
-        **provenance(),
     }
 
 
@@ -118,7 +131,7 @@ def requested_fault(row: Mapping[str, Any], *, emulation: bool) -> str | None:
 
 def unmeasured_row(
     resolved: Resolved,
-    cell: Cell,
+    cell: AnyCell,
     status: str,
     reason: str,
     observed: Mapping[str, Any] | None = None,
@@ -136,17 +149,18 @@ def unmeasured_row(
     return {**cell_columns(resolved, cell), **basis, "status": status, "reason": reason}
 
 
-def priced(row: Mapping[str, Any], profile: HardwareProfile) -> Row:
+def priced(row: Mapping[str, Any], profile: HardwareProfile | None) -> Row:
     """Return a row with a profile's price of today and the cost that follows from it.
 
     Args:
         row: of a cell; price and cost that it already has are replaced.
-        profile: the cell's hardware.
+        profile: the cell's hardware; None has no price.
     """
     unpriced = {name: value for name, value in row.items() if name not in _COST}
-    unpriced |= {
-        "usd_per_hour": profile.usd_per_hour,
-        "price_source": profile.price_source,
-        "price_date": profile.price_date,
-    }
+    if profile is not None:
+        unpriced |= {
+            "usd_per_hour": profile.usd_per_hour,
+            "price_source": profile.price_source,
+            "price_date": profile.price_date,
+        }
     return unpriced | cost_columns(unpriced)

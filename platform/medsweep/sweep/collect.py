@@ -20,7 +20,7 @@ from medsweep.results.store import (
     write_text,
 )
 from medsweep.sweep.cell_columns import priced, unmeasured_row
-from medsweep.sweep.plan import Cell
+from medsweep.sweep.plan import AnyCell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
@@ -56,7 +56,7 @@ def write_spec(spec: SweepSpec, folder: Path) -> None:
 
 def record_refused(resolved: Resolved, folder: Path) -> None:
     """Write a `cell.json` for each cell that cannot run on its hardware."""
-    for cell in resolved.plan.cells:
+    for cell in resolved.plan.all_cells:
         if cell.refused is not None:
             _record_unmeasured(resolved, folder, cell, "refused", cell.refused)
 
@@ -81,7 +81,7 @@ def gather(
     with exclusive(folder):
         write_spec(resolved.spec, folder)
         record_refused(resolved, folder)
-        for cell in resolved.plan.runnable:
+        for cell in resolved.plan.all_cells:
             if _record(folder, cell) is None:
                 reason = reasons.get(cell.name, "no result came from the cluster")
                 _record_unmeasured(resolved, folder, cell, "failed", reason)
@@ -98,7 +98,7 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
     """
     from medsweep.report.page import write_report
 
-    cells = sorted(resolved.plan.cells, key=lambda cell: cell.name)
+    cells = sorted(resolved.plan.all_cells, key=lambda cell: cell.name)
     rows: list[dict[str, Any]] = []
     for cell in cells:
         record = _record(folder, cell)
@@ -152,7 +152,7 @@ def _meter_columns(detections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return columns
 
 
-def cell_states(folder: Path, cells: Iterable[Cell]) -> dict[str, str]:
+def cell_states(folder: Path, cells: Iterable[AnyCell]) -> dict[str, str]:
     """Return the state of each cell by its key; a cell without a record is pending.
 
     Args:
@@ -169,7 +169,7 @@ def count_states(states: Mapping[str, str]) -> dict[str, int]:
     return {state: counted[state] for state in ("pending", "ok", "failed", "refused")}
 
 
-def failure_reasons(folder: Path, cells: Iterable[Cell]) -> dict[str, str]:
+def failure_reasons(folder: Path, cells: Iterable[AnyCell]) -> dict[str, str]:
     """Return the reason of each cell that failed, by its name.
 
     Args:
@@ -184,12 +184,12 @@ def failure_reasons(folder: Path, cells: Iterable[Cell]) -> dict[str, str]:
     }
 
 
-def _record(folder: Path, cell: Cell) -> dict[str, Any] | None:
+def _record(folder: Path, cell: AnyCell) -> dict[str, Any] | None:
     return CellFolder(folder / "cells" / cell.key).record()
 
 
 def _record_unmeasured(
-    resolved: Resolved, folder: Path, cell: Cell, status: str, reason: str
+    resolved: Resolved, folder: Path, cell: AnyCell, status: str, reason: str
 ) -> None:
     row = unmeasured_row(resolved, cell, status, reason)
     CellFolder(folder / "cells" / cell.key).finish(status, reason, [row])

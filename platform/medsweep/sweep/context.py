@@ -12,10 +12,11 @@ from medsweep.datasets.spec import Pair
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import observe_host
 from medsweep.monitoring.prometheus import LiveMetrics
+from medsweep.results.aggregate import VARIANTS
 from medsweep.results.cells import CellFolder
 from medsweep.sweep.cell_columns import basis_columns, cell_columns, unmeasured_row
 from medsweep.sweep.measurements import Measurement, measurements_of
-from medsweep.sweep.plan import Cell
+from medsweep.sweep.plan import AnyCell, ServerCell
 from medsweep.sweep.predict import Lengths, lengths_of
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
@@ -61,29 +62,31 @@ class MeasurementContext:
         split = self.resolved.split
         return lengths_of(split.train, split.evaluation)
 
-    @cached_property
-    def measurements(self) -> list[Measurement]:
-        """Every measurement that a cell needs."""
-        return measurements_of(self.spec.load, len(self.pairs))
+    def measurements(self, cell: AnyCell) -> list[Measurement]:
+        """Return every measurement that a cell needs."""
+        variants = tuple(cell.server.models) if isinstance(cell, ServerCell) else VARIANTS
+        return measurements_of(self.spec.load, len(self.pairs), variants)
 
-    def cell_folder(self, cell: Cell) -> CellFolder:
+    def cell_folder(self, cell: AnyCell) -> CellFolder:
         """Return the folder of a cell."""
         return CellFolder(self.folder / "cells" / cell.key)
 
-    def missing(self, cell: Cell) -> list[Measurement]:
+    def missing(self, cell: AnyCell) -> list[Measurement]:
         """Return the measurements that a cell still needs."""
         folder = self.cell_folder(cell)
-        return [each for each in self.measurements if not folder.has_measurement(each.name)]
+        return [each for each in self.measurements(cell) if not folder.has_measurement(each.name)]
 
-    def deployments_due(self, cell: Cell) -> list[int]:
+    def deployments_due(self, cell: AnyCell) -> list[int]:
         """Return the planned deployments of which a cell still needs measurements."""
         return sorted({each.deployment for each in self.missing(cell)})
 
-    def columns(self, cell: Cell) -> dict[str, Any]:
+    def columns(self, cell: AnyCell) -> dict[str, Any]:
         """Return the columns of a cell that are known before it runs."""
         return cell_columns(self.resolved, cell)
 
-    def give_up(self, cell: Cell, reason: str, observed: Mapping[str, Any] | None = None) -> None:
+    def give_up(
+        self, cell: AnyCell, reason: str, observed: Mapping[str, Any] | None = None
+    ) -> None:
         """Record that a cell failed; its measurements so far stay for the next run.
 
         Args:
@@ -94,7 +97,12 @@ class MeasurementContext:
         self.given_up.add(cell.key)
         self.progress.note(f"failed: {cell.name}: {reason}")
         self.progress.skip("load", len(self.missing(cell)))
-        observed = observed or basis_columns(cell.profile, observe_host())
+        if observed is None:
+            observed = (
+                {"basis": "observed"}
+                if isinstance(cell, ServerCell)
+                else basis_columns(cell.profile, observe_host())
+            )
         row = unmeasured_row(self.resolved, cell, "failed", reason, observed)
         try:
             self.cell_folder(cell).finish("failed", reason, [row])

@@ -10,11 +10,11 @@ from medsweep.finetune.adapter import read_adapter
 from medsweep.sweep.assemble import assemble
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
-from medsweep.sweep.plan import Cell
+from medsweep.sweep.plan import AnyCell, ServerCell
 from medsweep.sweep.predict import roofline_columns
 
 
-def finish_cells(context: MeasurementContext, cells: Sequence[Cell]) -> None:
+def finish_cells(context: MeasurementContext, cells: Sequence[AnyCell]) -> None:
     """Write the `cell.json` of cells that have all their measurements.
 
     Args:
@@ -29,15 +29,12 @@ def finish_cells(context: MeasurementContext, cells: Sequence[Cell]) -> None:
             context.give_up(cell, str(error), each[-1])
 
 
-def _finish(context: MeasurementContext, cell: Cell, rows: Sequence[Mapping[str, Any]]) -> None:
-    plan = context.resolved.plan.adapters[cell.adapter]
-    predictions = {}
-    if all(row["basis"] == "observed" for row in rows):
-        predictions = roofline_columns(context.spec, cell, context.lengths)
-    assembled = assemble(
-        context.columns(cell),
-        rows,
-        adapter=read_adapter(adapter_folder(context.folder, plan)),
-        predictions=predictions,
-    )
+def _finish(context: MeasurementContext, cell: AnyCell, rows: Sequence[Mapping[str, Any]]) -> None:
+    adapter, predictions = None, {}
+    if not isinstance(cell, ServerCell):
+        plan = context.resolved.plan.adapters[cell.adapter]
+        adapter = read_adapter(adapter_folder(context.folder, plan))
+        if all(row["basis"] == "observed" for row in rows):
+            predictions = roofline_columns(context.spec, cell, context.lengths)
+    assembled = assemble(context.columns(cell), rows, adapter=adapter, predictions=predictions)
     context.cell_folder(cell).finish("ok", None, assembled)

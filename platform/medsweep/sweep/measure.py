@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.process import LoadProcess
-from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.loading import answer_cut
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import Weights, fetch_weights
-from medsweep.results.cells import CellFolder
 from medsweep.serving.engines.null import null_model
 from medsweep.serving.ray.deployments import (
     MAX_ONGOING,
@@ -34,60 +33,25 @@ from medsweep.serving.ray.deployments import (
     throttled_periods,
     undeploy,
 )
-from medsweep.serving.ray.node_telemetry import NodeTelemetry
 from medsweep.sweep.assemble import Deployment, grade, measurement_row, request_rows
 from medsweep.sweep.calibration import calibrate_after, calibrations
 from medsweep.sweep.cell_columns import Row, observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
+from medsweep.sweep.deployed import DeployedCell, connect
 from medsweep.sweep.finetune import adapter_folder
 from medsweep.sweep.finish import finish_cells
-from medsweep.sweep.measurements import Measurement, questions_of
-from medsweep.sweep.plan import Cell
+from medsweep.sweep.measurements import Measurement
+from medsweep.sweep.plan import AnyCell, Cell, ServerCell
 
 NULL_REQUESTS, NULL_TOKENS = 12, 16
 FIRST_TOKENS = 4
 """Length of a variant's first answer; every measurement has a warm-up of its own after it."""
 
 
-@dataclass
-class _DeployedCell:
-    """A cell whose engine is running.
-
-    Attributes:
-        cell: the cell.
-        adapter: what it serves.
-        base_url: of its API.
-        deployment: what was observed of it.
-        throttled_before: CPU periods cut short by a quota before the load.
-        started_after_s: from requesting it until it ran, in seconds.
-        batch: UTC time at which its batch of cells was deployed, as in ISO 8601.
-        folder: of its results.
-        failure: why it is given up; None as long as it is measured.
-        overheads: columns of the server's overhead, by concurrency.
-    """
-
-    cell: Cell
-    adapter: Adapter
-    base_url: str
-    deployment: Deployment
-    throttled_before: int | None
-    started_after_s: float
-    batch: str
-    folder: CellFolder
-    failure: str | None = None
-    overheads: dict[int, Row] = field(default_factory=dict)
-
-    def model_of(self, measurement: Measurement) -> str:
-        """Return the name by which the server knows a measurement's variant."""
-        if measurement.variant == "base":
-            return self.cell.model.name
-        return self.adapter.folder.name
-
-
 def measure_batch(
     context: MeasurementContext,
     cluster: Cluster,
-    cells: Sequence[Cell],
+    cells: Sequence[AnyCell],
     failures: Mapping[str, str],
     deployment: int,
 ) -> None:
@@ -121,20 +85,49 @@ def measure_batch(
 def _deploy_and_measure(
     context: MeasurementContext,
     cluster: Cluster,
-    cells: Sequence[Cell],
+    cells: Sequence[AnyCell],
     failures: Mapping[str, str],
     deployment: int,
 ) -> None:
-    ready = _prepare(context, cluster, cells, failures)
-    context.progress.skip("deploy", len(cells) - len(ready))
-    if not ready:
-        return
-    url = start_ingress(cluster.port)
-    deployments = [_deployment(context, cell, adapter) for cell, adapter in ready]
-    names = ", ".join(cell.name for cell, _ in ready)
     batch = datetime.now(UTC).isoformat()
+    servers = [cell for cell in cells if isinstance(cell, ServerCell)]
+    ready = _prepare(context, cluster, [cell for cell in cells if isinstance(cell, Cell)], failures)
+    context.progress.skip("deploy", len(cells) - len(ready))
+    deployed = _connect(context, servers, batch)
+    if ready:
+        deployed += _deploy(context, cluster, ready, batch)
+    try:
+        if deployed:
+            _measure_all(context, deployed, deployment)
+    finally:
+        if ready:
+            undeploy([cell.key for cell, _ in ready])
+
+
+def _connect(
+    context: MeasurementContext, cells: Sequence[ServerCell], batch: str
+) -> list[DeployedCell]:
+    """Return the servers that can be reached; give up the others."""
+    connected = []
+    for cell in cells:
+        try:
+            connected.append(connect(context, cell, batch))
+        except MedSweepError as error:
+            context.give_up(cell, str(error))
+    return connected
+
+
+def _deploy(
+    context: MeasurementContext,
+    cluster: Cluster,
+    ready: Sequence[tuple[Cell, Adapter]],
+    batch: str,
+) -> list[DeployedCell]:
+    """Deploy cells together; return those whose engine runs on the right hardware."""
+    url = start_ingress(cluster.port)
+    names = ", ".join(cell.name for cell, _ in ready)
     with context.progress.step("deploy", names, len(ready), announce=True):
-        started = deploy(deployments)
+        started = deploy([_deployment(context, cell, adapter) for cell, adapter in ready])
     deployed = []
     for cell, adapter in ready:
         observed = started[cell.key]
@@ -150,21 +143,21 @@ def _deploy_and_measure(
         # A run that continues another's repeats deploys the cell once more.
         earlier = [row.get("deployment") or 0 for row in folder.measurement_rows()]
         deployed.append(
-            _DeployedCell(
-                cell,
-                adapter,
-                f"{url}/{cell.key}/v1",
-                Deployment(columns, 1 + max(earlier, default=0), cold_start_engines=len(ready)),
-                observed["cpu_throttled_periods"],
-                observed["started_after_s"],
-                batch,
-                folder,
+            DeployedCell(
+                cell=cell,
+                base_url=f"{url}/{cell.key}/v1",
+                models={"adapter": adapter.folder.name, "base": cell.model.name},
+                deployment=Deployment(
+                    columns, 1 + max(earlier, default=0), cold_start_engines=len(ready)
+                ),
+                batch=batch,
+                folder=folder,
+                cut=answer_cut(adapter.folder, context.spec.load.max_tokens),
+                throttled_before=observed["cpu_throttled_periods"],
+                started_after_s=observed["started_after_s"],
             )
         )
-    try:
-        _measure_all(context, deployed, deployment)
-    finally:
-        undeploy([each.name for each in deployments])
+    return deployed
 
 
 def _prepare(
@@ -230,7 +223,7 @@ def _longest(context: MeasurementContext, cell: Cell, adapter: Adapter) -> int:
 
 
 def _measure_all(
-    context: MeasurementContext, deployed: Sequence[_DeployedCell], deployment: int
+    context: MeasurementContext, deployed: Sequence[DeployedCell], deployment: int
 ) -> None:
     """Measure all cells: repeats in turn, cells and load points shuffled within each repeat."""
     with LoadProcess() as load:
@@ -258,7 +251,7 @@ def _measure_all(
 
 
 @contextmanager
-def _failure_recorded(deployed: _DeployedCell) -> Iterator[None]:
+def _failure_recorded(deployed: DeployedCell) -> Iterator[None]:
     """Keep the failure of one cell from the others."""
     try:
         yield
@@ -266,21 +259,25 @@ def _failure_recorded(deployed: _DeployedCell) -> Iterator[None]:
         deployed.failure = str(error)
 
 
-def _warm_up(context: MeasurementContext, load: LoadProcess, deployed: _DeployedCell) -> None:
+def _warm_up(context: MeasurementContext, load: LoadProcess, deployed: DeployedCell) -> None:
     """Get the first answer of each variant; the first of all ends the cold start.
 
     Cells that were deployed together wait for each other's first answers, which is no part of it.
     """
     deployment = deployed.deployment
-    for model in dict.fromkeys(deployed.model_of(each) for each in context.measurements):
-        job = _job(context, deployed, model, LoadPoint(concurrency=1, requests=1, warmup=0))
+    for variant in dict.fromkeys(each.variant for each in context.measurements(deployed.cell)):
+        point = LoadPoint(concurrency=1, requests=1, warmup=0)
+        job = deployed.job(context, deployed.models[variant], point)
         records = load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
-        if deployment.cold_start_s is None and records:
+        if not records:
+            continue
+        deployed.require_answer(records[0])
+        if deployment.cold_start_s is None and deployed.started_after_s is not None:
             deployment.cold_start_s = deployed.started_after_s + records[0].e2e_s
 
 
 def _overhead(
-    context: MeasurementContext, load: LoadProcess, deployed: _DeployedCell, row: Mapping[str, Any]
+    context: MeasurementContext, load: LoadProcess, deployed: DeployedCell, row: Mapping[str, Any]
 ) -> Row:
     """Return the columns of the server's overhead, by a null model at a row's concurrency.
 
@@ -290,6 +287,8 @@ def _overhead(
     An open loop keeps as many requests in flight as arrive while one is answered (Little's law),
     rounded up to a power of two so that few measurements serve all repeats.
     """
+    if not deployed.is_ours:
+        return {}
     concurrency: int | None = row["concurrency"]
     if concurrency is None:
         in_flight = (row["requests_per_s"] or 0.0) * (row["e2e_mean_s"] or 0.0)
@@ -300,7 +299,7 @@ def _overhead(
         requests = max(NULL_REQUESTS, 2 * concurrency)
         point = LoadPoint(concurrency=concurrency, requests=requests)
         try:
-            job = _job(context, deployed, null_model(pace_s), point)
+            job = deployed.job(context, null_model(pace_s), point)
             job = replace(job, max_tokens=min(NULL_TOKENS, job.max_tokens))
             null = figures_of(load.run(job), point)
         except LoadAborted as error:
@@ -320,22 +319,23 @@ def _overhead(
 def _measure(
     context: MeasurementContext,
     load: LoadProcess,
-    deployed: _DeployedCell,
+    deployed: DeployedCell,
     measurement: Measurement,
     calibrations: Mapping[int, Calibration],
 ) -> None:
     spec, cell = context.spec, deployed.cell
+    known = context.columns(cell)
     labels = {
         "sweep": spec.name,
-        "model": cell.model.name,
-        "profile": cell.profile.name,
+        "model": known["model"],
+        "profile": known["profile"],
         "load_point": measurement.point.name,
         "variant": measurement.variant,
         "basis": deployed.deployment.observed["basis"],
     }
-    model = deployed.model_of(measurement)
-    job = _job(context, deployed, model, measurement.point, measurement.repeat)
-    with NodeTelemetry(cell.key) as node:
+    model = deployed.models[measurement.variant]
+    job = deployed.job(context, model, measurement.point, measurement.repeat)
+    with deployed.watch() as node:
         records = load.run(job, lambda record: context.metrics.request(labels, record))
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.
@@ -346,7 +346,7 @@ def _measure(
         context.pairs,
         seed=spec.seed,
         keep_text=spec.texts_kept,
-        cut=answer_cut(deployed.adapter.folder, spec.load.max_tokens),
+        cut=deployed.cut,
         leaked=context.leaked,
     )
     row = measurement_row(
@@ -358,37 +358,18 @@ def _measure(
     if (calibration := calibrations.get(like_concurrency(measurement.point))) is not None:
         add_calibration(row, calibration)
     row |= {"batch": deployed.batch, **_overhead(context, load, deployed, row)}
-    deployment, throttled = deployed.deployment, throttled_periods(cell.key)
-    if throttled is not None and deployed.throttled_before is not None:
-        deployment.cpu_throttled_periods = throttled - deployed.throttled_before
+    deployment = deployed.deployment
+    if deployed.is_ours:
+        throttled = throttled_periods(cell.key)
+        if throttled is not None and deployed.throttled_before is not None:
+            deployment.cpu_throttled_periods = throttled - deployed.throttled_before
+    else:
+        row["served_model"] = model
     row = deployment.columns | row
-    columns = {**context.columns(cell), **row}
-    fault = requested_fault(columns, emulation=True)
+    fault = requested_fault({**known, **row}, emulation=True)
     if fault is not None:
         raise StageError(fault)
     context.metrics.figures(labels, row)
     deployed.folder.save_measurement(
         measurement.name, row, request_rows(measurement, records), grades.rows
-    )
-
-
-def _job(
-    context: MeasurementContext,
-    deployed: _DeployedCell,
-    model: str,
-    point: LoadPoint,
-    repeat: int = 1,
-) -> LoadJob:
-    load, seed = context.spec.load, context.spec.seed
-    requests = point.measured_requests or len(context.pairs)
-    pairs = questions_of(tuple(context.pairs.values()), requests, repeat, seed)
-    return LoadJob(
-        base_url=deployed.base_url,
-        model=model,
-        prompts=tuple(Prompt(pair.question_id, pair.question) for pair in pairs),
-        point=point,
-        seed=seed * 1000 + repeat,
-        max_tokens=load.max_tokens,
-        timeout_s=load.timeout_s,
-        max_error_rate=load.max_error_rate,
     )

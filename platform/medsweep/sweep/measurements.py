@@ -9,6 +9,7 @@ from typing import Any
 
 from medsweep.datasets.spec import Pair
 from medsweep.loadgen.spec import LoadPoint
+from medsweep.results.aggregate import VARIANTS
 from medsweep.sweep.spec import LoadSpec
 
 
@@ -43,20 +44,23 @@ class Measurement:
         }
 
 
-def measurements_of(load: LoadSpec, questions: int) -> list[Measurement]:
+def measurements_of(
+    load: LoadSpec, questions: int, variants: Sequence[str] = VARIANTS
+) -> list[Measurement]:
     """Return every measurement of a cell.
 
     Args:
         load: the sweep's load.
         questions: number of questions on the evaluation side. The base model is asked all of them,
             so that each answer can be paired with the adapter's.
+        variants: what the cell serves; the load is measured on the first.
     """
     measurements = [
-        Measurement(point, repeat, "adapter", load.deployment_of(repeat))
+        Measurement(point, repeat, variants[0], load.deployment_of(repeat))
         for repeat in range(1, load.repeats + 1)
         for point in load.points
     ]
-    if load.compare_base:
+    if load.compare_base and "base" in variants[1:]:
         # A replay has as many requests as times, so that it may not reach every question.
         last = load.points[-1] if load.points[-1].due_s is None else LoadPoint(concurrency=1)
         base = replace(last, requests=questions, duration_s=None)

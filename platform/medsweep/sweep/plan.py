@@ -7,7 +7,7 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -19,6 +19,7 @@ from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.choice import Choice, choose
 from medsweep.serving.engines.compatibility import SPLITTING, missing_here
 from medsweep.sweep.catalog import Catalog
+from medsweep.sweep.external import ExternalSpec
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
 from medsweep.version import __version__
@@ -60,6 +61,31 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class ServerCell:
+    """One model on a server that is already there.
+
+    Attributes:
+        server: the server, as the sweep declares it.
+        profile: the hardware that it is said to stand on; None where nobody knows.
+        key: hash of everything that a result depends on.
+        refused: why it cannot be measured, or None.
+    """
+
+    server: ExternalSpec = field(hash=False)
+    profile: HardwareProfile | None
+    key: str
+    refused: str | None
+
+    @property
+    def name(self) -> str:
+        """`model@server`."""
+        return f"{self.server.model}@{self.server.name}"
+
+
+AnyCell = Cell | ServerCell
+
+
+@dataclass(frozen=True)
 class AdapterPlan:
     """One fine-tune.
 
@@ -84,17 +110,24 @@ class Plan:
     """The cells of a sweep, and the adapters that they need.
 
     Attributes:
-        cells: in the order of the run, shuffled by seed.
+        cells: those that MedSweep deploys, in the order of the run, shuffled by seed.
         adapters: by key; one for each model with a cell that can run.
+        servers: the cells of servers that are already there.
     """
 
     cells: tuple[Cell, ...]
     adapters: Mapping[str, AdapterPlan]
+    servers: tuple[ServerCell, ...] = ()
 
     @property
     def runnable(self) -> tuple[Cell, ...]:
-        """The cells that can run."""
+        """The cells of `cells` that can run."""
         return tuple(cell for cell in self.cells if cell.refused is None)
+
+    @property
+    def all_cells(self) -> tuple[AnyCell, ...]:
+        """The cells that MedSweep deploys, then those of servers."""
+        return (*self.cells, *self.servers)
 
 
 def model_names(spec: SweepSpec) -> list[str]:
@@ -187,25 +220,43 @@ def make_plan(
         if refused is None and adapter not in adapters:
             adapters[adapter] = AdapterPlan(model, where, adapter)
     random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
-    return Plan(tuple(cells), adapters)
+    servers = _server_cells(
+        spec, catalog, {**common, "load": shared["load"], "keep_text": spec.texts_kept}
+    )
+    return Plan(tuple(cells), adapters, servers)
 
 
-def batch_cells(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+def _server_cells(
+    spec: SweepSpec, catalog: Catalog, common: Mapping[str, Any]
+) -> tuple[ServerCell, ...]:
+    """Return the cells of servers; each takes the place of a hardware profile."""
+    cells = []
+    for server in spec.servers:
+        profile = None
+        if server.hardware is not None:
+            profile = _priced(spec, catalog.profiles[server.hardware])
+        hardware = repr(profile and _unpriced(profile))
+        key = _key({**common, "server": server.identity, "profile": hardware})
+        cells.append(ServerCell(server, profile, key, server.unset()))
+    return tuple(cells)
+
+
+def batch_cells(cells: Sequence[AnyCell], size: int) -> list[list[AnyCell]]:
     """Return the cells in batches that are deployed together.
 
     A profile is one node, which holds one cell at a time: no two cells of a batch share a profile.
+    A server holds no node.
 
     Args:
         cells: in order, but profiles with more cells come first: at the end, each of their cells
             would be a batch of its own. Each cell goes into the first batch that has room for it.
         size: largest number of cells in a batch.
     """
-    batches: list[list[Cell]] = []
-    per_profile = Counter(cell.profile.name for cell in cells)
-    for cell in sorted(cells, key=lambda cell: -per_profile[cell.profile.name]):
+    batches: list[list[AnyCell]] = []
+    per_node = Counter(map(_node, cells))
+    for cell in sorted(cells, key=lambda cell: -per_node[_node(cell)]):
         for batch in batches:
-            taken = {member.profile.name for member in batch}
-            if len(batch) < size and cell.profile.name not in taken:
+            if len(batch) < size and _node(cell) not in map(_node, batch):
                 batch.append(cell)
                 break
         else:
@@ -213,10 +264,15 @@ def batch_cells(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return batches
 
 
+def _node(cell: AnyCell) -> str:
+    """Return the node that a cell holds, by its profile's name; for a server, one of its own."""
+    return cell.profile.name if isinstance(cell, Cell) else cell.key
+
+
 def _pairs(spec: SweepSpec, catalog: Catalog) -> Iterator[tuple[str, str]]:
     """Yield (model, profile) of each cell that the sweep names."""
     prefix = "standin-" if spec.stand_ins else ""
-    for cell in spec.cells:
+    for cell in spec.cell_names:
         if cell == "paper":
             pairs = list(PAPER_CELLS)
         elif cell == "all":

@@ -11,6 +11,7 @@ from pathlib import Path
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
 from medsweep.cluster.protocol import Cluster
+from medsweep.cluster.interrupts import sigterm_interrupts
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import exclusive, private
@@ -26,7 +27,7 @@ from medsweep.sweep.collect import (
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder, finetune_missing
 from medsweep.sweep.measure import measure_batch
-from medsweep.sweep.plan import AdapterPlan, Cell, Plan, batch_cells
+from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, Plan, batch_cells
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
 
@@ -42,7 +43,7 @@ class Batch:
     """
 
     adapters: tuple[AdapterPlan, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[AnyCell, ...]
     lock: Path | None = None
 
 
@@ -65,13 +66,13 @@ def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> RunSum
     with private(folder, applies=not spec.dataset.is_public), exclusive(folder):
         write_spec(spec, folder)
         record_refused(resolved, folder)
-        missing = _missing(plan.runnable, folder)
+        missing = _missing([c for c in plan.all_cells if c.refused is None], folder)
         batches = [
             Batch(_adapters(plan, missing), ()),
             *(Batch((), tuple(cells)) for cells in batch_cells(missing, spec.cells_together)),
         ]
         with LiveMetrics(metrics_port) as metrics:
-            run_batches(resolved, folder, plan.cells, batches, LocalCluster(), metrics)
+            run_batches(resolved, folder, plan.all_cells, batches, LocalCluster(), metrics)
         return write_results(resolved, folder, len(missing) - len(_missing(missing, folder)))
 
 
@@ -102,7 +103,7 @@ def run_cells(
 def run_batches(
     resolved: Resolved,
     folder: Path,
-    cells: Sequence[Cell],
+    cells: Sequence[AnyCell],
     batches: Sequence[Batch],
     cluster: Cluster,
     metrics: LiveMetrics,
@@ -114,7 +115,7 @@ def run_batches(
         folder: of its results.
         cells: those whose states are shown.
         batches: what to measure; no finished cells.
-        cluster: where; it is not started if there is nothing to measure.
+        cluster: where; it is not started if there is nothing to deploy.
         metrics: live metrics.
     """
     spec, split, progress = resolved.spec, resolved.split, SweepProgress()
@@ -131,7 +132,7 @@ def run_batches(
         context = MeasurementContext(resolved, folder, metrics, progress)
         progress.expect(_steps(context, batches))
         failures: dict[str, str] = {}
-        with cluster:
+        with cluster if any(isinstance(cell, Cell) for cell in missing) else sigterm_interrupts():
             # Every batch is deployed once before any is deployed again: drift meets all cells.
             for deployment, batch in product(range(1, spec.load.deployments + 1), batches):
                 metrics.cells(spec.name, count_states(states))
@@ -146,12 +147,13 @@ def run_batches(
     metrics.cells(spec.name, count_states(states))
 
 
-def _missing(cells: Iterable[Cell], folder: Path) -> list[Cell]:
+def _missing(cells: Iterable[AnyCell], folder: Path) -> list[AnyCell]:
     return [cell for cell in cells if not CellFolder(folder / "cells" / cell.key).done]
 
 
-def _adapters(plan: Plan, cells: Iterable[Cell]) -> tuple[AdapterPlan, ...]:
-    return tuple(plan.adapters[key] for key in dict.fromkeys(cell.adapter for cell in cells))
+def _adapters(plan: Plan, cells: Iterable[AnyCell]) -> tuple[AdapterPlan, ...]:
+    keys = (cell.adapter for cell in cells if isinstance(cell, Cell))
+    return tuple(plan.adapters[key] for key in dict.fromkeys(keys))
 
 
 def _steps(context: MeasurementContext, batches: Sequence[Batch]) -> dict[str, int]:

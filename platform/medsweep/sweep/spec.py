@@ -9,10 +9,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -31,6 +34,7 @@ from medsweep.models.own import OwnModelSpec
 from medsweep.search.spec import SearchSpec
 from medsweep.serving.config import SweepServeSpec
 from medsweep.sweep.catalog import Catalog
+from medsweep.sweep.external import ExternalSpec
 
 
 def _check_known(kind: str, name: str, shipped: Iterable[str], own: list[Any] | None) -> None:
@@ -74,11 +78,50 @@ def _objective(text: str) -> str:
     return text
 
 
+def _checked_beside(field: str, *, model: str) -> WrapValidator:
+    """Return a validator that checks a hardware profile beside the fields around it.
+
+    So a name that is not known and the faults of the other fields are listed together.
+
+    Args:
+        field: the field with the profile's name.
+        model: name of the class with the field.
+    """
+
+    def check(given: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        faults: list[Any] = []
+        values = given if isinstance(given, dict) else getattr(given, "__dict__", {})
+        if isinstance(profile := values.get(field), str):
+            try:
+                _known_profile(profile, info)
+            except ValueError as error:
+                ctx = {"error": error}
+                faults = [{"type": "value_error", "loc": (field,), "input": given, "ctx": ctx}]
+        try:
+            checked = validate(given)
+        except ValidationError as error:
+            faults += error.errors()
+        if faults:
+            raise ValidationError.from_exception_data(model, faults)
+        return checked
+
+    return WrapValidator(check)
+
+
 # For fields of SweepSpec below `own_models` and `own_profiles`. Checked one by one, so that each
 # unknown name is a fault with a line of its own.
 ModelName = Annotated[str, AfterValidator(_known_model)]
 ProfileName = Annotated[str, AfterValidator(_known_profile)]
 CellName = Annotated[str, AfterValidator(_known_cell)]
+ServerCell = Annotated[ExternalSpec, _checked_beside("hardware", model="ExternalSpec")]
+CellSpec = Annotated[
+    Annotated[CellName, Tag("name of a cell")] | Annotated[ServerCell, Tag("external server")],
+    Discriminator(
+        lambda given: (
+            "external server" if isinstance(given, dict | ExternalSpec) else "name of a cell"
+        )
+    ),
+]
 ObjectiveText = Annotated[str, AfterValidator(_objective)]
 
 
@@ -98,6 +141,9 @@ class FineTuneSpec(Recipe):
     def recipe(self) -> Recipe:
         """The recipe alone."""
         return Recipe(**self.model_dump(exclude={"profile", "ask"}))
+
+
+TunedSpec = Annotated[FineTuneSpec, _checked_beside("profile", model="FineTuneSpec")]
 
 
 class LoadSpec(Closed):
@@ -184,7 +230,7 @@ class SweepSpec(Closed):
         stand_ins: run each model's tiny stand-in instead (named `standin-...` everywhere).
         cells: `paper` (the twelve of Table 3), `all` (every model on each of the nine profiles and
             `own_profiles`), or a list that may mix these with `model@profile`; `model@host` is this
-            machine, observed.
+            machine, observed. A server that is already there is an entry with `engine: external`.
         models: models of `cells: all`; None takes the paper's five.
         dataset: questions and answers for training and evaluation.
         finetune: the recipe.
@@ -201,10 +247,10 @@ class SweepSpec(Closed):
     own_models: list[OwnModelSpec] = Field(default=[])
     own_profiles: list[OwnProfileSpec] = Field(default=[])
     stand_ins: bool = False
-    cells: list[CellName] = Field(min_length=1)
+    cells: list[CellSpec] = Field(min_length=1)
     models: list[ModelName] | None = None
     dataset: DatasetSpec = DatasetSpec()
-    finetune: FineTuneSpec = FineTuneSpec()
+    finetune: TunedSpec = FineTuneSpec()
     search: SearchSpec | None = None
     serve: SweepServeSpec = SweepServeSpec()
     load: LoadSpec
@@ -225,27 +271,30 @@ class SweepSpec(Closed):
     def _one_or_many(cls, cells: object) -> object:
         return [cells] if isinstance(cells, str) else cells
 
-    @field_validator("finetune", mode="wrap")
+    @field_validator("cells")
     @classmethod
-    def _known_finetune_profile(
-        cls, given: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> FineTuneSpec:
-        """Check the profile's name beside the other fields, so that all faults are listed."""
-        faults: list[Any] = []
-        profile = dict(given).get("profile") if isinstance(given, dict | FineTuneSpec) else None
-        if isinstance(profile, str):
-            try:
-                _known_profile(profile, info)
-            except ValueError as error:
-                ctx = {"error": error}
-                faults = [{"type": "value_error", "loc": ("profile",), "input": given, "ctx": ctx}]
-        try:
-            finetune: FineTuneSpec = validate(given)
-        except ValidationError as error:
-            faults += error.errors()
-        if faults:
-            raise ValidationError.from_exception_data(cls.__name__, faults)
-        return finetune
+    def _distinct_servers(
+        cls, cells: list[str | ExternalSpec], info: ValidationInfo
+    ) -> list[str | ExternalSpec]:
+        servers = [cell for cell in cells if isinstance(cell, ExternalSpec)]
+        for each, count in Counter(f"{cell.model}@{cell.name}" for cell in servers).items():
+            if count > 1:
+                raise ValueError(f"{count} external servers are {each!r}; give each its own name")
+        profiles = {profile.name for profile in info.data.get("own_profiles") or ()}
+        for cell in servers:
+            if cell.name in profiles:
+                raise ValueError(f"{cell.name!r} is a hardware profile and an external server")
+        return cells
+
+    @property
+    def cell_names(self) -> list[str]:
+        """The cells of `cells` that MedSweep deploys itself, as they were named."""
+        return [cell for cell in self.cells if isinstance(cell, str)]
+
+    @property
+    def servers(self) -> list[ExternalSpec]:
+        """The external servers of `cells`."""
+        return [cell for cell in self.cells if isinstance(cell, ExternalSpec)]
 
     @property
     def catalog(self) -> Catalog:

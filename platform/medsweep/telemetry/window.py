@@ -20,6 +20,9 @@ MEANS = (
     "cpu_clock_hz",
 )
 
+SERVER_GAUGES = ("server_queue", "server_running", "server_kv_use")
+"""What a server that MedSweep did not deploy says of itself; the columns are mean and maximum."""
+
 TOTALS = ("gpu_energy_j", "cpu_energy_j", "network_received_bytes", "network_sent_bytes")
 
 
@@ -66,6 +69,7 @@ def window_columns(samples: Sequence[Sample], start_s: float, stop_s: float) -> 
     columns: dict[str, Any] = {
         "telemetry_missing": json.dumps(last.missing, sort_keys=True) if last.missing else None,
         **_gauges(inside),
+        **_server(samples[0], inside, grown),
     }
     seconds = last.at_s - first.at_s
     if seconds > 0:
@@ -87,6 +91,24 @@ def _gauges(inside: Sequence[Sample]) -> dict[str, Any]:
         "gpu_memory_used_bytes": int(max(used)) if used else None,
         "gpu_throttled_share": throttled,
         "gpu_throttle_reasons": None if throttled is None else dict(reasons),
+    }
+
+
+def _server(
+    before: Sample, inside: Sequence[Sample], grown: dict[str, float]
+) -> dict[str, float | None]:
+    """Return what the server's own metrics show; None where it has no such metric."""
+    columns: dict[str, float | None] = {}
+    for name in SERVER_GAUGES:
+        values = [sample.gauges[name] for sample in inside if name in sample.gauges]
+        columns |= {f"{name}_mean": _mean(values), f"{name}_max": max(values, default=None)}
+    busy = [before.gauges[name] for name in SERVER_GAUGES[:2] if name in before.gauges]
+    preemptions = grown.get("server_preemptions")
+    return {
+        **columns,
+        "server_requests_before": sum(busy) if busy else None,
+        # A counter that decreased was reset in between.
+        "server_preemptions": preemptions if preemptions is None or preemptions >= 0 else None,
     }
 
 

@@ -25,7 +25,7 @@ from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows
 from medsweep.serving.engines.null import is_null
 from medsweep.sweep import calibration as calibration_module
-from medsweep.sweep import context, finish, measure, run
+from medsweep.sweep import context, deployed, finish, measure, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
 
@@ -169,11 +169,11 @@ class Ran:
             "undeploy": lambda names: None,
             "throttled_periods": lambda name: 5,
             "LoadProcess": FakeLoad,
-            "NodeTelemetry": FakeTelemetry,
             "read_adapter": lambda path: Adapter(path, "m", base, "alpaca", (), "a" * 64),
             "fetch_weights": lambda weights: self.built.append(weights.spec.name),
         }.items():
             monkeypatch.setattr(measure, name, value)
+        monkeypatch.setattr(deployed, "NodeTelemetry", FakeTelemetry)
         monkeypatch.setattr(context, "observe_host", lambda: NODE)
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)

@@ -32,6 +32,7 @@ from medsweep.loadgen.mock.timing import (
 )
 
 _REMEMBERED = 4096
+_NO_ROUTE = http_answer(404, b"{}")
 _MODELS = http_answer(200, b'{"object": "list", "data": [{"id": "mock", "object": "model"}]}')
 # An endless answer to a client that does not read must not fill the memory.
 _MOST_UNSENT_BYTES = 1 << 20
@@ -131,6 +132,10 @@ class MockConnection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._end()
 
+    def on_url(self, url: bytes) -> None:
+        """Note what is asked for; called by the parser."""
+        self._url = url
+
     def on_body(self, data: bytes) -> None:
         """Collect the body; called by the parser."""
         self._body += data
@@ -138,7 +143,7 @@ class MockConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Answer the request; called by the parser."""
         if self._parser.get_method() == b"GET":
-            self._transport.write(_MODELS)
+            self._transport.write(_MODELS if self._url.endswith(b"/models") else _NO_ROUTE)
             return
         body: dict[str, Any] = json.loads(bytes(self._body))
         self._body.clear()

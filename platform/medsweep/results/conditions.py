@@ -1,8 +1,17 @@
-"""Columns on the conditions of a measurement: client error, framework, roofline, sensors."""
+"""Columns on the conditions of a measurement: external server, client error, framework, roofline, sensors."""
 
 from __future__ import annotations
 
 from medsweep.results.column import Column
+
+SERVER = (
+    Column("hardware", "text", "", "profile that an external server is declared to stand on"),
+    Column("server_url", "text", "", "address of an external server"),
+    Column(
+        "server_software", "text", "", "name and version that an external server gives of itself"
+    ),
+    Column("served_model", "text", "", "an external server's own name of what answered"),
+)
 
 CLIENT = (
     *(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medsweep.results.column import Column
-from medsweep.results.conditions import CLIENT, ROOFLINE, TELEMETRY
+from medsweep.results.conditions import CLIENT, ROOFLINE, SERVER, TELEMETRY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,8 +145,6 @@ ASKED = (
     Column("gpus", "integer", "1", "GPUs of the hardware profile"),
     Column("accelerator", "text", "", "accelerator type of the hardware profile"),
     Column("engine", "text", "", "what turns prompts into tokens; external: a server of its own"),
-    Column("hardware", "text", "", "profile that an external server is declared to stand on"),
-    Column("server_url", "text", "", "address of an external server"),
     Column("engine_reason", "text", "", "why this engine: named by the user, or chosen by `auto`"),
     Column(
         "adapters",
@@ -187,10 +185,6 @@ OBSERVED = (
     Column("cpus_given", "integer", "1", "cores that the engine was pinned to"),
     Column("threads", "integer", "1", "threads that the engine computed with"),
     Column("engine_settings", "text", "", "settings that the engine decided on, as JSON"),
-    Column(
-        "server_software", "text", "", "name and version that an external server gives of itself"
-    ),
-    Column("served_model", "text", "", "an external server's own name of what answered"),
     Column("hostname", "text", "", "machine"),
     Column("cpu_model", "text", "", "processor"),
     Column("cpu_quota", "number", "1", "cgroup limit, in cores"),
@@ -309,6 +303,7 @@ BENCHMARK: tuple[Column, ...] = (
     *IDENTITY,
     *ASKED,
     *OBSERVED,
+    *SERVER,
     *OUTCOME,
     *_latency_columns(),
     Column("questions", "integer", "1", "distinct questions graded"),

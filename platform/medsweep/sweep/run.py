@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from medsweep.cluster.interrupts import sigterm_interrupts
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
 from medsweep.cluster.protocol import Cluster
-from medsweep.cluster.interrupts import sigterm_interrupts
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import exclusive, private

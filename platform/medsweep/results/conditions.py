@@ -1,4 +1,4 @@
-"""Columns on the conditions of a measurement: external server, client error, framework, roofline, sensors."""
+"""Columns on the conditions: external server, client error, framework, roofline, sensors."""
 
 from __future__ import annotations
 

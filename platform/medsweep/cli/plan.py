@@ -96,6 +96,7 @@ def _row(
     if as_json:
         return row | {
             "memory_bytes": prediction.memory_bytes,
+            "sequences": prediction.sequences,
             "training_memory_bytes": need and {**asdict(need), "total": need.total},
             "finetune_caveat": adapter
             and finetune_caveat(resolved.spec.finetune, adapter.model, adapter.profile),
@@ -196,6 +197,13 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         caveat = finetune_caveat(spec.finetune, adapter.model, adapter.profile)
         if caveat is not None:
             lines.append(f"fine-tune of {adapter.model.name}@{adapter.profile.name}: {caveat}")
+    wanted = spec.serve.max_batch_size
+    lines += [
+        f"{each.cell.name}: its memory holds {each.sequences} of the {wanted} sequences of "
+        f"serve.max_batch_size; {_consequence(each.cell.serving.engine, each.sequences)}"
+        for each in predictions
+        if each.sequences < wanted and each.cell.refused is None
+    ]
     types = {cell.profile.accelerator for cell in plan.cells if cell.profile.accelerator}
     lines += [
         f"{gpu.name}: needs PyTorch's builds for CUDA 12.6, which end with PyTorch 2.15; the cu126 "
@@ -204,3 +212,9 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         if gpu.compute_capability < FIRST_CUDA_13
     ]
     return "\n".join(lines)
+
+
+def _consequence(engine: str, sequences: int) -> str:
+    if engine == "generate":
+        return f"engine generate may run out of memory: set it to {sequences}, or quantize"
+    return "the others wait"

@@ -165,9 +165,10 @@ def serving_refusal(
         UnknownName: no such dtype or quantization.
     """
     needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization)
+    available = _serving_memory_bytes(profile, splits=splits)
     gpu = profile.accelerator
     if gpu is None:
-        available, owner = profile.host_memory_bytes, f"{profile.name} has in main memory"
+        owner = f"{profile.name} has in main memory"
     else:
         major, minor = gpu.compute_capability
         capability = f"compute capability {major}.{minor}"
@@ -176,7 +177,6 @@ def serving_refusal(
         if quantization == "int8" and gpu.compute_capability < _FIRST_INT8:
             return f"bitsandbytes int8 needs compute capability 7.5; {gpu.name} is {capability}"
         together = splits and profile.gpus > 1
-        available = profile.gpu_memory_bytes if together else gpu.memory_bytes
         owner = f"{profile.gpus} x {gpu.name} have together" if together else f"one {gpu.name} has"
     if needed <= available:
         return None
@@ -187,8 +187,22 @@ def serving_refusal(
     )
 
 
-def memory_needed_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> int:
-    """Return weights and KV cache of one sequence of 2,048 tokens, plus 10 %, in bytes.
+def memory_needed_bytes(
+    model: ModelSpec,
+    *,
+    dtype: str,
+    quantization: str,
+    sequences: int = 1,
+    tokens: int = SEQUENCE_TOKENS,
+) -> int:
+    """Return weights and KV cache, plus 10 %, in bytes.
+
+    Args:
+        model: the model.
+        dtype: compute dtype, one of DTYPE_BYTES.
+        quantization: of the weights, one of QUANTIZED_BYTES.
+        sequences: number of sequences in the cache.
+        tokens: length of each.
 
     Raises:
         UnknownName: no such dtype or quantization.
@@ -200,9 +214,45 @@ def memory_needed_bytes(model: ModelSpec, *, dtype: str, quantization: str) -> i
     weights = weight_bytes(
         model.parameters, model.embedding_parameters, dtype=dtype, quantization=quantization
     )
-    tokens = min(SEQUENCE_TOKENS, model.context_length)
-    cache = tokens * model.kv_bytes_per_token(DTYPE_BYTES[dtype])
-    return int((weights + cache) * _OVERHEAD)
+    return int((weights + sequences * _sequence_bytes(model, dtype, tokens)) * _OVERHEAD)
+
+
+def sequences_that_fit(
+    model: ModelSpec,
+    profile: HardwareProfile,
+    *,
+    dtype: str,
+    quantization: str,
+    tokens: int,
+    splits: bool = False,
+) -> int:
+    """Return how many sequences have room beside the weights, at most.
+
+    Args:
+        model: the model.
+        profile: the hardware.
+        dtype: compute dtype, one of DTYPE_BYTES.
+        quantization: of the weights, one of QUANTIZED_BYTES.
+        tokens: length of each sequence.
+        splits: whether the engine splits a model over all GPUs.
+
+    Raises:
+        UnknownName: no such dtype or quantization.
+    """
+    weights = memory_needed_bytes(model, dtype=dtype, quantization=quantization, sequences=0)
+    free = _serving_memory_bytes(profile, splits=splits) - weights
+    return max(0, int(free / (_sequence_bytes(model, dtype, tokens) * _OVERHEAD)))
+
+
+def _sequence_bytes(model: ModelSpec, dtype: str, tokens: int) -> int:
+    return min(tokens, model.context_length) * model.kv_bytes_per_token(DTYPE_BYTES[dtype])
+
+
+def _serving_memory_bytes(profile: HardwareProfile, *, splits: bool) -> int:
+    """Return the memory that holds one copy of a served model."""
+    if profile.accelerator is None:
+        return profile.host_memory_bytes
+    return profile.gpu_memory_bytes if splits else profile.accelerator.usable_bytes
 
 
 def weight_bytes(parameters: int, embeddings: int, *, dtype: str, quantization: str) -> float:

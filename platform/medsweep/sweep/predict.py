@@ -10,7 +10,7 @@ from medsweep.datasets.spec import Pair
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.loadgen.spec import LoadPoint
-from medsweep.models.precision import choose_dtype, memory_needed_bytes
+from medsweep.models.precision import choose_dtype, memory_needed_bytes, sequences_that_fit
 from medsweep.models.spec import ModelSpec
 from medsweep.prediction.roofline import (
     Machine,
@@ -21,7 +21,7 @@ from medsweep.prediction.roofline import (
     prefill,
     served_by,
 )
-from medsweep.serving.engines.compatibility import replicas_on
+from medsweep.serving.engines.compatibility import SPLITTING, replicas_on
 from medsweep.sweep.cell_columns import cell_columns, priced
 from medsweep.sweep.plan import Cell
 from medsweep.sweep.resolve import Resolved
@@ -90,7 +90,9 @@ class CellPrediction:
 
     Attributes:
         cell: the cell.
-        memory_bytes: weights and one sequence.
+        memory_bytes: weights and the sequences that are decoded together, in one replica.
+        sequences: as many of `serve.max_batch_size` as have room, each as long as the dataset's
+            mean prompt and `load.max_tokens`.
         points: by load point; empty where the datasheet is incomplete.
         load_s: time under load, all repeats together; None like `points`.
         usd: price of that time; None without a price.
@@ -98,6 +100,7 @@ class CellPrediction:
 
     cell: Cell
     memory_bytes: int
+    sequences: int
     points: tuple[PointPrediction, ...]
     load_s: float | None
     usd: float | None
@@ -123,18 +126,29 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
         cell: a cell of its plan.
         lengths: of its dataset.
     """
-    memory = memory_needed_bytes(cell.model, dtype=cell.dtype, quantization=spec.serve.quantization)
+    how: dict[str, Any] = {
+        "dtype": cell.dtype,
+        "quantization": spec.serve.quantization,
+        "tokens": lengths.prompt + spec.load.max_tokens,
+    }
+    splits = cell.serving.engine in SPLITTING
+    fit = sequences_that_fit(cell.model, cell.profile, **how, splits=splits)
+    sequences = min(spec.serve.max_batch_size, max(1, fit))
+    memory = memory_needed_bytes(cell.model, **how, sequences=sequences)
     machine = machine_of(cell.profile, cell.dtype)
     if machine is None or cell.refused is not None:
-        return CellPrediction(cell, memory, (), None, None)
-    points = tuple(_predict_point(spec, cell, machine, lengths, each) for each in spec.load.points)
+        return CellPrediction(cell, memory, sequences, (), None, None)
+    points = tuple(
+        _predict_point(spec, cell, machine, lengths, each, most=sequences)
+        for each in spec.load.points
+    )
     once_s = sum(each.measured_s for each in points)
     load_s = once_s * spec.load.repeats
     if spec.load.compare_base:
         load_s += lengths.questions / points[-1].requests_per_s
     price = cell.profile.usd_per_hour
     return CellPrediction(
-        cell, memory, points, load_s, None if price is None else price * load_s / 3600
+        cell, memory, sequences, points, load_s, None if price is None else price * load_s / 3600
     )
 
 
@@ -208,7 +222,7 @@ def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[
 
 
 def _predict_point(
-    spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPoint
+    spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPoint, *, most: int
 ) -> PointPrediction:
     how: dict[str, Any] = {
         "dtype": cell.dtype,
@@ -217,7 +231,6 @@ def _predict_point(
     }
     answer = spec.load.max_tokens
     replicas = replicas_on(cell.serving.engine, cell.profile.gpus)
-    most = spec.serve.max_batch_size
     together = min(-(-(point.concurrency or replicas * most) // replicas), most)
     context = lengths.prompt + answer // 2
     prompts = prefill(cell.model, machine, tokens=together * lengths.prompt, **how)

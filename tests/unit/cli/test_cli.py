@@ -80,6 +80,11 @@ def test_plan_shows_every_cell_without_starting_anything(
     # The matrix has three profiles with V100s, which are named once.
     assert text.count("V100: needs PyTorch's builds for CUDA 12.6") == 1
     assert "A100: needs" not in text
+    assert "sequences of serve.max_batch_size" not in text
+    large = ("--set", "serve.max_batch_size=100000", "--set", "load.max_tokens=400")
+    assert main(["plan", str(MATRIX), *large]) == 0
+    said = capsys.readouterr().out
+    assert "of the 100000 sequences of serve.max_batch_size; engine generate may run out" in said
     gemma = ("--set", "cells=[gemma-1.1-7b@1xa100-1cpu]", "--set", "finetune.dtype=float16")
     note = (
         "may be worse than elsewhere: activations of standin-gemma-1.1-7b leave the range of "

@@ -7,6 +7,7 @@ from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import (
     choose_dtype,
     memory_needed_bytes,
+    sequences_that_fit,
     serving_refusal,
     training_precision,
 )
@@ -37,8 +38,8 @@ CELLS = [
     ("llama-3-8b", "1xa100-1cpu", "bfloat16", "nf4", None),
     ("llama-3-8b", "1xv100-1cpu", "float16", "int8", "int8 needs"),
     ("llama-3-8b", "1xrtx8000-1cpu", "float16", "int8", None),
-    ("llama-3-8b", "1xv100-1cpu", "float16", "none", "one V100 has 16.0 GiB"),
-    ("llama-3-8b", "2xv100-4cpu", "float16", "none", "16.0 GiB, and only engine vllm splits"),
+    ("llama-3-8b", "1xv100-1cpu", "float16", "none", "one V100 has 15.7 GiB"),
+    ("llama-3-8b", "2xv100-4cpu", "float16", "none", "15.7 GiB, and only engine vllm splits"),
     ("llama-3-8b", "1xv100-1cpu", "float16", "nf4", None),
     ("gemma-1.1-7b", "2xv100-4cpu", "float32", "none", "needs 36.9 GiB"),
     ("gemma-1.1-7b", "1xrtx8000-1cpu", "float32", "none", None),
@@ -93,6 +94,28 @@ def test_memory_is_weights_and_cache_and_a_tenth() -> None:
     # 2,048 tokens x 2 x 32 x 32 x 128 x 2 bytes, x 1.1
     needed = memory_needed_bytes(MODELS["llama-2-7b"], dtype="float16", quantization="int8")
     assert needed == int((6_738_415_616 + 2 * 32_000 * 4096 + 2048 * 524_288) * 1.1)
+
+
+@pytest.mark.parametrize(("room", "fit"), [(-1.0, 0), (0.5, 0), (1.0, 1), (7.5, 7)])
+def test_as_many_sequences_fit_as_the_memory_beside_the_weights_holds(room: float, fit: int) -> None:
+    model = MODELS["llama-2-7b"]
+    weights = 6_738_415_616 + 2 * 32_000 * 4096
+    memory = int((weights + room * 500 * 524_288) * 1.1) + 2  # the bytes that rounding takes
+    machine = HardwareProfile("host", 2, 0, None, memory)
+    how = {"dtype": "float16", "quantization": "int8", "tokens": 500}
+    assert sequences_that_fit(model, machine, **how) == fit
+    if fit:
+        assert memory_needed_bytes(model, **how, sequences=fit) <= memory
+        assert memory_needed_bytes(model, **how, sequences=fit + 1) > memory
+
+
+def test_a_split_model_has_room_for_sequences_on_all_gpus() -> None:
+    model, how = MODELS["llama-3-8b"], {"dtype": "float16", "quantization": "nf4", "tokens": 2048}
+    one, two = (
+        sequences_that_fit(model, PROFILES["2xv100-4cpu"], **how, splits=splits)
+        for splits in (False, True)
+    )
+    assert two > 2 * one > 0
 
 
 def test_a_short_context_needs_a_short_cache() -> None:

@@ -4,6 +4,7 @@ from medsweep.datasets.spec import Pair
 from medsweep.hardware.observe import host_profile
 from medsweep.prediction.roofline import measured_machine
 from medsweep.results.schema import BENCHMARK
+from medsweep.hardware.catalog import V100
 from medsweep.sweep.plan import Cell, make_plan, model_names
 from medsweep.sweep.predict import (
     Lengths,
@@ -39,6 +40,21 @@ def test_an_answer_takes_its_prompt_and_a_step_for_each_further_token() -> None:
     closed, _ = predict_cell(spec, cell(spec, "llama-3-8b@1xa100-1cpu"), LENGTHS).points
     assert closed.e2e_s == pytest.approx(closed.ttft_s + 99 * closed.tpot_s)
     assert closed.requests_per_s == pytest.approx(1 / closed.e2e_s)
+
+
+def test_no_more_sequences_are_decoded_together_than_have_room() -> None:
+    load = {"points": [{"concurrency": 500}], "max_tokens": 2000}
+    serve = {"quantization": "nf4", "max_batch_size": 256}
+    names = ("llama-3-8b@1xv100-2cpu", "llama-3-8b@1xrtx8000-2cpu")
+    finetune = {"quantization": "nf4"}
+    spec = make_spec(stand_ins=False, cells=[*names], load=load, serve=serve, finetune=finetune)
+    small, large = (predict_cell(spec, cell(spec, name), LENGTHS) for name in names)
+    assert 1 < small.sequences < large.sequences < 256
+    assert small.memory_bytes <= V100.usable_bytes
+    for each in (small, large):
+        assert each.points[0].requests_per_s == pytest.approx(
+            each.sequences / each.points[0].e2e_s
+        )
 
 
 def test_an_open_loop_answers_no_more_than_arrives() -> None:

@@ -97,7 +97,9 @@ def test_memory_is_weights_and_cache_and_a_tenth() -> None:
 
 
 @pytest.mark.parametrize(("room", "fit"), [(-1.0, 0), (0.5, 0), (1.0, 1), (7.5, 7)])
-def test_as_many_sequences_fit_as_the_memory_beside_the_weights_holds(room: float, fit: int) -> None:
+def test_as_many_sequences_fit_as_the_memory_beside_the_weights_holds(
+    room: float, fit: int
+) -> None:
     model = MODELS["llama-2-7b"]
     weights = 6_738_415_616 + 2 * 32_000 * 4096
     memory = int((weights + room * 500 * 524_288) * 1.1) + 2  # the bytes that rounding takes

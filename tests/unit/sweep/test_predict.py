@@ -1,10 +1,10 @@
 import pytest
 
 from medsweep.datasets.spec import Pair
+from medsweep.hardware.catalog import V100
 from medsweep.hardware.observe import host_profile
 from medsweep.prediction.roofline import measured_machine
 from medsweep.results.schema import BENCHMARK
-from medsweep.hardware.catalog import V100
 from medsweep.sweep.plan import Cell, make_plan, model_names
 from medsweep.sweep.predict import (
     Lengths,
@@ -52,9 +52,7 @@ def test_no_more_sequences_are_decoded_together_than_have_room() -> None:
     assert 1 < small.sequences < large.sequences < 256
     assert small.memory_bytes <= V100.usable_bytes
     for each in (small, large):
-        assert each.points[0].requests_per_s == pytest.approx(
-            each.sequences / each.points[0].e2e_s
-        )
+        assert each.points[0].requests_per_s == pytest.approx(each.sequences / each.points[0].e2e_s)
 
 
 def test_an_open_loop_answers_no_more_than_arrives() -> None:

@@ -32,6 +32,7 @@ STORY = {
     "tests/browser/test_report.py",
     "tests/integration/test_aa.py",
     "tests/integration/test_python_page.py",
+    "tests/integration/test_report_figures.py",
     "tests/integration/test_serving_adapters.py",
     "tests/integration/test_sweep.py",
 }

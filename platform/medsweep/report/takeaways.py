@@ -42,10 +42,10 @@ def _best_quality(rows: Sequence[Row], basis: str) -> list[str]:
         return []
     table.sort(key=lambda entry: -entry[0].mean)
     best, name = table[0]
-    close = [other for figure, other in table[1:] if _overlap(best.low, figure.high, higher=True)]
+    doubt = _doubt(best.low, [(other, figure.high) for figure, other in table[1:]], sign=1)
     return [
         f"Best token F1 ({basis}): {name}, {share(best.mean)}"
-        f"{_interval(bounds(best.low, best.high, 3))}.{_overlapping(close)}"
+        f"{_interval(bounds(best.low, best.high, 3))}.{doubt}"
     ]
 
 
@@ -61,15 +61,15 @@ def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
         return []
     table.sort(key=lambda entry: entry[0].mean)
     best, name = table[0]
-    close = [other for time, other in table[1:] if _overlap(best.high, time.low, higher=False)]
-    doubt = (
+    doubt = _doubt(best.high, [(other, time.low) for time, other in table[1:]], sign=-1)
+    machine = (
         " It was measured on another machine, not on the hardware that the profile names."
         if basis == "emulated"
         else ""
     )
     return [
         f"Shortest mean end-to-end time at {points[0]} ({basis}): {name}, {seconds(best.mean)}"
-        f"{_interval(spread(best))}.{_overlapping(close)}{doubt}"
+        f"{_interval(spread(best))}.{doubt}{machine}"
     ]
 
 
@@ -79,6 +79,7 @@ def _effect(row: PairedRow) -> str:
         "higher": "is higher after fine-tuning",
         "lower": "is lower after fine-tuning",
         "no clear difference": "does not clearly differ after fine-tuning",
+        "too few questions": "after fine-tuning, on too few questions to tell a difference",
     }[row.verdict]
     return (
         f"{row.model} ({row.basis}): token F1 {change}: {share(row.base)} to {share(row.tuned)}, "
@@ -87,19 +88,29 @@ def _effect(row: PairedRow) -> str:
     )
 
 
-def _overlap(edge: float | None, other: float | None, *, higher: bool) -> bool:
-    """Return whether an interval overlaps the best one's; without intervals it may."""
-    if edge is None or other is None:
-        return True
-    return other >= edge if higher else other <= edge
+def _doubt(edge: float | None, others: Sequence[tuple[str, float | None]], *, sign: int) -> str:
+    """Return the sentence about those that may be as good as the best.
+
+    Args:
+        edge: the worse end of the best one's interval; None without an interval.
+        others: name and better end of each other's interval; None without one.
+        sign: 1 if more is better, -1 if less is.
+    """
+    if not others:
+        return ""
+    if edge is None:
+        return " It has no interval, so whether others are as good is unknown."
+    unknown = [name for name, end in others if end is None]
+    close = [name for name, end in others if end is not None and sign * (end - edge) >= 0]
+    reasons = [_subject(close, "The interval of {} overlaps it", "The intervals of {} overlap it")]
+    reasons += [_subject(unknown, "{} has no interval", "{} have no interval")]
+    return "".join(f" {each}, so their order is uncertain." for each in reasons if each)
 
 
-def _overlapping(names: Sequence[str]) -> str:
+def _subject(names: Sequence[str], one: str, several: str) -> str:
     if not names:
         return ""
-    if len(names) == 1:
-        return f" The interval of {names[0]} overlaps it, so their order is uncertain."
-    return f" The intervals of {len(names)} others overlap it, so their order is uncertain."
+    return one.format(names[0]) if len(names) == 1 else several.format(f"{len(names)} others")
 
 
 def _interval(text: str) -> str:

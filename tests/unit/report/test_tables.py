@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from medsweep.report.tables.paper_table import paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.takeaways import take_away
 from medsweep.results.schema import QUALITIES
+from report_reading import Reading, misprints, tables_of
 
 Rows = list[dict[str, Any]]
 
@@ -290,3 +292,70 @@ def test_a_clear_effect_is_a_takeaway(rows: Rows, responses: dict[str, Rows], sm
         f"{small.llama} (emulated): token F1 is higher after fine-tuning: 0.217 to 0.350, +0.133 ["
     )
     assert effect.endswith("over 24 questions.")
+
+
+def test_too_few_questions_are_a_takeaway_that_says_so(
+    rows: Rows, responses: dict[str, Rows], small: Any
+) -> None:
+    few = {
+        key: [answer for answer in answers if answer["question_id"] in ("q0", "q1")]
+        for key, answers in responses.items()
+    }
+    *_, effect = take_away(rows, base_against_tuned(rows, few))
+    assert "after fine-tuning, on too few questions to tell a difference" in effect
+    assert effect.endswith("over 2 questions.")
+
+
+@pytest.mark.parametrize(
+    ("ends", "doubt"),
+    [
+        ({"low": 0.25, "high": 0.35}, "."),
+        ({"low": 0.25, "high": 0.45}, ". The interval of {} (adapter) overlaps it, so"),
+        ({"low": None, "high": None}, ". {} (adapter) has no interval, so"),
+    ],
+)
+def test_what_has_no_interval_is_not_said_to_overlap(
+    rows: Rows, small: Any, ends: dict[str, float | None], doubt: str
+) -> None:
+    best = {**rows[0], "token_f1": 0.5, "token_f1_low": 0.4, "token_f1_high": 0.6}
+    other = {**best, "model": small.distil, "cell": "other", "key": "other", "token_f1": 0.3}
+    other |= {f"token_f1_{end}": value for end, value in ends.items()}
+    first, *_ = take_away([best, other], [])
+    assert first.partition("]")[2].startswith(doubt.format(small.distil))
+    assert (first.partition("]")[2] == ".") == (doubt == ".")
+    unknown, *_ = take_away([{**best, "token_f1_low": None, "token_f1_high": None}, other], [])
+    assert unknown.endswith("0.500. It has no interval, so whether others are as good is unknown.")
+
+
+def test_bases_are_not_corrected_together(rows: Rows, responses: dict[str, Rows]) -> None:
+    table = base_against_tuned(rows, responses)
+    other = [{**row, "basis": "observed", "key": f"{row['key']}-o"} for row in rows]
+    both = {**responses, **{f"{key}-o": answers for key, answers in responses.items()}}
+    together = base_against_tuned([*rows, *other], both)
+    emulated = [row.p_adjusted for row in together if row.basis == "emulated"]
+    assert emulated == [row.p_adjusted for row in table]
+
+
+def test_the_client_s_part_is_that_of_all_repeats(rows: Rows) -> None:
+    repeats = [
+        {**rows[0], "repeat": 1, "client_ttft_bias_s": 0.001, "overhead_ttft_s": 0.002},
+        {**rows[0], "repeat": 2, "client_ttft_bias_s": -0.004, "overhead_ttft_s": 0.006},
+    ]
+    [row] = latency_table(repeats)
+    assert (row.client_ttft_bias_s, row.overhead_ttft_s) == (-0.004, pytest.approx(0.004))
+
+
+def test_the_mean_is_over_deployments_as_its_interval_is(rows: Rows) -> None:
+    repeats = [
+        {**rows[0], "deployment": deployment, "e2e_mean_s": e2e_s,
+         "e2e_mean_low_s": None, "e2e_mean_high_s": None}
+        for deployment, e2e_s in ((1, 1.0), (1, 3.0), (2, 6.0))
+    ]  # fmt: skip
+    [row] = latency_table(repeats)
+    assert row.e2e == Interval(4.0, None, None, (2.0, 6.0))
+
+
+def test_failures_are_those_of_the_rows(reported: Path) -> None:
+    rows = tables_of(reported)["failures"]
+    assert len(rows) == 2
+    assert not misprints(Reading(reported), "failures", rows)

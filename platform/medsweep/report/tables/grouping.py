@@ -10,11 +10,12 @@ from medsweep.metrics.statistics import Interval
 from medsweep.models.catalog import MODELS
 from medsweep.results.aggregate import (
     Row,
+    average,
     basis_order,
     first,
+    independent_values,
     load_points,
     mean,
-    values,
 )
 
 
@@ -45,21 +46,21 @@ def most_questions(rows: Sequence[Row]) -> list[Row]:
 
 
 def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:
-    """Return a latency's mean over repeats with the interval that each of its rows carries.
+    """Return a latency's mean with the interval that each of its rows carries.
 
-    Two repeats have no interval, so their values are given.
+    Mean and interval are over deployments, or over the repeats of a single one. Two of them have
+    no interval, so their values are given.
 
     Args:
         rows: the repeats of one load point.
         latency: such as "ttft".
     """
-    middle = mean(rows, f"{latency}_mean_s")
-    if middle is None:
+    means = independent_values(rows, f"{latency}_mean_s")
+    if not means:
         return None
     low, high = (first(rows, f"{latency}_mean_{bound}_s") for bound in ("low", "high"))
-    means = values(rows, f"{latency}_mean_s")
     both = (means[0], means[1]) if low is None and len(means) == 2 else None
-    return Interval(middle, low, high, both)
+    return Interval(average(means), low, high, both)
 
 
 def model_order(model: str) -> tuple[int, str]:

@@ -46,7 +46,7 @@ class PairedRow(TableRow):
 
     caption = (
         "Fine-tuned minus base on the same questions: sign flips over questions, the answers "
-        "to one question averaged first. p values are corrected for the number of tests (Holm)"
+        "to one question averaged first. p values are corrected for the tests of one basis (Holm)"
     )
     labels = 2
 
@@ -130,10 +130,21 @@ def base_against_tuned(
 
 
 def _corrected(table: Sequence[PairedRow]) -> list[PairedRow]:
-    # A figure that is the same in every pair could only have a p-value of 1, and would cost power.
-    tested = [row for row in table if row.difference.changed and row.difference.p_value is not None]
-    adjusted = iter(holm([row.difference.p_value or 0.0 for row in tested]))
-    return [replace(row, p_adjusted=next(adjusted)) if row in tested else row for row in table]
+    """Return the rows with Holm's correction over those of one basis that were tested."""
+    adjusted: dict[tuple[str, str, str], float] = {}
+    for basis in {row.basis for row in table}:
+        # A figure that is the same in every pair could only have a p-value of 1: it costs power.
+        tested = {
+            (row.model, row.basis, row.figure): p_value
+            for row in table
+            if row.basis == basis
+            and row.difference.changed
+            and (p_value := row.difference.p_value) is not None
+        }
+        adjusted |= dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        replace(row, p_adjusted=adjusted.get((row.model, row.basis, row.figure))) for row in table
+    ]
 
 
 def _comparable(answers: Sequence[Row]) -> list[Row]:

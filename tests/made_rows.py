@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from medsweep.hardware.observe import ObservedHardware
-from medsweep.loadgen.calibrate import CALIBRATED, TRUTH, Calibration, ClientError
+from medsweep.loadgen.calibration import CALIBRATED, TRUTH, Calibration, ClientError
 from medsweep.metrics.latency import LatencySketch, LatencySummary
 from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK, QUALITIES, RESPONSES

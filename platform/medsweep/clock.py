@@ -15,11 +15,18 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's monotonic clock (`time.perf_counter`)."""
+    """The machine's monotonic clock (`time.perf_counter`), or another machine's read from it.
+
+    Args:
+        ahead_s: how far this machine's clock is ahead of the one to read, in seconds.
+    """
+
+    def __init__(self, ahead_s: float = 0.0) -> None:
+        self._ahead_s = ahead_s
 
     def now(self) -> float:
         """Return the time in seconds."""
-        return time.perf_counter()
+        return time.perf_counter() - self._ahead_s
 
 
 class FakeClock:

@@ -23,7 +23,7 @@ from bench_served import CPUS, MODEL, QUESTIONS, running
 
 from medsweep.cli import main
 from medsweep.cluster.cpu_pinning import wait_asleep
-from medsweep.loadgen.process import LoadProcess
+from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import fetch_weights, identify
@@ -56,11 +56,11 @@ def engine_alone(engine: str) -> Iterator[Any]:
     process.wait()
 
 
-def ask_served(process: LoadProcess, url: str) -> list[tuple[float, float]]:
+def ask_served(fleet: Fleet, url: str) -> list[tuple[float, float]]:
     """Seconds to first and a later token, as a client that keeps its connection sees them."""
     prompts = tuple(Prompt(str(n), text) for n, text in enumerate(QUESTIONS))
     point = LoadPoint(concurrency=1, requests=BLOCK, warmup=1)
-    records = process.run(LoadJob(url, MODEL, prompts, point, 1, TOKENS))
+    records = fleet.records(LoadJob(url, MODEL, prompts, point, 1, TOKENS))
     measured = [record for record in records if record.phase == "measure"]
     times = [(r.ttft_s, r.tpot_s) for r in measured if r.ttft_s and r.tpot_s]
     assert len(times) == BLOCK
@@ -76,12 +76,12 @@ def test_added_latency(engine: str, tmp_path: Path) -> None:
     command = [sys.executable, __file__, "serve", engine, str(noted)]
     url = f"http://127.0.0.1:{PORT}/v1"
     alone, served, own = [], [], []
-    with engine_alone(engine) as ask, running(command, url, MODEL), LoadProcess() as process:
+    with engine_alone(engine) as ask, running(command, url, MODEL), Fleet(1) as fleet:
         ask(0)
         for turn in range(TURNS):
             alone += [ask(turn * BLOCK + number) for number in range(BLOCK)]
             before = len(noted.read_text().splitlines())
-            served += ask_served(process, url)
+            served += ask_served(fleet, url)
             lines = noted.read_text().splitlines()[before + 1 :]  # the first one warms up
             own += [tuple(json.loads(line)) for line in lines[:BLOCK]]
     print(f"\n{engine}, one client, answers of up to {TOKENS} tokens, {CPUS} CPUs; p50", end=" ")

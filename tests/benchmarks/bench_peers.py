@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medsweep.loadgen.calibrate import TRUTH
+from medsweep.loadgen.calibration import TRUTH
 from medsweep.loadgen.eventloop import allow_many_connections
 from medsweep.loadgen.eventloop import run as run_loop
 from medsweep.loadgen.mock.server import MockConnection, running_mock

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from medsweep.loadgen.figures import figures_of
-from medsweep.loadgen.process import LoadProcess
+from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
@@ -117,8 +117,8 @@ def load(server: Server, concurrency: int, requests: int) -> tuple[float, float,
         max_tokens=TOKENS,
         timeout_s=300,
     )
-    with LoadProcess() as process:
-        records = process.run(job)
+    with Fleet(1) as fleet:
+        records = fleet.records(job)
     assert {record.status for record in records if record.phase != "cooldown"} == {"ok"}
     measured = [record for record in records if record.phase == "measure"]
     ttft = statistics.median(r.ttft_s for r in measured if r.ttft_s is not None)

@@ -14,7 +14,7 @@ import pytest
 from made_rows import summarise
 from medsweep.cluster.local import LocalCluster
 from medsweep.hardware.catalog import PROFILES
-from medsweep.loadgen.process import LoadProcess
+from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.serving.config import ServeConfig
 from medsweep.serving.engines.null import NULL_MODEL
@@ -69,14 +69,14 @@ def measure(title: str, port: int, concurrency: int, requests: int, server: int 
         max_tokens=TOKENS,
         api_key_env=KEY_VARIABLE,
     )
-    with LoadProcess() as load:
-        load.run(job)  # imports, connections and caches are no part of it
+    with Fleet(1) as load:
+        load.records(job)  # imports, connections and caches are no part of it
         processes = {"client": psutil.Process(load.pid)}
         if server is not None:
             processes["server"] = psutil.Process(server)
         before = {name: sum(each.cpu_times()[:2]) for name, each in processes.items()}
         began = time.perf_counter()
-        records = load.run(job)
+        records = load.records(job)
         wall = time.perf_counter() - began
         busy = {
             name: f"{(sum(each.cpu_times()[:2]) - before[name]) / wall:.0%}"

@@ -19,6 +19,7 @@ from medsweep.version import __version__
 if TYPE_CHECKING:
     from medsweep.cli.live import Live
     from medsweep.loadgen.bench import Bench
+    from medsweep.loadgen.fleet import Fleet
     from medsweep.loadgen.spec import LoadPoint
 
 
@@ -85,7 +86,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--header", action="append", default=[], metavar="'NAME: VALUE'", help="may be repeated"
     )
-    parser.add_argument("--processes", default="auto", metavar="N", help="client; default: auto")
+    client = parser.add_mutually_exclusive_group()
+    client.add_argument("--processes", default="auto", metavar="N", help="client; default: auto")
+    client.add_argument(
+        "--shards",
+        type=positive,
+        metavar="N",
+        help="send from N processes on other machines: CPU nodes of this machine's Ray cluster",
+    )
     parser.add_argument("--json", metavar="OUT.json", help="write the figures; - for stdout")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write benchmark.parquet and requests.parquet"
@@ -102,15 +110,11 @@ def run(options: argparse.Namespace) -> int:
     job = load_options.job(options, points[0])
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.bench_results import check_writable
-    from medsweep.loadgen.fleet import Fleet, processes_for
 
-    count = processes_for(points)
-    if options.processes != "auto":
-        count = load_options.processes(options.processes)
     for path in (options.out, None if options.json in (None, "-") else Path(options.json).parent):
         if path is not None:
             check_writable(path)
-    with Fleet(count) as fleet:
+    with _fleet(options, points) as fleet:
         bench = Bench(job, fleet, objectives, options.out)
         try:
             with _files(options, bench) as result:
@@ -125,6 +129,28 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             raise Interrupted(_kept(options, bench)) from None
     return _verdict(bench)
+
+
+@contextlib.contextmanager
+def _fleet(options: argparse.Namespace, points: list[LoadPoint]) -> Iterator[Fleet]:
+    """Run the load generators: on this machine, or as shards on others."""
+    from medsweep.cli import load_options
+    from medsweep.loadgen.fleet import Fleet, processes_for
+
+    if options.shards is not None:
+        from medsweep.cluster.joined import JoinedCluster
+        from medsweep.loadgen.shard import LABELS, Shard
+
+        with JoinedCluster() as cluster:
+            cluster.ensure_cpus(LABELS, options.shards)
+            with Fleet(options.shards, Shard) as fleet:
+                yield fleet
+        return
+    count = processes_for(points)
+    if options.processes != "auto":
+        count = load_options.processes(options.processes)
+    with Fleet(count) as fleet:
+        yield fleet
 
 
 def _kept(options: argparse.Namespace, bench: Bench) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from medsweep.errors import EXIT_DONE, InputError
 
 if TYPE_CHECKING:
-    from medsweep.loadgen.calibrate import Calibration
+    from medsweep.loadgen.calibration import Calibration
 
 # Measured requests per concurrent request: 6 s of load.
 _REQUESTS_PER_WORKER = 15

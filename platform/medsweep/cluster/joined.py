@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
@@ -66,12 +66,34 @@ class JoinedCluster:
         Raises:
             EnvironmentFault: a node did not come in time.
         """
+
+        def missing() -> str | None:
+            names = [profile.name for profile in profiles if not _nodes(profile.labels)]
+            return f"no Ray node for {', '.join(names)}" if names else None
+
+        self._wait_while(missing)
+
+    def ensure_cpus(self, labels: Mapping[str, str], count: int) -> None:
+        """Wait until the live nodes with these labels have that many CPUs together.
+
+        Raises:
+            EnvironmentFault: they did not come in time.
+        """
+
+        def missing() -> str | None:
+            cpus = sum(node["Resources"].get("CPU", 0) for node in _nodes(labels))
+            words = ", ".join(f"{name}={value}" for name, value in labels.items())
+            return f"{cpus:.0f} of {count} CPUs on Ray nodes with {words}" if cpus < count else None
+
+        self._wait_while(missing)
+
+    def _wait_while(self, missing: Callable[[], str | None]) -> None:
+        """Wait until a function returns None; until then it returns what is missing, in words."""
         deadline = time.monotonic() + self._node_timeout_s
-        while missing := [profile for profile in profiles if not _has_node(profile)]:
+        while (words := missing()) is not None:
             if time.monotonic() > deadline:
-                names = ", ".join(profile.name for profile in missing)
                 raise EnvironmentFault(
-                    f"no Ray node for {names} after {self._node_timeout_s:.0f} s; check the "
+                    f"{words} after {self._node_timeout_s:.0f} s; check the "
                     "worker's pod, and its labels in the worker group of the Ray cluster"
                 )
             time.sleep(POLL_S)
@@ -95,11 +117,12 @@ class JoinedCluster:
         return result
 
 
-def _has_node(profile: HardwareProfile) -> bool:
+def _nodes(labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the live nodes with some labels."""
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()
-    return any(node["Alive"] and node["Labels"].items() >= profile.labels.items() for node in nodes)
+    return [node for node in nodes if node["Alive"] and node["Labels"].items() >= labels.items()]
 
 
 def _leave() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -51,6 +51,7 @@ class LocalCluster:
     def __init__(self) -> None:
         self.port = free_port()
         self._nodes: dict[str, Any] = {}
+        self._cpus: tuple[dict[str, str], int] | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -87,6 +88,13 @@ class LocalCluster:
                 self._nodes[name] = self._add(profile)
         self._cluster.wait_for_nodes()
 
+    def ensure_cpus(self, labels: Mapping[str, str], count: int) -> None:
+        """Run a node with these labels and that many CPUs beside those of the profiles."""
+        if self._cpus != (dict(labels), count):
+            self._start_node(count, 0, labels)
+            self._cluster.wait_for_nodes()
+            self._cpus = dict(labels), count
+
     def call_on_node(
         self, profile: HardwareProfile, function: Callable[..., T], *arguments: object
     ) -> T:
@@ -95,11 +103,14 @@ class LocalCluster:
         return function(*arguments)
 
     def _add(self, profile: HardwareProfile) -> Any:
+        return self._start_node(profile.cpus, profile.gpus, profile.labels)
+
+    def _start_node(self, cpus: int, gpus: int, labels: Mapping[str, str]) -> Any:
         with interrupts_wait(), without_secrets():
             return self._cluster.add_node(
-                num_cpus=profile.cpus,
-                num_gpus=profile.gpus,
-                labels={**profile.labels, EMULATED: "true"},
+                num_cpus=cpus,
+                num_gpus=gpus,
+                labels={**labels, EMULATED: "true"},
                 wait=False,
                 node_ip_address=LOOPBACK,
                 object_store_memory=OBJECT_STORE_BYTES,

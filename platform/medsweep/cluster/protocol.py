@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self, TypeVar
 
 from medsweep.hardware.profile import HardwareProfile
@@ -34,6 +34,14 @@ class Cluster(Protocol):
 
         Raises:
             EnvironmentFault: a node did not start in time.
+        """
+        ...
+
+    def ensure_cpus(self, labels: Mapping[str, str], count: int) -> None:
+        """Return once the live nodes with some labels have that many CPUs together.
+
+        Raises:
+            EnvironmentFault: they did not in time.
         """
         ...
 

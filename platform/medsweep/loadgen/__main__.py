@@ -2,8 +2,9 @@
 
 Reads JSON lines on stdin: a `LoadJob`, and while it runs `{"stop": "drain"}` or
 `{"stop": "drop"}`. Writes JSON lines on stdout: `{"ready": true}` once; then for each job one
-`{"record": ...}` per request as it ends, `{"progress": ...}` now and then, `{"measured": true}`
-when the measured ones have ended, at last `{"done": {"records": n}}` or `{"aborted": "reason"}`.
+`{"record": ...}` per request as it ends, `{"progress": ...}` now and then,
+`{"measured": {"started_s": t}}` when the measured ones have ended, at last
+`{"done": {"records": n}}` or `{"aborted": "reason"}`.
 Ends as soon as stdin is closed, also in the middle of a load, so that it never outlives its parent.
 """
 
@@ -74,7 +75,7 @@ class _Performer:
             gc.unfreeze()
 
     async def _perform(self, job: LoadJob) -> None:
-        out, records, clock = self._out, 0, MonotonicClock()
+        out, records, clock = self._out, 0, MonotonicClock(job.clock_ahead_s)
 
         def emit(record: RequestRecord) -> None:
             nonlocal records
@@ -105,7 +106,7 @@ async def _report(load: Load, out: LineWriter) -> None:
         except TimeoutError:
             out.put({"progress": load.progress()})
         else:
-            out.put({"measured": True})
+            out.put({"measured": {"started_s": load.started_s}})
             return
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from medsweep.errors import EnvironmentFault
-from medsweep.loadgen.calibrate import Calibration, calibrate_fleet, like_concurrency
+from medsweep.loadgen.calibrate import calibrate_fleet, like_concurrency
+from medsweep.loadgen.calibration import Calibration
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import LoadFigures, figures_of
-from medsweep.loadgen.fleet import Fleet, LoadProgress
+from medsweep.loadgen.fleet import Fleet, LoadProgress, Split
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
@@ -46,6 +47,7 @@ class MeasuredPoint:
         met_reason: why that is not known.
         ended_at: UTC time of its end, as in ISO 8601.
         calibrations: the client's own error at such a load, before and after it.
+        split: how several load generators shared the load; None if one sent it.
     """
 
     point: LoadPoint
@@ -57,11 +59,14 @@ class MeasuredPoint:
     met_reason: str | None = None
     ended_at: str = ""
     calibrations: tuple[Calibration, ...] = ()
+    split: Split | None = None
 
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of `benchmark.parquet` that the load fills."""
-        return load_columns(self.point, self.repeat, VARIANT, self.figures, self.calibrations)
+        return load_columns(
+            self.point, self.repeat, VARIANT, self.figures, self.calibrations, self.split
+        )
 
     @property
     def client_limited(self) -> bool | None:
@@ -147,7 +152,9 @@ class Bench:
             met = False
         elif self.objectives:
             met, reason = self._met(figures)
-        measured = MeasuredPoint(point, repeat, figures, early, gave_up, met, reason, now)
+        measured = MeasuredPoint(
+            point, repeat, figures, early, gave_up, met, reason, now, split=self.fleet.split
+        )
         if early != INTERRUPTED or figures.sent:
             self.measured.append(self._judged(measured))
         if early == INTERRUPTED:
@@ -211,7 +218,7 @@ class Bench:
     def _calibrations(self, concurrencies: Iterable[int]) -> dict[int, Calibration]:
         distinct = sorted(set(concurrencies))
         found = calibrate_fleet(self.fleet, distinct) if distinct else []
-        return {each.concurrency: each for each in found}
+        return dict(zip(distinct, found, strict=True))
 
 
 def enough_requests(*, concurrency: int | None = None, rate: float | None = None) -> int:

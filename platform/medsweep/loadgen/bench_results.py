@@ -80,6 +80,7 @@ def point_json(measured: MeasuredPoint) -> dict[str, Any]:
         "e2e_growth_s_per_s": figures.growth,
         "met": measured.met,
         "met_reason": measured.met_reason,
+        "shards": None if measured.split is None else asdict(measured.split),
         "client_limited": measured.client_limited,
         "client_error_figures": measured.columns["client_error_figures"],
         "calibrations": [asdict(each) for each in measured.calibrations],

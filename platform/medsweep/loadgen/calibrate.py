@@ -13,77 +13,25 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 
 from medsweep.errors import StageError
+from medsweep.loadgen.calibration import CALIBRATED, TRUTH, Calibration, ClientError, worst
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
-from medsweep.loadgen.fleet import Fleet
+from medsweep.loadgen.fleet import Fleet, RemoteProcess
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.metrics.latency import LatencySketch
 from medsweep.metrics.request_record import RequestRecord
 
-TRUTH = MockTiming(ttft_s=0.05, gap_s=0.01, tokens=32, stamps=True)
 HIGHEST_CONCURRENCY = 4096
-CALIBRATED = ("ttft", "tpot", "itl", "e2e")
-"""The latencies that the client's error is known of."""
-# Below this share of the rate that the server allows, the client was the bottleneck.
-_HONEST_SHARE = 0.93
+"""That one machine is calibrated at."""
+
 # A rate that is so close to what a concurrency can give is that concurrency.
 _ABOUT = 0.95
-
-
-@dataclass(frozen=True)
-class ClientError:
-    """How much of one latency is the client's own error, in seconds.
-
-    Attributes:
-        mean: what the client adds to the mean latency; gaps may get shorter by it.
-        p50, p90, p95, p99, max: of the absolute errors, however few the requests.
-    """
-
-    mean: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    max: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What the client measured of a server whose timing is known; both share the machine.
-
-    Attributes:
-        concurrency: requests kept in flight.
-        errors: the client's error by latency (`CALIBRATED`).
-        server_late_s: mean time by which the server sent the first text late, in seconds.
-        requests_per_s: measured rate.
-        ideal_requests_per_s: rate of a client that takes no time, of the server as late as it was.
-        processes: number of the client's processes.
-    """
-
-    concurrency: int
-    errors: Mapping[str, ClientError]
-    server_late_s: float
-    requests_per_s: float
-    ideal_requests_per_s: float
-    processes: int = 1
-
-    @property
-    def client_limited(self) -> bool | None:
-        """Whether the client limited the rate.
-
-        None where the server did, which shares the machine: then the client was not put to the test
-        of this concurrency.
-        """
-        if self.requests_per_s < _HONEST_SHARE * self.ideal_requests_per_s:
-            return True
-        on_time = self.concurrency / TRUTH.service_s
-        return None if self.ideal_requests_per_s < _HONEST_SHARE * on_time else False
 
 
 def calibrate(
@@ -98,7 +46,7 @@ def calibrate(
         processes: how many load generators share the load.
 
     Returns:
-        One calibration per concurrency, in the order given.
+        One calibration per concurrency, in the order given; at most at 4,096 per machine.
 
     Raises:
         StageError: the server or the load generator did not start, or a request failed.
@@ -110,11 +58,28 @@ def calibrate(
 def calibrate_fleet(
     fleet: Fleet, concurrencies: Sequence[int], *, requests_per_worker: int = 3
 ) -> list[Calibration]:
-    """Calibrate as `calibrate` does, with load generators that are already running."""
+    """Calibrate as `calibrate` does, with load generators that are already running.
+
+    Those on other machines each measure a server on their own, all at the same time.
+    """
+    machines = len(fleet.remote) or 1
+    levels = [min(n, HIGHEST_CONCURRENCY * machines) for n in concurrencies]
+    if fleet.remote:
+        shares = [_shares(n, machines) for n in levels]
+        with ThreadPoolExecutor(machines) as pool:
+
+            def of_shard(shard: RemoteProcess, share: int) -> Calibration:
+                return shard.calibrate([share], requests_per_worker=requests_per_worker)[0]
+
+            return [worst(list(pool.map(of_shard, fleet.remote, each))) for each in shares]
     with _mock_process() as base_url:
-        return [
-            _measure(fleet, base_url, n, max(requests_per_worker * n, 6)) for n in concurrencies
-        ]
+        return [_measure(fleet, base_url, n, max(requests_per_worker * n, 6)) for n in levels]
+
+
+def _shares(concurrency: int, shards: int) -> list[int]:
+    """Return how many requests each shard keeps in flight; small loads leave some shards out."""
+    used = min(concurrency, shards)
+    return [len(range(place, concurrency, used)) for place in range(used)]
 
 
 def like_concurrency(
@@ -138,7 +103,7 @@ def like_concurrency(
     like = max(requests, tokens)
     if own < like * _ABOUT:
         own = 2 ** math.ceil(math.log2(like))
-    return min(own, HIGHEST_CONCURRENCY)
+    return own
 
 
 def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[float, bool]:
@@ -203,13 +168,19 @@ def _measure(fleet: Fleet, base_url: str, concurrency: int, requests: int) -> Ca
     return compare(job.point, records, fleet.count)
 
 
-def compare(point: LoadPoint, records: Sequence[RequestRecord], processes: int = 1) -> Calibration:
+def compare(
+    point: LoadPoint,
+    records: Sequence[RequestRecord],
+    processes: int = 1,
+    timing: MockTiming = TRUTH,
+) -> Calibration:
     """Compare what the client noted with what the calibration server wrote into its answers.
 
     Args:
         point: a closed loop.
         records: of all phases, with their texts.
         processes: number of the client's processes.
+        timing: of the server.
 
     Raises:
         StageError: a request failed.
@@ -231,7 +202,7 @@ def compare(point: LoadPoint, records: Sequence[RequestRecord], processes: int =
         errors["itl"] += [after - before for before, after in itertools.pairwise(ways)]
         errors["tpot"].append((ways[-1] - ways[0]) / (len(ways) - 1))
         errors["e2e"].append(ways[-1])
-        late.append(sent_s[0] - record.sent_s - TRUTH.ttft_s)
+        late.append(sent_s[0] - record.sent_s - timing.ttft_s)
         service.append(sent_s[-1] - record.sent_s)
     return Calibration(
         concurrency=concurrency,
@@ -240,6 +211,7 @@ def compare(point: LoadPoint, records: Sequence[RequestRecord], processes: int =
         requests_per_s=figures_of(records, point).requests_per_s or 0.0,
         ideal_requests_per_s=concurrency / fmean(service),
         processes=processes,
+        service_s=timing.service_s,
     )
 
 

@@ -8,24 +8,25 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from medsweep.errors import StageError
 from medsweep.hardware.cgroup import cpu_quota
+from medsweep.loadgen.calibration import Calibration
+from medsweep.loadgen.clock_offset import ClockOffset
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint
+from medsweep.metrics.request_record import RequestRecord
 
 # One process can time about a thousand streams of a hundred chunks per second each; well before
 # that a second process is a better use of an idle core.
 _STREAMS_PER_PROCESS = 256
 _RATE_PER_PROCESS = 500
-# Between handing out the parts of a load and their common start.
-_LEAD_S = 0.05
 _LAST_WORDS_S = 5.0
 
 
@@ -74,21 +75,78 @@ class LoadProgress:
         return self.by_status.total() - self.by_status["ok"]
 
 
+@dataclass(frozen=True)
+class Split:
+    """How several processes shared a load.
+
+    Attributes:
+        processes: that took part.
+        clock_error_s: greatest error of their clocks against the driver's while the load ran, in
+            seconds; 0 where all are on one machine. Records and start are right to this.
+        start_spread_s: from the first process's start to the last's, in seconds on the driver's
+            clock; None if one did not get to its end.
+    """
+
+    processes: int
+    clock_error_s: float
+    start_spread_s: float | None
+
+
+class RemoteProcess(Protocol):
+    """A load generator process on another machine; see `LoadProcess` for what it shares."""
+
+    lead_s: float
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def wait_ready(self) -> None:
+        """Wait until the process can begin a job at once."""
+
+    def clock_offset(self) -> ClockOffset:
+        """Return how far its clock is ahead of this machine's."""
+        ...
+
+    def lines(self, job: LoadJob) -> Generator[bytes]:
+        """Start one load point and yield what the process writes, up to its last line."""
+        ...
+
+    def stop(self, *, drop: bool) -> None:
+        """Have the running job send nothing more; with `drop` give up what is in flight too."""
+
+    def calibrate(
+        self, concurrencies: Sequence[int], *, requests_per_worker: int
+    ) -> list[Calibration]:
+        """Measure its own error with a mock server on its own machine."""
+        ...
+
+
 class Fleet:
-    """A context manager around several load generator processes.
+    """A context manager around several load generator processes, on this machine or others.
 
     Args:
         count: how many.
+        make: makes one that is not started; by default one on this machine.
+
+    Attributes:
+        split: how the last load was shared; None if one process sent it.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self, count: int, make: Callable[[], LoadProcess | RemoteProcess] = LoadProcess
+    ) -> None:
         self.count = count
+        self.split: Split | None = None
+        self._make = make
         self._stack = ExitStack()
-        self._processes: list[LoadProcess] = []
+        self._processes: list[LoadProcess | RemoteProcess] = []
 
     def __enter__(self) -> Self:
         for _ in range(self.count):
-            self._processes.append(self._stack.enter_context(LoadProcess()))
+            process = self._make()
+            self._stack.enter_context(process)
+            self._processes.append(process)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,8 +154,13 @@ class Fleet:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids, to measure the CPU time of the load generator itself."""
-        return [process.pid for process in self._processes]
+        """Process ids of those on this machine."""
+        return [each.pid for each in self._processes if isinstance(each, LoadProcess)]
+
+    @property
+    def remote(self) -> list[RemoteProcess]:
+        """The processes that are on other machines."""
+        return [each for each in self._processes if not isinstance(each, LoadProcess)]
 
     def run(
         self,
@@ -122,21 +185,57 @@ class Fleet:
         """
         parts = min(self.count, job.point.concurrency or self.count)
         processes = self._processes[:parts]
+        self.split = None
+        for process in processes:
+            process.wait_ready()
+        offsets = [process.clock_offset() for process in processes]
         if parts > 1:
-            for process in processes:
-                process.wait_ready()
-            job = replace(job, start_s=time.perf_counter() + _LEAD_S)
+            lead_s = max(process.lead_s for process in processes)
+            job = replace(job, start_s=time.perf_counter() + lead_s)
         inbox: SimpleQueue[tuple[int, bytes | StageError]] = SimpleQueue()
-        for place, process in enumerate(processes):
-            part = replace(job, shard=place, shards=parts)
+        for place, (process, offset) in enumerate(zip(processes, offsets, strict=True)):
+            part = replace(job, shard=place, shards=parts, clock_ahead_s=offset.ahead_s)
             threading.Thread(target=_read, args=(place, process, part, inbox), daemon=True).start()
-        return _Run(processes, take_line, on_progress).until_over(inbox)
+        run = _Run(processes, take_line, on_progress)
+        complete = run.until_over(inbox)
+        if parts > 1:
+            # Clocks drift apart, so that an offset may be less right at the end than at the begin.
+            errors = [
+                max(
+                    before.error_of(before.ahead_s), process.clock_offset().error_of(before.ahead_s)
+                )
+                for process, before in zip(processes, offsets, strict=True)
+            ]
+            self.split = Split(parts, max(errors), run.start_spread_s)
+        return complete
+
+    def records(
+        self, job: LoadJob, on_record: Callable[[RequestRecord], None] = lambda _: None
+    ) -> list[RequestRecord]:
+        """Run one load point and return its records of all phases, in order of ending.
+
+        Args:
+            job: what to send.
+            on_record: called with each record as it comes in.
+
+        Raises:
+            LoadAborted: too many requests failed.
+            StageError: a process died.
+        """
+        records: list[RequestRecord] = []
+
+        def take(line: bytes) -> None:
+            records.append(RequestRecord.from_json(json.loads(line)["record"]))
+            on_record(records[-1])
+
+        self.run(job, take)
+        return records
 
 
 class _Run:
     def __init__(
         self,
-        processes: Sequence[LoadProcess],
+        processes: Sequence[LoadProcess | RemoteProcess],
         take_line: Callable[[bytes], None],
         on_progress: Callable[[LoadProgress], bool],
     ) -> None:
@@ -144,9 +243,17 @@ class _Run:
         self._take_line, self._on_progress = take_line, on_progress
         self._progress: dict[int, dict[str, Any]] = {}
         self._unmeasured = len(processes)
+        self._started_s: list[float] = []
         self._running = 0
         self._failure: StageError | None = None
         self._dropped = False
+
+    @property
+    def start_spread_s(self) -> float | None:
+        """From the first process's start to the last's; None if one never came to its end."""
+        if len(self._started_s) < len(self._processes):
+            return None
+        return max(self._started_s) - min(self._started_s)
 
     def until_over(self, inbox: SimpleQueue[tuple[int, bytes | StageError]]) -> bool:
         self._running = len(self._processes)
@@ -187,6 +294,7 @@ class _Run:
     def _take_news(self, place: int, message: dict[str, Any]) -> None:
         if "measured" in message:
             self._unmeasured -= 1
+            self._started_s.append(message["measured"]["started_s"])
             if self._unmeasured == 0 and len(self._processes) > 1:
                 self._stop(drop=False)
         elif "progress" in message:
@@ -208,7 +316,7 @@ class _Run:
 
 def _read(
     place: int,
-    process: LoadProcess,
+    process: LoadProcess | RemoteProcess,
     job: LoadJob,
     inbox: SimpleQueue[tuple[int, bytes | StageError]],
 ) -> None:

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from medsweep.loadgen.calibrate import CALIBRATED, Calibration, ClientError
+from medsweep.loadgen.calibration import CALIBRATED, Calibration, ClientError
 from medsweep.loadgen.failures import CLIENT
 from medsweep.loadgen.figures import LoadFigures
+from medsweep.loadgen.fleet import Split
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.results.schema import STATISTICS
 
@@ -29,6 +30,7 @@ def load_columns(
     variant: str,
     figures: LoadFigures,
     calibrations: Iterable[Calibration] = (),
+    split: Split | None = None,
 ) -> dict[str, Any]:
     """Return the columns of one measurement: its load, counts, latencies, rates and client error.
 
@@ -38,6 +40,7 @@ def load_columns(
         variant: what answered.
         figures: what was measured.
         calibrations: the client's own error at such a load, before and after it.
+        split: how several load generators shared the load; None if one sent it.
     """
     notes = load_notes(point, figures)
     late = _client_late(figures)
@@ -62,6 +65,9 @@ def load_columns(
         "prompt_tokens_mean": figures.prompt_tokens_mean,
         "output_tokens_mean": figures.output_tokens_mean,
         "itl_unit": figures.itl_unit,
+        "load_shards": 1 if split is None else split.processes,
+        "shard_clock_error_s": None if split is None else split.clock_error_s,
+        "shard_start_spread_s": None if split is None else split.start_spread_s,
         "client_limited": True if late else None,
         "load_notes": "; ".join([*notes, CLIENT_LIMITED] if late else notes) or None,
     }

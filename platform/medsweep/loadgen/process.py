@@ -7,18 +7,18 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Self
 
 from medsweep.errors import StageError
-from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.clock_offset import SAME_CLOCK, ClockOffset
 from medsweep.loadgen.spec import LoadJob
-from medsweep.metrics.request_record import RequestRecord
 
 _GRACE_S = 5.0
 _STDERR_LINES = 10
-# The last line of a job begins with one of these.
-_LAST = (b'{"done"', b'{"aborted"')
+
+LAST = (b'{"done"', b'{"aborted"')
+"""The last line of a job begins with one of these."""
 
 
 class LoadProcess:
@@ -27,6 +27,11 @@ class LoadProcess:
     It is a separate process so that nothing in the driver (garbage collection, Parquet, plots) can
     delay the moments at which requests are sent and timed.
     """
+
+    command: Sequence[str] = (sys.executable, "-m", "medsweep.loadgen")
+
+    lead_s = 0.05
+    """Time for a job to reach every process before the common start, in seconds."""
 
     def __enter__(self) -> Self:
         self._start()
@@ -37,7 +42,7 @@ class LoadProcess:
         self._ready = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed in `close`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "medsweep.loadgen"],
+            self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -48,36 +53,8 @@ class LoadProcess:
 
     @property
     def pid(self) -> int:
-        """Process id, to measure the CPU time of the load generator itself."""
+        """Process id."""
         return self._process.pid
-
-    def run(
-        self, job: LoadJob, on_record: Callable[[RequestRecord], None] | None = None
-    ) -> list[RequestRecord]:
-        """Run one load point.
-
-        Args:
-            job: what to send.
-            on_record: called with each record as it comes in.
-
-        Returns:
-            The records of all phases, in order of ending.
-
-        Raises:
-            LoadAborted: too many requests failed.
-            StageError: the load generator died; quotes the end of its stderr.
-        """
-        records: list[RequestRecord] = []
-        with contextlib.closing(self.lines(job)) as lines:
-            for line in lines:
-                message = json.loads(line)
-                if "record" in message:
-                    records.append(RequestRecord.from_json(message["record"]))
-                    if on_record is not None:
-                        on_record(records[-1])
-                elif "aborted" in message:
-                    raise LoadAborted(message["aborted"])
-        return records
 
     def lines(self, job: LoadJob) -> Generator[bytes]:
         """Start one load point and yield what the process writes, up to its last line.
@@ -85,8 +62,6 @@ class LoadProcess:
         Raises:
             StageError: the load generator died; quotes the end of its stderr.
         """
-        if self._stderr.closed:
-            self._start()  # the one before died in its job, which failed; this job need not
         complete = False
         try:
             self.wait_ready()
@@ -96,15 +71,21 @@ class LoadProcess:
                 raise self._died() from None
             while not complete:
                 line = self._receive()
-                complete = line.startswith(_LAST)
+                complete = line.startswith(LAST)
                 yield line
         finally:
             # The rest of this load is still on the pipe: the next job would take it for its own.
             if not complete:
                 self.close()
 
+    def clock_offset(self) -> ClockOffset:
+        """Return how far its clock is ahead: not at all, since a machine has one clock."""
+        return SAME_CLOCK
+
     def wait_ready(self) -> None:
         """Wait until the process can begin a job at once."""
+        if self._stderr.closed:
+            self._start()  # the one before died in its job, which failed; this job need not
         if not self._ready:
             self._receive()
             self._ready = True

@@ -63,6 +63,7 @@ class Load:
 
     Attributes:
         measured: set when the last measured request has ended.
+        started_s: when it began to send, in seconds on the clock; None before.
     """
 
     def __init__(self, job: LoadJob, emit: Callable[[RequestRecord], None], clock: Clock) -> None:
@@ -81,6 +82,7 @@ class Load:
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._missed = [0] * len(job.objectives)
         self.measured = asyncio.Event()
+        self.started_s: float | None = None
 
     def stop(self, *, drop: bool = False) -> None:
         """Send nothing more.
@@ -100,10 +102,11 @@ class Load:
         point = self._job.point
         start_s = self._clock.now() if self._job.start_s is None else self._job.start_s
         senders = []
+        await sleep_until(self._clock, start_s)
+        self.started_s = self._clock.now()
         if self._unmeasured == 0:
             self._all_measured()
         if point.concurrency is not None:
-            await sleep_until(self._clock, start_s)
             workers = len(range(self._job.shard, point.concurrency, self._job.shards))
             for _ in range(workers):
                 group.create_task(self._work(client))

@@ -198,7 +198,10 @@ class LoadJob:
         shard: which part of the load this is, from 0.
         shards: into how many parts the load is split. Requests are dealt out among them in turn,
             and each goes on until it is told that the others have measured theirs too.
-        start_s: moment at which the load begins, in seconds on the clock; None begins at once.
+        start_s: moment at which the load begins, in seconds on the driver's clock; None begins at
+            once.
+        clock_ahead_s: how far the clock of the machine that sends is ahead of the driver's, in
+            seconds. All records are on the driver's clock.
         objectives: watched while the load runs, so that a hopeless one can be ended early.
 
     Raises:
@@ -221,6 +224,7 @@ class LoadJob:
     shard: int = 0
     shards: int = 1
     start_s: float | None = None
+    clock_ahead_s: float = 0.0
     objectives: tuple[Objective, ...] = ()
 
     def __post_init__(self) -> None:

@@ -14,6 +14,21 @@ SERVER = (
 )
 
 CLIENT = (
+    Column("load_shards", "integer", "1", "load generator processes that shared the load, from 1"),
+    Column(
+        "shard_clock_error_s",
+        "number",
+        "s",
+        "greatest error of the shards' clocks against the driver's during the load, by time stamps "
+        "exchanged before and after it; 0 on one machine, null with one shard",
+    ),
+    Column(
+        "shard_start_spread_s",
+        "number",
+        "s",
+        "from the start of the first shard to that of the last, on the driver's clock and right to "
+        "twice that error; null with one shard",
+    ),
     *(
         Column(
             f"client_{latency}_bias_s",

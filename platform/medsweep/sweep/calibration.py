@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from medsweep.errors import StageError
-from medsweep.loadgen.calibrate import Calibration, calibrate, like_concurrency
+from medsweep.loadgen.calibrate import calibrate, like_concurrency
+from medsweep.loadgen.calibration import Calibration
 from medsweep.loadgen.load_columns import add_calibration
 from medsweep.results.cells import CellFolder
 from medsweep.sweep.context import MeasurementContext

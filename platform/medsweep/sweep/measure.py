@@ -15,11 +15,12 @@ from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.finetune.data import conversation
-from medsweep.loadgen.calibrate import Calibration, like_concurrency
+from medsweep.loadgen.calibrate import like_concurrency
+from medsweep.loadgen.calibration import Calibration
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.load_columns import add_calibration
-from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.loading import answer_cut
 from medsweep.models.templates import TEMPLATES
@@ -226,7 +227,7 @@ def _measure_all(
     context: MeasurementContext, deployed: Sequence[DeployedCell], deployment: int
 ) -> None:
     """Measure all cells: repeats in turn, cells and load points shuffled within each repeat."""
-    with LoadProcess() as load:
+    with Fleet(1) as load:
         for each in deployed:
             with _failure_recorded(each):
                 _warm_up(context, load, each)
@@ -259,7 +260,7 @@ def _failure_recorded(deployed: DeployedCell) -> Iterator[None]:
         deployed.failure = str(error)
 
 
-def _warm_up(context: MeasurementContext, load: LoadProcess, deployed: DeployedCell) -> None:
+def _warm_up(context: MeasurementContext, load: Fleet, deployed: DeployedCell) -> None:
     """Get the first answer of each variant; the first of all ends the cold start.
 
     Cells that were deployed together wait for each other's first answers, which is no part of it.
@@ -268,7 +269,7 @@ def _warm_up(context: MeasurementContext, load: LoadProcess, deployed: DeployedC
     for variant in dict.fromkeys(each.variant for each in context.measurements(deployed.cell)):
         point = LoadPoint(concurrency=1, requests=1, warmup=0)
         job = deployed.job(context, deployed.models[variant], point)
-        records = load.run(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
+        records = load.records(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))
         if not records:
             continue
         deployed.require_answer(records[0])
@@ -277,7 +278,7 @@ def _warm_up(context: MeasurementContext, load: LoadProcess, deployed: DeployedC
 
 
 def _overhead(
-    context: MeasurementContext, load: LoadProcess, deployed: DeployedCell, row: Mapping[str, Any]
+    context: MeasurementContext, load: Fleet, deployed: DeployedCell, row: Mapping[str, Any]
 ) -> Row:
     """Return the columns of the server's overhead, by a null model at a row's concurrency.
 
@@ -301,7 +302,7 @@ def _overhead(
         try:
             job = deployed.job(context, null_model(pace_s), point)
             job = replace(job, max_tokens=min(NULL_TOKENS, job.max_tokens))
-            null = figures_of(load.run(job), point)
+            null = figures_of(load.records(job), point)
         except LoadAborted as error:
             context.progress.note(
                 f"{deployed.cell.name}: the server's overhead is unknown: {error}"
@@ -318,7 +319,7 @@ def _overhead(
 
 def _measure(
     context: MeasurementContext,
-    load: LoadProcess,
+    load: Fleet,
     deployed: DeployedCell,
     measurement: Measurement,
     calibrations: Mapping[int, Calibration],
@@ -336,7 +337,7 @@ def _measure(
     model = deployed.models[measurement.variant]
     job = deployed.job(context, model, measurement.point, measurement.repeat)
     with deployed.watch() as node:
-        records = load.run(job, lambda record: context.metrics.request(labels, record))
+        records = load.records(job, lambda record: context.metrics.request(labels, record))
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.
         raise StageError("the engine died during the load and was started anew")

@@ -273,6 +273,8 @@ def answered(index: int, ttft_s: float) -> RequestRecord:
 class FakeFleet:
     """Load generators that return given records (fake)."""
 
+    split = None
+
     def __init__(self, records: list[RequestRecord]) -> None:
         self._records = records
 

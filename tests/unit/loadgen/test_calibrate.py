@@ -10,7 +10,8 @@ import pytest
 from made_rows import calibration
 from medsweep.errors import StageError
 from medsweep.loadgen import calibrate as module
-from medsweep.loadgen.calibrate import TRUTH, calibrate, compare, like_concurrency
+from medsweep.loadgen.calibrate import calibrate, compare, like_concurrency
+from medsweep.loadgen.calibration import TRUTH
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming, stamp
@@ -84,7 +85,7 @@ def test_who_limited_the_rate(reached: float, server: float, limited: bool | Non
         (LoadPoint(rate=10.0), (10.0, 5000.0), 64),
         (LoadPoint(rate=10.0), (), 4),  # no rate was measured: the one that was sent
         (LoadPoint(concurrency=1), (), 1),
-        (LoadPoint(concurrency=100_000), (), 4096),
+        (LoadPoint(concurrency=100_000), (), 100_000),
     ],
 )
 def test_calibrated_where_the_client_works_as_hard(point, rates, concurrency) -> None:

@@ -1,20 +1,28 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from medsweep.clock import MonotonicClock
 from medsweep.errors import StageError
 from medsweep.loadgen import fleet as module
+from medsweep.loadgen.clock_offset import ClockOffset, measure_offset
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.fleet import Fleet, LoadProgress, processes_for
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import Objective
+from medsweep.loadgen.process import LoadProcess
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 
@@ -91,6 +99,65 @@ async def test_dead_process_is_reported(make_job) -> None:
 
             with pytest.raises(StageError, match="exit code -9"):
                 await asyncio.to_thread(run, fleet, job, kill)
+
+
+AHEAD_S = 1000.0
+IN_ANOTHER_TIME = ("unshare", "--time", "--monotonic", str(int(AHEAD_S)), "--fork")
+TELL = "import sys, time\nfor _ in sys.stdin: print(time.perf_counter(), flush=True)"
+
+
+class ElsewhereProcess(LoadProcess):
+    """A load generator whose monotonic clock is a thousand seconds ahead, in a time namespace."""
+
+    command = (*IN_ANOTHER_TIME, *LoadProcess.command)
+
+    def clock_offset(self) -> ClockOffset:
+        """Exchange time stamps with a process that has the same clock."""
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        command = [*IN_ANOTHER_TIME, sys.executable, "-c", TELL]
+        with subprocess.Popen(command, text=True, **pipes) as other:
+
+            def ask() -> tuple[float, float]:
+                other.stdin.write("\n")
+                other.stdin.flush()
+                at_s = float(other.stdout.readline())
+                return at_s, at_s
+
+            offset = measure_offset(ask, MonotonicClock())
+            other.stdin.close()
+        return offset
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    subprocess.run([*IN_ANOTHER_TIME, "true"], capture_output=True, check=False).returncode != 0
+    if shutil.which("unshare")
+    else True,
+    reason="this user, or this kernel, makes no time namespaces",
+)
+async def test_clocks_that_differ_merge_on_the_driver_s(make_job) -> None:
+    async with running_mock(MockTiming(ttft_s=0.0, tokens=1)) as server:
+        elsewhere = ElsewhereProcess()
+        made = iter([LoadProcess(), elsewhere])
+        with Fleet(2, lambda: next(made)) as fleet:
+            job = make_job(server.base_url, LoadPoint(rate=100.0, requests=60, warmup=0))
+            before_s = time.perf_counter()
+            records = await asyncio.to_thread(fleet.records, job)
+            after_s = time.perf_counter()
+            offset = elsewhere.clock_offset()
+    split = fleet.split
+    assert split is not None
+    # The true offset is known, and within the error that is stated.
+    assert abs(offset.ahead_s - AHEAD_S) <= offset.error_of(offset.ahead_s) < 1.0
+    assert 0 < split.clock_error_s < 1.0
+    # The records of both are on one clock: that of the driver, and of one schedule.
+    assert all(before_s < record.sent_s < record.end_s < after_s for record in records)
+    due_s = {record.index: record.due_s for record in records if record.phase == "measure"}
+    assert sorted(due_s) == list(range(60))
+    for index in range(60):
+        assert due_s[index] - due_s[0] == pytest.approx(index / 100)
+    assert split.start_spread_s is not None
+    assert split.start_spread_s >= 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from medsweep.errors import StageError
 from medsweep.loadgen.failures import LoadAborted
+from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.process import LoadProcess
@@ -32,12 +33,12 @@ def is_gone(pid: int) -> bool:
 async def test_several_jobs_in_one_process(make_job) -> None:
     seen: list[RequestRecord] = []
     async with running_mock(MockTiming(ttft_s=0.01, gap_s=0.001, tokens=3)) as server:
-        with LoadProcess() as process:
-            pid = process.pid
+        with Fleet(1) as fleet:
+            [pid] = fleet.pids
             job = make_job(server.base_url, LoadPoint(concurrency=3, requests=9))
-            first = await in_thread(process.run, job, seen.append)
+            first = await in_thread(fleet.records, job, seen.append)
             job = make_job(server.base_url, LoadPoint(rate=100.0, requests=4, warmup=1))
-            second = await in_thread(process.run, job)
+            second = await in_thread(fleet.records, job)
     assert seen == first
     assert sum(r.phase == "measure" for r in first) == 9
     assert sum(r.phase == "measure" for r in second) == 4
@@ -52,10 +53,10 @@ async def test_aborted_load_leaves_the_process_usable(make_job) -> None:
         running_mock(MockTiming(fail="http_500")) as broken,
         running_mock(MockTiming(ttft_s=0.0, tokens=1)) as sound,
     ):
-        with LoadProcess() as process:
+        with Fleet(1) as fleet:
             with pytest.raises(LoadAborted, match="http_500 10"):
-                await in_thread(process.run, make_job(broken.base_url, point))
-            records = await in_thread(process.run, make_job(sound.base_url, point))
+                await in_thread(fleet.records, make_job(broken.base_url, point))
+            records = await in_thread(fleet.records, make_job(sound.base_url, point))
     assert {r.status for r in records} == {"ok"}
 
 
@@ -64,11 +65,11 @@ async def test_death_is_reported_with_its_last_words(make_job) -> None:
         job = make_job("http://127.0.0.1:1/v1")
         object.__setattr__(job, "endpoint", "nonsense")
         with pytest.raises(StageError, match="exit code 1") as caught:
-            await in_thread(process.run, job)
+            await in_thread(list, process.lines(job))
         assert "nonsense" in str(caught.value)
         dead = process.pid
         with pytest.raises(StageError, match="exit code 1"):
-            await in_thread(process.run, job)
+            await in_thread(list, process.lines(job))
         assert process.pid != dead  # another took its place
 
 
@@ -105,14 +106,17 @@ async def test_failing_driver_leaves_no_orphan(make_job) -> None:
 
     async with running_mock(MockTiming(ttft_s=0.0, tokens=1)) as server:
         job = make_job(server.base_url, LoadPoint(concurrency=2, requests=50))
-        with LoadProcess() as process, pytest.raises(ZeroDivisionError):
-            await in_thread(process.run, job, fail)
-    assert is_gone(process.pid)
+        with Fleet(1) as fleet:
+            pids = fleet.pids
+            with pytest.raises(ZeroDivisionError):
+                await in_thread(fleet.records, job, fail)
+    assert is_gone(*pids)
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits on a process that is no child")
 def test_killed_driver_leaves_no_orphan() -> None:
     program = """
+from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.process import LoadProcess
 with LoadProcess() as process:
     print(process.pid, flush=True)

@@ -13,7 +13,7 @@ from made_rows import NODE, REPLICA, calibration
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.loadgen.calibrate import Calibration
+from medsweep.loadgen.calibration import Calibration
 from medsweep.loadgen.spec import LoadJob
 from medsweep.metrics import tally
 from medsweep.metrics.quality import score_and_count
@@ -97,7 +97,7 @@ class FakeLoad:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run(self, job: LoadJob, on_record: Any = None) -> list[RequestRecord]:
+    def records(self, job: LoadJob, on_record: Any = None) -> list[RequestRecord]:
         """Answer every second question with its own words."""
         warmup = job.point.warmup_requests
         records = []
@@ -168,7 +168,7 @@ class Ran:
             "start_ingress": lambda port: f"http://127.0.0.1:{port}",
             "undeploy": lambda names: None,
             "throttled_periods": lambda name: 5,
-            "LoadProcess": FakeLoad,
+            "Fleet": lambda *_: FakeLoad(),
             "read_adapter": lambda path: Adapter(path, "m", base, "alpaca", (), "a" * 64),
             "fetch_weights": lambda weights: self.built.append(weights.spec.name),
         }.items():

@@ -11,11 +11,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from medsweep.cli.examples import epilog
 from medsweep.cli.last_resort import as_reported, prepare_streams, silence_output
+from medsweep.cli.parser import Parser
 from medsweep.errors import EXIT_CODES, EXIT_DONE, Interrupted, MedSweepError, packages_named
 from medsweep.reporter import harmless
 from medsweep.version import __version__
@@ -29,10 +30,11 @@ VERBS = {
     "k8s": "run a sweep as RayJobs on the node pools of a Kubernetes cluster",
     "engines": "list, install, check or remove the environments of engines such as vLLM",
     "serve": "serve a base model and its adapters on this machine, with OpenAI's API",
-    "ask": "ask an adapter one question",
+    "ask": "ask an adapter, a base model or a server one question",
     "finetune": "run only the fine-tune stage of a sweep",
     "search": "try a grid of recipes; say which parameters matter and which recipe to use",
     "adapters": "list, show, verify, merge or push adapters",
+    "doctor": "check this machine for everything that a sweep needs, and say what to do",
     "bench": "load-test any OpenAI-compatible server",
     "calibrate": "measure how far the load generator can be trusted on this machine",
     "recommend": "say which configurations meet given limits, and with what probability",
@@ -41,7 +43,7 @@ VERBS = {
     "score": "grade predictions in a JSONL file against references",
     "report": "write the report of results again",
     "models": "list the model catalogue",
-    "hardware": "list the hardware profiles and this machine",
+    "hardware": "list the hardware profiles, and say which one this machine is",
     "completion": "print a shell completion script",
     "datasets": "list the datasets; read, count, show or export one",
     "docs": "list the pages of the documentation, or print one",
@@ -143,20 +145,13 @@ def _report(error: MedSweepError) -> int:
     return error.exit_code
 
 
-class _Parser(argparse.ArgumentParser):
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Write help and versions; argparse's own method is silent about a full disk."""
-        with suppress(OSError) if file in (None, sys.stderr) else nullcontext():
-            (file or sys.stderr).write(message or "")
-
-
 def parser_for(*configured: str) -> argparse.ArgumentParser:
     """Return the parser with all verbs.
 
     Args:
         configured: verbs that get their options too; their modules are loaded.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="medsweep",
         description="Fine-tune medical language models, serve the adapters, and measure every "
         "model on every hardware configuration.",

@@ -94,11 +94,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="send from N processes on other machines: CPU nodes of this machine's Ray cluster",
     )
-    parser.add_argument("--json", metavar="OUT.json", help="write the figures; - for stdout")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        type=_json_file,
+        metavar="OUT.json",
+        help="print one JSON document on standard output, and nothing else there; or write it to "
+        "a file",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write benchmark.parquet and requests.parquet"
     )
     parser.set_defaults(run=run)
+
+
+def _json_file(text: str) -> str:
+    """Return the file of `--json`, for argparse."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"write the URL before --json, or --json=- {text}")
+    return text
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import platform
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from medsweep.cli.options import add_json
 from medsweep.errors import EXIT_DONE, InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _REQUESTS_PER_WORKER = 15
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("--concurrency", default="1,8,64", metavar="N,N", help="default: 1,8,64")
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

@@ -43,7 +43,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         f"medsweep serve --adapter asthma={ADAPTER}",
         "medsweep serve --base smollm2-135m --port 8001",
     ),
-    "ask": (f'medsweep ask --adapter {ADAPTER} "What are the symptoms of asthma?"',),
+    "ask": (
+        f'medsweep ask --adapter {ADAPTER} "What are the symptoms of asthma?"',
+        'medsweep ask --model smollm2-135m "What are the symptoms of asthma?"',
+        'medsweep ask --url http://127.0.0.1:8000/v1 "What are the symptoms of asthma?"',
+    ),
     "finetune": (
         "medsweep finetune mine.yaml",
         "medsweep finetune mine.yaml --model distilgpt2 --no-ray",
@@ -54,6 +58,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         f"medsweep adapters verify {ADAPTER}",
         f"medsweep adapters merge {ADAPTER} --out merged",
     ),
+    "doctor": ("medsweep doctor", "medsweep doctor --json"),
     "bench": (
         "medsweep bench http://127.0.0.1:8000/v1 --model m --concurrency 1,8,64",
         "medsweep bench http://127.0.0.1:8000/v1 --model m --rate 2,5,10 --arrivals poisson",
@@ -73,7 +78,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "score": ("medsweep score predictions.jsonl",),
     "report": ("medsweep report results/demo",),
     "models": ("medsweep models --json",),
-    "hardware": ("medsweep hardware",),
+    "hardware": ("medsweep hardware", "medsweep hardware --own this-machine.yaml"),
     "completion": (
         "medsweep completion bash > ~/.local/share/bash-completion/completions/medsweep",
     ),
@@ -98,6 +103,7 @@ GUIDES: Mapping[str, str] = {
     "finetune": "finetuning.md",
     "search": "search.md",
     "adapters": "adapters.md",
+    "doctor": "troubleshooting.md",
     "bench": "bench.md",
     "calibrate": "bench.md",
     "recommend": "recommend.md",

@@ -15,16 +15,17 @@ from medsweep.loadgen.spec import LoadPoint
 from medsweep.reporter import Reporter
 
 COLUMNS = (
-    ("load", 16),
-    ("ok/sent", 11),
-    ("TTFT ms mean", 12),
+    ("load", 12),
+    ("ok/sent", 9),
+    ("TTFT ms", 8),
     ("p95 ms", 8),
-    ("TPOT ms", 8),
-    ("E2E s mean", 10),
+    ("TPOT ms", 7),
+    ("E2E s", 7),
     ("p95 s", 7),
-    ("req/s", 8),
-    ("tokens/s", 9),
+    ("req/s", 7),
+    ("tokens/s", 8),
 )
+"""Heading and width of each column; TTFT, TPOT and E2E are means. In all 80 columns."""
 # Without a terminal a line is written this often.
 _PLAIN_EVERY_S = 10.0
 
@@ -102,7 +103,7 @@ class Live:
 def _line(cells: Sequence[str]) -> str:
     first, *others = zip(cells, (width for _, width in COLUMNS), strict=True)
     padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return "  ".join(padded).rstrip() + "\n"
+    return " ".join(padded).rstrip() + "\n"
 
 
 def _figure(value: float | None, scale: float, digits: int = 1) -> str:

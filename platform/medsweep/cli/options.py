@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medsweep.cli.text_table import layout, width
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.reporter import harmless
 
@@ -62,7 +63,11 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add `--json`."""
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON document on standard output, and nothing else there",
+    )
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
@@ -129,11 +134,7 @@ def show(
     table += [
         ["-" if row[key] is None else harmless(str(row[key])) for key in columns] for row in rows
     ]
-    widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
-    for line in table:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
+    print("\n".join(layout(table, width())))
 
 
 def _folder(text: str) -> Path:

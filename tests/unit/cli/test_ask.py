@@ -1,3 +1,4 @@
+import asyncio
 import json
 import shutil
 from dataclasses import asdict
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from medsweep.cli import main
+from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
 
@@ -56,6 +59,39 @@ def test_a_file_without_prompts_is_named(
     assert problem in capsys.readouterr().err
     assert main(["ask", "--adapter", "x"]) == 2
     assert "either QUESTION or --file" in capsys.readouterr().err
+
+
+async def test_a_server_answers_in_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    timing = MockTiming(ttft_s=0.01, gap_s=0.001, tokens=6)
+    async with running_mock(timing) as server:
+        words = ["ask", "--url", server.base_url, "--max-tokens", "6", "What is asthma?"]
+        assert await asyncio.to_thread(main, words) == 0
+        [body] = server.requests
+    assert body["model"] == "mock"
+    assert len(capsys.readouterr().out.split()) >= 1
+
+
+@pytest.mark.slow
+def test_a_base_model_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["ask", "--model", "standin-distilgpt2", "--max-tokens", "4", "What is asthma?"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "nobody to ask: give one of --adapter DIR, --model NAME and --url URL"),
+        (["--adapter", "x", "--model", "y"], "nobody to ask"),
+        (["--model", "y", "--base"], "--base is the base model of an adapter"),
+        (["--url", "http://x/v1", "--base"], "leave --adapter and --base out"),
+    ],
+)
+def test_it_must_be_clear_who_is_asked(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", *words, "What is asthma?"]) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -20,7 +20,13 @@ def operator(namespace: str) -> Manifest:
 
 
 def pods_of(manifest: Manifest) -> Iterator[Labels]:
-    """Yield the labels of each pod that an object leads to.
+    """Yield the labels of each pod that an object leads to."""
+    for template in templates_of(manifest):
+        yield template["metadata"]["labels"]
+
+
+def templates_of(manifest: Manifest) -> Iterator[Manifest]:
+    """Yield the template of each pod that an object leads to.
 
     Raises:
         LookupError: it is not known whether this kind leads to pods.
@@ -28,15 +34,15 @@ def pods_of(manifest: Manifest) -> Iterator[Labels]:
     kind, spec = manifest["kind"], manifest.get("spec", {})
     if kind in ("RayJob", "RayService"):
         cluster = spec["rayClusterSpec" if kind == "RayJob" else "rayClusterConfig"]
-        yield cluster["headGroupSpec"]["template"]["metadata"]["labels"]
+        yield cluster["headGroupSpec"]["template"]
         for group in cluster["workerGroupSpecs"]:
-            yield group["template"]["metadata"]["labels"]
+            yield group["template"]
         if kind == "RayJob":
-            yield spec["submitterPodTemplate"]["metadata"]["labels"]
+            yield spec["submitterPodTemplate"]
     elif kind == "Job":
-        yield spec["template"]["metadata"]["labels"]
+        yield spec["template"]
     elif kind == "Pod":
-        yield manifest["metadata"]["labels"]
+        yield manifest
     elif kind not in (
         *("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole"),
         *("ClusterRoleBinding", "PersistentVolumeClaim", "ResourceQuota", "NetworkPolicy"),

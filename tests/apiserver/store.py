@@ -20,6 +20,7 @@ Key = tuple[str, str]
 BUILT_IN: dict[Key, tuple[str, bool]] = {
     ("", "namespaces"): ("Namespace", False),
     ("", "nodes"): ("Node", False),
+    ("", "configmaps"): ("ConfigMap", True),
     ("", "pods"): ("Pod", True),
     ("", "secrets"): ("Secret", True),
     ("", "services"): ("Service", True),
@@ -27,7 +28,10 @@ BUILT_IN: dict[Key, tuple[str, bool]] = {
     ("", "persistentvolumeclaims"): ("PersistentVolumeClaim", True),
     ("", "resourcequotas"): ("ResourceQuota", True),
     ("apiextensions.k8s.io", "customresourcedefinitions"): ("CustomResourceDefinition", False),
+    ("batch", "jobs"): ("Job", True),
     ("networking.k8s.io", "networkpolicies"): ("NetworkPolicy", True),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): ("ClusterRoleBinding", False),
+    ("rbac.authorization.k8s.io", "clusterroles"): ("ClusterRole", False),
     ("rbac.authorization.k8s.io", "roles"): ("Role", True),
     ("rbac.authorization.k8s.io", "rolebindings"): ("RoleBinding", True),
     ("storage.k8s.io", "storageclasses"): ("StorageClass", False),

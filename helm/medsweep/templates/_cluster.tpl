@@ -41,11 +41,7 @@ headGroupSpec:
             - name: MEDSWEEP_SWEEP
               value: {{ include "medsweep.sweep" . | quote }}
             {{- if eq $values.mode "serve" }}
-            - name: MEDSWEEP_API_KEY
-              valueFrom:
-                secretKeyRef:
-                  name: {{ $values.apiKey.secret }}
-                  key: api-key
+            {{- include "medsweep.apiKey" . | nindent 12 }}
             {{- end }}
           resources:
             {{- $resources := dict "cpu" ($values.head.cpus | toString) "memory" (printf "%dGi" (int $values.head.memoryGi)) }}

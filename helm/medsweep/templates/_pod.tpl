@@ -17,10 +17,10 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* root, gpu */}}
+{{/* root, gpu; and for a pod that talks to the API server: account, token */}}
 {{- define "medsweep.podSpec" -}}
-serviceAccountName: {{ .root.Values.serviceAccount.name }}
-automountServiceAccountToken: false
+serviceAccountName: {{ .account | default .root.Values.serviceAccount.name }}
+automountServiceAccountToken: {{ .token | default false }}
 enableServiceLinks: false
 securityContext:
   {{- include "medsweep.podSecurity" . | nindent 2 }}
@@ -62,6 +62,14 @@ volumeMounts:
   {{- if hasPrefix "pvc://" .root.Values.results }}
   - {name: results, mountPath: /results}
   {{- end }}
+{{- end }}
+
+{{- define "medsweep.apiKey" -}}
+- name: MEDSWEEP_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.apiKey.secret }}
+      key: api-key
 {{- end }}
 
 {{- define "medsweep.env" -}}

@@ -129,6 +129,7 @@ def test_every_template_is_looked_at() -> None:
         "rbac/accounts.yaml",
         "rbac/controller.yaml",
         "rbac/networkpolicy.yaml",
+        "tests/check.yaml",
     }
 
 

@@ -15,7 +15,8 @@ from medsweep.k8s.settings import ClusterSettings
 from medsweep.k8s.submit import tasks_of
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
-from network import OURS, dashboard_peers, operator, pods_of
+from network import OURS, dashboard_peers, operator, pods_of, templates_of
+from pod_security import violations
 
 from .conftest import Helm
 
@@ -32,7 +33,7 @@ def controlled(helm: Helm) -> dict[str, Manifest]:
 def test_the_controller_takes_the_place_of_the_one_job(controlled: dict[str, Manifest]) -> None:
     kinds = sorted(name.partition("/")[0] for name in controlled)
     assert kinds == [
-        *("ConfigMap", "Job", "NetworkPolicy", "NetworkPolicy", "Role", "RoleBinding"),
+        *("ConfigMap", "Job", "NetworkPolicy", "NetworkPolicy", "Pod", "Role", "RoleBinding"),
         *("ServiceAccount", "ServiceAccount"),
     ]
     for manifest in controlled.values():
@@ -57,7 +58,7 @@ def test_the_controller_may_do_the_least(controlled: dict[str, Manifest]) -> Non
     (container,) = pod["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    role = controlled["Role/medsweep-controller"]
+    role = controlled["Role/bench-controller"]
     words = {
         word
         for rule in role["rules"]
@@ -85,12 +86,46 @@ def test_without_kueue_the_controller_may_count_the_nodes_and_no_more(helm: Helm
 
 def test_the_jobs_account_is_given_no_token_and_no_role(helm: Helm) -> None:
     manifests = helm.template("--set", "serviceAccount.annotations.role=reader")
-    assert {each["kind"] for each in manifests} == {"RayJob", "ServiceAccount", "NetworkPolicy"}
+    kinds = {each["kind"] for each in manifests}
+    assert kinds == {"RayJob", "ServiceAccount", "NetworkPolicy", "Pod"}
     (account,) = (each for each in manifests if each["kind"] == "ServiceAccount")
     assert account["automountServiceAccountToken"] is False
     assert account["metadata"]["annotations"] == {"role": "reader"}
     none = helm.template("--set", "serviceAccount.create=false,networkPolicy.enabled=false")
-    assert {each["kind"] for each in none} == {"RayJob"}
+    assert {each["kind"] for each in none} == {"RayJob", "Pod"}
+
+
+@pytest.mark.parametrize(
+    ("values", "command"),
+    [
+        ("mode=benchmark", ["python", "/opt/medsweep/jobs/check.py", "/results"]),
+        (
+            "mode=none,results=s3://b/p,modelCacheClaim=m",
+            ["python", "/opt/medsweep/jobs/check.py", "s3://b/p"],
+        ),
+        (
+            "mode=serve",
+            [
+                *("python", "/opt/medsweep/jobs/check.py"),
+                "http://bench-medsweep-serve-svc:8000/v1",
+            ],
+        ),
+        (
+            "controller.enabled=true",
+            ["medsweep", "k8s", "status", "paper-cells", "--namespace", "medsweep"],
+        ),
+    ],
+)
+def test_helm_test_runs_a_check(values: str, command: list[str], helm: Helm) -> None:
+    (pod,) = (each for each in helm.template("--set", values) if each["kind"] == "Pod")
+    assert core_faults(pod) == []
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    (container,) = pod["spec"]["containers"]
+    assert container["command"] == command
+    keys = [each["name"] for each in container["env"] if "valueFrom" in each]
+    assert keys == (["MEDSWEEP_API_KEY"] if "serve" in values else [])
+    assert pod["spec"]["automountServiceAccountToken"] is ("controller" in values)
+    assert (ROOT / "jobs" / "check.py").is_file()
 
 
 def policies(manifests: list[Manifest]) -> list[Manifest]:
@@ -107,7 +142,10 @@ def test_only_operator_and_jobs_reach_a_dashboard(values: str, helm: Helm) -> No
     """Also of the jobs that the controller submits, which carry no label of its release."""
     given = f"{values},networkPolicy.operatorNamespace=operators,queue=q"
     manifests = helm.template("--set", given)
-    pods = [pod for each in manifests for pod in pods_of(each)]
+    templates = [pod for each in manifests for pod in templates_of(each)]
+    assert len(templates) >= 2
+    assert [each for pod in templates for each in violations(pod["spec"])] == []
+    pods = [pod["metadata"]["labels"] for pod in templates]
     for each in manifests:
         if each["kind"] == "ConfigMap":
             spec = SweepSpec.model_validate(yaml.safe_load(each["data"]["sweep.yaml"]))
@@ -158,8 +196,8 @@ def test_only_the_controller_reaches_the_api_server(helm: Helm) -> None:
     assert reach(controller) == [
         (cidr, port) for cidr in ("10.0.0.1/32", "10.0.0.2/32") for port in (443, 6443)
     ]
-    selector = controller["spec"]["podSelector"]["matchLabels"]
-    assert selector["medsweep.io/role"] == "controller"
+    (role,) = controller["spec"]["podSelector"]["matchExpressions"]
+    assert (role["key"], role["values"]) == ("medsweep.io/role", ["controller", "check"])
 
 
 def test_the_cloud_is_asked_for_an_identity_only_where_that_is_allowed(helm: Helm) -> None:

@@ -38,7 +38,7 @@ def ray_object(manifests: list[Manifest]) -> Manifest:
 def test_the_matrix_is_whole(matrix: Matrix) -> None:
     assert len(matrix) == 9 * 3
     for (_, mode), manifests in matrix.items():
-        assert len(manifests) == 3
+        assert len(manifests) == 4
         assert ray_object(manifests)["kind"] == ("RayService" if mode == "serve" else "RayJob")
 
 

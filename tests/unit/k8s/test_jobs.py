@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
@@ -82,4 +85,61 @@ def test_a_key_of_another_version_is_refused_before_anything_starts(
     )
     assert done.returncode == 2
     assert "of this version's plan '0123456789abcdef'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A served model, behind a key."""
+
+    def do_GET(self) -> None:
+        self._answer({"data": [{"id": "base"}, {"id": "adapter"}]})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert (self.path, asked["model"]) == ("/v1/completions", "adapter")
+        self._answer({"choices": [{"text": "an answer"}]})
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def _answer(self, value: object) -> None:
+        good = self.headers["Authorization"] == "Bearer right"
+        self.send_response(200 if good else 401)
+        self.end_headers()
+        self.wfile.write(json.dumps(value).encode())
+
+
+def check(place: str, key: str = "right") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "jobs" / "check.py"), place],
+        env={**os.environ, "MEDSWEEP_API_KEY": key},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_check_asks_a_served_model() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        done = check(url)
+        assert (done.returncode, done.stdout) == (0, f"{url}: ok\n"), done.stderr
+        refused = check(url, "wrong")
+        server.shutdown()
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"medsweep: {url}: HTTP Error 401: Unauthorized\n",
+    )
+    gone = check(url)
+    assert gone.returncode == 1
+    assert "Connection refused" in gone.stderr
+
+
+def test_the_check_writes_with_the_results_and_leaves_nothing(tmp_path: Path) -> None:
+    done = check(str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}: ok\n"), done.stderr
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("no folder")
+    done = check(str(tmp_path / "file"))
+    assert done.returncode == 1
     assert "Traceback" not in done.stderr

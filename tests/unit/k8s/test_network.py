@@ -1,4 +1,4 @@
-"""Every pod is behind a network policy, however it came into the cluster."""
+"""Every pod is restricted and behind a network policy, however it came into the cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from medsweep.k8s.settings import ClusterSettings
 from medsweep.k8s.submit import tasks_of
 from medsweep.sweep.plan import Plan
 from medsweep.sweep.spec import SweepSpec
-from network import OURS, dashboard_peers, operator, pods_of
+from network import OURS, dashboard_peers, operator, pods_of, templates_of
+from pod_security import violations
 
 Manifest = dict[str, Any]
 
@@ -31,7 +32,7 @@ def policies() -> list[Manifest]:
     return [each for each in documents("base") if each["kind"] == "NetworkPolicy"]
 
 
-def test_only_operator_and_jobs_reach_a_dashboard(
+def test_every_pod_is_restricted_and_only_operator_and_jobs_reach_its_dashboard(
     policies: list[Manifest], paper: SweepSpec, plan: Plan, settings: ClusterSettings
 ) -> None:
     submitted = [task.manifest() for task in tasks_of(paper, plan, settings)]
@@ -42,7 +43,9 @@ def test_only_operator_and_jobs_reach_a_dashboard(
     }
     counts = {}
     for way, manifests in ways.items():
-        pods = [pod for manifest in manifests for pod in pods_of(manifest)]
+        templates = [pod for manifest in manifests for pod in templates_of(manifest)]
+        assert [each for pod in templates for each in violations(pod["spec"])] == []
+        pods = [pod["metadata"]["labels"] for pod in templates]
         counts[way] = len(pods)
         for pod in pods:
             assert dashboard_peers(policies, pod) == [OURS, operator(settings.operator_namespace)]
@@ -63,3 +66,17 @@ def test_a_pod_outside_of_the_policies_is_found(policies: list[Manifest]) -> Non
     assert dashboard_peers(jobs, {"app": "other"}) == ["everyone"]
     # The namespace's own default lets nobody in.
     assert dashboard_peers(policies, {"app": "other"}) == []
+
+
+def test_a_pod_that_is_not_restricted_is_found() -> None:
+    container = {"name": "c", "ports": [{"hostPort": 80}]}
+    spec = {"containers": [container], "hostPID": True, "volumes": [{"name": "v", "hostPath": {}}]}
+    assert list(violations(spec)) == [
+        "hostPID",
+        "volume v: hostPath",
+        "c: allowPrivilegeEscalation",
+        "c: capabilities are not dropped",
+        "c: may run as root",
+        "c: seccomp profile None",
+        "c: hostPort",
+    ]

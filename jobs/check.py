@@ -1,0 +1,39 @@
+"""What `helm test` runs: the model at http://HOST/v1 answers, or DIR or URL keeps results."""
+
+import json
+import os
+import sys
+import uuid
+from urllib.request import ProxyHandler, Request, build_opener
+
+import fsspec
+
+
+def call(url: str, **body: object) -> dict[str, list[dict[str, str]]]:
+    """Call the API with the key of MEDSWEEP_API_KEY; return its answer."""
+    headers = {"Authorization": f"Bearer {os.environ['MEDSWEEP_API_KEY']}"}
+    request = Request(url, json.dumps(body).encode() if body else None, headers)  # noqa: S310
+    request.add_header("Content-Type", "application/json")
+    with build_opener(ProxyHandler({})).open(request, timeout=120) as response:
+        return dict(json.load(response))
+
+
+def main() -> int:
+    """Ask the last model of the list, or write a file and delete it."""
+    place = sys.argv[1]
+    try:
+        if place.startswith("http"):
+            model = call(f"{place}/models")["data"][-1]["id"]
+            call(f"{place}/completions", model=model, prompt="What is anaemia?", max_tokens=4)
+        else:
+            files, root = fsspec.core.url_to_fs(place)
+            files.pipe_file(path := f"{root}/check-{uuid.uuid4().hex[:8]}", b"check")
+            files.rm_file(path)
+    except (OSError, LookupError) as error:
+        sys.exit(f"medsweep: {place}: {error}")
+    print(f"{place}: ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

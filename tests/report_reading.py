@@ -325,6 +325,51 @@ class Reading:
             "Framework's TTFT (s)": _mean(rows, "overhead_ttft_s"),
         }
 
+    def spread(self, row: Text) -> Expected:
+        rows = self.ok
+        for column in ("model", "profile", "load_point", "variant", "basis"):
+            rows = rows[rows[column] == row[column.replace("_", " ").capitalize()]]
+        latency = row["Figure"].lower()
+        frame = rows[["deployment", "repeat"]].assign(
+            times=[self.times(each, latency) for _, each in rows.iterrows()]
+        )
+        frame["mean"] = [np.mean(each) for each in frame["times"]]
+        mean, groups = frame["mean"].mean(), frame.groupby("deployment", dropna=False)["mean"]
+        request = np.mean([np.var(each, ddof=1) for each in frame["times"]])
+        of_requests = request / np.mean([len(each) for each in frame["times"]])
+        count, total = len(groups), len(frame)
+        between = (groups.size() * (groups.mean() - mean) ** 2).sum()
+        squares: Expected = {"request": request, "deployment": None}
+        if total == count:
+            squares["repeat"] = between / (count - 1) - of_requests
+        else:
+            within = ((frame["mean"] - groups.transform("mean")) ** 2).sum() / (total - count)
+            squares["repeat"] = within - of_requests
+            if count > 1:
+                size = (total - (groups.size() ** 2).sum() / total) / (count - 1)
+                squares["deployment"] = (between / (count - 1) - within) / size
+        percent = {
+            name: None if each is None else 100 * math.sqrt(max(each, 0.0)) / mean
+            for name, each in squares.items()
+        }
+        visible: Near | None = None
+        if count > 1:
+            # Two samples of so many deployments: the noncentral t of Cohen (1988).
+            freedom, error = 2 * (count - 1), groups.mean().std() * math.sqrt(2 / count)
+            critical = stats.t.ppf(0.975, freedom)
+            grid = np.linspace(0, 60, 60_001)
+            power = stats.nct.sf(critical, freedom, grid)
+            share = 100 * error * grid[np.argmax(power >= 0.8)] / groups.mean().mean()
+            visible = Near(share, 2e-3 * share)
+        return {
+            "Deployments": count,
+            "Repeats": total,
+            "Between deployments": percent["deployment"],
+            "Between repeats": percent["repeat"],
+            "Between requests": percent["request"],
+            "Smallest visible difference": visible,
+        }
+
     def bound(self, row: Text) -> Expected:
         rows = self.cell_of(row, "model", "profile", "basis", "load_point")
         rows = rows[rows["bound"].notna()]
@@ -715,6 +760,7 @@ KEYS = {
     "decision": ("Model", "Profile", "Basis"),
     "matrix": ("Hardware profile",),
     "latency": ("Model", "Profile", "Load point", "Variant"),
+    "spread": ("Model", "Profile", "Load point", "Variant", "Basis", "Figure"),
     "bound": ("Model", "Profile", "Load point", "Basis"),
     "quality": ("Model", "Variant", "Basis"),
     "paired": ("Model", "Figure", "Basis"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from medsweep.metrics.nested import VarianceComponents, variance_components
+from medsweep.metrics.power import smallest_visible
+from medsweep.metrics.significance import ALPHA
 from medsweep.results.aggregate import Row, average, by_deployment, group_by_columns, ok_rows
 from medsweep.results.reader import Results
 
@@ -15,6 +17,7 @@ FIGURES = {"ttft_mean_s": "ttft_s", "e2e_mean_s": "e2e_s"}
 """Column of `benchmark.parquet`, and of `requests.parquet`."""
 
 _POINT = ("key", "variant", "load_point")
+_IDENTITY = ("model", "profile", "variant", "load_point", "basis")
 _COLUMNS = ("variant", "load_point", "repeat", "phase", "status", *FIGURES.values())
 
 
@@ -26,11 +29,21 @@ class Spread:
         subject: model@profile, variant and load point.
         figure: column of `benchmark.parquet`.
         components: standard deviations as shares of the mean.
+        model, profile, variant, load_point, basis: of the load point.
+        could_see: the smallest difference from a load point that varies as much, as a share of the
+            mean, that one test finds in 80 % of cases; None where the cell was deployed once, so
+            that the spread between deployments is unknown.
     """
 
     subject: str
     figure: str
     components: VarianceComponents
+    model: str
+    profile: str
+    variant: str
+    load_point: str
+    basis: str
+    could_see: float | None
 
 
 def spreads(results: Results) -> list[Spread]:
@@ -46,10 +59,20 @@ def spreads(results: Results) -> list[Spread]:
             deviation, count = _within_repeats(requests.get(point, ()), column)
             found = variance_components(by_deployment(rows, figure), deviation, count)
             if found is not None:
-                model, profile = rows[0]["model"], rows[0]["profile"]
-                name = f"{model}@{profile} {rows[0]['variant']} {rows[0]['load_point']}"
-                table.append(Spread(name, figure, found))
+                point_of = {name: rows[0][name] for name in _IDENTITY}
+                name = "{model}@{profile} {variant} {load_point}".format(**point_of)
+                visible = _could_see(by_deployment(rows, figure))
+                table.append(Spread(name, figure, found, **point_of, could_see=visible))
     return table
+
+
+def _could_see(deployments: Sequence[Sequence[float]]) -> float | None:
+    """Return the smallest visible difference between two such load points, over the mean."""
+    if len(deployments) < 2:
+        return None
+    means = [average(each) for each in deployments]
+    error = float(np.std(means, ddof=1)) * (2 / len(means)) ** 0.5
+    return smallest_visible(error, 2 * (len(means) - 1), ALPHA) / average(means)
 
 
 def _within_repeats(requests: Iterable[Row], column: str) -> tuple[float | None, float]:

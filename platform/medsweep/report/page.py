@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medsweep.comparison.spread import spreads
 from medsweep.report.figures import (
     Training,
     latency_by_configuration,
@@ -42,6 +43,7 @@ from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
 from medsweep.report.tables.paper_table import PaperRow, paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.tables.roofline import RooflineRow, roofline_table
+from medsweep.report.tables.spread import spread_table
 from medsweep.report.tables.throughput import ThroughputRow, throughput_table
 from medsweep.report.tables.training import adapters_used, training_table
 from medsweep.report.takeaways import take_away
@@ -89,6 +91,7 @@ def write_report(folder: Path) -> Path:
     answers = public_answers(results)
     tables = _tables(results.rows, training, scores) | {
         "meter": meter_table(results.meter),
+        "spread": spread_table(results.rows, spreads(results)),
         "breakdown": breakdown_table(results.rows, scores, results.labels),
         "worst": worst_table(results.rows, answers or scores),
         "worsened": worsened_table(results.rows, answers or scores),

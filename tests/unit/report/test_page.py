@@ -120,7 +120,7 @@ def test_ids_are_unique_and_every_link_has_its_target(html: str) -> None:
 
 def test_tables_have_captions_and_scopes(html: str) -> None:
     page = Page(html)
-    assert page.tags.count("table") == page.tags.count("caption") == 15
+    assert page.tags.count("table") == page.tags.count("caption") == 16
     headings = [found for tag, found in page.attributes if tag == "th"]
     assert headings
     assert {found.get("scope") for found in headings} == {"col", "row"}

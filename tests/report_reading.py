@@ -330,9 +330,8 @@ class Reading:
         for column in ("model", "profile", "load_point", "variant", "basis"):
             rows = rows[rows[column] == row[column.replace("_", " ").capitalize()]]
         latency = row["Figure"].lower()
-        frame = rows[["deployment", "repeat"]].assign(
-            times=[self.times(each, latency) for _, each in rows.iterrows()]
-        )
+        frame = rows[["deployment", "repeat"]].copy()
+        frame["times"] = [self.times(each, latency) for _, each in rows.iterrows()]
         frame["mean"] = [np.mean(each) for each in frame["times"]]
         mean, groups = frame["mean"].mean(), frame.groupby("deployment", dropna=False)["mean"]
         request = np.mean([np.var(each, ddof=1) for each in frame["times"]])

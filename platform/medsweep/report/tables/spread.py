@@ -72,19 +72,20 @@ def spread_table(rows: Sequence[Row], spreads: Sequence[Spread]) -> ReportTable:
         spreads: of their load points.
     """
     points = load_points(rows)
+    ordered: list[Spread] = sorted(
+        spreads,
+        key=lambda row: (
+            *configuration_order(row),
+            points.index(row.load_point),
+            row.variant,
+            list(FIGURES).index(row.figure),
+        ),
+    )
     return tabulate(
         "How much speed varies, as shares of the mean, and the smallest difference that could have "
         "been seen. It is unknown where a cell was deployed once: a difference may then be one of "
         "deployments alone",
         COLUMNS,
-        sorted(
-            spreads,
-            key=lambda row: (
-                *configuration_order(row),
-                points.index(row.load_point),
-                row.variant,
-                list(FIGURES).index(row.figure),
-            ),
-        ),
+        ordered,
         labels=3,
     )

@@ -87,6 +87,9 @@ workerGroupSpecs:
           {{- include "medsweep.podAnnotations" . | nindent 10 }}
       spec:
         {{- include "medsweep.podSpec" (dict "root" . "gpu" $profile.gpu) | nindent 8 }}
+        {{- if and $profile.gpus $values.runtimeClassName }}
+        runtimeClassName: {{ $values.runtimeClassName }}
+        {{- end }}
         {{- if not $profile.gpus }}
         # It shares the CPU pool with the load generators, but must not share a node with one.
         affinity:

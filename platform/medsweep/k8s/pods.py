@@ -73,6 +73,8 @@ def worker_template(
         resources["nvidia.com/gpu"] = str(profile.gpus)
     container = _container(settings, "ray-worker", family, resources, environment)
     template = _template(settings, {**labels, ROLE: "worker"}, container, profile.labels[GPU])
+    if profile.gpus and settings.runtime_class is not None:
+        template["spec"]["runtimeClassName"] = settings.runtime_class
     if not profile.gpus:
         # It shares the CPU pool with the load generators, but must not share a node with one.
         template["spec"]["affinity"] = {

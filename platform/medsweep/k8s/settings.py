@@ -39,6 +39,8 @@ class ClusterSettings(Closed):
         api_key_secret: secret with the key `api-key`, which clients of a served model must send.
         service_account: of every pod; no pod gets its token.
         operator_namespace: of KubeRay's operator, which the network policies admit.
+        runtime_class: RuntimeClass of workers with GPUs, such as `nvidia` where NVIDIA's runtime is
+            not the nodes' default; None for the default.
         queue: Kueue's LocalQueue; None leaves admission to the scheduler.
         head_cpus: CPUs of the head, where driver and load generator run.
         head_memory_gib: memory of the head.
@@ -66,6 +68,7 @@ class ClusterSettings(Closed):
     api_key_secret: str = Field(default="medsweep-api-key", pattern=_NAME)
     service_account: str = Field(default="medsweep-job", pattern=_NAME)
     operator_namespace: str = Field(default="ray-system", pattern=_NAME, max_length=63)
+    runtime_class: str | None = Field(default=None, pattern=_NAME)
     queue: str | None = Field(default=None, pattern=_NAME)
     head_cpus: int = Field(default=4, ge=1)
     head_memory_gib: int = Field(default=16, ge=2)

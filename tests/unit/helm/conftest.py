@@ -13,11 +13,16 @@ import yaml
 
 from crds import ROOT
 from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.own import OwnProfileSpec
 from support import tool
 
 Manifest = dict[str, Any]
 
 CHART = ROOT / "helm" / "medsweep"
+CLINIC = OwnProfileSpec(name="clinic-pc", cpus=4, host_memory_gib=16)
+"""A profile of one's own without GPUs, which none of the nine is."""
+
+ALL_PROFILES = (*PROFILES, CLINIC.name)
 MODES = ("finetune", "benchmark", "serve")
 
 
@@ -44,6 +49,20 @@ class Helm:
         return done.stderr
 
 
+def values_of(profile: str) -> dict[str, Any]:
+    """Return the chart's values of a profile."""
+    if profile != CLINIC.name:
+        text = (CHART / "profiles" / f"{profile}.yaml").read_text()
+        values: dict[str, Any] = yaml.safe_load(text)
+        return values
+    own = CLINIC.model_dump(mode="json", exclude_defaults=True)
+    hardware = {"cpus": CLINIC.cpus, "gpus": 0, "gpu": "none", "memoryGi": CLINIC.host_memory_gib}
+    return {
+        "profile": {"name": CLINIC.name, **hardware, "imageFamily": "cpu"},
+        "sweep": {"own_profiles": [own]},
+    }
+
+
 @pytest.fixture(scope="session")
 def helm() -> Helm:
     """Helm, or a skip."""
@@ -54,13 +73,13 @@ def helm() -> Helm:
 def matrix(
     helm: Helm, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, str], list[Manifest]]:
-    """What each profile and mode is, by (profile, mode).
+    """What each profile, of the nine and one without GPUs, is in each mode, by (profile, mode).
 
     Each is a dependency of one chart around them, because a call takes longer than a rendering.
     """
     folder = tmp_path_factory.mktemp("matrix")
     shutil.copytree(CHART, folder / "charts" / "medsweep")
-    pairs = [(profile, mode) for profile in PROFILES for mode in MODES]
+    pairs = [(profile, mode) for profile in ALL_PROFILES for mode in MODES]
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
     around = {
         "apiVersion": "v2",
@@ -73,7 +92,7 @@ def matrix(
     }
     values = {}
     for profile, mode in pairs:
-        given = yaml.safe_load((CHART / "profiles" / f"{profile}.yaml").read_text())
+        given = values_of(profile)
         values[f"{mode}-{profile}"] = {**given, "mode": mode, "queue": "medsweep"}
     (folder / "Chart.yaml").write_text(yaml.safe_dump(around))
     (folder / "values.yaml").write_text(yaml.safe_dump(values))

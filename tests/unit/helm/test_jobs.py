@@ -26,7 +26,8 @@ Manifest = dict[str, Any]
 @pytest.fixture(scope="module")
 def controlled(helm: Helm) -> dict[str, Manifest]:
     """The release of a whole sweep, by kind and name."""
-    manifests = helm.template("--set", "controller.enabled=true,queue=medsweep,image.tag=1.0")
+    values = "controller.enabled=true,queue=medsweep,image.tag=1.0,runtimeClassName=nvidia"
+    manifests = helm.template("--set", values)
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in manifests}
 
 
@@ -47,7 +48,7 @@ def test_what_the_controller_reads_is_what_the_command_line_takes(
     spec = SweepSpec.model_validate(yaml.safe_load(data["sweep.yaml"]))
     assert (spec.name, spec.cells) == ("paper-cells", ["paper"])
     settings = ClusterSettings.model_validate(yaml.safe_load(data["cluster.yaml"]))
-    assert settings == ClusterSettings(queue="medsweep", image_tag="1.0")
+    assert settings == ClusterSettings(queue="medsweep", image_tag="1.0", runtime_class="nvidia")
 
 
 def test_the_controller_may_do_the_least(controlled: dict[str, Manifest]) -> None:

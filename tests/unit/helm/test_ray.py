@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
 import yaml
 
 from core_objects import core_faults
-from crds import faults
-from medsweep.hardware.catalog import PROFILES
+from crds import ROOT, faults
 from medsweep.hardware.observe import host_profile
-from medsweep.hardware.profile import GIB, HardwareProfile
-from medsweep.k8s.conventions import image_family
-from medsweep.k8s.pods import worker_template
 from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 from operator_rules import broken
 
-from .conftest import CHART, MODES, Helm
+from .conftest import ALL_PROFILES, CHART, MODES, Helm
 
 Manifest = dict[str, Any]
 Matrix = dict[tuple[str, str], list[Manifest]]
@@ -36,14 +33,14 @@ def ray_object(manifests: list[Manifest]) -> Manifest:
 
 
 def test_the_matrix_is_whole(matrix: Matrix) -> None:
-    assert len(matrix) == 9 * 3
+    assert len(matrix) == (9 + 1) * 3
     for (_, mode), manifests in matrix.items():
         assert len(manifests) == 4
         assert ray_object(manifests)["kind"] == ("RayService" if mode == "serve" else "RayJob")
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", ALL_PROFILES)
 def test_an_api_server_and_kuberay_take_every_object(
     profile: str, mode: str, matrix: Matrix
 ) -> None:
@@ -67,67 +64,115 @@ def sweep_of(manifest: Manifest) -> SweepSpec:
     return SweepSpec.model_validate_json(value)
 
 
-def without_what_differs(manifest: Manifest) -> Manifest:
-    """Return a manifest without the fields in which chart and renderer differ, all listed here.
+REASONS = {
+    "metadata.name": "the chart does not know keys; a served model keeps its name",
+    "label app.kubernetes.io/instance": "only a release has it",
+    "label app.kubernetes.io/managed-by": "`Helm`, or `medsweep`",
+    "label app.kubernetes.io/version": "Helm's convention",
+    "label helm.sh/chart": "Helm's convention",
+    "label medsweep.io/cell": "a key, which needs a plan",
+    "label medsweep.io/adapter": "a key, which needs a plan",
+    "spec.entrypoint": "`--cell` or `--adapter` with a key; the sweep holds one cell or adapter",
+    "spec.serveConfigV2": "the cell by its name, or by its key",
+    "env MEDSWEEP_SWEEP": "the same cells, as the values or the sweep file give them",
+}
+"""Every field in which the chart's objects differ from the renderer's, as in docs/helm.md."""
 
-    - name: the chart's has the release's name and a hash of the values in it.
-    - labels: the chart does not know a cell's or an adapter's key; it has Helm's own labels.
-    - entrypoint and Serve's arguments: likewise without the key, or with the name in its place.
-    - MEDSWEEP_SWEEP: the same cell, but written down by other hands; its plan is compared instead.
-    """
-    manifest = copy.deepcopy(manifest)
-    del manifest["metadata"]["name"]
-    spec, cluster = manifest["spec"], cluster_of(manifest)
-    templates = [group["template"] for group in cluster["workerGroupSpecs"]]
-    templates.append(cluster["headGroupSpec"]["template"])
-    if "submitterPodTemplate" in spec:
-        templates.append(spec["submitterPodTemplate"])
-    for each in (manifest, *templates):
-        for label in (
-            "app.kubernetes.io/instance",
-            "app.kubernetes.io/managed-by",
-            "app.kubernetes.io/version",
-            "helm.sh/chart",
-            "medsweep.io/adapter",
-            "medsweep.io/cell",
-        ):
-            each["metadata"]["labels"].pop(label, None)
-    for template in templates:
-        for container in template["spec"]["containers"]:
-            container["env"] = {
-                each["name"]: each for each in container["env"] if each["name"] != "MEDSWEEP_SWEEP"
-            }
-        template["spec"]["volumes"] = {each["name"]: each for each in template["spec"]["volumes"]}
-    if "entrypoint" in spec:
-        words = spec["entrypoint"].split()
-        for flag in ("--cell", "--adapter"):
-            if flag in words:
-                del words[words.index(flag) : words.index(flag) + 2]
-        spec["entrypoint"] = words
+
+def fields_of(value: Any, at: str = "") -> dict[str, Any]:
+    """Return every field of a manifest by its path; elements of lists by their name."""
+    if isinstance(value, dict) and value:
+        children = value.items()
+    elif isinstance(value, list) and value:
+        names = [each.get("name") if isinstance(each, dict) else None for each in value]
+        children = zip(map(str, (n or i for i, n in enumerate(names))), value, strict=True)
     else:
-        spec["serveConfigV2"] = json.loads(spec["serveConfigV2"])
-        for application in spec["serveConfigV2"]["applications"]:
-            application["args"].pop("cell", None)
-    return manifest
+        return {at: value}
+    return {
+        path: leaf
+        for key, child in children
+        for path, leaf in fields_of(child, f"{at}.{key}".lstrip(".")).items()
+    }
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("profile", PROFILES)
-def test_the_chart_s_object_is_the_renderer_s(profile: str, mode: str, matrix: Matrix) -> None:
-    ours = ray_object(matrix[profile, mode])
+def differing(ours: Manifest, theirs: Manifest) -> set[str]:
+    """Return the fields that differ, labels and variables of all pods under one name."""
+    left, right = fields_of(ours), fields_of(theirs)
+    missing = object()
+    paths = {
+        path
+        for path in left.keys() | right.keys()
+        if left.get(path, missing) != right.get(path, missing)
+    }
+    short = set()
+    for path in paths:
+        label = re.search(r"metadata\.labels\.(.*)$", path)
+        variable = re.search(r"containers\.\S+\.env\.(\w+)\.value$", path)
+        if label:
+            path = f"label {label[1]}"
+        elif variable:
+            path = f"env {variable[1]}"
+        short.add(path)
+    return short
+
+
+def rendered(ours: Manifest, mode: str, settings: ClusterSettings) -> Manifest:
+    """Return what the renderer makes of the sweep in one of the chart's objects."""
     spec = sweep_of(ours)
     plan = make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
     (cell,) = plan.cells
-    settings = ClusterSettings(queue="medsweep")
     if mode == "finetune":
-        theirs = finetune_job(spec, plan.adapters[cell.adapter], settings)
-    elif mode == "benchmark":
-        theirs = benchmark_job(spec, cell, settings)
+        return finetune_job(spec, plan.adapters[cell.adapter], settings)
+    return {"benchmark": benchmark_job, "serve": serve_service}[mode](spec, cell, settings)
+
+
+def without_keys(entrypoint: str) -> list[str]:
+    words = entrypoint.split()
+    for flag in ("--cell", "--adapter"):
+        if flag in words:
+            del words[words.index(flag) : words.index(flag) + 2]
+    return words
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("profile", ALL_PROFILES)
+def test_the_chart_s_object_is_the_renderer_s(profile: str, mode: str, matrix: Matrix) -> None:
+    ours = ray_object(matrix[profile, mode])
+    theirs = rendered(ours, mode, ClusterSettings(queue="medsweep"))
+    assert differing(ours, theirs) <= REASONS.keys()
+    # What differs for a reason differs in nothing else.
+    if mode == "serve":
+        configs = [json.loads(each["spec"]["serveConfigV2"]) for each in (ours, theirs)]
+        for config in configs:
+            (application,) = config["applications"]
+            del application["args"]["cell"]
+        assert configs[0] == configs[1]
     else:
-        theirs = serve_service(spec, cell, settings)
-    assert without_what_differs(ours) == without_what_differs(theirs)
-    again = sweep_of(theirs)
+        commands = [without_keys(each["spec"]["entrypoint"]) for each in (ours, theirs)]
+        assert commands[0] == commands[1]
+    spec, again = sweep_of(ours), sweep_of(theirs)
     assert (again.load, again.serve, again.dataset) == (spec.load, spec.serve, spec.dataset)
+
+
+def test_the_docs_list_every_difference(matrix: Matrix) -> None:
+    seen: set[str] = set()
+    for (_, mode), manifests in matrix.items():
+        ours = ray_object(manifests)
+        seen |= differing(ours, rendered(ours, mode, ClusterSettings(queue="medsweep")))
+    assert seen == REASONS.keys(), "a reason without a difference is out of date"
+    docs = (ROOT / "docs" / "helm.md").read_text(encoding="utf-8")
+    rows = "".join(f"| `{field}` | {reason} |\n" for field, reason in REASONS.items())
+    assert f"| differs | why |\n| --- | --- |\n{rows}\n" in docs
+
+
+def test_a_difference_is_found(matrix: Matrix) -> None:
+    ours = ray_object(matrix["clinic-pc", "benchmark"])
+    other = copy.deepcopy(ours)
+    (group,) = cluster_of(other)["workerGroupSpecs"]
+    del group["template"]["spec"]["affinity"]
+    paths = differing(ours, other)
+    assert paths
+    assert all("spec.affinity.podAntiAffinity" in path for path in paths)
 
 
 def test_the_chart_s_sweep_is_that_of_its_values(helm: Helm) -> None:
@@ -153,10 +198,9 @@ def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> Non
         "scratchGi": "50",
         "ttlSeconds": "300",
         "queue": "gpus",
+        "runtimeClassName": "nvidia",
     }
     ours = ray_object(helm.template("--set", ",".join(f"{k}={v}" for k, v in values.items())))
-    spec = sweep_of(ours)
-    plan = make_plan(spec, "d" * 64, dict.fromkeys(model_names(spec), "r"), host_profile())
     settings = ClusterSettings(
         image="registry.example/medsweep",
         image_digests={"cu126": digest},
@@ -169,9 +213,9 @@ def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> Non
         scratch_gib=50,
         ttl_s=300,
         queue="gpus",
+        runtime_class="nvidia",
     )
-    theirs = benchmark_job(spec, plan.cells[0], settings)
-    assert without_what_differs(ours) == without_what_differs(theirs)
+    assert differing(ours, rendered(ours, "benchmark", settings)) <= REASONS.keys()
 
 
 def name_of(helm: Helm, values: str) -> str:
@@ -209,17 +253,13 @@ def test_what_does_not_change_the_job_leaves_it_alone(values: str, helm: Helm) -
         assert runs(change) != runs()
 
 
-def test_a_worker_without_gpus_keeps_from_the_nodes_of_load_generators(helm: Helm) -> None:
-    clinic = HardwareProfile("clinic-pc", 4, 0, None, 16 * GIB)
-    values = "profile.name=clinic-pc,profile.cpus=4,profile.gpus=0,profile.memoryGi=16"
-    values += ",profile.gpu=none,profile.imageFamily=cpu"
-    (group,) = cluster_of(ray_object(helm.template("--set", values)))["workerGroupSpecs"]
-    theirs = worker_template(ClusterSettings(), {}, clinic, image_family(clinic), [])
+def test_a_worker_without_gpus_keeps_from_the_nodes_of_load_generators(matrix: Matrix) -> None:
+    (group,) = cluster_of(ray_object(matrix["clinic-pc", "benchmark"]))["workerGroupSpecs"]
     assert group["groupName"] == "cpu"
-    ours = group["template"]["spec"]
-    for field in ("affinity", "nodeSelector", "securityContext"):
-        assert ours[field] == theirs["spec"][field]
-    assert "tolerations" not in ours
+    pod = group["template"]["spec"]
+    (apart,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert apart["labelSelector"]["matchLabels"] == {"medsweep.io/role": "head"}
+    assert "tolerations" not in pod
 
 
 @pytest.mark.parametrize("release", ["1st", "a" * 53])

@@ -19,9 +19,13 @@ from core_objects import core_faults
 from crds import ROOT, faults
 from medsweep.hardware.catalog import PAPER_ACCELERATORS, PROFILES
 from medsweep.k8s.conventions import USER_ID, image_family
+from medsweep.k8s.render import benchmark_job
 from medsweep.k8s.settings import ClusterSettings
+from network import templates_of
 from operator_rules import broken
-from support import tool
+from support import make_spec, tool
+
+from .conftest import planned
 
 Manifest = dict[str, Any]
 
@@ -261,6 +265,24 @@ def test_images_differ_in_their_cuda_and_in_vllm_alone() -> None:
         assert len(differing) == 1
         assert differing[0][1].endswith(f"/{family}0" if family == "cu13" else f"/{family}")
     assert {image_family(profile) for profile in PROFILES.values()} == {"cu126", "cu13"}
+
+
+@pytest.mark.parametrize("family", ["cu126", "cu13"])
+def test_gpu_images_find_a_driver_that_gke_mounts(family: str) -> None:
+    """At /usr/local/nvidia; and NVIDIA's runtime mounts nvidia-smi only with `utility`."""
+    text = dockerfile(family).replace("\\\n", " ")
+    (line,) = (line for line in text.splitlines() if "LD_LIBRARY_PATH" in line)
+    assert dict(word.split("=", 1) for word in line.split()[1:]) == {
+        "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64",
+        "PATH": "/usr/local/nvidia/bin:${PATH}",
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+    # A pod's own value would take the place of the image's.
+    spec = make_spec(name="s", cells=["distilgpt2@1xv100-1cpu"])
+    for template in templates_of(benchmark_job(spec, planned(spec).cells[0], ClusterSettings())):
+        (container,) = template["spec"]["containers"]
+        names = {each["name"] for each in container["env"]}
+        assert not names & {"LD_LIBRARY_PATH", "PATH", "NVIDIA_VISIBLE_DEVICES"}
 
 
 def test_constraints_pin_what_the_package_asks_for() -> None:

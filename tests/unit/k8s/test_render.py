@@ -129,6 +129,19 @@ def test_a_worker_without_gpus_keeps_from_the_nodes_of_load_generators() -> None
     assert "affinity" not in other["spec"]
 
 
+def test_workers_with_gpus_alone_get_the_runtime_class() -> None:
+    settings = ClusterSettings(runtime_class="nvidia")
+    gpu = worker_template(settings, {}, PROFILES["1xv100-1cpu"], "cu126", [])
+    assert gpu["spec"]["runtimeClassName"] == "nvidia"
+    clinic = HardwareProfile("clinic-pc", 4, 0, None, 16 * GIB)
+    for template in (
+        worker_template(settings, {}, clinic, "cpu", []),
+        worker_template(ClusterSettings(), {}, PROFILES["1xv100-1cpu"], "cu126", []),
+        head_template(settings, {}, []),
+    ):
+        assert "runtimeClassName" not in template["spec"]
+
+
 def test_nothing_that_is_measured_can_land_on_the_head(paper: SweepSpec, plan: Plan) -> None:
     for manifest in everything(paper, plan, QUEUED):
         head = cluster_of(manifest)["headGroupSpec"]
@@ -286,7 +299,7 @@ def test_an_object_store_needs_a_claim_that_head_and_worker_share(
 
 def test_ray_is_the_version_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"ray[serve,train]=={RAY_VERSION}" in project["dependencies"]
+    assert f"ray[serve,train]=={RAY_VERSION}" in project["optional-dependencies"]["run"]
 
 
 BREAKS: dict[str, Callable[[Manifest], object]] = {

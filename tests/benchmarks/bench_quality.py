@@ -62,7 +62,7 @@ def test_grading_against_the_programs_it_equals() -> None:
     ours = timed(lambda: ours_all(pairs))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(
-        f"{ours:7.1f} s  all seven figures, corpus BLEU and intervals; {grown:.0f} MiB more memory"
+        f"{ours:7.1f} s  all figures, corpus BLEU, groups, intervals; {grown:.0f} MiB more memory"
     )
     print(f"the programs, on every {PAIRS // PEER_PAIRS}th pair, times {PAIRS // PEER_PAIRS}:")
     peers = {
@@ -92,6 +92,7 @@ def ours_all(pairs: list[tuple[str, str]]) -> None:
     for answer, reference in pairs:
         tally.add(answer, reference)
     assert tally.figures(seed=1)
+    assert tally.breakdown(seed=1)
     assert tally.corpus_bleu
 
 

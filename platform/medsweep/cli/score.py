@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from medsweep.errors import EXIT_DONE, InputError, MedSweepError, did_you_mean
 
 if TYPE_CHECKING:
     from medsweep.metrics.bounds import Cut
+    from medsweep.metrics.concepts import Lexicon
     from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
@@ -72,6 +74,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="show which deliberate errors in the references each figure sees",
     )
     parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="terms of the concepts: a CSV file with the columns concept and term, or UMLS' "
+        "MRCONSO.RRF; default: the names of ICD-10-CM",
+    )
+    parser.add_argument(
         "--by",
         action="append",
         default=[],
@@ -93,6 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every figure of quality; exit 1 if there were lines that could not be graded."""
+    from medsweep.metrics.lexicon import lexicon
     from medsweep.metrics.scored_lines import grade_lines
 
     choose = None
@@ -118,9 +128,11 @@ def run(options: argparse.Namespace) -> int:
         if options.meter and len(asked) < METERED:
             asked.setdefault(reference, question)
 
+    terms = lexicon(options.lexicon)
     by = [*LABELS, *options.by]
     graded = _lines(
-        options.file, lambda lines: grade_lines(lines, choose, also=also, cut=cut, by=by)
+        options.file,
+        lambda lines: grade_lines(lines, choose, also=also, cut=cut, by=by, lexicon=terms),
     )
     _report_bad_lines(options.file, graded.bad)
     if graded.texts.rouge_warning is not None:
@@ -138,12 +150,12 @@ def run(options: argparse.Namespace) -> int:
             )
     scores = _report(graded, options.seed)
     if options.before is not None:
-        earlier = _lines(options.before, lambda lines: grade_lines(lines))
+        earlier = _lines(options.before, lambda lines: grade_lines(lines, lexicon=terms))
         _report_bad_lines(options.before, earlier.bad)
         scores["since_before"] = _since(options, earlier, graded)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
         scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
-    scores["meter"] = _meter(asked, options.seed) if options.meter else None
+    scores["meter"] = _meter(asked, options.seed, terms) if options.meter else None
     if options.json:
         print(json.dumps(scores, indent=2))
     else:
@@ -189,11 +201,13 @@ def _cut(options: argparse.Namespace) -> Cut | None:
     return cut
 
 
-def _meter(asked: dict[str, str], seed: int) -> list[dict[str, Any]]:
+def _meter(asked: dict[str, str], seed: int, terms: Lexicon) -> list[dict[str, Any]]:
     """Return what each figure sees, given the questions by their references."""
-    from medsweep.metrics.meter import measure_detection
+    from medsweep.metrics.meter import measure_detection, our_figures
 
-    detections = measure_detection(list(asked), list(asked.values()), seed=seed)
+    detections = measure_detection(
+        list(asked), list(asked.values()), seed=seed, grade=partial(our_figures, lexicon=terms)
+    )
     return [asdict(each) for each in detections]
 
 
@@ -209,6 +223,7 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         "corpus_bleu": texts.corpus_bleu,
         **texts.agreement.columns,
         "answers_with_quantities": texts.with_quantities,
+        "answers_with_concepts": texts.with_concepts,
         "half_f1_share": texts.half_f1_share,
         "bounds": texts.bounds.means(),
         "long_references_share": texts.bounds.too_long_share,
@@ -297,6 +312,7 @@ def _print_texts(scores: dict[str, Any]) -> None:
             f"{scores['quantities_missing']} are missing, {scores['quantities_added']} are added; "
             f"{scores['statements_denied']} statements denied"
         )
+    print(f"{scores['answers_with_concepts']} references have concepts of the lexicon")
     truncated = scores["truncated_answers"]
     print(
         f"{scores['answers']} answers to {scores['questions']} questions: "

@@ -22,6 +22,9 @@ from medsweep.datasets.rules import Draft, Rule, fold, rules
 from medsweep.datasets.spec import DatasetSpec, MixSpec, Pair
 from medsweep.errors import DatasetError, did_you_mean
 
+_FOCUSES = ("focus", "question_focus")
+"""Columns that name what a question is about, in MedQuAD's two forms."""
+
 _SOURCES = ("source", "document_source")
 """Columns that name the publisher of a row, in MedQuAD's two forms."""
 
@@ -143,7 +146,12 @@ def _load(
             group = row.get(split_by) if split_by is not None else None
             labels = _labels(row, pair.question_type, breakdown)
             loaded.pairs.append(
-                replace(pair, group=None if group is None else str(group), labels=labels)
+                replace(
+                    pair,
+                    group=None if group is None else str(group),
+                    focus=_first(row, _FOCUSES),
+                    labels=labels,
+                )
             )
     named = [("split_by", split_by)] if split_by is not None else []
     for setting, name in [*named, *(("breakdown", name) for name in breakdown)]:
@@ -171,13 +179,16 @@ def _load(
     return loaded
 
 
+def _first(row: dict[str, Any], names: Sequence[str]) -> str | None:
+    return next((str(row[name]) for name in names if row.get(name)), None)
+
+
 def _labels(
     row: dict[str, Any], question_type: str | None, breakdown: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
     """Return what a question is grouped by: its type, its source and the named columns."""
     labels = {"question_type": question_type}
-    source = next((row[name] for name in _SOURCES if row.get(name)), None)
-    labels |= {"source": source, **{name: row.get(name) for name in breakdown}}
+    labels |= {"source": _first(row, _SOURCES), **{name: row.get(name) for name in breakdown}}
     return tuple((name, str(value)) for name, value in labels.items() if value not in (None, ""))
 
 

@@ -26,6 +26,7 @@ class Pair:
         answer: the reference answer.
         question_type: MedQuAD's type ("symptoms", "treatment"), or None.
         group: value of the column `split_by`; None without one.
+        focus: the disease or drug that it is about, or None.
         labels: what the question is grouped by where quality is broken down, by column.
     """
 
@@ -34,6 +35,7 @@ class Pair:
     answer: str
     question_type: str | None = None
     group: str | None = None
+    focus: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
 
 
@@ -146,6 +148,8 @@ class DatasetSpec(SourceSpec):
         breakdown: columns by whose values quality is broken down, beside the question's type, its
             source and the length of the reference. They are stored with the results and shown in
             the report, values of fewer than 6 questions pooled.
+        lexicon: file with the terms of the concepts that answers are compared by: CSV with the
+            columns concept and term, or UMLS' MRCONSO.RRF; None takes ICD-10-CM's names.
         leaks: `exclude` takes pairs out of the training side that hold more than half of an asked
             answer's 8-grams or its question; `keep` only counts them.
         rules: the cleaning rules to apply; how many rows each one affects is in the provenance.
@@ -159,6 +163,7 @@ class DatasetSpec(SourceSpec):
     eval_fraction: float = Field(default=0.05, gt=0, lt=1)
     split_by: str | None = None
     breakdown: list[str] = Field(default=[])
+    lexicon: str | None = None
     leaks: Literal["keep", "exclude"] = "keep"
     rules: list[RuleName] = Field(
         default=["question-marks", "frequency-tables", "empty", "over-long", "duplicate"]

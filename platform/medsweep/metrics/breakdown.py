@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.metrics.significance import holm
 
-FIGURES = ("token_f1", "quantity_agreement", "consistency")
+FIGURES = ("token_f1", "quantity_agreement", "concept_f1", "consistency")
 """One figure per kind: the figures of overlap say the same of a group."""
 
 FEWEST_QUESTIONS = 6

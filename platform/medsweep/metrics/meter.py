@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.perturb import ERRORS, HARMLESS, perturbed
 from medsweep.metrics.quality import QUALITY_METRICS, score_and_count
 from medsweep.metrics.resampling import share_interval
@@ -57,9 +58,17 @@ class Detection:
     high: float | None
 
 
-def our_figures(answer: str, reference: str) -> dict[str, float | None]:
-    """Return every figure of `metrics.quality`."""
-    score = score_and_count(answer, reference)[0]
+def our_figures(
+    answer: str, reference: str, lexicon: Lexicon | None = None
+) -> dict[str, float | None]:
+    """Return every figure of `metrics.quality`.
+
+    Args:
+        answer: generated text.
+        reference: reference answer.
+        lexicon: of the concepts; None takes ICD-10-CM's.
+    """
+    score = score_and_count(answer, reference, lexicon)[0]
     return {name: getattr(score, name) for name in QUALITY_METRICS}
 
 

@@ -118,7 +118,7 @@ def sentences(text: str) -> list[Sentence]:
         matches = list(_WORD.finditer(text, start, end))
         words = [match.group().lower() for match in matches]
         scopes = []
-        if any(word in _CUE_WORDS or word.endswith(_NOT) for word in words):
+        if any(map(_may_negate, words)):
             scopes = negation_scopes(text, start, end)
         affirmed: set[str] = set()
         negated: set[str] = set()
@@ -159,6 +159,16 @@ def negation_scopes(text: str, start: int, end: int) -> list[tuple[int, int]]:
     return scopes
 
 
+def negated_spans(text: str) -> list[tuple[int, int]]:
+    """Return the spans of a text that are negated, sentence by sentence."""
+    spans = []
+    for start, end in _spans(text):
+        words = (match.group().lower() for match in _WORD.finditer(text, start, end))
+        if any(_may_negate(word) for word in words):
+            spans += negation_scopes(text, start, end)
+    return spans
+
+
 def content_words(text: str) -> frozenset[str]:
     """Return the words of a text that are no function words, in lower case."""
     words = (match.group().lower() for match in _WORD.finditer(text))
@@ -173,6 +183,10 @@ def polarity_clash(reference: Sentence, answer: Sentence) -> bool:
         return True
     gone, new = reference.words - answer.words, answer.words - reference.words
     return any(new & _OPPOSITE[word] for word in gone if word in _OPPOSITE)
+
+
+def _may_negate(word: str) -> bool:
+    return word in _CUE_WORDS or word.endswith(_NOT)
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 from medsweep.metrics.agreement import Agreement, agreement
 from medsweep.metrics.bleu import BleuCounts, bleu, bleu_counts
+from medsweep.metrics.concepts import Lexicon, concept_f1
+from medsweep.metrics.lexicon import lexicon as default_lexicon
 from medsweep.metrics.overlap import common_subsequence, f_measure, shared_ngrams
 from medsweep.metrics.tokens import bleu_tokens, ngram_tokens, rouge_tokens, squad_tokens
 
@@ -33,6 +35,8 @@ class AnswerScore:
             has none.
         consistency: 1 if the answer contradicts no quantity and no statement of the reference,
             else 0.
+        concept_f1: F1 over the concepts of a lexicon, negated and affirmed ones apart; None if the
+            reference has none.
     """
 
     exact_match: float
@@ -44,6 +48,7 @@ class AnswerScore:
     token_f1: float
     quantity_agreement: float | None
     consistency: float
+    concept_f1: float | None
 
 
 QUALITY_METRICS: tuple[str, ...] = tuple(each.name for each in fields(AnswerScore))
@@ -66,8 +71,17 @@ class QualitySummary:
     max: float | None
 
 
-def score_and_count(prediction: str, reference: str) -> tuple[AnswerScore, BleuCounts, Agreement]:
-    """Return every figure of one answer, what it adds to a corpus' BLEU, and its quantities."""
+def score_and_count(
+    prediction: str, reference: str, lexicon: Lexicon | None = None
+) -> tuple[AnswerScore, BleuCounts, Agreement]:
+    """Return every figure of one answer, what it adds to a corpus' BLEU, and its quantities.
+
+    Args:
+        prediction: generated text.
+        reference: reference answer.
+        lexicon: of the concepts; None takes ICD-10-CM's.
+    """
+    lexicon = default_lexicon() if lexicon is None else lexicon
     quantities = agreement(prediction, reference)
     answer, truth = squad_tokens(prediction), squad_tokens(reference)
     shared = shared_ngrams(answer, truth, 1)
@@ -87,6 +101,7 @@ def score_and_count(prediction: str, reference: str) -> tuple[AnswerScore, BleuC
         token_f1=f_measure(shared[0], len(answer), len(truth)) or both_empty,
         quantity_agreement=quantities.share,
         consistency=float(quantities.consistent),
+        concept_f1=concept_f1(lexicon.concepts(prediction), lexicon.concepts(reference)),
     )
     return score, counts, quantities
 

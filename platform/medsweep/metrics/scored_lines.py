@@ -10,6 +10,7 @@ from typing import Any
 from medsweep.json_lines import has_half_surrogate, numbered_lines, parse
 from medsweep.metrics.bounds import Cut
 from medsweep.metrics.choice import LETTERS, ChoiceTally, right_place
+from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.tally import AnswerTally
 
 _KINDS = {
@@ -66,6 +67,7 @@ def grade_lines(
     also: Also = lambda *_: None,
     cut: Cut | None = None,
     by: Sequence[str] = (),
+    lexicon: Lexicon | None = None,
 ) -> Graded:
     """Grade line by line, skipping blank lines.
 
@@ -78,9 +80,10 @@ def grade_lines(
             returns the index from 0.
         also: called with each free-text answer, its reference and its question, empty without one.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
+        lexicon: of the concepts; None takes ICD-10-CM's.
         by: fields with texts, numbers or flags by which the questions are grouped.
     """
-    graded = Graded(AnswerTally(cut), ChoiceTally(), [])
+    graded = Graded(AnswerTally(cut, lexicon), ChoiceTally(), [])
     for number, line in numbered_lines(lines):
         try:
             row = _object(line)

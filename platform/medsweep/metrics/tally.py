@@ -23,6 +23,7 @@ from medsweep.metrics.breakdown import (
     quality_by_group,
     worst,
 )
+from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.faulty_answers import TRUNCATED, is_empty, is_refusal
 from medsweep.metrics.quality import (
     QUALITY_METRICS,
@@ -64,16 +65,19 @@ class AnswerTally:
         refusals: number of answers that begin by declining to answer.
         finish_reasons: number of answers by the server's finish reason.
         agreement: quantities and statements of all answers together.
+        with_concepts: number of answers whose reference has a concept.
         with_quantities: number of answers whose reference has a quantity.
         beyond_rouge: number of answers whose reference is mostly in letters that ROUGE ignores.
         bounds: what answers that need no model get on the same questions.
 
     Args:
         cut: cuts a reference at the longest allowed answer; None if that is not known.
+        lexicon: of the concepts; None takes ICD-10-CM's.
     """
 
-    def __init__(self, cut: Cut | None = None) -> None:
-        self.bounds = QualityBounds(cut)
+    def __init__(self, cut: Cut | None = None, lexicon: Lexicon | None = None) -> None:
+        self.bounds = QualityBounds(cut, lexicon)
+        self._lexicon = lexicon
         self.empty = 0
         self.refusals = 0
         self.finish_reasons = Counter[str]()
@@ -86,6 +90,7 @@ class AnswerTally:
         self._bleu = BleuCounts()
         self.agreement = Agreement()
         self.with_quantities = 0
+        self.with_concepts = 0
         self.beyond_rouge = 0
 
     def __len__(self) -> int:
@@ -109,7 +114,7 @@ class AnswerTally:
             finish_reason: why the answer ended; None is not counted.
             labels: what the question is grouped by, by column.
         """
-        score, counts, quantities = score_and_count(answer, reference)
+        score, counts, quantities = score_and_count(answer, reference, self._lexicon)
         self.bounds.add(question_id or f"\0{self._next}", reference)
         for name, values in self._figures.items():
             value = getattr(score, name)
@@ -117,6 +122,7 @@ class AnswerTally:
         self.agreement += quantities
         self.beyond_rouge += is_beyond_rouge(reference)
         self.with_quantities += quantities.share is not None
+        self.with_concepts += score.concept_f1 is not None
         number = self._number(question_id)
         self._questions.append(number)
         for column, label in {**(labels or {}), LENGTH: _stratum(reference)}.items():

@@ -44,6 +44,7 @@ QUALITIES = {
     "token_f1": "token F1 after SQuAD's normalisation",
     "quantity_agreement": "share of the reference's quantities that the answer gives; null without",
     "consistency": "share of answers that contradict no quantity and no statement of the reference",
+    "concept_f1": "F1 over concepts of the lexicon, negated ones apart; null without any",
 }
 
 
@@ -270,6 +271,7 @@ OUTCOME = (
 ANSWERS = (
     *QUANTITIES,
     Column("answers_with_quantities", "integer", "1", "answers whose reference has quantities"),
+    Column("answers_with_concepts", "integer", "1", "answers whose reference has concepts"),
     Column(
         "beyond_rouge_share", "number", "1", "answers with references mostly in letters unlike a-z"
     ),

@@ -12,6 +12,7 @@ from medsweep.finetune.adapter import Adapter
 from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.metrics.bounds import Cut
+from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.faulty_answers import is_refusal
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
@@ -84,6 +85,7 @@ def grade(
     keep_text: bool,
     cut: Cut | None = None,
     leaked: Collection[str] = (),
+    lexicon: Lexicon | None = None,
 ) -> Grades:
     """Grade the answers that were timed, each once.
 
@@ -95,8 +97,9 @@ def grade(
         keep_text: whether the texts may be stored.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
         leaked: ids of questions whose answers are in the training side.
+        lexicon: of the concepts; None takes ICD-10-CM's.
     """
-    tally, rows = AnswerTally(cut), []
+    tally, rows = AnswerTally(cut, lexicon), []
     for record in records:
         if record.phase != "measure" or record.status != "ok":
             continue
@@ -227,6 +230,7 @@ def _quality_columns(tally: AnswerTally, seed: int) -> Row:
         "corpus_bleu": tally.corpus_bleu,
         **tally.agreement.columns,
         "answers_with_quantities": tally.with_quantities,
+        "answers_with_concepts": tally.with_concepts,
         "half_f1_share": tally.half_f1_share,
         "beyond_rouge_share": tally.beyond_rouge / len(tally),
         "truncated_share": tally.truncated_share,

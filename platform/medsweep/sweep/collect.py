@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +123,20 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
 
 def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
     """Return what each figure sees on the asked questions, measured once per dataset."""
-    from medsweep.metrics.meter import measure_detection
+    from medsweep.metrics.meter import measure_detection, our_figures
 
     path, split = folder / METER, resolved.split
     known = read_json(path)
-    if known is None or known.get("dataset_sha256") != split.sha256:
+    identity = {"dataset_sha256": split.sha256, "lexicon_sha256": resolved.lexicon.sha256}
+    if known is None or any(known.get(name) != value for name, value in identity.items()):
         detections = measure_detection(
             [pair.answer for pair in split.evaluation],
             [pair.question for pair in split.evaluation],
             seed=resolved.spec.seed,
+            grade=partial(our_figures, lexicon=resolved.lexicon),
         )
         known = {
-            "dataset_sha256": split.sha256,
+            **identity,
             "detections": [asdict(each) for each in detections],
         }
         write_json(path, known)

@@ -349,6 +349,7 @@ def _measure(
         keep_text=spec.texts_kept,
         cut=deployed.cut,
         leaked=context.leaked,
+        lexicon=context.resolved.lexicon,
     )
     row = measurement_row(
         measurement,

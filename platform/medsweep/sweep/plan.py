@@ -143,6 +143,7 @@ def make_plan(
     unavailable: Mapping[str, str] | None = None,
     *,
     missing: Callable[[str, HardwareProfile], str | None] = missing_here,
+    lexicon_sha256: str | None = None,
 ) -> Plan:
     """Plan a sweep.
 
@@ -153,6 +154,7 @@ def make_plan(
         host: this machine, for the profile `host`.
         unavailable: why weights cannot be fetched, by model.
         missing: says what an engine lacks where a profile's cells run.
+        lexicon_sha256: identity of the sweep's own lexicon; None without one.
     """
     catalog = spec.catalog.with_host(host)
     pairs = [
@@ -213,6 +215,7 @@ def make_plan(
                 "keep_text": spec.texts_kept,
                 # A cell that is refused for this is another one than when there is an adapter.
                 "no_adapter": no_adapter,
+                **({} if lexicon_sha256 is None else {"lexicon": lexicon_sha256}),
             }
         )
         suffix = f"+{way}" if both else ""

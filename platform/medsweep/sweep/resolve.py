@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from medsweep.datasets.load import embedded_answers
 from medsweep.datasets.split import Split, load_split
 from medsweep.hardware.observe import host_profile
+from medsweep.metrics.concepts import Lexicon
+from medsweep.metrics.lexicon import lexicon
+from medsweep.metrics.perturb import term_of
 from medsweep.models.weights import Weights, identify, tokenizer_fault, unavailable_reason
 from medsweep.serving.engines.compatibility import missing_here, missing_in_images
 from medsweep.sweep.plan import Plan, make_plan, model_names
@@ -30,6 +34,12 @@ class Resolved:
     weights: Mapping[str, Weights]
     plan: Plan
 
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """Terms of the concepts that answers are compared by, with what the questions are about."""
+        focus = {pair.focus or term_of(pair.question) for pair in self.split.evaluation}
+        return lexicon(self.spec.dataset.lexicon, focus)
+
     @property
     def revisions(self) -> dict[str, str]:
         """Identity of the weights, by model."""
@@ -48,6 +58,7 @@ def resolve(spec: SweepSpec, *, here: bool = True) -> Resolved:
         InputError: the dataset cannot be used.
     """
     split = load_split(spec.dataset, spec.seed)
+    terms = spec.dataset.lexicon
     texts = _texts(spec, split)
     models = spec.catalog.models
     weights = {name: identify(models[name], texts) for name in model_names(spec)}
@@ -65,6 +76,7 @@ def resolve(spec: SweepSpec, *, here: bool = True) -> Resolved:
         host_profile(),
         unavailable,
         missing=missing_here if here else missing_in_images,
+        lexicon_sha256=None if terms is None else lexicon(terms).sha256,
     )
     return Resolved(spec, split, weights, plan)
 

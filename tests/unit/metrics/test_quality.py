@@ -147,7 +147,7 @@ def test_figures_equal_their_programs_on_medquad() -> None:
 
 def test_a_perfect_answer_scores_1_and_not_more() -> None:
     text = "Aspirin lowers fever and thins blood."
-    assert score_and_count(text, text)[0] == AnswerScore(*[1.0] * 7, None, 1.0)
+    assert score_and_count(text, text)[0] == AnswerScore(*[1.0] * 7, None, 1.0, 1.0)
 
 
 def test_exact_match_and_token_f1_by_hand() -> None:
@@ -200,10 +200,10 @@ def test_other_punctuation_is_lost_as_in_squad(prediction: str, reference: str) 
     [("", "", 1.0), ("the", "...", 1.0), ("", "flu", 0.0), ("flu", "", 0.0), ("flu", "!", 0.0)],
 )
 def test_empty_texts_have_defined_figures(prediction: str, reference: str, squad: float) -> None:
-    expected = AnswerScore(squad, squad, 0.0, 0.0, 0.0, 0.0, squad, None, 1.0)
+    expected = AnswerScore(squad, squad, 0.0, 0.0, 0.0, 0.0, squad, None, 1.0, None)
     assert score_and_count(prediction, reference)[0] == expected
 
 
 def test_metric_names_are_fixed() -> None:
     names = ("exact_match", "ngram_match", "bleu", "rouge1", "rouge2", "rouge_l", "token_f1")
-    assert (*names, "quantity_agreement", "consistency") == QUALITY_METRICS
+    assert (*names, "quantity_agreement", "consistency", "concept_f1") == QUALITY_METRICS

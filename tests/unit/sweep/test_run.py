@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -211,7 +212,7 @@ class Ran:
         error_s = next(self.client_errors_s)
         return [calibration(level, error_s=error_s) for level in levels]
 
-    def _score(self, answer: str, reference: str) -> Any:
+    def _score(self, answer: str, reference: str, lexicon: Any) -> Any:
         self.graded[answer] += 1
         return score_and_count(answer, reference)
 
@@ -236,6 +237,10 @@ def test_every_cell_has_its_rows_and_every_answer_is_graded_once(ran: Ran) -> No
     assert summary.measured == 2
     assert summary.failures == {BROKEN: "serving did not start: no memory"}
     questions = len(resolved.split.evaluation)
+    labels = json.loads((ran.out / "small" / "labels.json").read_text())
+    assert {question: set(each) for question, each in labels.items()} == {
+        pair.question_id: {"question_type"} for pair in resolved.split.evaluation
+    }
     assert ran.graded.total() == 2 * (2 * 6 + questions)
     for cell, basis in ((HERE, "observed"), (THERE, "emulated")):
         rows = ran.rows(cell)

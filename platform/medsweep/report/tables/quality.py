@@ -41,6 +41,7 @@ NAMES = {
     "token_f1": "Token F1",
     "quantity_agreement": "Quantities",
     "consistency": "Consistency",
+    "concept_f1": "Concepts",
 }
 
 

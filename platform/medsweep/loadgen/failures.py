@@ -28,6 +28,11 @@ from medsweep.loadgen.server_errors import without_quotes
 CLIENT = "client"
 """The kind of failure that the client's machine causes."""
 
+_KEY = (
+    "give the variable that holds the API key: with --api-key-env, or as `api_key_env` of a "
+    "sweep's server"
+)
+
 ADVICE = {
     "connect": "is the server up, and are host and port those of the URL?",
     CLIENT: "not the server's fault: lower the load, or lift this machine's limit (ulimit -n)",
@@ -38,12 +43,13 @@ ADVICE = {
     "closed_early": "the server closed the connection early: check its log",
     "server_error": "the server failed while answering: check its log",
     "too_long": "does the server respect --max-tokens?",
-    "model_refused": "give the server's own name of the model with --model",
+    "model_refused": "give the server's own name of the model: with --model, or as `base` or "
+    "`adapter` of a sweep's server",
     "html": "the URL must be the API's root with its version, such as http://host:8000/v1",
     "http_400": "the server rejects the request: is --max-tokens, or a prompt, too long for the "
     "model?",
-    "http_401": "give the variable that holds the API key with --api-key-env",
-    "http_403": "give the variable that holds the API key with --api-key-env",
+    "http_401": _KEY,
+    "http_403": _KEY,
     "http_404": "the URL must be the API's root with its version, such as http://host:8000/v1; "
     "--endpoint completions or chat must be one that the server has",
     "http_429": "the server limits the rate: lower the load, or lift the limit",

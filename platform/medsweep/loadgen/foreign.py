@@ -215,13 +215,17 @@ class ServerWatch:
 
     def __enter__(self) -> Self:
         self._sample()
-        self._thread.start()
+        # A server without metrics is not asked again and again.
+        self._shown = bool(self._samples[0].gauges or self._samples[0].counters)
+        if self._shown:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
-        self._sample()
+        if self._shown:
+            self._thread.join()
+            self._sample()
         self.recording = Recording(tuple(self._samples), self._cost_s)
 
     def _run(self) -> None:

@@ -150,10 +150,12 @@ def test_what_a_server_does_not_show_is_missing_with_its_reason() -> None:
 
 
 def test_the_columns_cover_before_during_and_after_a_load() -> None:
-    with serving({"/metrics": (200, VLLM)}) as (url, handler):
-        with ServerWatch(ForeignServer(url)) as watch:
-            busier = VLLM.replace("} 7.0", "} 9.0").replace("} 4.0", "} 10.0")
-            handler.pages = {"/metrics": (200, busier)}
+    busier = VLLM.replace("} 7.0", "} 9.0").replace("} 4.0", "} 10.0")
+    with (
+        serving({"/metrics": (200, VLLM)}) as (url, handler),
+        ServerWatch(ForeignServer(url)) as watch,
+    ):
+        handler.pages = {"/metrics": (200, busier)}
     assert watch.recording is not None
     first, *_, last = watch.recording.samples
     columns = window_columns(watch.recording.samples, first.at_s, last.at_s)

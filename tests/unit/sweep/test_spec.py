@@ -32,7 +32,7 @@ load:
 
 def test_every_sweep_that_ships_is_valid() -> None:
     files = sorted(SWEEPS.glob("*.yaml"))
-    names = ["demo", "gpu-vm", "matrix", "own-data", "paper", "paper-search"]
+    names = ["demo", "external", "gpu-vm", "matrix", "own-data", "paper", "paper-search"]
     names += ["small-search", "smollm2-medquad"]
     assert sorted(file.stem for file in files) == names
     for file in files:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -20,7 +22,9 @@ from medsweep.serving.engines.detokenize import TextStream
 from medsweep.serving.engines.fair_queue import FairQueue
 from medsweep.serving.engines.model_names import ModelNames, ServedModel, base_folder
 from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import Delta, EngineSettings, Generation, TokenScores
+from medsweep.serving.protocol import Delta, EngineDied, EngineSettings, Generation, TokenScores
+
+LOG = logging.getLogger("medsweep.serving")
 
 CHECK_PROMPT = "Hello"
 CLOSED = "the engine is closed"
@@ -53,9 +57,12 @@ class ThreadedEngine(ABC):
         self._settings = settings
         self._waiting: FairQueue[RequestState] = FairQueue(lambda state: state.adapter)
         self._inbox: queue.SimpleQueue[RequestState | _Task | None] = queue.SimpleQueue()
+        # What is put in while it is held is taken out by the thread, or failed at its end.
+        self._handover = threading.Lock()
         self._tasks: list[_Task] = []
         self._running: list[RequestState] = []
         self._open = True
+        self._death: str | None = None
         self._tokenizer = self._load_base(base_folder(settings))
         if not hasattr(self._tokenizer, "backend_tokenizer"):
             raise InputError(
@@ -99,7 +106,7 @@ class ThreadedEngine(ABC):
 
     def fault(self) -> str | None:
         """Return why the engine cannot answer now; None if it can."""
-        return None
+        return self._death
 
     def details(self) -> dict[str, Any]:
         """Return the settings that the engine runs with."""
@@ -134,8 +141,6 @@ class ThreadedEngine(ABC):
                 TextStream(self._tokenizer.backend_tokenizer, request.stop),
                 asyncio.get_running_loop(),
             )
-            if not self._open:
-                raise StageError(CLOSED)
             self._put(state)
             delta = await state.take(0.0)
             while True:
@@ -225,15 +230,28 @@ class ThreadedEngine(ABC):
     def close(self) -> None:
         """Stop the thread; unfinished requests fail."""
         self._open = False
-        self._put(None)
+        self._inbox.put(None)
+        self._wake()
         self._thread.join()
 
     def _wake(self) -> None:  # noqa: B027 most engines do not wait within a step
         """Interrupt a step that waits, because a request or task has arrived."""
 
-    def _put(self, item: RequestState | _Task | None) -> None:
-        self._inbox.put(item)
+    def _put(self, item: RequestState | _Task) -> None:
+        """Hand a request or a task to the thread.
+
+        Raises:
+            StageError: the engine is closed, or its thread has ended. Nobody would take the item.
+        """
+        with self._handover:
+            if not self._open:
+                raise self._ended()
+            self._inbox.put(item)
         self._wake()
+
+    def _ended(self) -> StageError:
+        """Return why nothing is answered any more."""
+        return StageError(CLOSED) if self._death is None else EngineDied(self._death)
 
     def _between_tokens(self) -> None:
         """Run the tasks that have arrived; called between two steps of a long batch."""
@@ -243,7 +261,25 @@ class ThreadedEngine(ABC):
             self._fail_running(StageError(CLOSED))
 
     def _work(self) -> None:
-        self._on_thread()
+        try:
+            self._on_thread()
+            self._serve()
+        except BaseException as error:  # noqa: BLE001 every request would wait for ever
+            if self._open:
+                # Its text could hold a prompt.
+                self._death = f"the engine's thread ended: {type(error).__name__}"
+                place = "".join(traceback.format_tb(error.__traceback__)[-3:])
+                LOG.error("%s\n%s", self._death, place)
+        finally:
+            with self._handover:
+                self._open = False
+            self._collect(wait=False)
+            self._running += self._waiting.take(len(self._waiting))
+            self._fail_running(self._ended())
+            for task in self._tasks:
+                task.done.set_exception(self._ended())
+
+    def _serve(self) -> None:
         while self._open:
             self._collect(wait=not (self._running or self._waiting or self._tasks))
             self._run_tasks(lambda task: True)
@@ -255,11 +291,6 @@ class ThreadedEngine(ABC):
                 self._fail_running(error)
                 self._running = []
                 self._reset()
-        self._collect(wait=False)
-        self._running += self._waiting.take(len(self._waiting))
-        self._fail_running(StageError(CLOSED))
-        for task in self._tasks:
-            task.done.set_exception(StageError(CLOSED))
 
     def _fail_running(self, error: Exception) -> None:
         for state in self._running:
@@ -306,8 +337,6 @@ class ThreadedEngine(ABC):
         return task.done
 
     async def _run_on_thread(self, do: Callable[[], None], *, between_tokens: bool) -> None:
-        if not self._open:
-            raise StageError(CLOSED)
         await asyncio.wrap_future(self._submit(do, between_tokens=between_tokens))
 
     async def _retire(self, served: ServedModel) -> None:

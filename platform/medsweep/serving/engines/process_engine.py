@@ -103,7 +103,7 @@ class ProcessEngine(ThreadedEngine):
 
     def fault(self) -> str | None:
         """Return why the engine cannot answer now; None if it can."""
-        return self._fault
+        return self._fault or super().fault()
 
     def close(self) -> None:
         """Stop the thread and the process; unfinished requests fail."""
@@ -154,7 +154,8 @@ class ProcessEngine(ThreadedEngine):
         if process is self._process and not self._closing:
             self._fault = f"{process.end}; another one is being started"
             LOG.error("%s", self._fault)
-            self._submit(self._restart, between_tokens=True)
+            with contextlib.suppress(StageError):  # the engine has been closed meanwhile
+                self._submit(self._restart, between_tokens=True)
 
     def _restart(self) -> None:
         if self._closing or (self._process is not None and self._process.alive):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 
@@ -16,10 +17,13 @@ from medsweep.errors import InputError, StageError, UnknownName
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
+from medsweep.serving.admission import Limits
+from medsweep.serving.app import build_app
 from medsweep.serving.engines.continuous import ContinuousEngine
 from medsweep.serving.engines.generate import GenerateEngine
 from medsweep.serving.engines.request_state import SHORTEST_GATHER_S, RequestState
-from medsweep.serving.protocol import Delta, EngineSettings, Generation
+from medsweep.serving.protocol import Delta, EngineDied, EngineSettings, Generation
+from medsweep.serving.server_metrics import ServerMetrics
 
 pytestmark = pytest.mark.slow
 
@@ -326,3 +330,65 @@ async def test_without_an_adapter_and_closed(
 def test_neither_base_nor_adapter(name: str) -> None:
     with pytest.raises(InputError, match="give the folder of its weights"):
         ENGINES[name](settings(name))
+
+
+PATIENT = "a patient of Dr. Miller"
+
+
+class Broken(GenerateEngine):
+    """An engine whose thread does not come as far as its first request."""
+
+    def _on_thread(self) -> None:
+        raise RuntimeError(PATIENT)
+
+
+class BrokenLater(GenerateEngine):
+    """An engine that cannot clear up what a failed step left behind."""
+
+    def _step(self) -> None:
+        self._running = self._waiting.take(1)
+        raise RuntimeError("the step failed")
+
+    def _reset(self) -> None:
+        raise RuntimeError("nor can it be cleared up")
+
+
+@pytest.mark.parametrize("engine", [Broken, BrokenLater])
+async def test_a_thread_that_dies_fails_requests_now_and_later(
+    engine: type[GenerateEngine], tuned: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = engine(settings("generate", adapters={TUNED: tuned}))
+    asker = Asker(broken, ["What is gout?"])
+    ask = [asker.request(0, BASE) for _ in range(3)]
+    async with asyncio.timeout(60):
+        answers = await asyncio.gather(*map(asker.text, ask), return_exceptions=True)
+        with pytest.raises(EngineDied, match="the engine's thread ended: RuntimeError"):
+            await asker.text(asker.request(0, BASE))
+        with pytest.raises(EngineDied):
+            await broken.add_adapter("late", tuned)
+        with pytest.raises(StageError, match="does not generate: EngineDied"):
+            await broken.check()
+    assert all(isinstance(answer, RuntimeError | EngineDied) for answer in answers)
+    assert broken.fault() == "the engine's thread ended: RuntimeError"
+    assert PATIENT not in caplog.text
+    assert "engine's thread ended" in caplog.text
+
+    async def lookup(_: str) -> GenerateEngine:
+        return broken
+
+    app = build_app(
+        lookup,
+        metrics=ServerMetrics([]),
+        limits=Limits(),
+        check=broken.check,
+        fault=broken.fault,
+    )
+    body = {"model": BASE, "messages": [{"role": "user", "content": "What is gout?"}]}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        health = await client.get("/health")
+        answer = await client.post("/v1/chat/completions", json=body)
+    assert (health.status_code, answer.status_code) == (503, 503)
+    assert health.json()["error"]["message"] == "the engine's thread ended: RuntimeError"
+    assert answer.json()["error"]["code"] == "engine_died"
+    broken.close()  # also of a thread that is no more

@@ -610,12 +610,16 @@ class Reading:
             "Held-out loss": _null(record["eval_loss"]),
             "Time (s)": taken,
             "Tokens (1/s)": record["tokens"] / taken if taken else None,
+            "Truncated answers": _null(record.get("truncated_share")),
+            "References too long": _null(record.get("long_references_share")),
         }
         for title in ("Token F1", "ROUGE-L", "n-gram match", "Corpus BLEU"):
             name = QUALITY.get(title, "corpus_bleu")
             expected[title] = _null(record[name])
             ends = [_null(record.get(f"{name}_{end}")) for end in ("low", "high")]
-            expected[f"{title}: note"] = None if None in ends else ends
+            limits = [_null(record.get(f"{name}_{end}")) for end in ("ceiling", "floor", "empty")]
+            below = [each for each in [*ends, *limits] if each is not None]
+            expected[f"{title}: note"] = below or None
         return expected
 
     def paper_cells(self, row: Text) -> Expected:

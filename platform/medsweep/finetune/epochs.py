@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.loop import EpochStats
-from medsweep.metrics.quality import QualitySummary
 
 QUALITY_FIGURES = {
     "token_f1": "token F1",
@@ -24,19 +23,16 @@ EPOCH_FIGURES = ("eval_loss", *QUALITY_FIGURES)
 
 
 def epoch_row(
-    stats: EpochStats, eval_loss: float, quality: Mapping[str, QualitySummary]
+    stats: EpochStats, eval_loss: float, quality: Mapping[str, float | None]
 ) -> dict[str, float | int | None]:
-    """Return one row of `training.parquet`: the epoch's statistics, then each quality figure.
+    """Return one row of `training.parquet`: the epoch's statistics, then its quality.
 
     Args:
         stats: of the epoch.
         eval_loss: nats per answer token on the evaluation side.
-        quality: summary by figure.
+        quality: of `evaluate.grade`; empty where no question was asked.
     """
-    row: dict[str, float | int | None] = {**asdict(stats), "eval_loss": eval_loss}
-    for name, summary in quality.items():
-        row |= {name: summary.mean, f"{name}_low": summary.low, f"{name}_high": summary.high}
-    return row
+    return {**asdict(stats), "eval_loss": eval_loss, **quality}
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.data import Example, collate, conversation, place
 from medsweep.finetune.loss import answer_nats
 from medsweep.finetune.team import ALONE, Team
-from medsweep.metrics.quality import QualitySummary
+from medsweep.metrics.bounds import Cut
+from medsweep.metrics.faulty_answers import TRUNCATED
 from medsweep.metrics.tally import AnswerTally
 from medsweep.models.templates import Template
 
@@ -28,6 +29,18 @@ QUESTIONS = 32
 Item = TypeVar("Item")
 
 
+class Answer(NamedTuple):
+    """One answer of a model.
+
+    Attributes:
+        text: without special tokens.
+        finish_reason: `stop`, or `length` where it was cut off.
+    """
+
+    text: str
+    finish_reason: str
+
+
 def answer_questions(
     model: Any,
     tokenizer: Any,
@@ -38,7 +51,7 @@ def answer_questions(
     max_tokens: int,
     tokens: int = ANSWER_TOKENS,
     team: Team = ALONE,
-) -> list[str]:
+) -> list[Answer]:
     """Return the model's greedy answers, in the order of the questions.
 
     Args:
@@ -53,7 +66,7 @@ def answer_questions(
     """
     import torch
 
-    answers: list[str] = []
+    answers: list[Answer] = []
     prompts = [template.render(conversation(question)) for question in team.share(questions)]
     ids = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
     lengths = {prompt: len(own) + max_tokens for prompt, own in zip(prompts, ids, strict=True)}
@@ -74,10 +87,13 @@ def answer_questions(
                 eos_token_id=list(stop_ids),
                 pad_token_id=tokenizer.pad_token_id,
             )
-        answers += tokenizer.batch_decode(
-            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-    return team.gather([answer.strip() for answer in answers], len(questions))
+        generated = output[:, inputs["input_ids"].shape[1] :]
+        texts = tokenizer.batch_decode(generated, skip_special_tokens=True)
+        answers += [
+            Answer(text.strip(), TRUNCATED if set(stop_ids).isdisjoint(own) else "stop")
+            for text, own in zip(texts, generated.tolist(), strict=True)
+        ]
+    return team.gather(answers, len(questions))
 
 
 def answer_loss(
@@ -134,17 +150,31 @@ def within(
         yield group
 
 
-def grade(pairs: Sequence[Pair], answers: Sequence[str], seed: int) -> dict[str, QualitySummary]:
-    """Return each quality figure of the answers, with its interval and the corpus BLEU.
+def grade(
+    pairs: Sequence[Pair], answers: Sequence[Answer], seed: int, cut: Cut | None = None
+) -> dict[str, float | None]:
+    """Return the columns of `training.parquet` that tell how good the answers are.
 
     Args:
         pairs: the questions with their references.
         answers: one answer per pair.
         seed: of the bootstrap.
+        cut: cuts a reference at the longest allowed answer; None if that is not known.
+
+    Returns:
+        Each figure with its interval, its ceiling, floor and empty answer, corpus BLEU, and the
+        shares of truncated answers and of references that are longer than an answer may be.
     """
-    tally = AnswerTally()
+    tally = AnswerTally(cut)
     for pair, answer in zip(pairs, answers, strict=True):
-        tally.add(answer, pair.answer, pair.question_id)
-    corpus = tally.corpus_bleu
-    bleu = {} if corpus is None else {"corpus_bleu": QualitySummary(corpus, None, None, None)}
-    return {**tally.figures(seed), **bleu}
+        tally.add(answer.text, pair.answer, pair.question_id, answer.finish_reason)
+    row: dict[str, float | None] = {"corpus_bleu": tally.corpus_bleu}
+    for name, summary in tally.figures(seed).items():
+        row |= {name: summary.mean, f"{name}_low": summary.low, f"{name}_high": summary.high}
+    for bound, means in tally.bounds.means().items():
+        row |= {f"{name}_{bound}": value for name, value in means.items()}
+    return {
+        **row,
+        "truncated_share": tally.truncated_share,
+        "long_references_share": tally.bounds.too_long_share,
+    }

@@ -27,8 +27,7 @@ from medsweep.finetune.team import Team
 from medsweep.finetune.varlen import check_packing
 from medsweep.finetune.zero import Zero
 from medsweep.hardware.observe import observe_host
-from medsweep.metrics.quality import QualitySummary
-from medsweep.models.loading import load_tokenizer
+from medsweep.models.loading import answer_cut, load_tokenizer
 from medsweep.models.precision import TrainingPrecision
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import fetch_weights
@@ -205,7 +204,7 @@ class Session:
         self.rows.append(epoch_row(stats, loss, quality))
         return self.rows[-1]
 
-    def _quality(self) -> dict[str, QualitySummary]:
+    def _quality(self) -> dict[str, float | None]:
         """Ask the held-out questions, and grade the answers."""
         pairs = self.job.split.evaluation
         stop_ids = self.tokenizer.convert_tokens_to_ids(list(self.job.weights.spec.stop_tokens))
@@ -219,7 +218,8 @@ class Session:
             tokens=self.settings.tokens,
             team=self.team,
         )
-        return grade(pairs, answers, self.job.seed)
+        cut = answer_cut(self.base, self.job.max_tokens)
+        return grade(pairs, answers, self.job.seed, cut)
 
     def _checkpoints(self, folder: Any) -> CheckpointFolder:
         return CheckpointFolder(folder, self.job.identity)

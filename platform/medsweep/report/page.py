@@ -204,6 +204,11 @@ def _render(
             limits=LIMITS,
             options=options(rows),
             take_away=take_away(rows, paired),
+            selection=[
+                f"{each.model}: {sentence}"
+                for each in adapters_used(results)
+                for sentence in each.selection
+            ],
             pictures=pictures,
             **tables,
             inconsistencies=KNOWN_INCONSISTENCIES,

@@ -34,12 +34,16 @@ class TrainingRecord:
         folder: name of the adapter's folder.
         sha256: hash of the adapter's weights; None if its `adapter.json` does not say.
         rows: of `training.parquet`; epoch 0 is the base model.
+        recipe: of its `provenance.json`; empty if it has none.
+        search: the `search.json` of this model in the same sweep; empty without a search.
     """
 
     model: str
     folder: str
     sha256: str | None
     rows: tuple[Row, ...]
+    recipe: Row
+    search: Row
 
 
 class Results:
@@ -174,7 +178,14 @@ class Results:
         if folder is None or not folder.is_dir():
             return []
         return [
-            TrainingRecord(str(card["model"]), adapter.name, card.get("sha256"), _rows(record))
+            TrainingRecord(
+                str(card["model"]),
+                adapter.name,
+                card.get("sha256"),
+                _rows(record),
+                (read_json(adapter / "provenance.json") or {}).get("recipe", {}),
+                read_json(folder.parent / "search" / str(card["model"]) / "search.json") or {},
+            )
             for adapter in sorted(folder.iterdir())
             if not adapter.name.startswith(".")
             and (card := read_json(adapter / "adapter.json"))

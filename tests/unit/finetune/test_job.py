@@ -15,7 +15,7 @@ from medsweep.finetune import session
 from medsweep.finetune.adapter import WEIGHTS_FILE, read_adapter
 from medsweep.finetune.data import encode
 from medsweep.finetune.ddp import Ddp
-from medsweep.finetune.evaluate import answer_loss, grade
+from medsweep.finetune.evaluate import Answer, answer_loss, grade
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.session import finetune
 from medsweep.models.templates import TEMPLATES
@@ -230,12 +230,35 @@ def test_the_loss_does_not_depend_on_the_batches(fine_tuned: Any) -> None:
 
 def test_grade_is_one_for_the_references(fine_tuned: Any) -> None:
     pairs = fine_tuned.job.split.evaluation
-    perfect = grade(pairs, [pair.answer for pair in pairs], seed=1)
-    assert {name: perfect[name].mean for name in ("exact_match", "token_f1")} == {
-        "exact_match": 1.0,
-        "token_f1": 1.0,
-    }
-    assert perfect["corpus_bleu"].mean == pytest.approx(1.0)
+    perfect = grade(pairs, [Answer(pair.answer, "stop") for pair in pairs], seed=1)
+    assert (perfect["exact_match"], perfect["token_f1"]) == (1.0, 1.0)
+    assert perfect["corpus_bleu"] == pytest.approx(1.0)
+    assert (perfect["token_f1_empty"], perfect["truncated_share"]) == (0.0, 0.0)
+    assert "token_f1_ceiling" not in perfect  # the longest answer is not known
+
+
+def test_grade_knows_what_the_longest_answer_allows(fine_tuned: Any) -> None:
+    pairs = fine_tuned.job.split.evaluation
+    halves = [
+        Answer(" ".join(pair.answer.split()[: len(pair.answer.split()) // 2]), "length")
+        for pair in pairs
+    ]
+
+    def cut(text: str) -> tuple[str, bool]:
+        words = text.split()
+        return " ".join(words[: len(words) // 2]), True
+
+    half = grade(pairs, halves, seed=1, cut=cut)
+    assert half["token_f1"] == pytest.approx(half["token_f1_ceiling"])
+    assert 0 < half["token_f1_floor"] < half["token_f1_ceiling"] < 0.8  # type: ignore[operator]
+    assert (half["truncated_share"], half["long_references_share"]) == (1.0, 1.0)
+
+
+def test_each_epoch_has_its_ceiling_and_its_truncated_answers(fine_tuned: Any) -> None:
+    for row in fine_tuned.rows:
+        assert row["token_f1_empty"] == 0
+        assert row["token_f1_floor"] < row["token_f1_ceiling"] <= 1
+        assert 0 <= row["truncated_share"] <= 1
 
 
 def test_weights_are_safetensors(fine_tuned: Any) -> None:

@@ -38,11 +38,13 @@ class Training:
         model: name, with the adapter's key where a model has several.
         bases: of the benchmark rows in which the adapter answered.
         rows: of `training.parquet`; epoch 0 is the base model.
+        selection: what was chosen by the questions that are reported, in sentences.
     """
 
     model: str
     bases: tuple[str, ...]
     rows: tuple[Row, ...]
+    selection: tuple[str, ...] = ()
 
 
 def quality_by_epoch(training: Sequence[Training]) -> Figure:

@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.report.figures.training import Training
-from medsweep.report.numbers import bounds, share
 from medsweep.report.table import (
+    MEANINGS,
     Column,
     ReportTable,
     TableCell,
     count,
+    fraction,
     number,
     tabulate,
     text,
     texts,
 )
 from medsweep.report.tables.grouping import model_order
-from medsweep.report.tables.quality import NAMES
+from medsweep.report.tables.quality import NAMES, QualityFigure, quality
 from medsweep.results.aggregate import Row, distinct
 from medsweep.results.reader import Results, TrainingRecord
+from medsweep.results.schema import QUALITY_BOUNDS
 
 _QUALITIES = {name: NAMES[name] for name in ("token_f1", "rouge_l", "ngram_match")}
 
@@ -40,10 +42,18 @@ class Epoch:
 
 def _quality(name: str, title: str) -> Column:
     def shown(epoch: Epoch) -> TableCell:
-        low, high = (epoch.row.get(f"{name}_{end}") for end in ("low", "high"))
-        return TableCell(share(epoch.row.get(name)), bounds(low, high, 3), kind="number")
+        row = epoch.row
+        if (middle := row.get(name)) is None:
+            return fraction(None)
+        limits = {bound: row.get(f"{name}_{bound}") for bound in QUALITY_BOUNDS}
+        ends = row.get(f"{name}_low"), row.get(f"{name}_high")
+        return quality(QualityFigure(middle, *ends, None, **limits))
 
     return Column(title, shown)
+
+
+def _share(name: str, title: str) -> Column:
+    return Column(title, lambda epoch: fraction(epoch.row.get(name)), MEANINGS[name])
 
 
 def _tokens_per_s(row: Row) -> float | None:
@@ -64,6 +74,8 @@ COLUMNS = (
     Column("Held-out loss", lambda epoch: number(epoch.row.get("eval_loss"))),
     *(_quality(*each) for each in _QUALITIES.items()),
     _quality("corpus_bleu", "Corpus BLEU"),
+    _share("truncated_share", "Truncated answers"),
+    _share("long_references_share", "References too long"),
     Column("Time (s)", lambda epoch: number(epoch.row.get("seconds") or None)),
     Column("Tokens (1/s)", lambda epoch: number(_tokens_per_s(epoch.row))),
 )
@@ -73,10 +85,45 @@ def training_table(trainings: Sequence[Training]) -> ReportTable:
     """Return the table of all epochs of each fine-tune; epoch 0 is the base model."""
     return tabulate(
         "Every epoch of each fine-tune: losses in nats per answer token, quality of the held-out "
-        "questions with its interval over questions; epoch 0 is the base model",
+        "questions with its interval over questions, and below it what the reference cut off at the "
+        "longest answer gets (ceiling), another question's reference (floor) and no text (empty); "
+        "epoch 0 is the base model",
         COLUMNS,
         [Epoch(each, row) for each in trainings for row in each.rows],
     )
+
+
+def selection(record: TrainingRecord) -> tuple[str, ...]:
+    """Return what of a fine-tune was chosen by the questions that its quality is reported on.
+
+    Such quality is optimistic: of several candidates the one that was lucky on these questions is
+    chosen more often.
+
+    Args:
+        record: of the fine-tune.
+    """
+    sentences = []
+    patience, epochs = record.recipe.get("patience"), record.recipe.get("epochs")
+    last = max((row["epoch"] for row in record.rows), default=0)
+    if patience is not None:
+        end = f"stopped after epoch {last} of {epochs}" if last < epochs else "could have stopped"
+        losses = [row["eval_loss"] for row in record.rows if row.get("eval_loss") is not None]
+        fall = f"{max(losses) - min(losses):.3f}" if losses else "unknown"
+        sentences.append(
+            f"Training {end} by the held-out loss (patience {patience}) of the questions that are "
+            f"graded here, so its quality is optimistic; that loss ranged over {fall} nats."
+        )
+    best = record.search.get("best") or {}
+    varied = best.keys() & record.recipe.keys()
+    if varied and all(record.recipe[name] == best[name] for name in varied):
+        metric, trials = record.search["metric"], sum(record.search["trials"].values())
+        lead = record.search["lead_over_mean_trial"]
+        sentences.append(
+            f"Its recipe is the best of {trials} that were tried on the questions that are graded "
+            f"here: up to {lead:.3f} of its {NAMES.get(metric, metric)}, the lead over the mean "
+            "trial, may be luck."
+        )
+    return tuple(sentences)
 
 
 def adapters_used(results: Results) -> list[Training]:
@@ -90,7 +137,7 @@ def adapters_used(results: Results) -> list[Training]:
         chosen = [each for each in records[model] if each.sha256 in used] or records[model]
         bases = distinct([row for row in results.rows if row["model"] == model], "basis")
         trainings += [
-            Training(model if len(chosen) == 1 else each.folder, bases, each.rows)
+            Training(model if len(chosen) == 1 else each.folder, bases, each.rows, selection(each))
             for each in chosen
         ]
     return trainings

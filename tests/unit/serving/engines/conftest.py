@@ -30,7 +30,7 @@ def expected(tuned: Adapter, questions: list[str]) -> list[str]:
 
     base = AutoModelForCausalLM.from_pretrained(tuned.base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tuned.base)
-    return answer_questions(
+    answers = answer_questions(
         PeftModel.from_pretrained(base, tuned.folder).eval(),
         tokenizer,
         TEMPLATES[tuned.template],
@@ -39,3 +39,4 @@ def expected(tuned: Adapter, questions: list[str]) -> list[str]:
         max_tokens=TOKENS,
         tokens=1,  # one question at a time
     )
+    return [answer.text for answer in answers]

@@ -85,7 +85,7 @@ def training_table(trainings: Sequence[Training]) -> ReportTable:
     """Return the table of all epochs of each fine-tune; epoch 0 is the base model."""
     return tabulate(
         "Every epoch of each fine-tune: losses in nats per answer token, quality of the held-out "
-        "questions with its interval over questions, and below it what the reference cut off at the "
+        "questions with its interval over questions, and what the reference cut off at the "
         "longest answer gets (ceiling), another question's reference (floor) and no text (empty); "
         "epoch 0 is the base model",
         COLUMNS,

@@ -105,7 +105,7 @@ def selection(record: TrainingRecord) -> tuple[str, ...]:
     sentences = []
     patience, epochs = record.recipe.get("patience"), record.recipe.get("epochs")
     last = max((row["epoch"] for row in record.rows), default=0)
-    if patience is not None:
+    if patience is not None and epochs is not None:
         end = f"stopped after epoch {last} of {epochs}" if last < epochs else "could have stopped"
         losses = [row["eval_loss"] for row in record.rows if row.get("eval_loss") is not None]
         fall = f"{max(losses) - min(losses):.3f}" if losses else "unknown"

@@ -88,6 +88,8 @@ def finetune_on(
 
     def fit() -> None:
         try:
+            if gpus:
+                _require_gpus(profile, workers, cpus)
             trainer.fit()
         except Exception as error:  # noqa: BLE001 Ray Train wraps whatever the worker raised
             failures.append(root_cause(str(error)))
@@ -106,6 +108,22 @@ def finetune_on(
     if failures:
         raise StageError(f"fine-tune of {job.weights.spec.name}: {failures[0]}")
     read_adapter(job.folder)
+
+
+def _require_gpus(profile: HardwareProfile, workers: int, cpus: int) -> None:
+    """Check where the workers will run that each has a GPU.
+
+    Without one, NCCL fails before the workers reach their own check, and says less.
+
+    Raises:
+        RayTaskError: an EnvironmentFault of `require_gpus`.
+    """
+    import ray
+
+    check = ray.remote(require_gpus).options(
+        num_cpus=cpus, num_gpus=1, label_selector=profile.labels, max_retries=0
+    )
+    ray.get([check.remote(replace(profile, gpus=1)) for _ in range(workers)])
 
 
 def _has_gpus(profile: HardwareProfile) -> bool:

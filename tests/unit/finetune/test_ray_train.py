@@ -23,6 +23,7 @@ from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import Loop
 from medsweep.finetune.ray_train import finetune_on
 from medsweep.finetune.session import finetune
+from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import GIB, HardwareProfile
 from support import change_job
 
@@ -38,10 +39,10 @@ KILLED_AT = 7
 
 
 @pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
+def two_cpus() -> Iterator[LocalCluster]:
     with LocalCluster() as cluster:
         cluster.ensure_nodes([PAIR])
-        yield
+        yield cluster
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def in_turn(jobs: Sequence[FineTuneJob], log: Path) -> Callable[[Any], None]:
 
 
 def test_every_strategy_learns_in_two_runs_on_two_workers_what_one_learns_alone(
-    two_cpus: None, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_cpus: LocalCluster, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = {q: change_job(job, quantization=q, folder=tmp_path / q) for q in ("none", "nf4")}
     for each in alone.values():
@@ -147,7 +148,7 @@ def dying(pids: Path) -> Callable[[Any], None]:
 
 
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(
-    two_cpus: None, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_cpus: LocalCluster, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = change_job(job, epochs=2, folder=tmp_path / "whole")
     finetune(whole, lambda row: None)
@@ -172,6 +173,19 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(
     for name, weights in adapters[1].items():
         assert torch.allclose(adapters[0][name], weights, atol=1e-3), name
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_worker_without_its_gpu_says_so_before_nccl_does(
+    two_cpus: LocalCluster, job: FineTuneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster, whose nodes should have GPUs; here Ray only counts some."""
+    profile = PROFILES["2xv100-4cpu"]
+    two_cpus.ensure_nodes([PAIR, profile])
+    monkeypatch.setattr(ray_train, "_has_gpus", lambda _: True)
+    one = change_job(job, workers=None)
+    with pytest.raises(StageError, match=f"{profile.name} has 1 GPU, and this worker can use 0"):
+        finetune_on(profile, one, run_name="no-gpu", storage=tmp_path / "ray")
+    assert not (tmp_path / "ray" / "no-gpu").exists(), "Ray Train did not begin"
 
 
 def test_a_name_resumes_a_retry_and_never_a_repeat(job: FineTuneJob, tmp_path: Path) -> None:

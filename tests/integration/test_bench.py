@@ -263,3 +263,46 @@ def test_json_on_standard_output_stands_alone(serve: Serve) -> None:
     [point] = json.loads(done.stdout)["points"]
     assert point["requests"]["ok"] == 3
     assert done.stderr.startswith("load")
+
+
+def test_a_dataset_is_graded_on_the_answers_that_were_timed(serve: Serve, tmp_path: Path) -> None:
+    folder, out = tmp_path / "d", tmp_path / "out.json"
+    options = ("--concurrency", "4", "--requests", "24", "--out", str(folder))
+    done = bench(serve(*FAST), "--dataset", "embedded", "--json", str(out), *options)
+    assert done.returncode == 0, done.stderr
+    [point] = points(out)
+    [row] = read_rows(folder / "benchmark.parquet")
+    quality = point["quality"]
+    assert quality["questions"] == row["questions"] == 24
+    assert quality["token_f1"] == row["token_f1"]
+    # Five words of the mock against a reference: nearly nothing is right.
+    assert 0 <= row["token_f1"] < 0.2
+    assert row["truncated_share"] is not None
+    assert "answers of c4, repeat 1: 24 questions: token F1 0.0" in done.stdout
+    assert not list(folder.glob("*responses*")), "texts are not kept"
+
+
+def test_without_a_dataset_nothing_is_graded(serve: Serve, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    done = bench(serve(*FAST), "--requests", "8", "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "quality" not in points(out)[0]
+    assert "token F1" not in done.stdout
+
+
+def test_the_model_is_found_and_rates_are_swept(serve: Serve) -> None:
+    url = serve("--ttft-s", "0.05", "--gap-s", "0.001", "--tokens", "3", "--slots", "2")
+    command = [sys.executable, "-m", "medsweep", "bench", url, "--sweep", "--requests", "12"]
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["model"] == "mock"
+    loads = [each["load"] for each in result["points"]]
+    loops = [each["concurrency"] for each in loads if each["concurrency"]]
+    rates = [each["rate_rps"] for each in loads if each["rate_rps"]]
+    assert loops[:2] == [1, 4]
+    assert len(rates) == 5
+    highest = result["sweep"]["highest_requests_per_s"]
+    assert rates == [float(f"{share * highest:.3g}") for share in (0.2, 0.4, 0.6, 0.8, 0.95)]

@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from medsweep.cli.bench_answers import Answers
 from medsweep.cli.options import positive, seed
 from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
 from medsweep.reporter import harmless
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.fleet import Fleet
     from medsweep.loadgen.spec import LoadPoint
+    from medsweep.metrics.request_record import RequestRecord
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("url", metavar="URL", help="root of the API with its version")
-    parser.add_argument("--model", required=True, metavar="NAME", help="as the server knows it")
+    parser.add_argument(
+        "--model", metavar="NAME", help="as the server knows it; default: the only one it has"
+    )
     load = parser.add_mutually_exclusive_group()
     load.add_argument(
         "--concurrency", metavar="N,N", help="closed loop: requests kept in flight; default: 1"
@@ -40,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     load.add_argument(
         "--find-max", action="store_true", help="find the highest rate that meets --slo"
+    )
+    load.add_argument(
+        "--sweep",
+        action="store_true",
+        help="closed loops until the throughput no longer grows, then rates from 20 to 95 %% of it",
     )
     parser.add_argument(
         "--arrivals",
@@ -65,7 +74,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=128, metavar="N", help="default: 128")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--prompts", type=Path, metavar="FILE", help="one per line: text, or JSON")
-    source.add_argument("--dataset", default="embedded", metavar="NAME", help="default: embedded")
+    source.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="ask its questions, and grade the answers that were timed; without it the questions "
+        "of the corpus that ships are asked",
+    )
+    source.add_argument(
+        "--input-tokens",
+        metavar="N",
+        help="make prompts of this length, as the server counts: 512, 128..1024 (uniform) or "
+        "128..1024:normal",
+    )
+    parser.add_argument(
+        "--output-tokens",
+        metavar="N",
+        help="answers of this length, likewise; a server that can is told not to end them earlier",
+    )
     parser.add_argument("--endpoint", choices=["chat", "completions"], default="chat")
     parser.add_argument(
         "--warmup", type=int, metavar="N", help="requests before; default: the first full wave"
@@ -122,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
 
     points = load_options.points(options)
     objectives = load_options.objectives(options)
-    job = load_options.job(options, points[0])
+    job = load_options.job(options, points)
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.bench_results import check_writable
 
@@ -136,6 +161,8 @@ def run(options: argparse.Namespace) -> int:
                 if options.find_max:
                     # The rates are not known before.
                     result["find_max"] = _find_max(options, bench, points[0])
+                elif options.sweep:
+                    result["sweep"] = _sweep(options, bench, points[0])
                 else:
                     bench.calibrate_before(points)
                     _measure_all(options, bench, points)
@@ -213,6 +240,16 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
     }
 
 
+def _sweep(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> dict[str, Any]:
+    from medsweep.loadgen.rate_sweep import sweep_rates
+
+    live = _watch(options, bench, None)
+    highest = sweep_rates(bench, first, options.requests, live.add)
+    if highest is not None:
+        print(f"highest throughput: {highest:.3g} requests/s", file=_for_people(options))
+    return {"highest_requests_per_s": highest}
+
+
 def print_client_error(options: argparse.Namespace, bench: Bench) -> None:
     """Print what calibration shows of the client's part in the figures of the table."""
     from medsweep.loadgen.load_columns import CLIENT_LIMITED
@@ -262,13 +299,26 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     requests = None
+    answers = Answers.of(options, bench.job)
     if options.out is not None:
         requests = bench_files.RequestsFile(options.out)
-        bench.on_records = requests.add
+
+    def keep(point: LoadPoint, repeat: int, records: Iterable[RequestRecord]) -> None:
+        if requests is not None:
+            requests.add(point, repeat, records)
+        if answers is not None:
+            answers.add(point, repeat, records)
+
+    bench.on_records = keep
     try:
         yield result
+        if answers is not None:
+            for line in answers.lines():
+                print(line, file=_for_people(options))
     finally:
         result["points"] = [bench_files.point_json(each) for each in bench.measured]
+        if answers is not None:
+            answers.complete(result)
         if options.repeats > 1:
             result["over_repeats"] = bench_files.over_repeats(bench.measured)
         if options.json == "-":
@@ -277,7 +327,8 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
             write_json(Path(options.json), result)
         if requests is not None:
             requests.close()
-            bench_files.write_benchmark(options.out, bench.job, bench.measured)
+            quality = None if answers is None else answers.columns
+            bench_files.write_benchmark(options.out, bench.job, bench.measured, quality)
 
 
 def _verdict(bench: Bench) -> int:

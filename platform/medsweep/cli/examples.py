@@ -60,7 +60,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "doctor": ("medsweep doctor", "medsweep doctor --json"),
     "bench": (
-        "medsweep bench http://127.0.0.1:8000/v1 --model m --concurrency 1,8,64",
+        "medsweep bench http://127.0.0.1:8000/v1 --concurrency 1,8,64",
+        "medsweep bench http://127.0.0.1:8000/v1 --sweep --input-tokens 128..1024 "
+        "--output-tokens 128",
+        "medsweep bench http://127.0.0.1:8000/v1 --dataset embedded --concurrency 8",
         "medsweep bench http://127.0.0.1:8000/v1 --model m --rate 2,5,10 --arrivals poisson",
         "medsweep bench http://127.0.0.1:8000/v1 --model m --find-max --slo ttft_p95=0.5s",
     ),

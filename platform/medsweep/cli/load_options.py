@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from medsweep.api_key import key_of_variable
 from medsweep.errors import InputError, UnknownName
+from medsweep.loadgen.synthetic import MOST_PROMPTS, Lengths, Tokens, make_prompts
 
 if TYPE_CHECKING:
+    from medsweep.datasets.spec import Pair
     from medsweep.loadgen.objective import Objective
     from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 
@@ -26,11 +31,17 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
         raise InputError(f"--repeats must be at least 1, not {options.repeats}")
     if options.find_max and not options.slo:
         raise InputError("--find-max needs an objective: --slo ttft_p95=0.5s")
-    if options.find_max and options.repeats > 1:
-        raise InputError("--find-max measures many rates once; leave --repeats out")
+    if (options.find_max or options.sweep) and options.repeats > 1:
+        raise InputError("--find-max and --sweep measure many rates once; leave --repeats out")
     duration_s = None if options.duration is None else _positive("--duration", options.duration)
-    if options.arrivals is not None and options.rate is None and not options.find_max:
-        raise InputError("--arrivals spaces an open loop: give --rate or --find-max with it")
+    if (
+        options.arrivals is not None
+        and options.rate is None
+        and not (options.find_max or options.sweep)
+    ):
+        raise InputError(
+            "--arrivals spaces an open loop: give --rate, --sweep or --find-max with it"
+        )
     make = partial(LoadPoint.from_options, warmup=options.warmup, duration_s=duration_s)
     if options.replay is not None:
         due_s = read_replay(options.replay, lambda words: print(words, file=sys.stderr))
@@ -38,7 +49,7 @@ def points(options: argparse.Namespace) -> list[LoadPoint]:
             due_s = due_s[: (options.warmup or 0) + max(options.requests, 1)]
         return [make(due_s=due_s)]
     given = options.requests
-    if options.rate is None and not options.find_max:
+    if options.rate is None and not (options.find_max or options.sweep):
         numbers = _list("--concurrency", options.concurrency or "1", integers=True)
         return [
             make(concurrency=n, requests=enough_requests(concurrency=n) if given is None else given)
@@ -64,8 +75,12 @@ def objectives(options: argparse.Namespace) -> list[Objective]:
     return [parse_objective(text) for given in options.slo for text in given.split(",")]
 
 
-def job(options: argparse.Namespace, point: LoadPoint) -> LoadJob:
-    """Return the job that sends the prompts, which are read here, to the server."""
+def job(options: argparse.Namespace, points: Sequence[LoadPoint]) -> LoadJob:
+    """Return the job that sends the prompts, which are read or made here, to the server."""
+    point = points[0]
+    count = max(each.warmup_requests + (each.measured_requests or 0) for each in points)
+    if options.sweep or options.find_max or any(each.duration_s for each in points):
+        count = MOST_PROMPTS  # how many will be asked is not known
     from medsweep.loadgen.spec import LoadJob
 
     headers = []
@@ -78,10 +93,18 @@ def job(options: argparse.Namespace, point: LoadPoint) -> LoadJob:
         key_of_variable(options.api_key_env)
     if not 0 <= options.max_error_rate <= 1:
         raise InputError(f"--max-error-rate is a share from 0 to 1, not {options.max_error_rate}")
+    sent = dict(headers)
+    if options.model is None:
+        from medsweep.loadgen.server import find_model
+
+        options.model = find_model(options.url, api_key_env=options.api_key_env, headers=sent)
+    prompts, ignore_eos = _prompts(options, sent, count), False
+    if options.output_tokens is not None:
+        ignore_eos = _ignores_eos(options, sent)
     return LoadJob(
         base_url=options.url,
         model=options.model,
-        prompts=_prompts(options),
+        prompts=prompts,
         point=point,
         seed=options.seed,
         max_tokens=options.max_tokens,
@@ -90,31 +113,95 @@ def job(options: argparse.Namespace, point: LoadPoint) -> LoadJob:
         api_key_env=options.api_key_env,
         max_error_rate=options.max_error_rate,
         headers=tuple(headers),
-        keep_text=False,
+        keep_text=graded(options),
+        ignore_eos=ignore_eos,
     )
 
 
-def _prompts(options: argparse.Namespace) -> tuple[Prompt, ...]:
+def graded(options: argparse.Namespace) -> bool:
+    """Whether answers are graded: where a dataset was named, which has references."""
+    return options.dataset is not None
+
+
+def _ignores_eos(options: argparse.Namespace, headers: dict[str, str]) -> bool:
+    """Whether the server can be told to answer up to the limit."""
+    from medsweep.loadgen.server import count_tokens
+
+    try:
+        count_tokens(
+            options.url,
+            options.model,
+            "Count.",
+            endpoint=options.endpoint,
+            api_key_env=options.api_key_env,
+            headers=headers,
+            ignore_eos=True,
+        )
+    except InputError:
+        return False
+    return True
+
+
+def _prompts(
+    options: argparse.Namespace, headers: dict[str, str], count: int
+) -> tuple[Prompt, ...]:
     from medsweep.loadgen.questions import read_prompts
     from medsweep.loadgen.spec import Prompt
 
+    answers = None
+    if options.output_tokens is not None:
+        answers = Lengths.parse("--output-tokens", options.output_tokens)
+        options.max_tokens = answers.high
+    if options.input_tokens is not None:
+        return _synthetic(options, headers, answers, count)
     if options.prompts is not None:
-        return read_prompts(options.prompts)
+        prompts = read_prompts(options.prompts)
+    else:
+        prompts = tuple(Prompt(pair.question_id, pair.question) for pair in pairs(options))
+    if answers is None:
+        return prompts
+    rng = random.Random(options.seed)  # noqa: S311 lengths, not secrets
+    return tuple(replace(each, max_tokens=answers.draw(rng)) for each in prompts)
+
+
+def _synthetic(
+    options: argparse.Namespace, headers: dict[str, str], answers: Lengths | None, count: int
+) -> tuple[Prompt, ...]:
+    from medsweep.loadgen.server import count_tokens
+
+    lengths = Lengths.parse("--input-tokens", options.input_tokens)
+
+    def counted(text: str) -> int:
+        return count_tokens(
+            options.url,
+            options.model,
+            text,
+            endpoint=options.endpoint,
+            api_key_env=options.api_key_env,
+            headers=headers,
+        )
+
+    tokens = Tokens.measure(counted, options.seed)
+    return make_prompts(tokens, lengths, answers, count=count, seed=options.seed)
+
+
+def pairs(options: argparse.Namespace) -> list[Pair]:
+    """Return the pairs of the dataset: of `--dataset`, or of the corpus that ships."""
     from medsweep.datasets.catalog import DATASETS
     from medsweep.datasets.load import load_sources
     from medsweep.datasets.spec import DatasetSpec
 
-    if options.dataset not in DATASETS:
-        raise UnknownName("dataset", options.dataset, DATASETS)
+    name = options.dataset or "embedded"
+    if name not in DATASETS:
+        raise UnknownName("dataset", name, DATASETS)
     try:
-        spec = DatasetSpec(name=options.dataset)
+        spec = DatasetSpec(name=name)
     except ValueError as error:
         raise InputError(
-            f"--dataset {options.dataset} needs more than a name ({error}); "
+            f"--dataset {name} needs more than a name ({error}); "
             "write its questions to a file for --prompts"
         ) from None
-    pairs = [pair for source in load_sources(spec) for pair in source.pairs]
-    return tuple(Prompt(pair.question_id, pair.question) for pair in pairs)
+    return [pair for source in load_sources(spec) for pair in source.pairs]
 
 
 def processes(text: str) -> int:

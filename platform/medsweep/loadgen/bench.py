@@ -203,7 +203,9 @@ class Bench:
 
     def calibrate_before(self, points: Iterable[LoadPoint]) -> None:
         """Measure the client's own error at loads that are to be measured."""
-        self._before = self._calibrations(like_concurrency(point) for point in points)
+        self._before |= self._calibrations(
+            {like_concurrency(point) for point in points} - self._before.keys()
+        )
 
     def calibrate_after(self) -> None:
         """Add to every point the client's own error at such a load, before it and now."""

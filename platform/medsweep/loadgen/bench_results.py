@@ -122,15 +122,29 @@ def over_repeats(results: Sequence[MeasuredPoint]) -> list[dict[str, Any]]:
     return rows
 
 
-def write_benchmark(folder: Path, job: LoadJob, results: Sequence[MeasuredPoint]) -> None:
+def write_benchmark(
+    folder: Path,
+    job: LoadJob,
+    results: Sequence[MeasuredPoint],
+    quality: Mapping[tuple[LoadPoint, int], Mapping[str, Any]] | None = None,
+) -> None:
     """Write `benchmark.parquet`, one row per load point and repeat.
+
+    Args:
+        folder: where it goes.
+        job: what was sent.
+        results: what was measured.
+        quality: the columns of graded answers, by load point and repeat.
 
     Raises:
         EnvironmentFault: no space, or no permission.
     """
-    write_rows(
-        folder / "benchmark.parquet", BENCHMARK, [benchmark_row(job, each) for each in results]
-    )
+    graded = quality or {}
+    rows = [
+        {**benchmark_row(job, each), **graded.get((each.point, each.repeat), {})}
+        for each in results
+    ]
+    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
 
 
 def benchmark_row(job: LoadJob, measured: MeasuredPoint) -> dict[str, Any]:

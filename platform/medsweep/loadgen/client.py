@@ -53,7 +53,7 @@ class LoadClient:
         self._job, self._clock = job, clock
         self._head = _head(job)
         self.pool = ConnectionPool(job.url, clock.now)
-        self._messages: dict[str, bytes] = {}
+        self._messages: dict[Prompt, bytes] = {}
         self._options = 0
         self._limit_name = "max_tokens"
         self._answered = False
@@ -126,13 +126,13 @@ class LoadClient:
 
     def message(self, prompt: Prompt) -> bytes:
         """Return the HTTP message that asks a prompt."""
-        known = self._messages.get(prompt.text)
+        known = self._messages.get(prompt)
         if known is not None:
             return known
         body = _body(self._job, prompt, _STREAM_OPTIONS[self._options], self._limit_name)
         message = b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
         if len(self._messages) < _KEPT_MESSAGES:
-            self._messages[prompt.text] = message
+            self._messages[prompt] = message
         return message
 
 
@@ -184,10 +184,12 @@ def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool], limit_name: st
     body: dict[str, object] = {
         "model": job.model,
         **asked,
-        limit_name: job.max_tokens,
+        limit_name: prompt.max_tokens or job.max_tokens,
         "temperature": job.temperature,
         "stream": True,
     }
+    if job.ignore_eos:
+        body["ignore_eos"] = True
     if options:
         body["stream_options"] = options
     return json.dumps(body).encode()

@@ -9,6 +9,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 
@@ -94,6 +95,56 @@ def stream_answer(
             raise EnvironmentFault(
                 f"{public_url(base_url)}: the answer broke off: {error}"
             ) from None
+
+
+def count_tokens(
+    base_url: str,
+    model: str,
+    prompt: str,
+    *,
+    endpoint: str = "chat",
+    api_key_env: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    ignore_eos: bool = False,
+    timeout_s: float = 120.0,
+) -> int:
+    """Return how many tokens a server counts for a prompt, its template included.
+
+    Args:
+        base_url: root of the API with its version.
+        model: the server's name of the model.
+        prompt: the user's message, or the whole prompt of the completions endpoint.
+        endpoint: `chat` or `completions`.
+        api_key_env: environment variable that holds the API key.
+        headers: further headers.
+        ignore_eos: ask for an answer that goes on to its limit, to learn whether the server can.
+        timeout_s: how long to wait for the answer, in seconds.
+
+    Raises:
+        InputError: the server refuses the request, or does not count.
+        EnvironmentFault: it does not answer.
+    """
+    chat = endpoint == "chat"
+    asked = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
+    body: dict[str, Any] = {"model": model, **asked, "max_tokens": 1, "temperature": 0.0}
+    if ignore_eos:
+        body["ignore_eos"] = True
+    # Streamed, like the load: not every server answers otherwise.
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    route = "chat/completions" if chat else "completions"
+    request = _request(base_url, route, body, api_key_env, headers or {})
+    parser, counted = SseParser(), None
+    with _open(request, timeout_s) as answer:
+        for data, _ in [*parser.feed(answer.read(_MOST_BYTES)), *parser.end()]:
+            with suppress(ValueError, AttributeError):
+                usage = json.loads(data).get("usage") or {}
+                counted = usage.get("prompt_tokens", counted)
+    if not isinstance(counted, int):
+        raise InputError(
+            f"{public_url(base_url)} does not count tokens (`usage`), so prompts of a given length "
+            "cannot be made for it; give prompts with --prompts"
+        )
+    return counted
 
 
 def _part(event: bytes) -> str:

@@ -170,10 +170,12 @@ class Prompt:
     Attributes:
         question_id: the question it was made from.
         text: the user's message, or for the completions endpoint the whole prompt.
+        max_tokens: longest answer to it, in tokens; None takes the job's.
     """
 
     question_id: str
     text: str
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,7 @@ class LoadJob:
         clock_ahead_s: how far the clock of the machine that sends is ahead of the driver's, in
             seconds. All records are on the driver's clock.
         objectives: watched while the load runs, so that a hopeless one can be ended early.
+        ignore_eos: ask the server to go on to the longest answer, as vLLM and SGLang can.
 
     Raises:
         InputError: no prompts, a base URL that is not HTTP, or a number out of range.
@@ -226,6 +229,7 @@ class LoadJob:
     start_s: float | None = None
     clock_ahead_s: float = 0.0
     objectives: tuple[Objective, ...] = ()
+    ignore_eos: bool = False
 
     def __post_init__(self) -> None:
         if not self.prompts:

@@ -124,7 +124,7 @@ def grade(
         rows.append(row)
     if not rows:
         return Grades({}, rows)
-    return Grades(_quality_columns(tally, seed) | _not_leaked(rows), rows)
+    return Grades(quality_columns(tally, seed) | _not_leaked(rows), rows)
 
 
 def request_rows(measurement: Measurement, records: Iterable[RequestRecord]) -> list[Row]:
@@ -224,7 +224,8 @@ def _not_leaked(rows: Sequence[Row]) -> Row:
     return columns
 
 
-def _quality_columns(tally: AnswerTally, seed: int) -> Row:
+def quality_columns(tally: AnswerTally, seed: int) -> Row:
+    """Return the columns of `benchmark.parquet` that graded answers fill."""
     row: Row = {
         "questions": tally.questions,
         "corpus_bleu": tally.corpus_bleu,

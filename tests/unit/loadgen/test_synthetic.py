@@ -32,10 +32,10 @@ def server() -> Iterator[tuple[str, list[dict[str, object]]]]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 the library's name
+        def do_GET(self) -> None:
             self._answer(json.dumps({"data": [{"id": "only"}]}).encode(), "application/json")
 
-        def do_POST(self) -> None:  # noqa: N802 the library's name
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             bodies.append(body)
             tokens = body["max_tokens"]

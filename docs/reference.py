@@ -152,7 +152,9 @@ def metrics_page() -> str:
         f"Labels: {labels}; the textfile has `repeat` too.\n",
         "While a sweep runs: histograms `medsweep_ttft_seconds`, `medsweep_inter_token_seconds`",
         "and `medsweep_e2e_seconds`; counter `medsweep_requests_total` with `status`; gauge",
-        "`medsweep_cells` by `state`; `medsweep_last_progress_timestamp_seconds` by `sweep`;",
+        "`medsweep_cells` by `state`; `medsweep_cell_planned`, 1 for each cell of the plan;",
+        "`medsweep_stage_start_timestamp_seconds` by `stage`: when a step of it began last;",
+        "`medsweep_last_progress_timestamp_seconds` by `sweep`;",
         "gauges of the last repeat: "
         + ", ".join(f"`{column.metric}`" for column in LIVE_GAUGES)
         + ".\n",

@@ -169,6 +169,8 @@ def exposed() -> Iterator[list[str]]:
     thread.start()
     stop = threading.Event()
     with LiveMetrics() as live:
+        live.planned("paper-cells", [("llama-3-8b", "1xa100-2cpu")])
+        live.stage("paper-cells", "fine-tune")
         live.figures(VALUES, dict.fromkeys(LIVE, 0.5))
         for name in ("running", "queued", "adapters_loaded"):
             server_metrics.record(name, 2)
@@ -266,7 +268,7 @@ def test_every_query_returns_data(
 ) -> None:
     dashboard = made[name]
     asked = 0
-    for panel in dashboard["panels"]:
+    for panel in panels(dashboard):
         for target in panel["targets"]:
             expression = interpolated(target["expr"], dashboard)
             found = prometheus.wait_for(expression)
@@ -276,7 +278,15 @@ def test_every_query_returns_data(
                 if label != "GpuIndex":
                     assert all(each["metric"].get(label) for each in found), panel["title"]
             asked += 1
+    for annotation in dashboard["annotations"].get("list", ()):
+        assert prometheus.wait_for(interpolated(annotation["expr"], dashboard))
     assert asked >= 5
+
+
+def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    """All panels, those in folded rows too."""
+    rows = [each.get("panels") or [each] for each in dashboard["panels"]]
+    return [panel for row in rows for panel in row]
 
 
 @pytest.mark.parametrize("name", NAMES)

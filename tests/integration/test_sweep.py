@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -142,6 +143,10 @@ def test_live_metrics_were_served_while_it_ran(story: Story) -> None:
         assert f"medsweep_{name}_seconds_bucket{{" in story.scraped
     assert 'basis="emulated"' in story.scraped or 'basis="observed"' in story.scraped
     assert 'model="standin-distilgpt2"' in story.scraped
+    for stage in ("fine-tune", "deploy", "load"):
+        assert f'stage="{stage}"' in story.scraped
+    for profile in ("1xv100-1cpu", "host"):  # the second cell is not measured yet
+        assert re.search(rf'medsweep_cell_planned{{[^}}]*profile="{profile}"', story.scraped)
 
 
 def test_textfile_is_valid_for_prometheus(story: Story) -> None:

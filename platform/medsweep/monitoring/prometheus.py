@@ -73,6 +73,18 @@ class LiveMetrics:
         self._cells = Gauge(
             "medsweep_cells", "Cells by state", ("sweep", "state"), registry=registry
         )
+        self._planned = Gauge(
+            "medsweep_cell_planned",
+            "1 for each cell of the sweep, from the start of the run",
+            ("sweep", "model", "profile"),
+            registry=registry,
+        )
+        self._stages = Gauge(
+            "medsweep_stage_start_timestamp_seconds",
+            "Time at which a step of this stage began last, in seconds since 1970",
+            ("sweep", "stage"),
+            registry=registry,
+        )
         self._progress = Gauge(
             "medsweep_last_progress_timestamp_seconds",
             "Time at which a request or a cell ended last, in seconds since 1970",
@@ -119,6 +131,20 @@ class LiveMetrics:
         for name, gauge in self._gauges.items():
             if row.get(name) is not None:
                 gauge.labels(**labels).set(row[name])
+
+    def planned(self, sweep: str, cells: Iterable[tuple[str, str]]) -> None:
+        """Show the cells of a sweep, so that they can be chosen before any is measured.
+
+        Args:
+            sweep: its name.
+            cells: model and profile of each.
+        """
+        for model, profile in cells:
+            self._planned.labels(sweep=sweep, model=model, profile=profile).set(1)
+
+    def stage(self, sweep: str, stage: str) -> None:
+        """Note that a step of a stage ("fine-tune", "deploy", "load") begins."""
+        self._stages.labels(sweep=sweep, stage=stage).set_to_current_time()
 
     def cells(self, sweep: str, states: Mapping[str, int]) -> None:
         """Set the number of cells in each state."""

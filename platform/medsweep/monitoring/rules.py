@@ -14,6 +14,7 @@ CONFIGURATION = ", ".join(LABELS)
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LATENCIES = ("ttft", "inter_token", "e2e")
 
+FAILED_SHARE = 0.1
 THROTTLED_SHARE = 0.05
 """A GPU counts as throttled if its clocks were held back for more than this share of a window."""
 
@@ -73,7 +74,7 @@ def alerts() -> list[Rule]:
         ),
         _alert(
             "MedSweepErrorRate",
-            f"{ERROR_RATIO} > 0.1",
+            f"{ERROR_RATIO} > {FAILED_SHARE}",
             "2m",
             "critical",
             f"{{{{ $value | humanizePercentage }}}} of requests fail: {cell}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -16,9 +16,13 @@ class SweepProgress:
 
     Args:
         out: where to write; None is standard error.
+        begins: is called with the kind of each step that begins.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(
+        self, out: TextIO | None = None, begins: Callable[[str], None] = lambda kind: None
+    ) -> None:
+        self._begins = begins
         self._left: dict[str, int] = {}
         self._total = 0
         self._took: dict[str, list[float]] = defaultdict(list)
@@ -41,6 +45,7 @@ class SweepProgress:
             count: number of steps done at once.
             announce: write a line at the start even without a terminal, for steps of minutes.
         """
+        self._begins(kind)
         self._show(f"{kind}: {what}", stays=announce)
         started = time.monotonic()
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -118,7 +119,9 @@ def run_batches(
         cluster: where; it is not started if there is nothing to deploy.
         metrics: live metrics.
     """
-    spec, split, progress = resolved.spec, resolved.split, SweepProgress()
+    spec, split = resolved.spec, resolved.split
+    progress = SweepProgress(begins=partial(metrics.stage, spec.name))
+    metrics.planned(spec.name, [(cell.model.name, cell.profile.name) for cell in cells])
     missing = [cell for batch in batches for cell in batch.cells]
     states = cell_states(folder, cells)
     counts = count_states(states)

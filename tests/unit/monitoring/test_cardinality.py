@@ -19,6 +19,9 @@ def series(configurations: int) -> int:
             labels = {**VALUES, "load_point": f"c{number}"}
             metrics.request(labels, record())
             metrics.figures(labels, dict.fromkeys(LIVE, 1.0))
+        metrics.planned("s", [("m", "p")])
+        for stage in ("fine-tune", "deploy", "load"):
+            metrics.stage("s", stage)
         metrics.cells("s", {"pending": 1, "ok": 0, "failed": 0})
         text = urllib.request.urlopen(metrics.url, timeout=10).read().decode()
     return sum(not line.startswith("#") for line in text.splitlines())

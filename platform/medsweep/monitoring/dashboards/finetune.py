@@ -37,11 +37,13 @@ def build() -> Any:
             lines(
                 "Token F1",
                 {LEGEND: of("token_f1")},
+                unit="share",
                 about="Of the answers to the held-out questions; epoch 0 is the base model.",
             ),
             lines(
                 "Tokens per second",
                 {LEGEND: of("tokens_per_second")},
+                unit="tokens/s",
                 about="Training tokens of all workers in the last epoch, without padding.",
             ),
             lines(

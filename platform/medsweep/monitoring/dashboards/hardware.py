@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from medsweep.monitoring.dashboards.panels import (
     SWEEP_VARIABLES,
-    column_lines,
+    column_bars,
     dashboard,
+    folded,
     lines,
 )
+from medsweep.monitoring.rules import THROTTLED_SHARE
 from medsweep.results.column import Column
 from medsweep.results.schema import BENCHMARK
 
@@ -33,15 +36,24 @@ NODES = {
     ),
 }
 
-PREFIXES = ("gpu_", "cpu_", "engine_", "group_", "energy_")
+ROWS = {
+    "GPU, by measurement": ("gpu_",),
+    "CPU, by measurement": ("cpu_",),
+    "The engine's process and its control group, by measurement": ("engine_", "group_"),
+    "Energy of 1,000 answers": ("energy_",),
+}
+"""Beginnings of the columns' names, by title of their folded row."""
+
+LIMITS = dict.fromkeys(("gpu_throttled_share", "cpu_throttled_share", "cpu_steal"), THROTTLED_SHARE)
+"""From where on a measurement suffers, as in the alerts."""
 
 
-def measured() -> list[Column]:
+def measured(prefixes: tuple[str, ...] = tuple(chain.from_iterable(ROWS.values()))) -> list[Column]:
     """Return the columns of the results that describe the hardware's load."""
     return [
         column
         for column in BENCHMARK
-        if column.name.startswith(PREFIXES) and column.kind in ("number", "integer")
+        if column.name.startswith(prefixes) and column.kind in ("number", "integer")
     ]
 
 
@@ -51,5 +63,11 @@ def build() -> Any:
         lines(title, {"{{instance}} {{GpuIndex}}": query}, unit=unit, about=about)
         for title, (query, unit, about) in NODES.items()
     ]
-    panels += [column_lines(column, span=8) for column in measured()]
+    panels += [
+        folded(
+            title,
+            [column_bars(each, limit=LIMITS.get(each.name)) for each in measured(prefixes)],
+        )
+        for title, prefixes in ROWS.items()
+    ]
     return dashboard("hardware", "hardware", panels, SWEEP_VARIABLES)

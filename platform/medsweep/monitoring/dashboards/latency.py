@@ -7,12 +7,10 @@ from typing import Any
 from medsweep.monitoring.dashboards.panels import (
     BY,
     FILTER,
-    LEGEND,
     SWEEP_VARIABLES,
     bars,
     dashboard,
     heat,
-    lines,
 )
 from medsweep.monitoring.rules import recorded
 
@@ -44,14 +42,14 @@ def build() -> Any:
             )
         )
     throughput = {
-        "Answers": ("medsweep_requests_per_second", "1/s"),
-        "Output tokens": ("medsweep_output_tokens_per_second", "1/s"),
+        "Answers": ("medsweep_requests_per_second", "answers/s"),
+        "Output tokens": ("medsweep_output_tokens_per_second", "tokens/s"),
     }
     for title, (metric, unit) in throughput.items():
         panels.append(
-            lines(
+            bars(
                 f"{title} per second",
-                {LEGEND: f"max by ({BY}) ({metric}{{{FILTER}}})"},
+                f"max by ({BY}) (last_over_time({metric}{{{FILTER}}}[$__range]))",
                 unit=unit,
                 about="Of the last measurement.",
             )

@@ -10,9 +10,9 @@ from medsweep.monitoring.dashboards.panels import (
     LEGEND,
     SWEEP_VARIABLES,
     bars,
-    column_lines,
+    column_bars,
     dashboard,
-    lines,
+    folded,
 )
 from medsweep.results.schema import BENCHMARK, QUALITIES
 
@@ -24,14 +24,16 @@ def build() -> Any:
         "Token F1",
         f"avg by ({BY}, variant) (last_over_time(medsweep_token_f1{{{FILTER}}}[$__range]))",
         legend="{{variant}} of " + LEGEND,
+        unit="share",
         about="Adapter and base model, if the sweep measures both. Every profile gets the same "
         "questions; the report compares them in pairs.",
     )
-    goodput = lines(
+    goodput = bars(
         "Goodput",
-        {LEGEND: f"max by ({BY}) (medsweep_goodput_per_second{{{FILTER}}})"},
-        unit="1/s",
+        f"max by ({BY}) (last_over_time(medsweep_goodput_per_second{{{FILTER}}}[$__range]))",
+        unit="answers/s",
         about="Answers per second that meet the sweep's objectives; empty if it has none.",
     )
-    panels = [overview, goodput, *(column_lines(columns[name], span=8) for name in QUALITIES)]
+    figures = folded("All figures of quality", [column_bars(columns[name]) for name in QUALITIES])
+    panels = [overview, goodput, figures]
     return dashboard("quality", "quality", panels, SWEEP_VARIABLES)

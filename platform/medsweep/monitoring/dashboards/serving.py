@@ -34,7 +34,7 @@ def build() -> Any:
                     "{{model}} {{outcome}}": "sum by (model, outcome) "
                     f"(rate({requests}[$__rate_interval]))"
                 },
-                unit="1/s",
+                unit="requests/s",
                 about="By outcome; queue_full and timeout mean too little capacity.",
             ),
             number("Running", "sum(medsweep_server_running)", about="Requests in the engine now."),
@@ -65,6 +65,7 @@ def build() -> Any:
                     "{{model}} in": "sum by (model) "
                     f"(rate(medsweep_server_prompt_tokens_total{{{FILTER}}}[$__rate_interval]))",
                 },
+                unit="tokens/s",
                 about="Tokens per second, prompts and answers.",
             ),
             lines(

@@ -15,7 +15,7 @@ from medsweep.monitoring.dashboards.panels import (
     lines,
     number,
 )
-from medsweep.monitoring.rules import ERROR_RATIO
+from medsweep.monitoring.rules import ERROR_RATIO, FAILED_SHARE
 
 # A job's series end with its pod; their last values still count.
 CELLS = 'last_over_time(medsweep_cells{sweep=~"$sweep"}[$__range])'
@@ -52,7 +52,7 @@ def build() -> Any:
             number(
                 "Answers per second",
                 f"sum(rate({answered}[$__rate_interval]))",
-                unit="1/s",
+                unit="answers/s",
                 about="Of all cells together.",
             ),
             number(
@@ -76,11 +76,14 @@ def build() -> Any:
             lines(
                 "Failed requests",
                 {LEGEND: f"max by ({BY}) ({ERROR_RATIO}{{{FILTER}}})"},
+                unit="share",
+                limit=FAILED_SHARE,
                 about="Share over five minutes. A cell fails above the sweep's max_error_rate.",
             ),
-            lines(
+            bars(
                 "Client-limited load points",
-                {LEGEND: f"max by ({BY}) (medsweep_client_limited{{{FILTER}}})"},
+                f"max by ({BY}) (last_over_time(medsweep_client_limited{{{FILTER}}}[$__range]))",
+                limit=1,
                 about="1: the client could not keep up with this load.",
             ),
         ],

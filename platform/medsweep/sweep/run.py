@@ -121,7 +121,8 @@ def run_batches(
     """
     spec, split = resolved.spec, resolved.split
     progress = SweepProgress(begins=partial(metrics.stage, spec.name))
-    metrics.planned(spec.name, [(cell.model.name, cell.profile.name) for cell in cells])
+    names = [cell.name.rpartition("@") for cell in cells]
+    metrics.planned(spec.name, [(model, profile) for model, _, profile in names])
     missing = [cell for batch in batches for cell in batch.cells]
     states = cell_states(folder, cells)
     counts = count_states(states)

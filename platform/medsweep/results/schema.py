@@ -298,12 +298,7 @@ COST = (
         "price over throughput; null unless observed, and if client_limited",
     ),
     Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
-    Column(
-        "energy_j_per_1000_answers",
-        "number",
-        "J",
-        "energy of 1,000 answers: GPUs and CPU packages that have a sensor",
-    ),
+    Column("energy_j_per_1000_answers", "number", "J", "energy of 1,000 answers: GPUs and CPUs"),
 )
 
 BENCHMARK: tuple[Column, ...] = (

@@ -212,7 +212,10 @@ def _meter(asked: dict[str, str], seed: int, terms: Lexicon) -> list[dict[str, A
 
 
 def _report(graded: Graded, seed: int) -> dict[str, Any]:
+    from medsweep.metrics.tally import VERIFIED_BY
+
     texts, choices = graded.texts, graded.choices
+    verified = texts.verified(seed)
     accuracy, low, high = choices.accuracy() or (None, None, None)
     return {
         "answers": len(texts),
@@ -224,6 +227,7 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         **texts.agreement.columns,
         "answers_with_quantities": texts.with_quantities,
         "answers_with_concepts": texts.with_concepts,
+        "verified": verified and {**asdict(verified), "by": VERIFIED_BY},
         "half_f1_share": texts.half_f1_share,
         "bounds": texts.bounds.means(),
         "long_references_share": texts.bounds.too_long_share,
@@ -311,6 +315,11 @@ def _print_texts(scores: dict[str, Any]) -> None:
             f"{scores['quantities_agree']} agree, {scores['quantities_contradict']} contradict, "
             f"{scores['quantities_missing']} are missing, {scores['quantities_added']} are added; "
             f"{scores['statements_denied']} statements denied"
+        )
+    if (verified := scores["verified"]) is not None:
+        print(
+            f"verified answers, of those with quantities: {_number(verified['mean'])} "
+            f"({_number(verified['low'])} to {_number(verified['high'])}); by {verified['by']}"
         )
     print(f"{scores['answers_with_concepts']} references have concepts of the lexicon")
     truncated = scores["truncated_answers"]

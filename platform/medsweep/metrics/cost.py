@@ -15,7 +15,9 @@ def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
 
     A price and an energy belong to the hardware that they are of, so only observed rows have any,
     and none whose rate was the client's.
-    There is no cost per correct answer: no figure of overlap establishes that one is correct.
+    There is no cost per correct answer: no figure of overlap establishes that one is correct. The
+    cost per verified answer divides by the share of answers that were, and takes its interval from
+    that share's.
 
     Args:
         row: the rest of a row of `benchmark.parquet`.
@@ -27,6 +29,9 @@ def cost_columns(row: Mapping[str, Any]) -> dict[str, float]:
     if row.get("usd_per_hour") is not None:
         columns["usd_per_answer"] = row["usd_per_hour"] / HOUR_S / rate
         columns["usd_per_1000_answers"] = ANSWERS * columns["usd_per_answer"]
+        for bound, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
+            if verified := row.get(f"verified_share{other}"):
+                columns[f"usd_per_verified_answer{bound}"] = columns["usd_per_answer"] / verified
     energy_j = _energy_j(row)
     if energy_j is not None and window_s:
         columns["energy_j_per_1000_answers"] = ANSWERS * energy_j / (rate * window_s)

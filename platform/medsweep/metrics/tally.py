@@ -32,10 +32,15 @@ from medsweep.metrics.quality import (
     score_and_count,
 )
 from medsweep.metrics.resampling import mean_intervals
+from medsweep.metrics.statistics import Interval
 from medsweep.metrics.tokens import is_beyond_rouge
 
 STRATA = (50, 150, 400)
 """Fewest words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
+
+
+VERIFIED_BY = "quantities and statements; no entailment, judge or rater"
+"""What a verified answer was checked by, and what was not looked for."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,31 @@ class AnswerTally:
     def half_f1_share(self) -> float | None:
         """Share of answers with a token F1 of at least 0.5; None without answers."""
         return _ratio(sum(f1 >= 0.5 for f1 in self._figures["token_f1"]), len(self))
+
+    def verified(self, seed: int) -> Interval | None:
+        """Return the share of verified answers, with its interval over questions.
+
+        An answer is verified if it gives every quantity of its reference and contradicts neither a
+        quantity nor a statement of it. Only references with quantities count: in the others there
+        is nothing to verify an answer by.
+
+        Args:
+            seed: of the bootstrap over questions.
+
+        Returns:
+            None if no reference has a quantity.
+        """
+        given = np.asarray(self._figures["quantity_agreement"])
+        known = ~np.isnan(given)
+        if not known.any():
+            return None
+        right = (given == 1) & (np.asarray(self._figures["consistency"]) == 1)
+        member = np.asarray(self._questions)[known]
+        answers = np.bincount(member)
+        asked = answers > 0
+        means = np.bincount(member, weights=right[known])[asked] / answers[asked]
+        [share] = mean_intervals(means[:, None], seed=seed)
+        return share
 
     @property
     def length_ratio(self) -> float | None:

@@ -271,6 +271,16 @@ OUTCOME = (
 ANSWERS = (
     *QUANTITIES,
     Column("answers_with_quantities", "integer", "1", "answers whose reference has quantities"),
+    Column(
+        "verified_share",
+        "number",
+        "1",
+        "answers that give every quantity of their reference and contradict nothing in it, of "
+        "those whose reference has quantities: mean over questions",
+    ),
+    Column("verified_share_low", "number", "1", "low end of its 95 % interval over questions"),
+    Column("verified_share_high", "number", "1", "high end of its 95 % interval over questions"),
+    Column("verified_by", "text", "", "what verified answers were checked by, and by what not"),
     Column("answers_with_concepts", "integer", "1", "answers whose reference has concepts"),
     Column(
         "beyond_rouge_share", "number", "1", "answers with references mostly in letters unlike a-z"
@@ -298,6 +308,14 @@ COST = (
         "price over throughput; null unless observed, and if client_limited",
     ),
     Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
+    Column("usd_per_verified_answer", "number", "USD", "usd_per_answer over verified_share"),
+    Column("usd_per_verified_answer_low", "number", "USD", "the same at verified_share_high"),
+    Column(
+        "usd_per_verified_answer_high",
+        "number",
+        "USD",
+        "the same at verified_share_low; null where that is 0: there is no upper bound",
+    ),
     Column("energy_j_per_1000_answers", "number", "J", "energy of 1,000 answers: GPUs and CPUs"),
 )
 

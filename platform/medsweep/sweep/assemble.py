@@ -17,7 +17,7 @@ from medsweep.metrics.faulty_answers import is_refusal
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
-from medsweep.metrics.tally import AnswerTally
+from medsweep.metrics.tally import VERIFIED_BY, AnswerTally
 from medsweep.results.aggregate import (
     average,
     group_by_columns,
@@ -243,6 +243,9 @@ def quality_columns(tally: AnswerTally, seed: int) -> Row:
         "truncated_answers": tally.truncated,
         "finish_reasons": dict(tally.finish_reasons),
     }
+    if (share := tally.verified(seed)) is not None:
+        row |= {"verified_share": share.mean, "verified_share_low": share.low}
+        row |= {"verified_share_high": share.high, "verified_by": VERIFIED_BY}
     for bound, means in tally.bounds.means().items():
         row |= {f"{name}_{bound}": value for name, value in means.items()}
     for name, summary in tally.figures(seed).items():

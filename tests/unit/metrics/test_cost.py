@@ -26,6 +26,18 @@ def test_by_hand() -> None:
     )
 
 
+def test_a_verified_answer_costs_more_the_fewer_there_are() -> None:
+    shares = {"verified_share": 0.25, "verified_share_low": 0.1, "verified_share_high": 0.5}
+    columns = cost_columns({**ROW, **shares})
+    prices = [columns[f"usd_per_verified_answer{end}"] for end in ("_low", "", "_high")]
+    assert prices == pytest.approx([0.001, 0.002, 0.005])
+    # If perhaps none is verified, there is no upper bound.
+    unbounded = cost_columns({**ROW, **shares, "verified_share_low": 0.0})
+    assert "usd_per_verified_answer_high" not in unbounded
+    assert "usd_per_verified_answer" not in cost_columns({**ROW, "verified_share": 0.0})
+    assert not cost_columns({**ROW, **shares, "basis": "emulated"})
+
+
 @pytest.mark.parametrize(
     ("changes", "known"),
     [

@@ -149,3 +149,21 @@ def test_texts_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(tally) == 101
     # The interpreter keeps some freed tuples for later use; one kept text would weigh more.
     assert grown < 100 * 1200
+
+
+def test_verified_answers_give_every_quantity_and_deny_nothing() -> None:
+    reference = "Take 5 mg twice a day. It is safe for most children and adults."
+    tally = tally_of(
+        (reference, reference, "right"),
+        (reference.replace("5 mg", "50 mg"), reference, "wrong dose"),
+        ("Take 5 mg.", reference, "frequency missing"),
+        (reference.replace("is safe", "is not safe"), reference, "denied"),
+        ("", reference, "empty"),
+        ("Rest is good.", "Rest is good.", "nothing to verify by"),
+    )
+    share = tally.verified(seed=1)
+    assert share is not None
+    assert share.mean == 1 / 5
+    assert share.low == pytest.approx(0.00505, abs=1e-4), "exact interval of 1 in 5"
+    assert share.high == pytest.approx(0.71642, abs=1e-4)
+    assert tally_of(("a", "a", "q")).verified(seed=1) is None

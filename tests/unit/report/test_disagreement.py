@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from medsweep.report.tables.cost import cost_table
+from medsweep.report.table import make_table
+from medsweep.report.tables.cost import CostRow, cost_table
 from medsweep.report.tables.models import model_against_model
 from medsweep.report.tables.paper_cells import paper_cells
 from medsweep.report.tables.paper_figures import paper_figures
@@ -121,3 +122,22 @@ def test_each_figure_of_table_4_stands_beside_the_one_that_means_the_same(
     mistral = {each.figure: each for each in paper_figures(rows) if each.model == small.llama}
     assert mistral["exact match (%)"].ours == pytest.approx(10.0)
     assert mistral["ROUGE, best answer"].why.startswith("1.00 is one answer")
+
+
+def test_a_verified_answer_has_its_price_and_its_interval(rows: Rows) -> None:
+    for each in rows:
+        if each["status"] == "ok":
+            each |= {
+                "verified_share": 0.25,
+                "verified_share_low": 0.0,
+                "verified_share_high": 0.5,
+                "verified_by": "quantities",
+                "usd_per_verified_answer": 0.002,
+                "usd_per_verified_answer_low": 0.001,
+            }
+    table = make_table(CostRow, cost_table(rows))
+    titles = [column.title for column in table.columns]
+    share = table.rows[0][titles.index("Verified answers")]
+    price = table.rows[0][titles.index("USD per verified answer")]
+    assert (share.text, share.note) == ("0.250", "0.000 to 0.500\nby quantities")
+    assert (price.text, price.note) == ("0.00200", "at least 0.00100")

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from medsweep.report.table import TableRow, build, column, number
+from medsweep.report.numbers import bounds, significant
+from medsweep.report.table import (
+    Column,
+    TableCell,
+    TableRow,
+    build,
+    column,
+    columns,
+    fraction,
+    number,
+)
 from medsweep.report.tables.grouping import busiest_point, configuration_order
 from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows, mean
 
@@ -16,6 +26,24 @@ _UNPRICED = "no price for this profile"
 def _price(rows: Sequence[Row]) -> str | None:
     source = first(rows, "price_source")
     return None if source is None else f"{source}, {first(rows, 'price_date')}"
+
+
+def _verified_share(rows: Sequence[Row]) -> TableCell:
+    share = mean(rows, "verified_share")
+    if share is None:
+        return fraction(None, "no reference has quantities to verify answers by")
+    ends = bounds(mean(rows, "verified_share_low"), mean(rows, "verified_share_high"), 3)
+    return replace(fraction(share), note=f"{ends}\nby {first(rows, 'verified_by')}")
+
+
+def _verified_price(rows: Sequence[Row]) -> TableCell:
+    price = mean(rows, "usd_per_verified_answer")
+    if price is None:
+        return number(None, "no price, or no verified answer")
+    low = mean(rows, "usd_per_verified_answer_low")
+    high = mean(rows, "usd_per_verified_answer_high")
+    ends = bounds(low, high) or (f"at least {significant(low)}" if low is not None else "")
+    return replace(number(price), note=ends)
 
 
 @dataclass(frozen=True)
@@ -40,6 +68,11 @@ class CostRow(TableRow):
         lambda rows: mean(rows, "usd_per_1000_answers"),
         number,
         missing=NO_PRICE,
+    )
+    verified: Sequence[Row] = columns(
+        Column("Verified answers", lambda row: _verified_share(row.verified)),
+        Column("USD per verified answer", lambda row: _verified_price(row.verified)),
+        value=lambda rows: rows,
     )
     energy_j_per_1k: float | None = column(
         "Energy per 1,000 answers (J)",

@@ -162,3 +162,25 @@ TELEMETRY = (
     Column("bound", "text", "", "what bound the measurement: gpu, cpu launch, queue and others"),
     Column("bound_evidence", "text", "", "figures behind that, and those ruled out before"),
 )
+
+COST = (
+    Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
+    Column("price_source", "text", "", "source of the price"),
+    Column("price_date", "text", "", "date of the price"),
+    Column(
+        "usd_per_answer",
+        "number",
+        "USD",
+        "price over throughput; null unless observed, and if client_limited",
+    ),
+    Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
+    Column("usd_per_verified_answer", "number", "USD", "usd_per_answer over verified_share"),
+    Column("usd_per_verified_answer_low", "number", "USD", "the same at verified_share_high"),
+    Column(
+        "usd_per_verified_answer_high",
+        "number",
+        "USD",
+        "the same at verified_share_low; null where that is 0: there is no upper bound",
+    ),
+    Column("energy_j_per_1000_answers", "number", "J", "energy of 1,000 answers: GPUs and CPUs"),
+)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medsweep.results.column import Column
-from medsweep.results.conditions import CLIENT, ROOFLINE, SERVER, TELEMETRY
+from medsweep.results.conditions import CLIENT, COST, ROOFLINE, SERVER, TELEMETRY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -295,28 +295,6 @@ ANSWERS = (
     Column("truncated_share", "number", "1", "the same over the answers with a finish reason"),
     Column("long_references_share", "number", "1", "references of more tokens than max_tokens"),
     Column("finish_reasons", "counts", "1", "answers by finish reason, as the server gives it"),
-)
-
-COST = (
-    Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
-    Column("price_source", "text", "", "source of the price"),
-    Column("price_date", "text", "", "date of the price"),
-    Column(
-        "usd_per_answer",
-        "number",
-        "USD",
-        "price over throughput; null unless observed, and if client_limited",
-    ),
-    Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
-    Column("usd_per_verified_answer", "number", "USD", "usd_per_answer over verified_share"),
-    Column("usd_per_verified_answer_low", "number", "USD", "the same at verified_share_high"),
-    Column(
-        "usd_per_verified_answer_high",
-        "number",
-        "USD",
-        "the same at verified_share_low; null where that is 0: there is no upper bound",
-    ),
-    Column("energy_j_per_1000_answers", "number", "J", "energy of 1,000 answers: GPUs and CPUs"),
 )
 
 BENCHMARK: tuple[Column, ...] = (

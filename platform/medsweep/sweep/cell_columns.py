@@ -9,8 +9,8 @@ from typing import Any
 from medsweep.hardware.observe import ObservedHardware, matches
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.metrics.cost import cost_columns
+from medsweep.results.conditions import COST
 from medsweep.results.provenance import provenance
-from medsweep.results.schema import COST
 from medsweep.serving.engines.compatibility import gpu_use
 from medsweep.sweep.plan import AnyCell, ServerCell
 from medsweep.sweep.resolve import Resolved

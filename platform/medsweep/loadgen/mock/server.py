@@ -43,7 +43,7 @@ class MockServer:
 
     Attributes:
         base_url: what a `LoadJob` takes as `base_url`.
-        port: TCP port on 127.0.0.1.
+        port: TCP port.
         timing: how it answers.
         clock: what answers are timed with.
         pacer: what answers are played by.
@@ -216,14 +216,16 @@ async def running_mock(
     port: int = 0,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[MockServer]:
     """Run a mock server in this event loop.
 
     Args:
         timing: how it answers.
-        port: TCP port on 127.0.0.1; 0 takes any that is free.
+        port: TCP port; 0 takes any that is free.
         tls: certificate and key; None serves plain HTTP.
         clock: what answers are timed with; None for the machine's.
+        host: address to listen on.
 
     Yields:
         The server, ready for requests.
@@ -231,10 +233,10 @@ async def running_mock(
     state = MockServer(timing, clock or MonotonicClock())
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: MockConnection(state), "127.0.0.1", port, backlog=4096, ssl=tls
+        lambda: MockConnection(state), host, port, backlog=4096, ssl=tls
     )
     state.port = server.sockets[0].getsockname()[1]
-    state.base_url = f"http{'s' if tls else ''}://127.0.0.1:{state.port}/v1"
+    state.base_url = f"http{'s' if tls else ''}://{host}:{state.port}/v1"
     try:
         yield state
     finally:
@@ -248,6 +250,7 @@ def main() -> None:
     """Serve until killed, or until stdin closes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--die-with-stdin", action="store_true")
     # Flags of MockTiming that are neither yes or no nor numbers with a fraction.
     kinds = {"tokens": int, "slots": int, "tokens_per_chunk": int, "fail": str}
@@ -261,11 +264,12 @@ def main() -> None:
             parser.add_argument(flag, type=kind, default=field.default, choices=choices)
     flags = vars(parser.parse_args())
     allow_many_connections()
-    run(_serve(flags.pop("port"), flags.pop("die_with_stdin"), MockTiming(**flags)))
+    place = flags.pop("host"), flags.pop("port")
+    run(_serve(*place, flags.pop("die_with_stdin"), MockTiming(**flags)))
 
 
-async def _serve(port: int, die_with_stdin: bool, timing: MockTiming) -> None:
-    async with running_mock(timing, port) as server:
+async def _serve(host: str, port: int, die_with_stdin: bool, timing: MockTiming) -> None:
+    async with running_mock(timing, port, host=host) as server:
         print(json.dumps({"port": server.port}), flush=True)  # noqa: T201 -- how callers find it
         if die_with_stdin:
             await (await open_stdin()).read()

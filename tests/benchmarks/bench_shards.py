@@ -102,7 +102,7 @@ def node(command: list[str], environment: dict[str, str]) -> Iterator[None]:
     reason="needs root, ip and unshare",
 )
 def test_ten_thousand_streams_from_four_shards() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp"))  # noqa: S108 sockets want short paths
+    folder = Path(tempfile.mkdtemp(prefix="ms-", dir="/tmp"))
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
     environment = {**os.environ, "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
     environment |= {"RAY_worker_niceness": "0", "RAY_enable_worker_prestart": "0"}

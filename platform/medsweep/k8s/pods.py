@@ -77,17 +77,30 @@ def worker_template(
         template["spec"]["runtimeClassName"] = settings.runtime_class
     if not profile.gpus:
         # It shares the CPU pool with the load generators, but must not share a node with one.
-        template["spec"]["affinity"] = {
-            "podAntiAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": [
-                    {
-                        "labelSelector": {"matchLabels": {ROLE: "head"}},
-                        "topologyKey": "kubernetes.io/hostname",
-                    }
-                ]
-            }
-        }
+        template["spec"]["affinity"] = _apart_from("head")
     return template
+
+
+def load_template(settings: ClusterSettings, labels: Mapping[str, str]) -> Manifest:
+    """Return the pod template of one shard of the load generator, in the CPU pool.
+
+    It shares no node with what is measured, which on a profile without GPUs is in the same pool.
+    """
+    # The shard takes one CPU; Ray's own processes on the node take part of the other.
+    resources = {"cpu": "2", "memory": "4Gi"}
+    container = _container(settings, "ray-worker", "cpu", resources, [])
+    template = _template(settings, {**labels, ROLE: "load"}, container, NO_GPU)
+    template["spec"]["affinity"] = _apart_from("worker")
+    return template
+
+
+def _apart_from(role: str) -> Manifest:
+    """Return the affinity of a pod that shares no node with those of a role."""
+    apart = {
+        "labelSelector": {"matchLabels": {ROLE: role}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
 
 
 def submitter_template(settings: ClusterSettings, labels: Mapping[str, str]) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from medsweep.errors import InputError
@@ -25,10 +26,12 @@ from medsweep.k8s.pods import (
     SERVE_PORT,
     Manifest,
     head_template,
+    load_template,
     submitter_template,
     worker_template,
 )
 from medsweep.k8s.settings import ClusterSettings
+from medsweep.loadgen.shard import LABELS
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
 from medsweep.sweep.plan import AdapterPlan, Cell
@@ -84,6 +87,7 @@ def benchmark_job(sweep: SweepSpec, cell: Cell, settings: ClusterSettings) -> Ma
         command=f"python {HOME}/jobs/benchmark.py --cell {cell.key} --out {settings.out} "
         f"--metrics-port {METRICS_PORT}",
         deadline_s=settings.benchmark_deadline_s,
+        shards=sweep.load.shards,
     )
 
 
@@ -176,8 +180,13 @@ class _Stage:
         )
         return [{"name": SWEEP_VARIABLE, "value": reduced.model_dump_json(exclude_defaults=True)}]
 
-    def cluster(self, environment: list[Manifest], *, serves: bool = False) -> Manifest:
-        """Return the Ray cluster: a head without CPUs, one worker with the profile's hardware."""
+    def cluster(
+        self, environment: list[Manifest], *, serves: bool = False, shards: int = 1
+    ) -> Manifest:
+        """Return the Ray cluster: a head without CPUs, one worker with the profile's hardware.
+
+        With several shards of the load generator there is also a pod of the CPU pool for each.
+        """
         settings, profile = self.settings, self.profile
         resources = {"CPU": str(profile.cpus)}
         if profile.gpus:
@@ -206,21 +215,23 @@ class _Stage:
                 "template": head,
             },
             "workerGroupSpecs": [
-                {
-                    "groupName": "gpu" if profile.gpus else "cpu",
-                    "replicas": 1,
-                    "minReplicas": 1,
-                    "maxReplicas": 1,
-                    # The operator adds this field if it is missing, and so becomes the owner of the
-                    # list: the next server-side apply would then conflict with it.
-                    "scaleStrategy": {},
-                    "rayStartParams": dict(_START_PARAMS),
-                    "resources": resources,
-                    "labels": {**profile.labels, ROLE: "worker"},
-                    "template": worker,
-                }
+                _group(
+                    "gpu" if profile.gpus else "cpu",
+                    1,
+                    resources,
+                    {**profile.labels, ROLE: "worker"},
+                    worker,
+                ),
+                *self._load_group(shards),
             ],
         }
+
+    def _load_group(self, shards: int) -> list[Manifest]:
+        """Return the group of the load generator's shards; with one, it runs in the head."""
+        if shards == 1:
+            return []
+        template = load_template(self.settings, self.pod_labels)
+        return [_group("load", shards, {"CPU": "1"}, LABELS, template)]
 
     def _token(self) -> list[Manifest]:
         """Return a reference to the hub's token if the model is gated."""
@@ -230,7 +241,31 @@ class _Stage:
         return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": key}}]
 
 
-def _job(stage: _Stage, *, cells: list[str], command: str, deadline_s: int) -> Manifest:
+def _group(
+    name: str,
+    replicas: int,
+    resources: Mapping[str, str],
+    labels: Mapping[str, str],
+    template: Manifest,
+) -> Manifest:
+    return {
+        "groupName": name,
+        "replicas": replicas,
+        "minReplicas": replicas,
+        "maxReplicas": replicas,
+        # The operator adds this field if it is missing, and so becomes the owner of the list: the
+        # next server-side apply would then conflict with it.
+        "scaleStrategy": {},
+        "rayStartParams": dict(_START_PARAMS),
+        "resources": dict(resources),
+        "labels": dict(labels),
+        "template": template,
+    }
+
+
+def _job(
+    stage: _Stage, *, cells: list[str], command: str, deadline_s: int, shards: int = 1
+) -> Manifest:
     settings = stage.settings
     spec: dict[str, Any] = {
         "entrypoint": command,
@@ -243,7 +278,7 @@ def _job(stage: _Stage, *, cells: list[str], command: str, deadline_s: int) -> M
         # A restarted submitter first checks whether its job already exists.
         "submitterConfig": {"backoffLimit": 2},
         "submitterPodTemplate": submitter_template(settings, stage.pod_labels),
-        "rayClusterSpec": stage.cluster(stage.sweep_variable(cells)),
+        "rayClusterSpec": stage.cluster(stage.sweep_variable(cells), shards=shards),
     }
     return {
         "apiVersion": "ray.io/v1",

@@ -10,6 +10,7 @@ from typing import Any
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.adapter import Adapter
 from medsweep.loadgen.figures import LoadFigures
+from medsweep.loadgen.fleet import Split
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.metrics.bounds import Cut
 from medsweep.metrics.concepts import Lexicon
@@ -145,6 +146,7 @@ def measurement_row(
     figures: LoadFigures,
     recording: Recording | None,
     grades: Grades,
+    split: Split | None = None,
 ) -> Row:
     """Return what one measurement adds to its row of `benchmark.parquet`.
 
@@ -153,12 +155,15 @@ def measurement_row(
         figures: its load figures.
         recording: telemetry of the engine's node.
         grades: of its answers.
+        split: how several load generators shared its load; None if one sent it.
     """
     telemetry: Row = {}
     if figures.window is not None:
         telemetry = telemetry_columns(recording, figures.window.start_s, figures.window.stop_s)
     return {
-        **load_columns(measurement.point, measurement.repeat, measurement.variant, figures),
+        **load_columns(
+            measurement.point, measurement.repeat, measurement.variant, figures, split=split
+        ),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **grades.columns,
         **telemetry,

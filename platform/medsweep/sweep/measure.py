@@ -21,6 +21,7 @@ from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.load_columns import add_calibration
+from medsweep.loadgen.shard import LABELS, Shard
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.loading import answer_cut
 from medsweep.models.templates import TEMPLATES
@@ -90,6 +91,13 @@ def _deploy_and_measure(
     failures: Mapping[str, str],
     deployment: int,
 ) -> None:
+    try:
+        if (shards := context.spec.load.shards) > 1:
+            cluster.ensure_cpus(LABELS, shards)
+    except EnvironmentFault as fault:
+        for cell in cells:
+            context.give_up(cell, str(fault))
+        return
     batch = datetime.now(UTC).isoformat()
     servers = [cell for cell in cells if isinstance(cell, ServerCell)]
     ready = _prepare(context, cluster, [cell for cell in cells if isinstance(cell, Cell)], failures)
@@ -125,7 +133,7 @@ def _deploy(
     batch: str,
 ) -> list[DeployedCell]:
     """Deploy cells together; return those whose engine runs on the right hardware."""
-    url = start_ingress(cluster.port)
+    url = start_ingress(cluster.port, loopback=context.spec.load.shards == 1)
     names = ", ".join(cell.name for cell, _ in ready)
     with context.progress.step("deploy", names, len(ready), announce=True):
         started = deploy([_deployment(context, cell, adapter) for cell, adapter in ready])
@@ -227,7 +235,8 @@ def _measure_all(
     context: MeasurementContext, deployed: Sequence[DeployedCell], deployment: int
 ) -> None:
     """Measure all cells: repeats in turn, cells and load points shuffled within each repeat."""
-    with Fleet(1) as load:
+    shards = context.spec.load.shards
+    with Fleet(shards, Shard) if shards > 1 else Fleet(1) as load:
         for each in deployed:
             with _failure_recorded(each):
                 _warm_up(context, load, each)
@@ -239,13 +248,13 @@ def _measure_all(
             if measurement.deployment == deployment
         ]
         random.Random(context.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
-        before = calibrations(context, (like_concurrency(each.point) for _, each in order))
+        before = calibrations(context, load, (like_concurrency(each.point) for _, each in order))
         for each, measurement in sorted(order, key=lambda pair: pair[1].repeat):
             if each.failure is None:
                 step = f"{each.cell.name} {measurement.name}"
                 with _failure_recorded(each), context.progress.step("load", step):
                     _measure(context, load, each, measurement, before)
-    calibrate_after(context, [(each.folder, measurement) for each, measurement in order])
+        calibrate_after(context, load, [(each.folder, measurement) for each, measurement in order])
     for each in deployed:
         if each.failure is not None:
             context.give_up(each.cell, each.failure, each.deployment.columns)
@@ -338,6 +347,7 @@ def _measure(
     job = deployed.job(context, model, measurement.point, measurement.repeat)
     with deployed.watch() as node:
         records = load.records(job, lambda record: context.metrics.request(labels, record))
+    split = load.split
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.
         raise StageError("the engine died during the load and was started anew")
@@ -356,6 +366,7 @@ def _measure(
         figures=figures_of(records, measurement.point, spec.load.parsed_objectives),
         recording=node.recording,
         grades=grades,
+        split=split,
     )
     if (calibration := calibrations.get(like_concurrency(measurement.point))) is not None:
         add_calibration(row, calibration)

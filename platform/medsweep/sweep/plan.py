@@ -166,7 +166,9 @@ def make_plan(
         own[model.name].append(profile)
     recipe = spec.finetune.recipe.model_dump()
     # The same for every cell, of which there may be 10,000.
-    shared = {"load": spec.load.model_dump()}
+    # Cells that were measured before there were shards keep their keys.
+    one_shard = {"shards"} if spec.load.shards == 1 else None
+    shared = {"load": spec.load.model_dump(exclude=one_shard)}
     served = spec.serve.model_dump(exclude={"adapters"})
     common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
     finetunes: dict[str, tuple[HardwareProfile, str | None]] = {}

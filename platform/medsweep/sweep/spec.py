@@ -151,6 +151,8 @@ class LoadSpec(Closed):
 
     Attributes:
         points: load shapes; each is measured in every repeat.
+        shards: load generators that share each load: with more than one, each runs on a CPU node of
+            its own.
         repeats: measurements of every load point, interleaved.
         deployments: how often each cell is deployed anew; repeats are spread over the deployments.
             What differs by deployment is then seen, and differences can be claimed beyond it.
@@ -164,6 +166,7 @@ class LoadSpec(Closed):
     """
 
     points: list[LoadPoint] = Field(min_length=1)
+    shards: int = Field(default=1, ge=1, le=1000)
     repeats: int = Field(default=3, ge=1)
     deployments: int = Field(default=1, ge=1)
     max_tokens: int = Field(default=128, ge=1)

@@ -90,6 +90,35 @@ def test_an_api_server_and_kuberay_take_every_manifest(
     assert len({manifest["metadata"]["name"] for manifest in manifests}) == len(manifests)
 
 
+@pytest.mark.parametrize("settings", EVERYTHING, ids=["plain", "queued"])
+def test_shards_of_the_load_are_pods_of_the_cpu_pool(settings: ClusterSettings) -> None:
+    load = {"points": [{"concurrency": 10_000}], "shards": 4}
+    spec = make_spec(cells=["distilgpt2@1xa100-1cpu"], load=load)
+    the_plan = planned(spec)
+    [cell], [adapter] = the_plan.runnable, the_plan.adapters.values()
+    job = benchmark_job(spec, cell, settings)
+    assert broken(job) == []
+    assert faults(job) == []
+    worker, group = cluster_of(job)["workerGroupSpecs"]
+    assert worker["groupName"] == "gpu"
+    assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (4, 4, 4)
+    # Ray places one shard on each: by these labels, and by its only CPU.
+    assert group["labels"] == {"medsweep.io/gpu": "none", "medsweep.io/role": "load"}
+    assert group["resources"] == {"CPU": "1"}
+    pod = group["template"]
+    assert pod["spec"]["nodeSelector"] == {"medsweep.io/gpu": "none"}
+    assert pod["metadata"]["labels"]["app.kubernetes.io/part-of"] == "medsweep"
+    [rule] = pod["spec"]["affinity"]["podAntiAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert rule["labelSelector"] == {"matchLabels": {"medsweep.io/role": "worker"}}
+    assert "nvidia.com/gpu" not in pod["spec"]["containers"][0]["resources"]["limits"]
+    assert worker["template"]["metadata"]["labels"]["medsweep.io/role"] == "worker"
+    # Only what measures sends a load.
+    for other in (finetune_job(spec, adapter, settings), serve_service(spec, cell, settings)):
+        assert len(cluster_of(other)["workerGroupSpecs"]) == 1
+
+
 def test_the_same_plan_gives_the_same_manifests(paper: SweepSpec, plan: Plan) -> None:
     once, again = (everything(paper, plan, QUEUED) for _ in range(2))
     assert json.dumps(once) == json.dumps(again)

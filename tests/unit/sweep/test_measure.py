@@ -40,7 +40,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **
     (cell,) = resolved.plan.runnable
     went_on: list[object] = []
     monkeypatch.setattr(measure, "deploy", lambda _: {cell.key: {**REPLICA, **found}})
-    monkeypatch.setattr(measure, "start_ingress", lambda port: f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(measure, "start_ingress", lambda port, loopback: f"http://127.0.0.1:{port}")
     monkeypatch.setattr(measure, "undeploy", lambda _: None)
     monkeypatch.setattr(
         measure, "_measure_all", lambda _, deployed, number: went_on.extend(deployed)

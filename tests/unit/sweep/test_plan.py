@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
+from medsweep.sweep import plan as module
 from medsweep.sweep.plan import Plan, batch_cells, make_plan
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec
@@ -70,6 +74,27 @@ def test_a_key_changes_with_everything_that_the_result_depends_on() -> None:
     ]
     for other in changed:
         assert all(base[cell.name] != cell.key for cell in other.cells)
+
+
+def test_keys_of_one_shard_are_those_from_before_there_were_shards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[str] = []
+    true_key = module._key
+
+    def key(parts: Mapping[str, Any]) -> str:
+        hashed.append(json.dumps(parts))
+        return true_key(parts)
+
+    monkeypatch.setattr(module, "_key", key)
+    load = {"points": [{"concurrency": 2}], "repeats": 3}
+    base = {cell.name: cell.key for cell in plan(make_spec(load=load)).cells}
+    assert not any("shards" in parts for parts in hashed)
+    same = plan(make_spec(load={**load, "shards": 1}))
+    assert base == {cell.name: cell.key for cell in same.cells}
+    four = plan(make_spec(load={**load, "shards": 4}))
+    assert all(base[cell.name] != cell.key for cell in four.cells)
+    assert plan(make_spec(load=load)).adapters.keys() == four.adapters.keys()
 
 
 def test_the_same_adapter_goes_to_every_profile_and_load_does_not_change_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,8 @@ from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.loadgen.calibration import Calibration
+from medsweep.loadgen.fleet import Split
+from medsweep.loadgen.shard import LABELS, Shard
 from medsweep.loadgen.spec import LoadJob
 from medsweep.metrics import tally
 from medsweep.metrics.quality import score_and_count
@@ -65,6 +67,8 @@ class FakeCluster:
         self.nodes: list[list[str]] = []
         self.fetched: list[str] = []
         self.fault: str | None = None
+        self.no_cpus: str | None = None
+        self.cpus: list[tuple[dict[str, str], int]] = []
 
     def __enter__(self) -> Self:
         self.entered += 1
@@ -77,6 +81,11 @@ class FakeCluster:
         if self.fault is not None:
             raise EnvironmentFault(self.fault)
         self.nodes.append([profile.name for profile in profiles])
+
+    def ensure_cpus(self, labels: Mapping[str, str], count: int) -> None:
+        if self.no_cpus is not None:
+            raise EnvironmentFault(self.no_cpus)
+        self.cpus.append((dict(labels), count))
 
     def call_on_node(
         self, profile: HardwareProfile, function: Callable[..., object], *arguments: object
@@ -91,6 +100,8 @@ class FakeLoad:
     A null model takes 1 ms to the first token for each request in flight, and 0.5 ms more per token
     than its pace.
     """
+
+    split: Split | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +177,7 @@ class Ran:
         base = folder / "base"
         for name, value in {
             "deploy": self._deploy,
-            "start_ingress": lambda port: f"http://127.0.0.1:{port}",
+            "start_ingress": lambda port, loopback: f"http://127.0.0.1:{port}",
             "undeploy": lambda names: None,
             "throttled_periods": lambda name: 5,
             "Fleet": lambda *_: FakeLoad(),
@@ -179,7 +190,7 @@ class Ran:
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "finetune_missing", self._finetune)
-        monkeypatch.setattr(calibration_module, "calibrate", self._calibrate)
+        monkeypatch.setattr(calibration_module, "calibrate_fleet", self._calibrate)
         monkeypatch.setattr(finish, "read_adapter", measure.read_adapter)
         monkeypatch.setattr(tally, "score_and_count", self._score)
         monkeypatch.setattr(page, "write_report", lambda folder: None)
@@ -208,7 +219,7 @@ class Ran:
         failures = {each.key: self.failing.get(each.model.name) for each in adapters}
         return {key: reason for key, reason in failures.items() if reason}
 
-    def _calibrate(self, levels: Sequence[int]) -> list[Calibration]:
+    def _calibrate(self, load: object, levels: Sequence[int]) -> list[Calibration]:
         error_s = next(self.client_errors_s)
         return [calibration(level, error_s=error_s) for level in levels]
 
@@ -379,13 +390,49 @@ def test_the_client_is_calibrated_before_and_after_each_batch_of_cells(ran: Ran)
 
 
 def test_a_sweep_goes_on_without_calibration(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(levels: Sequence[int]) -> list[Calibration]:
+    def fail(load: object, levels: Sequence[int]) -> list[Calibration]:
         raise StageError("calibration: the mock server did not start")
 
-    monkeypatch.setattr(calibration_module, "calibrate", fail)
+    monkeypatch.setattr(calibration_module, "calibrate_fleet", fail)
     assert run.run_sweep(sweep(), ran.out).states["ok"] == 2
     row = ran.rows(HERE)[0]
     assert (row["client_ttft_bias_s"], row["calibrations"], row["client_limited"]) == (None,) * 3
+
+
+def test_a_load_from_several_machines_says_so_in_each_row(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, object]] = []
+
+    def fleet(count: int, make: object = None) -> FakeLoad:
+        made.append((count, make))
+        load = FakeLoad()
+        load.split = Split(count, 0.0004, 0.003)
+        return load
+
+    monkeypatch.setattr(measure, "Fleet", fleet)
+    points = [{"concurrency": 8, "requests": 12}]
+    load = {"points": points, "repeats": 1, "max_tokens": 8, "shards": 4}
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
+    assert ran.cluster.cpus == [(LABELS, 4)]
+    assert made == [(4, Shard)]
+    for row in ran.rows(HERE):
+        assert (row["load_shards"], row["shard_clock_error_s"]) == (4, 0.0004)
+        assert row["shard_start_spread_s"] == 0.003
+
+
+def test_one_load_generator_needs_no_node_of_its_own(ran: Ran) -> None:
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"]), ran.out)
+    assert ran.cluster.cpus == []
+    assert {(r["load_shards"], r["shard_clock_error_s"]) for r in ran.rows(HERE)} == {(1, None)}
+
+
+def test_without_nodes_for_the_load_every_cell_fails_with_that_reason(ran: Ran) -> None:
+    ran.cluster.no_cpus = "0 of 4 CPUs on Ray nodes with medsweep.io/role=load after 600 s"
+    load = {"points": [{"concurrency": 8, "requests": 12}], "repeats": 1, "shards": 4}
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
+    [row] = ran.rows(HERE)
+    assert (row["status"], row["reason"]) == ("failed", ran.cluster.no_cpus)
 
 
 def test_the_overhead_is_that_of_each_load_point_s_concurrency(ran: Ran) -> None:

@@ -68,22 +68,26 @@ class CellDeployment:
         )
 
 
-def start_ingress(port: int) -> str:
-    """Start Ray Serve's proxy on the loopback address, and the ingress, unless they run already.
+def start_ingress(port: int, *, loopback: bool = True) -> str:
+    """Start Ray Serve's proxy and the ingress, unless they run already.
 
     Args:
         port: TCP port of the proxy.
+        loopback: listen on the loopback address alone; otherwise on that of this Ray node, for load
+            generators on other nodes.
 
     Returns:
         Base URL of the cells that are deployed.
     """
+    import ray
     from ray import serve
     from ray.serve.config import HTTPOptions
 
     # The run itself reports the same. A filter, because `serve.start` resets the level.
     logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.ERROR)
-    serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
-    url = f"http://127.0.0.1:{port}"
+    host = "127.0.0.1" if loopback else ray.util.get_node_ip_address()
+    serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))
+    url = f"http://{host}:{port}"
     if INGRESS in serve.status().applications:
         return url
     # The load generator's own time limit must be reached first.

@@ -26,6 +26,9 @@ FEWEST_PAIRS = 6
 # 93 % whatever share of questions is extreme: a sample has none of a share of 2.6 / n in 7 %.
 _EXTREMES = 2
 
+# A difference allows for a share of answers that turned and that a sample misses in 5 %.
+_UNSEEN = 0.05
+
 # Up to here every pattern of signs is tried; beyond, some are drawn.
 _EXACT_PAIRS = 12
 # Differences and standard errors below this are rounding.
@@ -153,9 +156,10 @@ def paired_differences(
 ) -> list[PairedDifference]:
     """Compare many pairs of samples, with the same draws for all.
 
-    The interval is that of bootstrap-t, widened on each side to Student's as it would be with two
-    more questions that turned from right to wrong, or back: a small sample often misses such rare
-    ones. Where no question differs, the bounds are what so many equal pairs still allow.
+    The interval is the wider of bootstrap-t and Student's on each side, and reaches at least to the
+    mean that there would be if a share 1 - 0.05^(1/n) of the questions had turned from right to
+    wrong, or back: so large a share is missed by one sample in twenty. Where no question differs,
+    the bounds are what so many equal pairs still allow.
 
     The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
     question's two answers could as well have been given the other way round (Fisher 1935). It is
@@ -186,7 +190,7 @@ def _paired(
             for mean, some in zip(means, changed, strict=True)
         ]
     low, high = _bootstrap_t(differences, seed, confidence, resamples)
-    low, high = _widened(differences, low, high, -1.0, 1.0, confidence)
+    low, high = _allowing(differences, low, high, confidence)
     errors = differences.std(axis=0, ddof=1) / np.sqrt(count)
     p_values = _sign_flips(differences, seed, resamples)
     # If more questions than this differed, so many without a difference would be too lucky.
@@ -281,6 +285,26 @@ def _widened(
     low = np.where(np.isfinite(low), low, means)
     high = np.where(np.isfinite(high), high, means)
     return np.minimum(low, means - margins[0]), np.maximum(high, means + margins[1])
+
+
+def _allowing(
+    differences: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    confidence: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the bounds, at least as far out as Student's and as rare answers that turned allow.
+
+    A bound of the bootstrap is infinite where too many draws have no spread; Student's replaces it.
+    """
+    means, margin = differences.mean(axis=0), _student_margin(differences, confidence)
+    share = 1 - _UNSEEN ** (1 / len(differences))
+    low = np.minimum(np.where(np.isfinite(low), low, means), means - margin)
+    high = np.maximum(np.where(np.isfinite(high), high, means), means + margin)
+    return (
+        np.minimum(low, (1 - share) * means - share),
+        np.maximum(high, (1 - share) * means + share),
+    )
 
 
 def _sign_flips(differences: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:

@@ -100,6 +100,57 @@ def test_answers_that_turn_right_or_wrong_are_covered(size: int) -> None:
     assert coverage(paired_differences(turned, seed=1, resamples=600), 0.2) >= 0.93
 
 
+# Differences as they come: a sampler and the true mean.
+DIFFERENCES: dict[str, tuple[Callable[[RNG, tuple[int, int]], Array], float]] = {
+    **{
+        name: (lambda rng, size, sample=sample: sample(rng, size) - sample(rng, size), 0.0)
+        for name, (sample, _) in POPULATIONS.items()
+    },
+    "skewed gain": (lambda rng, size: rng.beta(0.5, 3, size), 0.5 / 3.5),
+    "half unchanged": (
+        lambda rng, size: mixed(rng, size, 0.5, rng.beta(1, 4, size), np.zeros(size)),
+        0.1,
+    ),
+    "tied": (
+        lambda rng, size: rng.choice(
+            [-0.5, -0.25, 0, 0.25, 0.5], p=[0.05, 0.1, 0.5, 0.2, 0.15], size=size
+        ),
+        0.075,
+    ),
+    "a third turned": (
+        lambda rng, size: rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=size),
+        0.2,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_intervals_of_differences_cover_the_truth(name: str, size: int) -> None:
+    sample, truth = DIFFERENCES[name]
+    values = sample(np.random.default_rng(size), (size, SAMPLES))
+    assert coverage(paired_differences(values, seed=1, resamples=600), truth) >= 0.93
+
+
+@pytest.mark.slow
+def test_intervals_of_differences_are_not_much_too_wide() -> None:
+    """With 50 questions or more they cover 95 % and hardly more, and are about Student's."""
+    for size, most in ((50, 1.15), (200, 1.07)):
+        covered, widths = [], []
+        for name in ("token F1", "skewed", "mostly 0", "tied", "a third turned"):
+            sample, truth = DIFFERENCES[name]
+            values = sample(np.random.default_rng(size), (size, SAMPLES))
+            found = paired_differences(values, seed=1, resamples=600)
+            covered.append(coverage(found, truth))
+            student = 2 * stats.t.ppf(0.975, size - 1) * values.std(axis=0, ddof=1) / size**0.5
+            # Some samples of a tied figure have no spread at all.
+            width = np.array([(each.high or 0.0) - (each.low or 0.0) for each in found])
+            widths.append(float(width.mean() / student.mean()))
+        assert np.mean(covered) <= 0.965
+        assert max(widths) <= most
+
+
 def test_a_gain_that_most_answers_share_is_seen_and_covered() -> None:
     rng = np.random.default_rng(5)
     gains = rng.beta(2, 8, (20, SAMPLES)) - 0.1
@@ -197,10 +248,11 @@ def test_too_few_pairs_for_a_small_p_value_have_none() -> None:
     assert found.low < 0 < found.mean
 
 
+@pytest.mark.parametrize("expected", [2, 3.2])
 @pytest.mark.parametrize("size", [2, 3, 5, *SIZES])
-def test_rare_answers_that_turn_among_small_changes_are_covered(size: int) -> None:
+def test_rare_answers_that_turn_among_small_changes_are_covered(size: int, expected: float) -> None:
     """Two of `size` questions turn from wrong to right; one sample in eight has none of them."""
-    share = min(0.5, 2 / size)
+    share = min(0.5, expected / size)
     rng = np.random.default_rng(size)
     turned = mixed(rng, (size, 600), share, np.ones(1), rng.normal(0, 0.02, (size, 600)))
     assert coverage(paired_differences(turned, seed=1, resamples=400), share) >= 0.93

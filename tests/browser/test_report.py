@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
+from collections.abc import Sequence
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def test_a_filter_in_the_address_hides_other_rows(story: Story, tmp_path: Path) 
     page = story.runner.results / "report.html"
     shown = browse(tmp_path, "--dump-dom", f"{page.as_uri()}#profile=host")
     assert "CONSOLE" not in shown.stderr
-    rows = re.findall(r"<tr( hidden=\"\")?>(.*?)</tr>", shown.stdout, flags=re.S)
+    rows = re.findall(r"<tr(?: data-place=\"\d+\")?( hidden=\"\")?>(.*?)</tr>", shown.stdout, flags=re.S)
     hidden = [row for mark, row in rows if mark]
     left = [row for mark, row in rows if not mark]
     assert hidden
@@ -160,39 +162,54 @@ def test_it_prints(story: Story, tmp_path: Path) -> None:
     assert printed.stat().st_size > 50_000
 
 
-def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
+def made_page(folder: Path, models: Sequence[tuple[str, float]]) -> tuple[list[dict[str, Any]], Path]:
+    """Return rows of two load points and three repeats of each model, and their page."""
     rows = [
         row(
             model=model,
-            key=f"{model}-{point}",
+            cell=f"{model}@{profile}",
+            key=f"{model}-{profile}",
+            profile=profile,
             load_point=point,
             repeat=number,
             ok=100,
-            ttft_p95_s=ttft * spread,
+            ttft_p95_s=ttft * spread / (2 if profile == "q" else 1),
+            tpot_mean_s=ttft / 10,
             e2e_mean_s=2 * ttft,
             requests_per_s=rate,
+            output_tokens_per_s=10 * rate,
+            usd_per_hour=3.6 if profile == "p" else 7.2,
+            usd_per_answer=(0.001 if profile == "p" else 0.002) / rate * spread,
             token_f1=f1,
             token_f1_low=f1 - 0.05,
             token_f1_high=f1 + 0.05,
         )
-        for model, f1 in (("good", 0.5), ("quick", 0.3))
+        for model, f1 in models
+        for profile in ("p", "q")
         for point, ttft, rate in (
             ("c1", 0.4 if model == "good" else 0.1, 1.0),
             ("c8", 1.6 if model == "good" else 0.2, 4.0),
         )
         for number, spread in enumerate((0.9, 1.0, 1.1), 1)
     ]
-    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)
-    page = write_report(tmp_path)
+    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
+    return rows, write_report(folder)
+
+
+def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
+    rows, page = made_page(tmp_path, (("good", 0.5), ("quick", 0.3)))
+    draw = random.Random(3)
+    ranges = {
+        "max-p95-ttft": (0.03, 2.5),
+        "min-token-f1": (0.15, 0.55),
+        "max-usd-per-1k": (0.2, 2.5),
+    }
     tries: list[dict[str, float]] = [
-        {"max-p95-ttft": 0.15},
-        {"max-p95-ttft": 0.3},
-        {"max-p95-ttft": 0.6},
-        {"max-p95-ttft": 3.0},
-        {"min-token-f1": 0.4},
-        {"min-token-f1": 0.5},
-        {"max-p95-ttft": 3.0, "min-token-f1": 0.4},
-        {"max-p95-ttft": 0.01},
+        {
+            name: round(draw.uniform(*ranges[name]), 3)
+            for name in draw.sample(list(ranges), draw.randint(1, 3))
+        }
+        for _ in range(300)
     ]
     script = f"""
     const said = [];
@@ -203,12 +220,70 @@ def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
     }}
     document.title = JSON.stringify(said);
     """
+    standings = set()
     for given, told in zip(tries, examine(page, tmp_path, script), strict=True):
-        first = recommend(candidates(rows), make_limits(given))[0]
+        ranked = recommend(candidates(rows), make_limits(given))
+        first = ranked[0]
+        standings.add(first.standing)
+        name = f"{first.candidate.name} at {first.candidate.load_point} ("
         if first.is_met:
-            name = f"Take {first.candidate.name} at {first.candidate.load_point} ("
-            assert told.startswith(name), given
+            assert told.startswith(f"Take {name}"), given
+        elif first.standing == 1:
+            assert told.startswith("No configuration is known to meet the limits."), given
+            assert name in told, given
         else:
-            assert told.startswith("Every" if first.is_missed else "No configuration is known"), (
-                given
-            )
+            assert told == "Every configuration misses a limit.", given
+    assert standings == {0, 1, 2}
+
+
+def test_the_filter_acts_on_charts_and_on_the_choice(tmp_path: Path) -> None:
+    _, page = made_page(tmp_path, (("good", 0.5), ("quick", 0.3)))
+    script = """
+    form.elements.model.value = "quick";
+    form.elements.profile.value = "q";
+    form.dispatchEvent(new Event("change"));
+    const marks = [...document.querySelectorAll("svg [data-model]")];
+    const left = marks.filter((mark) => !mark.classList.contains("off"));
+    const chosen = document.getElementById("chosen").textContent;
+    form.elements.model.value = form.elements.profile.value = "";
+    form.dispatchEvent(new Event("change"));
+    document.title = JSON.stringify({
+      all: marks.length, chosen, none: document.getElementById("chosen").textContent,
+      left: [...new Set(left.map(({ dataset }) => dataset.model + " " + dataset.profile))],
+      back: marks.filter((mark) => mark.classList.contains("off")).length,
+    });
+    """
+    found = examine(page, tmp_path, script)
+    assert found["left"] == ["quick q"]
+    assert found["all"] > 20
+    assert found["chosen"].startswith("Of what the filter leaves, quick@q at ")
+    assert (found["none"], found["back"]) == ("", 0)
+
+
+def test_headings_sort_their_table_and_tell_their_meaning(tmp_path: Path) -> None:
+    _, page = made_page(tmp_path, (("good", 0.5), ("quick", 0.3)))
+    script = """
+    const table = document.querySelector("a[download='throughput.csv']").closest("table");
+    const at = [...table.tHead.rows[0].cells].findIndex((each) => each.textContent.includes("per user"));
+    const heading = table.tHead.rows[0].cells[at], button = heading.firstChild;
+    const column = () => [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[at].textContent));
+    const before = column(), seen = [];
+    button.focus();
+    const meaning = document.getElementById("tip").textContent;
+    for (const turn of [1, 2, 3]) {
+      button.click();
+      seen.push([heading.getAttribute("aria-sort"), column()]);
+    }
+    button.blur();
+    const csv = atob(document.querySelector("a[download='throughput.csv']").href.split(",")[1]);
+    document.title = JSON.stringify({ before, seen, meaning, csv });
+    """
+    found = examine(page, tmp_path, script)
+    (up, rising), (down, falling), (off, restored) = found["seen"]
+    assert (up, down, off) == ("ascending", "descending", None)
+    assert rising == sorted(found["before"]) != falling
+    assert falling == rising[::-1]
+    assert restored == found["before"]
+    assert found["meaning"].startswith("1 / mean TPOT")
+    table = (tmp_path / "tables" / "throughput.csv").read_bytes()
+    assert found["csv"].encode("latin-1") == table

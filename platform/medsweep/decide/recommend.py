@@ -307,11 +307,7 @@ def check_limit(candidate: Candidate, limit: Limit) -> LimitCheck:
         return LimitCheck(limit, value, probability)
     # At this quantile of the answered requests lies the wanted one of all.
     equivalent = quantile / (1 - failed)
-    columns = [
-        f"{limit.column.removesuffix('_s').rpartition('_')[0]}_{statistic}_s"
-        for statistic, each in {**QUANTILES, "max": 1.0}.items()
-        if each >= equivalent
-    ]
+    columns = percentile_columns(limit.column, equivalent)
     bounds = [_probability(candidate, limit, column) for column in columns]
     known = next((each for each in bounds if each is not None), None)
     return LimitCheck(limit, value, known if known is not None and known >= SURE else None)
@@ -319,22 +315,33 @@ def check_limit(candidate: Candidate, limit: Limit) -> LimitCheck:
 
 def _probability(candidate: Candidate, limit: Limit, column: str) -> float | None:
     """Return the probability that the true mean of a column is within a limit."""
-    value = candidate.mean(column)
-    error = candidate.standard_error(column)
-    if value is None or error is None:
+    known = estimate(candidate, column)
+    if known is None:
         return None
+    value, error, freedom = known
     margin = limit.bound - value if limit.is_upper else value - limit.bound
     if error == 0:
         return 1.0 if margin >= 0 else 0.0
     from scipy import stats
 
-    # Student's t over deployments or repeats; questions are so many that t is normal.
-    freedom = (
-        len(candidate.samples(column)) - 1
-        if column == USD_PER_1K or column.endswith("_s")
-        else 10_000
-    )
     return float(stats.t.cdf(margin / error, freedom))
+
+
+def estimate(candidate: Candidate, column: str) -> tuple[float, float, int] | None:
+    """Return mean, standard error and degrees of freedom of a column's true mean, or None."""
+    value, error = candidate.mean(column), candidate.standard_error(column)
+    if value is None or error is None:
+        return None
+    # Student's t over deployments or repeats; questions are so many that t is normal.
+    is_repeated = column == USD_PER_1K or column.endswith("_s")
+    return value, error, len(candidate.samples(column)) - 1 if is_repeated else 10_000
+
+
+def percentile_columns(column: str, quantile: float) -> list[str]:
+    """Return the columns of a time's percentiles from a quantile on, and of its maximum."""
+    stem = column.removesuffix("_s").rpartition("_")[0]
+    statistics = {**QUANTILES, "max": 1.0}
+    return [f"{stem}_{name}_s" for name, each in statistics.items() if each >= quantile]
 
 
 def _quantile(column: str) -> float | None:

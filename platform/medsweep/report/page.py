@@ -22,6 +22,7 @@ from medsweep.report.figures import (
     tradeoff,
 )
 from medsweep.report.figures.style import GRID, INK, MUTED, WARNING
+from medsweep.report.glossary import glossary
 from medsweep.report.numbers import share
 from medsweep.report.paper import KNOWN_INCONSISTENCIES
 from medsweep.report.samples import public_answers, samples
@@ -210,13 +211,20 @@ def _render(
                 for sentence in each.selection
             ],
             pictures=pictures,
-            **tables,
+            tables=tables,
+            csv_address=_csv_address,
+            glossary=glossary(tables.values()),
             inconsistencies=KNOWN_INCONSISTENCIES,
             samples=samples(rows, answers),
             facts=method(rows).facts,
             share=share,
         )
     )
+
+
+def _csv_address(table: ReportTable) -> str:
+    """Return a table as an address that needs no file beside the page."""
+    return "data:text/csv;base64," + base64.b64encode(as_csv(table).encode()).decode()
 
 
 def _text(name: str) -> str:

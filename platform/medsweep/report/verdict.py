@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from medsweep.decide.candidates import Candidate, candidates
-from medsweep.decide.certain import certain_bounds
+from medsweep.decide.curves import probability_curve
 from medsweep.metrics.significance import ALPHA
 from medsweep.report.numbers import MISSING, bounds, seconds, share, signed, significant
 from medsweep.report.tables.grouping import busiest_point, most_questions
@@ -91,7 +91,7 @@ def verdict(rows: Sequence[Row], paired: Sequence[PairedRow]) -> Verdict:
 
 
 def options(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return what can be chosen, each with the bounds that are certain: data for the page's script.
+    """Return what can be chosen, with the probability of meeting each limit: data for the script.
 
     Args:
         rows: of `benchmark.parquet`.
@@ -100,14 +100,17 @@ def options(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _option(candidate: Candidate) -> dict[str, Any]:
-    certain = {
-        name: [asdict(certain_bounds(candidate, name, limits=count)) for count in (1, 2, 3)]
+    curves = {
+        name: curve and [curve.bounds, curve.probabilities]
         for name in LIMITS
+        for curve in (probability_curve(candidate, name),)
     }
     return {
         "configuration": candidate.name,
+        "model": candidate.model,
+        "profile": candidate.profile,
         "load_point": candidate.load_point,
-        "limits": certain,
+        "limits": curves,
         "token_f1": candidate.mean("token_f1"),
         "e2e_s": candidate.mean("e2e_mean_s"),
         "requests_per_s": candidate.mean("requests_per_s"),

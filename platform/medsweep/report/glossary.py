@@ -1,0 +1,45 @@
+"""What the words on the page mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from medsweep.report.table import ReportTable
+from medsweep.results.schema import LATENCIES
+
+_LATENCIES = {
+    "TTFT": "ttft",
+    "TPOT": "tpot",
+    "ITL": "itl",
+    "E2E": "e2e",
+}
+_WORDS = {
+    "Cell": "one model on one hardware profile",
+    "Hardware profile": "one machine: processors, GPUs, memory and price",
+    "Load point": "one load: c8 keeps 8 requests in flight (closed loop); r2 sends 2 requests per "
+    "second (open loop)",
+    "Repeat": "one independent measurement of a load point",
+    "Adapter": "the LoRA weights that a fine-tune produced; the base model is the model without",
+    "Observed": "measured on the hardware that the profile names",
+    "Emulated": "measured on other hardware in its place",
+    "Predicted": "computed, not measured",
+    "Stand-in": "a tiny model with the architecture of a real one, and none of its knowledge",
+    "p95": "the value that 95 % of the requests stay below",
+}
+
+
+def glossary(tables: Iterable[ReportTable]) -> dict[str, str]:
+    """Return the meaning of each term: the words above, and the headings of the tables.
+
+    Args:
+        tables: of the page.
+    """
+    latencies = {term: LATENCIES[name] for term, name in _LATENCIES.items()}
+    headings = {
+        column.title: column.meaning
+        for table in tables
+        if table.rows
+        for column in table.columns
+        if column.meaning
+    }
+    return dict(sorted((_WORDS | latencies | headings).items(), key=lambda entry: entry[0].lower()))

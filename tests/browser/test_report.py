@@ -49,7 +49,9 @@ def test_a_filter_in_the_address_hides_other_rows(story: Story, tmp_path: Path) 
     page = story.runner.results / "report.html"
     shown = browse(tmp_path, "--dump-dom", f"{page.as_uri()}#profile=host")
     assert "CONSOLE" not in shown.stderr
-    rows = re.findall(r"<tr(?: data-place=\"\d+\")?( hidden=\"\")?>(.*?)</tr>", shown.stdout, flags=re.S)
+    rows = re.findall(
+        r"<tr(?: data-place=\"\d+\")?( hidden=\"\")?>(.*?)</tr>", shown.stdout, flags=re.S
+    )
     hidden = [row for mark, row in rows if mark]
     left = [row for mark, row in rows if not mark]
     assert hidden
@@ -162,7 +164,9 @@ def test_it_prints(story: Story, tmp_path: Path) -> None:
     assert printed.stat().st_size > 50_000
 
 
-def made_page(folder: Path, models: Sequence[tuple[str, float]]) -> tuple[list[dict[str, Any]], Path]:
+def made_page(
+    folder: Path, models: Sequence[tuple[str, float]]
+) -> tuple[list[dict[str, Any]], Path]:
     """Return rows of two load points and three repeats of each model, and their page."""
     rows = [
         row(
@@ -263,10 +267,13 @@ def test_the_filter_acts_on_charts_and_on_the_choice(tmp_path: Path) -> None:
 def test_headings_sort_their_table_and_tell_their_meaning(tmp_path: Path) -> None:
     _, page = made_page(tmp_path, (("good", 0.5), ("quick", 0.3)))
     script = """
-    const table = document.querySelector("a[download='throughput.csv']").closest("table");
-    const at = [...table.tHead.rows[0].cells].findIndex((each) => each.textContent.includes("per user"));
-    const heading = table.tHead.rows[0].cells[at], button = heading.firstChild;
-    const column = () => [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[at].textContent));
+    const link = document.querySelector("a[download='throughput.csv']");
+    const table = link.closest("table");
+    const headings = [...table.tHead.rows[0].cells];
+    const at = headings.findIndex((each) => each.textContent.includes("per user"));
+    const heading = headings[at], button = heading.firstChild;
+    const figure = (row) => parseFloat(row.cells[at].textContent);
+    const column = () => [...table.tBodies[0].rows].map(figure);
     const before = column(), seen = [];
     button.focus();
     const meaning = document.getElementById("tip").textContent;
@@ -275,7 +282,7 @@ def test_headings_sort_their_table_and_tell_their_meaning(tmp_path: Path) -> Non
       seen.push([heading.getAttribute("aria-sort"), column()]);
     }
     button.blur();
-    const csv = atob(document.querySelector("a[download='throughput.csv']").href.split(",")[1]);
+    const csv = atob(link.href.split(",")[1]);
     document.title = JSON.stringify({ before, seen, meaning, csv });
     """
     found = examine(page, tmp_path, script)

@@ -90,11 +90,16 @@ class Operator:
             Request("PUT", "update", resource, self.namespace, name, query=query, body=value)
         )
 
-    def start(self, job: Object) -> None:
-        """Make the Ray cluster of a job with the pods of its templates, none of them scheduled."""
+    def start(self, job: Object, cluster: str = "xyz") -> None:
+        """Make the Ray cluster of a job with the pods of its templates, none of them scheduled.
+
+        Args:
+            job: as it was created.
+            cluster: end of the Ray cluster's name.
+        """
         metadata = job["metadata"]
         self.adopt(RAY_JOBS, metadata["name"])
-        cluster = f"{metadata['name']}-xyz"
+        cluster = f"{metadata['name']}-{cluster}"
         labels = {key: metadata["labels"][key] for key in metadata["labels"] if "medsweep" in key}
         spec = job["spec"]["rayClusterSpec"]
         owner = self.create(RAY_CLUSTERS, cluster, labels, job, {"spec": spec})
@@ -108,11 +113,48 @@ class Operator:
             {"jobDeploymentStatus": "Initializing", "rayClusterName": cluster},
         )
 
-    def collect(self, name: str) -> None:
+    def collect(self, name: str, cluster: str = "xyz") -> None:
         """Delete what a job left behind, as the garbage collector would, where there is one."""
         for role in ("head", "worker"):
-            self.api.delete(PODS, self.namespace, f"{name}-xyz-{role}")
-        self.api.delete(RAY_CLUSTERS, self.namespace, f"{name}-xyz")
+            self.api.delete(PODS, self.namespace, f"{name}-{cluster}-{role}")
+        self.api.delete(RAY_CLUSTERS, self.namespace, f"{name}-{cluster}")
+
+    def attempt(
+        self,
+        job: Object,
+        *failures: Callable[[Operator, str], Object],
+        work: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Let a job run, fail as often as it is told to, and succeed then, if it gets that far.
+
+        As in KubeRay's `rayjob_controller.go`: a failed job begins anew on another Ray cluster,
+        `backoffLimit` times, unless `activeDeadlineSeconds` has passed.
+
+        Args:
+            job: as it was created.
+            failures: each plays how an attempt fails, given the name of its Ray cluster, and
+                returns the status that the operator writes.
+            work: what the attempt that succeeds does.
+        """
+        name = job["metadata"]["name"]
+        for number, fail in enumerate(failures):
+            end = f"try{number}"
+            self.start(job, end)
+            status = fail(self, f"{name}-{end}")
+            again = number < job["spec"]["backoffLimit"] and status["reason"] != "DeadlineExceeded"
+            phase = "Retrying" if again else "Failed"
+            times = {} if again else {"endTime": (BEGAN + timedelta(seconds=60)).isoformat()}
+            failed = {"jobDeploymentStatus": phase, "jobStatus": "FAILED", "failed": number + 1}
+            self.status(RAY_JOBS, name, {**failed, **status, **times})
+            if not again:
+                return
+            self.collect(name, end)
+            anew = {"jobDeploymentStatus": "", "jobStatus": "", "reason": "", "message": ""}
+            self.status(RAY_JOBS, name, {**anew, "rayClusterName": ""})
+        self.start(job, f"try{len(failures)}")
+        self.run(name)
+        work()
+        self.finish(name)
 
     def run(self, name: str) -> None:
         """Let a job run."""

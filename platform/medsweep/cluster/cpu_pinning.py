@@ -1,4 +1,4 @@
-"""Pin a process to the number of CPUs of its hardware profile, or to all that there are."""
+"""Hold a process to the number of CPUs of its hardware profile, or to all that there are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from medsweep.hardware.cgroup import cpu_quota
+from medsweep.hardware.nvidia import cpus_near_gpus
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,13 @@ class GrantedCpus:
 
 
 def take_cpus(cpus: int, after: int = 0) -> GrantedCpus:
-    """Pin this process to `cpus` cores, or to all that there are; set torch's threads.
+    """Pin this process to `cpus` cores; set the number of torch's threads.
+
+    An engine with a process of its own moves it to the same cores.
+
+    Cores near the GPUs that this process may use are taken first. Where there are fewer cores, it
+    gets all. Where a quota already holds it to that much (a pod's limit), nothing is pinned: the
+    pods of a node, which do not know of each other, would all take the same cores.
 
     Args:
         cpus: CPUs of the hardware profile.
@@ -32,17 +41,23 @@ def take_cpus(cpus: int, after: int = 0) -> GrantedCpus:
     """
     import torch
 
-    available = sorted(_available())
-    start = after if after + cpus <= len(available) else 0
-    cores = tuple(available[start : start + cpus])
-    if hasattr(os, "sched_setaffinity"):
-        # The call pins one thread, and Ray has started others before.
-        for thread in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):  # it ended after it was listed
-                os.sched_setaffinity(int(thread.name), cores)
+    available = _available()
     threads = min(cpus, len(available))
     torch.set_num_threads(threads)
-    return GrantedCpus(cpus, cores if hasattr(os, "sched_setaffinity") else (), threads)
+    quota = cpu_quota()
+    if not hasattr(os, "sched_setaffinity"):
+        return GrantedCpus(cpus, (), threads)
+    if quota is not None and quota <= cpus < len(available):
+        return GrantedCpus(cpus, tuple(sorted(available)), threads)
+    near = available & cpus_near_gpus()
+    places = sorted(near if len(near) >= cpus else available)
+    start = after if after + cpus <= len(places) else 0
+    cores = tuple(places[start : start + cpus])
+    # The call pins one thread, and Ray has started others before.
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it ended after it was listed
+            os.sched_setaffinity(int(thread.name), cores)
+    return GrantedCpus(cpus, cores, threads)
 
 
 def wait_asleep() -> None:

@@ -37,6 +37,7 @@ class FakeGpu:
         throttle_mask: bits of the reasons why clocks are throttled.
         mig: whether the GPU is divided into slices.
         slices: its slices, which are handles of their own; None is a gap in their numbers.
+        near: CPUs of its NUMA node.
         lost: whether the driver can no longer reach it.
     """
 
@@ -54,6 +55,7 @@ class FakeGpu:
     throttle_mask: int | None = 0
     mig: bool | None = None
     slices: Sequence[FakeGpu | None] = ()
+    near: Sequence[int] | None = None
     lost: bool = False
 
 
@@ -94,6 +96,11 @@ class FakeNvml:
     def nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802
         """Return its identity."""
         return gpu.uuid
+
+    def nvmlDeviceGetCpuAffinity(self, gpu: FakeGpu, words: int) -> list[int]:  # noqa: N802
+        """Return a mask of the CPUs near it, in words of 64 bits."""
+        mask = sum(1 << cpu for cpu in _known(gpu.near))
+        return [mask >> (64 * word) & (2**64 - 1) for word in range(words)]
 
     def nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802
         """Return whether it is divided into slices, and whether it will be."""

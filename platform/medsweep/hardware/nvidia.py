@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.profile import HardwareProfile
 
 _TIMEOUT_S = 15.0
 """Loading the driver takes seconds per GPU where it is unloaded between uses."""
+
+_WORD_BITS = 8 * struct.calcsize("L")
+_AFFINITY_WORDS = 1024 // _WORD_BITS
+"""NVML's masks of CPUs are unsigned longs; 1,024 CPUs are more than a machine has."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,12 +105,21 @@ def number_gpus_as_nvml() -> None:
 def observe_gpus() -> tuple[ObservedGpu, ...]:
     """Return the visible GPUs; empty without a driver, or where it fails or hangs."""
     number_gpus_as_nvml()
-    gpus: list[ObservedGpu] = []
-    # In a thread, so that a driver that hangs does not stop the program.
-    thread = Thread(target=lambda: gpus.extend(_observed()), name="nvml", daemon=True)
+    return tuple(_in_time(_observed))
+
+
+def cpus_near_gpus() -> set[int]:
+    """Return the CPUs on the NUMA nodes of the visible GPUs; empty where that is not known."""
+    return set(_in_time(_near))
+
+
+def _in_time(ask: Callable[[], Iterable[T]]) -> list[T]:
+    """Return what NVML answers; nothing if it hangs, which must not stop the program."""
+    answer: list[T] = []
+    thread = Thread(target=lambda: answer.extend(ask()), name="nvml", daemon=True)
     thread.start()
     thread.join(_TIMEOUT_S)
-    return tuple(gpus)
+    return answer
 
 
 def require_gpus(profile: HardwareProfile, root: Path = Path("/")) -> None:
@@ -217,6 +233,26 @@ def _observed() -> list[ObservedGpu]:
     finally:
         pynvml.nvmlShutdown()
     return gpus
+
+
+def _near() -> set[int]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return set()
+    cpus: set[int] = set()
+    try:
+        for device in visible_devices(pynvml)[0]:
+            masks = pynvml.nvmlDeviceGetCpuAffinity(device.handle, _AFFINITY_WORDS)
+            for word, mask in enumerate(masks):
+                cpus |= {word * _WORD_BITS + bit for bit in range(_WORD_BITS) if mask >> bit & 1}
+    except pynvml.NVMLError:
+        return set()
+    finally:
+        pynvml.nvmlShutdown()
+    return cpus
 
 
 def _is_sliced(nvml: Any, handle: Any) -> bool:

@@ -183,7 +183,7 @@ OBSERVED = (
     ),
     Column("basis_reason", "text", "", "why the basis is not observed"),
     Column("dtype_given", "text", "", "compute dtype that was used"),
-    Column("cpus_given", "integer", "1", "cores that the engine was pinned to"),
+    Column("cpus_given", "integer", "1", "cores that the engine was pinned to, or its quota"),
     Column("threads", "integer", "1", "threads that the engine computed with"),
     Column("engine_settings", "text", "", "settings that the engine decided on, as JSON"),
     Column("hostname", "text", "", "machine"),

@@ -73,7 +73,8 @@ def observed_columns(profile: HardwareProfile, replica: Mapping[str, Any]) -> Ro
     return {
         **basis_columns(profile, hardware),
         "dtype_given": replica["dtype"],
-        "cpus_given": len(replica["cores"]) or None,
+        # With a quota it may run on more cores than it has CPUs.
+        "cpus_given": min(len(replica["cores"]), replica["threads"]) or None,
         "threads": replica["threads"],
         "hostname": hardware.hostname,
         "cpu_model": hardware.cpu_model,

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -16,6 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from medsweep.cluster.cpu_pinning import take_cpus
 
+quota = json.loads(sys.argv[2])
+near = json.loads(sys.argv[3])
+import medsweep.cluster.cpu_pinning as pinning
+pinning.cpu_quota = lambda: quota
+pinning.cpus_near_gpus = lambda: set(near)
 started, asked_to_end = threading.Event(), threading.Event()
 def wait():
     started.set()
@@ -35,9 +41,10 @@ asked_to_end.set()
 """
 
 
-def take(asked: int) -> dict[str, object]:
+def take(asked: int, quota: float | None = None, near: Sequence[int] = ()) -> dict[str, object]:
+    arguments = (str(asked), json.dumps(quota), json.dumps(near))
     done = subprocess.run(
-        [sys.executable, "-c", TAKE, str(asked)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", TAKE, *arguments], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     said: dict[str, object] = json.loads(done.stdout)
@@ -60,6 +67,27 @@ def test_more_than_there_are_gives_all_there_are_and_says_so() -> None:
     assert said["asked"] == len(available) + 3
     assert said["cores"] == available
     assert said["threads"] == said["torch"] == len(available)
+
+
+needs_two_cores = pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda pid: [0])(0)) < 2,
+    reason="this machine has one core",
+)
+
+
+@needs_two_cores
+def test_where_a_quota_is_the_profile_s_nothing_is_pinned() -> None:
+    available = sorted(os.sched_getaffinity(0))
+    said = take(1, quota=1.0)
+    assert (said["cores"], said["threads"], said["torch"]) == (available, 1, 1)
+    assert take(1, quota=1.5)["cores"] == available[:1], "a larger quota holds it to nothing"
+
+
+@needs_two_cores
+def test_cores_near_the_gpu_come_first() -> None:
+    available = sorted(os.sched_getaffinity(0))
+    assert take(1, near=available[-1:])["cores"] == available[-1:]
+    assert take(2, near=available[-1:])["cores"] == available[:2], "too few are near"
 
 
 SLEEP = """

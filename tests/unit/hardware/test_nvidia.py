@@ -3,6 +3,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.hardware import nvidia
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.fake_nvml import FakeGpu, FakeNvml
-from medsweep.hardware.nvidia import ObservedGpu, observe_gpus, require_gpus
+from medsweep.hardware.nvidia import ObservedGpu, cpus_near_gpus, observe_gpus, require_gpus
 from medsweep.hardware.profile import HardwareProfile
 
 V100 = FakeGpu("GPU-aa11", "Tesla V100-SXM2-16GB", 16 * 2**30, (7, 0))
@@ -53,6 +54,22 @@ def test_hidden_gpus_are_left_out(
     driver(V100, A100)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert len(observe_gpus()) == count
+
+
+def test_cpus_near_a_gpu_are_those_of_the_visible_ones(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(replace(V100, near=[0, 1, 63]), replace(A100, near=[64, 130]))
+    assert cpus_near_gpus() == {0, 1, 63, 64, 130}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert cpus_near_gpus() == {64, 130}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert cpus_near_gpus() == set()
+
+
+def test_without_an_answer_no_cpus_are_near(driver: Driver) -> None:
+    driver(V100)  # does not support the question
+    assert cpus_near_gpus() == set()
 
 
 SLICES = (

@@ -31,6 +31,7 @@ def application(args: dict[str, Any]) -> Any:
     served = spec.serve.model_dump(exclude={"adapters"})
     served |= {"engine": cell.serving.engine, "dtype": cell.dtype}
     served |= {"base": cell.model.name, "adapters": {folder.name: folder}}
+    served["merged"] = cell.serving.adapters == "merged"
     further = {name: value for name, value in args.items() if name not in ("cell", "out")}
     config = ServeConfig.model_validate(served | further)
     weights = resolved.weights[cell.model.name]

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES, arrow_schema
 from medsweep.results.store import read_rows
@@ -207,6 +208,49 @@ def test_an_engine_that_dies_fails_its_cell_alone(
     assert labels
     assert all("question_type" in each for each in labels.values())
     assert 'status="failed"' in (runner.results / "metrics.prom").read_text()
+
+
+def test_merged_and_live_adapters_are_cells_of_one_sweep(
+    tmp_path_factory: pytest.TempPathFactory, story: Story
+) -> None:
+    folder = tmp_path_factory.mktemp("merged")
+    sweep = yaml.safe_load((story.runner.folder / "small.yaml").read_text())
+    sweep["cells"] = ["distilgpt2@host"]
+    sweep["serve"] = {**sweep.get("serve", {}), "adapters": ["live", "merged"]}
+    sweep["load"] |= {"points": [{"concurrency": 2, "requests": 4}], "repeats": 1}
+    sweep["load"]["compare_base"] = True
+    (folder / "small.yaml").write_text(yaml.safe_dump(sweep))
+    (folder / "out" / "small").mkdir(parents=True)
+    (folder / "out" / "small" / "adapters").symlink_to(story.runner.results / "adapters")
+    runner = Runner(folder, story.runner.environment)
+    out, told = runner.start().communicate(timeout=400)
+    rows = read_rows(runner.results / "benchmark.parquet")
+    assert {row["status"] for row in rows} == {"ok"}, (out, told)
+    by_way = {(row["adapters"], row["variant"]): row for row in rows}
+    assert len(by_way) == len(rows) == 4
+    live, merged = by_way["live", "adapter"], by_way["merged", "adapter"]
+    assert (live["cell"], merged["cell"]) == (
+        "standin-distilgpt2@host+live",
+        "standin-distilgpt2@host+merged",
+    )
+    assert live["adapter_sha256"] == merged["adapter_sha256"] is not None
+    assert live["merged_reason"] == "the adapter is served live"
+    assert live["merged_equal_share"] is None
+    assert (merged["merged_questions"], merged["merged_equal_share"]) == (8, 1.0)
+    assert 0 <= merged["merged_logit_difference"] < 1e-3
+    assert merged["merged_reason"] is None
+    # The base is not in the merged model, so that it is asked in a deployment of its own.
+    assert by_way["merged", "base"]["deployment"] == merged["deployment"] + 1
+    assert by_way["live", "base"]["deployment"] == live["deployment"]
+    answers = {
+        way: {
+            (each["variant"], each["question_id"]): each["answer"]
+            for each in read_rows(runner.results / "cells" / row["key"] / "responses.parquet")
+        }
+        for way, row in (("live", live), ("merged", merged))
+    }
+    assert answers["live"] == answers["merged"]
+    assert len({variant for variant, _ in answers["live"]}) == 2
 
 
 def _kill_engine_with_cpus(driver: psutil.Process, cpus: int) -> None:

@@ -110,7 +110,7 @@ def run_verify(options: argparse.Namespace) -> int:
 def run_merge(options: argparse.Namespace) -> int:
     """Write the merged model."""
     from medsweep.finetune.adapted import find_base, open_adapter
-    from medsweep.finetune.merge import merge
+    from medsweep.serving.merge import merge
 
     adapter = open_adapter(options.adapter)
     merge(adapter, find_base(adapter, options.base), options.out)

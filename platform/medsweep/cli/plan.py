@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 from medsweep.cli.options import add_json, add_sweep, load_sweep, show
 from medsweep.errors import EXIT_DONE
 from medsweep.hardware.profile import FIRST_CUDA_13, GIB
+from medsweep.serving.engines.choice import NAMED
 
 if TYPE_CHECKING:
     from medsweep.hardware.observe import ObservedHardware
-    from medsweep.sweep.plan import ServerCell
+    from medsweep.sweep.plan import Cell, ServerCell
     from medsweep.sweep.predict import CellPrediction, Lengths
     from medsweep.sweep.resolve import Resolved
+
+CELLS_NAMED = 3
+"""Cells that are named beside one reason."""
 
 HEADINGS = {
     "cell": "cell",
     "key": "key",
+    "engine": "engine",
+    "adapters": "adapters",
     "dtype": "dtype",
     "basis": "basis here",
     "finetuned_on": "fine-tuned on",
@@ -88,6 +95,8 @@ def _row(
         "key": cell.key,
         "cpus": cell.profile.cpus,
         "gpus": cell.profile.gpus,
+        "engine": cell.serving.engine,
+        "adapters": cell.serving.adapters,
         "dtype": cell.dtype,
         "basis": "observed" if matches(cell.profile, here) is None else "emulated",
         "finetuned_on": adapter and adapter.profile.name,
@@ -115,6 +124,8 @@ def _row(
                 }
                 for point in prediction.points
             ],
+            "engine_reason": cell.serving.engine_reason,
+            "adapters_reason": cell.serving.adapters_reason,
             "refused": cell.refused,
         }
     return {
@@ -133,12 +144,33 @@ def _server_row(cell: ServerCell, *, as_json: bool) -> dict[str, Any]:
         "key": cell.key,
         "cpus": profile and profile.cpus,
         "gpus": profile and profile.gpus,
+        "engine": cell.server.engine,
         "basis": "observed",
         "refused": cell.refused,
     }
     if as_json:
         return known | {"url": cell.server.url, "models": cell.server.models, "points": []}
     return {**dict.fromkeys(HEADINGS), **known}
+
+
+def _choices(cells: Sequence[Cell]) -> list[str]:
+    """Return a line for each thing that `auto` chose for some cells, with its reason."""
+    chosen: dict[str, list[str]] = {}
+    for cell in cells:
+        serving = cell.serving
+        for choice, reason in (
+            (f"engine {serving.engine}", serving.engine_reason),
+            (f"adapters {serving.adapters}", serving.adapters_reason),
+        ):
+            if reason != NAMED:
+                chosen.setdefault(f"{choice}: {reason}", []).append(cell.name)
+    return [f"{told} ({_some(names)})" for told, names in chosen.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - CELLS_NAMED
+    named = ", ".join(names[:CELLS_NAMED])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | None]:
@@ -204,6 +236,7 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         for each in predictions
         if each.sequences < wanted and each.cell.refused is None
     ]
+    lines += _choices(plan.cells)
     types = {cell.profile.accelerator for cell in plan.cells if cell.profile.accelerator}
     lines += [
         f"{gpu.name}: needs PyTorch's builds for CUDA 12.6, which end with PyTorch 2.15; the cu126 "

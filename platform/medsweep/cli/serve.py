@@ -37,6 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "removed while it serves",
     )
     parser.add_argument(
+        "--merge",
+        action="store_true",
+        dest="merged",
+        help="serve the only --adapter merged into a copy of its base, as fast as the base, which "
+        "is not served itself",
+    )
+    parser.add_argument(
         "--base", metavar="MODEL", help="base model; by default that of the first --adapter"
     )
     parser.add_argument(

@@ -99,7 +99,11 @@ class JoinedCluster:
             time.sleep(POLL_S)
 
     def call_on_node(
-        self, profile: HardwareProfile, function: Callable[..., T], *arguments: object
+        self,
+        profile: HardwareProfile,
+        function: Callable[..., T],
+        *arguments: object,
+        gpus: int = 0,
     ) -> T:
         """Call a function in a Ray task on a profile's node, and return its result.
 
@@ -109,7 +113,8 @@ class JoinedCluster:
         import ray
         from ray.exceptions import RayTaskError
 
-        options = {"num_cpus": 0, "label_selector": profile.labels, "max_retries": 0}
+        options: dict[str, Any] = {"num_cpus": 0, "num_gpus": gpus, "max_retries": 0}
+        options["label_selector"] = profile.labels
         try:
             result: T = ray.get(ray.remote(function).options(**options).remote(*arguments))
         except RayTaskError as error:

@@ -96,10 +96,14 @@ class LocalCluster:
             self._cpus = dict(labels), count
 
     def call_on_node(
-        self, profile: HardwareProfile, function: Callable[..., T], *arguments: object
+        self,
+        profile: HardwareProfile,
+        function: Callable[..., T],
+        *arguments: object,
+        gpus: int = 0,
     ) -> T:
         """Call a function in this process: every node is on this machine."""
-        del profile
+        del profile, gpus
         return function(*arguments)
 
     def _add(self, profile: HardwareProfile) -> Any:

@@ -46,9 +46,19 @@ class Cluster(Protocol):
         ...
 
     def call_on_node(
-        self, profile: HardwareProfile, function: Callable[..., T], *arguments: object
+        self,
+        profile: HardwareProfile,
+        function: Callable[..., T],
+        *arguments: object,
+        gpus: int = 0,
     ) -> T:
         """Call a function on the machine of a profile's node, and return its result.
+
+        Args:
+            profile: the profile.
+            function: importable on the node.
+            arguments: of the function.
+            gpus: of the node that it may use.
 
         Raises:
             MedSweepError: the function raised it.

@@ -87,7 +87,7 @@ def load_adapted(
     from peft import PeftModel
 
     with verified_copy(adapter) as folder:
-        _check_lora(folder)
+        check_lora(folder)
         placement = {} if device == "cpu" else {"device_map": {"": device}}
         model = load_model(base, dtype="auto", **placement)
         if not base_only:
@@ -137,7 +137,7 @@ def _catalogue_base(adapter: Adapter) -> Path:
     return fetch_weights(weights)
 
 
-def _check_lora(folder: Path) -> None:
+def check_lora(folder: Path) -> None:
     """Check that an adapter is LoRA as a fine-tune writes it.
 
     Other fields of PEFT's configuration import modules by name, ask the hub, or allocate at will.

@@ -1,4 +1,4 @@
-"""Columns on the conditions: external server, client error, framework, roofline, sensors."""
+"""Columns on the conditions: engine, external server, client, framework, roofline, sensors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,37 @@ SERVER = (
         "server_software", "text", "", "name and version that an external server gives of itself"
     ),
     Column("served_model", "text", "", "an external server's own name of what answered"),
+)
+
+SERVING = (
+    Column("engine", "text", "", "what turns prompts into tokens; external: a server of its own"),
+    Column("engine_reason", "text", "", "why this engine: named by the user, or chosen by `auto`"),
+    Column(
+        "adapters",
+        "text",
+        "",
+        "how the adapter is served: live (beside the base) or merged (into a copy of it)",
+    ),
+    Column("adapters_reason", "text", "", "why in this way, like engine_reason"),
+    Column(
+        "merged_questions",
+        "integer",
+        "1",
+        "questions that the merged model and the live adapter were both asked in transformers",
+    ),
+    Column(
+        "merged_equal_share",
+        "number",
+        "1",
+        "share of them with the same greedy answer, token by token",
+    ),
+    Column(
+        "merged_logit_difference",
+        "number",
+        "1",
+        "largest difference of two logits over the tokens of the live adapter's answers to them",
+    ),
+    Column("merged_reason", "text", "", "why merged_questions and the next two are null"),
 )
 
 CLIENT = (

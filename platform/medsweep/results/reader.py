@@ -94,7 +94,7 @@ class Results:
                 "`medsweep run` or `medsweep k8s fetch`, or the folder that `medsweep bench --out` "
                 "wrote"
             )
-        return cls(str(path), _benchmark(file, str(path)), find=find)
+        return cls(str(path), _told_apart(_benchmark(file, str(path))), find=find)
 
     def part(self, rows: Sequence[Row]) -> Results:
         """Return results of some rows, with their cells' files; models and profiles may be renamed.
@@ -278,6 +278,20 @@ def _benchmark(file: Path, name: str) -> list[Row]:
     # Columns that were added after the file was written are null.
     added = {column.name: None for column in BENCHMARK if column.name not in columns}
     return [added | {name: _harmless(name, value) for name, value in row.items()} for row in rows]
+
+
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """Return rows in which a merged model has a name of its own where its live adapter has rows.
+
+    A model with its adapter merged into it is another model to a server, and so to every table.
+    """
+    live = {(row["model"], row["profile"]) for row in rows if row["adapters"] == "live"}
+    return [
+        {**row, "model": f"{row['model']} (merged)"}
+        if row["adapters"] == "merged" and (row["model"], row["profile"]) in live
+        else row
+        for row in rows
+    ]
 
 
 def _harmless(name: str, value: object) -> object:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medsweep.results.column import Column
-from medsweep.results.conditions import CLIENT, COST, ROOFLINE, SERVER, TELEMETRY
+from medsweep.results.conditions import CLIENT, COST, ROOFLINE, SERVER, SERVING, TELEMETRY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,15 +145,7 @@ ASKED = (
     Column("cpus", "integer", "1", "CPUs of the hardware profile"),
     Column("gpus", "integer", "1", "GPUs of the hardware profile"),
     Column("accelerator", "text", "", "accelerator type of the hardware profile"),
-    Column("engine", "text", "", "what turns prompts into tokens; external: a server of its own"),
-    Column("engine_reason", "text", "", "why this engine: named by the user, or chosen by `auto`"),
-    Column(
-        "adapters",
-        "text",
-        "",
-        "how the adapter is served: live (beside the base) or merged (into a copy of it)",
-    ),
-    Column("adapters_reason", "text", "", "why in this way, like engine_reason"),
+    *SERVING,
     Column(
         "gpu_use",
         "text",

@@ -102,10 +102,13 @@ class SweepServeSpec(ServeSpec):
     """How the cells of a sweep serve their adapters.
 
     Attributes:
-        adapters: `live` applies the adapter beside the base, as a server of many adapters does.
+        adapters: `live` applies the adapter beside the base, as a server of many adapters does;
+            `merged` adds it to a copy of the base, which is then as fast as the base; `auto` takes
+            the faster one that the engine supports. A list of `live` and `merged` makes a cell of
+            each.
     """
 
-    adapters: Literal["live"] | list[Literal["live"]] = "live"
+    adapters: Literal["live", "merged", "auto"] | list[Literal["live", "merged"]] = "live"
 
     @property
     def ways(self) -> list[str]:
@@ -130,6 +133,8 @@ class ServeConfig(ServeSpec):
         adapters: folder by the name that requests use.
         adapter_root: folder whose subfolders are served as adapters by their own names; they may be
             added and removed while the server runs.
+        merged: serve the only adapter merged into a copy of its base, without the base: as fast as
+            a base, and with engines that have no LoRA for the model too.
         max_loaded: most adapters in memory.
         limits: limits of the server.
     """
@@ -140,5 +145,6 @@ class ServeConfig(ServeSpec):
     base_folder: Folder | None = None
     adapters: dict[str, Folder] = Field(default_factory=dict)
     adapter_root: Folder | None = None
+    merged: bool = False
     max_loaded: int = Field(default=8, ge=1)
     limits: Limits = Limits()

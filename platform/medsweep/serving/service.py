@@ -9,7 +9,7 @@ from medsweep.clock import Clock
 from medsweep.cluster.cpu_pinning import usable_cpus, wait_asleep
 from medsweep.datasets.load import embedded_answers
 from medsweep.errors import InputError, StageError
-from medsweep.finetune.adapter import Adapter, base_sha256, read_card
+from medsweep.finetune.adapter import Adapter, base_sha256, read_adapter, read_card
 from medsweep.hardware.observe import host_profile
 from medsweep.models.catalog import MODELS
 from medsweep.models.precision import choose_dtype
@@ -22,6 +22,7 @@ from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.choice import choose
 from medsweep.serving.engines.low_rank import read_rank
 from medsweep.serving.engines.null import NULL_MODEL, NULL_SPEC
+from medsweep.serving.merge import merged_settings
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.server_metrics import ServerMetrics
 from medsweep.table import NamedTable
@@ -72,12 +73,23 @@ def resolve_settings(
         return config.settings(NULL_MODEL, NULL_SPEC, dtype="float32", cpus=None)
     spec, base = _base(config, models, weights)
     host = host_profile()
+    if config.merged and (len(config.adapters) != 1 or config.adapter_root):
+        raise InputError("merged (--merge): give exactly one adapter, and no adapter root")
     way = "live" if config.adapters or config.adapter_root else "none"
+    way = "merged" if config.merged else way
     choice = choose(config.engine, way, host, spec, quantization=config.quantization)
     if choice.refused is not None:
         raise InputError(choice.refused)
     LOG.info("engine %s: %s", choice.engine, choice.engine_reason)
     dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
+    if config.merged:
+        [(name, folder)] = config.adapters.items()
+        own = {name: read_adapter(folder, links=True)}
+        cpus = usable_cpus()
+        settings = config.settings(
+            choice.engine, spec, dtype=dtype, cpus=cpus, gpus=host.gpus, base=base, adapters=own
+        )
+        return merged_settings(settings)
     # Adapters that come later below the root have a rank that nobody knows yet.
     ranks = [read_rank(folder) for folder in config.adapters.values()]
     slots = config.max_loaded if config.adapter_root else min(config.max_loaded, len(ranks))
@@ -105,7 +117,8 @@ def open_pool(
         clock: times them.
     """
     engine = open_engine(settings)
-    source = AdapterSource(settings.model.name, config.adapters, config.adapter_root, clock)
+    named = {} if config.merged else config.adapters
+    source = AdapterSource(settings.model.name, named, config.adapter_root, clock)
     return AdapterPool(
         engine,
         source,

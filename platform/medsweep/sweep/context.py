@@ -76,6 +76,16 @@ class MeasurementContext:
         folder = self.cell_folder(cell)
         return [each for each in self.measurements(cell) if not folder.has_measurement(each.name)]
 
+    def variants_due(self, cell: AnyCell, deployment: int) -> set[str]:
+        """Return the variants of which a planned deployment of a cell still needs measurements."""
+        return {each.variant for each in self.missing(cell) if each.deployment == deployment}
+
+    def deploys_due(self, cell: AnyCell) -> int:
+        """Return how often a cell is still deployed; a merged adapter's base is on its own."""
+        due = [self.variants_due(cell, number) for number in self.deployments_due(cell)]
+        merged = not isinstance(cell, ServerCell) and cell.serving.adapters == "merged"
+        return sum(len(each) if merged else 1 for each in due)
+
     def deployments_due(self, cell: AnyCell) -> list[int]:
         """Return the planned deployments of which a cell still needs measurements."""
         return sorted({each.deployment for each in self.missing(cell)})

@@ -8,13 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
-from medsweep.finetune.adapter import Adapter, read_adapter
-from medsweep.finetune.data import conversation
 from medsweep.loadgen.calibrate import like_concurrency
 from medsweep.loadgen.calibration import Calibration
 from medsweep.loadgen.failures import LoadAborted
@@ -24,12 +21,9 @@ from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.shard import LABELS, Shard
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.loading import answer_cut
-from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import Weights, fetch_weights
 from medsweep.serving.engines.null import null_model
 from medsweep.serving.ray.deployments import (
     MAX_ONGOING,
-    CellDeployment,
     deploy,
     start_ingress,
     throttled_periods,
@@ -40,10 +34,10 @@ from medsweep.sweep.calibration import calibrate_after, calibrations
 from medsweep.sweep.cell_columns import Row, observed_columns, requested_fault
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.deployed import DeployedCell, connect
-from medsweep.sweep.finetune import adapter_folder
 from medsweep.sweep.finish import finish_cells
 from medsweep.sweep.measurements import Measurement
 from medsweep.sweep.plan import AnyCell, Cell, ServerCell
+from medsweep.sweep.prepare import PreparedCell, deployment_of, prepare_cells
 
 NULL_REQUESTS, NULL_TOKENS = 12, 16
 FIRST_TOKENS = 4
@@ -98,19 +92,41 @@ def _deploy_and_measure(
         for cell in cells:
             context.give_up(cell, str(fault))
         return
-    batch = datetime.now(UTC).isoformat()
     servers = [cell for cell in cells if isinstance(cell, ServerCell)]
-    ready = _prepare(context, cluster, [cell for cell in cells if isinstance(cell, Cell)], failures)
+    ready = prepare_cells(
+        context, cluster, [cell for cell in cells if isinstance(cell, Cell)], failures
+    )
     context.progress.skip("deploy", len(cells) - len(ready))
+    variants = {each.cell.key: context.variants_due(each.cell, deployment) for each in ready}
+    together = [each for each in ready if variants[each.cell.key] & {*each.variants}]
+    _measure_deployed(context, cluster, together, deployment, servers=servers)
+    # A merged model does not hold its base, which is asked in a deployment of its own.
+    alone = [each for each in ready if variants[each.cell.key] - {*each.variants}]
+    open_cells = [each for each in alone if each.cell.key not in context.given_up]
+    context.progress.skip("deploy", len(alone) - len(open_cells))
+    _measure_deployed(context, cluster, open_cells, deployment, base_alone=True)
+
+
+def _measure_deployed(
+    context: MeasurementContext,
+    cluster: Cluster,
+    ready: Sequence[PreparedCell],
+    deployment: int,
+    *,
+    servers: Sequence[ServerCell] = (),
+    base_alone: bool = False,
+) -> None:
+    """Deploy cells together, measure what they and servers can answer, and stop them."""
+    batch = datetime.now(UTC).isoformat()
     deployed = _connect(context, servers, batch)
     if ready:
-        deployed += _deploy(context, cluster, ready, batch)
+        deployed += _deploy(context, cluster, ready, batch, base_alone=base_alone)
     try:
         if deployed:
             _measure_all(context, deployed, deployment)
     finally:
         if ready:
-            undeploy([cell.key for cell, _ in ready])
+            undeploy([each.cell.key for each in ready])
 
 
 def _connect(
@@ -129,21 +145,23 @@ def _connect(
 def _deploy(
     context: MeasurementContext,
     cluster: Cluster,
-    ready: Sequence[tuple[Cell, Adapter]],
+    ready: Sequence[PreparedCell],
     batch: str,
+    *,
+    base_alone: bool,
 ) -> list[DeployedCell]:
     """Deploy cells together; return those whose engine runs on the right hardware."""
     url = start_ingress(cluster.port, loopback=context.spec.load.shards == 1)
-    names = ", ".join(cell.name for cell, _ in ready)
+    names = ", ".join(each.cell.name for each in ready)
     with context.progress.step("deploy", names, len(ready), announce=True):
-        started = deploy([_deployment(context, cell, adapter) for cell, adapter in ready])
+        started = deploy([deployment_of(context, each, base_alone=base_alone) for each in ready])
     deployed = []
-    for cell, adapter in ready:
-        observed = started[cell.key]
+    for each in ready:
+        cell, observed = each.cell, started[each.cell.key]
         if isinstance(observed, StageError):
             context.give_up(cell, str(observed))
             continue
-        columns = observed_columns(cell.profile, observed)
+        columns = observed_columns(cell.profile, observed) | each.columns
         fault = requested_fault({**context.columns(cell), **columns}, emulation=cluster.emulates)
         if fault is not None:
             context.give_up(cell, fault, columns)
@@ -151,84 +169,24 @@ def _deploy(
         folder = context.cell_folder(cell)
         # A run that continues another's repeats deploys the cell once more.
         earlier = [row.get("deployment") or 0 for row in folder.measurement_rows()]
+        models = {"adapter": each.adapter.folder.name, "base": cell.model.name}
+        served = ("base",) if base_alone else each.variants
         deployed.append(
             DeployedCell(
                 cell=cell,
                 base_url=f"{url}/{cell.key}/v1",
-                models={"adapter": adapter.folder.name, "base": cell.model.name},
+                models={variant: models[variant] for variant in served},
                 deployment=Deployment(
                     columns, 1 + max(earlier, default=0), cold_start_engines=len(ready)
                 ),
                 batch=batch,
                 folder=folder,
-                cut=answer_cut(adapter.folder, context.spec.load.max_tokens),
+                cut=answer_cut(each.adapter.folder, context.spec.load.max_tokens),
                 throttled_before=observed["cpu_throttled_periods"],
                 started_after_s=observed["started_after_s"],
             )
         )
     return deployed
-
-
-def _prepare(
-    context: MeasurementContext,
-    cluster: Cluster,
-    cells: Sequence[Cell],
-    failures: Mapping[str, str],
-) -> list[tuple[Cell, Adapter]]:
-    """Return the cells that have an adapter, a node and base weights on it; give up the others."""
-    resolved, ready = context.resolved, []
-    trained = [cell for cell in cells if cell.adapter not in failures]
-    for cell in cells:
-        if cell.adapter in failures:
-            context.give_up(cell, failures[cell.adapter])
-    try:
-        if trained:
-            cluster.ensure_nodes([cell.profile for cell in trained])
-    except EnvironmentFault as fault:
-        for cell in trained:
-            context.give_up(cell, str(fault))
-        return []
-    for cell in trained:
-        try:
-            plan = resolved.plan.adapters[cell.adapter]
-            adapter = read_adapter(adapter_folder(context.folder, plan))
-            weights = resolved.weights[cell.model.name]
-            cluster.call_on_node(cell.profile, _ensure_base, adapter.base, weights)
-        except MedSweepError as error:
-            context.give_up(cell, str(error))
-        else:
-            ready.append((cell, adapter))
-    return ready
-
-
-def _ensure_base(base: Path, weights: Weights) -> None:
-    """Fetch or build the weights that an adapter names, where the cache does not hold them.
-
-    A pod begins with an empty cache.
-    """
-    if not base.is_dir():
-        fetch_weights(weights)
-
-
-def _deployment(context: MeasurementContext, cell: Cell, adapter: Adapter) -> CellDeployment:
-    settings = context.spec.serve.settings(
-        cell.serving.engine,
-        cell.model,
-        dtype=cell.dtype,
-        cpus=cell.profile.cpus,
-        gpus=cell.profile.gpus,
-        adapters={adapter.folder.name: adapter},
-        max_model_len=_longest(context, cell, adapter),
-    )
-    return CellDeployment(cell.key, cell.profile, settings)
-
-
-def _longest(context: MeasurementContext, cell: Cell, adapter: Adapter) -> int:
-    """Return an upper bound of a prompt and its answer, in tokens: each has at least one byte."""
-    render = TEMPLATES[adapter.template].render
-    prompts = (render(conversation(pair.question)) for pair in context.pairs.values())
-    longest = max(len(prompt.encode()) for prompt in prompts)
-    return min(longest + context.spec.load.max_tokens, cell.model.context_length)
 
 
 def _measure_all(
@@ -245,7 +203,7 @@ def _measure_all(
             for each in deployed
             if each.failure is None
             for measurement in context.missing(each.cell)
-            if measurement.deployment == deployment
+            if measurement.deployment == deployment and measurement.variant in each.models
         ]
         random.Random(context.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
         before = calibrations(context, load, (like_concurrency(each.point) for _, each in order))
@@ -275,7 +233,8 @@ def _warm_up(context: MeasurementContext, load: Fleet, deployed: DeployedCell) -
     Cells that were deployed together wait for each other's first answers, which is no part of it.
     """
     deployment = deployed.deployment
-    for variant in dict.fromkeys(each.variant for each in context.measurements(deployed.cell)):
+    asked = dict.fromkeys(each.variant for each in context.measurements(deployed.cell))
+    for variant in (each for each in asked if each in deployed.models):
         point = LoadPoint(concurrency=1, requests=1, warmup=0)
         job = deployed.job(context, deployed.models[variant], point)
         records = load.records(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))

@@ -166,6 +166,6 @@ def _steps(context: MeasurementContext, batches: Sequence[Batch]) -> dict[str, i
     cells = [cell for batch in batches for cell in batch.cells]
     return {
         "fine-tune": sum(not adapter_folder(context.folder, each).is_dir() for each in adapters),
-        "deploy": sum(len(context.deployments_due(cell)) for cell in cells),
+        "deploy": sum(context.deploys_due(cell) for cell in cells),
         "load": sum(len(context.missing(cell)) for cell in cells),
     }

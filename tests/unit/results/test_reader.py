@@ -36,6 +36,18 @@ def test_a_file_alone_has_no_answers(folder: Path, tmp_path: Path) -> None:
     assert Results.open(moved).graded() == {}
 
 
+def test_a_merged_model_is_told_from_its_live_adapter_where_both_were_measured(
+    tmp_path: Path,
+) -> None:
+    both = [row(key="one", adapters="live"), row(key="two", adapters="merged")]
+    alone = row(key="three", adapters="merged", profile="q")
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, [*both, alone])
+    write_rows(tmp_path / "cells/two/responses.parquet", RESPONSES, answers([0.5, 0.6]))
+    found = Results.open(tmp_path)
+    assert [each["model"] for each in found.rows] == ["m", "m (merged)", "m"]
+    assert list(found.graded()) == [("m (merged)", "p", "adapter")]
+
+
 def test_what_is_not_a_result_set_is_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no benchmark\.parquet there"):
         Results.open(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from made_rows import REPLICA
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
-from medsweep.sweep import measure
+from medsweep.sweep import measure, prepare
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.measure import measure_batch
 from medsweep.sweep.progress import SweepProgress
@@ -48,7 +48,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulates: bool, **
     adapter = SimpleNamespace(
         folder=tmp_path / "adapter", sha256="a" * 64, base=tmp_path, template="alpaca"
     )
-    monkeypatch.setattr(measure, "read_adapter", lambda folder: adapter)
+    monkeypatch.setattr(prepare, "read_adapter", lambda folder: adapter)
     progress = SweepProgress()
     progress.expect({"deploy": 1, "load": 100})
     context = MeasurementContext(resolved, tmp_path, SimpleNamespace(), progress)  # type: ignore[arg-type]

@@ -164,3 +164,41 @@ def test_a_price_of_ones_own_changes_the_cost_and_not_the_key() -> None:
     found = {cell.profile.name: cell.profile.usd_per_hour for cell in after.cells}
     assert found["1xv100-1cpu"] == 1.5
     assert found["1xa100-1cpu"] == 3.67
+
+
+def test_live_and_merged_are_two_cells_of_one_adapter() -> None:
+    cells = ["distilgpt2@host", "distilgpt2@1xv100-1cpu"]
+    live, merged, both = (
+        plan(make_spec(cells=cells, serve={"adapters": adapters}))
+        for adapters in ("live", "merged", ["live", "merged"])
+    )
+    assert {cell.name for cell in both.cells} == {
+        f"standin-{cell}+{way}" for cell in cells for way in ("live", "merged")
+    }
+    assert {cell.place for cell in both.cells} == {f"standin-{cell}" for cell in cells}
+    keys = {cell.key for cell in both.cells}
+    assert len(keys) == 4
+    # Each is the cell of the sweep that has it alone, and both serve the same adapter.
+    assert keys == {cell.key for cell in (*live.cells, *merged.cells)}
+    assert len(both.adapters) == 1
+    # The field at its default enters no key, so that cells of earlier sweeps stay done.
+    assert {cell.key for cell in live.cells} == {
+        cell.key for cell in plan(make_spec(cells=cells)).cells
+    }
+
+
+def test_a_cell_is_the_same_whether_its_engine_is_named_or_chosen() -> None:
+    spec = {"cells": ["distilgpt2@1xv100-1cpu"]}
+    [chosen] = plan(make_spec(**spec, serve={"engine": "auto"})).cells
+    [named] = plan(make_spec(**spec, serve={"engine": "continuous"})).cells
+    assert chosen.key == named.key
+    assert chosen.serving.engine == named.serving.engine == "continuous"
+    assert "passed over: engine vllm needs compute capability 7.5" in chosen.serving.engine_reason
+    assert named.serving.engine_reason == "the user names it"
+
+
+def test_a_merged_adapter_on_a_quantized_base_is_refused() -> None:
+    serve = {"adapters": "merged", "quantization": "nf4"}
+    [cell] = plan(make_spec(cells=["distilgpt2@host"], serve=serve)).cells
+    assert cell.refused is not None
+    assert "would round the sum of base and adapter" in cell.refused

@@ -27,8 +27,9 @@ from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import exclusive, read_rows
 from medsweep.serving.engines.null import is_null
+from medsweep.serving.equality import Equality
 from medsweep.sweep import calibration as calibration_module
-from medsweep.sweep import context, deployed, finish, measure, run
+from medsweep.sweep import context, deployed, finish, measure, prepare, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
 
@@ -88,7 +89,11 @@ class FakeCluster:
         self.cpus.append((dict(labels), count))
 
     def call_on_node(
-        self, profile: HardwareProfile, function: Callable[..., object], *arguments: object
+        self,
+        profile: HardwareProfile,
+        function: Callable[..., object],
+        *arguments: object,
+        gpus: int = 0,
     ) -> object:
         self.fetched.append(profile.name)
         return function(*arguments)
@@ -184,14 +189,14 @@ class Ran:
             "read_adapter": lambda path: Adapter(path, "m", base, "alpaca", (), "a" * 64),
             "fetch_weights": lambda weights: self.built.append(weights.spec.name),
         }.items():
-            monkeypatch.setattr(measure, name, value)
+            monkeypatch.setattr(measure if hasattr(measure, name) else prepare, name, value)
         monkeypatch.setattr(deployed, "NodeTelemetry", FakeTelemetry)
         monkeypatch.setattr(context, "observe_host", lambda: NODE)
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "finetune_missing", self._finetune)
         monkeypatch.setattr(calibration_module, "calibrate_fleet", self._calibrate)
-        monkeypatch.setattr(finish, "read_adapter", measure.read_adapter)
+        monkeypatch.setattr(finish, "read_adapter", prepare.read_adapter)
         monkeypatch.setattr(tally, "score_and_count", self._score)
         monkeypatch.setattr(page, "write_report", lambda folder: None)
 
@@ -576,3 +581,64 @@ def test_the_client_is_calibrated_around_each_deployment_of_a_cell(ran: Ran) -> 
     assert [row["calibrations"] for row in (first, second)] == [2, 2]
     assert first["batch"] < second["batch"]
     assert second["client_error_figures"] is None
+
+
+def test_a_merged_adapter_is_compared_and_its_base_deployed_alone(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int, int]] = []
+    merged: list[str] = []
+
+    def compare(_: object, base: Path, dtype: str, prompts: Sequence[str], longest: int) -> Any:
+        if len(asked) == 1:
+            raise MemoryError("and the text of a prompt")
+        asked.append((dtype, len(prompts), longest))
+        return Equality(8, 0.75, 0.5)
+
+    monkeypatch.setattr(prepare, "compare_merged", compare)
+    monkeypatch.setattr(prepare, "merged_folder", lambda _, base, dtype: merged.append(dtype))
+    serve = {"engine": "continuous", "adapters": "merged"}
+    resolved = sweep(serve=serve)
+    summary = run.run_sweep(resolved, ran.out)
+    assert summary.states["ok"] == 2
+    here = ran.rows(HERE)
+    assert [(row["variant"], row["deployment"]) for row in here] == [
+        ("adapter", 1),
+        ("adapter", 1),
+        ("base", 2),
+    ]
+    assert {row["adapters"] for row in here} == {"merged"}
+    deployed = [batch for batch in ran.deployed if HERE in batch]
+    assert len(deployed) == 2
+    # Without this machine's GPU, the CPU that stands in for it computes in float32.
+    assert set(merged) == {"float32"}
+    compared, other = (ran.rows(cell)[0] for cell in (HERE, THERE))
+    if compared["merged_reason"] is not None:
+        compared, other = other, compared
+    assert asked == [("float32", 8, 8)]  # max_tokens is 8
+    assert (compared["merged_questions"], compared["merged_equal_share"]) == (8, 0.75)
+    assert (compared["merged_logit_difference"], compared["merged_reason"]) == (0.5, None)
+    assert other["merged_reason"] == "could not be compared: MemoryError"
+    assert other["merged_equal_share"] is None
+
+
+def test_a_run_that_lacks_only_a_merged_cell_s_base_deploys_only_that(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "compare_merged", lambda *_: Equality(8, 1.0, 0.0))
+    monkeypatch.setattr(prepare, "merged_folder", lambda *_: None)
+    alone: list[bool] = []
+
+    def deploy(deployments: Sequence[Any]) -> dict[str, Any]:
+        alone.append(not deployments[0].settings.adapters)
+        if len(alone) == 2:
+            return {each.name: StageError("no memory for the base") for each in deployments}
+        return ran._deploy(deployments)
+
+    monkeypatch.setattr(measure, "deploy", deploy)
+    resolved = sweep(cells=[HERE.removeprefix("standin-")], serve={"adapters": "merged"})
+    assert run.run_sweep(resolved, ran.out).failures == {HERE: "no memory for the base"}
+    assert alone == [False, True]
+    assert run.run_sweep(resolved, ran.out).states == {"ok": 1}
+    assert alone == [False, True, True]
+    assert [row["variant"] for row in ran.rows(HERE)] == ["adapter", "adapter", "base"]

@@ -148,3 +148,9 @@ def test_a_price_has_a_day_which_yaml_may_read_as_a_date() -> None:
         make_spec(prices={"host": {**price, "date": "last week"}})
     with pytest.raises(ValidationError, match="1xv100"):
         make_spec(prices={"1xv200-1cpu": price})
+
+
+@pytest.mark.parametrize("adapters", ["merge", [], ["live", "live"], ["live", "auto"]])
+def test_ways_to_serve_an_adapter_that_do_not_exist(adapters: object) -> None:
+    with pytest.raises(ValidationError, match="adapters"):
+        make_spec(serve={"adapters": adapters})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from medsweep.hardware.profile import HardwareProfile
@@ -35,6 +35,7 @@ RANKING: Mapping[tuple[str, bool], tuple[tuple[str, str], ...]] = {
 docs/engines.md. `openvino` serves quantized weights alone, so it only comes first for those."""
 
 TABLE = "docs/engines.md"
+NAMED = "the user names it"
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,18 @@ def choose(
         # Nothing can serve it: the engine that supports most says why.
         name, way = next((each for each in allowed if each[0] == "continuous"), allowed[0])
         refused = passed[name, way]
-    fastest = f"the fastest on a {device} that can serve this, by the table in {TABLE}"
-    skipped = [why for (each, _), why in passed.items() if each != name]
-    engine_reason = "; not ".join([f"auto: {fastest}", *dict.fromkeys(skipped)])
-    way_skipped = [why for (each, _), why in passed.items() if each == name and refused is None]
-    way_reason = "; not ".join([f"auto: {fastest}", *dict.fromkeys(way_skipped)])
+    others = [why for (each, _), why in passed.items() if each != name]
+    ways = [why for (each, _), why in passed.items() if each == name and refused is None]
     return Choice(
         engine=name,
-        engine_reason=engine_reason if engine == AUTO else "the user names it",
+        engine_reason=_reason(device, others) if engine == AUTO else NAMED,
         adapters=way,
-        adapters_reason=way_reason if adapters == AUTO else "the user names it",
+        adapters_reason=_reason(device, ways) if adapters == AUTO else NAMED,
         refused=refused,
     )
+
+
+def _reason(device: str, passed_over: Iterable[str]) -> str:
+    fastest = f"auto: the fastest on a {device} by the table in {TABLE}"
+    reasons = "; ".join(dict.fromkeys(passed_over))
+    return f"{fastest}; passed over: {reasons}" if reasons else fastest

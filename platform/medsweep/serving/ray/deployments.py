@@ -17,6 +17,7 @@ from medsweep.hardware.nvidia import observe_gpus, require_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.serving.admission import Limits
 from medsweep.serving.engines.compatibility import replicas_on
+from medsweep.serving.merge import merged_settings
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray.application import node_of
 from medsweep.serving.ray.ingress import ingress_application
@@ -39,11 +40,13 @@ class CellDeployment:
         name: name of the application, and the first part of the URL's path.
         profile: its labels select the node; the engine gets its CPUs.
         settings: settings of the engine, with the dtype for a node with GPUs.
+        merged: serve its adapter merged into a copy of the base.
     """
 
     name: str
     profile: HardwareProfile
     settings: EngineSettings
+    merged: bool = False
 
     def settings_here(self) -> EngineSettings:
         """Return the settings for this node, whose disk holds the same adapters.
@@ -58,14 +61,26 @@ class CellDeployment:
             if read_adapter(adapter.folder) != adapter:
                 raise StageError(f"{adapter.folder}: another adapter than when this run began")
         gpus = len(observe_gpus())
-        return replace(
+        settings = replace(
             self.settings,
             replicas=replicas_on(self.settings.engine, gpus),
-            # Without the GPU that the dtype was chosen for, the CPU computes in float32.
-            dtype=self.settings.dtype if gpus else "float32",
+            dtype=dtype_here(self.settings.dtype, self.profile.gpus),
             gpus=self.settings.gpus if gpus else 0,
             cpus=min(self.profile.cpus, usable_cpus()),
         )
+        return merged_settings(settings) if self.merged else settings
+
+
+def dtype_here(dtype: str, gpus: int) -> str:
+    """Return the dtype that is computed in on this node.
+
+    Without the GPUs that it was chosen for, the CPU that stands in for them computes in float32.
+
+    Args:
+        dtype: chosen for the profile.
+        gpus: of the profile.
+    """
+    return "float32" if gpus and not observe_gpus() else dtype
 
 
 def start_ingress(port: int, *, loopback: bool = True) -> str:

@@ -46,11 +46,11 @@ def test_auto_takes_the_fastest_that_can_serve(
 def test_the_reason_says_what_was_passed_over_and_why() -> None:
     choice = choose("auto", "live", V100, MODELS["distilgpt2"], missing=everything)
     assert choice.engine == "continuous"
-    assert "not engine vllm needs compute capability 7.5" in choice.engine_reason
+    assert "passed over: engine vllm needs compute capability 7.5" in choice.engine_reason
     assert choice.adapters_reason == "the user names it"
     absent = choose("auto", "live", A100, MODELS["llama-3-8b"], missing=without("vllm"))  # type: ignore[arg-type]
     assert absent.engine == "continuous"
-    assert "not no vllm here" in absent.engine_reason
+    assert "passed over: no vllm here" in absent.engine_reason
 
 
 def test_what_the_user_names_is_taken_or_refused() -> None:
@@ -61,7 +61,7 @@ def test_what_the_user_names_is_taken_or_refused() -> None:
     assert choose("vllm", "merged", A100, MODELS["distilgpt2"], missing=everything).refused is None
     way = choose("vllm", "auto", A100, MODELS["distilgpt2"], missing=everything)
     assert way.adapters == "merged"
-    assert "not engine vllm has no LoRA" in way.adapters_reason
+    assert "passed over: engine vllm has no LoRA" in way.adapters_reason
     # The slowest is never chosen for anybody, but it can be named.
     slow = choose("generate", "auto", A100, MODELS["llama-3-8b"], missing=everything)
     assert (slow.engine, slow.adapters, slow.refused) == ("generate", "live", None)

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import shutil
 from dataclasses import replace
@@ -6,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from medsweep.clock import MonotonicClock
 from medsweep.errors import InputError, UnknownName
 from medsweep.finetune.adapter import CARD_FILE, base_sha256
 from medsweep.models.catalog import MODELS
+from medsweep.models.weights import fetch_weights
 from medsweep.serving.config import ServeConfig
-from medsweep.serving.service import resolve_settings
+from medsweep.serving.server_metrics import ServerMetrics
+from medsweep.serving.service import open_pool, resolve_settings
 
 
 def test_a_model_that_a_sweep_defines_is_served_where_the_catalogue_does_not_have_it(
@@ -38,3 +42,23 @@ def test_a_sweep_s_stand_in_is_built_where_it_is_missing(fine_tuned: Any, tmp_pa
     settings = resolve_settings(config, weights=fine_tuned.job.weights)
     assert settings.base is not None
     assert base_sha256(settings.base) == card["base_sha256"]
+
+
+@pytest.mark.slow
+def test_one_adapter_is_served_merged_without_its_base(
+    fine_tuned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = fetch_weights(fine_tuned.job.weights)
+    monkeypatch.setenv("MEDSWEEP_CACHE", str(tmp_path))
+    folder = fine_tuned.job.folder
+    config = ServeConfig(adapters={"a": folder}, base_folder=base, merged=True)
+    settings = resolve_settings(config)
+    assert (settings.engine, settings.model.name, settings.adapters) == ("continuous", "a", {})
+    assert settings.base is not None
+    assert settings.base.is_relative_to(tmp_path / "merged")
+    pool = open_pool(settings, config, ServerMetrics([]), MonotonicClock())
+    assert asyncio.run(pool.models()) == ["a"]
+    pool.close()
+    for wrong in ({"adapters": {}}, {"adapter_root": tmp_path}):
+        with pytest.raises(InputError, match="give exactly one adapter, and no adapter root"):
+            resolve_settings(config.model_copy(update={"base": "standin-llama-3-8b", **wrong}))

@@ -31,6 +31,7 @@ from medsweep.serving.engines.vllm import (
     kv_bytes,
     lora_rank,
 )
+from medsweep.serving.merge import merged_settings
 from medsweep.serving.protocol import EngineDied, EngineSettings, Generation
 from support import skip
 
@@ -171,6 +172,27 @@ async def test_the_same_greedy_tokens_as_generate(
     assert said[0] == said[1]
     by_model = [tuple(said[0][place :: len(models)]) for place in range(len(models))]
     assert len(set(by_model)) == len(models)  # the adapters change what is said
+
+
+@pytest.mark.slow
+async def test_an_adapter_of_gpt2_is_served_merged(
+    vllm_here: None, session_cache: Path, corpus: tuple[str, ...], tmp_path: Path
+) -> None:
+    spec = stand_in("standin-distilgpt2")
+    base = fetch_weights(identify(spec, corpus[:100]))
+    adapter = make_adapter(spec, base, tmp_path / "one", seed=1)
+    live = settings_of(spec, base, "generate", adapters={"one": adapter})
+    said = []
+    for settings in (live, merged_settings(replace(live, engine="vllm"))):
+        engine: Any = open_engine(settings)
+        requests = [Generation("one", None, prompt, 12) for prompt in PROMPTS]
+        said.append([text(pieces) for pieces in await Asker(engine, []).together(requests)])
+        engine.close()
+    assert said[0] == said[1]
+    engine = open_engine(replace(live, adapters={}))
+    plain = [Generation(spec.name, None, prompt, 12) for prompt in PROMPTS]
+    assert [text(each) for each in await Asker(engine, []).together(plain)] != said[0]
+    engine.close()
 
 
 @pytest.fixture(scope="module")

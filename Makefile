@@ -9,7 +9,7 @@ OUT ?= results
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 test test-fast fetch engines locks test-cluster gpu-check check format bench bench-peers docs sbom manifests goldens clean
+.PHONY: help install demo smollm2 sample test test-fast fetch engines locks test-cluster gpu-check check format bench bench-peers docs sbom manifests goldens clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ demo: $(VENV)/installed ## Fine-tune and measure a small real model, then the pa
 smollm2: $(VENV)/installed ## Run real weights on real data; give MEDQUAD=FILE where there is no hub
 	$(BIN)/medsweep run jobs/sweeps/smollm2-medquad.yaml --out $(OUT) \
 		$(if $(MEDQUAD),--set dataset.path=$(MEDQUAD))
+
+sample: $(VENV)/installed ## Make docs/sample-report.html and its picture from RESULTS=FOLDER
+	$(BIN)/python docs/sample.py $(RESULTS)
 
 test: $(VENV)/installed-dev fetch ## Run all tests
 	$(BIN)/pytest -n 2

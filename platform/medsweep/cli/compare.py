@@ -84,6 +84,13 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(as_json(comparison, regressions, worse=worse), indent=2))
     else:
         print_comparison(comparison)
+        for each in regressions:
+            if each.is_of_deployments:
+                print(
+                    f"not separated: {each.subject} {each.figure} got worse by "
+                    f"{_change(each)}, but a side was deployed once: the spread between "
+                    "deployments is unknown, so the deployment may be the cause. It counts as a regression"
+                )
         print(f"\n{_summary(comparison, regressions, options.tolerance)}")
     return EXIT_DIFFERENT if worse else EXIT_DONE
 
@@ -125,6 +132,10 @@ def print_comparison(comparison: Comparison) -> None:
             print(f"only in {title}: {', '.join(points)}")
     for column, (first, second) in comparison.circumstances.items():
         print(f"also different: {column}: {_listed(first)} -> {_listed(second)}")
+
+
+def _change(finding: Finding) -> str:
+    return f"{finding.after:.3g}" if finding.change is None else f"{abs(finding.change):.1%}"
 
 
 def _summary(comparison: Comparison, regressions: Sequence[Finding], tolerance: float) -> str:

@@ -164,14 +164,18 @@ class Bench:
     def _met(self, figures: LoadFigures) -> tuple[bool | None, str | None]:
         """Return whether all objectives are met, and why that is not known."""
         verdicts = [
-            (each, each.met(figures.latencies[each.latency], missed, figures.sent))
-            for each, missed in zip(self.objectives, figures.missed, strict=True)
+            (each, each.met(figures.latencies[each.latency], missed, figures.sent, unknown))
+            for each, missed, unknown in zip(
+                self.objectives, figures.missed, figures.untimed, strict=True
+            )
         ]
         if any(met is False for _, met in verdicts):
             return False, None
         reasons = [
-            f"{each.name} needs {each.least_requests} requests"
-            for each, met in verdicts
+            f"{each.name}: {unknown} of {figures.ok} answers have no time per token"
+            if unknown
+            else f"{each.name} needs {each.least_requests} requests"
+            for (each, met), unknown in zip(verdicts, figures.untimed, strict=True)
             if met is None
         ]
         if figures.failed:

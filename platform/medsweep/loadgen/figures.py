@@ -107,6 +107,8 @@ class LoadFigures:
         goodput_rps: answers per second that meet every objective; None without objectives.
         rate_reason: why the rates are None; None where they are known.
         missed: for each objective, the measured requests that missed it or failed.
+        untimed: for each objective, the answers of which it is not known, as they have no TPOT;
+            they do not count as goodput.
         growth: seconds by which answers got slower per second of an open loop, where the server
             fell behind; None where it did not.
     """
@@ -130,6 +132,7 @@ class LoadFigures:
     goodput_rps: float | None
     rate_reason: str | None
     missed: tuple[int, ...]
+    untimed: tuple[int, ...] = ()
     growth: float | None = None
 
     @property
@@ -164,7 +167,7 @@ def figures_of(
     unmeasured: Counter[str] = Counter()
     first_errors: dict[str, str] = {}
     empty = uncounted = at_once = coarse = good = chunked = 0
-    missed = [0] * len(objectives)
+    missed, untimed = [0] * len(objectives), [0] * len(objectives)
     growth, span = Growth(), _Span()
     for record in records:
         if record.error is not None:
@@ -174,11 +177,12 @@ def figures_of(
             continue
         status[record.status] += 1
         span.add(record)
-        misses = [not objective.met_by(record) for objective in objectives]
-        missed = [count + miss for count, miss in zip(missed, misses, strict=True)]
+        verdicts = [objective.met_by(record) for objective in objectives]
+        missed = [n + (met is False) for n, met in zip(missed, verdicts, strict=True)]
+        untimed = [n + (met is None) for n, met in zip(untimed, verdicts, strict=True)]
         if record.status != "ok":
             continue
-        good += not any(misses)
+        good += all(verdicts)
         growth.add(record.due_s, record.e2e_s)
         empty += record.first_text_s is None
         uncounted += record.output_tokens is None
@@ -224,6 +228,7 @@ def figures_of(
         ),
         rate_reason=reason,
         missed=tuple(missed),
+        untimed=tuple(untimed),
         growth=growth.slope,
     )
 

@@ -154,6 +154,8 @@ def load_notes(point: LoadPoint, figures: LoadFigures) -> list[str]:
             f"over a fifth of the tokens of {figures.coarse} answers came with the first one, so "
             "they have no TPOT: chunks are too large to tell when the others were made"
         )
+    if untimed := max(figures.untimed, default=0):
+        notes.append(f"{untimed} answers have no time per token, so they meet no limit on it")
     if figures.itl_unit == "chunk":
         notes.append(
             "ITL is the gap between chunks: the server does not say how many tokens a chunk holds"

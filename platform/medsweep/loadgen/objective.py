@@ -44,15 +44,17 @@ class Objective:
         quantile = _QUANTILES.get(self.statistic)
         return 1 if quantile is None else percentile_floor(quantile)
 
-    def met_by(self, record: RequestRecord) -> bool:
+    def met_by(self, record: RequestRecord) -> bool | None:
         """Whether one request was answered within the limit.
 
-        An answer without a time per token, such as one of a single token, meets any limit on it.
+        None where an answer has no time per token: it is one token, or its tokens came together.
         """
         value_s = getattr(record, f"{self.latency}_s")
         if record.status != "ok":
             return False
-        return self.latency == "tpot" if value_s is None else bool(value_s <= self.limit_s)
+        if value_s is None:
+            return None if self.latency == "tpot" else False
+        return bool(value_s <= self.limit_s)
 
     def hopeless(self, missed: int, requests: int) -> bool:
         """Whether the objective is certain to be missed, whatever the other requests do.
@@ -68,7 +70,9 @@ class Objective:
         # and the next; once as many missed as lie at or above it, it is over the limit itself.
         return missed >= requests - math.floor((requests - 1) * quantile)
 
-    def met(self, summary: LatencySummary, missed: int, requests: int) -> bool | None:
+    def met(
+        self, summary: LatencySummary, missed: int, requests: int, unknown: int = 0
+    ) -> bool | None:
         """Whether a load point met it; None where it has too few requests to tell.
 
         A percentile is met for certain where no request missed, since the maximum is then within
@@ -79,7 +83,14 @@ class Objective:
             summary: of the answered requests.
             missed: requests over the limit, or failed.
             requests: how many were measured.
+            unknown: answers without the time that is limited; the verdict is known only where it
+                is the same whether they met the limit or missed it.
         """
+        if unknown:
+            if self.hopeless(missed, requests):
+                return False
+            certain = self.statistic != "mean" and requests >= self.least_requests
+            return True if certain and not self.hopeless(missed + unknown, requests) else None
         if not missed:
             return True
         value_s: float | None = getattr(summary, self.statistic)

@@ -175,7 +175,7 @@ class Load:
                 self._over.set_exception(error)
         if stream.phase == "measure":
             for place, objective in enumerate(self._job.objectives):
-                self._missed[place] += not objective.met_by(record)
+                self._missed[place] += objective.met_by(record) is False
             if self._unmeasured is not None:
                 self._unmeasured -= 1
             self._check_measured()

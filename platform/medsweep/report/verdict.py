@@ -105,6 +105,11 @@ def _option(candidate: Candidate) -> dict[str, Any]:
         for name in LIMITS
         for curve in (probability_curve(candidate, name),)
     }
+
+    def speed(column: str) -> float | None:
+        known = _of_server(candidate.rows, column)
+        return candidate.mean(column) if known else None
+
     return {
         "configuration": candidate.name,
         "model": candidate.model,
@@ -112,13 +117,13 @@ def _option(candidate: Candidate) -> dict[str, Any]:
         "load_point": candidate.load_point,
         "limits": curves,
         "token_f1": candidate.mean("token_f1"),
-        "e2e_s": candidate.mean("e2e_mean_s"),
-        "requests_per_s": candidate.mean("requests_per_s"),
+        "e2e_s": speed("e2e_mean_s"),
+        "requests_per_s": speed("requests_per_s"),
         "usd_per_hour": candidate.mean("usd_per_hour"),
         "shown": {
             "Token F1": share(candidate.mean("token_f1")),
-            "p95 TTFT": seconds(candidate.mean("ttft_p95_s")),
-            "Requests (1/s)": _number(candidate.mean("requests_per_s")),
+            "p95 TTFT": seconds(speed("ttft_p95_s")),
+            "Requests (1/s)": _number(speed("requests_per_s")),
             "USD per 1,000 answers": _number(candidate.mean("usd_per_1k")),
         },
     }
@@ -159,10 +164,21 @@ def _undecidable(rows: Sequence[Row]) -> Verdict:
 
 
 def _seconds(rows: Sequence[Row]) -> float:
-    """Return the mean end-to-end time at the lightest load point."""
+    """Return the mean end-to-end time at the lightest load point; infinite if it is not known."""
     lightest = load_points(rows)[0]
-    times = values([row for row in rows if row["load_point"] == lightest], "e2e_mean_s")
+    at_lightest = [row for row in rows if row["load_point"] == lightest]
+    times = values(_of_server(at_lightest, "e2e_mean_s"), "e2e_mean_s")
     return average(times) if times else float("inf")
+
+
+def _of_server(rows: Sequence[Row], column: str) -> list[Row]:
+    """Return the rows in which a time or a rate is the server's: none if the client had a part.
+
+    One repeat that the client limited sets all of its load point aside, as in `recommend`.
+    """
+    limited = any(row.get("client_limited") for row in rows)
+    marked = [name for row in rows for name in (row.get("client_error_figures") or "").split(", ")]
+    return [] if limited or column in marked else list(rows)
 
 
 def _quality(rows: Sequence[Row]) -> float | None:
@@ -214,10 +230,12 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     point, rate = busiest_point(rows)
     at_busiest = [row for row in rows if row["load_point"] == point]
     for column, words in (("ttft_p95_s", "p95"), ("ttft_mean_s", "mean")):
-        if found := values(at_busiest, column):
+        if found := values(_of_server(at_busiest, column), column):
             facts.append(f"{words} time to first token {seconds(average(found))} at {point}")
             break
-    if rate is not None:
+    if rate is not None and not _of_server(at_busiest, "requests_per_s"):
+        facts.append(f"speed at {point} was limited by the client, not the server")
+    elif rate is not None:
         facts.append(f"{significant(rate)} answers per second at {point}")
     prices = values(at_busiest, "usd_per_answer")
     facts.append(

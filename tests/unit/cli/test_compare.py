@@ -42,6 +42,8 @@ def test_a_regression_is_printed_and_exits_5(
     assert "worse" in said
     assert "+50.0%" in said
     assert "2 regressions of more than 5%" in said
+    assert said.count("ttft_mean_s got worse by 50.0%, but a side was deployed once") == 2
+    assert "It counts as a regression" in said
     assert main(["compare", usual, slow, "--tolerance", "0.6"]) == 0
     assert main(["compare", slow, usual]) == 0
     capsys.readouterr()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from medsweep.loadgen.figures import figures_of
+from medsweep.loadgen.load_columns import load_notes
 from medsweep.loadgen.objective import Objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics import latency
@@ -78,6 +79,27 @@ def test_overloaded_open_loop_counts_what_ended() -> None:
     assert found.missed == (14,)
     assert found.goodput_rps == pytest.approx(6 / 20)
     assert found.latencies["dispatch_delay"].max == 0.0
+
+
+def test_an_answer_without_a_time_per_token_meets_no_limit_on_it() -> None:
+    """Three of four answers hold one token: nothing tells how long a token takes them."""
+    timed = {"due_s": None, "sent_s": 0.0, "first_text_s": 0.1, "end_s": 1.0}
+    several = replace(
+        ONE, output_tokens=10, chunk_gaps_s=(0.1,) * 9, chunk_tokens=(1,) * 10, **timed
+    )
+    single = replace(several, output_tokens=1, chunk_gaps_s=(), chunk_tokens=(1,))
+    records = [replace(each, index=k) for k, each in enumerate([several, single, single, single])]
+    objective = Objective("tpot", "max", 0.2)
+    assert [objective.met_by(each) for each in records] == [True, None, None, None]
+    found = figures_of(records, CLOSED, [objective])
+    assert (found.missed, found.untimed) == ((0,), (3,))
+    assert found.requests_per_s is not None
+    assert found.goodput_rps == pytest.approx(found.requests_per_s / 4)
+    assert "3 answers have no time per token, so they meet no limit on it" in load_notes(
+        CLOSED, found
+    )
+    late = figures_of(records, CLOSED, [Objective("tpot", "max", 0.05)])
+    assert (late.missed, late.untimed) == ((1,), (3,))
 
 
 def test_failures_and_what_they_said_are_kept_apart() -> None:

@@ -83,3 +83,22 @@ def test_few_requests_tell_what_they_can(
 ) -> None:
     summary = summarise([0.058] * (requests - missed) + [1.0] * missed)
     assert Objective("ttft", statistic, 0.5).met(summary, missed, requests) is met
+
+
+@pytest.mark.parametrize(
+    ("statistic", "missed", "unknown", "met"),
+    [
+        ("p90", 0, 3, True),  # all three may have missed: 97 of 100 met
+        ("p90", 0, 20, None),
+        ("p90", 12, 20, False),
+        ("p90", 0, 100, None),
+        ("max", 0, 1, None),
+        ("max", 1, 1, False),
+        ("mean", 0, 1, None),
+    ],
+)
+def test_a_verdict_is_known_where_the_unknown_cannot_change_it(
+    statistic: str, missed: int, unknown: int, met: bool | None
+) -> None:
+    summary = summarise([0.01] * (100 - unknown))
+    assert Objective("tpot", statistic, 0.05).met(summary, missed, 100, unknown) is met

@@ -77,3 +77,25 @@ def test_options_carry_the_probability_of_meeting_each_limit() -> None:
     assert probabilities == tuple(sorted(probabilities))
     assert option["limits"]["max-usd-per-1k"] is None
     assert option["shown"]["p95 TTFT"] == "1.00 s"
+
+
+def test_a_machine_that_the_client_limited_is_not_called_faster() -> None:
+    slow = measured("a", 0.3, 2.0, profile="slow")
+    fast = [{**row, "client_limited": True} for row in measured("a", 0.3, 1.0, profile="fast")]
+    found = verdict([*slow, *fast], [])
+    assert found.title == "Take a, fine-tuned, on slow."
+    assert not any("fast" in reason for reason in found.reasons)
+    only = verdict([{**row, "requests_per_s": 3.0} for row in fast], [])
+    assert "speed at c1 was limited by the client, not the server" in only.facts
+    assert not any("answers per second" in fact for fact in only.facts)
+    [choice] = options([{**row, "requests_per_s": 3.0} for row in fast])
+    assert (choice["e2e_s"], choice["requests_per_s"]) == (None, None)
+    assert choice["shown"]["Requests (1/s)"] == "\N{EN DASH}"
+
+
+def test_a_time_that_is_mostly_client_error_decides_no_machine() -> None:
+    slow = measured("a", 0.3, 2.0, profile="slow")
+    fast = measured("a", 0.3, 1.0, profile="fast")
+    marked = [{**row, "client_error_figures": "ttft_mean_s, e2e_mean_s"} for row in fast]
+    assert verdict([*slow, *marked], []).title == "Take a, fine-tuned, on slow."
+    assert verdict([*slow, *fast], []).title == "Take a, fine-tuned, on fast."

@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
                 print(
                     f"not separated: {each.subject} {each.figure} got worse by "
                     f"{_change(each)}, but a side was deployed once: the spread between "
-                    "deployments is unknown, so the deployment may be the cause. It counts as a regression"
+                    "deployments is unknown, so the deployment may be the cause. It counts "
+                    "as a regression"
                 )
         print(f"\n{_summary(comparison, regressions, options.tolerance)}")
     return EXIT_DIFFERENT if worse else EXIT_DONE

@@ -47,6 +47,7 @@ def run_list(options: argparse.Namespace) -> int:
     from medsweep.serving.engines import ENGINES
     from medsweep.serving.engines.compatibility import PACKAGES, installed
     from medsweep.serving.engines.environment import ENVIRONMENTS
+    from medsweep.serving.engines.plugins import plugin_fault, plugins
 
     rows = []
     for engine in ENGINES:
@@ -62,6 +63,10 @@ def run_list(options: argparse.Namespace) -> int:
             rows.append(_row(engine, "CPU", package, state))
         else:
             rows.append(_row(engine, "CPU, GPU", None, "part of MedSweep"))
+    for engine, entry in plugins().items():
+        fault = f"not used: {engine} is an engine of MedSweep's" if engine in ENGINES else None
+        state = fault or plugin_fault(engine) or "a plugin"
+        rows.append(_row(engine, "-", entry.dist.name if entry.dist else None, state))
     show(rows, as_json=options.json)
     return EXIT_DONE
 

@@ -13,7 +13,7 @@ from medsweep.errors import UnknownName
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
-from medsweep.serving.engines import ENGINES
+from medsweep.serving.engines import known_engines
 from medsweep.serving.engines.choice import AUTO
 from medsweep.serving.engines.compatibility import replicas_on
 from medsweep.serving.protocol import EngineSettings
@@ -48,8 +48,8 @@ class ServeSpec(Closed):
                 "a server that is already there is an entry of `cells` with `engine: external`, "
                 "not an engine that MedSweep starts; see docs/external.md"
             )
-        if name not in (AUTO, *ENGINES):
-            raise ValueError(str(UnknownName("engine", name, [AUTO, *ENGINES])))
+        if name not in (AUTO, *(known := known_engines())):
+            raise ValueError(str(UnknownName("engine", name, [AUTO, *known])))
         return name
 
     def settings(

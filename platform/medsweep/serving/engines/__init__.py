@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 
+from medsweep.serving.engines.plugins import plugin_class, plugins
 from medsweep.serving.engines.replicas import ReplicatedEngine
 from medsweep.serving.protocol import Engine, EngineSettings
 
@@ -17,6 +18,14 @@ ENGINES = {
 """Engine by name: `module:class`, imported where it is used, because an engine imports torch."""
 
 
+def known_engines() -> dict[str, str]:
+    """Return the class of each engine by name, those of other packages included.
+
+    A plugin cannot take the name of an engine that ships.
+    """
+    return {name: entry.value for name, entry in plugins().items()} | ENGINES
+
+
 def open_engine(settings: EngineSettings) -> Engine:
     """Load an engine's base model and adapters.
 
@@ -27,5 +36,8 @@ def open_engine(settings: EngineSettings) -> Engine:
     """
     if settings.replicas > 1:
         return ReplicatedEngine(settings, open_engine)
+    if settings.engine not in ENGINES:
+        plugin: Engine = plugin_class(settings.engine)(settings)
+        return plugin
     engine: Engine = pkgutil.resolve_name(ENGINES[settings.engine])(settings)
     return engine

@@ -15,6 +15,7 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.spec import ModelSpec
 from medsweep.models.wheels import GGUF_WHEELS
 from medsweep.serving.engines.environment import environment_of
+from medsweep.serving.engines.plugins import plugin_quantizations, plugin_refusal, plugins
 
 FIRST_VLLM = (7, 5)
 FIRST_FLASH_ATTENTION = (8, 0)
@@ -71,6 +72,8 @@ def missing_in_images(engine: str, profile: HardwareProfile) -> str | None:
         engine: name of the engine.
         profile: the hardware, which determines the image; see k8s/images.
     """
+    if engine not in ENGINE_QUANTIZATIONS and engine in plugins():
+        return f"engine {engine} is a plugin, which the images do not hold; run it on this machine"
     if engine == "openvino" or (engine == "vllm" and profile.accelerator is None):
         return f"engine {engine} is not in the image for {profile.name}; see k8s/images"
     return None
@@ -127,6 +130,8 @@ def unsupported(
             "sum of base and adapter, which is another model than the quantized base with its "
             "adapter; take adapters: live, or quantization: none"
         )
+    if engine not in ENGINE_QUANTIZATIONS and (refused := plugin_refusal(engine, profile, model)):
+        return refused
     return missing(engine, profile) or wrong_quantization(engine, quantization)
 
 
@@ -146,7 +151,7 @@ def gpu_use(engine: str, gpus: int) -> str | None:
 
 def wrong_quantization(engine: str, quantization: str) -> str | None:
     """Return a sentence that says which quantizations an engine has, or None if it has this."""
-    allowed = ENGINE_QUANTIZATIONS.get(engine, (quantization,))
+    allowed = ENGINE_QUANTIZATIONS.get(engine) or plugin_quantizations(engine) or (quantization,)
     if quantization in allowed:
         return None
     return f"engine {engine} has quantization {' or '.join(allowed)}, not {quantization}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import subprocess
 from collections.abc import Sequence
 from html import escape, unescape
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import axe_core_python
 import pytest
 
+from chromium import browse, examine
 from made_rows import row
 from medsweep.decide.candidates import candidates
 from medsweep.decide.limits import make_limits
@@ -21,17 +21,9 @@ from medsweep.decide.recommend import recommend
 from medsweep.report.page import write_report
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import write_rows
-from support import Story, tool
+from support import Story
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-def browse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the browser once, with a profile of its own and no network of its own accord."""
-    command = [tool("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    command += [f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--v=0"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120)
 
 
 def test_report_renders_without_network_or_errors(story: Story, tmp_path: Path) -> None:
@@ -58,23 +50,6 @@ def test_a_filter_in_the_address_hides_other_rows(story: Story, tmp_path: Path) 
     assert not any('data-value="host"' in row for row in hidden)
     assert any('data-value="host"' in row for row in left)
     assert not any('data-value="1xv100-1cpu"' in row for row in left)
-
-
-def examine(page: Path, folder: Path, script: str, *arguments: str) -> Any:
-    """Run a script in a copy of the page and return what it puts into the title as JSON."""
-    # The page forbids other scripts than its own; the copy that is examined does not.
-    html = page.read_text(encoding="utf-8")
-    html = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", html)
-    copy = folder / "report.html"
-    copy.write_text(
-        html.replace("</body>", f"<script>{{{script}}}</script></body>"), encoding="utf-8"
-    )
-    options = ["--virtual-time-budget=30000", "--dump-dom", *arguments]
-    shown = browse(folder, *options, copy.as_uri())
-    assert [line for line in shown.stderr.splitlines() if "CONSOLE" in line] == []
-    title = re.search(r"<title>(.*?)</title>", shown.stdout, flags=re.S)
-    assert title is not None
-    return json.loads(unescape(title[1]))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -18,7 +18,7 @@ LAYERS = (
     ("datasets", "prediction", "loadgen", "cluster"),
     ("finetune", "comparison"),
     ("serving", "decide"),
-    ("monitoring", "report"),
+    ("monitoring", "report", "review"),
     ("search",),
     ("sweep",),
     ("k8s", "api"),

@@ -41,6 +41,7 @@ VERBS = {
     "compare": "show what changed between two result sets beyond noise; a gate for CI",
     "aa": "measure one cell under two names, which must show no difference",
     "score": "grade predictions in a JSONL file against references",
+    "review": "have clinicians rate blinded answers, and merge their ratings",
     "report": "write the report of results again",
     "models": "list the model catalogue",
     "hardware": "list the hardware profiles, and say which one this machine is",

@@ -79,6 +79,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "aa": ("medsweep aa mine.yaml --set cells=[distilgpt2@host]",),
     "score": ("medsweep score predictions.jsonl",),
+    "review": (
+        "medsweep review export results/demo --out review.html --questions 20",
+        "medsweep review import results/demo ratings-ab.json ratings-cd.json",
+    ),
     "report": ("medsweep report results/demo",),
     "models": ("medsweep models --json",),
     "hardware": ("medsweep hardware", "medsweep hardware --own this-machine.yaml"),
@@ -113,6 +117,7 @@ GUIDES: Mapping[str, str] = {
     "compare": "statistics.md",
     "aa": "statistics.md#one-cell-under-two-names-medsweep-aa-sweep",
     "score": "quality.md",
+    "review": "quality.md#review-by-clinicians",
     "report": "report.md",
     "models": "models.md",
     "hardware": "hardware.md",

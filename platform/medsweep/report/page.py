@@ -33,6 +33,7 @@ from medsweep.report.tables.cost import CostRow, cost_table
 from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.failures import FailureRow, failure_table
 from medsweep.report.tables.grouping import model_order, profile_order
+from medsweep.report.tables.human import human_table
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.meter import meter_table
@@ -94,6 +95,7 @@ def write_report(folder: Path) -> Path:
         "meter": meter_table(results.meter),
         "spread": spread_table(results.rows, spreads(results)),
         "breakdown": breakdown_table(results.rows, scores, results.labels),
+        "human": human_table(results.review),
         "worst": worst_table(results.rows, answers or scores),
         "worsened": worsened_table(results.rows, answers or scores),
     }

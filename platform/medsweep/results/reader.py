@@ -205,6 +205,12 @@ class Results:
         path = self._find("labels.json")
         return (read_json(path) if path is not None else None) or {}
 
+    @cached_property
+    def review(self) -> Mapping[str, Any]:
+        """What clinicians said of the answers; empty without `review.json`."""
+        path = self._find("review.json")
+        return (read_json(path) if path is not None else None) or {}
+
     def by_load_point(self) -> dict[tuple[str, str, str, str], list[Row]]:
         """Return the measured rows of each model, profile, variant and load point."""
         return group_by_columns(ok_rows(self.rows), "model", "profile", "variant", "load_point")

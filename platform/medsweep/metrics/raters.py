@@ -1,0 +1,155 @@
+"""Agreement of raters, and a ranking of what they rated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1000
+_ROUNDS, _CLOSE = 1000, 1e-9
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Krippendorff's alpha: 1 for perfect agreement, 0 for what chance gives.
+
+    Attributes:
+        alpha: over all units that two or more raters rated; None without any, or if all ratings
+            are equal: then there is no chance agreement to compare with.
+        low: lower end of its 95 % interval, by a bootstrap over units; None likewise.
+        high: upper end; None likewise.
+        units: number of units that two or more raters rated.
+    """
+
+    alpha: float | None
+    low: float | None
+    high: float | None
+    units: int
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The place of one system among those that were rated on the same questions.
+
+    Attributes:
+        system: its name.
+        win_share: probability of being preferred to an average system of this review
+            (Bradley and Terry 1952).
+        low: lower end of its 95 % interval, by a bootstrap over questions; None for one question.
+        high: upper end; None likewise.
+        wins: comparisons won; a tie is half of one.
+        comparisons: with other systems, on the same question by the same rater.
+    """
+
+    system: str
+    win_share: float
+    low: float | None
+    high: float | None
+    wins: float
+    comparisons: int
+
+
+def reliability(units: Sequence[Sequence[int]], *, seed: int) -> Reliability:
+    """Return Krippendorff's alpha for ordered categories (Krippendorff 2011).
+
+    Args:
+        units: the ratings of each unit, whole numbers from 0; any number of raters each.
+        seed: of the bootstrap.
+    """
+    paired = [list(unit) for unit in units if len(unit) > 1]
+    if not paired:
+        return Reliability(None, None, None, 0)
+    most = 1 + max(max(unit) for unit in paired)
+    tables = np.array([_coincidences(unit, most) for unit in paired])
+    alpha = _alpha(tables.sum(axis=0))
+    if alpha is None or len(paired) < 2:
+        return Reliability(alpha, None, None, len(paired))
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(paired), size=(RESAMPLES, len(paired)))
+    drawn = [value for draw in draws if (value := _alpha(tables[draw].sum(axis=0))) is not None]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Reliability(alpha, float(low), float(high), len(paired))
+
+
+def _coincidences(unit: Sequence[int], most: int) -> NDArray[np.float64]:
+    """Return how often each category meets each other one among a unit's pairs of ratings."""
+    counts = np.bincount(unit, minlength=most).astype(float)
+    pairs = np.outer(counts, counts) - np.diag(counts)
+    return np.asarray(pairs / (len(unit) - 1))
+
+
+def _alpha(table: NDArray[np.float64]) -> float | None:
+    totals = table.sum(axis=0)
+    count = totals.sum()
+    # The distance of two categories: the ratings between them, and half of those in them.
+    middle = np.cumsum(totals) - totals / 2
+    distance = (middle[:, None] - middle[None, :]) ** 2
+    expected = (np.outer(totals, totals) * distance).sum() / (count - 1)
+    if expected == 0:
+        return None
+    return float(1 - (table * distance).sum() / expected)
+
+
+def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]], *, seed: int) -> list[Rank]:
+    """Return the systems in order, compared in pairs on the same question by the same rater.
+
+    Strengths are fitted by Hunter's algorithm (2004). Every pair of systems starts with half a win
+    each, so that one that always won has a finite strength.
+
+    Args:
+        scores: of each question, one rating per rater: the score of each system that was rated,
+            more is better.
+        seed: of the bootstrap.
+    """
+    names = sorted({name for ratings in scores.values() for each in ratings for name in each})
+    if len(names) < 2:
+        return []
+    wins = np.array([_wins(ratings, names) for ratings in scores.values()])
+    total = wins.sum(axis=0)
+    shares = _win_shares(total)
+    low = high = None
+    if len(wins) > 1:
+        rng = np.random.default_rng(seed)
+        draws = rng.integers(len(wins), size=(RESAMPLES, len(wins)))
+        drawn = np.array([_win_shares(wins[draw].sum(axis=0)) for draw in draws])
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    ranks = [
+        Rank(
+            name,
+            float(shares[place]),
+            None if low is None else float(low[place]),
+            None if high is None else float(high[place]),
+            float(total[place].sum()),
+            round(float(total[place].sum() + total[:, place].sum())),
+        )
+        for place, name in enumerate(names)
+    ]
+    return sorted(ranks, key=lambda rank: -rank.win_share)
+
+
+def _wins(ratings: Sequence[Mapping[str, float]], names: Sequence[str]) -> NDArray[np.float64]:
+    wins = np.zeros((len(names), len(names)))
+    for rating in ratings:
+        for one, first in enumerate(names):
+            for two, second in enumerate(names):
+                if one != two and first in rating and second in rating:
+                    wins[one, two] += (1 + np.sign(rating[first] - rating[second])) / 2
+    return wins
+
+
+def _win_shares(wins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of each system to be preferred to an average one."""
+    count = len(wins)
+    wins = wins + 0.5 * (1 - np.eye(count))
+    games = wins + wins.T
+    strength = np.ones(count)
+    for _ in range(_ROUNDS):
+        new = wins.sum(axis=1) / (games / (strength[:, None] + strength[None, :])).sum(axis=1)
+        new /= np.exp(np.log(new).mean())
+        if np.abs(new - strength).max() < _CLOSE:
+            break
+        strength = new
+    return strength / (1 + strength)

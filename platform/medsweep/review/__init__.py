@@ -1,0 +1,1 @@
+"""Review of answers by clinicians: a page to rate them on, and what the ratings say."""

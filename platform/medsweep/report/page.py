@@ -45,6 +45,7 @@ from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
 from medsweep.report.tables.paper_table import PaperRow, paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.tables.roofline import RooflineRow, roofline_table
+from medsweep.report.tables.servers import ServerRow, server_table
 from medsweep.report.tables.spread import spread_table
 from medsweep.report.tables.throughput import ThroughputRow, throughput_table
 from medsweep.report.tables.training import adapters_used, training_table
@@ -129,6 +130,7 @@ def _tables(
         "failures": make_table(FailureRow, failure_table(rows)),
         "cpus": make_table(HardwareRow, hardware_table(rows)),
         "hosts": make_table(HostRow, host_table(rows)),
+        "servers": make_table(ServerRow, server_table(rows)),
     }
 
 

@@ -16,6 +16,7 @@ from medsweep.report.tables.method import hardware_table, host_table, method
 from medsweep.report.tables.paired import SEED, base_against_tuned
 from medsweep.report.tables.paper_table import paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
+from medsweep.report.tables.servers import server_table
 from medsweep.report.takeaways import take_away
 from medsweep.results.schema import QUALITIES
 from report_reading import Reading, misprints, tables_of
@@ -262,6 +263,29 @@ def test_the_method_says_what_was_asked_and_what_was_given(rows: Rows) -> None:
     assert (cpus.profile, cpus.cpus_asked, cpus.cpus_given) == ("1xv100-1cpu", 1, (1,))
     assert (cpus.accelerator_asked, cpus.device_given) == ("1 of V100", ("A CPU",))
     assert (cpus.dtype_asked, cpus.dtype_given) == (("float16",), ("float32",))
+
+
+def test_servers_that_were_already_there_have_a_table_of_their_own(rows: Rows) -> None:
+    assert server_table(rows) == []
+    told = {"server_queue_max": 3.0, "server_kv_use_max": 0.5, "server_preemptions": 2.0}
+    server = {
+        **rows[0],
+        "profile": "ward",
+        "server_url": "http://h/v1",
+        "server_software": "vllm 0.32.0",
+        "served_model": "tuned",
+        "hardware": "1xa100-1cpu",
+        "telemetry_missing": '{"server": "no gauge"}',
+    }
+    rows += [server | told, server | told | {"server_queue_max": 7.0, "telemetry_missing": None}]
+    (ward,) = server_table(rows)
+    assert (ward.server, ward.url, ward.software) == ("ward", "http://h/v1", "vllm 0.32.0")
+    assert (ward.served, ward.hardware) == (("tuned",), "1xa100-1cpu")
+    assert (ward.waiting, ward.kv_use, ward.preemptions) == (7.0, 0.5, 4)
+    assert (ward.running, ward.why) == (None, "no gauge")
+    # Nobody observed its machine.
+    assert "ward" not in [row.profile for row in hardware_table(rows)]
+    assert [(host.name, host.rows) for host in host_table(rows)] == [("laptop", 6)]
 
 
 def test_no_rows_make_empty_tables() -> None:

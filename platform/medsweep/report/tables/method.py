@@ -168,13 +168,19 @@ def method(rows: Sequence[Row]) -> Method:
     return build(Method, rows)
 
 
+def _deployed(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without those of external servers, whose machines nobody observed."""
+    return [row for row in rows if row.get("server_url") is None]
+
+
 def host_table(rows: Sequence[Row]) -> list[HostRow]:
     """Return one row per machine that measured."""
-    return [build(HostRow, group) for group in group_by_columns(ok_rows(rows), "hostname").values()]
+    groups = group_by_columns(ok_rows(_deployed(rows)), "hostname")
+    return [build(HostRow, group) for group in groups.values()]
 
 
 def hardware_table(rows: Sequence[Row]) -> list[HardwareRow]:
     """Return one row per hardware profile, in the catalogue's order."""
-    groups = group_by_columns(rows, "profile")
+    groups = group_by_columns(_deployed(rows), "profile")
     profiles = sorted((profile for (profile,) in groups), key=profile_order)
     return [build(HardwareRow, groups[profile,]) for profile in profiles]

@@ -32,7 +32,7 @@ def policies() -> list[Manifest]:
     return [each for each in documents("base") if each["kind"] == "NetworkPolicy"]
 
 
-def test_every_pod_is_restricted_and_only_operator_and_jobs_reach_its_dashboard(
+def test_only_operator_and_jobs_reach_a_dashboard(
     policies: list[Manifest], paper: SweepSpec, plan: Plan, settings: ClusterSettings
 ) -> None:
     submitted = [task.manifest() for task in tasks_of(paper, plan, settings)]

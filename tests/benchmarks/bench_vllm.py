@@ -1,76 +1,203 @@
-"""The `vllm` engine beside `vllm serve` alone, with the same settings, on this machine's processor.
+"""Every way to serve SmolLM2-135M on this machine's processor, in turn: the table of `auto`.
 
-SmolLM2-135M in bfloat16, answers of up to 64 tokens, greedy; servers and load generator share this
-machine. The two take turns, three times 96 requests each.
+`vllm serve` alone, `transformers serve`, OpenVINO's pipeline alone, and `medsweep serve` with
+`vllm` and `continuous`, each with the base, a live adapter and a merged one. Answers of up to 64
+tokens, greedy; servers and load generator share this machine. In every turn each server is started
+anew, alone, asked by 16 clients and then by one, and stopped.
+
+    python tests/benchmarks/bench_vllm.py [--requests 96] [--turns 3] [--dtype float32]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import sys
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bench_served
 import pytest
-from bench_served import CLIENTS, CPUS, MODEL, load, running
+from bench_served import CLIENTS, CPUS, MODEL, Server, alone, load, running
 
+from medsweep.finetune.adapter import base_sha256
+from medsweep.finetune.lora import add_lora
+from medsweep.finetune.save import save_adapter
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import fetch_weights, identify
+from medsweep.serving.engines.compatibility import installed
 from medsweep.serving.engines.environment import environment_of
 
 REQUESTS = 96
 TURNS = 3
-DTYPE = "bfloat16"
+SINGLE = 8
+"""One client asks so many times fewer questions, because it takes as many times longer."""
 WANTED = 0.95
-"""Of `vllm serve` alone."""
+"""Of `vllm serve` alone, by the `vllm` engine with the base."""
+RANK = 16
+
+
+@dataclass
+class Rates:
+    """What was measured of one server: one figure per turn.
+
+    Attributes:
+        many: output tokens/s with 16 clients.
+        single: with one client; empty for what is measured without a server.
+        ttft_ms: p50 of the time to the first token, with 16 clients.
+        first_answer_s: from the command to the first answer.
+    """
+
+    many: list[float] = field(default_factory=list)
+    single: list[float] = field(default_factory=list)
+    ttft_ms: list[float] = field(default_factory=list)
+    first_answer_s: list[float] = field(default_factory=list)
+
+
+def make_adapter(base: Path, folder: Path) -> None:
+    """Write an adapter on every layer that answers nearly as the base does, so as long answers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    spec = MODELS[MODEL]
+    torch.manual_seed(0)
+    loaded = AutoModelForCausalLM.from_pretrained(base)
+    model = add_lora(loaded, rank=RANK, alpha=RANK, dropout=0.0, targets=spec.lora_targets)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=1e-3)
+    card = {"model": MODEL, "base": str(base), "base_sha256": base_sha256(base)}
+    card |= {"template": spec.template, "stop_tokens": list(spec.stop_tokens)}
+    save_adapter(folder, model, card=card, epochs=[{"epoch": 1}], provenance={})
+
+
+def ours(engine: str, dtype: str, adapter: Path | None, *more: str) -> Any:
+    """`medsweep serve`; with an adapter, requests are for it."""
+    command = [sys.executable, "-m", "medsweep", "serve", "--base", MODEL, "--engine", engine]
+    command += ["--dtype", dtype, "--max-batch-size", str(CLIENTS), "--port", "8921", *more]
+    command += ["--adapter", f"one={adapter}"] if adapter is not None else []
+    return running(command, "http://127.0.0.1:8921/v1", "one" if adapter is not None else MODEL)
 
 
 @contextmanager
-def variables(**values: str) -> Any:
-    """Set environment variables for the processes that are started meanwhile."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in values.items():
-            patch.setenv(name, value)
-        yield
-
-
-def ours() -> Any:
-    """`medsweep serve` with the engine."""
-    command = [sys.executable, "-m", "medsweep", "serve", "--base", MODEL, "--engine", "vllm"]
-    command += ["--dtype", DTYPE, "--max-batch-size", str(CLIENTS), "--port", "8921"]
-    return running(command, "http://127.0.0.1:8921/v1", MODEL)
-
-
-def theirs(folder: Path) -> Any:
+def vllm_alone(folder: Path, dtype: str) -> Any:
     """vLLM's own server, as its documentation says for a CPU, without compilation like ours."""
     environment = environment_of("vllm", gpu=False)
     command = [str(environment.python), "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(folder), "--dtype", DTYPE, "--enforce-eager", "--port", "8922"]
+    command += ["--model", str(folder), "--dtype", dtype, "--enforce-eager", "--port", "8922"]
     command += ["--max-num-seqs", str(CLIENTS), "--generation-config", "vllm"]
-    return running(command, "http://127.0.0.1:8922/v1", str(folder))
-
-
-@pytest.mark.timeout(1800)
-def test_beside_vllm_serve() -> None:
-    environment = environment_of("vllm", gpu=False)
-    if not environment.installed:
-        pytest.skip(environment.remedy)
-    folder = fetch_weights(identify(MODELS[MODEL], []))
     openmp = str(environment.folder / "lib" / "libiomp5.so")
     own = {"VLLM_CPU_KVCACHE_SPACE": "2", "LD_PRELOAD": openmp, "HF_HUB_OFFLINE": "1"}
-    with ours() as served, variables(**own), theirs(folder) as alone:
-        turns = []
-        for _ in range(TURNS):
-            turns.append(tuple(load(each, CLIENTS, REQUESTS) for each in (served, alone)))
-            rates = " and ".join(f"{rate:.1f}" for rate, _, _ in turns[-1])
-            print(f"\n  {rates} output tokens/s; load of the machine {os.getloadavg()[0]:.1f}")
-    ratios = [ours[0] / theirs[0] for ours, theirs in turns]
-    print(f"vllm, {DTYPE}, {CPUS} CPUs, {CLIENTS} clients, {REQUESTS} requests a turn")
-    print(f"  {statistics.median(ratios):.0%} of vllm serve; wanted {WANTED:.0%}; in turn:", end="")
-    print(" ".join(f" {ratio:.0%}" for ratio in ratios))
-    for name, place in (("medsweep serve", 0), ("vllm serve", 1)):
-        ttft = statistics.median(turn[place][1] for turn in turns)
-        print(f"  {name}: TTFT p50 {ttft:.0f} ms; first answer after", end=" ")
-        print(f"{(served, alone)[place].first_answer_s:.0f} s")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        with running(command, "http://127.0.0.1:8922/v1", str(folder)) as server:
+            yield server
+
+
+def servers(
+    folder: Path, adapter: Path, dtype: str
+) -> dict[str, Callable[[], AbstractContextManager[Server]]]:
+    """What can be started here, by the name of its row."""
+    rows: dict[str, Callable[[], AbstractContextManager[Server]]] = {}
+    engines = ["continuous"]
+    if environment_of("vllm", gpu=False).installed:
+        rows["vllm serve alone"] = lambda: vllm_alone(folder, dtype)
+        engines = ["vllm", "continuous"]
+    for engine in engines:
+        rows[f"{engine}, base"] = lambda engine=engine: ours(engine, dtype, None)
+        rows[f"{engine}, live adapter"] = lambda engine=engine: ours(engine, dtype, adapter)
+        rows[f"{engine}, merged adapter"] = lambda engine=engine: ours(
+            engine, dtype, adapter, "--merge"
+        )
+    rows["transformers serve"] = lambda: bench_served.theirs(folder)
+    return rows
+
+
+def measure(requests: int, turns: int, dtype: str, only: str = "") -> dict[str, Rates]:
+    """Measure every server in each turn; return the figures by row.
+
+    Args:
+        requests: asked by 16 clients in each turn.
+        turns: how often.
+        dtype: of `vllm` and `continuous`; `transformers serve` has float32, OpenVINO 8 bits.
+        only: rows whose name holds this text.
+    """
+    folder = fetch_weights(identify(MODELS[MODEL], []))
+    single = max(2, requests // SINGLE)
+    with tempfile.TemporaryDirectory() as scratch:
+        adapter = Path(scratch) / "adapter"
+        make_adapter(folder, adapter)
+        rows = {name: row for name, row in servers(folder, adapter, dtype).items() if only in name}
+        rates = {name: Rates() for name in rows}
+        pipeline = "openvino's pipeline alone, int8"
+        if installed("openvino_genai") and only in pipeline:
+            rates[pipeline] = Rates()
+        for turn in range(turns):
+            for name, start in rows.items():
+                with start() as server:
+                    rate, ttft_ms, _ = load(server, CLIENTS, requests)
+                    rates[name].many.append(rate)
+                    rates[name].ttft_ms.append(ttft_ms)
+                    rates[name].single.append(load(server, 1, single)[0])
+                    rates[name].first_answer_s.append(server.first_answer_s)
+                print(f"  turn {turn + 1}: {name}: {rate:.1f} tokens/s; {_load()}", flush=True)
+            if pipeline in rates:
+                rates[pipeline].many.append(alone("pipeline", "int8", CLIENTS, requests))
+                rates[pipeline].single.append(alone("pipeline", "int8", 1, single))
+                print(f"  turn {turn + 1}: {pipeline}: {rates[pipeline].many[-1]:.1f}; {_load()}")
+    return rates
+
+
+def report(rates: dict[str, Rates], dtype: str, requests: int) -> str:
+    """The table in Markdown: medians, with the lowest and highest turn in brackets."""
+    lines = [
+        f"SmolLM2-135M, {dtype}, {CPUS} CPUs, {requests} requests a turn; medians (lowest to "
+        "highest turn)",
+        "",
+        f"| what | {CLIENTS} clients, tokens/s | 1 client | TTFT p50 | start to first answer |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, each in rates.items():
+        figures = (each.many, each.single, each.ttft_ms, each.first_answer_s)
+        units = ("", "", " ms", " s")
+        cells = (_spread(one) + unit * bool(one) for one, unit in zip(figures, units, strict=True))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    alone_name, own_name = "vllm serve alone", "vllm, base"
+    if alone_name in rates and own_name in rates:
+        pairs = zip(rates[own_name].many, rates[alone_name].many, strict=True)
+        shares = [own / theirs for own, theirs in pairs]
+        lines.append(f"\n`vllm` against `vllm serve`: {_spread(shares, '.2f')}; wanted {WANTED}")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], form: str = ".1f") -> str:
+    if not values:
+        return ""
+    median, low, high = statistics.median(values), min(values), max(values)
+    return f"{median:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _load() -> str:
+    return f"load of the machine {os.getloadavg()[0]:.1f}"
+
+
+@pytest.mark.timeout(7200)
+def test_every_way_to_serve() -> None:
+    print("\n" + report(measure(REQUESTS, TURNS, "float32"), "float32", REQUESTS))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=REQUESTS)
+    parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--only", default="")
+    given = parser.parse_args()
+    measured = measure(given.requests, given.turns, given.dtype, given.only)
+    print("\n" + report(measured, given.dtype, given.requests))

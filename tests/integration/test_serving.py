@@ -7,12 +7,16 @@ import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 
-from support import serving
+from medsweep.serving.engines.environment import environment_of
+from medsweep.serving.engines.vllm import CHILD
+from support import serving, skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -92,6 +96,30 @@ def test_a_second_signal_does_not_wait() -> None:
         assert broken
         assert process.stderr is not None
         assert SECRET not in process.stderr.read()
+
+
+@pytest.mark.timeout(500)
+def test_ctrl_c_lets_vllm_finish_its_answers() -> None:
+    """Ctrl-C in a terminal reaches the whole process group, but not vLLM's process."""
+    if not environment_of("vllm", gpu=False).installed:
+        skip("vLLM is not installed: medsweep engines install vllm --cpu")
+    model, tokens = "smollm2-135m", 200
+    arguments = ("--engine", "vllm", "--base", model, "--max-batch-size", "2")
+    with serving(*arguments) as (process, url):
+        children = psutil.Process(process.pid).children(recursive=True)
+        [engine] = [each for each in children if str(CHILD) in each.cmdline()]
+        assert os.getsid(engine.pid) != os.getsid(process.pid)
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="key", max_retries=0) as sdk:
+            # A prompt without a template, so that no stop token ends the answer.
+            asked: dict[str, Any] = {"model": model, "prompt": "1, 2, 3, 4,", "max_tokens": tokens}
+            stream = sdk.completions.create(**asked, temperature=0, stream=True)
+            first = next(iter(stream))
+            process.send_signal(signal.SIGINT)
+            chunks = [first, *stream]
+        assert chunks[-1].choices[0].finish_reason == "length"
+        out, err = process.communicate(timeout=100)
+        assert (process.returncode, out.splitlines()[-1]) == (0, "stopped"), err
+        assert psutil.wait_procs([engine], timeout=60)[0] == [engine]
 
 
 def test_beyond_loopback_with_a_key() -> None:

@@ -16,7 +16,7 @@ from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import InputError, StageError
 from medsweep.serving.admission import Admission, Limits
 from medsweep.serving.api_errors import Refused, as_refused
-from medsweep.serving.health import Health
+from medsweep.serving.health import FRESH_S, Health
 from medsweep.serving.middleware import Guard
 from medsweep.serving.openai import (
     ChatRequest,
@@ -59,6 +59,7 @@ def build_app(
     key: str | None = None,
     check: Callable[[], Awaitable[None]] | None = None,
     fault: Callable[[], str | None] = lambda: None,
+    fresh_s: float = FRESH_S,
     scrape: Callable[[], Awaitable[bytes]] | None = None,
     clock: Clock | None = None,
 ) -> FastAPI:
@@ -72,11 +73,12 @@ def build_app(
         key: API key that every route but `/health` asks for.
         check: generates one token, for `/health`; None answers that the ingress is up.
         fault: returns why the engine cannot answer now, for `/health`.
+        fresh_s: as in `Health`.
         scrape: gives what `/metrics` says; None leaves the route out.
         clock: what requests are timed with.
     """
     clock = clock or MonotonicClock()
-    health = Health(check, clock, fault) if check is not None else None
+    health = Health(check, clock, fault, fresh_s=fresh_s) if check is not None else None
     context = RequestContext(limits, Admission(limits, clock, metrics), metrics, health, clock)
     app = FastAPI(title="MedSweep", docs_url=None, redoc_url=None)
     app.router.route_class = _Route

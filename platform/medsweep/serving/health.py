@@ -22,6 +22,8 @@ class Health:
         check: generates a token; raises an exception if that fails.
         clock: measures the age of the last token.
         fault: returns why the engine cannot answer now, or None; it outweighs a fresh token.
+        fresh_s: how long a token counts as proof, in seconds; 0 where `check` asks another process,
+            which knows its engine's end before this one does.
     """
 
     def __init__(
@@ -29,7 +31,10 @@ class Health:
         check: Callable[[], Awaitable[None]],
         clock: Clock,
         fault: Callable[[], str | None] = lambda: None,
+        *,
+        fresh_s: float = FRESH_S,
     ) -> None:
+        self._fresh_s = fresh_s
         self._check, self._clock, self._fault = check, clock, fault
         self._token_s: float | None = None
         self._checking: asyncio.Task[None] | None = None
@@ -51,7 +56,7 @@ class Health:
         fault = self._fault()
         if fault is not None:
             raise StageError(fault)
-        if self._token_s is not None and self._clock.now() - self._token_s < FRESH_S:
+        if self._token_s is not None and self._clock.now() - self._token_s < self._fresh_s:
             return
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._generate())

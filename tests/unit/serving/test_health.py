@@ -44,6 +44,20 @@ async def test_a_token_proves_health_for_a_second() -> None:
     assert checked.times == 2
 
 
+async def test_behind_ray_a_token_proves_nothing_for_the_replica_knows_better() -> None:
+    clock, checked = FakeClock(), Checked()
+    health = Health(checked, clock, fresh_s=0.0)
+    health.token()
+    await health.check()
+    checked.error = StageError("the engine died")
+    with pytest.raises(StageError):
+        await health.check()
+    health.token()  # of an answer that was on its way
+    with pytest.raises(StageError):
+        await health.check()
+    assert checked.times == 3
+
+
 async def test_those_who_ask_together_share_one_token() -> None:
     checked = Checked()
     checked.go_on.clear()

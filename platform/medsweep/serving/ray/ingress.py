@@ -54,6 +54,7 @@ class Ingress:
             limits=self._limits,
             key=self._key,
             check=self._engines[""].check,
+            fresh_s=0.0,  # the replica keeps its own tokens, and hears at once of a dead engine
             scrape=self._scrape,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from medsweep.hardware.catalog import PROFILES
@@ -87,6 +89,16 @@ def test_where_nothing_can_serve_continuous_says_why() -> None:
         "auto", "live", CLINIC, MODELS["distilgpt2"], quantization="int4", missing=everything
     )
     assert choice.refused == "engine continuous has quantization none or int8 or nf4, not int4"
+
+
+def test_the_page_has_the_table() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "engines.md").read_text()
+    for device in ("GPU", "CPU"):
+        written = [
+            ", ".join(f"`{engine}` {way}".removesuffix(" none") for engine, way in RANKING[key])
+            for key in ((device, True), (device, False))
+        ]
+        assert f"| {device} | {written[0]} | {written[1]} |" in page
 
 
 def test_the_table_names_engines_and_ways_that_exist() -> None:

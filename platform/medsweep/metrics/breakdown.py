@@ -116,71 +116,102 @@ def quality_by_group(
         By column, group (most questions first) and figure; columns with a single group are left
         out.
     """
-    found: list[GroupQuality] = []
+    labelled: dict[str, tuple[list[str], NDArray[np.int64]]] = {}
     for column, groups in columns.items():
         labels = pooled(groups)
         order = [name for name, _ in Counter(filter(None, labels)).most_common()]
         if len(order) > 1:
-            codes = np.array([-1 if label is None else order.index(label) for label in labels])
-            found += _of_column(column, order, codes, scores, seed)
+            # What has no label comes last, and is no group of its own.
+            codes = [len(order) if label is None else order.index(label) for label in labels]
+            labelled[column] = order, np.array(codes)
+    by_figure = {
+        figure: _of_figure(figure, values, labelled, seed)
+        for figure, values in scores.items()
+        if labelled and not np.isnan(values).all()
+    }
+    found = [
+        each[column, group]
+        for column, (order, _) in labelled.items()
+        for group in order
+        for each in by_figure.values()
+        if (column, group) in each
+    ]
     tested = [place for place, each in enumerate(found) if each.p_value is not None]
     for place, p in zip(tested, holm([found[t].p_value or 0.0 for t in tested]), strict=True):
         found[place] = replace(found[place], p_value=p)
     return found
 
 
-def _of_column(
-    column: str,
-    order: Sequence[str],
-    codes: NDArray[np.int64],
-    scores: Mapping[str, NDArray[np.float64]],
+def _of_figure(
+    figure: str,
+    values: NDArray[np.float64],
+    labelled: Mapping[str, tuple[list[str], NDArray[np.int64]]],
     seed: int,
-) -> list[GroupQuality]:
-    found: dict[tuple[int, str], GroupQuality] = {}
-    for figure, values in scores.items():
-        known = ~np.isnan(values) & (codes >= 0)
-        value, code = values[known], codes[known]
-        present, sizes = np.unique(code, return_counts=True)
-        if not len(value):
-            continue
-        p_values = _permutation_p(value, code, sizes, seed)
-        for place, group in enumerate(present):
-            inside = value[code == group]
-            rest = value[code != group]
+) -> dict[tuple[str, str], GroupQuality]:
+    known = ~np.isnan(values)
+    value = values[known]
+    codes = {column: code[known] for column, (_, code) in labelled.items()}
+    p_values = _permutation_p(value, list(codes.values()), seed)
+    found = {}
+    for (column, code), tests in zip(codes.items(), p_values, strict=True):
+        order = labelled[column][0]
+        for group, p_value in tests.items():
+            if group == len(order):
+                continue
+            inside, rest = value[code == group], value[code != group]
             [interval] = mean_intervals(inside[:, None], seed=seed)
             enough = min(len(inside), len(rest)) >= FEWEST_QUESTIONS
-            found[int(group), figure] = GroupQuality(
+            found[column, order[group]] = GroupQuality(
                 column,
-                order[int(group)],
+                order[group],
                 figure,
                 len(inside),
                 interval.mean,
                 interval.low,
                 interval.high,
                 float(rest.mean()) if len(rest) else None,
-                float(p_values[place]) if enough else None,
+                p_value if enough else None,
             )
-    return [found[each] for each in sorted(found, key=lambda each: each[0])]
+    return found
 
 
 def _permutation_p(
-    values: NDArray[np.float64], codes: NDArray[np.int64], sizes: NDArray[np.int64], seed: int
-) -> NDArray[np.float64]:
-    """Return the two-sided p-value of each group's mean, by shuffling the values among groups."""
+    values: NDArray[np.float64], columns: Sequence[NDArray[np.int64]], seed: int
+) -> list[dict[int, float]]:
+    """Return the two-sided p-value of each group's mean, by shuffling the values among groups.
+
+    Args:
+        values: one per question.
+        columns: the group of each question; all columns are tested by the same shuffles.
+        seed: of the shuffles.
+
+    Returns:
+        For each column the p-value by group.
+    """
     rng = np.random.default_rng(seed)
-    count = len(values)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    expected = values.mean() * sizes
-    ordered = values[np.argsort(codes, kind="stable")]
-    limit = np.abs(np.add.reduceat(ordered, starts) - expected) - _ROUNDING
+    count, mean = len(values), values.mean()
+    groups = [np.unique(codes, return_counts=True) for codes in columns]
+    starts = [np.cumsum(sizes) - sizes for _, sizes in groups]
+    limits = [
+        np.abs(np.add.reduceat(values[np.argsort(codes, kind="stable")], start) - mean * sizes)
+        - _ROUNDING
+        for codes, start, (_, sizes) in zip(columns, starts, groups, strict=True)
+    ]
+    extreme = [np.zeros(len(sizes)) for _, sizes in groups]
     block = max(1, _VALUES_AT_ONCE // count)
-    extreme = np.zeros(len(sizes))
     for done in range(0, _DRAWS, block):
         draws = min(block, _DRAWS - done)
         shuffled = rng.permuted(np.tile(values, (draws, 1)), axis=1)
-        sums = np.add.reduceat(shuffled, starts, axis=1)
-        extreme += (np.abs(sums - expected) >= limit).sum(axis=0)
-    return (extreme + 1) / (_DRAWS + 1)
+        for place, (_, sizes) in enumerate(groups):
+            sums = np.add.reduceat(shuffled, starts[place], axis=1)
+            extreme[place] += (np.abs(sums - mean * sizes) >= limits[place]).sum(axis=0)
+    return [
+        {
+            int(group): float((seen + 1) / (_DRAWS + 1))
+            for group, seen in zip(present, counts, strict=True)
+        }
+        for (present, _), counts in zip(groups, extreme, strict=True)
+    ]
 
 
 def worst(scores: Sequence[Mapping[str, float | None]]) -> list[int]:

@@ -43,6 +43,7 @@ QUALITY = {
     "Token F1": "token_f1",
     "Quantities": "quantity_agreement",
     "Consistency": "consistency",
+    "Concepts": "concept_f1",
 }
 
 _NUMBER = re.compile(r"(?<![A-Za-z\d])[+\N{MINUS SIGN}-]?\d[\d,]*(?:\.\d+)?")
@@ -506,8 +507,11 @@ class Reading:
 
     def worst(self, row: Text) -> Expected:
         answers = self._answers(row["Model"], row["Model: note"], "adapter")
-        answers = answers[answers["question"] == row["Question"]]
-        answers = answers[answers["answer"].map(_shown) == row["Answer"]]
+        answers = _asked(answers, row["Question"])
+        if "Answer" in row:
+            answers = answers[answers["answer"].map(_shown) == row["Answer"]]
+        else:  # Without texts a question stands for the mean of its answers.
+            answers = answers.assign(reference="", **answers[["token_f1", "consistency"]].mean())
         return {
             "Model: note": row["Model: note"],
             "Reference": _shown(answers["reference"].iloc[0]),
@@ -523,7 +527,7 @@ class Reading:
         means = [side.groupby("question_id")[list(names.values())].mean() for side in sides]
         before, after = (each.loc[means[0].index.intersection(means[1].index)] for each in means)
         f1, consistency = (after[each] - before[each] for each in names.values())
-        [question] = sides[0][sides[0]["question"] == row["Question"]]["question_id"].unique()
+        [question] = _asked(sides[0], row["Question"])["question_id"].unique()
         expected: Expected = {
             "Model: note": row["Model: note"],
             "Worse / better / questions": [
@@ -536,6 +540,8 @@ class Reading:
         for title, name in names.items():
             expected[title] = [before.loc[question, name], after.loc[question, name]]
         for title, side in zip(("Base", "Fine-tuned"), sides, strict=True):
+            if title not in row:
+                continue
             shown = set(side[side["question_id"] == question]["answer"].map(_shown))
             expected[title] = row[title] if row[title] in shown else f"one of {shown}"
         return expected
@@ -549,7 +555,7 @@ class Reading:
     def meter(self, row: Text) -> Expected:
         detections = json.loads((self.folder / "meter.json").read_text())["detections"]
         titles = {"harmless rewrite": "False alarms", "any error": "Any error"}
-        expected: Expected = {"In short": row["In short"]}
+        expected: Expected = {"In short": row.get("In short")}
         for each in (line for line in detections if line["figure"] == QUALITY[row["Figure"]]):
             title = f"{titles.get(each['kind'], each['kind'])} ({each['tried']})"
             seen, tried = each["seen"], each["tried"]
@@ -559,7 +565,7 @@ class Reading:
                 expected[title] = 100 * seen / tried
                 expected[f"{title}: note"] = [100 * exact.low, 100 * exact.high]
             if each["kind"] == "any error":
-                for percent in _NUMBER.findall(row["In short"]):
+                for percent in _NUMBER.findall(row.get("In short", "")):
                     assert agrees(percent, 100 * seen / tried)
         return expected
 
@@ -577,7 +583,21 @@ class Reading:
             "Requests (1/s)": rate,
             "USD per 1,000 answers": _usd_per_1k(rows),
             "Energy per 1,000 answers (J)": _mean(rows, "energy_j_per_1000_answers"),
+            **self._verified(rows),
         }
+
+    def _verified(self, rows: pd.DataFrame) -> Expected:
+        """Return what is printed of answers that were verified, and of their price."""
+        shown: Expected = {}
+        for title, name in (
+            ("Verified answers", "verified_share"),
+            ("USD per verified answer", "usd_per_verified_answer"),
+        ):
+            ends = [_mean(rows, f"{name}_{end}") for end in ("low", "high")]
+            shown[title] = _mean(rows, name)
+            known = [each for each in ends if each is not None]
+            shown[f"{title}: note"] = known if shown[title] is not None and known else None
+        return shown
 
     def roofline(self, row: Text) -> Expected:
         rows = self.ok
@@ -790,7 +810,7 @@ def misprints(reading: Reading, name: str, rows: Sequence[Text]) -> list[str]:
     compute: Callable[[Text], Expected] = getattr(reading, name)
     for row in rows:
         expected = compute(row)
-        subject = " ".join(row[key] for key in KEYS[name])
+        subject = " ".join(row.get(key, "") for key in KEYS[name])
         for title, text in row.items():
             if title in KEYS[name]:
                 continue
@@ -811,7 +831,8 @@ def _null(value: Any) -> float | None:
 
 
 def _mean(rows: pd.DataFrame, column: str) -> float | None:
-    return _null(pd.to_numeric(rows[column]).mean())
+    # A file that an earlier version wrote lacks the columns that were added since.
+    return _null(pd.to_numeric(rows[column]).mean()) if column in rows else None
 
 
 def _largest(rows: pd.DataFrame, column: str) -> float | None:
@@ -828,6 +849,13 @@ def _listed(rows: pd.DataFrame, column: str) -> str | None:
 
 def _one_line(text: str) -> str:
     return "; ".join(text.splitlines())
+
+
+def _asked(answers: pd.DataFrame, question: str) -> pd.DataFrame:
+    """Return the answers to a question, which is named by its id where no texts are kept."""
+    kept = answers["question"].map(lambda each: each is not None and _shown(each) == question)
+    chosen: pd.DataFrame = answers[kept | (answers["question_id"] == question)]
+    return chosen
 
 
 def _shown(text: str) -> str:

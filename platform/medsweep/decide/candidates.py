@@ -74,6 +74,12 @@ class Candidate:
         measured = self.values(column)
         return average(measured) if measured else None
 
+    def speed(self, column: str) -> float | None:
+        """Return the mean of a time or a rate; None also if the client, not the server, set it."""
+        if self.client_limited or column in self.client_error_figures:
+            return None
+        return self.mean(column)
+
     def samples(self, column: str) -> list[float]:
         """Return a column's independent values: of deployments, or of the repeats of one."""
         rows = [

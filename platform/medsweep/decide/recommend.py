@@ -355,7 +355,7 @@ def _suitability(assessment: Assessment) -> tuple[bool, float, float]:
     At a required rate the fewest replicas take the place of throughput.
     """
     if assessment.plan is None:
-        room = assessment.candidate.mean("requests_per_s") or 0.0
+        room = assessment.candidate.speed("requests_per_s") or 0.0
     else:
         room = -math.inf if assessment.replicas is None else -assessment.replicas
     return (
@@ -367,7 +367,7 @@ def _suitability(assessment: Assessment) -> tuple[bool, float, float]:
 
 def _rank(assessment: Assessment, *, priced: bool) -> tuple[int, float, float, float]:
     price, quality = assessment.usd_per_hour, assessment.candidate.mean(QUALITY)
-    latency = assessment.candidate.mean(LATENCY)
+    latency = assessment.candidate.speed(LATENCY)
     return (
         assessment.standing,
         price if priced and price is not None else 0.0,

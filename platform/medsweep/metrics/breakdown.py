@@ -240,7 +240,8 @@ def worsened(
     """
     changes = {
         question: tuple(
-            (after[question].get(name) or 0.0) - (before[question].get(name) or 0.0)
+            # Means of the same scores in another order differ in their last digits.
+            round((after[question].get(name) or 0.0) - (before[question].get(name) or 0.0), 9)
             for name in ("consistency", "token_f1")
         )
         for question in before

@@ -106,10 +106,6 @@ def _option(candidate: Candidate) -> dict[str, Any]:
         for curve in (probability_curve(candidate, name),)
     }
 
-    def speed(column: str) -> float | None:
-        known = _of_server(candidate.rows, column)
-        return candidate.mean(column) if known else None
-
     return {
         "configuration": candidate.name,
         "model": candidate.model,
@@ -117,13 +113,13 @@ def _option(candidate: Candidate) -> dict[str, Any]:
         "load_point": candidate.load_point,
         "limits": curves,
         "token_f1": candidate.mean("token_f1"),
-        "e2e_s": speed("e2e_mean_s"),
-        "requests_per_s": speed("requests_per_s"),
+        "e2e_s": candidate.speed("e2e_mean_s"),
+        "requests_per_s": candidate.speed("requests_per_s"),
         "usd_per_hour": candidate.mean("usd_per_hour"),
         "shown": {
             "Token F1": share(candidate.mean("token_f1")),
-            "p95 TTFT": seconds(speed("ttft_p95_s")),
-            "Requests (1/s)": _number(speed("requests_per_s")),
+            "p95 TTFT": seconds(candidate.speed("ttft_p95_s")),
+            "Requests (1/s)": _number(candidate.speed("requests_per_s")),
             "USD per 1,000 answers": _number(candidate.mean("usd_per_1k")),
         },
     }

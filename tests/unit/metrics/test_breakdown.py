@@ -88,3 +88,11 @@ def test_questions_that_got_worse() -> None:
     change = worsened(before, {**after, "99": {"token_f1": 0.0}})
     assert (change.questions, change.better, change.worse, change.contradicting) == (30, 19, 10, 1)
     assert change.worst == [str(n) for n in (20, 0, 1, 2, 3, 4, 5, 6, 7, 8)]
+
+
+def test_the_last_digits_of_a_mean_make_no_question_worse() -> None:
+    before: Scores = {"q": {"token_f1": (0.1 + 0.2 + 0.3) / 3, "consistency": 1.0}}
+    after: Scores = {"q": {"token_f1": (0.3 + 0.2 + 0.1) / 3, "consistency": 1.0}}
+    assert before != after
+    found = worsened(before, after)
+    assert (found.worse, found.better, found.worst) == (0, 0, [])

@@ -9,7 +9,7 @@ OUT ?= results
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smollm2 sample test test-fast fetch engines locks test-cluster gpu-check check format bench bench-peers docs sbom manifests goldens clean
+.PHONY: help install demo smollm2 sample test test-fast fetch engines locks test-cluster cluster-demo gpu-check check format bench bench-peers docs sbom manifests goldens clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ locks: $(VENV)/installed-dev ## Write the locks of the engines' environments ane
 
 test-cluster: $(VENV)/installed-dev ## Run the cluster's tests against the API server of KUBECONFIG
 	MEDSWEEP_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster -k real
+
+cluster-demo: $(VENV)/installed ## Run a sweep on a cluster of this machine: needs docker, kubectl, helm, and kind or k3d
+	MEDSWEEP=$(BIN)/medsweep OUT=$(OUT) k8s/demo/demo.sh
 
 check: $(VENV)/installed-dev ## Lint, format check, types
 	$(BIN)/ruff check

@@ -1,0 +1,68 @@
+"""`make cluster-demo`: what can be known of it without docker."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from crds import ROOT, faults
+from medsweep.config import load_config
+from medsweep.k8s.render import benchmark_job, finetune_job
+from medsweep.k8s.settings import ClusterSettings
+from medsweep.sweep.spec import SweepSpec
+from operator_rules import broken
+from support import tool
+
+from .conftest import planned
+
+DEMO = ROOT / "k8s" / "demo"
+TOOLS = ("docker", "kubectl", "helm", "kind")
+
+
+def demo(folder: Path, **tools: str) -> subprocess.CompletedProcess[str]:
+    """Run the script where only some tools are, each of them a line of shell."""
+    for name, line in tools.items():
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
+    for name in ("bash", "dirname"):
+        (folder / name).symlink_to(tool(name))
+    return subprocess.run(
+        [tool("bash"), str(DEMO / "demo.sh")],
+        env={"PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_is_not_installed_is_named_all_at_once(tmp_path: Path) -> None:
+    done = demo(tmp_path, docker="exit 0")
+    assert done.returncode == 4
+    assert done.stderr == "cluster-demo: not installed: kubectl,helm,kind or k3d\n"
+
+
+def test_a_daemon_that_does_not_answer_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    failing = dict.fromkeys(TOOLS, "echo $0 was called; exit 1")
+    done = demo(tmp_path, **failing)
+    assert done.returncode == 4
+    assert "docker does not answer" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(not os.access(DEMO / "demo.sh", os.X_OK), reason="no file modes here")
+def test_its_sweep_is_two_jobs_that_a_laptop_holds() -> None:
+    spec = load_config(SweepSpec, DEMO / "sweep.yaml", [])
+    settings = load_config(ClusterSettings, DEMO / "cluster.yaml", [])
+    plan = planned(spec)
+    [cell], [adapter] = plan.runnable, plan.adapters.values()
+    jobs = [finetune_job(spec, adapter, settings), benchmark_job(spec, cell, settings)]
+    for job in jobs:
+        assert broken(job) == []
+        assert faults(job) == []
+        cluster = job["spec"]["rayClusterSpec"]
+        groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        containers = [group["template"]["spec"]["containers"][0] for group in groups]
+        assert {each["image"] for each in containers} == {"medsweep:demo-cpu"}
+        memory = [each["resources"]["limits"]["memory"] for each in containers]
+        assert sum(int(each.removesuffix("Gi")) for each in memory) <= 6

@@ -189,7 +189,7 @@ def _permutation_p(
         For each column the p-value by group.
     """
     rng = np.random.default_rng(seed)
-    count, mean = len(values), values.mean()
+    count, mean, current = len(values), values.mean(), values.copy()
     groups = [np.unique(codes, return_counts=True) for codes in columns]
     starts = [np.cumsum(sizes) - sizes for _, sizes in groups]
     limits = [
@@ -201,7 +201,11 @@ def _permutation_p(
     block = max(1, _VALUES_AT_ONCE // count)
     for done in range(0, _DRAWS, block):
         draws = min(block, _DRAWS - done)
-        shuffled = rng.permuted(np.tile(values, (draws, 1)), axis=1)
+        # One row at a time: `permuted` takes more than three times as long.
+        shuffled = np.empty((draws, count))
+        for row in shuffled:
+            rng.shuffle(current)
+            row[:] = current
         for place, (_, sizes) in enumerate(groups):
             sums = np.add.reduceat(shuffled, starts[place], axis=1)
             extreme[place] += (np.abs(sums - mean * sizes) >= limits[place]).sum(axis=0)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName, r
 
 if TYPE_CHECKING:
     from medsweep.sweep.plan import AdapterPlan
+    from medsweep.sweep.progress import SweepProgress
     from medsweep.sweep.resolve import Resolved
 
 
@@ -89,26 +88,37 @@ def _here(
 ) -> dict[str, MedSweepError]:
     """Fine-tune in this process; return the error of each adapter that failed, by key."""
     from medsweep.finetune.session import finetune
-    from medsweep.sweep.finetune import finetune_job
+    from medsweep.sweep.finetune import epoch_notes, finetune_job
 
     failures: dict[str, MedSweepError] = {}
+    progress = _progress(resolved, absent)
     for adapter in absent:
-        name = adapter.model.name
+        name = f"{adapter.model.name}@{adapter.profile.name}"
         job = finetune_job(resolved, folder, adapter)
         try:
-            finetune(job, partial(_tell, name))
+            with progress.step("fine-tune", name, announce=True):
+                finetune(job, epoch_notes(adapter, progress), progress.training)
         except MedSweepError as error:
+            progress.skip("fine-tune", 1)
             failures[adapter.key] = error
     return failures
+
+
+def _progress(resolved: Resolved, absent: Sequence[AdapterPlan]) -> SweepProgress:
+    from medsweep.sweep.predict import predicted_steps_s
+    from medsweep.sweep.progress import SweepProgress
+
+    progress = SweepProgress()
+    steps = {"fine-tune": len(absent)}
+    progress.expect(steps, predicted_steps_s(resolved, absent, []))
+    return progress
 
 
 def _on_ray(resolved: Resolved, folder: Path, absent: Sequence[AdapterPlan]) -> dict[str, str]:
     from medsweep.cluster.local import LocalCluster
     from medsweep.sweep.finetune import finetune_missing
-    from medsweep.sweep.progress import SweepProgress
 
-    progress = SweepProgress()
-    progress.expect({"fine-tune": len(absent)})
+    progress = _progress(resolved, absent)
     with LocalCluster() as cluster:
         return finetune_missing(resolved, folder, absent, cluster=cluster, progress=progress)
 
@@ -123,9 +133,3 @@ def _row(adapter: AdapterPlan, folder: Path, failures: Mapping[str, object]) -> 
         return {**row, "failed": str(failures[adapter.key]), "figures": None}
     rows = read_rows(folder / "training.parquet")
     return {**row, "failed": None, "figures": epoch_line(rows[-1])}
-
-
-def _tell(model: str, row: Mapping[str, Any]) -> None:
-    from medsweep.finetune.epochs import epoch_line
-
-    print(f"{model}: {epoch_line(row)}", file=sys.stderr, flush=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,44 @@ class EpochLog:
         fresh = [row for row in rows if row["epoch"] > self._newest]
         self._newest = max([self._newest, *(row["epoch"] for row in rows)])
         return fresh
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+
+
+class LatestStep:
+    """A file with the newest step of a fine-tune, which one process writes and another reads.
+
+    Args:
+        path: of the file.
+        every_s: a step that follows the last written one sooner, in seconds, is left out.
+        now: reads the clock, in seconds.
+    """
+
+    def __init__(
+        self, path: Path, every_s: float = 1.0, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._every_s, self._now = path, every_s, now
+        self._wrote_s = float("-inf")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Replace the step, if the last one is old enough."""
+        if self._now() - self._wrote_s < self._every_s:
+            return
+        self._wrote_s = self._now()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(dict(row)))
+        temporary.replace(self._path)
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the newest step; None before the first."""
+        try:
+            row: dict[str, Any] = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return None
+        return row
 
     def close(self) -> None:
         """Remove the file."""

@@ -14,7 +14,7 @@ from medsweep.cluster.emulation import EMULATED
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
-from medsweep.finetune.epochs import EpochLog
+from medsweep.finetune.epochs import EpochLog, LatestStep
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.session import finetune
 from medsweep.finetune.train_metrics import TrainingMetrics, basis_of, memory_held_bytes
@@ -36,6 +36,7 @@ def finetune_on(
     run_name: str,
     storage: Path,
     on_epoch: Callable[[Mapping[str, Any]], None] = lambda row: None,
+    on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> None:
     """Fine-tune on the nodes of a hardware profile and wait for the adapter.
 
@@ -47,6 +48,7 @@ def finetune_on(
             retries, and give every repeat its own.
         storage: folder of Ray Train's own state, which the workers must see too.
         on_epoch: called with each row of `training.parquet` after its epoch.
+        on_step: called about twice a second with the newest step, as of `session.finetune`.
 
     Raises:
         StageError: the fine-tune failed; the message holds the cause.
@@ -61,7 +63,8 @@ def finetune_on(
     workers = job.recipe.workers or max(1, gpus)
     cpus = max(1, profile.cpus // workers)
     epochs = storage / f"{run_name}.epochs"
-    log = EpochLog(epochs)
+    log, latest = EpochLog(epochs), LatestStep(epochs.with_suffix(".step"))
+    latest.close()  # of an earlier start
     trainer = TorchTrainer(
         _worker,
         # Ray Train restarts all workers if one dies; that continues the run.
@@ -104,7 +107,10 @@ def finetune_on(
         waiting = thread.is_alive()  # before reading the last epochs
         for row in log.new():
             on_epoch(row)
+        if (step := latest.read()) is not None:
+            on_step(step)
     log.close()
+    latest.close()
     if failures:
         raise StageError(f"fine-tune of {job.weights.spec.name}: {failures[0]}")
     read_adapter(job.folder)
@@ -172,4 +178,8 @@ def _worker(config: Mapping[str, Any]) -> None:
             EpochLog.add(config["epochs"], row)
         train.report(dict(row))
 
-    finetune(replace(job, provenance={**job.provenance, "cpus": asdict(granted)}), on_epoch=report)
+    finetune(
+        replace(job, provenance={**job.provenance, "cpus": asdict(granted)}),
+        on_epoch=report,
+        on_step=LatestStep(config["epochs"].with_suffix(".step")).write,
+    )

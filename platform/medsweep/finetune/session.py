@@ -38,7 +38,11 @@ MACHINE = ("cpu_model", "cpus", "gpus", "compute_capability", "driver", "cuda")
 """What `provenance.json` tells of the machine: nothing by which it could be found."""
 
 
-def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
+def finetune(
+    job: FineTuneJob,
+    on_epoch: Callable[[Mapping[str, Any]], None],
+    on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
+) -> None:
     """Fine-tune, asking the held-out questions before the first epoch and after each.
 
     It needs no Ray. Where torch.distributed knows of other workers, each of them calls it and they
@@ -48,6 +52,8 @@ def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) ->
         job: the fine-tune.
         on_epoch: called on every worker with each row of `training.parquet`; the base model's is
             epoch 0. An exception that it raises stops the run.
+        on_step: called on the leading worker after each step with `step` and `steps`, and of this
+            epoch so far `loss` (nats per answer token) and `tokens_per_s`.
 
     Raises:
         StageError: no module matches a LoRA target, there is no room for an answer or no memory, a
@@ -58,7 +64,7 @@ def finetune(job: FineTuneJob, on_epoch: Callable[[Mapping[str, Any]], None]) ->
     session = Session(job)
     with session.naming_out_of_memory():
         session.load()
-        session.train(on_epoch)
+        session.train(on_epoch, on_step)
         session.save()
 
 
@@ -163,15 +169,25 @@ class Session:
             position=checkpoint.position if checkpoint else Position(),
         )
 
-    def train(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
+    def train(
+        self,
+        on_epoch: Callable[[Mapping[str, Any]], None],
+        on_step: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         """Train to the last epoch or to a plateau, evaluating before the first and after each."""
         recipe = self.recipe
+
+        def after_step(last: bool) -> None:
+            if self.team.leads:
+                on_step(self._progress())
+            self._after_step(last)
+
         if not self.rows:
             self.model.eval()
             on_epoch(self._evaluate(EpochStats(epoch=0, loss=None, steps=0, tokens=0, seconds=0.0)))
         for epoch in range(len(self.rows), recipe.epochs + 1):
             self.doing = f"in epoch {epoch} (rows of up to {self.job.width} tokens)"
-            on_epoch(self._evaluate(self.loop.epoch(epoch, self._steps(epoch), self._after_step)))
+            on_epoch(self._evaluate(self.loop.epoch(epoch, self._steps(epoch), after_step)))
             losses = [row["eval_loss"] for row in self.rows]
             if on_plateau(losses, recipe.patience, recipe.min_delta):
                 break
@@ -236,6 +252,16 @@ class Session:
             log.warning("fine-tune of %s: %s", self.job.weights.spec.name, line)
         self.resumed = messages
         return checkpoint
+
+    def _progress(self) -> dict[str, float | None]:
+        """Return where the run is, for `on_step`."""
+        position = self.loop.position
+        return {
+            "step": position.step,
+            "steps": self.loop.schedule.steps,
+            "loss": position.nats / position.answer_tokens,
+            "tokens_per_s": position.tokens / position.seconds if position.seconds else None,
+        }
 
     def _after_step(self, last: bool) -> None:
         """Write a checkpoint if one is due: all workers gather the state, the first writes it."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 from medsweep.errors import EnvironmentFault
 from medsweep.metrics.latency import LATENCY_BUCKETS_S
 from medsweep.metrics.request_record import RequestRecord
+from medsweep.monitoring.live_server import LiveServer, Page
 from medsweep.results.schema import BENCHMARK, QUALITIES
 
 LABELS = ("sweep", "model", "profile", "load_point", "variant", "basis")
@@ -35,6 +36,11 @@ class LiveMetrics:
         port: TCP port; 0 takes a free one.
         host: address to listen on: the loopback, or all addresses of a pod for Prometheus.
 
+    Attributes:
+        is_local: whether only this machine reaches it.
+        root: address of the pages for people.
+        url: address of the metrics.
+
     Raises:
         EnvironmentFault: the port is in use.
     """
@@ -45,7 +51,7 @@ class LiveMetrics:
             Counter,
             Gauge,
             Histogram,
-            start_http_server,
+            make_wsgi_app,
         )
 
         registry = CollectorRegistry()
@@ -92,20 +98,28 @@ class LiveMetrics:
             registry=registry,
         )
         try:
-            self._server, self._thread = start_http_server(port, host, registry)
+            self._server = LiveServer(port, host, make_wsgi_app(registry))
         except OSError as error:
             raise EnvironmentFault(
                 f"--metrics-port {port}: {error.strerror}; give another, or 0 for a free one"
             ) from None
-        self.url = f"http://{host}:{self._server.server_port}/metrics"
+        self.is_local = host == "127.0.0.1"
+        self.root = f"http://{host}:{self._server.port}/"
+        self.url = f"{self.root}metrics"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
+
+    def show(self, pages: Mapping[str, Page]) -> None:
+        """Serve pages for people beside the metrics, by their path, where only this machine sees.
+
+        In a pod, whose metrics all of the cluster can read, there are none.
+        """
+        if self.is_local:
+            self._server.pages.update(pages)
 
     def request(self, labels: Mapping[str, str], record: RequestRecord) -> None:
         """Count one finished request, if it is a measured one.

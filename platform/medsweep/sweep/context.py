@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ class MeasurementContext:
         metrics: live metrics.
         progress: steps done and to come.
         given_up: keys of the cells that failed in this run.
+        on_measured: called after each measurement, when no load runs.
     """
 
     resolved: Resolved
@@ -40,6 +41,7 @@ class MeasurementContext:
     metrics: LiveMetrics
     progress: SweepProgress
     given_up: set[str] = field(default_factory=set)
+    on_measured: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def spec(self) -> SweepSpec:

@@ -78,6 +78,7 @@ def finetune_missing(
                     run_name=adapter.folder_name,
                     storage=folder / ".ray",
                     on_epoch=epoch_notes(adapter, progress),
+                    on_step=progress.training,
                 )
         except MedSweepError as error:
             progress.skip("fine-tune", 1)

@@ -24,17 +24,19 @@ def finish_cells(context: MeasurementContext, cells: Sequence[AnyCell]) -> None:
     measured = {cell: context.cell_folder(cell).measurement_rows() for cell in cells}
     for cell, each in measured.items():
         try:
-            _finish(context, cell, each)
+            context.cell_folder(cell).finish("ok", None, assembled(context, cell, each))
         except (MedSweepError, EnvironmentFault) as error:
             context.give_up(cell, str(error), each[-1])
 
 
-def _finish(context: MeasurementContext, cell: AnyCell, rows: Sequence[Mapping[str, Any]]) -> None:
+def assembled(
+    context: MeasurementContext, cell: AnyCell, rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return a cell's rows of `benchmark.parquet`, made from the rows of its measurements."""
     adapter, predictions = None, {}
     if not isinstance(cell, ServerCell):
         plan = context.resolved.plan.adapters[cell.adapter]
         adapter = read_adapter(adapter_folder(context.folder, plan))
         if all(row["basis"] == "observed" for row in rows):
             predictions = roofline_columns(context.spec, cell, context.lengths)
-    assembled = assemble(context.columns(cell), rows, adapter=adapter, predictions=predictions)
-    context.cell_folder(cell).finish("ok", None, assembled)
+    return assemble(context.columns(cell), rows, adapter=adapter, predictions=predictions)

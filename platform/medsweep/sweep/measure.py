@@ -20,6 +20,7 @@ from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.shard import LABELS, Shard
 from medsweep.loadgen.spec import LoadPoint
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.models.loading import answer_cut
 from medsweep.serving.engines.null import null_model
 from medsweep.serving.ray.deployments import (
@@ -93,9 +94,9 @@ def _deploy_and_measure(
             context.give_up(cell, str(fault))
         return
     servers = [cell for cell in cells if isinstance(cell, ServerCell)]
-    ready = prepare_cells(
-        context, cluster, [cell for cell in cells if isinstance(cell, Cell)], failures
-    )
+    ours = [cell for cell in cells if isinstance(cell, Cell)]
+    with context.progress.phase("start nodes, fetch weights"):
+        ready = prepare_cells(context, cluster, ours, failures)
     context.progress.skip("deploy", len(cells) - len(ready))
     variants = {each.cell.key: context.variants_due(each.cell, deployment) for each in ready}
     together = [each for each in ready if variants[each.cell.key] & {*each.variants}]
@@ -151,7 +152,8 @@ def _deploy(
     base_alone: bool,
 ) -> list[DeployedCell]:
     """Deploy cells together; return those whose engine runs on the right hardware."""
-    url = start_ingress(cluster.port, loopback=context.spec.load.shards == 1)
+    with context.progress.phase("start Ray Serve"):
+        url = start_ingress(cluster.port, loopback=context.spec.load.shards == 1)
     names = ", ".join(each.cell.name for each in ready)
     with context.progress.step("deploy", names, len(ready), announce=True):
         started = deploy([deployment_of(context, each, base_alone=base_alone) for each in ready])
@@ -206,13 +208,19 @@ def _measure_all(
             if measurement.deployment == deployment and measurement.variant in each.models
         ]
         random.Random(context.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
-        before = calibrations(context, load, (like_concurrency(each.point) for _, each in order))
+        with context.progress.phase("calibrate the client"):
+            loads = (like_concurrency(each.point) for _, each in order)
+            before = calibrations(context, load, loads)
         for each, measurement in sorted(order, key=lambda pair: pair[1].repeat):
             if each.failure is None:
                 step = f"{each.cell.name} {measurement.name}"
                 with _failure_recorded(each), context.progress.step("load", step):
                     _measure(context, load, each, measurement, before)
-        calibrate_after(context, load, [(each.folder, measurement) for each, measurement in order])
+                for call in context.on_measured:
+                    call()
+        with context.progress.phase("calibrate the client"):
+            measured = [(each.folder, measurement) for each, measurement in order]
+            calibrate_after(context, load, measured)
     for each in deployed:
         if each.failure is not None:
             context.give_up(each.cell, each.failure, each.deployment.columns)
@@ -305,7 +313,13 @@ def _measure(
     model = deployed.models[measurement.variant]
     job = deployed.job(context, model, measurement.point, measurement.repeat)
     with deployed.watch() as node:
-        records = load.records(job, lambda record: context.metrics.request(labels, record))
+        show = context.progress.load(job.point.measured_requests)
+
+        def take(record: RequestRecord) -> None:
+            context.metrics.request(labels, record)
+            show(record)
+
+        records = load.records(job, take)
     split = load.split
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medsweep.datasets.spec import Pair
-from medsweep.hardware.observe import HOST
+from medsweep.hardware.observe import HOST, matches, observe_host
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.precision import choose_dtype, memory_needed_bytes, sequences_that_fit
@@ -23,7 +23,7 @@ from medsweep.prediction.roofline import (
 )
 from medsweep.serving.engines.compatibility import SPLITTING, replicas_on
 from medsweep.sweep.cell_columns import cell_columns, priced
-from medsweep.sweep.plan import Cell
+from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
@@ -150,6 +150,41 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
     return CellPrediction(
         cell, memory, sequences, points, load_s, None if price is None else price * load_s / 3600
     )
+
+
+def predicted_steps_s(
+    resolved: Resolved, adapters: Sequence[AdapterPlan], cells: Sequence[AnyCell]
+) -> dict[str, float]:
+    """Return the predicted seconds of a step of each kind; a kind that is not predicted is absent.
+
+    A step on this machine in place of other hardware is not predicted: datasheets of that hardware
+    say nothing about this one.
+
+    Args:
+        resolved: the sweep.
+        adapters: fine-tunes to come.
+        cells: cells to measure.
+    """
+    spec, split, here = resolved.spec, resolved.split, observe_host()
+    lengths = lengths_of(split.train, split.evaluation)
+    training = [
+        predict_finetune_s(spec, each.model, each.profile, lengths)
+        if matches(each.profile, here) is None
+        else None
+        for each in adapters
+    ]
+    loads: list[float | None] = []
+    for cell in cells:
+        known = isinstance(cell, Cell) and matches(cell.profile, here) is None
+        load_s = predict_cell(spec, cell, lengths).load_s if known else None  # type: ignore[arg-type]
+        measurements = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
+        loads.append(None if load_s is None else load_s / measurements)
+    means = {}
+    for kind, values in (("fine-tune", training), ("load", loads)):
+        complete = [value for value in values if value is not None]
+        if values and len(complete) == len(values):
+            means[kind] = sum(complete) / len(complete)
+    return means
 
 
 def predict_finetune_s(

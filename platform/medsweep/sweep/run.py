@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -27,8 +27,10 @@ from medsweep.sweep.collect import (
 )
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder, finetune_missing
+from medsweep.sweep.live_page import LivePage
 from medsweep.sweep.measure import measure_batch
 from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, Plan, batch_cells
+from medsweep.sweep.predict import predicted_steps_s
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
 
@@ -126,17 +128,28 @@ def run_batches(
     missing = [cell for batch in batches for cell in batch.cells]
     states = cell_states(folder, cells)
     counts = count_states(states)
+    if missing:
+        look = f"look at {metrics.root}: the report while it fills; " if metrics.is_local else ""
+        progress.note(f"{look}live metrics: {metrics.url}")
     progress.note(
         f"{spec.name}: {len(cells)} cells: {counts['ok']} done earlier, {len(missing)} to measure, "
         f"{counts['refused']} refused; dataset: {len(split.train)} pairs to learn and "
         f"{len(split.evaluation)} questions to ask, from {split.summary}"
     )
     if missing:
-        progress.note(f"live metrics: {metrics.url}")
         context = MeasurementContext(resolved, folder, metrics, progress)
-        progress.expect(_steps(context, batches))
+        page = LivePage(context, cells)
+        metrics.show(page.pages)
+        context.on_measured.append(page.refresh)
+        adapters = {adapter for batch in batches for adapter in batch.adapters}
+        absent = [each for each in adapters if not adapter_folder(folder, each).is_dir()]
+        predicted = predicted_steps_s(resolved, absent, missing)
+        progress.expect(_steps(context, batches), predicted)
         failures: dict[str, str] = {}
-        with cluster if any(isinstance(cell, Cell) for cell in missing) else sigterm_interrupts():
+        with ExitStack() as stack:
+            deploys = any(isinstance(cell, Cell) for cell in missing)
+            with progress.phase("start Ray" if deploys else "connect"):
+                stack.enter_context(cluster if deploys else sigterm_interrupts())
             # Every batch is deployed once before any is deployed again: drift meets all cells.
             for deployment, batch in product(range(1, spec.load.deployments + 1), batches):
                 metrics.cells(spec.name, count_states(states))

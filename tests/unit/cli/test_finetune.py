@@ -90,7 +90,9 @@ def test_a_user_s_own_model_is_fine_tuned_without_ray(
     command += ["--out", str(tmp_path / "out"), "--json"]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert [line.split(":")[1] for line in said.err.splitlines() if "mine-1b" in line] == [
+    assert [
+        line.split(":")[1] for line in said.err.splitlines() if line.startswith("mine-1b:")
+    ] == [
         " epoch 0",
         " epoch 1",
     ]

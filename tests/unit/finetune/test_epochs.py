@@ -7,7 +7,7 @@ import pytest
 from medsweep.cluster.cpu_pinning import GrantedCpus
 from medsweep.datasets.split import Split
 from medsweep.finetune import ray_train
-from medsweep.finetune.epochs import EpochLog, epoch_line, epoch_row
+from medsweep.finetune.epochs import EpochLog, LatestStep, epoch_line, epoch_row
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.loop import EpochStats
 from medsweep.finetune.recipe import Recipe
@@ -87,9 +87,11 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
         def __init__(self, loop: Any, *, train_loop_config: Any, **_: Any) -> None:
             self.fit = lambda: loop(train_loop_config)
 
-    def learn(job: Any, on_epoch: Any) -> None:
+    def learn(job: Any, on_epoch: Any, on_step: Any) -> None:
         for number in range(3):
             on_epoch(row(number))
+        if rank == 0:  # the leading worker alone
+            on_step({"step": 7})
 
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
     monkeypatch.setattr(ray_train, "finetune", learn)
@@ -107,10 +109,18 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
         provenance={},
     )
     told: list[Any] = []
+    steps: list[Any] = []
     profile = HardwareProfile("one", 1, 0, None, GIB)
     ray_train.finetune_on(
-        profile, job, run_name="run", storage=tmp_path / "ray", on_epoch=told.append
+        profile,
+        job,
+        run_name="run",
+        storage=tmp_path / "ray",
+        on_epoch=told.append,
+        on_step=steps.append,
     )
+    assert steps == ([{"step": 7}] if rank == 0 else [])
+    assert list((tmp_path / "ray").glob("run.*")) == []
     assert [each["epoch"] for each in reported] == [0, 1, 2]
     assert told == (reported if rank == 0 else [])
     assert not (tmp_path / "ray" / "run.epochs").exists()
@@ -128,3 +138,20 @@ def test_epoch_row() -> None:
         "eval_loss": 2.5,
         **quality,
     }
+
+
+def test_the_newest_step_is_what_another_process_reads(tmp_path: Path) -> None:
+    now = [0.0]
+    path = tmp_path / "deep" / "run.step"
+    written = LatestStep(path, every_s=1.0, now=lambda: now[0])
+    reader = LatestStep(path)
+    assert reader.read() is None
+    written.write({"step": 1, "loss": 2.5})
+    written.write({"step": 2, "loss": 2.4})
+    assert reader.read() == {"step": 1, "loss": 2.5}, "the second came too soon"
+    now[0] = 1.5
+    written.write({"step": 3, "loss": 2.3})
+    assert reader.read() == {"step": 3, "loss": 2.3}
+    reader.close()
+    assert reader.read() is None
+    assert list(path.parent.iterdir()) == []

@@ -59,9 +59,17 @@ def test_a_resumed_run_ends_with_the_weights_of_a_whole_one(
     # In the middle of the second epoch, dropout and all.
     job = cut_short(at_step=STEPS_AN_EPOCH + 7)
     rows: list[Any] = []
-    finetune(job, lambda row: rows.append(dict(row)))
+    steps: list[Any] = []
+    finetune(job, lambda row: rows.append(dict(row)), steps.append)
     assert same_weights(job.folder, fine_tuned.job.folder)
     assert said(job) == [f"resumed at step {STEPS_AN_EPOCH + 4}"]
+    assert [each["step"] for each in steps] == list(
+        range(STEPS_AN_EPOCH + 5, 3 * STEPS_AN_EPOCH + 1)
+    )
+    assert {each["steps"] for each in steps} == {3 * STEPS_AN_EPOCH}
+    # At an epoch's last step, its loss so far is its loss, and its speed its tokens per second.
+    assert steps[-1]["loss"] == rows[-1]["loss"]
+    assert steps[-1]["tokens_per_s"] == rows[-1]["tokens"] / rows[-1]["seconds"]
     # Epochs 0 and 1 were not done again; the rows are those of a run that was not cut short.
     assert [row["epoch"] for row in rows] == [2, 3]
     for row, whole in zip(rows, fine_tuned.rows[2:], strict=True):

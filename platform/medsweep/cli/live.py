@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from medsweep.loadgen.bench import MeasuredPoint
@@ -13,6 +13,7 @@ from medsweep.loadgen.failures import kinds_of
 from medsweep.loadgen.fleet import LoadProgress
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.reporter import Reporter
+from medsweep.sweep.progress import duration
 
 COLUMNS = (
     ("load", 12),
@@ -37,30 +38,44 @@ class Live:
         total: number of measurements to come, all repeats of all load points; None if unknown.
         rows: stream for the rows.
         progress: stream for the progress line.
+        now: reads the clock, in seconds.
     """
 
     def __init__(
-        self, total: int | None, rows: TextIO | None = None, progress: TextIO | None = None
+        self,
+        total: int | None,
+        rows: TextIO | None = None,
+        progress: TextIO | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total = total
+        self._total, self._now = total, now
+        self._began_s = now()
+        self._load: tuple[LoadPoint, int] | None = None
+        self._load_began: tuple[float, int] = (0.0, 0)
         self._rows, self._reporter = rows or sys.stdout, Reporter(progress)
         self._done = 0
-        self._shown_s = time.monotonic()
+        self._shown_s = now()
         self._rows.write(_line([name for name, _ in COLUMNS]))
         self._rows.flush()
 
     def show(self, point: LoadPoint, repeat: int, progress: LoadProgress) -> None:
         """Print the progress of a load point; on a terminal, in one line that is rewritten."""
-        now_s = time.monotonic()
+        now_s, ended = self._now(), progress.by_status.total()
+        if self._load != (point, repeat):
+            self._load, self._load_began = (point, repeat), (now_s, ended)
         if not self._reporter.is_terminal and now_s - self._shown_s < _PLAIN_EVERY_S:
             return
         self._shown_s = now_s
         total = point.measured_requests
-        ended = progress.by_status.total()
         of = f" of {total + point.warmup_requests}" if total is not None else ""
         place = f"{self._done + 1}" + (f"/{self._total}" if self._total else "")
+        place += f", {duration(now_s - self._began_s)}"
         text = f"[{place}] {point.name} repeat {repeat}: {ended}{of} ended"
         text += f", {progress.in_flight} in flight"
+        began_s, before = self._load_began
+        if now_s > began_s and ended > before:
+            text += f", {(ended - before) / (now_s - began_s):.3g} requests/s"
         if progress.failed:
             text += f", {progress.failed} failed ({kinds_of(progress.by_status)})"
         if self._reporter.is_terminal:

@@ -83,11 +83,22 @@ def test_verdict_has_three_values(met: bool | None, reason: str | None, said: st
 
 def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
     progress = LoadProgress(Counter({"ok": 7, "timeout": 2}), 4, ())
-    said = "[1/3] c4 repeat 2: 9 of 204 ended, 4 in flight, 2 failed (timeout 2)"
+    said = "[1/3, 0 s] c4 repeat 2: 9 of 204 ended, 4 in flight, 2 failed (timeout 2)"
     terminal, plain = Terminal(), io.StringIO()
     for stream in (terminal, plain):
-        live = Live(3, io.StringIO(), stream)
+        now = [100.0]
+        live = Live(3, io.StringIO(), stream, now=lambda: now[0])
         live.show(POINT, 2, progress)
         live.show(POINT, 2, progress)
     assert terminal.screen() == [said]
     assert plain.getvalue() == ""
+    # 12 more requests in 8 seconds.
+    now[0] += 8.0
+    later = LoadProgress(Counter({"ok": 21}), 4, ())
+    terminal = Terminal()
+    live = Live(3, io.StringIO(), terminal, now=lambda: now[0])
+    live.show(POINT, 2, progress)
+    now[0] += 8.0
+    live.show(POINT, 2, later)
+    said = "[1/3, 8 s] c4 repeat 2: 21 of 204 ended, 4 in flight, 1.5 requests/s"
+    assert terminal.screen() == [said]

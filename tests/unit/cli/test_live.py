@@ -85,8 +85,8 @@ def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
     progress = LoadProgress(Counter({"ok": 7, "timeout": 2}), 4, ())
     said = "[1/3, 0 s] c4 repeat 2: 9 of 204 ended, 4 in flight, 2 failed (timeout 2)"
     terminal, plain = Terminal(), io.StringIO()
+    now = [100.0]
     for stream in (terminal, plain):
-        now = [100.0]
         live = Live(3, io.StringIO(), stream, now=lambda: now[0])
         live.show(POINT, 2, progress)
         live.show(POINT, 2, progress)

@@ -139,6 +139,45 @@ def test_it_prints(story: Story, tmp_path: Path) -> None:
     assert printed.stat().st_size > 50_000
 
 
+def test_the_verdict_its_chart_and_its_table_print_on_one_page(tmp_path: Path) -> None:
+    # Twelve configurations, as in the paper.
+    _, page = made_page(tmp_path, [(f"model-{place}", 0.3 + place / 50) for place in range(6)])
+    html = page.read_text(encoding="utf-8")
+    pages = {}
+    for name in ("one", "whole"):
+        copy = tmp_path / f"{name}.html"
+        copy.write_text(
+            html.replace('id="whole"', 'id="whole" checked') if name == "whole" else html,
+            encoding="utf-8",
+        )
+        printed = tmp_path / f"{name}.pdf"
+        browse(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={printed}", copy.as_uri())
+        pages[name] = len(re.findall(rb"/Type ?/Page\b", printed.read_bytes()))
+    assert pages["one"] == 1
+    assert pages["whole"] > 3
+
+
+def test_tables_are_cards_on_a_phone(tmp_path: Path) -> None:
+    _, page = made_page(tmp_path, (("good", 0.5), ("quick", 0.3)))
+    html = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text(encoding="utf-8"))
+    script = """
+    parent.document.title = JSON.stringify({
+      wide: document.documentElement.scrollWidth <= innerWidth,
+      over: [...document.querySelectorAll("tbody tr")].filter((row) =>
+        row.getBoundingClientRect().right > innerWidth).length,
+      title: getComputedStyle(document.querySelector("tbody td"), "::before").content,
+    });
+    """
+    html = html.replace("</body>", f"<script>{script}</script></body>")
+    outer = tmp_path / "phone.html"
+    frame = f'<iframe width="390" height="844" srcdoc="{escape(html)}"></iframe>'
+    outer.write_text(f"<title></title>{frame}", encoding="utf-8")
+    shown = browse(tmp_path, "--virtual-time-budget=30000", "--dump-dom", outer.as_uri())
+    found = re.search(r"<title>(.*?)</title>", shown.stdout, flags=re.S)
+    assert found is not None
+    assert json.loads(unescape(found[1])) == {"wide": True, "over": 0, "title": '"Basis"'}
+
+
 def made_page(
     folder: Path, models: Sequence[tuple[str, float]]
 ) -> tuple[list[dict[str, Any]], Path]:

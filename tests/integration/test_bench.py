@@ -306,3 +306,19 @@ def test_the_model_is_found_and_rates_are_swept(serve: Serve) -> None:
     assert len(rates) == 5
     highest = result["sweep"]["highest_requests_per_s"]
     assert rates == [float(f"{share * highest:.3g}") for share in (0.2, 0.4, 0.6, 0.8, 0.95)]
+
+
+def test_the_page_of_a_sweep_is_written_for_one_server(serve: Serve, tmp_path: Path) -> None:
+    options = ("--concurrency", "1,4", "--requests", "24", "--report")
+    # Gaps so long that no answer comes in one read, which would have no TPOT.
+    paced = serve("--ttft-s", "0.02", "--gap-s", "0.01", "--tokens", "5")
+    done = bench(paced, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "results" / "bench" / "report.html"
+    assert f"report: {page.relative_to(tmp_path)}" in done.stdout
+    html = page.read_text(encoding="utf-8")
+    assert "How fast is each configuration?" in html
+    assert 'aria-labelledby="throughput-against-user-speed"' in html
+    rows = list(read_rows(page.parent / "benchmark.parquet"))
+    table = (page.parent / "tables" / "throughput.csv").read_text().splitlines()
+    assert [line.split(",")[2] for line in table[1:]] == [row["load_point"] for row in rows]

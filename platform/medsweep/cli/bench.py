@@ -131,6 +131,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write benchmark.parquet and requests.parquet"
     )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write report.html too, the page of a sweep, into DIR of --out; default: results/bench",
+    )
     parser.set_defaults(run=run)
 
 
@@ -145,6 +150,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure every load point; print what failed and what to do about it."""
     from medsweep.cli import load_options
 
+    if options.report and options.out is None:
+        options.out = Path("results/bench")
     points = load_options.points(options)
     objectives = load_options.objectives(options)
     job = load_options.job(options, points)
@@ -168,6 +175,10 @@ def run(options: argparse.Namespace) -> int:
                     _measure_all(options, bench, points)
                 bench.calibrate_after()
             print_client_error(options, bench)
+            if options.report and bench.measured:
+                from medsweep.report.page import write_report
+
+                print(f"report: {write_report(options.out)}", file=_for_people(options))
         except KeyboardInterrupt:
             raise Interrupted(_kept(options, bench)) from None
     return _verdict(bench)

@@ -31,8 +31,24 @@ def share(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return a time with its unit."""
-    return MISSING if value is None else f"{significant(value)} s"
+    """Return a time with its unit: milliseconds under a second."""
+    if value is None:
+        return MISSING
+    factor, unit = _time_unit(value)
+    return f"{significant(factor * value)} {unit}"
+
+
+def seconds_with_spread(value: Interval) -> str:
+    """Return a time with its unit and its interval in the same: "80.0 ms [75.0 to 90.0]"."""
+    factor, _ = _time_unit(value.mean)
+    low, high = (None if end is None else factor * end for end in (value.low, value.high))
+    both = None if value.both is None else (factor * value.both[0], factor * value.both[1])
+    ends = spread(Interval(factor * value.mean, low, high, both))
+    return f"{seconds(value.mean)} [{ends}]" if ends else seconds(value.mean)
+
+
+def _time_unit(value: float) -> tuple[int, str]:
+    return (1000, "ms") if abs(value) < 1 else (1, "s")
 
 
 def signed(value: float) -> str:

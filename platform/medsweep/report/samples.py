@@ -20,18 +20,14 @@ class SampleAnswer:
     """One answer.
 
     Attributes:
-        model: name.
-        variant: adapter or base.
-        basis: observed, emulated or predicted.
+        names: whose answer it is: models with variant and basis, several if they answer the same.
         text: the answer.
         token_f1: its score against the reference; None if it was not graded.
         unsupported: names and numbers that neither the question nor the reference mentions.
         left_out: names and numbers of the reference that the answer does not mention.
     """
 
-    model: str
-    variant: str
-    basis: str
+    names: tuple[str, ...]
     text: str
     token_f1: float | None
     unsupported: tuple[str, ...]
@@ -88,11 +84,10 @@ def _answers(answers: Sequence[Row]) -> tuple[SampleAnswer, ...]:
     groups = group_by(answers, lambda answer: (answer["model"], answer["variant"], answer["basis"]))
     first = [group[0] for group in groups.values()]
     first.sort(key=lambda answer: (model_order(answer["model"]), variant_order(answer["variant"])))
+    same = group_by(first, lambda answer: (answer["answer"], answer["token_f1"]))
     return tuple(
         SampleAnswer(
-            answer["model"],
-            answer["variant"],
-            answer["basis"],
+            tuple(f"{each['model']}, {each['variant']} ({each['basis']})" for each in group),
             answer["answer"],
             answer["token_f1"],
             *(
@@ -100,5 +95,6 @@ def _answers(answers: Sequence[Row]) -> tuple[SampleAnswer, ...]:
                 for find in (unsupported_entities, left_out)
             ),
         )
-        for answer in first
+        for group in same.values()
+        for answer in group[:1]
     )

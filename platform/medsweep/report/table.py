@@ -99,6 +99,11 @@ def prose(value: str | None, missing: str = "not recorded") -> TableCell:
     return TableCell(value or missing, kind="prose")
 
 
+def folded(value: str | None, missing: str = "") -> TableCell:
+    """Return a cell with a sentence that the page shows when it is asked for."""
+    return TableCell(value or missing, kind="folded" if value else "text")
+
+
 def texts(values: Iterable[object], missing: str = "not recorded") -> TableCell:
     """Return a cell with all values, separated by commas."""
     return text(", ".join(str(value) for value in values), missing)

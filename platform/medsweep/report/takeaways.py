@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medsweep.metrics.statistics import Interval
-from medsweep.report.numbers import bounds, seconds, share, signed, spread
+from medsweep.report.numbers import bounds, seconds_with_spread, share, signed
 from medsweep.report.tables.latency import latency_table
 from medsweep.report.tables.paired import PairedRow
 from medsweep.report.tables.quality import quality_table
@@ -68,8 +68,8 @@ def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
         else ""
     )
     return [
-        f"Shortest mean end-to-end time at {points[0]} ({basis}): {name}, {seconds(best.mean)}"
-        f"{_interval(spread(best))}.{doubt}{machine}"
+        f"Shortest mean end-to-end time at {points[0]} ({basis}): {name}, "
+        f"{seconds_with_spread(best)}.{doubt}{machine}"
     ]
 
 

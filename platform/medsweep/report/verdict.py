@@ -87,6 +87,9 @@ def verdict(rows: Sequence[Row], paired: Sequence[PairedRow]) -> Verdict:
     if repeats < 3:
         steps.append(f"Measure more repeats: {repeats} say little about times; 3 or more do.")
     title = f"Take {_name(first)}." if certain else "It cannot be said yet."
+    if rival is None and not slower:
+        certain = False
+        title = f"{_name(first)} is all that was measured: there is nothing to choose between."
     return Verdict(title, certain, tuple(_facts(first)), tuple(reasons), tuple(steps))
 
 
@@ -184,8 +187,9 @@ def _quality(rows: Sequence[Row]) -> float | None:
 
 def _name(rows: Sequence[Row]) -> str:
     row = rows[0]
-    variant = "fine-tuned" if row["variant"] == "adapter" else "as it is"
-    return f"{row['model']}, {variant}, on {row['profile']}"
+    # What an unknown server answers with is its own affair.
+    variant = {"adapter": ", fine-tuned,", "base": ", as it is,"}.get(row["variant"], "")
+    return f"{row['model']}{variant} on {row['profile']}"
 
 
 def _evidence(

@@ -32,7 +32,7 @@ def test_the_latency_figure_names_bases_times_and_load_points(
     assert any(text.startswith(EMULATED) for text in found)
     assert {"1xv100-1cpu (emulated)", "host (observed)", small.llama} <= set(found)
     assert {"Load point c1", "Load point c4"} <= set(found)
-    assert {"0.500 s", "0.800 s", "0.200 s", "0.100 s"} <= set(found)
+    assert {"500 ms", "800 ms", "200 ms", "100 ms"} <= set(found)
     assert "llama-3-8b" not in found
 
 

@@ -237,7 +237,7 @@ def test_a_load_test_of_a_server_has_a_page(tmp_path: Path) -> None:
     html = write_report(tmp_path).read_text(encoding="utf-8")
     latency = [row for row in Page(html).rows if row[:2] == ["my-model", "endpoint"]]
     assert "Token F1 against end-to-end time" not in html  # nothing was graded
-    assert "Shortest mean end-to-end time at c1 (observed): my-model on endpoint, 0.500 s" in html
+    assert "Shortest mean end-to-end time at c1 (observed): my-model on endpoint, 500 ms" in html
     assert {row[2] for row in latency} >= {"c1", "c8"}
 
 
@@ -282,9 +282,7 @@ def test_every_mark_of_a_chart_tells_its_value(html: str, small: Any) -> None:
         r'<g class="tip" data-model="[^"]*" data-profile="[^"]*"><title>([^<]*)</title>', html
     )
     assert len(tips) > 40
-    assert (
-        f"{small.distil} on host (observed), c1: 0.100 s [0.0900 to 0.120] over 1 repeats" in tips
-    )
+    assert f"{small.distil} on host (observed), c1: 100 ms [90.0 to 120] over 1 repeats" in tips
     assert f"{small.distil} on host (observed), c1: 200 tokens/s" in tips
     assert f"{small.llama}, epoch 2: Token F1 0.200" in tips
     assert any(tip.endswith(f"failed, {escape(small.failure)}") for tip in tips)

@@ -64,6 +64,13 @@ def test_of_two_machines_with_the_same_answers_the_faster_is_taken() -> None:
     assert found.reasons[0].endswith("end-to-end time: 1.00 s, against 2.00 s on slow.")
 
 
+def test_one_configuration_is_no_choice() -> None:
+    found = verdict(measured("a", 0.3, variant="served"), [])
+    assert not found.decided
+    assert found.title == "a on p is all that was measured: there is nothing to choose between."
+    assert found.facts
+
+
 def test_few_repeats_are_a_doubt() -> None:
     [one, *_] = measured("a", 0.3)
     assert "Measure more repeats: 1" in verdict([one], []).next_steps[0]

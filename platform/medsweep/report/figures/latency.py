@@ -20,7 +20,7 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
-from medsweep.report.numbers import MISSING, seconds, spread
+from medsweep.report.numbers import MISSING, seconds, seconds_with_spread
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 
@@ -98,10 +98,9 @@ def _panel(
         if row is None or row.e2e is None:
             axes.annotate(MISSING, (0, height), (4, 0), textcoords="offset points", va="center")
             continue
-        ends = spread(row.e2e)
         label = (
-            f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds(row.e2e.mean)}"
-            f"{f' [{ends}]' if ends else ''} over {row.repeats} repeats"
+            f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds_with_spread(row.e2e)} "
+            f"over {row.repeats} repeats"
         )
         reach = max(reach, _bar(axes, height, row, row.e2e, colours[row.profile], label))
     axes.set_title(f"Load point {point}")

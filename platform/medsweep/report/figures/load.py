@@ -17,7 +17,7 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
-from medsweep.report.numbers import significant, spread
+from medsweep.report.numbers import seconds_with_spread, significant
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 
@@ -112,14 +112,15 @@ def _panel(
             places, lows, highs = zip(*reaches, strict=True)
             mark(axes.vlines(places, lows, highs, color=colour, linewidth=1), model, profile)
         for x, row, value in shown:
-            ends = spread(value)
+            figure = (
+                seconds_with_spread(value) if unit == " s" else f"{significant(value.mean)}{unit}"
+            )
             mark_point(
                 axes,
                 (x, value.mean),
                 model,
                 profile,
-                f"{row.model} on {profile} ({basis}), {row.load_point}: "
-                f"{significant(value.mean)}{unit}{f' [{ends}]' if ends else ''}",
+                f"{row.model} on {profile} ({basis}), {row.load_point}: {figure}",
             )
     axes.set_title(title)
     axes.set_xticks(range(len(points)), points)

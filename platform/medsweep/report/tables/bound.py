@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.table import TableCell, TableRow, build, column, hidden, prose
+from medsweep.report.table import TableCell, TableRow, build, column, folded, hidden
 from medsweep.report.tables.grouping import configuration_order
 from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows
 
@@ -27,7 +27,7 @@ class BoundRow(TableRow):
         "Repeats", cell=lambda row: TableCell(f"{row.agreeing} of {row.repeats}", kind="number")
     )
     repeats: int = hidden(len)
-    evidence: str = column("Evidence", show=prose, missing="")
+    evidence: str = column("Evidence", show=folded, missing="")
 
 
 def bound_table(rows: Sequence[Row]) -> list[BoundRow]:

@@ -134,7 +134,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="write report.html too, the page of a sweep, into DIR of --out; default: results/bench",
+        help="write the page of a sweep too, into DIR of --out; default: results/bench",
     )
     parser.set_defaults(run=run)
 

@@ -92,14 +92,16 @@ PEFT = Execution(adapter_kernels=5, graphs=False)
 """Training, and the questions after each epoch: eager PyTorch with PEFT's layers."""
 
 
-def served_by(engine: str, *, gpu: bool) -> Execution:
+def served_by(engine: str, *, gpu: bool, merged: bool = False) -> Execution:
     """Return how an engine launches its kernels.
 
     Args:
         engine: its name; `continuous` and `vllm` capture decoding steps on a GPU.
         gpu: whether it computes on one.
+        merged: whether the adapter is part of the base's weights.
     """
-    return Execution(adapter_kernels=2, graphs=gpu and engine in ("continuous", "vllm"))
+    kernels = 0 if merged else 2
+    return Execution(adapter_kernels=kernels, graphs=gpu and engine in ("continuous", "vllm"))
 
 
 @dataclass(frozen=True)

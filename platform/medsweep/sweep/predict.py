@@ -262,7 +262,11 @@ def _predict_point(
     how: dict[str, Any] = {
         "dtype": cell.dtype,
         "quantization": spec.serve.quantization,
-        "execution": served_by(cell.serving.engine, gpu=cell.profile.accelerator is not None),
+        "execution": served_by(
+            cell.serving.engine,
+            gpu=cell.profile.accelerator is not None,
+            merged=cell.serving.adapters == "merged",
+        ),
     }
     answer = spec.load.max_tokens
     replicas = replicas_on(cell.serving.engine, cell.profile.gpus)

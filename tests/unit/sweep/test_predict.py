@@ -55,6 +55,17 @@ def test_no_more_sequences_are_decoded_together_than_have_room() -> None:
         assert each.points[0].requests_per_s == pytest.approx(each.sequences / each.points[0].e2e_s)
 
 
+def test_a_merged_adapter_launches_no_kernels_of_its_own() -> None:
+    """Two of a live one for each of the 4 matrices in 6 blocks, 8 us each."""
+    tpot_s = []
+    for adapters in ("live", "merged"):
+        spec = sweep(serve={"engine": "generate", "adapters": adapters})
+        tpot_s.append(
+            predict_cell(spec, cell(spec, "distilgpt2@1xv100-1cpu"), LENGTHS).points[0].tpot_s
+        )
+    assert tpot_s[0] - tpot_s[1] == pytest.approx(2 * 4 * 6 * 8e-6)
+
+
 def test_an_open_loop_answers_no_more_than_arrives() -> None:
     spec = sweep()
     _, opened = predict_cell(spec, cell(spec, "distilgpt2@1xv100-1cpu"), LENGTHS).points

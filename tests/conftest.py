@@ -26,7 +26,8 @@ gc.disable()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # One that runs them under nohup has them ignore its end.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
+# A worker of pytest-xdist has the width of the terminal, which no table here is written for.
+os.environ.pop("COLUMNS", None)
 
 # The files that use the sweep below run in one worker, so that it runs once.
 STORY = {

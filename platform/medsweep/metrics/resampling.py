@@ -28,6 +28,8 @@ _EXTREMES = 2
 
 # A difference allows for a share of answers that turned and that a sample misses in 5 %.
 _UNSEEN = 0.05
+# Up to here an answer hardly changed.
+_HARDLY = 0.05
 
 # Up to here every pattern of signs is tried; beyond, some are drawn.
 _EXACT_PAIRS = 12
@@ -157,9 +159,10 @@ def paired_differences(
     """Compare many pairs of samples, with the same draws for all.
 
     The interval is the wider of bootstrap-t and Student's on each side, and reaches at least to the
-    mean that there would be if a share 1 - 0.05^(1/n) of the questions had turned from right to
-    wrong, or back: so large a share is missed by one sample in twenty. Where no question differs,
-    the bounds are what so many equal pairs still allow.
+    mean that there would be if a share 1 - 0.05^(1/n) of the questions had changed by as much as
+    any: so large a share is missed by one sample in twenty. Where half of the questions hardly
+    changed (by at most 0.05), changes are rare, and those that were missed may be whole turns from
+    right to wrong. Where no question differs, the bounds are what so many equal pairs still allow.
 
     The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
     question's two answers could as well have been given the other way round (Fisher 1935). It is
@@ -293,17 +296,19 @@ def _allowing(
     high: NDArray[np.float64],
     confidence: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the bounds, at least as far out as Student's and as rare answers that turned allow.
+    """Return the bounds, at least as far out as Student's and as changes that were missed allow.
 
     A bound of the bootstrap is infinite where too many draws have no spread; Student's replaces it.
     """
     means, margin = differences.mean(axis=0), _student_margin(differences, confidence)
     share = 1 - _UNSEEN ** (1 / len(differences))
+    changes = np.abs(differences)
+    largest = np.where(np.median(changes, axis=0) <= _HARDLY, 1.0, changes.max(axis=0))
     low = np.minimum(np.where(np.isfinite(low), low, means), means - margin)
     high = np.maximum(np.where(np.isfinite(high), high, means), means + margin)
     return (
-        np.minimum(low, (1 - share) * means - share),
-        np.maximum(high, (1 - share) * means + share),
+        np.minimum(low, (1 - share) * means - share * largest),
+        np.maximum(high, (1 - share) * means + share * largest),
     )
 
 

@@ -122,15 +122,17 @@ class _Tables(HTMLParser):
             self._at = "text"
         elif tag == "small" and self._at:
             self._at = "note"
+        elif tag == "summary" and self._at:
+            self._at = "label"  # of folded text
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("td", "th"):
             self._at = ""
-        elif tag == "small" and self._at:
+        elif tag in ("small", "summary") and self._at:
             self._at = "text"
 
     def handle_data(self, data: str) -> None:
-        if self._at:
+        if self._at in ("text", "note"):
             text, note = self.tables[-1][-1].pop()
             added = (text + data, note) if self._at == "text" else (text, note + data)
             self.tables[-1][-1].append(added)
@@ -299,6 +301,8 @@ class Reading:
             rows = _headline(cell[cell["status"] == "ok"])
             ttft = self.averaged(_lightest(rows), "ttft", "mean")
             f1 = _most_questions(rows)["token_f1"].mean()
+            if ttft is not None and ttft < 1:
+                ttft *= 1000  # it stands there in milliseconds
             shown = [each for each in (f1, ttft) if each is not None and not math.isnan(each)]
             expected |= {model: f"ok, {rows['basis'].iloc[0]}", f"{model}: note": shown}
         return expected

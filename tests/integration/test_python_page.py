@@ -63,7 +63,7 @@ async def test_the_page_runs(folder: Path, mock_server: str) -> None:
     assert set(names["ranking"].to_pandas()["basis"]) == {"observed", "emulated"}
     assert list(names["measured"].to_pandas()["load_point"]) == ["c1", "c8"]
     assert set(names["measured"].to_pandas()["ok"]) == {64}
-    assert len(names["figures"]) == 8
+    assert len(names["figures"]) == 9
     assert len(names["comparison"]) > 0
     assert len(names["comparison"].regressions) == 0
     assert isinstance(names["results"], ms.Results)

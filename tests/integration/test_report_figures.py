@@ -166,7 +166,11 @@ def test_the_sentences_agree_with_the_rows(reading: Reading) -> None:
             for each in sentences
             if each.startswith(f"Shortest mean end-to-end time at c2 ({basis})")
         ]
-        assert f"{row['E2E mean (s)']} s [{row['E2E mean (s): note']}]." in sentence
+        fastest, ends = re.findall(r"([\d.]+) ms \[(.*)\]\.", sentence)[0]
+        in_table = [row["E2E mean (s)"], *re.findall(r"[\d.]+", row["E2E mean (s): note"])]
+        assert [1000 * float(each) for each in in_table] == pytest.approx(
+            [float(fastest), *map(float, re.findall(r"[\d.]+", ends))]
+        )
         [row] = [
             row
             for row in tables_of(reading.folder)["paired"]

@@ -159,8 +159,8 @@ def paired_differences(
     """Compare many pairs of samples, with the same draws for all.
 
     The interval is the wider of bootstrap-t and Student's on each side, and reaches at least to the
-    mean that there would be if a share 1 - 0.05^(1/n) of the questions had changed by as much as
-    any: so large a share is missed by one sample in twenty. Where half of the questions hardly
+    mean that there would be if a share 1 - 0.05^(1/n) of the questions had changed by a quarter more
+    than any: so large a share is missed by one sample in twenty. Where half of the questions hardly
     changed (by at most 0.05), changes are rare, and those that were missed may be whole turns from
     right to wrong. Where no question differs, the bounds are what so many equal pairs still allow.
 
@@ -303,12 +303,13 @@ def _allowing(
     means, margin = differences.mean(axis=0), _student_margin(differences, confidence)
     share = 1 - _UNSEEN ** (1 / len(differences))
     changes = np.abs(differences)
-    largest = np.where(np.median(changes, axis=0) <= _HARDLY, 1.0, changes.max(axis=0))
+    missed = np.minimum(1.25 * changes.max(axis=0), 1.0)
+    missed = np.where(np.median(changes, axis=0) <= _HARDLY, 1.0, missed)
     low = np.minimum(np.where(np.isfinite(low), low, means), means - margin)
     high = np.maximum(np.where(np.isfinite(high), high, means), means + margin)
     return (
-        np.minimum(low, (1 - share) * means - share * largest),
-        np.maximum(high, (1 - share) * means + share * largest),
+        np.minimum(low, (1 - share) * means - share * missed),
+        np.maximum(high, (1 - share) * means + share * missed),
     )
 
 

@@ -241,6 +241,6 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     facts.append(
         f"USD {significant(1000 * average(prices))} per 1,000 answers"
         if prices
-        else "no price: give yours under `prices` in the sweep"
+        else "no price: give yours under prices in the sweep file"
     )
     return facts

@@ -34,7 +34,7 @@ from medsweep.monitoring.prometheus import LIVE, LiveMetrics, textfile
 from medsweep.serving.server_metrics import PrometheusSink, RequestTimes, ServerMetrics
 from support import tool
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 RULES = ROOT / "helm" / "medsweep" / "rules" / "medsweep.yaml"
 VALUES = {

@@ -18,7 +18,7 @@ from medsweep.serving.engines.environment import environment_of
 from medsweep.serving.engines.vllm import CHILD
 from support import serving, skip
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SECRET = "patient-7731-has-gout"
 LONG = 20_000  # more than a connection holds that nobody reads: about 4 MB, in chunks of 250 bytes

@@ -18,7 +18,7 @@ from medsweep.serving.protocol import EngineClient
 from medsweep.serving.server_metrics import PrometheusSink, ServerMetrics
 from medsweep.serving.service import open_service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 LONGEST = 64

@@ -159,10 +159,11 @@ def paired_differences(
     """Compare many pairs of samples, with the same draws for all.
 
     The interval is the wider of bootstrap-t and Student's on each side, and reaches at least to the
-    mean that there would be if a share 1 - 0.05^(1/n) of the questions had changed by a quarter more
-    than any: so large a share is missed by one sample in twenty. Where half of the questions hardly
-    changed (by at most 0.05), changes are rare, and those that were missed may be whole turns from
-    right to wrong. Where no question differs, the bounds are what so many equal pairs still allow.
+    mean that there would be if a share 1 - 0.05^(1/n) of the questions had changed by a quarter
+    more than any: so large a share is missed by one sample in twenty. Where half of the questions
+    hardly changed (by at most 0.05), changes are rare, and those that were missed may be whole
+    turns from right to wrong. Where no question differs, the bounds are what so many equal pairs
+    still allow.
 
     The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
     question's two answers could as well have been given the other way round (Fisher 1935). It is

@@ -67,8 +67,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--engine",
         default=usual.engine,
         metavar="NAME",
-        help=f"{', '.join(ENGINES)}, or auto: the fastest that is installed and can serve this; "
-        f"default: {usual.engine}",
+        help=f"{', '.join(ENGINES)}, or auto: the preferred one that is installed and can serve "
+        f"this; default: {usual.engine}",
     )
     parser.add_argument(
         "--dtype", default=usual.dtype, help="float32, float16, bfloat16; default: auto"

@@ -25,8 +25,8 @@ class ServeSpec(Closed):
     """How a model is served.
 
     Attributes:
-        engine: name of the engine, or `auto`: the fastest one that is installed and supports the
-            hardware and the model, by a measured table (docs/engines.md).
+        engine: name of the engine, or `auto`: the preferred one that is installed and supports the
+            hardware and the model, by the table in docs/engines.md.
         dtype: dtype of the weights; `auto` depends on the profile's compute capability.
         quantization: quantization of the base weights; the choice depends on the engine.
         max_batch_size: most requests in one forward pass.

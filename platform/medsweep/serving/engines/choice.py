@@ -31,8 +31,9 @@ RANKING: Mapping[tuple[str, bool], tuple[tuple[str, str], ...]] = {
     ),
     ("CPU", False): (("openvino", "none"), ("continuous", "none"), ("vllm", "none")),
 }
-"""Engine and way, fastest first, by device and whether an adapter is served; measured, see
-docs/engines.md. `openvino` serves quantized weights alone, so it only comes first for those."""
+"""Engine and way, preferred first, by device and whether an adapter is served. docs/engines.md says
+what was measured, and where it disagrees. `openvino` serves quantized weights alone, so it only
+comes first for those."""
 
 TABLE = "docs/engines.md"
 NAMED = "the user names it"
@@ -66,7 +67,7 @@ def choose(
     quantization: str = "none",
     missing: Callable[[str, HardwareProfile], str | None] = missing_here,
 ) -> Choice:
-    """Return the fastest way to serve a model, of those that are allowed and supported.
+    """Return the preferred way to serve a model, of those that are allowed and supported.
 
     Args:
         engine: the only one that is allowed, or `auto`.
@@ -107,6 +108,6 @@ def choose(
 
 
 def _reason(device: str, passed_over: Iterable[str]) -> str:
-    fastest = f"auto: the fastest on a {device} by the table in {TABLE}"
+    first = f"auto: the first on a {device} in the table of {TABLE}"
     reasons = "; ".join(dict.fromkeys(passed_over))
-    return f"{fastest}; passed over: {reasons}" if reasons else fastest
+    return f"{first}; passed over: {reasons}" if reasons else first

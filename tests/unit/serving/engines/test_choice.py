@@ -42,7 +42,7 @@ def test_auto_takes_the_fastest_that_can_serve(
     how = {"quantization": quantization, "missing": everything}
     choice = choose("auto", "auto", profile, MODELS[model], **how)  # type: ignore[arg-type]
     assert (choice.engine, choice.adapters, choice.refused) == (*chosen, None)
-    assert choice.engine_reason.startswith("auto: the fastest on a ")
+    assert choice.engine_reason.startswith("auto: the first on a ")
 
 
 def test_the_reason_says_what_was_passed_over_and_why() -> None:

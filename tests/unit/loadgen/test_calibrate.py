@@ -1,6 +1,7 @@
 import asyncio
 import itertools
 import os
+import random
 import signal
 import threading
 from typing import Any
@@ -146,8 +147,9 @@ async def measured(timing: MockTiming, disturb: Any = lambda pid, over: None) ->
 
 
 def stop_and_go(pid: int, over: threading.Event) -> None:
-    """Hold the client for 60 ms of every 120 ms."""
-    while not over.wait(0.06):
+    """Hold the client for 60 ms after every 40 to 90 ms, so that requests do not fall into step."""
+    pauses = random.Random(0)
+    while not over.wait(pauses.uniform(0.04, 0.09)):
         os.kill(pid, signal.SIGSTOP)
         over.wait(0.06)
         os.kill(pid, signal.SIGCONT)

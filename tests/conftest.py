@@ -34,6 +34,7 @@ STORY = {
     "tests/browser/test_report.py",
     "tests/integration/test_aa.py",
     "tests/integration/test_external.py",
+    "tests/integration/test_paper_page.py",
     "tests/integration/test_python_page.py",
     "tests/integration/test_report_figures.py",
     "tests/integration/test_serving_adapters.py",

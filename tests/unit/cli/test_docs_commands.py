@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -46,3 +47,34 @@ def test_a_shown_command_is_understood(page: str, command: str) -> None:
     _, *words = shlex.split(command)
     assert words[0] in VERBS, page
     assert callable(parser_for(words[0]).parse_args(words).run)
+
+
+INLINE = [
+    (page.name, command)
+    for page in PAGES
+    for command in re.findall(r"`medsweep ([^`\n]+)`", page.read_text(encoding="utf-8"))
+    if not command.startswith(("VERB", "--"))
+]
+
+
+def own_verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The verbs of the program, or of a verb such as `k8s`, with their parsers."""
+    choices = [
+        action.choices
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    return dict(choices[0]) if choices else {}
+
+
+@pytest.mark.parametrize(("page", "command"), INLINE)
+def test_a_command_in_a_sentence_names_a_verb_and_its_options(page: str, command: str) -> None:
+    """It may leave arguments out."""
+    verb, *words = command.split()
+    assert verb in VERBS, page
+    parser = own_verbs(parser_for(verb))[verb]
+    if words and (children := own_verbs(parser)):
+        assert words[0] in children, page
+        parser = children[words[0]]
+    options = {word for word in words if word.startswith("--")}
+    assert options <= set(parser._option_string_actions), page

@@ -534,12 +534,12 @@ class Reading:
         [question] = _asked(sides[0], row["Question"])["question_id"].unique()
         expected: Expected = {
             "Model: note": row["Model: note"],
-            "Worse / better / questions": [
+            "Token F1 fell / rose / questions": [
                 int((f1 < -1e-12).sum()),
                 int((f1 > 1e-12).sum()),
                 len(before),
             ],
-            "Worse / better / questions: note": [int((consistency < -1e-12).sum())],
+            "Token F1 fell / rose / questions: note": [int((consistency < -1e-12).sum())],
         }
         for title, name in names.items():
             expected[title] = [before.loc[question, name], after.loc[question, name]]

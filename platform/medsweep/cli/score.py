@@ -92,8 +92,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--before",
         type=Path,
         metavar="FILE.jsonl",
-        help="earlier answers to the same questions by `id`, such as the base model's: shows which "
-        "questions got worse",
+        help="earlier answers to the same questions by `id`, such as the base model's: shows in "
+        "how many token F1 rose and fell, and which got worst",
     )
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the bootstrap")
     add_json(parser)
@@ -175,7 +175,7 @@ def _lines(file: Path, read: Callable[[Iterable[bytes]], Graded]) -> Graded:
 
 
 def _since(options: argparse.Namespace, before: Graded, after: Graded) -> dict[str, Any]:
-    """Return which questions got better and worse."""
+    """Return in how many questions token F1 rose and fell, and which got worst."""
     from medsweep.metrics.breakdown import worsened
 
     change = worsened(before.texts.question_means(), after.texts.question_means())
@@ -354,8 +354,9 @@ def _print_breakdown(scores: dict[str, Any]) -> None:
         print(f"worst answers: lines {', '.join(map(str, scores['worst_lines']))}")
     if (change := scores["since_before"]) is not None:
         print(
-            f"since before: {change['better']} of {change['questions']} questions got better, "
-            f"{change['worse']} worse, {change['contradicting']} contradict more; "
+            f"since before: of {change['questions']} questions token F1 rose in "
+            f"{change['token_f1_higher']} and fell in {change['token_f1_lower']}, "
+            f"{change['contradicting']} contradict more; "
             f"worst: {', '.join(change['worst']) or 'none'}"
         )
 

@@ -61,19 +61,20 @@ class GroupQuality:
 
 @dataclass(frozen=True)
 class Worsened:
-    """How many questions got better or worse, and which got worst.
+    """How many questions got better or worse by token F1, and which got worst.
 
     Attributes:
-        questions: in both samples.
-        better: with a higher token F1.
-        worse: with a lower one.
-        contradicting: that contradict their reference now and did not before, in the mean.
-        worst: up to `SHOWN` of those that got worse: new contradictions first, then by token F1.
+        questions: graded in both samples.
+        token_f1_higher: whose token F1 rose.
+        token_f1_lower: whose token F1 fell.
+        contradicting: whose consistency fell: more of their answers contradict the reference.
+        worst: up to `SHOWN` of those that got worse in either: new contradictions first, then by
+            token F1.
     """
 
     questions: int
-    better: int
-    worse: int
+    token_f1_higher: int
+    token_f1_lower: int
     contradicting: int
     worst: list[str]
 
@@ -239,18 +240,17 @@ def worsened(
     """Compare the same questions in two samples.
 
     Args:
-        before: mean figures of each question's answers.
+        before: mean figures of each question's answers; ungraded questions are left out.
         after: likewise.
     """
-    changes = {
-        question: tuple(
-            # Means of the same scores in another order differ in their last digits.
-            round((after[question].get(name) or 0.0) - (before[question].get(name) or 0.0), 9)
-            for name in ("consistency", "token_f1")
+    changes = {}
+    for question, first in before.items():
+        second = after.get(question, {})
+        consistency, f1 = (
+            _change(first.get(name), second.get(name)) for name in ("consistency", "token_f1")
         )
-        for question in before
-        if question in after
-    }
+        if f1 is not None:
+            changes[question] = (consistency or 0.0, f1)
     down = [question for question, change in changes.items() if min(change) < 0]
     down.sort(key=lambda question: (min(changes[question][0], 0.0), changes[question][1]))
     return Worsened(
@@ -260,3 +260,10 @@ def worsened(
         sum(consistency < 0 for consistency, _ in changes.values()),
         down[:SHOWN],
     )
+
+
+def _change(before: float | None, after: float | None) -> float | None:
+    if before is None or after is None:
+        return None
+    # Means of the same scores in another order differ in their last digits.
+    return round(after - before, 9)

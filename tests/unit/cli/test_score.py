@@ -176,12 +176,17 @@ def test_quality_is_shown_by_group_and_since_before(
     assert by_group["department", "north"]["p_value"] == 1
     assert found["worst_lines"] == list(range(21, 31))
     # The two that were right before come last: their token F1 falls from 1, the others' from less.
-    assert found["since_before"]["worse"] == 20
-    assert found["since_before"]["better"] == 20
+    assert found["since_before"]["token_f1_lower"] == 20
+    assert found["since_before"]["token_f1_higher"] == 20
     assert found["since_before"]["worst"][:2] == ["38", "39"]
     assert main(asked) == 0
     table = capsys.readouterr().out
-    for part in ("outlook", "0.000 [0.000, ", "worst answers: lines 21, 22", "20 worse"):
+    for part in (
+        "outlook",
+        "0.000 [0.000, ",
+        "worst answers: lines 21, 22",
+        "rose in 20 and fell in 20",
+    ):
         assert part in table
     assert main(["score", str(after), "--by", "departmnt"]) == 2
     assert "did you mean 'department'" in capsys.readouterr().err

@@ -86,7 +86,8 @@ def test_questions_that_got_worse() -> None:
     after: Scores = {str(n): {"token_f1": 0.5 + (n - 10) / 100, "consistency": 1.0} for n in order}
     after["20"]["consistency"] = 0.0
     change = worsened(before, {**after, "99": {"token_f1": 0.0}})
-    assert (change.questions, change.better, change.worse, change.contradicting) == (30, 19, 10, 1)
+    assert (change.questions, change.contradicting) == (30, 1)
+    assert (change.token_f1_higher, change.token_f1_lower) == (19, 10)
     assert change.worst == [str(n) for n in (20, 0, 1, 2, 3, 4, 5, 6, 7, 8)]
 
 
@@ -95,4 +96,20 @@ def test_the_last_digits_of_a_mean_make_no_question_worse() -> None:
     after: Scores = {"q": {"token_f1": (0.3 + 0.2 + 0.1) / 3, "consistency": 1.0}}
     assert before != after
     found = worsened(before, after)
-    assert (found.worse, found.better, found.worst) == (0, 0, [])
+    assert (found.token_f1_lower, found.token_f1_higher, found.worst) == (0, 0, [])
+
+
+def test_what_is_not_graded_on_both_sides_did_not_get_worse() -> None:
+    graded: Scores = {
+        "no F1 now": {"token_f1": 0.5, "consistency": 1.0},
+        "no F1 before": {"token_f1": None, "consistency": None},
+        "no consistency now": {"token_f1": 0.5, "consistency": 1.0},
+    }
+    after: Scores = {
+        "no F1 now": {"token_f1": None, "consistency": None},
+        "no F1 before": {"token_f1": 0.5, "consistency": 1.0},
+        "no consistency now": {"token_f1": 0.4, "consistency": None},
+    }
+    found = worsened(graded, after)
+    assert (found.questions, found.token_f1_higher, found.token_f1_lower) == (1, 0, 1)
+    assert (found.contradicting, found.worst) == (0, ["no consistency now"])

@@ -157,14 +157,14 @@ def worsened_table(rows: Sequence[Row], answers: Scores) -> ReportTable:
             scored = before[question], after[question]
             lines.append((model, basis, change, first, scored))
     return tabulate(
-        "Questions that fine-tuning made worse, up to ten of each model: new contradictions first, "
-        "then by token F1",
+        "Questions that fine-tuning made worse: those that contradict their reference more, then "
+        "those whose token F1 fell; up to ten of each model",
         (
             Column("Model", lambda line: TableCell(line[0], note=line[1])),
             Column(
-                "Worse / better / questions",
+                "Token F1 fell / rose / questions",
                 lambda line: TableCell(
-                    f"{line[2].worse} / {line[2].better} / {line[2].questions}",
+                    f"{line[2].token_f1_lower} / {line[2].token_f1_higher} / {line[2].questions}",
                     note=f"{line[2].contradicting} contradict more",
                     kind="number",
                 ),

@@ -28,6 +28,8 @@ def _number(line: str) -> str | None:
 def test_every_test_that_is_named_exists(page: Path) -> None:
     named = NAMED.findall(page.read_text(encoding="utf-8"))
     assert len(named) > 10
+    files = set(re.findall(r"`(tests/[\w/]+\.py)", page.read_text(encoding="utf-8")))
+    assert [file for file in sorted(files) if not (ROOT / file).is_file()] == []
     for file, test in named:
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
         functions = {
@@ -47,3 +49,12 @@ def test_every_guarantee_names_a_test(page: Path) -> None:
 def test_the_pages_name_the_same_guarantees() -> None:
     first, second = ([_number(row) for row in rows(page)] for page in PAGES)
     assert first == list(dict.fromkeys(second))
+
+
+def test_every_figure_that_was_wrong_names_its_test() -> None:
+    numbers = [_number(row) for row in rows(FIGURES)]
+    assert numbers == [str(number) for number in range(1, 25)]
+    later = FIGURES.read_text(encoding="utf-8").partition("found since")[2]
+    found = [line for line in later.splitlines() if line.startswith("| ")][2:]
+    assert len(found) > 10
+    assert [row for row in [*rows(FIGURES), *found] if "`tests/" not in row] == []

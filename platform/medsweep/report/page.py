@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medsweep.comparison.finding import Finding
 from medsweep.comparison.spread import spreads
 from medsweep.report.figures import (
     Training,
@@ -24,6 +25,7 @@ from medsweep.report.figures import (
 from medsweep.report.figures.style import GRID, INK, MUTED, WARNING
 from medsweep.report.glossary import glossary
 from medsweep.report.numbers import share
+from medsweep.report.paired_tests import paired_tests
 from medsweep.report.paper import KNOWN_INCONSISTENCIES
 from medsweep.report.samples import public_answers, samples
 from medsweep.report.table import ReportTable, as_csv, make_table
@@ -92,7 +94,11 @@ def write_report(folder: Path) -> Path:
     training, scores = adapters_used(results), results.question_scores()
     pictures = _pictures(results.rows, training, folder / "figures")
     answers = public_answers(results)
-    tables = _tables(results.rows, training, scores) | {
+    paired = base_against_tuned(results.rows, scores)
+    models = model_against_model(results.rows, scores)
+    tables = _tables(results.rows, training) | {
+        "models": model_table(models),
+        "paired": make_table(PairedRow, paired),
         "meter": meter_table(results.meter),
         "spread": spread_table(results.rows, spreads(results)),
         "breakdown": breakdown_table(results.rows, scores, results.labels),
@@ -104,14 +110,12 @@ def write_report(folder: Path) -> Path:
         if table.rows:
             write_text(folder / "tables" / f"{name}.csv", as_csv(table))
     page = folder / REPORT
-    write_text(page, _render(results, scores, pictures, tables, answers))
+    write_text(page, _render(results, paired, models, pictures, tables, answers))
     return page
 
 
-def _tables(
-    rows: Sequence[Row], training: Sequence[Training], scores: Scores
-) -> dict[str, ReportTable]:
-    """Return every table of the page by its name in the template, which is that of its CSV file."""
+def _tables(rows: Sequence[Row], training: Sequence[Training]) -> dict[str, ReportTable]:
+    """Return the tables that need no answers, by the name that template and CSV file have."""
     return {
         "decision": make_table(DecisionRow, decision_table(rows)),
         "matrix": matrix(rows).table,
@@ -119,8 +123,6 @@ def _tables(
         "latency": make_table(LatencyRow, latency_table(rows)),
         "bound": make_table(BoundRow, bound_table(rows)),
         "quality": make_table(QualityRow, quality_table(rows)),
-        "models": model_table(model_against_model(rows, scores)),
-        "paired": make_table(PairedRow, base_against_tuned(rows, scores)),
         "roofline": make_table(RooflineRow, roofline_table(rows)),
         "cost": make_table(CostRow, cost_table(rows)),
         "training": training_table(training),
@@ -179,14 +181,15 @@ def _inline(svg: str, name: str) -> str:
 
 def _render(
     results: Results,
-    scores: Scores,
+    paired: Sequence[PairedRow],
+    models: Sequence[Finding],
     pictures: dict[str, str],
     tables: dict[str, ReportTable],
     answers: Scores,
 ) -> str:
     rows = results.rows
     states = matrix(rows)
-    paired = base_against_tuned(rows, scores)
+    tests = paired_tests(rows, paired, models)
     script = _text("page.js")
     return (
         _environment()
@@ -205,10 +208,10 @@ def _render(
             stand_ins=sorted({row["model"] for row in rows if row["stands_in_for"]}),
             model_names=sorted(distinct(rows, "model"), key=model_order),
             profile_names=sorted(distinct(rows, "profile"), key=profile_order),
-            verdict=verdict(rows, paired),
+            verdict=verdict(rows, tests),
             limits=LIMITS,
             options=options(rows),
-            take_away=take_away(rows, paired),
+            take_away=take_away(rows, paired, tests),
             selection=[
                 f"{each.model}: {sentence}"
                 for each in adapters_used(results)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medsweep.comparison.answers import SCORE
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import bounds, seconds_with_spread, share, signed
+from medsweep.report.paired_tests import PairedTests, Side
 from medsweep.report.tables.latency import latency_table
 from medsweep.report.tables.paired import PairedRow
 from medsweep.report.tables.quality import quality_table
 from medsweep.results.aggregate import BASES, Row, headline_rows, load_points
 
-HEADLINE_FIGURE = "token_f1"
+HEADLINE_FIGURE = SCORE
 
 
-def take_away(rows: Sequence[Row], paired: Sequence[PairedRow]) -> list[str]:
+def take_away(rows: Sequence[Row], paired: Sequence[PairedRow], tests: PairedTests) -> list[str]:
     """Return the sentences, observed ones first.
 
     Args:
         rows: of `benchmark.parquet`.
         paired: of `base_against_tuned`.
+        tests: of `paired_tests`.
     """
     sentences: list[str] = []
     for basis in BASES:
         of_basis = [row for row in rows if row["basis"] == basis]
-        sentences += _best_quality(of_basis, basis)
+        sentences += _best_quality(of_basis, basis, tests)
         sentences += _fastest(of_basis, basis)
         sentences += [
             _effect(row) for row in paired if row.basis == basis and row.figure == HEADLINE_FIGURE
@@ -32,21 +35,35 @@ def take_away(rows: Sequence[Row], paired: Sequence[PairedRow]) -> list[str]:
     return sentences or ["Nothing was measured, so there are no takeaways."]
 
 
-def _best_quality(rows: Sequence[Row], basis: str) -> list[str]:
+def _best_quality(rows: Sequence[Row], basis: str, tests: PairedTests) -> list[str]:
     table = [
-        (row.figures[HEADLINE_FIGURE], f"{row.model} ({row.variant})")
+        (row.figures[HEADLINE_FIGURE], (row.model, row.variant))
         for row in quality_table(rows)
         if HEADLINE_FIGURE in row.figures
     ]
     if not table:
         return []
     table.sort(key=lambda entry: -entry[0].mean)
-    best, name = table[0]
-    doubt = _doubt(best.low, [(other, figure.high) for figure, other in table[1:]], sign=1)
+    (best, first), *rest = table
+    untested, close = [], []
+    for figure, second in rest:
+        test = tests.get((basis, first, second))
+        if test is None:
+            untested.append((_name(second), figure.high))
+        elif not test.is_better:
+            close.append(_name(second))
+    paired = "On the same questions it is not clearly better than {}"
+    doubt = _uncertain([_subject(close, paired, paired)])
+    doubt += _doubt(best.low, untested, sign=1)
     return [
-        f"Best token F1 ({basis}): {name}, {share(best.mean)}"
+        f"Best token F1 ({basis}): {_name(first)}, {share(best.mean)}"
         f"{_interval(bounds(best.low, best.high, 3))}.{doubt}"
     ]
+
+
+def _name(side: Side) -> str:
+    model, variant = side
+    return f"{model} ({variant})"
 
 
 def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
@@ -104,6 +121,10 @@ def _doubt(edge: float | None, others: Sequence[tuple[str, float | None]], *, si
     close = [name for name, end in others if end is not None and sign * (end - edge) >= 0]
     reasons = [_subject(close, "The interval of {} overlaps it", "The intervals of {} overlap it")]
     reasons += [_subject(unknown, "{} has no interval", "{} have no interval")]
+    return _uncertain(reasons)
+
+
+def _uncertain(reasons: Sequence[str]) -> str:
     return "".join(f" {each}, so their order is uncertain." for each in reasons if each)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.curves import probability_curve
-from medsweep.metrics.significance import ALPHA
-from medsweep.report.numbers import MISSING, bounds, seconds, share, signed, significant
+from medsweep.report.numbers import MISSING, bounds, seconds, share, significant
+from medsweep.report.paired_tests import PairedTests
 from medsweep.report.tables.grouping import busiest_point, most_questions
-from medsweep.report.tables.paired import PairedRow
 from medsweep.report.takeaways import HEADLINE_FIGURE
 from medsweep.results.aggregate import (
     Row,
@@ -50,14 +49,14 @@ class Verdict:
     next_steps: tuple[str, ...] = ()
 
 
-def verdict(rows: Sequence[Row], paired: Sequence[PairedRow]) -> Verdict:
+def verdict(rows: Sequence[Row], tests: PairedTests) -> Verdict:
     """Return the verdict: the best answers, then the shortest end-to-end time.
 
     Only real models that were measured on the hardware that their profile names can be chosen.
 
     Args:
         rows: of `benchmark.parquet`.
-        paired: of `base_against_tuned`.
+        tests: of `paired_tests`.
     """
     measured = ok_rows(rows)
     eligible = _eligible(measured)
@@ -71,7 +70,7 @@ def verdict(rows: Sequence[Row], paired: Sequence[PairedRow]) -> Verdict:
     )
     first, *slower = sorted(group_by_columns(models[0], "profile").values(), key=_seconds)
     rival = models[1] if len(models) > 1 else None
-    certain, reason = (True, "") if rival is None else _evidence(first, rival, paired)
+    certain, reason = (True, "") if rival is None else _evidence(first, rival, tests)
     reasons = [reason] if reason else []
     if slower and isfinite(_seconds(slower[0])):
         reasons.append(
@@ -192,24 +191,16 @@ def _name(rows: Sequence[Row]) -> str:
     return f"{row['model']}{variant} on {row['profile']}"
 
 
-def _evidence(
-    first: Sequence[Row], rival: Sequence[Row], paired: Sequence[PairedRow]
-) -> tuple[bool, str]:
+def _evidence(first: Sequence[Row], rival: Sequence[Row], tests: PairedTests) -> tuple[bool, str]:
     """Return whether the better quality is beyond noise, and the sentence that says so."""
     ours, theirs = _quality(first), _quality(rival)
     if ours is None or theirs is None:
         return False, f"The answers of {_name(first if ours is None else rival)} were not graded."
     lead = f"Runner-up: {_name(rival)}, with a token F1 of {share(theirs)}"
-    same_model = first[0]["model"] == rival[0]["model"]
-    for row in paired if same_model else ():
-        if (row.model, row.basis, row.figure) == (first[0]["model"], "observed", HEADLINE_FIGURE):
-            found = row.difference
-            certain = row.p_adjusted is not None and row.p_adjusted <= ALPHA
-            chance = "" if row.p_adjusted is None else f", p = {row.p_adjusted:.2g}"
-            return certain, (
-                f"{lead}. Fine-tuned minus base on the same {found.pairs} questions: "
-                f"{signed(found.mean)}{chance}."
-            )
+    sides = [(rows[0]["model"], rows[0]["variant"]) for rows in (first, rival)]
+    test = tests.get(("observed", sides[0], sides[1]))
+    if test is not None:
+        return test.is_better, f"{lead}. {test.sentence}"
     low, high = _ends(first)[0], _ends(rival)[1]
     certain = low is not None and high is not None and low > high
     return certain, f"{lead}; the intervals {'do not ' if certain else ''}overlap."

@@ -311,7 +311,7 @@ def test_a_clear_effect_is_a_takeaway(rows: Rows, responses: dict[str, Rows], sm
         for copy in range(3)
         for answer in list(answers)
     ]
-    *_, effect = take_away(rows, base_against_tuned(rows, responses))
+    *_, effect = take_away(rows, base_against_tuned(rows, responses), {})
     assert effect.startswith(
         f"{small.llama} (emulated): token F1 is higher after fine-tuning: 0.217 to 0.350, +0.133 ["
     )
@@ -325,7 +325,7 @@ def test_too_few_questions_are_a_takeaway_that_says_so(
         key: [answer for answer in answers if answer["question_id"] in ("q0", "q1")]
         for key, answers in responses.items()
     }
-    *_, effect = take_away(rows, base_against_tuned(rows, few))
+    *_, effect = take_away(rows, base_against_tuned(rows, few), {})
     assert "after fine-tuning, on too few questions to tell a difference" in effect
     assert effect.endswith("over 2 questions.")
 
@@ -344,10 +344,10 @@ def test_what_has_no_interval_is_not_said_to_overlap(
     best = {**rows[0], "token_f1": 0.5, "token_f1_low": 0.4, "token_f1_high": 0.6}
     other = {**best, "model": small.distil, "cell": "other", "key": "other", "token_f1": 0.3}
     other |= {f"token_f1_{end}": value for end, value in ends.items()}
-    first, *_ = take_away([best, other], [])
+    first, *_ = take_away([best, other], [], {})
     assert first.partition("]")[2].startswith(doubt.format(small.distil))
     assert (first.partition("]")[2] == ".") == (doubt == ".")
-    unknown, *_ = take_away([{**best, "token_f1_low": None, "token_f1_high": None}, other], [])
+    unknown, *_ = take_away([{**best, "token_f1_low": None, "token_f1_high": None}, other], [], {})
     assert unknown.endswith("0.500. It has no interval, so whether others are as good is unknown.")
 
 

@@ -45,6 +45,11 @@ def model_table(findings: Sequence[Finding]) -> ReportTable:
     )
 
 
+def subject(model: str, other: str, basis: str) -> str:
+    """Return what a finding calls a model's answers beside another's."""
+    return f"{model} against {other} ({basis})"
+
+
 def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> list[Finding]:
     """Compare the models of each basis by token F1 and by exact match.
 
@@ -67,8 +72,8 @@ def model_against_model(rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]
             for model in sorted((model for (model,) in by_model), key=model_order)
         }
         for first, second in combinations([name for name in answers if answers[name]], 2):
-            subject = f"{second} against {first} ({basis})"
-            contrasts.append(Contrast(subject, answers[first], answers[second], basis))
+            name = subject(second, first, basis)
+            contrasts.append(Contrast(name, answers[first], answers[second], basis))
     return corrected(compare_answers(contrasts, resamples=resamples_for(len(contrasts) * TESTS)))
 
 

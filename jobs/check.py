@@ -8,6 +8,9 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import fsspec
 
+from medsweep.cli.job import run_job
+from medsweep.errors import EnvironmentFault
+
 
 def call(url: str, **body: object) -> dict[str, list[dict[str, str]]]:
     """Call the API with the key of MEDSWEEP_API_KEY; return its answer."""
@@ -30,10 +33,10 @@ def main() -> int:
             files.pipe_file(path := f"{root}/check-{uuid.uuid4().hex[:8]}", b"check")
             files.rm_file(path)
     except (OSError, LookupError) as error:
-        sys.exit(f"medsweep: {place}: {error}")
+        raise EnvironmentFault(f"{place}: {error}") from None
     print(f"{place}: ok")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

@@ -27,7 +27,7 @@ def main() -> int:
     with JoinedCluster(), working_folder(options.out, spec.name, adapter_folders(wanted)) as folder:
         for adapter in [each for each in wanted if not adapter_folder(folder, each).is_dir()]:
             job, storage = finetune_job(resolved, folder, adapter), folder / ".ray"
-            name, notes = adapter.folder_name, epoch_notes(adapter, SweepProgress())
+            name, notes = adapter.folder_name, epoch_notes(SweepProgress())
             finetune_on(adapter.profile, job, run_name=name, storage=storage, on_epoch=notes)
     return 0
 

@@ -72,9 +72,11 @@ _INSTALLED_BY = {
     "gguf": "'medsweep[gguf]'",
     "huggingface_hub": "'medsweep[hub]'",
     "kubernetes": "'medsweep[k8s]'",
+    "mlflow": "'medsweep[mlflow]'",
     "openvino_genai": "'medsweep[openvino]'",
     "pandas": "pandas",
     "torchmetrics": "'medsweep[bertscore]'",
+    "wandb": "'medsweep[wandb]'",
 }
 
 

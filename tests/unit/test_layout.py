@@ -18,7 +18,7 @@ LAYERS = (
     ("datasets", "prediction", "loadgen", "cluster"),
     ("finetune", "comparison"),
     ("serving", "decide"),
-    ("monitoring", "report", "review"),
+    ("monitoring", "report", "review", "trackers"),
     ("search",),
     ("sweep",),
     ("k8s", "api"),
@@ -31,6 +31,7 @@ LAYER_OF = {package: number for number, packages in enumerate(LAYERS) for packag
 HEAVY = {
     "kubernetes",
     "matplotlib",
+    "mlflow",
     "pandas",
     "peft",
     "pint",
@@ -40,6 +41,7 @@ HEAVY = {
     "scipy",
     "torch",
     "transformers",
+    "wandb",
 }
 
 LONGEST = 400

@@ -43,6 +43,7 @@ VERBS = {
     "score": "grade predictions in a JSONL file against references",
     "review": "have clinicians rate blinded answers, and merge their ratings",
     "report": "write the report of results again",
+    "export": "copy results to MLflow, or to an offline folder of Weights & Biases",
     "models": "list the model catalogue",
     "hardware": "list the hardware profiles, and say which one this machine is",
     "completion": "print a shell completion script",
@@ -134,6 +135,10 @@ def _quieten() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # It logs to standard output, where the result goes.
     logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
+    # It looks for kernels of the hub, and computes with its own without them, which is what we want.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
+        lambda record: "gemm_4bit_forward" not in str(record.msg)
+    )
 
 
 def _report(error: MedSweepError) -> int:

@@ -84,6 +84,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "medsweep review import results/demo ratings-ab.json ratings-cd.json",
     ),
     "report": ("medsweep report results/demo",),
+    "export": (
+        "medsweep export results/demo --mlflow mlruns",
+        "medsweep export results/demo --mlflow http://127.0.0.1:5000",
+        "medsweep export results/demo --wandb offline",
+    ),
     "models": ("medsweep models --json",),
     "hardware": ("medsweep hardware", "medsweep hardware --own this-machine.yaml"),
     "completion": (
@@ -119,6 +124,7 @@ GUIDES: Mapping[str, str] = {
     "score": "quality.md",
     "review": "quality.md#review-by-clinicians",
     "report": "report.md",
+    "export": "report.md#mlflow-and-weights-biases",
     "models": "models.md",
     "hardware": "hardware.md",
     "completion": "quickstart.md#shell-completion",

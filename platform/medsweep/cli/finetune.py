@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def _here(
         job = finetune_job(resolved, folder, adapter)
         try:
             with progress.step("fine-tune", name, announce=True):
-                finetune(job, epoch_notes(adapter, progress), progress.training)
+                finetune(job, partial(epoch_notes(progress), job), progress.training)
         except MedSweepError as error:
             progress.skip("fine-tune", 1)
             failures[adapter.key] = error

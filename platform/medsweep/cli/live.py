@@ -13,7 +13,8 @@ from medsweep.loadgen.failures import kinds_of
 from medsweep.loadgen.fleet import LoadProgress
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.reporter import Reporter
-from medsweep.sweep.progress import duration
+from medsweep.report.numbers import seconds
+from medsweep.sweep.progress import place
 
 COLUMNS = (
     ("load", 12),
@@ -69,13 +70,14 @@ class Live:
         self._shown_s = now_s
         total = point.measured_requests
         of = f" of {total + point.warmup_requests}" if total is not None else ""
-        place = f"{self._done + 1}" + (f"/{self._total}" if self._total else "")
-        place += f", {duration(now_s - self._began_s)}"
-        text = f"[{place}] {point.name} repeat {repeat}: {ended}{of} ended"
+        begun = place(self._done + 1, self._total, now_s - self._began_s)
+        text = f"{begun} {point.name} repeat {repeat}: {ended}{of} ended"
         text += f", {progress.in_flight} in flight"
         began_s, before = self._load_began
         if now_s > began_s and ended > before:
             text += f", {(ended - before) / (now_s - began_s):.3g} requests/s"
+        if progress.ttft_mean_s is not None:
+            text += f", TTFT {seconds(progress.ttft_mean_s)}"
         if progress.failed:
             text += f", {progress.failed} failed ({kinds_of(progress.by_status)})"
         if self._reporter.is_terminal:

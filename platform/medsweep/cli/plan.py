@@ -175,6 +175,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | None]:
     """Return a prediction as text, for the last load point, which is usually the heaviest."""
+    from medsweep.report.numbers import seconds
     from medsweep.sweep.progress import duration
 
     words: dict[str, str | None] = dict.fromkeys(
@@ -184,10 +185,10 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
     if prediction.points:
         last = prediction.points[-1]
         rate = last.requests_per_s * resolved.spec.load.max_tokens
-        words["ttft"] = f"{last.ttft_s * 1000:.3g} ms"
-        words["tpot"] = f"{last.tpot_s * 1000:.3g} ms"
+        words["ttft"] = seconds(last.ttft_s)
+        words["tpot"] = seconds(last.tpot_s)
         if last.least_tpot_s is not None:
-            words["least"] = f"{last.least_tpot_s * 1000:.3g} ms"
+            words["least"] = seconds(last.least_tpot_s)
         words["tokens_per_s"] = f"{rate:.3g}"
         words["bound"] = last.bound
     if prediction.load_s is not None:
@@ -200,11 +201,13 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
 def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Lengths) -> str:
     from medsweep.prediction.roofline import ASSUMPTIONS
     from medsweep.sweep.finetunable import finetune_caveat
-    from medsweep.sweep.predict import predict_finetune_s
+    from medsweep.sweep.plan import training_runs
+    from medsweep.sweep.predict import TRAINING_START_S, predict_finetune_s
     from medsweep.sweep.progress import duration
 
     spec, plan = resolved.spec, resolved.plan
-    training_s, unknown = 0.0, 0
+    starts_s = TRAINING_START_S * len(training_runs(plan.adapters.values()))
+    training_s, unknown = starts_s, 0
     for adapter in plan.adapters.values():
         predicted_s = predict_finetune_s(spec, adapter.model, adapter.profile, lengths)
         training_s += predicted_s or 0.0
@@ -220,7 +223,9 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         f"{measurements} measurements per cell with {lengths.questions} questions; "
         f"dataset: {resolved.split.summary}",
         f"estimated from datasheets (load point {last}), not measured: fine-tuning "
-        f"{duration(training_s)}" + (f" ({unknown} not predicted)" if unknown else "") + ", "
+        f"{duration(training_s)}, of which starting Ray Train {duration(starts_s)}"
+        + (f" ({unknown} not predicted)" if unknown else "")
+        + ", "
         f"under load {duration(load_s)}, "
         + (f"USD {sum(usd):.2f} for the {len(usd)} cells with a price" if usd else "no prices"),
         ASSUMPTIONS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,27 +52,39 @@ def run(options: argparse.Namespace) -> int:
     folder = sweep_folder / "search" / adapter.model.name
     job = finetune_job(resolved, folder, adapter)
     points, progress, host = grid(spec.search, job), SweepProgress(), host_profile()
+    over = 0
 
     def tell(point: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         values = ", ".join(f"{name} {value:g}" for name, value in point.items())
         figure = f"{spec.search.metric} {row[spec.search.metric]:.4f}" if spec.search else ""
         progress.note(f"epoch {row['epoch']}/{job.recipe.epochs}: {values}: {figure}")
 
+    def ended() -> None:
+        nonlocal over
+        over += 1
+        progress.detail(f"{over} of {len(points)} ended", over / len(points))
+
     with private(sweep_folder, applies=not spec.dataset.is_public), exclusive(folder):
         progress.note(f"{spec.name}: {len(points)} trials of up to {job.recipe.epochs} epochs")
+        progress.expect({"trial": len(points)})
         if job.weights.on_hub:
-            fetch_weights(job.weights)  # the cluster's workers have no token for the hub
-        with LocalCluster() as cluster:
-            cluster.ensure_nodes([host])
-            run_trials(
-                job,
-                points,
-                folder / "trials",
-                spec.search,
-                cpus=host.cpus,
-                gpus=host.gpus,
-                tell=tell,
-            )
+            with progress.phase("fetch weights"):
+                fetch_weights(job.weights)  # the cluster's workers have no token for the hub
+        with ExitStack() as stack:
+            with progress.phase("start Ray"):
+                cluster = stack.enter_context(LocalCluster())
+                cluster.ensure_nodes([host])
+            with progress.step("trial", adapter.model.name, len(points), announce=True):
+                run_trials(
+                    job,
+                    points,
+                    folder / "trials",
+                    spec.search,
+                    cpus=host.cpus,
+                    gpus=host.gpus,
+                    tell=tell,
+                    ended=ended,
+                )
         summary = write_summary(folder, job, points, spec.search.metric)
     if options.json:
         print(json.dumps({"folder": str(folder), **summary.as_dict()}, indent=2))

@@ -106,17 +106,27 @@ def load_sources(spec: DatasetSpec) -> list[Loaded]:
     """
     # One set of rules for all sources, because `duplicate` remembers earlier pairs.
     active = rules(list(spec.rules), spec.max_answer_words)
-    return [
-        _load(
-            source,
-            active,
-            spec.max_unusable_fraction,
-            "dataset" if spec.mix is None else f"dataset.mix[{index}]",
-            spec.split_by,
-            spec.breakdown,
-        )
-        for index, source in enumerate(spec.sources)
-    ]
+    loaded = []
+    for index, source in enumerate(spec.sources):
+        field_name = "dataset" if spec.mix is None else f"dataset.mix[{index}]"
+        try:
+            loaded.append(
+                _load(
+                    source,
+                    active,
+                    spec.max_unusable_fraction,
+                    field_name,
+                    spec.split_by,
+                    spec.breakdown,
+                )
+            )
+        except DatasetError as error:
+            if spec.mix is None:
+                raise
+            # Readers do not know which source of a mixture they read, and --set reaches none.
+            text = str(error).replace("--set dataset.path=FILE", f"`path: FILE` in {field_name}")
+            raise DatasetError(text.replace("dataset.path", f"{field_name}.path")) from None
+    return loaded
 
 
 def _load(

@@ -31,49 +31,53 @@ EPOCHS_S = 0.5
 
 def finetune_on(
     profile: HardwareProfile,
-    job: FineTuneJob,
-    *,
+    *jobs: FineTuneJob,
     run_name: str,
     storage: Path,
-    on_epoch: Callable[[Mapping[str, Any]], None] = lambda row: None,
+    on_epoch: Callable[[FineTuneJob, Mapping[str, Any]], None] = lambda job, row: None,
     on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> None:
-    """Fine-tune on the nodes of a hardware profile and wait for the adapter.
+    """Fine-tune on the nodes of a hardware profile and wait for the adapters.
 
     Args:
         profile: selects the nodes by its labels. Each of its GPUs has a worker, and the workers
             share its CPUs. Nodes that emulate such GPUs have one worker.
-        job: the fine-tune.
+        jobs: the fine-tunes, one after another in the same workers; all with the same recipe.
         run_name: Ray Train's name of the run. The same name resumes an interrupted run: keep it for
             retries, and give every repeat its own.
         storage: folder of Ray Train's own state, which the workers must see too.
-        on_epoch: called with each row of `training.parquet` after its epoch.
+        on_epoch: called with the job and its row of `training.parquet` after each epoch.
         on_step: called about twice a second with the newest step, as of `session.finetune`.
 
     Raises:
-        StageError: the fine-tune failed; the message holds the cause.
+        StageError: a fine-tune failed, and those after it were not begun; the message holds the
+            cause.
         InputError: a fresh run was requested, and an earlier one of that name exists.
     """
-    job.require_fresh(storage / run_name)
+    for job in jobs:
+        job.require_fresh(storage / run_name)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     gpus = profile.gpus if _has_gpus(profile) else 0
-    workers = job.recipe.workers or max(1, gpus)
+    workers = jobs[0].recipe.workers or max(1, gpus)
     cpus = max(1, profile.cpus // workers)
-    epochs = storage / f"{run_name}.epochs"
-    log, latest = EpochLog(epochs), LatestStep(epochs.with_suffix(".step"))
+    files = [storage / f"{run_name}.{place}.epochs" for place in range(len(jobs))]
+    logs = [EpochLog(file) for file in files]
+    steps = storage / f"{run_name}.step"
+    latest = LatestStep(steps)
     latest.close()  # of an earlier start
     trainer = TorchTrainer(
         _worker,
         # Ray Train restarts all workers if one dies; that continues the run.
         train_loop_config={
-            "job": replace(job, fresh=False),
+            "jobs": [replace(job, fresh=False) for job in jobs],
             "cpus": cpus,
             "profile": profile,
             "needs_gpu": gpus > 0,
-            "epochs": epochs,
+            "epochs": files,
+            "steps": steps,
         },
         scaling_config=ScalingConfig(
             num_workers=workers,
@@ -105,15 +109,19 @@ def finetune_on(
     while waiting:
         thread.join(EPOCHS_S)
         waiting = thread.is_alive()  # before reading the last epochs
-        for row in log.new():
-            on_epoch(row)
+        for job, log in zip(jobs, logs, strict=True):
+            for row in log.new():
+                on_epoch(job, row)
         if (step := latest.read()) is not None:
             on_step(step)
-    log.close()
+    for log in logs:
+        log.close()
     latest.close()
     if failures:
-        raise StageError(f"fine-tune of {job.weights.spec.name}: {failures[0]}")
-    read_adapter(job.folder)
+        names = ", ".join(job.weights.spec.name for job in jobs)
+        raise StageError(f"fine-tune of {names}: {failures[0]}")
+    for job in jobs:
+        read_adapter(job.folder)
 
 
 def _require_gpus(profile: HardwareProfile, workers: int, cpus: int) -> None:
@@ -156,18 +164,24 @@ def _worker(config: Mapping[str, Any]) -> None:
     """Run in each training worker: pin, train, report each epoch."""
     from ray import train
 
-    job: FineTuneJob = config["job"]
     if config["needs_gpu"]:
         # Ray shows each worker its own GPU only.
         require_gpus(replace(config["profile"], gpus=1))
     granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
-    if job.folder.is_dir():
-        return  # a retried run whose adapter was already complete
+    for job, epochs in zip(config["jobs"], config["epochs"], strict=True):
+        if not job.folder.is_dir():  # as in a retried run whose adapter was already complete
+            job = replace(job, provenance={**job.provenance, "cpus": asdict(granted)})
+            _finetune(job, config["profile"], epochs, config["steps"])
+
+
+def _finetune(job: FineTuneJob, profile: HardwareProfile, epochs: Path, steps: Path) -> None:
+    from ray import train
+
     labels = {
         "sweep": str(job.provenance.get("sweep", "")),
         "model": job.weights.spec.name,
-        "profile": config["profile"].name,
-        "basis": basis_of(config["profile"], observe_host()),
+        "profile": profile.name,
+        "basis": basis_of(profile, observe_host()),
         "worker": str(train.get_context().get_world_rank()),
     }
     metrics = TrainingMetrics(labels)
@@ -175,11 +189,7 @@ def _worker(config: Mapping[str, Any]) -> None:
     def report(row: Mapping[str, Any]) -> None:
         metrics.epoch(row, memory_held_bytes())
         if train.get_context().get_world_rank() == 0:
-            EpochLog.add(config["epochs"], row)
+            EpochLog.add(epochs, row)
         train.report(dict(row))
 
-    finetune(
-        replace(job, provenance={**job.provenance, "cpus": asdict(granted)}),
-        on_epoch=report,
-        on_step=LatestStep(config["epochs"].with_suffix(".step")).write,
-    )
+    finetune(job, on_epoch=report, on_step=LatestStep(steps).write)

@@ -11,7 +11,7 @@ from typing import TextIO
 from medsweep.k8s.state import JobState, Phase
 from medsweep.k8s.submit import OVER, Submission, TaskState
 from medsweep.reporter import Reporter
-from medsweep.sweep.progress import duration
+from medsweep.sweep.progress import duration, place
 
 _ORDER: tuple[Phase, ...] = ("failed", "running", "starting", "ending", "queued", "waiting", "done")
 
@@ -27,7 +27,7 @@ class SubmissionTable:
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._reporter = Reporter(out)
-        self._drawn_at = float("-inf")
+        self._began_s, self._drawn_at = time.monotonic(), float("-inf")
         self._written: dict[str, tuple[str, str | None]] = {}
 
     @property
@@ -54,7 +54,10 @@ class SubmissionTable:
     def _draw(self, states: Sequence[TaskState]) -> None:
         ordered = sorted(states, key=lambda each: _ORDER.index(each.job.phase))
         visible = ordered[: max(self._reporter.height - 3, 1)]
-        lines = [summary(states)]
+        over, left_s = sum(each.job.phase in OVER for each in states), eta_s(states)
+        left = f"about {duration(left_s)}" if left_s else None
+        elapsed_s = time.monotonic() - self._began_s
+        lines = [f"{place(over, len(states), elapsed_s, left)} {_counts(states)}"]
         width = max((len(each.task.what) for each in visible), default=0)
         lines += [
             f"  {each.task.stage:<9}  {each.task.what:<{width}}  {_describe(each.job)}"
@@ -67,11 +70,14 @@ class SubmissionTable:
 
 def summary(states: Sequence[TaskState]) -> str:
     """Return the number of tasks in each phase, and the remaining time if it can be estimated."""
-    counts = Counter(each.job.phase for each in states)
-    parts = ", ".join(f"{counts[phase]} {phase}" for phase in _ORDER if counts[phase])
     eta = eta_s(states)
     left = f"; about {duration(eta)} left" if eta else ""
-    return f"{len(states)} jobs: {parts or 'none'}{left}"
+    return f"{len(states)} jobs: {_counts(states) or 'none'}{left}"
+
+
+def _counts(states: Sequence[TaskState]) -> str:
+    counts = Counter(each.job.phase for each in states)
+    return ", ".join(f"{counts[phase]} {phase}" for phase in _ORDER if counts[phase])
 
 
 def eta_s(states: Sequence[TaskState]) -> float | None:

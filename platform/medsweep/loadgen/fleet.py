@@ -63,11 +63,13 @@ class LoadProgress:
         by_status: requests that have ended, of all phases.
         in_flight: requests that have not.
         missed: for each objective of the job, measured requests that missed its limit or failed.
+        ttft_mean_s: of the measured requests so far, in seconds; None before the first.
     """
 
     by_status: Counter[str]
     in_flight: int
     missed: tuple[int, ...]
+    ttft_mean_s: float | None = None
 
     @property
     def failed(self) -> int:
@@ -300,10 +302,13 @@ class _Run:
         elif "progress" in message:
             self._progress[place] = message["progress"]
             parts = self._progress.values()
+            ttfts = sum(part["ttfts"] for part in parts)
+            ttft_total_s = sum(part["ttft_total_s"] for part in parts)
             progress = LoadProgress(
                 by_status=sum((Counter(part["by_status"]) for part in parts), Counter()),
                 in_flight=sum(part["in_flight"] for part in parts),
                 missed=tuple(map(sum, zip(*(part["missed"] for part in parts), strict=True))),
+                ttft_mean_s=ttft_total_s / ttfts if ttfts else None,
             )
             if not self._on_progress(progress) and not self._dropped:
                 self._stop(drop=True)

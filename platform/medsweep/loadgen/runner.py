@@ -81,6 +81,7 @@ class Load:
         self._ended: deque[Ended] = deque()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._missed = [0] * len(job.objectives)
+        self._ttfts, self._ttft_total_s = 0, 0.0
         self.measured = asyncio.Event()
         self.started_s: float | None = None
 
@@ -176,6 +177,9 @@ class Load:
         if stream.phase == "measure":
             for place, objective in enumerate(self._job.objectives):
                 self._missed[place] += objective.met_by(record) is False
+            if record.ttft_s is not None:
+                self._ttfts += 1
+                self._ttft_total_s += record.ttft_s
             if self._unmeasured is not None:
                 self._unmeasured -= 1
             self._check_measured()
@@ -210,6 +214,8 @@ class Load:
     def progress(self) -> dict[str, Any]:
         """Return counts so far: of all phases by status, in flight, and by objective those missed.
 
+        With them the number of measured requests that have a TTFT, and its sum in seconds.
+
         A measured request in flight has missed an objective once it has taken too long for it.
         """
         now_s = self._clock.now()
@@ -221,6 +227,8 @@ class Load:
             "by_status": dict(self._tally.by_status),
             "in_flight": len(self._in_flight),
             "missed": missed,
+            "ttfts": self._ttfts,
+            "ttft_total_s": self._ttft_total_s,
         }
 
 

@@ -34,6 +34,7 @@ def run_trials(
     cpus: int,
     gpus: int,
     tell: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
+    ended: Callable[[], None],
 ) -> None:
     """Run every trial to its end, or until ASHA stops it (Li et al., 2020).
 
@@ -45,6 +46,7 @@ def run_trials(
         cpus: of the connected Ray cluster.
         gpus: likewise; if there are any, each trial gets one.
         tell: called for each epoch with the point and its figures.
+        ended: called when a trial has ended, or failed.
 
     Raises:
         StageError: Ray Tune failed; the records are kept.
@@ -60,14 +62,20 @@ def run_trials(
     class Tell(tune.Callback):  # type: ignore[misc]  # Ray has no types
         """Passes on what a trial reports."""
 
-        def __init__(self, tell: Callable[[Mapping[str, Any], Mapping[str, Any]], None]) -> None:
-            self.tell = tell
+        def __init__(self) -> None:
+            self.tell, self.ended = tell, ended
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Ray Tune saves its callbacks; a terminal cannot be saved
 
         def on_trial_result(self, *_: Any, trial: Any, result: dict[str, Any], **__: Any) -> None:
             self.tell(trial.config["point"], result)
+
+        def on_trial_complete(self, *_: Any, **__: Any) -> None:
+            self.ended()
+
+        def on_trial_error(self, *_: Any, **__: Any) -> None:
+            self.ended()
 
     records.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as storage:
@@ -90,7 +98,7 @@ def run_trials(
                 max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(
-                name="search", storage_path=storage, verbose=0, callbacks=[Tell(tell)]
+                name="search", storage_path=storage, verbose=0, callbacks=[Tell()]
             ),
         )
         problems = _fit(tuner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from medsweep.finetune.job import FineTuneJob
 from medsweep.models.weights import fetch_weights
 from medsweep.results.provenance import provenance
 from medsweep.sweep.finetunable import finetune_caveat
-from medsweep.sweep.plan import AdapterPlan
+from medsweep.sweep.plan import AdapterPlan, training_runs
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
 
@@ -55,42 +56,68 @@ def finetune_missing(
     Returns:
         The reason of each fine-tune that failed, by the adapter's key.
     """
-    from medsweep.finetune.ray_train import finetune_on
+
+    def is_absent(adapter: AdapterPlan) -> bool:
+        return not adapter_folder(folder, adapter).is_dir()
 
     failures: dict[str, str] = {}
-    for adapter in adapters:
-        if adapter_folder(folder, adapter).is_dir():
-            continue
-        name = f"{adapter.model.name}@{adapter.profile.name}"
+    runs = deque(training_runs(filter(is_absent, adapters)))
+    while runs:
+        run = runs.popleft()
         try:
-            cluster.ensure_nodes([adapter.profile])
-            caveat = finetune_caveat(resolved.spec.finetune.recipe, adapter.model, adapter.profile)
-            if caveat is not None:
-                progress.note(f"fine-tune of {name}: {caveat}")
-            with progress.step("fine-tune", name, announce=True):
-                job = finetune_job(resolved, folder, adapter)
-                if job.weights.on_hub:
-                    # The workers of a private cluster have no token for the hub.
-                    cluster.call_on_node(adapter.profile, fetch_weights, job.weights)
-                finetune_on(
-                    adapter.profile,
-                    job,
-                    run_name=adapter.folder_name,
-                    storage=folder / ".ray",
-                    on_epoch=epoch_notes(adapter, progress),
-                    on_step=progress.training,
-                )
+            _finetune_run(resolved, folder, run, cluster, progress)
         except MedSweepError as error:
-            progress.skip("fine-tune", 1)
-            failures[adapter.key] = str(error)
+            if len(run) == 1:
+                progress.skip("fine-tune", 1)
+                failures[run[0].key] = str(error)
+                continue
+            # Each in a run of its own: a failure must not keep the others from being trained.
+            absent = [adapter for adapter in run if is_absent(adapter)]
+            progress.skip("fine-tune", len(run) - len(absent))
+            runs.extendleft([adapter] for adapter in reversed(absent))
     return failures
 
 
-def epoch_notes(
-    adapter: AdapterPlan, progress: SweepProgress
-) -> Callable[[Mapping[str, Any]], None]:
-    """Return a callback that writes a line after each epoch of one adapter."""
-    return lambda row: progress.note(f"{adapter.model.name}: {epoch_line(row)}")
+def _finetune_run(
+    resolved: Resolved,
+    folder: Path,
+    adapters: Sequence[AdapterPlan],
+    cluster: Cluster,
+    progress: SweepProgress,
+) -> None:
+    """Fine-tune adapters of one profile in one run of Ray Train.
+
+    Raises:
+        MedSweepError: one of them failed.
+    """
+    from medsweep.finetune.ray_train import finetune_on
+
+    profile = adapters[0].profile
+    names = [f"{adapter.model.name}@{profile.name}" for adapter in adapters]
+    cluster.ensure_nodes([profile])
+    for adapter, name in zip(adapters, names, strict=True):
+        caveat = finetune_caveat(resolved.spec.finetune.recipe, adapter.model, profile)
+        if caveat is not None:
+            progress.note(f"fine-tune of {name}: {caveat}")
+    jobs = [finetune_job(resolved, folder, adapter) for adapter in adapters]
+    with progress.step("fine-tune", ", ".join(names), len(jobs), announce=True):
+        for job in jobs:
+            if job.weights.on_hub:
+                # The workers of a private cluster have no token for the hub.
+                cluster.call_on_node(profile, fetch_weights, job.weights)
+        finetune_on(
+            profile,
+            *jobs,
+            run_name=adapters[0].folder_name,
+            storage=folder / ".ray",
+            on_epoch=epoch_notes(progress),
+            on_step=progress.training,
+        )
+
+
+def epoch_notes(progress: SweepProgress) -> Callable[[FineTuneJob, Mapping[str, Any]], None]:
+    """Return a callback that writes a line after each epoch."""
+    return lambda job, row: progress.note(f"{job.weights.spec.name}: {epoch_line(row)}")
 
 
 def finetune_job(resolved: Resolved, folder: Path, adapter: AdapterPlan) -> FineTuneJob:

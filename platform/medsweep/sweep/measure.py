@@ -40,7 +40,7 @@ from medsweep.sweep.measurements import Measurement
 from medsweep.sweep.plan import AnyCell, Cell, ServerCell
 from medsweep.sweep.prepare import PreparedCell, deployment_of, prepare_cells
 
-NULL_REQUESTS, NULL_TOKENS = 12, 16
+NULL_REQUESTS, NULL_TOKENS = 12, 8
 FIRST_TOKENS = 4
 """Length of a variant's first answer; every measurement has a warm-up of its own after it."""
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -103,6 +103,18 @@ class AdapterPlan:
     def folder_name(self) -> str:
         """Name of the adapter's folder, and of the adapter on the server."""
         return f"{self.model.name}-{self.key}"
+
+
+def training_runs(adapters: Iterable[AdapterPlan]) -> list[list[AdapterPlan]]:
+    """Return the runs of Ray Train that train adapters: one per adapter, or per profile of stand-ins.
+
+    Starting a run takes longer than training a stand-in.
+    """
+    runs: dict[str, list[AdapterPlan]] = {}
+    for adapter in adapters:
+        is_stand_in = adapter.model.source == "standin"
+        runs.setdefault(adapter.profile.name if is_stand_in else adapter.key, []).append(adapter)
+    return list(runs.values())
 
 
 @dataclass(frozen=True)

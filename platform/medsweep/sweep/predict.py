@@ -23,7 +23,7 @@ from medsweep.prediction.roofline import (
 )
 from medsweep.serving.engines.compatibility import SPLITTING, replicas_on
 from medsweep.sweep.cell_columns import cell_columns, priced
-from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell
+from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, training_runs
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
@@ -35,6 +35,12 @@ TEMPLATE_TOKENS = 40
 
 EVALUATION_BATCH = 16
 """Number of questions that are answered together after each epoch."""
+
+TRAINING_START_S = 15.0
+"""From starting a run of Ray Train to the model's first pass: mostly imports in three processes.
+
+Measured on two cores of an AMD EPYC with AVX-512 (docs/results/benchmarks.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -180,17 +186,20 @@ def predicted_steps_s(
         measurements = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
         loads.append(None if load_s is None else load_s / measurements)
     means = {}
-    for kind, values in (("fine-tune", training), ("load", loads)):
+    starts_s = TRAINING_START_S * len(training_runs(adapters))
+    for kind, values, once_s in (("fine-tune", training, starts_s), ("load", loads, 0.0)):
         complete = [value for value in values if value is not None]
         if values and len(complete) == len(values):
-            means[kind] = sum(complete) / len(complete)
+            means[kind] = (sum(complete) + once_s) / len(complete)
     return means
 
 
 def predict_finetune_s(
     spec: SweepSpec, model: ModelSpec, profile: HardwareProfile, lengths: Lengths
 ) -> float | None:
-    """Return the seconds of one fine-tune, with its questions; None without the datasheet.
+    """Return the seconds of one fine-tune, with its questions, without the start of its run.
+
+    None without the datasheet.
 
     Args:
         spec: the sweep.

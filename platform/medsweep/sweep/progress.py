@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from medsweep.metrics.request_record import RequestRecord
+from medsweep.report.numbers import seconds as time_text
 from medsweep.reporter import Reporter
 
 _REDRAW_S = 1.0
@@ -158,7 +159,7 @@ class SweepProgress:
             if (elapsed_s := record.end_s - first_s) > 0:
                 parts.append(f"{count / elapsed_s:.3g} requests/s")
             if ttfts:
-                parts.append(f"TTFT {sum(ttfts) / len(ttfts):.3g} s")
+                parts.append(f"TTFT {time_text(sum(ttfts) / len(ttfts))}")
             if failed:
                 parts.append(f"{failed} failed")
             self.detail(", ".join(parts), None if requests is None else min(1.0, count / requests))
@@ -226,16 +227,16 @@ class SweepProgress:
     def _line(self, text: str | None = None) -> str:
         """Return the line of the running step, or of another text."""
         count = self._total - sum(self._left.values())
-        parts = [f"{count}/{self._total}", duration(self._now() - self._began_s)]
         seconds, complete = self._estimate()
+        left = None
         if count < self._total and (complete or seconds >= 1):
-            parts.append(f"{'about' if complete else 'at least'} {duration(seconds)} left")
+            left = f"{'about' if complete else 'at least'} {duration(seconds)}"
         if text is None:
             running = self._running
             text = "" if running is None else running.text
             if running is not None and running.detail:
                 text += f": {running.detail}"
-        return f"[{', '.join(parts)}] {text}"
+        return f"{place(count, self._total, self._now() - self._began_s, left)} {text}"
 
     def _show(self, text: str, *, stays: bool) -> None:
         with self._lock:
@@ -249,6 +250,20 @@ class SweepProgress:
                 self._reporter.line(line)
             else:
                 self._reporter.status([line])
+
+
+def place(count: int, total: int | None, elapsed_s: float, left: str | None = None) -> str:
+    """Return how far a command is, as every progress line begins: `[2/7, 5 s, about 9 s left]`.
+
+    Args:
+        count: number of what is done, or is being done.
+        total: of all; None if that is not known.
+        elapsed_s: since the command began, in seconds.
+        left: the time left in words; None if it is not known.
+    """
+    parts = [f"{count}" if total is None else f"{count}/{total}", duration(elapsed_s)]
+    parts += [] if left is None else [f"{left} left"]
+    return f"[{', '.join(parts)}]"
 
 
 def duration(seconds: float) -> str:

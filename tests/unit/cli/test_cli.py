@@ -91,7 +91,7 @@ def test_plan_shows_every_cell_without_starting_anything(
         "float16"
     )
     assert main(["plan", str(MATRIX), *gemma]) == 0
-    assert f"fine-tune of standin-gemma-1.1-7b@1xa100-1cpu: {note}" in capsys.readouterr().out
+    assert f"fine-tune of standin-gemma-1.1-7b@2xa100-4cpu: {note}" in capsys.readouterr().out
     assert main(["plan", str(MATRIX), *gemma, "--json"]) == 0
     assert [row["finetune_caveat"] for row in json.loads(capsys.readouterr().out)] == [note]
 

@@ -94,11 +94,11 @@ def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
     assert plain.getvalue() == ""
     # 12 more requests in 8 seconds.
     now[0] += 8.0
-    later = LoadProgress(Counter({"ok": 21}), 4, ())
+    later = LoadProgress(Counter({"ok": 21}), 4, (), ttft_mean_s=0.25)
     terminal = Terminal()
     live = Live(3, io.StringIO(), terminal, now=lambda: now[0])
     live.show(POINT, 2, progress)
     now[0] += 8.0
     live.show(POINT, 2, later)
-    said = "[1/3, 8 s] c4 repeat 2: 21 of 204 ended, 4 in flight, 1.5 requests/s"
+    said = "[1/3, 8 s] c4 repeat 2: 21 of 204 ended, 4 in flight, 1.5 requests/s, TTFT 250 ms"
     assert terminal.screen() == [said]

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,20 @@ def test_over_the_limit_of_unusable_rows_stops(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_pair(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no usable pair: 0 pairs of 0 rows"):
         only(local(jsonl(tmp_path)))
+
+
+def test_a_fault_of_a_mixture_names_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = {"name": "local", "path": str(tmp_path / "absent.csv")}
+    spec = DatasetSpec.model_validate({"mix": [{"name": "embedded"}, absent]})
+    with pytest.raises(DatasetError, match=r"^dataset\.mix\[1\]\.path: .*absent.csv: no such file"):
+        load_sources(spec)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    spec = DatasetSpec.model_validate({"mix": [{"name": "embedded"}, {"name": "medquad"}]})
+    with pytest.raises(DatasetError) as wrong:
+        load_sources(spec)
+    assert str(wrong.value).endswith("such as `path: FILE` in dataset.mix[1]")
 
 
 @pytest.mark.parametrize("first", [ROWS[0], "{cut"])

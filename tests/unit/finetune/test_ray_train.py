@@ -161,7 +161,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(
         cut,
         run_name="killed",
         storage=tmp_path / "ray",
-        on_epoch=lambda row: told.append(row["epoch"]),
+        on_epoch=lambda job, row: told.append(row["epoch"]),
     )
     assert told == [0, 1, 2]
     assert len(list((tmp_path / "pids").iterdir())) == 4

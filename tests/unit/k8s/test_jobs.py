@@ -127,11 +127,11 @@ def test_the_check_asks_a_served_model() -> None:
         refused = check(url, "wrong")
         server.shutdown()
     assert (refused.returncode, refused.stderr) == (
-        1,
+        4,
         f"medsweep: {url}: HTTP Error 401: Unauthorized\n",
     )
     gone = check(url)
-    assert gone.returncode == 1
+    assert gone.returncode == 4
     assert "Connection refused" in gone.stderr
 
 
@@ -141,5 +141,5 @@ def test_the_check_writes_with_the_results_and_leaves_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("no folder")
     done = check(str(tmp_path / "file"))
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "Traceback" not in done.stderr

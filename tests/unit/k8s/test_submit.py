@@ -298,12 +298,14 @@ def test_on_a_terminal_one_table_is_drawn_over_and_over(
     first = out.getvalue()
     screen = out.screen(60, 8)
     assert len(screen) == 8 - 3 + 2, "summary, five tasks and how many more"
-    assert screen[0].startswith(f"{len(tasks)} jobs: {len(tasks)} waiting")
+    assert screen[0].startswith(f"[0/{len(tasks)}, ")
+    assert screen[0].endswith(f"] {len(tasks)} waiting")
     table.show(submission)
     assert out.getvalue() == first, "not twice in a second"
     submission = start(notes, tasks, done={task.key for task in tasks})
     table.show(submission)
     assert len(out.screen(60, 8)) == len(screen), "it is drawn over the first"
+    assert out.screen(60, 8)[0].startswith(f"[{len(tasks)}/{len(tasks)}, ")
     assert f"{len(tasks)} done" in out.screen(60, 8)[0]
 
 

@@ -86,6 +86,22 @@ async def test_dropped_by_whoever_watches(make_job) -> None:
     assert seen[-1].failed == 0
 
 
+async def test_the_mean_ttft_so_far_is_known_while_the_load_runs(make_job) -> None:
+    seen: list[LoadProgress] = []
+
+    def look(progress: LoadProgress) -> bool:
+        seen.append(progress)
+        return progress.ttft_mean_s is None
+
+    async with running_mock(MockTiming(ttft_s=0.05, tokens=1)) as server:
+        job = make_job(server.base_url, LoadPoint(concurrency=2, requests=100_000, warmup=0))
+        with Fleet(2) as fleet:
+            await asyncio.to_thread(run, fleet, job, look)
+    first = next(each for each in seen if each.ttft_mean_s is not None)
+    assert first.ttft_mean_s is not None
+    assert first.ttft_mean_s >= 0.05
+
+
 @pytest.mark.slow
 async def test_dead_process_is_reported(make_job) -> None:
     async with running_mock(MockTiming(ttft_s=0.01, tokens=1)) as server:

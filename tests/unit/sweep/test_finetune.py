@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from medsweep.errors import StageError
+from medsweep.finetune.job import FineTuneJob
 from medsweep.models.weights import fetch_weights
-from medsweep.sweep.finetune import finetune_missing
+from medsweep.sweep.finetune import adapter_folder, finetune_missing
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
@@ -49,3 +51,45 @@ def test_weights_of_the_hub_are_fetched_before_the_workers_start(
     assert failures == {}
     fetched = [] if stand_ins else [(fetch_weights, resolved.weights["distilgpt2"])]
     assert calls == [*fetched, "fine-tune"]
+
+
+@pytest.mark.parametrize("stand_ins", [False, True])
+def test_stand_ins_of_one_profile_share_a_run_and_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_ins: bool
+) -> None:
+    models = ["distilgpt2", "gemma-1.1-7b", "llama-3-8b"]
+    changes = {
+        "stand_ins": stand_ins,
+        "cells": [f"{model}@2xa100-4cpu" for model in models],
+    }
+    resolved = resolve(SweepSpec.model_validate(yaml.safe_load(SWEEP) | changes))
+    bad = resolved.plan.cells[1].model.name
+    runs: list[list[str]] = []
+
+    def train(profile: object, *jobs: FineTuneJob, **_: object) -> None:
+        runs.append([job.weights.spec.name for job in jobs])
+        for job in jobs:
+            if job.weights.spec.name == bad:
+                raise StageError(f"{bad} fails")
+            job.folder.mkdir(parents=True)
+
+    monkeypatch.setattr("medsweep.finetune.ray_train.finetune_on", train)
+    progress = SweepProgress()
+    progress.expect({"fine-tune": 3})
+    adapters = list(resolved.plan.adapters.values())
+    failures = finetune_missing(
+        resolved,
+        tmp_path,
+        adapters,
+        cluster=NotedCalls([]),  # type: ignore[arg-type]  # what this stage needs of one
+        progress=progress,
+    )
+    names = [adapter.model.name for adapter in adapters]
+    if stand_ins:
+        assert runs == [names, *([name] for name in names[names.index(bad) :])]
+    else:
+        assert runs == [[name] for name in names]
+    absent = [each for each in adapters if not adapter_folder(tmp_path, each).is_dir()]
+    assert [each.model.name for each in absent] == [bad]
+    assert failures == {absent[0].key: f"{bad} fails"}
+    assert progress.eta_s == 0

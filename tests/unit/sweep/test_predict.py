@@ -7,12 +7,14 @@ from medsweep.prediction.roofline import measured_machine
 from medsweep.results.schema import BENCHMARK
 from medsweep.sweep.plan import Cell, make_plan, model_names
 from medsweep.sweep.predict import (
+    TRAINING_START_S,
     Lengths,
     lengths_of,
     machine_of,
     predict_cell,
     predict_finetune_s,
     predicted_rows,
+    predicted_steps_s,
 )
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
@@ -102,6 +104,20 @@ def test_fine_tuning_takes_longer_for_more_epochs() -> None:
     assert once is not None
     assert twice is not None
     assert once < twice < 2 * once  # the questions before the first epoch are asked once
+
+
+def test_a_fine_tune_here_takes_the_start_of_its_run_too() -> None:
+    resolved = resolve(make_spec(stand_ins=True, cells=["distilgpt2@host", "llama-3-8b@host"]))
+    adapters = list(resolved.plan.adapters.values())
+    lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
+    alone = [
+        predict_finetune_s(resolved.spec, each.model, each.profile, lengths) for each in adapters
+    ]
+    assert None not in alone
+    training_s = sum(each or 0.0 for each in alone)
+    # Two stand-ins of one profile share a run.
+    both_s = 2 * predicted_steps_s(resolved, adapters, [])["fine-tune"]
+    assert both_s == pytest.approx(training_s + TRAINING_START_S)
 
 
 def test_this_machine_is_measured_and_no_faster_than_memory_can_be() -> None:

@@ -137,7 +137,7 @@ def test_a_load_shows_its_rate_and_time_to_first_token() -> None:
         take(record(1, 1.0, 2.0))
         take(record(2, 1.0, 3.0, status="timeout", first_text_s=None))
         assert progress.state["status"].endswith(
-            "load: cell c4-1: 2 of 8 requests, 1 requests/s, TTFT 0.25 s, 1 failed"
+            "load: cell c4-1: 2 of 8 requests, 1 requests/s, TTFT 250 ms, 1 failed"
         )
 
 

@@ -1,0 +1,1 @@
+"""Copies of results in experiment trackers: MLflow, and Weights & Biases offline."""

@@ -14,16 +14,14 @@ from medsweep.errors import EnvironmentFault
 
 def call(url: str, **body: object) -> dict[str, list[dict[str, str]]]:
     """Call the API with the key of MEDSWEEP_API_KEY; return its answer."""
-    headers = {"Authorization": f"Bearer {os.environ['MEDSWEEP_API_KEY']}"}
-    request = Request(url, json.dumps(body).encode() if body else None, headers)  # noqa: S310
-    request.add_header("Content-Type", "application/json")
-    with build_opener(ProxyHandler({})).open(request, timeout=120) as response:
-        return dict(json.load(response))
+    data = json.dumps(body).encode() if body else None
+    request = Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+    request.add_header("Authorization", f"Bearer {os.environ['MEDSWEEP_API_KEY']}")
+    return dict(json.load(build_opener(ProxyHandler({})).open(request, timeout=120)))
 
 
-def main() -> int:
+def main(place: str) -> int:
     """Ask the last model of the list, or write a file and delete it."""
-    place = sys.argv[1]
     try:
         if place.startswith("http"):
             model = call(f"{place}/models")["data"][-1]["id"]
@@ -39,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    sys.exit(run_job(lambda: main(sys.argv[1])))

@@ -135,7 +135,7 @@ def _quieten() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # It logs to standard output, where the result goes.
     logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
-    # It looks for kernels of the hub, and computes with its own without them, which is what we want.
+    # It looks for kernels of the hub, which it does not need: it computes with its own.
     logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
         lambda record: "gemm_4bit_forward" not in str(record.msg)
     )

@@ -12,8 +12,8 @@ from medsweep.loadgen.bench_results import notes
 from medsweep.loadgen.failures import kinds_of
 from medsweep.loadgen.fleet import LoadProgress
 from medsweep.loadgen.spec import LoadPoint
-from medsweep.reporter import Reporter
 from medsweep.report.numbers import seconds
+from medsweep.reporter import Reporter
 from medsweep.sweep.progress import place
 
 COLUMNS = (
@@ -75,7 +75,7 @@ class Live:
         text += f", {progress.in_flight} in flight"
         began_s, before = self._load_began
         if now_s > began_s and ended > before:
-            text += f", {(ended - before) / (now_s - began_s):.3g} requests/s"
+            text += f", {(ended - before) / (now_s - began_s):.3g} req/s"
         if progress.ttft_mean_s is not None:
             text += f", TTFT {seconds(progress.ttft_mean_s)}"
         if progress.failed:

@@ -106,7 +106,7 @@ class AdapterPlan:
 
 
 def training_runs(adapters: Iterable[AdapterPlan]) -> list[list[AdapterPlan]]:
-    """Return the runs of Ray Train that train adapters: one per adapter, or per profile of stand-ins.
+    """Return the runs of Ray Train: one per adapter, or one per profile of stand-ins.
 
     Starting a run takes longer than training a stand-in.
     """

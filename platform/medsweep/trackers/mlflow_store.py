@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,10 @@ def export_to_mlflow(
         EnvironmentFault: the server does not answer, or refuses.
         MissingPackage: MLflow is not installed.
     """
-    from mlflow.exceptions import MlflowException
+    # MLflow wants new users to take a database; its client alone has no other local store.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowException
 
     try:
         return _export(runs, folder, experiment, target)
@@ -48,8 +52,8 @@ def export_to_mlflow(
 def _export(
     runs: Sequence[TrackedRun], folder: Path, experiment: str, target: str
 ) -> tuple[str, bool]:
+    from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
-    from mlflow.tracking import MlflowClient
 
     client = MlflowClient(target if "://" in target else Path(target).resolve().as_uri())
     known = client.get_experiment_by_name(experiment)

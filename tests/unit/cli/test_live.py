@@ -100,5 +100,5 @@ def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
     live.show(POINT, 2, progress)
     now[0] += 8.0
     live.show(POINT, 2, later)
-    said = "[1/3, 8 s] c4 repeat 2: 21 of 204 ended, 4 in flight, 1.5 requests/s, TTFT 250 ms"
+    said = "[1/3, 8 s] c4 repeat 2: 21 of 204 ended, 4 in flight, 1.5 req/s, TTFT 250 ms"
     assert terminal.screen() == [said]

@@ -36,7 +36,10 @@ def read_run(folder: Path) -> dict[str, object]:
     def files(kind: str) -> dict[str, str]:
         return {file.name: file.read_text() for file in (folder / kind).glob("*")}
 
-    metrics = {name: [line.split() for line in text.splitlines()] for name, text in files("metrics").items()}
+    metrics = {
+        name: [line.split() for line in text.splitlines()]
+        for name, text in files("metrics").items()
+    }
     return {
         "meta": yaml.safe_load((folder / "meta.yaml").read_text()),
         "tags": files("tags"),
@@ -46,7 +49,10 @@ def read_run(folder: Path) -> dict[str, object]:
 
 
 def test_a_file_store_of_mlflow_has_a_run_per_row(
-    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     package("mlflow")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -100,7 +106,10 @@ def wandb_strings(file: Path) -> bytes:
 
 
 def test_an_offline_folder_of_wandb_has_a_run_per_row(
-    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     package("wandb")
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))

@@ -65,4 +65,5 @@ def export_to_wandb(
             artifact.add_file(str(file))
         made.log_artifact(artifact)
         folders.append(Path(made.dir).parent)
+    wandb.teardown()  # waits for its process, which may not have written everything before
     return folders

@@ -137,7 +137,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
         if found:
             url = found.group()
         if "load:" in line:
-            scraped = urllib.request.urlopen(url, timeout=10).read().decode()
+            scraped = urllib.request.urlopen(url, timeout=60).read().decode()
         # With one cell at a time, the second deployment begins when the first cell is recorded.
         if line.count("deploy:") and len(runner.cell_files()) == 1:
             break

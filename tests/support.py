@@ -9,8 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,7 +43,7 @@ load:
     - {rate: 8, arrivals: poisson, requests: 12}
   repeats: 2
   max_tokens: 8
-  timeout_s: 5
+  timeout_s: 30
   compare_base: true
 cells_together: 1
 """
@@ -165,6 +165,26 @@ def make_spec(**changes: Any) -> SweepSpec:
         "load": {"points": [{"concurrency": 2}], "repeats": 2},
     }
     return SweepSpec.model_validate({**values, **changes})
+
+
+MockServers = Callable[..., str]
+"""Starts a mock server with some flags; returns the root of its API."""
+
+
+@contextmanager
+def mock_servers() -> Iterator[MockServers]:
+    """Give a function that starts mock servers, which end with the block."""
+    with ExitStack() as servers:
+
+        def start(*flags: str) -> str:
+            command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--die-with-stdin"]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            server = subprocess.Popen([*command, *flags], **pipes)
+            servers.callback(server.communicate)  # closes its standard input
+            assert server.stdout is not None
+            return f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
+
+        yield start
 
 
 @contextmanager

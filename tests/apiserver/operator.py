@@ -238,7 +238,7 @@ class Player:
 
     def __exit__(self, *_: object) -> None:
         self._watch.close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _follow(self) -> None:
         for job in self._waiting:

@@ -113,7 +113,7 @@ class ApiServer:
         async def run() -> T:
             return what()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(60)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -6,35 +6,24 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medsweep.results.store import read_rows
+from support import MockServers, mock_servers
 
 pytestmark = pytest.mark.slow
 
 FIGURES = {"mean", "p50", "p90", "p95", "p99", "max", "samples"}
-Serve = Callable[..., str]
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Starts mock servers and gives the root of their API."""
-    servers: list[subprocess.Popen[bytes]] = []
-
-    def start(*flags: str) -> str:
-        command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--die-with-stdin"]
-        server = subprocess.Popen([*command, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        servers.append(server)
-        assert server.stdout is not None
-        return f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
-
-    yield start
-    for server in servers:
-        server.communicate()
+def serve() -> Iterator[MockServers]:
+    with mock_servers() as start:
+        yield start
 
 
 def bench(url: str, *options: str, **popen: Any) -> subprocess.CompletedProcess[str]:
@@ -55,10 +44,10 @@ def points(path: Path) -> list[dict[str, Any]]:
 FAST = ("--ttft-s", "0.02", "--gap-s", "0.002", "--tokens", "5")
 
 
-def test_closed_loop_writes_every_figure(serve: Serve, tmp_path: Path) -> None:
+def test_closed_loop_writes_every_figure(serve: MockServers, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     options = ("--concurrency", "1,4", "--requests", "24", "--repeats", "2", "--seed", "3")
-    # Gaps so long that no answer comes in one read, which would have no gaps.
+    # Gaps so long that few answers come in one read.
     paced = serve("--ttft-s", "0.02", "--gap-s", "0.01", "--tokens", "5")
     done = bench(paced, *options, "--json", str(out), "--out", str(tmp_path / "p"))
     assert done.returncode == 0, done.stderr
@@ -75,13 +64,17 @@ def test_closed_loop_writes_every_figure(serve: Serve, tmp_path: Path) -> None:
         }
         for latency in ("ttft_s", "tpot_s", "itl_s", "e2e_s", "dispatch_delay_s"):
             assert set(point[latency]) == FIGURES
-        assert 0.02 <= point["ttft_s"]["mean"] < 0.1
+        assert 0.02 <= point["ttft_s"]["mean"] < point["e2e_s"]["mean"]
         assert point["ttft_s"]["p50"] is not None
         assert point["ttft_s"]["p90"] is None  # wants 64 requests
-        assert point["itl_s"]["samples"] == 24 * 4
+        # Only an answer that a busy machine reads at one go has no gaps.
+        assert point["itl_s"]["samples"] in range(24 * 2, 24 * 4 + 1, 4)
         assert point["dispatch_delay_s"]["samples"] == 0
-        ideal = point["load"]["concurrency"] / 0.06
-        assert 0.3 * ideal < point["requests_per_s"] < 1.02 * ideal
+        concurrency = point["load"]["concurrency"]
+        assert point["requests_per_s"] < 1.02 * concurrency / 0.06
+        # Little's law holds on a slow machine too.
+        in_flight = point["requests_per_s"] * point["e2e_s"]["mean"]
+        assert 0.5 * concurrency < in_flight < 1.1 * concurrency
         assert point["output_tokens_per_s"] > 0
         assert point["goodput_rps"] is None
         assert point["client_limited"] in (True, False, None)
@@ -114,7 +107,7 @@ def test_closed_loop_writes_every_figure(serve: Serve, tmp_path: Path) -> None:
         (("--replay", "times.txt"), "replay-", 4),
     ],
 )
-def test_open_loops(serve: Serve, tmp_path: Path, options, name, sent) -> None:
+def test_open_loops(serve: MockServers, tmp_path: Path, options, name, sent) -> None:
     (tmp_path / "times.txt").write_text("5\n5.1\n5.1\n5.3\n")
     (tmp_path / "prompts.jsonl").write_text('{"question": "Why?"}\nHow?\n')
     more = ("--prompts", "prompts.jsonl", "--endpoint", "completions", "--slo", "ttft_p95=5s")
@@ -129,7 +122,7 @@ def test_open_loops(serve: Serve, tmp_path: Path, options, name, sent) -> None:
 
 
 @pytest.mark.alone
-def test_find_max_finds_the_capacity(serve: Serve, tmp_path: Path) -> None:
+def test_find_max_finds_the_capacity(serve: MockServers, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     # Two slots of 50 ms: 40 requests a second.
     url = serve("--ttft-s", "0.05", "--tokens", "1", "--slots", "2")
@@ -186,10 +179,11 @@ def test_find_max_ends_when_the_server_is_gone(tmp_path: Path) -> None:
         (None, "connect", "is the server up"),
     ],
 )
-def test_bad_servers(serve: Serve, tmp_path: Path, flags, kind: str, advice: str) -> None:
+def test_bad_servers(serve: MockServers, tmp_path: Path, flags, kind: str, advice: str) -> None:
     out = tmp_path / "out.json"
     url = serve(*flags) if flags else "http://127.0.0.1:9/v1"
-    done = bench(url, "--concurrency", "4", "--timeout", "0.5", "--json", str(out))
+    timeout_s = "0.5" if kind == "timeout" else "60"
+    done = bench(url, "--concurrency", "4", "--timeout", timeout_s, "--json", str(out))
     assert done.returncode == 1
     [point] = points(out)
     assert set(point["requests"]["failed_by_kind"]) == {kind}
@@ -201,7 +195,7 @@ def test_bad_servers(serve: Serve, tmp_path: Path, flags, kind: str, advice: str
     assert "Traceback" not in done.stderr
 
 
-def test_some_failures_are_beside_the_figures(serve: Serve, tmp_path: Path) -> None:
+def test_some_failures_are_beside_the_figures(serve: MockServers, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     url = serve(*FAST, "--fail", "http_500", "--fail-share", "0.2")
     options = ("--concurrency", "2", "--requests", "40", "--max-error-rate", "0.5")
@@ -213,7 +207,7 @@ def test_some_failures_are_beside_the_figures(serve: Serve, tmp_path: Path) -> N
     assert "failed: http_500 8" in done.stdout
 
 
-def test_interrupted_keeps_what_was_measured(serve: Serve, tmp_path: Path) -> None:
+def test_interrupted_keeps_what_was_measured(serve: MockServers, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "medsweep", "bench", serve(*FAST), "--model", "m"]
     command += ["--concurrency", "1,2", "--duration", "1", "--repeats", "500"]
     process = subprocess.Popen(
@@ -227,7 +221,7 @@ def test_interrupted_keeps_what_was_measured(serve: Serve, tmp_path: Path) -> No
     assert process.stdout.readline().startswith("load")
     assert process.stdout.readline().startswith("c")  # the first point has ended
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 3
     assert "Traceback" not in errors
     assert len(points(tmp_path / "out.json")) >= 1
@@ -244,7 +238,7 @@ sys.exit(code)
 """
 
 
-def test_nothing_heavy_is_loaded(serve: Serve) -> None:
+def test_nothing_heavy_is_loaded(serve: MockServers) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "bench", serve(*FAST), "--model", "m", "--requests", "2"],
         capture_output=True,
@@ -257,7 +251,7 @@ def test_nothing_heavy_is_loaded(serve: Serve) -> None:
     assert heavy.isdisjoint(loaded)
 
 
-def test_json_on_standard_output_stands_alone(serve: Serve) -> None:
+def test_json_on_standard_output_stands_alone(serve: MockServers) -> None:
     done = bench(serve(*FAST), "--requests", "3", "--processes", "2", "--json", "-")
     assert done.returncode == 0, done.stderr
     [point] = json.loads(done.stdout)["points"]
@@ -265,7 +259,7 @@ def test_json_on_standard_output_stands_alone(serve: Serve) -> None:
     assert done.stderr.startswith("load")
 
 
-def test_a_dataset_is_graded_on_the_answers_that_were_timed(serve: Serve, tmp_path: Path) -> None:
+def test_a_dataset_is_graded_on_the_answers_that_were_timed(serve: MockServers, tmp_path: Path) -> None:
     folder, out = tmp_path / "d", tmp_path / "out.json"
     options = ("--concurrency", "4", "--requests", "24", "--out", str(folder))
     done = bench(serve(*FAST), "--dataset", "embedded", "--json", str(out), *options)
@@ -282,7 +276,7 @@ def test_a_dataset_is_graded_on_the_answers_that_were_timed(serve: Serve, tmp_pa
     assert not list(folder.glob("*responses*")), "texts are not kept"
 
 
-def test_without_a_dataset_nothing_is_graded(serve: Serve, tmp_path: Path) -> None:
+def test_without_a_dataset_nothing_is_graded(serve: MockServers, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     done = bench(serve(*FAST), "--requests", "8", "--json", str(out))
     assert done.returncode == 0, done.stderr
@@ -290,7 +284,7 @@ def test_without_a_dataset_nothing_is_graded(serve: Serve, tmp_path: Path) -> No
     assert "token F1" not in done.stdout
 
 
-def test_the_model_is_found_and_rates_are_swept(serve: Serve) -> None:
+def test_the_model_is_found_and_rates_are_swept(serve: MockServers) -> None:
     url = serve("--ttft-s", "0.05", "--gap-s", "0.001", "--tokens", "3", "--slots", "2")
     command = [sys.executable, "-m", "medsweep", "bench", url, "--sweep", "--requests", "12"]
     done = subprocess.run(
@@ -308,7 +302,7 @@ def test_the_model_is_found_and_rates_are_swept(serve: Serve) -> None:
     assert rates == [float(f"{share * highest:.3g}") for share in (0.2, 0.4, 0.6, 0.8, 0.95)]
 
 
-def test_the_page_of_a_sweep_is_written_for_one_server(serve: Serve, tmp_path: Path) -> None:
+def test_the_page_of_a_sweep_is_written_for_one_server(serve: MockServers, tmp_path: Path) -> None:
     options = ("--concurrency", "1,4", "--requests", "24", "--report")
     # Gaps so long that no answer comes in one read, which would have no TPOT.
     paced = serve("--ttft-s", "0.02", "--gap-s", "0.01", "--tokens", "5")

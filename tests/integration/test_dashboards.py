@@ -118,7 +118,7 @@ class Prometheus:
         """Return the result of an instant query."""
         question = urllib.parse.urlencode({"query": expression})
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/query?{question}", timeout=10) as reply:
+            with urllib.request.urlopen(f"{self.url}/api/v1/query?{question}", timeout=60) as reply:
                 found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
         except urllib.error.HTTPError as error:
             pytest.fail(f"{expression}: {error.read().decode()}")
@@ -240,7 +240,7 @@ def prometheus(
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     while process.poll() is None:
         try:
-            urllib.request.urlopen(f"{url}/-/ready", timeout=5).close()
+            urllib.request.urlopen(f"{url}/-/ready", timeout=60).close()
             return
         except OSError:
             time.sleep(0.1)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +14,18 @@ import pytest
 
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS
 from medsweep.results.store import read_rows
-from support import serving
+from support import MockServers, mock_servers, serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-Serve = Callable[..., str]
 SECRET = "sk-of-the-hospital"
 TTFT_S, GAP_S, TOKENS = 0.06, 0.01, 8
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
-    """Starts mock servers and gives the root of their API."""
-    servers: list[subprocess.Popen[bytes]] = []
-
-    def start(*flags: str) -> str:
-        command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--die-with-stdin"]
-        server = subprocess.Popen([*command, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        servers.append(server)
-        assert server.stdout is not None
-        return f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
-
-    yield start
-    for server in servers:
-        server.communicate()
+def serve() -> Iterator[MockServers]:
+    with mock_servers() as start:
+        yield start
 
 
 def server(name: str, url: str, model: str = "mock", **more: Any) -> dict[str, Any]:
@@ -74,7 +62,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def story(
-    serve: Serve, tmp_path_factory: pytest.TempPathFactory
+    serve: MockServers, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """Three servers in one sweep: a known one, one without usage, and one that is not there."""
     timing = ("--ttft-s", str(TTFT_S), "--gap-s", str(GAP_S), "--tokens", str(TOKENS))
@@ -177,7 +165,7 @@ def test_the_report_shows_both_servers(
 
 
 def test_a_finished_server_is_not_asked_again_and_a_missing_one_is(
-    story: tuple[Path, subprocess.CompletedProcess[str]], serve: Serve
+    story: tuple[Path, subprocess.CompletedProcess[str]], serve: MockServers
 ) -> None:
     folder, _ = story
     spec = json.loads((folder.parent / "sweep.yaml").read_text())

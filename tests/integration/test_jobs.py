@@ -28,7 +28,7 @@ from medsweep.sweep.collect import gather
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(800)]
 
 Manifest = dict[str, Any]
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,9 @@ import pytest
 import yaml
 
 import medsweep as ms
-from support import SWEEP, Story
+from support import SWEEP, Story, mock_servers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 
@@ -41,12 +38,8 @@ def folder(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture
 def mock_server() -> Iterator[str]:
-    command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--die-with-stdin"]
-    options = ["--ttft-s", "0.02", "--gap-s", "0.002", "--tokens", "5"]
-    server = subprocess.Popen([*command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert server.stdout is not None
-    yield f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}"
-    server.communicate()
+    with mock_servers() as start:
+        yield start("--ttft-s", "0.02", "--gap-s", "0.002", "--tokens", "5").removesuffix("/v1")
 
 
 async def test_the_page_runs(folder: Path, mock_server: str) -> None:

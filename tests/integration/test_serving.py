@@ -72,7 +72,7 @@ def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
         signalled.set()
         assert [answer.result() for answer in answered] == [(LONG, "length")] * 2
         assert [answer.result() for answer in waiting] == [(9, "length")] * 4
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=100)
         assert (process.returncode, out.splitlines()[-1]) == (0, "stopped")
         assert err == ""
         with pytest.raises(httpx.ConnectError):
@@ -91,7 +91,7 @@ def test_a_second_signal_does_not_wait() -> None:
             signalled.set()
             begun.acquire()  # it goes on to the second answer, and has seven to come
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(100)
             broken = [answer for answer in answers if answer.exception() is not None]
         assert broken
         assert process.stderr is not None

@@ -180,6 +180,7 @@ def test_an_engine_that_dies_fails_its_cell_alone(
         # A dead engine's requests wait for their time limit, so there are few of them.
         .replace("    - {rate: 8, arrivals: poisson, requests: 12}\n", "")
         .replace("requests: 12", "requests: 4")
+        .replace("timeout_s: 30", "timeout_s: 5")
     )
     # The adapter is taken over: only serving is to fail here.
     (folder / "out" / "small").mkdir(parents=True)

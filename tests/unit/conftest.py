@@ -1,14 +1,17 @@
-"""One stand-in, fine-tuned once per run, for every test that needs a real model."""
+"""One stand-in, fine-tuned once per run, for tests that need a real model; and virtual time."""
 
+import asyncio
 import fcntl
 import json
-from collections.abc import Iterator
+import selectors
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medsweep.clock import Clock
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.datasets.split import Split
@@ -20,6 +23,8 @@ from medsweep.models.catalog import MODELS
 from medsweep.models.weights import identify
 
 STANDIN = "standin-llama-3-8b"
+
+Main = Callable[[Clock], Coroutine[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,46 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class _VirtualSelector(selectors.DefaultSelector):
+    """Time passes only while there is nothing to do, and then as fast as it is waited for."""
+
+    TURN_S = 20e-6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        events = super().select(0)
+        self.now_s += self.TURN_S
+        if not events and timeout:
+            self.now_s += timeout
+        return events
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    """Sockets are real, time is not: hours of load in seconds, and the same every time."""
+
+    def __init__(self) -> None:
+        self._virtual = _VirtualSelector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.now_s
+
+    now = time
+
+
+@pytest.fixture
+def virtually() -> Callable[[Main], Any]:
+    """Run a coroutine function, which takes the clock, in virtual time."""
+
+    def run(main: Main) -> Any:
+        with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
+            loop = runner.get_loop()
+            assert isinstance(loop, _VirtualLoop)
+            return runner.run(main(loop))
+
+    return run

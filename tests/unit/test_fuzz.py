@@ -35,7 +35,7 @@ from medsweep.sweep.spec import SweepSpec
 EXAMPLES = int(os.environ.get("MEDSWEEP_FUZZ", "60"))
 bounded = settings(
     max_examples=EXAMPLES,
-    deadline=timedelta(seconds=10),
+    deadline=timedelta(seconds=60),
     derandomize="MEDSWEEP_FUZZ" not in os.environ,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

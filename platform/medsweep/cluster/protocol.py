@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self, TypeVar
@@ -9,6 +11,9 @@ from typing import Protocol, Self, TypeVar
 from medsweep.hardware.profile import HardwareProfile
 
 T = TypeVar("T")
+
+# Above the ports of Ray's workers, below those that Kubernetes and Linux give away.
+_PORTS = range(20_000, 30_000)
 
 
 class Cluster(Protocol):
@@ -67,8 +72,16 @@ class Cluster(Protocol):
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that is not in use now."""
+    """Return a TCP port of the loopback address that is not in use.
+
+    Nobody takes it by chance before it is bound: it is none that the system gives to connections or
+    to those who take any port, unless all of those that were tried are in use.
+    """
     with socket.socket() as probe:
+        for port in random.SystemRandom().choices(_PORTS, k=50):
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        found: int = probe.getsockname()[1]
+        return found

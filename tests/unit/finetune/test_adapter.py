@@ -169,7 +169,6 @@ def test_only_listed_regular_files_are_taken(folder: Path, tmp_path: Path) -> No
     assert ".gitattributes" not in check_files(adapter)
 
 
-@pytest.mark.timeout(10)
 def test_a_pipe_in_place_of_the_weights_is_not_read(folder: Path) -> None:
     """Opening one waits for a writer that never comes."""
     (folder / WEIGHTS_FILE).unlink()

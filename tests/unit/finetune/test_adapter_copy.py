@@ -67,7 +67,6 @@ def test_a_copy_is_private_and_lasts_as_long_as_it_is_used(adapter: Adapter) -> 
         assert [path.name for path in copy.iterdir()] == [CONFIG]
 
 
-@pytest.mark.timeout(10)
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD_FILE])
 @pytest.mark.parametrize("swap", SWAPS)
 def test_a_swapped_file_is_refused(

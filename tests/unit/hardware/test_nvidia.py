@@ -162,7 +162,7 @@ def test_a_hanging_driver_is_no_gpu(driver: Driver, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nvidia, "_TIMEOUT_S", 0.1)
     began = time.monotonic()
     assert observe_gpus() == ()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
     released.set()
 
 

@@ -1,19 +1,14 @@
-import asyncio
-import selectors
 import ssl
 import subprocess
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from medsweep.clock import Clock
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from support import tool
 
 MakeJob = Callable[..., LoadJob]
-Main = Callable[[Clock], Coroutine[Any, Any, Any]]
 
 
 @pytest.fixture
@@ -31,49 +26,6 @@ def make_job() -> MakeJob:
         return LoadJob(base_url=base_url, model="mock", point=point, **(defaults | changes))
 
     return make
-
-
-class _VirtualSelector(selectors.DefaultSelector):
-    """Time passes only while there is nothing to do, and then as fast as it is waited for."""
-
-    TURN_S = 20e-6
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        events = super().select(0)
-        self.now_s += self.TURN_S
-        if not events and timeout:
-            self.now_s += timeout
-        return events
-
-
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    """Sockets are real, time is not: hours of load in seconds, and the same every time."""
-
-    def __init__(self) -> None:
-        self._virtual = _VirtualSelector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now_s
-
-    now = time
-
-
-@pytest.fixture
-def virtually() -> Callable[[Main], Any]:
-    """Run a coroutine function, which takes the clock, in virtual time."""
-
-    def run(main: Main) -> Any:
-        with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-            loop = runner.get_loop()
-            assert isinstance(loop, _VirtualLoop)
-            return runner.run(main(loop))
-
-    return run
 
 
 @pytest.fixture(scope="session")

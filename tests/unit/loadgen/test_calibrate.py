@@ -119,17 +119,20 @@ class running_nothing:  # noqa: N801 stands for a function
 
 @pytest.mark.slow
 def test_calibrates_against_a_server_of_its_own() -> None:
-    one, six = calibrate([1, 6], requests_per_worker=1)
+    one, six = calibrate([1, 6], requests_per_worker=4)
     assert (one.concurrency, six.concurrency) == (1, 6)
     for found in (one, six):
         ttft = found.errors["ttft"]
-        assert 0 < ttft.mean < 0.05
-        assert ttft.mean <= ttft.max < 0.2
-        assert abs(found.errors["itl"].mean) < 0.005
+        # A busy machine makes both ends late, and neither early. Answers that were mixed up, or
+        # seconds taken for milliseconds, would show as more than an answer's own 0.36 s.
+        assert 0 < ttft.mean < 0.15
+        assert ttft.mean <= ttft.max < 0.36
+        assert abs(found.errors["itl"].mean) < 0.03
         # Timers are whole milliseconds: the server may be late but hardly early.
-        assert -0.001 < found.server_late_s < 0.05
-        assert found.ideal_requests_per_s == pytest.approx(found.concurrency / 0.36, rel=0.2)
-        assert 0.5 < found.requests_per_s / found.ideal_requests_per_s < 1.05
+        assert -0.001 < found.server_late_s < 0.15
+        answer_s = found.concurrency / found.ideal_requests_per_s
+        assert answer_s == pytest.approx(0.36 + found.server_late_s, abs=0.15)
+        assert 0.2 < found.requests_per_s / found.ideal_requests_per_s < 1.05
 
 
 async def measured(timing: MockTiming, disturb: Any = lambda pid, over: None) -> Any:
@@ -147,24 +150,25 @@ async def measured(timing: MockTiming, disturb: Any = lambda pid, over: None) ->
 
 
 def stop_and_go(pid: int, over: threading.Event) -> None:
-    """Hold the client for 60 ms after every 40 to 90 ms, so that requests do not fall into step."""
+    """Hold the client for 120 ms after every 80 to 180 ms: requests do not fall into step."""
     pauses = random.Random(0)
-    while not over.wait(pauses.uniform(0.04, 0.09)):
+    while not over.wait(pauses.uniform(0.08, 0.18)):
         os.kill(pid, signal.SIGSTOP)
-        over.wait(0.06)
+        over.wait(0.12)
         os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.slow
 async def test_a_late_server_is_no_error_of_the_client() -> None:
     found = await measured(MockTiming(ttft_s=TRUTH.ttft_s + 0.1, tokens=8, stamps=True))
-    assert found.server_late_s == pytest.approx(0.1, abs=0.02)
-    assert found.errors["ttft"].mean < 0.02
+    # A busy machine adds to both; the 100 ms are the server's alone.
+    assert 0.099 < found.server_late_s < 0.3
+    assert found.errors["ttft"].mean < found.server_late_s - 0.05
 
 
 @pytest.mark.slow
 async def test_a_held_client_is_no_lateness_of_the_server() -> None:
-    """Half of the texts come while it is held, and wait for 30 ms on average."""
+    """Nearly half of the texts come while it is held, and wait for 60 ms on average."""
     found = await measured(MockTiming(tokens=8, stamps=True), stop_and_go)
     assert found.errors["ttft"].max > 0.03
     assert found.errors["ttft"].mean > 0.004

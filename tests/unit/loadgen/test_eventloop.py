@@ -35,7 +35,7 @@ def test_bytes_leave_before_send_returns_and_in_order(
             transport.close()
 
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.wait_for(main(), 20))
+        runner.run(asyncio.wait_for(main(), 60))
 
 
 def test_a_broken_connection_is_reported_by_the_transport() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from medsweep.errors import StageError
+from medsweep.loadgen import foreign
 from medsweep.loadgen.foreign import ForeignServer, ServerWatch
 from medsweep.telemetry.window import window_columns
 
@@ -149,7 +150,10 @@ def test_what_a_server_does_not_show_is_missing_with_its_reason() -> None:
     assert sample.missing == {"server": "/metrics is not in the format of Prometheus"}
 
 
-def test_the_columns_cover_before_during_and_after_a_load() -> None:
+def test_the_columns_cover_before_during_and_after_a_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(foreign, "_PERIOD_S", 1000.0)  # one sample at each end
     busier = VLLM.replace("} 7.0", "} 9.0").replace("} 4.0", "} 10.0")
     with (
         serving({"/metrics": (200, VLLM)}) as (url, handler),
@@ -157,7 +161,7 @@ def test_the_columns_cover_before_during_and_after_a_load() -> None:
     ):
         handler.pages = {"/metrics": (200, busier)}
     assert watch.recording is not None
-    first, *_, last = watch.recording.samples
+    first, last = watch.recording.samples
     columns = window_columns(watch.recording.samples, first.at_s, last.at_s)
     assert (columns["server_queue_mean"], columns["server_queue_max"]) == (8.0, 9.0)
     assert (columns["server_running_mean"], columns["server_kv_use_max"]) == (5.0, 0.75)

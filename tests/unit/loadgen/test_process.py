@@ -94,7 +94,7 @@ async def test_closing_stdin_ends_a_load_in_the_middle(make_job) -> None:
         records = (json.loads(line)["record"] for line in lines if b'"record"' in line)
         assert (await in_thread(next, records))["phase"] == "warmup"
         # Closes stdin and reads the rest.
-        rest, errors = await in_thread(process.communicate, None, 10)
+        rest, errors = await in_thread(process.communicate, None, 60)
     assert process.returncode == 0
     assert b'"done"' not in rest
     assert errors == b""
@@ -128,7 +128,7 @@ with LoadProcess() as process:
         descriptor = os.pidfd_open(int(driver.stdout.readline()))
         try:
             driver.kill()
-            ended, _, _ = select.select([descriptor], [], [], 10)
+            ended, _, _ = select.select([descriptor], [], [], 60)
         finally:
             os.close(descriptor)
     assert ended
@@ -152,4 +152,4 @@ def test_mock_server_ends_with_its_parent() -> None:
     ) as server:
         assert json.loads(server.stdout.readline())["port"] > 0
         server.stdin.close()
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0

@@ -33,7 +33,8 @@ def shards() -> Iterator[Fleet]:
 
 async def test_a_closed_loop_is_divided_exactly_and_merges_to_one_row(make_job, shards) -> None:
     point = LoadPoint(concurrency=5, requests=20)
-    async with running_mock(MockTiming(ttft_s=0.05, gap_s=0.001, tokens=3)) as server:
+    # So long that the second shard sends in it, however late a busy machine lets it begin.
+    async with running_mock(MockTiming(ttft_s=0.4, gap_s=0.001, tokens=3)) as server:
         job = make_job(server.base_url, point)
         records = await asyncio.to_thread(shards.records, job)
         assert server.peak >= 5
@@ -46,7 +47,7 @@ async def test_a_closed_loop_is_divided_exactly_and_merges_to_one_row(make_job, 
     row = load_columns(point, 1, "served", figures_of(records, point), split=shards.split)
     assert (row["load_shards"], row["sent"], row["concurrency"]) == (2, 20, 5)
     assert row["shard_clock_error_s"] > 0
-    assert row["ttft_mean_s"] >= 0.05
+    assert row["ttft_mean_s"] >= 0.4
 
 
 async def test_arrivals_of_all_shards_are_those_of_one(make_job, shards) -> None:

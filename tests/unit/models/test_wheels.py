@@ -121,7 +121,8 @@ def test_pip_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     class Pip(subprocess.Popen[str]):
         def __init__(self, command: list[str], **options: Any) -> None:
             script = (
-                "import sys, time; time.sleep(0.5)\n"
+                "import resource, time\n"
+                "while resource.getrlimit(resource.RLIMIT_FSIZE)[0] < 0: time.sleep(0.01)\n"
                 f"open({str(tmp_path / 'big')!r}, 'wb').write(bytes(10_000_000))"
             )
             super().__init__([sys.executable, "-c", script], **options)

@@ -23,7 +23,7 @@ def series(configurations: int) -> int:
         for stage in ("fine-tune", "deploy", "load"):
             metrics.stage("s", stage)
         metrics.cells("s", {"pending": 1, "ok": 0, "failed": 0})
-        text = urllib.request.urlopen(metrics.url, timeout=10).read().decode()
+        text = urllib.request.urlopen(metrics.url, timeout=60).read().decode()
     return sum(not line.startswith("#") for line in text.splitlines())
 
 

@@ -43,7 +43,7 @@ def record(**changes: Any) -> RequestRecord:
 
 
 def scrape(metrics: LiveMetrics) -> dict[str, float]:
-    text = urllib.request.urlopen(metrics.url, timeout=10).read().decode()
+    text = urllib.request.urlopen(metrics.url, timeout=60).read().decode()
     assert "secret" not in text
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}

@@ -19,6 +19,16 @@ def address(
         yield host, int(port)
 
 
+@pytest.fixture
+def patient(
+    serve_app: Callable[..., Any], behind_http: Callable[..., Any]
+) -> Iterator[tuple[str, int]]:
+    """Where a server listens that waits 100 s, so that no busy machine is too slow for it."""
+    with behind_http(serve_app(), http=bounded_protocol(100.0)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        yield host, int(port)
+
+
 def sent(address: tuple[str, int], data: bytes) -> bytes:
     """What comes back until the server closes the connection."""
     with socket.create_connection(address, timeout=30) as connection:
@@ -38,8 +48,8 @@ def test_a_second_head_is_timed_too(address: tuple[str, int]) -> None:
     assert answers.count(b"HTTP/1.1 408 ") == 1
 
 
-def test_a_head_without_bound_is_refused(address: tuple[str, int]) -> None:
-    with socket.create_connection(address, timeout=30) as connection:
+def test_a_head_without_bound_is_refused(patient: tuple[str, int]) -> None:
+    with socket.create_connection(patient, timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: " + b"x" * (MAX_HEAD_BYTES - 100))
         connection.sendall(b"x" * 200)
         assert connection.recv(1000).startswith(b"HTTP/1.1 431 ")
@@ -47,10 +57,10 @@ def test_a_head_without_bound_is_refused(address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n"])
 def test_what_is_no_http_is_400_and_the_server_goes_on(
-    address: tuple[str, int], data: bytes
+    patient: tuple[str, int], data: bytes
 ) -> None:
-    assert sent(address, data).startswith(b"HTTP/1.1 400 ")
-    assert httpx.get(f"http://{address[0]}:{address[1]}/health").status_code == 200
+    assert sent(patient, data).startswith(b"HTTP/1.1 400 ")
+    assert httpx.get(f"http://{patient[0]}:{patient[1]}/health").status_code == 200
 
 
 def test_an_address_in_use() -> None:

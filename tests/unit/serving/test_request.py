@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from medsweep.clock import Clock
 from medsweep.serving.protocol import Delta, Generation
 
 
@@ -46,44 +47,58 @@ async def test_one_more_than_may_wait_is_429(serve_app: Any, chat_call: Any, scr
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_time_is_up_before_the_first_text(
-    serve_app: Any, chat_call: Any, scripted: Any, stream: bool
+def test_time_is_up_before_the_first_text(
+    virtually: Any, serve_app: Any, chat_call: Any, scripted: Any, stream: bool
 ) -> None:
-    app = serve_app(timeout_s=0.05, max_concurrent=1)
-    late, queued = (chat_call(app, "waits", stream=stream) for _ in range(2))
-    await asyncio.gather(late.task, queued.task)
-    assert (late.status, queued.status) == (408, 408)
-    assert json.loads(late.text)["error"]["message"] == "not answered within 0.05 s"
-    assert scripted.running == 0  # the engine has stopped
-    next_one = chat_call(app, "good")
-    await next_one.task
-    assert next_one.status == 200
-    assert counted(await scrape(app), "", "timeout") == "2.0"
+    async def main(_: Clock) -> None:
+        app = serve_app(timeout_s=0.05, max_concurrent=1)
+        late, queued = (chat_call(app, "waits", stream=stream) for _ in range(2))
+        await asyncio.gather(late.task, queued.task)
+        assert (late.status, queued.status) == (408, 408)
+        assert json.loads(late.text)["error"]["message"] == "not answered within 0.05 s"
+        assert scripted.running == 0  # the engine has stopped
+        next_one = chat_call(app, "good")
+        await next_one.task
+        assert next_one.status == 200
+        assert counted(await scrape(app), "", "timeout") == "2.0"
+
+    virtually(main)
 
 
-async def test_time_is_up_in_the_middle_of_a_stream(
-    serve_app: Any, chat_call: Any, scripted: Any
+def test_time_is_up_in_the_middle_of_a_stream(
+    virtually: Any, serve_app: Any, chat_call: Any, scripted: Any
 ) -> None:
-    app = serve_app(timeout_s=0.05)
-    late = chat_call(app, "endless", stream=True)
-    await late.task
-    assert late.status == 200
-    last = late.text.rstrip().split("\n\n")[-1]
-    assert json.loads(last.removeprefix("data: "))["error"]["message"].startswith("not answered")
-    assert "[DONE]" not in late.text
-    assert scripted.running == 0
-    assert counted(await scrape(app), "endless", "timeout") == "1.0"
+    async def main(_: Clock) -> None:
+        app = serve_app(timeout_s=0.05)
+        late = chat_call(app, "endless", stream=True)
+        await late.task
+        assert late.status == 200
+        last = json.loads(late.text.rstrip().split("\n\n")[-1].removeprefix("data: "))
+        assert last["error"]["message"].startswith("not answered")
+        assert "[DONE]" not in late.text
+        assert scripted.running == 0
+        assert counted(await scrape(app), "endless", "timeout") == "1.0"
+
+    virtually(main)
 
 
-async def test_a_client_that_does_not_read_is_given_up(
-    serve_app: Any, chat_call: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_client_that_does_not_read_is_given_up(
+    virtually: Any,
+    serve_app: Any,
+    chat_call: Any,
+    scripted: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("medsweep.serving.request.REFUSAL_TIMEOUT_S", 0.01)
-    call = chat_call(serve_app(timeout_s=0.05), "endless", stream=True)
-    call.reads = False
-    await asyncio.wait_for(call.task, 30)
-    assert scripted.running == 0
-    assert "[DONE]" not in call.text
+
+    async def main(_: Clock) -> None:
+        call = chat_call(serve_app(timeout_s=0.05), "endless", stream=True)
+        call.reads = False
+        await asyncio.wait_for(call.task, 30)
+        assert scripted.running == 0
+        assert "[DONE]" not in call.text
+
+    virtually(main)
 
 
 @pytest.mark.parametrize(

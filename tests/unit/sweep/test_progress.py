@@ -12,9 +12,19 @@ from medsweep.sweep.progress import SweepProgress, duration
 from terminal import Terminal
 
 
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 def test_plain_lines_without_a_terminal() -> None:
     out = io.StringIO()
-    progress = SweepProgress(out)
+    progress = SweepProgress(out, now=Clock())
     progress.expect({"load": 2})
     with progress.step("load", "a"):
         pass
@@ -29,7 +39,7 @@ def test_plain_lines_without_a_terminal() -> None:
 
 def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
     out = Terminal()
-    progress = SweepProgress(out)
+    progress = SweepProgress(out, now=Clock())
     progress.expect({"load": 1})
     with progress.step("load", "a"):
         pass
@@ -41,7 +51,7 @@ def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
 
 def test_a_line_that_stays_is_written_above_the_status() -> None:
     out = Terminal()
-    progress = SweepProgress(out)
+    progress = SweepProgress(out, now=Clock())
     progress.expect({"load": 2})
     with progress.step("load", "a"):
         progress.note("something happened")
@@ -49,7 +59,7 @@ def test_a_line_that_stays_is_written_above_the_status() -> None:
 
 
 def test_no_estimate_before_every_kind_was_seen() -> None:
-    progress = SweepProgress(io.StringIO())
+    progress = SweepProgress(io.StringIO(), now=Clock())
     progress.expect({"load": 2, "deploy": 1})
     assert progress.eta_s is None
     with progress.step("deploy", "x"):
@@ -57,16 +67,6 @@ def test_no_estimate_before_every_kind_was_seen() -> None:
     assert progress.eta_s is None
     progress.skip("load", 2)
     assert progress.eta_s == 0.0
-
-
-class Clock:
-    """A clock that only moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def test_the_time_left_is_predicted_then_seen() -> None:

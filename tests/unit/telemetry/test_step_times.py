@@ -1,24 +1,24 @@
-import time
-
 import pytest
 
+from medsweep.clock import FakeClock
+from medsweep.telemetry import step_times
 from medsweep.telemetry.recording import Sample
 from medsweep.telemetry.step_times import StepTimes
 from medsweep.telemetry.window import window_columns
 
 
-def test_launches_and_waits_are_told_apart() -> None:
-    times = StepTimes()
+def test_launches_and_waits_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, times = FakeClock(), StepTimes()
+    monkeypatch.setattr(step_times, "perf_counter", clock.now)
     assert times.counters() == {}
     for _ in range(2):
         with times.launching():
-            time.sleep(0.01)
+            clock.advance(0.01)
         with times.waiting():
-            time.sleep(0.03)
-    counters = times.counters()
-    assert counters["engine_steps"] == 2
-    assert 0.02 <= counters["engine_launch_s"] < counters["engine_wait_s"]
-    assert counters["engine_wait_s"] >= 0.06
+            clock.advance(0.03)
+    assert times.counters() == pytest.approx(
+        {"engine_steps": 2, "engine_launch_s": 0.02, "engine_wait_s": 0.06}
+    )
 
 
 def test_columns_are_of_the_steps_in_the_window() -> None:

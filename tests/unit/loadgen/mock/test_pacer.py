@@ -1,8 +1,6 @@
 import asyncio
 from functools import partial
 
-import pytest
-
 from medsweep.clock import Clock, MonotonicClock
 from medsweep.loadgen.mock.pacer import Pacer
 
@@ -33,15 +31,31 @@ def test_calls_in_order_and_never_early(virtually) -> None:
         assert 0 <= at_s - when_s < 0.0002
 
 
-async def test_many_moments_are_late_by_a_timer_at_most() -> None:
+def test_many_moments_are_late_by_a_timer_at_most(virtually) -> None:
+    late_s: list[float] = []
+
+    async def main(clock: Clock) -> None:
+        pacer, start_s = Pacer(clock), clock.now()
+        for k in range(200):
+            when_s = start_s + 0.01 + k * 1e-4
+            pacer.at(when_s, lambda when_s=when_s: late_s.append(clock.now() - when_s))
+        async with asyncio.timeout(10):
+            while len(late_s) < 200:
+                await asyncio.sleep(0.001)
+
+    virtually(main)
+    assert min(late_s) >= 0
+    assert max(late_s) < 0.001
+
+
+async def test_on_a_real_clock_no_moment_is_early() -> None:
     clock = MonotonicClock()
     pacer, start_s = Pacer(clock), clock.now()
-    called: list[float] = []
+    late_s: list[float] = []
     for k in range(200):
         when_s = start_s + 0.01 + k * 1e-4
-        pacer.at(when_s, lambda when_s=when_s: called.append(clock.now() - when_s))
-    async with asyncio.timeout(10):
-        while len(called) < 200:
+        pacer.at(when_s, lambda when_s=when_s: late_s.append(clock.now() - when_s))
+    async with asyncio.timeout(60):
+        while len(late_s) < 200:
             await asyncio.sleep(0.001)
-    assert min(called) >= 0
-    assert sorted(called)[100] == pytest.approx(0.001, abs=0.02)
+    assert min(late_s) >= 0

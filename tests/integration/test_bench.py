@@ -259,7 +259,9 @@ def test_json_on_standard_output_stands_alone(serve: MockServers) -> None:
     assert done.stderr.startswith("load")
 
 
-def test_a_dataset_is_graded_on_the_answers_that_were_timed(serve: MockServers, tmp_path: Path) -> None:
+def test_a_dataset_is_graded_on_the_answers_that_were_timed(
+    serve: MockServers, tmp_path: Path
+) -> None:
     folder, out = tmp_path / "d", tmp_path / "out.json"
     options = ("--concurrency", "4", "--requests", "24", "--out", str(folder))
     done = bench(serve(*FAST), "--dataset", "embedded", "--json", str(out), *options)

@@ -36,10 +36,10 @@ TEMPLATE_TOKENS = 40
 EVALUATION_BATCH = 16
 """Number of questions that are answered together after each epoch."""
 
-TRAINING_START_S = 15.0
-"""From starting a run of Ray Train to the model's first pass: mostly imports in three processes.
+TRAINING_START_S = 12.0
+"""What a run of Ray Train takes beside training: mostly imports in its processes.
 
-Measured on two cores of an AMD EPYC with AVX-512 (docs/results/benchmarks.md).
+The least of three stand-ins on two cores of an AMD EPYC with AVX-512 (docs/results/benchmarks.md).
 """
 
 

@@ -72,14 +72,16 @@ class Answers:
 
     def lines(self) -> Iterator[str]:
         """Yield what to print below the table."""
+        from medsweep.report.numbers import share, share_spread
+        from medsweep.report.tables.grouping import interval_over_questions
+
         if self._lengths is not None:
             yield from self._lengths.sentences()
         for (point, repeat), columns in self.columns.items():
             figures = [
-                f"{name} {columns[column]:.3f} "
-                f"({columns[f'{column}_low']:.3f} to {columns[f'{column}_high']:.3f})"
+                f"{name} {share(graded)} [{share_spread(graded)}]"
                 for column, name in SHOWN.items()
-                if columns.get(f"{column}_low") is not None
+                if (graded := interval_over_questions([columns], column)) and graded.low is not None
             ]
             cut = columns["truncated_share"]
             if cut is not None:

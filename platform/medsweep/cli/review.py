@@ -100,6 +100,8 @@ def _interval(figures: dict[str, Any], name: str) -> str | None:
     value = figures.get(name)
     if value is None:
         return None
-    if figures["low"] is None:
-        return f"{value:.2f}"
-    return f"{value:.2f} [{figures['low']:.2f}, {figures['high']:.2f}]"
+    from medsweep.metrics.statistics import Interval
+    from medsweep.report.numbers import share, share_spread
+
+    rated = Interval(value, figures["low"], figures["high"])
+    return f"{share(rated)} [{share_spread(rated)}]" if rated.low is not None else share(rated)

@@ -336,6 +336,8 @@ def _print_texts(scores: dict[str, Any]) -> None:
 def _print_breakdown(scores: dict[str, Any]) -> None:
     """Print a row per group with its figures, then the worst answers by line."""
     from medsweep.metrics.significance import ALPHA
+    from medsweep.metrics.statistics import Interval
+    from medsweep.report.numbers import share, share_spread
 
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for each in scores["breakdown"]:
@@ -344,9 +346,10 @@ def _print_breakdown(scores: dict[str, Any]) -> None:
         )
         differs = each["p_value"] is not None and each["p_value"] <= ALPHA
         mark = "" if not differs else " +" if each["mean"] > each["rest"] else " -"
-        bounds = "" if each["low"] is None else f" [{each['low']:.3f}, {each['high']:.3f}]"
+        quality = Interval(each["mean"], each["low"], each["high"])
+        bounds = f" [{share_spread(quality)}]" if quality.low is not None else ""
         row["questions"] = max(row.get("questions", 0), each["questions"])
-        row[each["figure"]] = f"{each['mean']:.3f}{bounds}{mark}"
+        row[each["figure"]] = f"{share(quality)}{bounds}{mark}"
     if rows:
         show(list(rows.values()), as_json=False)
         print("+ and -: differs from all other questions (p <= 0.05, Holm)\n")

@@ -43,7 +43,7 @@ function sort(heading) {
   const sign = next === "descending" ? -1 : 1;
   const entry = (row) => {
     const text = row.cells[heading.cellIndex].firstChild?.textContent.trim() ?? "";
-    const number = parseFloat(text.replaceAll(",", "").replace("\u2212", "-"));
+    const number = parseFloat(text.replaceAll(",", "").replace("\u2212", "-").replace("< ", ""));
     return { row, text, number: heading.className === "number" ? number : NaN, missing: text === "\u2013" || text === "" };
   };
   const compare = (one, other) =>

@@ -13,8 +13,8 @@ from itertools import permutations
 from medsweep.comparison.answers import SCORE
 from medsweep.comparison.finding import Finding
 from medsweep.metrics.significance import ALPHA
-from medsweep.report.numbers import signed
-from medsweep.report.tables.models import subject
+from medsweep.report.numbers import share_places, signed
+from medsweep.report.tables.models import difference_of, subject
 from medsweep.report.tables.paired import PairedRow
 from medsweep.results.aggregate import Row, group_by_columns, headline_rows
 
@@ -30,11 +30,13 @@ class PairedTest:
         lead: mean of the first minus mean of the second.
         p_adjusted: corrected p-value of there being no difference; None if it was not tested.
         questions: number of questions that both answered.
+        places: decimals that the interval of the lead bears.
     """
 
     lead: float
     p_adjusted: float | None
     questions: int
+    places: int
 
     @property
     def is_better(self) -> bool:
@@ -45,7 +47,7 @@ class PairedTest:
     def sentence(self) -> str:
         """The lead, its questions and its p-value."""
         chance = "not tested" if self.p_adjusted is None else f"p = {self.p_adjusted:.2g}"
-        return f"Lead on the same {self.questions} questions: {signed(self.lead)}, {chance}."
+        return f"Lead on the same {self.questions} questions: {signed(self.lead, self.places)}, {chance}."
 
 
 PairedTests = Mapping[tuple[str, Side, Side], PairedTest]
@@ -64,7 +66,10 @@ def paired_tests(
     """
     tests: dict[tuple[str, Side, Side], PairedTest] = {
         (row.basis, (row.model, "adapter"), (row.model, "base")): PairedTest(
-            row.difference.mean, row.p_adjusted, row.difference.pairs
+            row.difference.mean,
+            row.p_adjusted,
+            row.difference.pairs,
+            share_places(row.difference),
         )
         for row in paired
         if row.figure == SCORE
@@ -79,8 +84,9 @@ def paired_tests(
         for first, second in permutations(known, 2):
             each = found.get(subject(first[0], second[0], basis))
             if each is not None:
+                lead = difference_of(each)
                 tests[basis, first, second] = PairedTest(
-                    each.after - each.before, each.p_adjusted, each.pairs or 0
+                    lead.mean, each.p_adjusted, each.pairs or 0, share_places(lead)
                 )
     turned = {
         (basis, second, first): replace(test, lead=-test.lead)

@@ -10,12 +10,24 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import compress
 from typing import Any, ClassVar, TypeVar
 
 from medsweep.metrics.statistics import Interval
-from medsweep.report.numbers import MISSING, bounds, share, signed, significant, spread
+from medsweep.report.numbers import (
+    MISSING,
+    Estimate,
+    duration,
+    figure,
+    scaled,
+    share,
+    share_places,
+    share_spread,
+    signed,
+    significant,
+    spread,
+)
 from medsweep.results.aggregate import Row, first, mean
 from medsweep.results.schema import BENCHMARK
 
@@ -35,12 +47,14 @@ class TableCell:
         note: smaller lines below; empty for none.
         title: explanation of a missing value; empty for none.
         kind: CSS class: "number", "text", "prose" or a state.
+        seconds: the time that it shows, in seconds; None if it shows something else.
     """
 
     text: str
     note: str = ""
     title: str = ""
     kind: str = "text"
+    seconds: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -123,21 +137,49 @@ def count(value: int | None, missing: str = "not recorded") -> TableCell:
     return TableCell(f"{value:,}", kind="number")
 
 
-def fraction(value: float | None, missing: str = "not graded") -> TableCell:
-    """Return a cell with a figure between 0 and 1."""
-    return TableCell(share(value), title=missing if value is None else "", kind="number")
+def fraction(
+    value: float | None, missing: str = "not graded", beside: Estimate | None = None
+) -> TableCell:
+    """Return a cell with a figure between 0 and 1.
+
+    Args:
+        value: the figure.
+        missing: explains a missing one.
+        beside: the estimate with whose decimals it is shown; None for three.
+    """
+    shown = share(value) if beside is None else share(value, share_places(beside))
+    return TableCell(shown, title=missing if value is None else "", kind="number")
 
 
 def interval(value: Interval | None, missing: str = NOT_MEASURED) -> TableCell:
     """Return a cell with a mean and its interval below."""
     if value is None:
         return number(None, missing)
-    return TableCell(significant(value.mean), note=spread(value), kind="number")
+    return TableCell(figure(value), note=spread(value), kind="number")
 
 
-def difference(value: float) -> TableCell:
+def time(value: Interval | float | None, missing: str = NOT_MEASURED) -> TableCell:
+    """Return a cell with a time and, where it has one, its interval below.
+
+    `tabulate` shows a column in milliseconds if at least half of its times are under a second.
+
+    Args:
+        value: in seconds.
+        missing: explains a missing one.
+    """
+    if value is None:
+        return number(None, missing)
+    return _time_in(1, value if isinstance(value, Interval) else Interval(value, None, None))
+
+
+def _time_in(factor: int, taken: Interval) -> TableCell:
+    shown = scaled(taken, factor)
+    return TableCell(duration(shown), note=spread(shown), kind="number", seconds=taken)
+
+
+def difference(value: Estimate) -> TableCell:
     """Return a cell with a difference and its sign."""
-    return TableCell(signed(value), kind="number")
+    return TableCell(signed(value.mean, share_places(value)), kind="number")
 
 
 def part_of(part: int | None, total: int | None) -> TableCell:
@@ -145,9 +187,9 @@ def part_of(part: int | None, total: int | None) -> TableCell:
     return TableCell(f"{part or 0:,} / {total or 0:,}", kind="number")
 
 
-def limits(low: float | None, high: float | None, missing: str) -> TableCell:
+def limits(value: Estimate, missing: str) -> TableCell:
     """Return a cell with the ends of an interval of differences."""
-    ends = bounds(low, high, 3)
+    ends = share_spread(value)
     return TableCell(ends or MISSING, title="" if ends else missing, kind="number")
 
 
@@ -184,8 +226,9 @@ def column(
 
 def average(title: str, name: str, *, missing: str = NOT_MEASURED) -> Any:
     """Declare a column with the mean of a column of `benchmark.parquet`, which explains it."""
+    show = time if title.endswith("(s)") else number
     return column(
-        title, lambda rows: mean(rows, name), number, missing=missing, meaning=MEANINGS[name]
+        title, lambda rows: mean(rows, name), show, missing=missing, meaning=MEANINGS[name]
     )
 
 
@@ -246,8 +289,14 @@ def tabulate(
         rows: from top to bottom.
         labels: number of row headings.
     """
-    shown = tuple(shown)
+    shown = list(shown)
     cells = [[each.cell(row) for each in shown] for row in rows]
+    for place, each in enumerate(shown):
+        if _most_under_a_second([row[place] for row in cells]):
+            shown[place] = replace(each, title=each.title.replace("(s)", "(ms)"))
+            for row in cells:
+                if (taken := row[place].seconds) is not None:
+                    row[place] = _time_in(1000, taken)
     filled = [
         place < labels or not cells or any(row[place].text != MISSING for row in cells)
         for place in range(len(shown))
@@ -262,6 +311,11 @@ def tabulate(
         labels,
         empty,
     )
+
+
+def _most_under_a_second(cells: Iterable[TableCell]) -> bool:
+    times = sorted(cell.seconds.mean for cell in cells if cell.seconds is not None)
+    return bool(times) and times[len(times) // 2] < 1
 
 
 def _csv(text: str) -> str:

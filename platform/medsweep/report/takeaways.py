@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from medsweep.comparison.answers import SCORE
 from medsweep.metrics.statistics import Interval
-from medsweep.report.numbers import bounds, seconds_with_spread, share, signed
+from medsweep.report.numbers import (
+    seconds_with_spread,
+    share,
+    share_places,
+    share_spread,
+    signed,
+)
 from medsweep.report.paired_tests import PairedTests, Side
 from medsweep.report.tables.latency import latency_table
 from medsweep.report.tables.paired import PairedRow
@@ -56,8 +62,8 @@ def _best_quality(rows: Sequence[Row], basis: str, tests: PairedTests) -> list[s
     doubt = _uncertain([_subject(close, paired, paired)])
     doubt += _doubt(best.low, untested, sign=1)
     return [
-        f"Best token F1 ({basis}): {_name(first)}, {share(best.mean)}"
-        f"{_interval(bounds(best.low, best.high, 3))}.{doubt}"
+        f"Best token F1 ({basis}): {_name(first)}, {share(best)}"
+        f"{_interval(share_spread(best))}.{doubt}"
     ]
 
 
@@ -91,7 +97,7 @@ def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
 
 
 def _effect(row: PairedRow) -> str:
-    difference = row.difference
+    difference, places = row.difference, share_places(row.difference)
     change = {
         "higher": "is higher after fine-tuning",
         "lower": "is lower after fine-tuning",
@@ -99,8 +105,9 @@ def _effect(row: PairedRow) -> str:
         "too few questions": "after fine-tuning, on too few questions to tell a difference",
     }[row.verdict]
     return (
-        f"{row.model} ({row.basis}): token F1 {change}: {share(row.base)} to {share(row.tuned)}, "
-        f"{signed(difference.mean)}{_interval(bounds(difference.low, difference.high, 3))} "
+        f"{row.model} ({row.basis}): token F1 {change}: {share(row.base, places)} to "
+        f"{share(row.tuned, places)}, {signed(difference.mean, places)}"
+        f"{_interval(share_spread(difference))} "
         f"over {difference.pairs} questions."
     )
 

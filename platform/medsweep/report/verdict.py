@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.curves import probability_curve
-from medsweep.report.numbers import MISSING, bounds, seconds, share, significant
+from medsweep.metrics.statistics import Interval
+from medsweep.report.numbers import MISSING, seconds, share, share_spread, significant
 from medsweep.report.paired_tests import PairedTests
-from medsweep.report.tables.grouping import busiest_point, most_questions
+from medsweep.report.tables.grouping import (
+    busiest_point,
+    interval_over_questions,
+    mean_interval,
+    most_questions,
+)
 from medsweep.report.takeaways import HEADLINE_FIGURE
 from medsweep.results.aggregate import (
     Row,
-    average,
     group_by_columns,
     load_points,
+    mean,
     ok_rows,
-    values,
 )
 
 LIMITS = {
@@ -64,18 +68,15 @@ def verdict(rows: Sequence[Row], tests: PairedTests) -> Verdict:
         return _undecidable(measured)
     # Which model by its answers on all profiles, then which profile by time: quality that differs
     # between the profiles of one model is noise.
-    models = sorted(
-        group_by_columns(eligible, "model", "variant").values(),
-        key=lambda each: -(_quality(each) or 0.0),
-    )
-    first, *slower = sorted(group_by_columns(models[0], "profile").values(), key=_seconds)
-    rival = models[1] if len(models) > 1 else None
+    models = sorted(group_by_columns(eligible, "model", "variant").values(), key=_by_quality)
+    first, *slower = _by_time(models[0])
+    rival = _by_time(models[1])[0] if len(models) > 1 else None
     certain, reason = (True, "") if rival is None else _evidence(first, rival, tests)
     reasons = [reason] if reason else []
-    if slower and isfinite(_seconds(slower[0])):
+    if slower and (second := _time(slower[0])) is not None:
         reasons.append(
             f"Of the profiles with this model it has the shortest mean end-to-end time: "
-            f"{seconds(_seconds(first))}, against {seconds(_seconds(slower[0]))} on "
+            f"{seconds(_time(first))}, against {seconds(second)} on "
             f"{slower[0][0]['profile']}."
         )
     repeats = len({row["repeat"] for row in first})
@@ -119,7 +120,7 @@ def _option(candidate: Candidate) -> dict[str, Any]:
         "requests_per_s": candidate.speed("requests_per_s"),
         "usd_per_hour": candidate.mean("usd_per_hour"),
         "shown": {
-            "Token F1": share(candidate.mean("token_f1")),
+            "Token F1": share(interval_over_questions(candidate.rows, HEADLINE_FIGURE)),
             "p95 TTFT": seconds(candidate.speed("ttft_p95_s")),
             "Requests (1/s)": _number(candidate.speed("requests_per_s")),
             "USD per 1,000 answers": _number(candidate.mean("usd_per_1k")),
@@ -161,12 +162,18 @@ def _undecidable(rows: Sequence[Row]) -> Verdict:
     )
 
 
-def _seconds(rows: Sequence[Row]) -> float:
-    """Return the mean end-to-end time at the lightest load point; infinite if it is not known."""
+def _by_time(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows of each profile, from the shortest time to the longest; unknown ones last."""
+    profiles = [(_time(each), each) for each in group_by_columns(rows, "profile").values()]
+    profiles.sort(key=lambda each: float("inf") if each[0] is None else each[0].mean)
+    return [each for _, each in profiles]
+
+
+def _time(rows: Sequence[Row]) -> Interval | None:
+    """Return the mean end-to-end time at the lightest load point; None if it is not known."""
     lightest = load_points(rows)[0]
     at_lightest = [row for row in rows if row["load_point"] == lightest]
-    times = values(_of_server(at_lightest, "e2e_mean_s"), "e2e_mean_s")
-    return average(times) if times else float("inf")
+    return mean_interval(_of_server(at_lightest, "e2e_mean_s"), "e2e")
 
 
 def _of_server(rows: Sequence[Row], column: str) -> list[Row]:
@@ -179,9 +186,13 @@ def _of_server(rows: Sequence[Row], column: str) -> list[Row]:
     return [] if limited or column in marked else list(rows)
 
 
-def _quality(rows: Sequence[Row]) -> float | None:
-    graded = values(most_questions(rows), HEADLINE_FIGURE)
-    return average(graded) if graded else None
+def _by_quality(rows: Sequence[Row]) -> float:
+    found = _quality(rows)
+    return 0.0 if found is None else -found.mean
+
+
+def _quality(rows: Sequence[Row]) -> Interval | None:
+    return interval_over_questions(most_questions(rows), HEADLINE_FIGURE)
 
 
 def _name(rows: Sequence[Row]) -> str:
@@ -201,37 +212,34 @@ def _evidence(first: Sequence[Row], rival: Sequence[Row], tests: PairedTests) ->
     test = tests.get(("observed", sides[0], sides[1]))
     if test is not None:
         return test.is_better, f"{lead}. {test.sentence}"
-    low, high = _ends(first)[0], _ends(rival)[1]
-    certain = low is not None and high is not None and low > high
+    certain = ours.low is not None and theirs.high is not None and ours.low > theirs.high
     return certain, f"{lead}; the intervals {'do not ' if certain else ''}overlap."
-
-
-def _ends(rows: Sequence[Row]) -> tuple[float | None, float | None]:
-    ends = [values(most_questions(rows), f"{HEADLINE_FIGURE}_{end}") for end in ("low", "high")]
-    low, high = (average(each) if each else None for each in ends)
-    return low, high
 
 
 def _facts(rows: Sequence[Row]) -> list[str]:
     facts = []
-    quality, ends = _quality(rows), bounds(*_ends(rows), 3)
+    quality = _quality(rows)
     if quality is not None:
         questions = max((row.get("questions") or 0) for row in rows)
-        facts.append(f"Token F1 {share(quality)} [{ends}] on {questions} questions")
+        ends = f" [{share_spread(quality)}]" if quality.low is not None else ""
+        facts.append(f"Token F1 {share(quality)}{ends} on {questions} questions")
     point, rate = busiest_point(rows)
     at_busiest = [row for row in rows if row["load_point"] == point]
-    for column, words in (("ttft_p95_s", "p95"), ("ttft_mean_s", "mean")):
-        if found := values(_of_server(at_busiest, column), column):
-            facts.append(f"{words} time to first token {seconds(average(found))} at {point}")
-            break
+    p95 = mean(_of_server(at_busiest, "ttft_p95_s"), "ttft_p95_s")
+    ttft = mean_interval(_of_server(at_busiest, "ttft_mean_s"), "ttft")
+    if p95 is not None or ttft is not None:
+        shown = f"p95 time to first token {seconds(p95)}"
+        if p95 is None:
+            shown = f"mean time to first token {seconds(ttft)}"
+        facts.append(f"{shown} at {point}")
     if rate is not None and not _of_server(at_busiest, "requests_per_s"):
         facts.append(f"speed at {point} was limited by the client, not the server")
     elif rate is not None:
         facts.append(f"{significant(rate)} answers per second at {point}")
-    prices = values(at_busiest, "usd_per_answer")
+    price = mean(at_busiest, "usd_per_answer")
     facts.append(
-        f"USD {significant(1000 * average(prices))} per 1,000 answers"
-        if prices
+        f"USD {significant(1000 * price)} per 1,000 answers"
+        if price is not None
         else "no price: give yours under prices in the sweep file"
     )
     return facts

@@ -183,7 +183,7 @@ def test_quality_is_shown_by_group_and_since_before(
     table = capsys.readouterr().out
     for part in (
         "outlook",
-        "0.000 [0.000, ",
+        "0.00 [0.00 to ",
         "worst answers: lines 21, 22",
         "rose in 20 and fell in 20",
     ):

@@ -80,7 +80,7 @@ def test_the_roofline_stands_beside_what_was_measured(rows: Rows, small: Any) ->
     assert found.factor == pytest.approx(2.0)
     cells = make_table(RooflineRow, [found]).rows[0]
     assert [cell.text for cell in cells][5:8] == [
-        "0.000400",
+        "0.400",
         "2.00",
         "bandwidth",
     ]

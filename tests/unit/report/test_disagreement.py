@@ -139,5 +139,5 @@ def test_a_verified_answer_has_its_price_and_its_interval(rows: Rows) -> None:
     titles = [column.title for column in table.columns]
     share = table.rows[0][titles.index("Verified answers")]
     price = table.rows[0][titles.index("USD per verified answer")]
-    assert (share.text, share.note) == ("0.250", "0.000 to 0.500\nby quantities")
+    assert (share.text, share.note) == ("0.25", "0.00 to 0.50\nby quantities")
     assert (price.text, price.note) == ("0.00200", "at least 0.00100")

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from medsweep.report.table import TableCell, TableRow, as_csv, build, column, hidden, make_table
+from medsweep.metrics.statistics import Interval
+from medsweep.report.table import (
+    Column,
+    TableCell,
+    TableRow,
+    as_csv,
+    build,
+    column,
+    hidden,
+    make_table,
+    tabulate,
+    time,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,20 @@ def test_notes_are_columns_of_their_own_only_where_there_are_any() -> None:
         ["a, b", "1.0", "low; high"],
         ["c", "2.0", ""],
     ]
+
+
+def test_a_column_of_short_times_is_in_milliseconds() -> None:
+    shown = [Column("Wait (s)", time)]
+    short = tabulate("waits", shown, [Interval(0.115, 0.1108, 0.1234), 1.5, 0.2], labels=0)
+    assert list(csv.reader(io.StringIO(as_csv(short)))) == [
+        ["Wait (ms)", "Wait (ms): note"],
+        ["115", "111 to 123"],
+        ["1,500", ""],
+        ["200", ""],
+    ]
+    long = tabulate("waits", shown, [0.115, 1.5, None], labels=0)
+    assert [each.title for each in long.columns] == ["Wait (s)"]
+    assert [cell.text for (cell,) in long.rows] == ["0.115", "1.50", "\N{EN DASH}"]
 
 
 @pytest.mark.parametrize(

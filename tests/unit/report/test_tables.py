@@ -30,8 +30,9 @@ def test_the_matrix_has_every_state_and_the_lightest_load_point(rows: Rows, smal
     assert table.models == (small.distil, small.llama)
     ran = table.at("1xa100-1cpu", small.llama)
     assert (ran.state, ran.basis, ran.load_point) == ("ok", "emulated", "c1")
-    assert ran.ttft_s == pytest.approx((0.04 + 0.06) / 2)  # c1 alone, without the base model
-    assert ran.token_f1 == pytest.approx(0.4)
+    assert ran.ttft is not None
+    assert ran.ttft.mean == pytest.approx((0.04 + 0.06) / 2)  # c1 alone, without the base model
+    assert ran.token_f1 == Interval(*(pytest.approx(each) for each in (0.4, 0.38, 0.42)))
     assert ran.output_tokens_per_s == pytest.approx(80 / 0.8)  # c4 is the faster point
     refused = table.at("1xv100-1cpu", small.llama)
     assert (refused.state, refused.basis, refused.reason) == ("refused", None, small.refusal)
@@ -92,11 +93,11 @@ def test_of_two_repeats_both_values_are_shown(rows: Rows) -> None:
     row = latency_table(rows)[2]
     table = make_table(LatencyRow, [row])
     cells = {each.title: cell for each, cell in zip(table.columns, table.rows[0], strict=True)}
-    assert (cells["TPOT mean (s)"].text, cells["TPOT mean (s)"].note) == (
-        "0.00500",
-        "0.00400 and 0.00600",
+    assert (cells["TPOT mean (ms)"].text, cells["TPOT mean (ms)"].note) == (
+        "5.00",
+        "4.00 and 6.00",
     )
-    assert cells["TTFT mean (s)"].note == "0.0100 to 0.0900"  # a row that has an interval
+    assert cells["TTFT mean (ms)"].note == "10 to 90"  # a row that has an interval
 
 
 def test_quality_counts_each_cell_once_and_never_mixes_bases(rows: Rows, small: Any) -> None:
@@ -155,7 +156,8 @@ def test_quality_is_told_where_most_questions_were_asked(rows: Rows, small: Any)
     figure = found.figures["token_f1"]
     assert (figure.mean, figure.max, found.questions) == (pytest.approx(0.25), 0.3, 30)
     cell = matrix(mixed).at(which[1], which[0])
-    assert (cell.token_f1, cell.load_point) == (pytest.approx(0.25), "c1")
+    assert cell.token_f1 is not None
+    assert (cell.token_f1.mean, cell.load_point) == (pytest.approx(0.25), "c1")
     [decided] = [row for row in decision_table(mixed) if (row.model, row.profile) == which]
     assert decided.token_f1 is not None
     assert decided.token_f1.mean == pytest.approx(0.25)
@@ -313,7 +315,7 @@ def test_a_clear_effect_is_a_takeaway(rows: Rows, responses: dict[str, Rows], sm
     ]
     *_, effect = take_away(rows, base_against_tuned(rows, responses), {})
     assert effect.startswith(
-        f"{small.llama} (emulated): token F1 is higher after fine-tuning: 0.217 to 0.350, +0.133 ["
+        f"{small.llama} (emulated): token F1 is higher after fine-tuning: 0.22 to 0.35, +0.13 ["
     )
     assert effect.endswith("over 24 questions.")
 
@@ -367,6 +369,10 @@ def test_the_client_s_part_is_that_of_all_repeats(rows: Rows) -> None:
     ]
     [row] = latency_table(repeats)
     assert (row.client_ttft_bias_s, row.overhead_ttft_s) == (-0.004, pytest.approx(0.004))
+    table = make_table(LatencyRow, [row])
+    cells = {each.title: cell for each, cell in zip(table.columns, table.rows[0], strict=True)}
+    assert cells["Client bias of TTFT (ms)"].text == "< 5"  # no time is negative
+    assert method(repeats).facts[6][1].text == "at most 4.00 ms"
 
 
 def test_the_mean_is_over_deployments_as_its_interval_is(rows: Rows) -> None:

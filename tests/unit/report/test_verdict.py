@@ -39,8 +39,8 @@ def test_better_answers_beyond_noise_are_taken() -> None:
     found = verdict(rows, paired_tests(rows, paired, []))
     assert found.decided
     assert found.title == "Take a, fine-tuned, on p."
-    assert "Token F1 0.500 [0.200 to 0.400] on 40 questions" in found.facts
-    assert "on the same 20 questions: +0.300" in found.reasons[0]
+    assert "Token F1 0.50 [0.20 to 0.40] on 40 questions" in found.facts
+    assert "on the same 20 questions: +0.30" in found.reasons[0]
 
 
 def test_a_difference_within_noise_decides_nothing() -> None:
@@ -50,6 +50,13 @@ def test_a_difference_within_noise_decides_nothing() -> None:
     assert found.title == "It cannot be said yet."
     assert "Runner-up: b, fine-tuned, on p" in found.reasons[0]
     assert found.next_steps == ("Ask more questions: 40 do not tell the two apart.",)
+
+
+def test_the_runner_up_is_named_on_the_profile_where_it_is_fastest() -> None:
+    slow = measured("b", 0.32, 2.0, profile="slow")
+    rows = [*measured("a", 0.5), *slow, *measured("b", 0.3, 1.0, profile="fast")]
+    [reason] = verdict(rows, {}).reasons
+    assert reason.startswith("Runner-up: b, fine-tuned, on fast, with a token F1 of 0.30;")
 
 
 def test_models_whose_intervals_lie_apart_are_told_apart() -> None:

@@ -143,7 +143,7 @@ def _bar(
         mark(line, row.model, row.profile)
         end = max(mean, high)
     text = axes.annotate(
-        seconds(mean),
+        seconds(time),
         (end, height),
         (4, 0),
         textcoords="offset points",

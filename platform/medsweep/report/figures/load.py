@@ -69,7 +69,8 @@ def speed_by_load(rows: Sequence[Row]) -> Figure:
             _panel(panel, title, [row for row in table if row.model == model], points, colours)
             if place % len(_PANELS) == 0:
                 panel.set_title(f"{short_label(model)}\n{title}")
-            if place % len(_PANELS) == len(_PANELS) - 1:
+            is_last = place % len(_PANELS) == len(_PANELS) - 1
+            if is_last and panel.get_legend_handles_labels()[0]:
                 panel.legend(loc="upper left", bbox_to_anchor=(1.03, 1.06), fontsize=8)
     return figure
 

@@ -126,7 +126,7 @@ def _tip(cell: MatrixCell) -> str:
     if cell.state != "ok":
         return f"{label}, {cell.reason}" if cell.reason else label
     return (
-        f"{label} ({cell.basis}), token F1 {share(cell.token_f1)}, TTFT {seconds(cell.ttft_s)} "
+        f"{label} ({cell.basis}), token F1 {share(cell.token_f1)}, TTFT {seconds(cell.ttft)} "
         f"at {cell.load_point}"
     )
 

@@ -97,7 +97,7 @@ def _panel(
 def _tip(row: DecisionRow) -> str:
     label = f"{row.model} on {row.profile} ({row.basis})"
     if row.token_f1 and row.e2e:
-        label += f": token F1 {share(row.token_f1.mean)}, end-to-end {seconds(row.e2e.mean)}"
+        label += f": token F1 {share(row.token_f1)}, end-to-end {seconds(row.e2e)}"
     if row.usd_per_1k is not None:
         label += f", USD {significant(row.usd_per_1k)} per 1,000 answers"
     return label + (", a best trade-off" if row.on_front else "")

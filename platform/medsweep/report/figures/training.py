@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     MARKERS,
     MODEL_PALETTE,
@@ -16,6 +17,7 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
+from medsweep.report.numbers import share
 from medsweep.results.aggregate import Row
 
 if TYPE_CHECKING:
@@ -100,12 +102,13 @@ def _line(axes: Axes, place: int, record: Training, name: str, *, dashed: bool =
     mark(line, record.model)
     for row in rows:
         words = "training loss" if dashed else _WORDS.get(name, "held-out loss")
+        value = share(Interval(row[name], row.get(f"{name}_low"), row.get(f"{name}_high")))
         mark_point(
             axes,
             (row["epoch"], row[name]),
             record.model,
             None,
-            f"{record.model}, epoch {row['epoch']}: {words} {row[name]:.3f}",
+            f"{record.model}, epoch {row['epoch']}: {words} {value}",
         )
     bounds = [row for row in rows if row.get(f"{name}_low") is not None]
     if bounds:

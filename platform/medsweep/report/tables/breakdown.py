@@ -18,7 +18,7 @@ from medsweep.metrics.breakdown import (
 )
 from medsweep.metrics.significance import ALPHA
 from medsweep.metrics.tally import STRATA
-from medsweep.report.numbers import bounds, share
+from medsweep.report.numbers import share, share_places, share_spread
 from medsweep.report.table import (
     Column,
     ReportTable,
@@ -191,11 +191,11 @@ def _figure(name: str) -> Column:
         group = line[4].get(name)
         if group is None:
             return fraction(None, "no reference of this group has any")
-        notes = [bounds(group.low, group.high, 3)]
+        notes = [share_spread(group)]
         if group.p_value is not None and group.p_value <= ALPHA and group.rest is not None:
             side = "lower" if group.mean < group.rest else "higher"
-            notes.append(f"{side} than the rest ({share(group.rest)})")
-        return TableCell(share(group.mean), note="\n".join(filter(None, notes)), kind="number")
+            notes.append(f"{side} than the rest ({share(group.rest, share_places(group))})")
+        return TableCell(share(group), note="\n".join(filter(None, notes)), kind="number")
 
     return Column(NAMES[name], cell)
 

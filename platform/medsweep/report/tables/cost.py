@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medsweep.report.numbers import bounds, significant
+from medsweep.report.numbers import share, share_spread, significant
 from medsweep.report.table import (
     Column,
     TableCell,
@@ -14,9 +14,14 @@ from medsweep.report.table import (
     column,
     columns,
     fraction,
+    interval,
     number,
 )
-from medsweep.report.tables.grouping import busiest_point, configuration_order
+from medsweep.report.tables.grouping import (
+    busiest_point,
+    configuration_order,
+    interval_over_questions,
+)
 from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows, mean
 
 NO_PRICE = "no price for this profile, or measured on other hardware"
@@ -29,21 +34,18 @@ def _price(rows: Sequence[Row]) -> str | None:
 
 
 def _verified_share(rows: Sequence[Row]) -> TableCell:
-    share = mean(rows, "verified_share")
-    if share is None:
+    verified = interval_over_questions(rows, "verified_share")
+    if verified is None:
         return fraction(None, "no reference has quantities to verify answers by")
-    ends = bounds(mean(rows, "verified_share_low"), mean(rows, "verified_share_high"), 3)
-    return replace(fraction(share), note=f"{ends}\nby {first(rows, 'verified_by')}")
+    note = f"{share_spread(verified)}\nby {first(rows, 'verified_by')}"
+    return TableCell(share(verified), note=note, kind="number")
 
 
 def _verified_price(rows: Sequence[Row]) -> TableCell:
-    price = mean(rows, "usd_per_verified_answer")
-    if price is None:
-        return number(None, "no price, or no verified answer")
-    low = mean(rows, "usd_per_verified_answer_low")
-    high = mean(rows, "usd_per_verified_answer_high")
-    ends = bounds(low, high) or (f"at least {significant(low)}" if low is not None else "")
-    return replace(number(price), note=ends)
+    price = interval_over_questions(rows, "usd_per_verified_answer")
+    if price is not None and price.low is not None and price.high is None:
+        return replace(number(price.mean), note=f"at least {significant(price.low)}")
+    return interval(price, "no price, or no verified answer")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 from medsweep.decide.candidates import best_trade_offs
 from medsweep.metrics.statistics import Interval
-from medsweep.report.table import TableCell, TableRow, build, column, hidden, interval, number
+from medsweep.report.table import TableCell, TableRow, build, column, hidden, number, time
 from medsweep.report.tables.cost import NO_PRICE
-from medsweep.report.tables.grouping import busiest_point, mean_interval, most_questions
+from medsweep.report.tables.grouping import (
+    busiest_point,
+    interval_over_questions,
+    mean_interval,
+    most_questions,
+)
 from medsweep.report.tables.quality import QualityFigure, quality, quality_bounds
 from medsweep.results.aggregate import (
     Row,
@@ -24,10 +29,10 @@ from medsweep.results.aggregate import (
 def _token_f1(rows: Sequence[Row]) -> QualityFigure | None:
     """Return the mean with its interval at the load point with most questions."""
     graded = most_questions(rows)
-    middle, low, high = (mean(graded, f"token_f1{end}") for end in ("", "_low", "_high"))
-    if middle is None:
+    f1 = interval_over_questions(graded, "token_f1")
+    if f1 is None:
         return None
-    return QualityFigure(middle, low, high, None, **quality_bounds(graded, "token_f1"))
+    return QualityFigure(f1.mean, f1.low, f1.high, None, **quality_bounds(graded, "token_f1"))
 
 
 def _usd_per_1k(rows: Sequence[Row]) -> float | None:
@@ -57,7 +62,7 @@ class DecisionRow(TableRow):
     basis: str = column("Basis")
     on_front: bool = column("Best trade-off", cell=lambda row: TableCell("yes" * row.on_front))
     token_f1: QualityFigure | None = column("Token F1", _token_f1, quality)
-    e2e: Interval | None = column("E2E mean (s)", _e2e, interval)
+    e2e: Interval | None = column("E2E mean (s)", _e2e, time)
     requests_per_s: float | None = column(
         "Requests (1/s)",
         lambda rows: busiest_point(rows)[1],

@@ -63,6 +63,17 @@ def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:
     return Interval(average(means), low, high, both)
 
 
+def interval_over_questions(rows: Sequence[Row], name: str) -> Interval | None:
+    """Return the mean of a column over rows, with that of the interval that each row carries.
+
+    Args:
+        rows: the repeats of one load point, which ask the same questions.
+        name: of the column, such as "token_f1".
+    """
+    middle, low, high = (mean(rows, f"{name}{end}") for end in ("", "_low", "_high"))
+    return None if middle is None else Interval(middle, low, high)
+
+
 def model_order(model: str) -> tuple[int, str]:
     """Return a sorting key: the order of the catalogue, then the name."""
     names = list(MODELS)

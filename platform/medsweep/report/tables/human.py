@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medsweep.report.numbers import bounds, share
+from medsweep.metrics.statistics import Interval
+from medsweep.report.numbers import share, share_spread
 from medsweep.report.table import Column, ReportTable, TableCell, tabulate, text
 
 ALPHA = "Krippendorff's alpha"
@@ -61,4 +62,5 @@ def _figure(figures: Mapping[str, Any], name: str) -> TableCell:
     value = figures.get(name)
     if value is None:
         return TableCell(share(None), title="not rated, or not by two raters", kind="number")
-    return TableCell(share(value), note=bounds(figures["low"], figures["high"], 3), kind="number")
+    rated = Interval(value, figures["low"], figures["high"])
+    return TableCell(share(rated), note=share_spread(rated), kind="number")

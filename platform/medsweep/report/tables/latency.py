@@ -16,9 +16,8 @@ from medsweep.report.table import (
     column,
     count,
     hidden,
-    interval,
-    number,
     part_of,
+    time,
 )
 from medsweep.report.tables.grouping import mean_interval, model_order, profile_order
 from medsweep.results.aggregate import (
@@ -35,7 +34,7 @@ def _over_repeats(title: str, latency: str) -> Any:
     return column(
         title,
         lambda rows: mean_interval(rows, latency),
-        interval,
+        time,
         meaning=MEANINGS[f"{latency}_mean_s"],
     )
 
@@ -86,7 +85,7 @@ class LatencyRow(TableRow):
     client_ttft_bias_s: float | None = column(
         "Client bias of TTFT (s)",
         lambda rows: max(values(rows, "client_ttft_bias_s"), key=abs, default=None),
-        number,
+        time,
         missing="the client was not calibrated",
         meaning=MEANINGS["client_ttft_bias_s"],
     )

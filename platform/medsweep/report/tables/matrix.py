@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import seconds, share
 from medsweep.report.table import Column, ReportTable, TableCell, tabulate, text
-from medsweep.report.tables.grouping import model_order, most_questions, profile_order
+from medsweep.report.tables.grouping import (
+    interval_over_questions,
+    mean_interval,
+    model_order,
+    most_questions,
+    profile_order,
+)
 from medsweep.results.aggregate import (
     Row,
     basis_order,
@@ -33,7 +40,7 @@ class MatrixCell:
         basis: observed, emulated or predicted; None if nothing ran.
         token_f1: mean over questions and repeats at the load point with most questions; None if not
             graded.
-        ttft_s: mean over repeats at `load_point`, in seconds.
+        ttft: mean over repeats at `load_point`, in seconds.
         load_point: the lightest load point of the cell.
         output_tokens_per_s: highest mean of a load point.
         reason: why not ok.
@@ -43,8 +50,8 @@ class MatrixCell:
     profile: str
     state: str
     basis: str | None = None
-    token_f1: float | None = None
-    ttft_s: float | None = None
+    token_f1: Interval | None = None
+    ttft: Interval | None = None
     load_point: str | None = None
     output_tokens_per_s: float | None = None
     reason: str | None = None
@@ -99,7 +106,7 @@ class Matrix:
             kind = f"state {cell.state.split()[0]}"
             if cell.state != "ok":
                 return TableCell(cell.state, title=cell.reason or "", kind=kind)
-            figures = f"F1 {share(cell.token_f1)} · TTFT {seconds(cell.ttft_s)}"
+            figures = f"F1 {share(cell.token_f1)} · TTFT {seconds(cell.ttft)}"
             return TableCell(f"ok, {cell.basis}", note=figures, kind=kind)
 
         return Column(model, shown)
@@ -139,8 +146,8 @@ def _cell(model: str, profile: str, rows: Sequence[Row]) -> MatrixCell:
         profile=profile,
         state=state,
         basis=first(measured or rows, "basis") if state != "refused" else None,
-        token_f1=mean(most_questions(measured), "token_f1"),
-        ttft_s=mean(by_point.get((lightest,), ()), "ttft_mean_s"),
+        token_f1=interval_over_questions(most_questions(measured), "token_f1"),
+        ttft=mean_interval(by_point.get((lightest,), ()), "ttft"),
         load_point=lightest,
         output_tokens_per_s=max((rate for rate in rates if rate is not None), default=None),
         reason=first([row for row in rows if row["status"] == state], "reason"),

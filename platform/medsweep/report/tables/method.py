@@ -104,6 +104,8 @@ def _span(ends: Sequence[str], missing: str = "not recorded") -> TableCell:
 
 
 def _bias(value: Range, missing: str) -> TableCell:
+    if value is not None and value[0] < 0:
+        return text(f"at most {seconds(max(map(abs, value)))}")
     return _span([seconds(end) for end in value or ()], missing)
 
 

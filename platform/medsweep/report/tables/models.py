@@ -7,6 +7,7 @@ from itertools import combinations
 
 from medsweep.comparison.answers import TESTS, Contrast, compare_answers
 from medsweep.comparison.finding import Finding, corrected, resamples_for
+from medsweep.metrics.statistics import Interval
 from medsweep.report.table import (
     Column,
     ReportTable,
@@ -22,13 +23,19 @@ from medsweep.report.tables.grouping import model_order
 from medsweep.report.tables.quality import NAMES
 from medsweep.results.aggregate import Row, distinct, group_by_columns, headline_rows
 
+
+def difference_of(finding: Finding) -> Interval:
+    """Return the difference that a finding is of, with its interval."""
+    return Interval(finding.after - finding.before, finding.low, finding.high)
+
+
 COLUMNS = (
     Column("Models", lambda row: text(row.subject)),
     Column("Figure", lambda row: text(NAMES[row.figure])),
-    Column("The former's", lambda row: fraction(row.after)),
-    Column("The latter's", lambda row: fraction(row.before)),
-    Column("Difference", lambda row: difference(row.after - row.before)),
-    Column("95 % interval", lambda row: limits(row.low, row.high, "no interval for this test")),
+    Column("The former's", lambda row: fraction(row.after, beside=difference_of(row))),
+    Column("The latter's", lambda row: fraction(row.before, beside=difference_of(row))),
+    Column("Difference", lambda row: difference(difference_of(row))),
+    Column("95 % interval", lambda row: limits(difference_of(row), "no interval for this test")),
     Column("p value", lambda row: number(row.p_adjusted, row.test)),
     Column("Changed / questions", lambda row: part_of(row.changed, row.pairs)),
     Column("Verdict", lambda row: text(row.verdict)),

@@ -54,14 +54,11 @@ class PairedRow(TableRow):
     figure: str = column("Figure", cell=lambda row: text(NAMES[row.figure]))
     basis: str = column("Basis")
     cells: int = hidden()
-    base: float = column("Base", show=fraction)
-    tuned: float = column("Fine-tuned", show=fraction)
+    base: float = column("Base", cell=lambda row: fraction(row.base, beside=row.difference))
+    tuned: float = column("Fine-tuned", cell=lambda row: fraction(row.tuned, beside=row.difference))
     difference: PairedDifference = columns(
-        Column("Difference", lambda row: difference(row.difference.mean)),
-        Column(
-            "95 % interval",
-            lambda row: limits(row.difference.low, row.difference.high, "too few questions"),
-        ),
+        Column("Difference", lambda row: difference(row.difference)),
+        Column("95 % interval", lambda row: limits(row.difference, "too few questions")),
     )
     p_adjusted: float | None = columns(
         Column("p value", lambda row: number(row.p_adjusted, NO_P_VALUE)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from medsweep.report.numbers import bounds, share
+from medsweep.report.numbers import share, share_places, share_spread
 from medsweep.report.table import (
     MEANINGS,
     Column,
@@ -77,15 +77,17 @@ def quality(value: QualityFigure | None) -> TableCell:
     if value is None:
         return fraction(None)
     named = {name: getattr(value, name) for name in ("max", *QUALITY_BOUNDS)}
-    notes = [bounds(value.low, value.high, 3)]
+    notes, places = [share_spread(value)], share_places(value)
     if value.not_leaked is not None:
-        notes.append(f"{share(value.not_leaked)} without leaked questions")
+        notes.append(f"{share(value.not_leaked, places)} without leaked questions")
     if value.errors_seen is not None:
         notes.append(
             f"sees {value.errors_seen:.0%} of errors" if value.errors_seen else "sees no error"
         )
-    notes += [f"{name} {share(figure)}" for name, figure in named.items() if figure is not None]
-    return TableCell(share(value.mean), note="\n".join(filter(None, notes)), kind="number")
+    notes += [
+        f"{name} {share(figure, places)}" for name, figure in named.items() if figure is not None
+    ]
+    return TableCell(share(value), note="\n".join(filter(None, notes)), kind="number")
 
 
 def quality_bounds(rows: Sequence[Row], name: str) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.prediction.roofline import ASSUMPTIONS
-from medsweep.report.table import TableRow, build, column, number, prose
+from medsweep.report.table import TableRow, average, build, column, number, prose
 from medsweep.results.aggregate import Row, group_by_columns, load_points, mean, ok_rows, values
 
 
@@ -29,15 +29,10 @@ class RooflineRow(TableRow):
     model: str = column("Model")
     profile: str = column("Profile")
     load_point: str = column("Load point")
-    tpot_s: float = column("TPOT measured (s)", lambda rows: mean(rows, "tpot_mean_s"), show=number)
-    predicted_tpot_s: float = column(
-        "TPOT estimated (s)", lambda rows: mean(rows, "predicted_tpot_s"), show=number
-    )
-    least_tpot_s: float | None = column(
-        "TPOT at least (s)",
-        lambda rows: mean(rows, "least_tpot_s"),
-        number,
-        missing="the peaks of this processor are not known",
+    tpot_s: float = average("TPOT measured (s)", "tpot_mean_s")
+    predicted_tpot_s: float = average("TPOT estimated (s)", "predicted_tpot_s")
+    least_tpot_s: float | None = average(
+        "TPOT at least (s)", "least_tpot_s", missing="the peaks of this processor are not known"
     )
     factor: float = column("Factor", show=number)
     bound: str = column("Estimate bound by", "predicted_bound")

@@ -22,7 +22,7 @@ def _percent(
         value = share(row)
         if value is None:
             return TableCell(MISSING, title=missing, kind="number")
-        return TableCell(f"{significant(100 * value)} %", kind="number")
+        return TableCell(f"{significant(100 * value, 2)} %", kind="number")
 
     return Column(title, shown, meaning)
 

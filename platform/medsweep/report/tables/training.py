@@ -17,6 +17,7 @@ from medsweep.report.table import (
     tabulate,
     text,
     texts,
+    time,
 )
 from medsweep.report.tables.grouping import model_order
 from medsweep.report.tables.quality import NAMES, QualityFigure, quality
@@ -76,7 +77,7 @@ COLUMNS = (
     _quality("corpus_bleu", "Corpus BLEU"),
     _share("truncated_share", "Truncated answers"),
     _share("long_references_share", "References too long"),
-    Column("Time (s)", lambda epoch: number(epoch.row.get("seconds") or None)),
+    Column("Time (s)", lambda epoch: time(epoch.row.get("seconds") or None)),
     Column("Tokens (1/s)", lambda epoch: number(_tokens_per_s(epoch.row))),
 )
 

@@ -47,7 +47,8 @@ class PairedTest:
     def sentence(self) -> str:
         """The lead, its questions and its p-value."""
         chance = "not tested" if self.p_adjusted is None else f"p = {self.p_adjusted:.2g}"
-        return f"Lead on the same {self.questions} questions: {signed(self.lead, self.places)}, {chance}."
+        lead = signed(self.lead, self.places)
+        return f"Lead on the same {self.questions} questions: {lead}, {chance}."
 
 
 PairedTests = Mapping[tuple[str, Side, Side], PairedTest]

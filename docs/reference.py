@@ -32,6 +32,7 @@ from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
 from medsweep.results.column import Column
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
+from medsweep.review.rubric import Criterion, HarmAxis, Rubric
 from medsweep.search.record import COLUMNS as SEARCH
 from medsweep.search.spec import SearchSpec
 from medsweep.serving.config import SweepServeSpec
@@ -99,6 +100,9 @@ def config_page() -> str:
         ("load.points[]", LoadPoint),
         ("prices.PROFILE", PriceSpec),
         ("A cluster's file", ClusterSettings),
+        ("A judge's rubric", Rubric),
+        ("A judge's rubric, criteria[]", Criterion),
+        ("A judge's rubric, harms[]", HarmAxis),
     ]
     parts = ["# Sweep file\n", "Unknown fields are faults; all faults are listed at once.\n"]
     for title, model in sections:

@@ -42,6 +42,8 @@ VERBS = {
     "aa": "measure one cell under two names, which must show no difference",
     "score": "grade predictions in a JSONL file against references",
     "review": "have clinicians rate blinded answers, and merge their ratings",
+    "judge": "have a model rate blinded answers by a rubric",
+    "safety": "ask a model the safety set: what it misses, and what it refuses without need",
     "report": "write the report of results again",
     "export": "copy results to MLflow, or to an offline folder of Weights & Biases",
     "models": "list the model catalogue",
@@ -54,7 +56,7 @@ VERBS = {
 _NOT_RESUMED = "interrupted before its end; nothing more is written"
 _RESUMED = "interrupted: what was measured is kept; run the same command to resume"
 _INTERRUPTED = {
-    **dict.fromkeys(("demo", "run", "finetune", "search", "aa"), _RESUMED),
+    **dict.fromkeys(("demo", "run", "finetune", "search", "aa", "judge"), _RESUMED),
     "k8s": "interrupted: jobs that were submitted go on in the cluster; see `medsweep k8s status`",
 }
 

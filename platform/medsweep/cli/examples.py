@@ -83,6 +83,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "medsweep review export results/demo --out review.html --questions 20",
         "medsweep review import results/demo ratings-ab.json ratings-cd.json",
     ),
+    "judge": (
+        "medsweep judge results/demo --url http://127.0.0.1:8000/v1 --compare",
+        "medsweep judge results/mine --send-to http://127.0.0.1:8000/v1 --votes 3",
+    ),
+    "safety": (
+        "medsweep safety --url http://127.0.0.1:8000/v1 --out results/demo",
+        f"medsweep safety --adapter {ADAPTER} --rewordings 20",
+    ),
     "report": ("medsweep report results/demo",),
     "export": (
         "medsweep export results/demo --mlflow mlruns",
@@ -123,6 +131,8 @@ GUIDES: Mapping[str, str] = {
     "aa": "statistics.md#one-cell-under-two-names-medsweep-aa-sweep",
     "score": "quality.md",
     "review": "quality.md#review-by-clinicians",
+    "judge": "quality.md#a-judge-with-a-rubric",
+    "safety": "quality.md#the-safety-set",
     "report": "report.md",
     "export": "report.md#mlflow-and-weights-biases",
     "models": "models.md",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.text_table import layout, width
 from medsweep.errors import EnvironmentFault, InputError
-from medsweep.reporter import harmless
+from medsweep.reporter import Reporter, harmless
 
 if TYPE_CHECKING:
     from medsweep.models.spec import ModelSpec
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 """Where results go by default."""
+
+PLAIN_EVERY_S = 30.0
 
 
 def shipped(part: str) -> Path:
@@ -190,3 +193,50 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def with_interval(figures: Mapping[str, Any], name: str) -> str | None:
+    """Return a figure with its interval as text; None if it is not known."""
+    value = figures.get(name)
+    if value is None:
+        return None
+    from medsweep.metrics.statistics import Interval
+    from medsweep.report.numbers import share, share_spread
+
+    rated = Interval(value, figures["low"], figures["high"])
+    return f"{share(rated)} [{share_spread(rated)}]" if rated.low is not None else share(rated)
+
+
+class Progress:
+    """How many of many steps are done, and about how long the rest takes.
+
+    On a terminal it is a line that is redrawn; otherwise a line every 30 s.
+
+    Args:
+        total: number of steps.
+        what: they are, in the plural.
+    """
+
+    def __init__(self, total: int, what: str) -> None:
+        self._reporter = Reporter()
+        self._total, self._what, self._done = total, what, 0
+        self._began_s = self._shown_s = time.monotonic()
+
+    def step(self) -> None:
+        """Count one more step."""
+        from medsweep.sweep.progress import duration, place
+
+        self._done += 1
+        now_s = time.monotonic()
+        elapsed_s = now_s - self._began_s
+        left = f"about {duration(elapsed_s / self._done * (self._total - self._done))}"
+        text = f"{place(self._done, self._total, elapsed_s, left)} {self._what}"
+        if self._reporter.is_terminal:
+            self._reporter.status([text])
+        elif now_s - self._shown_s >= PLAIN_EVERY_S:
+            self._shown_s = now_s
+            self._reporter.line(text)
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
+        self._reporter.clear()

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medsweep.cli.options import add_json, seed, show
+from medsweep.cli.options import add_json, seed, show, with_interval
 from medsweep.errors import EXIT_DONE, InputError
 
 QUESTIONS = 20
@@ -61,23 +61,23 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from medsweep.report.page import write_report
     from medsweep.review.ratings import merge
+    from medsweep.sweep.collect import refresh
 
     summary = merge(options.results, options.files, seed=options.seed)
-    write_report(options.results)
+    refresh(options.results)
     if options.json:
         print(json.dumps(summary, indent=2))
         return EXIT_DONE
     print(f"{summary['answers']} answers by {summary['raters']} raters; share of best ratings:\n")
     axes = list(summary["agreement"])
     rows: list[dict[str, Any]] = [
-        {"system": system} | {axis: _interval(rated.get(axis, {}), "best") for axis in axes}
+        {"system": system} | {axis: with_interval(rated.get(axis, {}), "best") for axis in axes}
         for system, rated in summary["systems"].items()
     ]
     rows.append(
         {"system": "Krippendorff's alpha"}
-        | {axis: _interval(each, "alpha") for axis, each in summary["agreement"].items()}
+        | {axis: with_interval(each, "alpha") for axis, each in summary["agreement"].items()}
     )
     show(rows, as_json=False)
     if summary["ranking"]:
@@ -86,7 +86,7 @@ def _import(options: argparse.Namespace) -> int:
             [
                 {
                     "system": rank["system"],
-                    "preferred": _interval(rank, "win_share"),
+                    "preferred": with_interval(rank, "win_share"),
                     "comparisons": rank["comparisons"],
                 }
                 for rank in summary["ranking"]
@@ -94,14 +94,3 @@ def _import(options: argparse.Namespace) -> int:
             as_json=False,
         )
     return EXIT_DONE
-
-
-def _interval(figures: dict[str, Any], name: str) -> str | None:
-    value = figures.get(name)
-    if value is None:
-        return None
-    from medsweep.metrics.statistics import Interval
-    from medsweep.report.numbers import share, share_spread
-
-    rated = Interval(value, figures["low"], figures["high"])
-    return f"{share(rated)} [{share_spread(rated)}]" if rated.low is not None else share(rated)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -201,3 +202,15 @@ class DatasetSpec(SourceSpec):
     def is_public(self) -> bool:
         """Whether the text of prompts and answers is known not to be patient data."""
         return self.public or all(source.entry.public for source in self.sources)
+
+
+def known_public(sweep: Mapping[str, Any]) -> bool:
+    """Return whether a sweep's texts are known not to be patient data.
+
+    Args:
+        sweep: its file as plain data; empty if there is none, as for a load test.
+    """
+    try:
+        return DatasetSpec.model_validate(sweep["dataset"]).is_public
+    except (KeyError, ValueError):
+        return False

@@ -1,6 +1,6 @@
-"""Plain questions to a server with OpenAI's API: which models it has, and one streamed answer.
+"""Plain questions to a server with OpenAI's API: which models it has, and single answers.
 
-For people and before a load test, not for measuring: nothing here is timed.
+For people, for judges and before a load test, not for measuring: nothing here is timed.
 """
 
 from __future__ import annotations
@@ -8,20 +8,36 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 
 from medsweep.api_key import key_of_variable
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.loadgen.address import basic_credentials, check_url, public_url, route_url
-from medsweep.loadgen.server_errors import describe_bytes, find_error
+from medsweep.loadgen.server_errors import describe_bytes, find_error, without_quotes
 from medsweep.loadgen.sse import SseParser
 from medsweep.reporter import harmless
 
 _MOST_BYTES = 4 << 20
 _READ_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of a chat model.
+
+    Attributes:
+        text: the answer.
+        prompt_tokens: tokens of the messages, as the server counts; None if it does not.
+        output_tokens: tokens of the answer, likewise.
+    """
+
+    text: str
+    prompt_tokens: int | None
+    output_tokens: int | None
 
 
 def find_model(
@@ -69,7 +85,7 @@ def stream_answer(
     api_key_env: str | None = None,
     timeout_s: float = 120.0,
 ) -> Iterator[str]:
-    """Yield the parts of a chat model's answer as they come.
+    """Yield the parts of a chat model's answer as they come; no error quotes the question.
 
     Raises:
         InputError: the server refuses the request.
@@ -83,18 +99,59 @@ def stream_answer(
         "stream": True,
     }
     request = _request(base_url, "chat/completions", body, api_key_env, {})
-    parser = SseParser()
-    with _open(request, timeout_s) as answer:
-        try:
-            while piece := answer.read1(_READ_BYTES):
-                for data, _ in parser.feed(piece):
-                    if data == b"[DONE]":
-                        return
-                    yield _part(data)
-        except (OSError, HTTPException) as error:
-            raise EnvironmentFault(
-                f"{public_url(base_url)}: the answer broke off: {error}"
-            ) from None
+    for chunk in _chunks(request, timeout_s, [question]):
+        yield _part(chunk, [question])
+
+
+def chat(
+    base_url: str,
+    model: str,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    max_tokens: int,
+    temperature: float = 0.0,
+    seed: int | None = None,
+    api_key_env: str | None = None,
+    timeout_s: float = 120.0,
+) -> Reply:
+    """Return a chat model's answer with its token counts.
+
+    No error quotes the messages: they may be patient data.
+
+    Args:
+        base_url: root of the API with its version.
+        model: the server's name of the model.
+        messages: the conversation, each with `role` and `content`.
+        max_tokens: longest answer.
+        temperature: of sampling; 0 is greedy.
+        seed: of sampling; None leaves it to the server.
+        api_key_env: environment variable that holds the API key.
+        timeout_s: longest silence of the server, in seconds.
+
+    Raises:
+        InputError: the server refuses the request.
+        EnvironmentFault: it does not answer, or stops within the answer.
+    """
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": list(messages),
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if seed is not None:
+        body["seed"] = seed
+    parts: list[str] = []
+    counted: dict[str, Any] = {}
+    request = _request(base_url, "chat/completions", body, api_key_env, {})
+    private = [message["content"] for message in messages]
+    for chunk in _chunks(request, timeout_s, private):
+        parts.append(_part(chunk, private))
+        if isinstance(chunk, dict) and isinstance(chunk.get("usage"), dict):
+            counted |= chunk["usage"]
+    tokens = (counted.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    return Reply("".join(parts), *(each if isinstance(each, int) else None for each in tokens))
 
 
 def count_tokens(
@@ -147,13 +204,42 @@ def count_tokens(
     return counted
 
 
-def _part(event: bytes) -> str:
-    try:
-        chunk = json.loads(event)
-    except ValueError:
-        return ""
+def _chunks(
+    request: urllib.request.Request, timeout_s: float, private: Sequence[str]
+) -> Iterator[Any]:
+    """Yield the chunks of a streamed answer as they come.
+
+    Args:
+        request: what is sent.
+        timeout_s: longest silence, in seconds.
+        private: texts that an error must not quote.
+
+    Raises:
+        EnvironmentFault: the server stops within the answer, or reports an error in it.
+    """
+    parser = SseParser()
+    with _open(request, timeout_s, private) as answer:
+        try:
+            while True:
+                piece = answer.read1(_READ_BYTES)
+                # What the body ends with may lack the empty line that completes it.
+                for data, _ in parser.feed(piece) if piece else parser.end():
+                    if data == b"[DONE]":
+                        return
+                    with suppress(ValueError):
+                        yield json.loads(data)
+                if not piece:
+                    return
+        except (OSError, HTTPException) as error:
+            raise EnvironmentFault(
+                f"{public_url(request.full_url)}: the answer broke off: {error}"
+            ) from None
+
+
+def _part(chunk: Any, private: Sequence[str]) -> str:
     if (error := find_error(chunk)) is not None:
-        raise EnvironmentFault(f"the server reports an error: {error.message or error.kind}")
+        message = without_quotes(error.message or error.kind or "unknown", private)
+        raise EnvironmentFault(f"the server reports an error: {message}")
     choices = chunk.get("choices") if isinstance(chunk, dict) else None
     delta = choices[0].get("delta") or {} if choices else {}
     return str(delta.get("content") or "")
@@ -189,7 +275,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _open(request: urllib.request.Request, timeout_s: float) -> HTTPResponse:
+def _open(
+    request: urllib.request.Request, timeout_s: float, private: Sequence[str] = ()
+) -> HTTPResponse:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     place = public_url(request.full_url)
     try:
@@ -197,7 +285,7 @@ def _open(request: urllib.request.Request, timeout_s: float) -> HTTPResponse:
     except urllib.error.HTTPError as error:
         with error:
             message = describe_bytes(error.read(_READ_BYTES)).message
-        told = f": {harmless(message)}" if message else ""
+        told = f": {harmless(without_quotes(message, private))}" if message else ""
         raise InputError(f"{place} answers with status {error.code}{told}") from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)

@@ -36,6 +36,7 @@ from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.failures import FailureRow, failure_table
 from medsweep.report.tables.grouping import model_order, profile_order
 from medsweep.report.tables.human import human_table
+from medsweep.report.tables.judge import judge_table
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.meter import meter_table
@@ -47,6 +48,7 @@ from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
 from medsweep.report.tables.paper_table import PaperRow, paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.tables.roofline import RooflineRow, roofline_table
+from medsweep.report.tables.safety import safety_table
 from medsweep.report.tables.servers import ServerRow, server_table
 from medsweep.report.tables.spread import spread_table
 from medsweep.report.tables.throughput import ThroughputRow, throughput_table
@@ -103,6 +105,8 @@ def write_report(folder: Path) -> Path:
         "spread": spread_table(results.rows, spreads(results)),
         "breakdown": breakdown_table(results.rows, scores, results.labels),
         "human": human_table(results.review),
+        "judge": judge_table(results.judge),
+        "safety": safety_table(results.safety),
         "worst": worst_table(results.rows, answers or scores),
         "worsened": worsened_table(results.rows, answers or scores),
     }

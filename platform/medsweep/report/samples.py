@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medsweep.datasets.spec import DatasetSpec
+from medsweep.datasets.spec import known_public
 from medsweep.metrics.entities import left_out, unsupported_entities
 from medsweep.report.tables.grouping import model_order
 from medsweep.results.aggregate import Row, basis_order, distinct, group_by, variant_order
@@ -48,11 +48,7 @@ def public_answers(results: Results) -> dict[str, list[dict[str, Any]]]:
 
     `keep_text` stores private texts for those who have the folder; a report is passed on.
     """
-    try:
-        public = DatasetSpec.model_validate(results.spec["dataset"]).is_public
-    except (KeyError, ValueError):
-        public = False
-    return results.first_answers() if public else {}
+    return results.first_answers() if known_public(results.spec) else {}
 
 
 def samples(rows: Sequence[Row], responses: Mapping[str, Sequence[Row]]) -> list[SampleQuestion]:

@@ -211,6 +211,19 @@ class Results:
         path = self._find("review.json")
         return (read_json(path) if path is not None else None) or {}
 
+    @cached_property
+    def judge(self) -> Mapping[str, Any]:
+        """What a judge said of the answers; empty without `judge.json`."""
+        path = self._find("judge.json")
+        return (read_json(path) if path is not None else None) or {}
+
+    @cached_property
+    def safety(self) -> Mapping[str, Mapping[str, Any]]:
+        """What models did with the safety set, by name; empty without `safety.json`."""
+        path = self._find("safety.json")
+        models: dict[str, Any] = (read_json(path) if path is not None else None) or {}
+        return dict(models.get("models", {}))
+
     def by_load_point(self) -> dict[tuple[str, str, str, str], list[Row]]:
         """Return the measured rows of each model, profile, variant and load point."""
         return group_by_columns(ok_rows(self.rows), "model", "profile", "variant", "load_point")

@@ -268,7 +268,8 @@ ANSWERS = (
         "number",
         "1",
         "answers that give every quantity of their reference and contradict nothing in it, of "
-        "those whose reference has quantities: mean over questions",
+        "those whose reference has quantities; where raters or a judge were asked, that passed "
+        "with them too, of those that they rated: mean over questions",
     ),
     Column("verified_share_low", "number", "1", "low end of its 95 % interval over questions"),
     Column("verified_share_high", "number", "1", "high end of its 95 % interval over questions"),

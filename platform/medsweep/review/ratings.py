@@ -1,4 +1,4 @@
-"""What the raters' files say together: agreement, ratings of each system, and a ranking."""
+"""What ratings say together: agreement, ratings of each system, a ranking, and what passed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from medsweep.errors import InputError
-from medsweep.metrics.raters import ranking, reliability
+from medsweep.metrics.raters import Reliability, ranking, reliability
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.results.store import read_json, write_json
-from medsweep.review.sheet import AXES, KEY
+from medsweep.review.rubric import Axis, Rubric, shipped_rubric
+from medsweep.review.sheet import KEY
 
 REVIEW = "review.json"
 
+T = TypeVar("T")
 Ratings = dict[str, dict[str, dict[str, int]]]
 """Rating by rater, answer and axis."""
 
@@ -47,13 +49,16 @@ def merge(folder: Path, files: Sequence[Path], *, seed: int) -> dict[str, Any]:
         ratings[rater] = given
     if not any(ratings.values()):
         raise InputError("no answer is rated in these files")
+    rubric, answers = shipped_rubric(), key["answers"]
     summary = {
         "review": key["review"],
         "raters": len(ratings),
         "answers": len({answer for given in ratings.values() for answer in given}),
-        "agreement": {axis.name: asdict(_agreement(ratings, axis.name, seed)) for axis in AXES},
-        "systems": _systems(ratings, key["answers"], seed),
-        "ranking": [asdict(rank) for rank in ranking(_scores(ratings, key["answers"]), seed=seed)],
+        "agreement": agreement(ratings, rubric.axes, seed),
+        "systems": rated_systems(ratings, answers, rubric.axes, seed),
+        "ranking": [asdict(rank) for rank in ranking(_scores(ratings, answers), seed=seed)],
+        "ratings": by_digest(medians(ratings, rubric.axes), answers),
+        "passed": by_digest(passed(ratings, rubric), answers),
     }
     write_json(folder / REVIEW, summary)
     return summary
@@ -71,7 +76,7 @@ def _read(file: Path, key: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, 
             f"{file}: of review {given['review']}, but the key is of {key['review']}: export "
             "again makes another review"
         )
-    options = {axis.name: len(axis.options) for axis in AXES}
+    options = {axis.name: len(axis.options) for axis in shipped_rubric().axes}
     if not isinstance(given["ratings"], dict):
         raise InputError(f"{file}: ratings is not an object")
     for answer, rated in given["ratings"].items():
@@ -84,7 +89,18 @@ def _read(file: Path, key: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, 
     return str(given["rater"]), given["ratings"]
 
 
-def _agreement(ratings: Ratings, axis: str, seed: int) -> Any:
+def agreement(ratings: Ratings, axes: Sequence[Axis], seed: int) -> dict[str, dict[str, Any]]:
+    """Return Krippendorff's alpha of the raters by axis.
+
+    Args:
+        ratings: at least one rater's.
+        axes: of the rubric.
+        seed: of the bootstrap over answers.
+    """
+    return {axis.name: asdict(_agreement(ratings, axis.name, seed)) for axis in axes}
+
+
+def _agreement(ratings: Ratings, axis: str, seed: int) -> Reliability:
     answers = dict.fromkeys(answer for given in ratings.values() for answer in given)
     units = [
         [given[answer][axis] for given in ratings.values() if axis in given.get(answer, {})]
@@ -93,30 +109,112 @@ def _agreement(ratings: Ratings, axis: str, seed: int) -> Any:
     return reliability(units, seed=seed)
 
 
-def _systems(
-    ratings: Ratings, answers: Mapping[str, Any], seed: int
+def rated_systems(
+    ratings: Ratings, answers: Mapping[str, Any], axes: Sequence[Axis], seed: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the share of best ratings by system and axis, with its interval over questions."""
+    """Return the share of best ratings by system and axis, with its interval over questions.
+
+    Args:
+        ratings: at least one rater's.
+        answers: key of the sheet.
+        axes: of the rubric.
+        seed: of the bootstrap over questions.
+    """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for given in ratings.values():
         for answer, rated in given.items():
             for system in answers[answer]["systems"]:
-                for axis in AXES:
+                for axis in axes:
                     if axis.name in rated:
-                        best = float(rated[axis.name] == len(axis.options) - 1)
+                        best = float(rated[axis.name] == axis.best)
                         by_question = found.setdefault(system, {}).setdefault(axis.name, {})
                         by_question.setdefault(answers[answer]["question_id"], []).append(best)
     return {
-        system: {axis: _share(by_question, seed) for axis, by_question in axes.items()}
-        for system, axes in sorted(found.items())
+        system: {
+            axis: question_share(by_question, seed, "best") for axis, by_question in each.items()
+        }
+        for system, each in sorted(found.items())
     }
 
 
-def _share(by_question: Mapping[str, Sequence[float]], seed: int) -> dict[str, Any]:
+def passed_systems(
+    verdicts: Mapping[str, bool], answers: Mapping[str, Any], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return the share of answers that passed by system, with its interval over questions.
+
+    Args:
+        verdicts: of `passed`.
+        answers: key of the sheet.
+        seed: of the bootstrap over questions.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for answer, verdict in verdicts.items():
+        for system in answers[answer]["systems"]:
+            by_question = found.setdefault(system, {})
+            by_question.setdefault(answers[answer]["question_id"], []).append(float(verdict))
+    return {
+        system: question_share(by_question, seed) for system, by_question in sorted(found.items())
+    }
+
+
+def medians(ratings: Ratings, axes: Sequence[Axis]) -> dict[str, dict[str, int]]:
+    """Return the median rating of each answer by axis; the lower of two in the middle."""
+    answers = dict.fromkeys(answer for given in ratings.values() for answer in given)
+    found: dict[str, dict[str, int]] = {}
+    for answer in answers:
+        for axis in axes:
+            rated = sorted(
+                given[answer][axis.name]
+                for given in ratings.values()
+                if axis.name in given.get(answer, {})
+            )
+            if rated:
+                found.setdefault(answer, {})[axis.name] = rated[(len(rated) - 1) // 2]
+    return found
+
+
+def passed(ratings: Ratings, rubric: Rubric) -> dict[str, bool]:
+    """Return whether more than half of its raters pass each answer.
+
+    Only ratings on every axis count; answers without any are left out.
+    """
+    names = {axis.name for axis in rubric.axes}
+    verdicts: dict[str, list[bool]] = {}
+    for given in ratings.values():
+        for answer, rated in given.items():
+            if names <= set(rated):
+                verdicts.setdefault(answer, []).append(rubric.passes(rated))
+    return {answer: 2 * sum(each) > len(each) for answer, each in verdicts.items()}
+
+
+def by_digest(values: Mapping[str, T], answers: Mapping[str, Any]) -> dict[str, T]:
+    """Return values by the answers' digests, for other draws of the same answers.
+
+    Args:
+        values: by id in this draw.
+        answers: its key; that of an earlier version has no digests.
+    """
+    return {
+        answers[answer]["digest"]: value
+        for answer, value in values.items()
+        if "digest" in answers[answer]
+    }
+
+
+def question_share(
+    by_question: Mapping[str, Sequence[float]], seed: int, name: str = "share"
+) -> dict[str, Any]:
+    """Return a share as its mean over questions, with its interval.
+
+    Args:
+        by_question: values from 0 to 1, averaged by question first.
+        seed: of the bootstrap over questions.
+        name: of the mean.
+    """
     means = np.array([np.mean(ratings) for ratings in by_question.values()])
     [interval] = mean_intervals(means[:, None], seed=seed)
     return {
-        "best": interval.mean,
+        name: interval.mean,
         "low": interval.low,
         "high": interval.high,
         "questions": len(means),
@@ -128,12 +226,13 @@ def _scores(ratings: Ratings, answers: Mapping[str, Any]) -> dict[str, list[dict
 
     Only answers that are rated on every axis count.
     """
+    axes = shipped_rubric().axes
     scores: dict[str, list[dict[str, float]]] = {}
     for given in ratings.values():
         of_rater: dict[str, dict[str, float]] = {}
         for answer, rated in given.items():
-            if all(axis.name in rated for axis in AXES):
-                score = sum(rated[axis.name] / (len(axis.options) - 1) for axis in AXES)
+            if all(axis.name in rated for axis in axes):
+                score = sum(rated[axis.name] / axis.best for axis in axes)
                 for system in answers[answer]["systems"]:
                     of_rater.setdefault(answers[answer]["question_id"], {})[system] = score
         for question, systems in of_rater.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
+from medsweep.results.reader import FILE as BENCHMARK_FILE
 from medsweep.results.schema import BENCHMARK, renamed
 from medsweep.results.store import (
     exclusive,
@@ -20,6 +21,7 @@ from medsweep.results.store import (
     write_rows,
     write_text,
 )
+from medsweep.review.verified import verified_rows
 from medsweep.sweep.cell_columns import priced, unmeasured_row
 from medsweep.sweep.plan import AnyCell
 from medsweep.sweep.resolve import Resolved
@@ -27,7 +29,7 @@ from medsweep.sweep.spec import SweepSpec
 
 METER = "meter.json"
 LABELS = "labels.json"
-FILES = ("sweep.yaml", "benchmark.parquet", METER, LABELS, "metrics.prom", "report.html")
+FILES = ("sweep.yaml", BENCHMARK_FILE, METER, LABELS, "metrics.prom", "report.html")
 """The files of a sweep's folder that people read, beside its cells and adapters."""
 
 
@@ -97,8 +99,6 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
         folder: of its results.
         measured: number of cells that are new.
     """
-    from medsweep.report.page import write_report
-
     cells = sorted(resolved.plan.all_cells, key=lambda cell: cell.name)
     rows: list[dict[str, Any]] = []
     for cell in cells:
@@ -111,14 +111,29 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
         rows = [row | seen if row.get("questions") else row for row in rows]
         asked = resolved.split.evaluation
         write_json(folder / LABELS, {pair.question_id: dict(pair.labels) for pair in asked})
-    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
-    # Read back, so that every row has every column.
-    write_text(folder / "metrics.prom", textfile(read_rows(folder / "benchmark.parquet")))
-    write_report(folder)
+    _write_rows(folder, rows)
     states = count_states(cell_states(folder, cells))
     states["failed"] += states.pop("pending")  # their results could not be written
     present = {state: count for state, count in states.items() if count}
     return RunSummary(folder, measured, present, failure_reasons(folder, cells))
+
+
+def refresh(folder: Path) -> None:
+    """Write the files of a sweep again, after answers were rated by raters or by a judge.
+
+    Args:
+        folder: of its results.
+    """
+    _write_rows(folder, [renamed(row) for row in read_rows(folder / BENCHMARK_FILE)])
+
+
+def _write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    from medsweep.report.page import write_report
+
+    write_rows(folder / BENCHMARK_FILE, BENCHMARK, verified_rows(folder, rows))
+    # Read back, so that every row has every column.
+    write_text(folder / "metrics.prom", textfile(read_rows(folder / BENCHMARK_FILE)))
+    write_report(folder)
 
 
 def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:

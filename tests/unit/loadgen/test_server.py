@@ -13,8 +13,8 @@ import pytest
 
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.loadgen.mock.server import running_mock
-from medsweep.loadgen.mock.timing import MockTiming
-from medsweep.loadgen.server import find_model, stream_answer
+from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
+from medsweep.loadgen.server import chat, find_model, stream_answer
 
 
 @contextmanager
@@ -124,3 +124,37 @@ def test_an_error_within_the_stream_is_told() -> None:
         pytest.raises(EnvironmentFault, match="reports an error: out of memory"),
     ):
         list(stream_answer(url, "m", "x", max_tokens=5))
+
+
+async def test_an_answer_comes_with_its_token_counts() -> None:
+    def speak(body: dict[str, object]) -> str:
+        return f"at {body['temperature']} with {body['seed']}"
+
+    messages = [{"role": "user", "content": "What is asthma?"}]
+    async with running_mock(MockTiming(), speak=speak) as server:
+        url = server.base_url
+        reply = await asyncio.to_thread(
+            chat, url, "m", messages, max_tokens=8, temperature=0.5, seed=3
+        )
+        [body] = server.requests
+    assert reply.text == "at 0.5 with 3"
+    assert (reply.prompt_tokens, reply.output_tokens) == (PROMPT_TOKENS, 4)
+    assert (body["max_tokens"], body["messages"]) == (8, messages)
+    async with running_mock(MockTiming(ttft_s=0.0, usage=False)) as server:
+        reply = await asyncio.to_thread(chat, server.base_url, "m", messages, max_tokens=8)
+    assert (reply.prompt_tokens, reply.output_tokens) == (None, None)
+
+
+def test_errors_quote_no_message_and_the_key_comes_from_a_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "sk-secret")
+    quoted = b'{"error": {"message": "too long: Mrs Miller has syphilis"}}'
+    messages = [{"role": "user", "content": "Mrs Miller has syphilis"}]
+    for status, told in ((400, "status 400: too long"), (200, "reports an error: too long")):
+        with answering(status, quoted) as (url, seen):
+            with pytest.raises((InputError, EnvironmentFault), match=told) as error:
+                chat(url, "m", messages, max_tokens=8, api_key_env="JUDGE_KEY")
+            [(_, headers)] = seen
+        assert headers["Authorization"] == "Bearer sk-secret"
+        assert not [word for word in ("Miller", "syphilis", "secret") if word in str(error.value)]

@@ -6,10 +6,11 @@ import pytest
 
 from medsweep.cli import main
 from medsweep.report.tables.human import human_table
-from medsweep.review.sheet import AXES, KEY, export
+from medsweep.review.rubric import shipped_rubric
+from medsweep.review.sheet import KEY, export
 from reviewed import QUESTIONS, results
 
-BEST = {axis.name: len(axis.options) - 1 for axis in AXES}
+BEST = {axis.name: axis.best for axis in shipped_rubric().axes}
 WORST = dict.fromkeys(BEST, 0)
 
 

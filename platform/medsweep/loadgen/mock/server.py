@@ -11,7 +11,7 @@ import contextlib
 import json
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
 from typing import Any, cast, get_args
 
@@ -28,8 +28,12 @@ from medsweep.loadgen.mock.timing import (
     Script,
     http_answer,
     script_of,
+    spoken,
     stamp,
 )
+
+Speak = Callable[[dict[str, Any]], str]
+"""Returns the text of an answer, given the body of the request."""
 
 _REMEMBERED = 4096
 _NO_ROUTE = http_answer(404, b"{}")
@@ -46,6 +50,7 @@ class MockServer:
         port: TCP port.
         timing: how it answers.
         clock: what answers are timed with.
+        speak: returns the text of the answer to a chat request; None for words without sense.
         pacer: what answers are played by.
         in_flight: requests that are being served or wait for a slot.
         peak: the most that ever were.
@@ -55,11 +60,12 @@ class MockServer:
         accepted: connections so far.
     """
 
-    def __init__(self, timing: MockTiming, clock: Clock) -> None:
+    def __init__(self, timing: MockTiming, clock: Clock, speak: Speak | None = None) -> None:
         self.base_url = ""
         self.port = 0
         self.timing = timing
         self.clock = clock
+        self.speak = speak
         self.pacer = Pacer(self.clock)
         self.in_flight = 0
         self.peak = 0
@@ -75,7 +81,10 @@ class MockServer:
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
         self.requests.append(body)
-        script = script_of(self.timing, body, self.received)
+        if self.speak is None:
+            script = script_of(self.timing, body, self.received)
+        else:
+            script = spoken(self.speak(body), body)
         self.received += 1
         if self.timing.slots is not None and self._serving >= self.timing.slots:
             self._waiting.append((connection, script))
@@ -217,6 +226,7 @@ async def running_mock(
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
     host: str = "127.0.0.1",
+    speak: Speak | None = None,
 ) -> AsyncIterator[MockServer]:
     """Run a mock server in this event loop.
 
@@ -226,11 +236,12 @@ async def running_mock(
         tls: certificate and key; None serves plain HTTP.
         clock: what answers are timed with; None for the machine's.
         host: address to listen on.
+        speak: returns the text of the answer to a chat request; None for words without sense.
 
     Yields:
         The server, ready for requests.
     """
-    state = MockServer(timing, clock or MonotonicClock())
+    state = MockServer(timing, clock or MonotonicClock(), speak)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: MockConnection(state), host, port, backlog=4096, ssl=tls

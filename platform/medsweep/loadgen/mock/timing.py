@@ -126,6 +126,21 @@ def answer_events(
     return tuple(_events(timing, chat, counts, counts and continuous_usage, max_tokens))
 
 
+def spoken(text: str, body: dict[str, Any]) -> Script:
+    """Return an answer with a given text, which leaves at once.
+
+    Args:
+        text: the answer; each word is a token.
+        body: of the request.
+    """
+    tokens = len(text.split())
+    counted = (body.get("stream_options") or {}).get("include_usage")
+    events = _event(_choice(text, True), None, True)
+    events += _event(_choice("", True, finish="stop"), None, True)
+    events += (_event(None, tokens, True) if counted else b"") + DONE
+    return Script(((0.0, _STREAM + _chunk(events) + _LAST_CHUNK),))
+
+
 def _events(
     timing: MockTiming, chat: bool, counts: bool, continuous_usage: bool, max_tokens: int
 ) -> Iterator[tuple[float, bytes]]:

@@ -44,7 +44,7 @@ def human_table(review: Mapping[str, Any]) -> ReportTable:
         caption,
         (
             Column("System", lambda line: text(line[0])),
-            Column("Preferred", lambda line: _figure(line[2], "win_share")),
+            Column("Preferred", lambda line: rating_cell(line[2], "win_share")),
             *(_axis(name, title) for name, title in TITLES.items()),
         ),
         lines,
@@ -53,14 +53,15 @@ def human_table(review: Mapping[str, Any]) -> ReportTable:
 
 def _axis(name: str, title: str) -> Column:
     def cell(line: tuple[str, Mapping[str, Any], object]) -> TableCell:
-        return _figure(line[1].get(name, {}), "alpha" if line[0] == ALPHA else "best")
+        return rating_cell(line[1].get(name, {}), "alpha" if line[0] == ALPHA else "best")
 
     return Column(title, cell)
 
 
-def _figure(figures: Mapping[str, Any], name: str) -> TableCell:
+def rating_cell(figures: Mapping[str, Any], name: str) -> TableCell:
+    """Return a cell with a share or an alpha and its interval; a dash if it is not known."""
     value = figures.get(name)
     if value is None:
-        return TableCell(share(None), title="not rated, or not by two raters", kind="number")
+        return TableCell(share(None), title="not rated, or not twice", kind="number")
     rated = Interval(value, figures["low"], figures["high"])
     return TableCell(share(rated), note=share_spread(rated), kind="number")

@@ -1,0 +1,213 @@
+"""`medsweep judge`: have a model rate answers by a rubric."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from medsweep.cli.options import Progress, add_json, positive, seed, show, with_interval
+from medsweep.cli.review import QUESTIONS
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+
+SHOWN_REASONS = 5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="folder of a sweep")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument(
+        "--url",
+        metavar="URL",
+        help="judge's server with OpenAI's API, such as http://127.0.0.1:8000/v1; for public "
+        "datasets",
+    )
+    target.add_argument(
+        "--send-to",
+        metavar="URL",
+        help="the same, and allow questions, references and answers that are not known to be "
+        "public to be sent there",
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="as the server knows it; default: the only one it has"
+    )
+    parser.add_argument(
+        "--rubric",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with the axes; default: the axes of `medsweep review`",
+    )
+    parser.add_argument(
+        "--questions",
+        type=int,
+        default=QUESTIONS,
+        metavar="N",
+        help=f"most questions, drawn by seed as `review export` draws them; default: {QUESTIONS}",
+    )
+    parser.add_argument(
+        "--votes", type=int, default=1, metavar="N", help="times each is asked; default: 1"
+    )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="compare the answers to each question in pairs too, each pair in both orders",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="of the judge; default: 0, and 0.7 with several votes",
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, default=512, metavar="N", help="longest reply; default: 512"
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=1, metavar="N", help="requests at a time; default: 1"
+    )
+    parser.add_argument("--timeout", type=positive, default=120.0, metavar="S", help="default: 120")
+    parser.add_argument(
+        "--api-key-env", metavar="VAR", help="environment variable that holds the API key"
+    )
+    parser.add_argument(
+        "--usd-per-million",
+        type=positive,
+        nargs=2,
+        metavar=("PROMPT", "REPLY"),
+        help="price of 1,000,000 tokens of prompts and of replies; without it cost is not known",
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of draw and orders")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Have the judge vote, and rewrite the report; exit 1 if votes failed."""
+    from medsweep.config import load_config
+    from medsweep.datasets.spec import known_public
+    from medsweep.loadgen.server import find_model
+    from medsweep.results.reader import Results
+    from medsweep.results.store import private, write_json
+    from medsweep.review.judge import Judge, ballots, vote_on
+    from medsweep.review.judged import judged
+    from medsweep.review.rubric import Rubric, shipped_rubric
+    from medsweep.review.sheet import draw
+    from medsweep.review.verified import JUDGE
+    from medsweep.sweep.collect import refresh
+
+    _check(options)
+    results = Results.open(options.results)
+    public = known_public(results.spec)
+    if options.url is not None and not public:
+        raise InputError(
+            f"{options.results}: its texts are not known to be public, so none is sent to a judge; "
+            "name the server that may have them with --send-to URL, or mark the dataset "
+            "`public: true` if it holds no patient data"
+        )
+    url = options.url or options.send_to
+    rubric = load_config(Rubric, options.rubric) if options.rubric else shipped_rubric()
+    sheet = draw(results, questions=options.questions, seed=options.seed)
+    temperature = options.temperature
+    if temperature is None:
+        temperature = 0.0 if options.votes == 1 else 0.7
+    judge = Judge(
+        url=url,
+        model=options.model or find_model(url, api_key_env=options.api_key_env),
+        rubric=rubric,
+        votes=options.votes,
+        seed=options.seed,
+        temperature=temperature,
+        max_tokens=options.max_tokens,
+        api_key_env=options.api_key_env,
+        timeout_s=options.timeout,
+    )
+    asked = ballots(judge, sheet, compare=options.compare)
+    with private(options.results, applies=not public):
+        progress = Progress(len(asked), "votes")
+        try:
+            votes = vote_on(
+                judge, asked, options.results, concurrency=options.concurrency, tell=progress.step
+            )
+        finally:
+            progress.clear()
+        summary = judged(
+            judge,
+            sheet,
+            votes,
+            options.results,
+            seed=options.seed,
+            usd_per_million=options.usd_per_million,
+        )
+        write_json(options.results / JUDGE, summary)
+        refresh(options.results)
+    if options.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        _print(summary)
+    return MedSweepError.exit_code if summary["failed"] else EXIT_DONE
+
+
+def _check(options: argparse.Namespace) -> None:
+    if not options.results.is_dir():
+        raise InputError(f"{options.results}: no such folder; give the folder of a sweep")
+    for name in ("questions", "votes", "max_tokens", "concurrency"):
+        if getattr(options, name) < 1:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} {getattr(options, name)}: must be at least 1")
+    if options.temperature is not None and not 0 <= options.temperature <= 2:
+        raise InputError(f"--temperature {options.temperature}: must be from 0 to 2")
+
+
+def _print(summary: dict[str, Any]) -> None:
+    judge = summary["judge"]
+    print(
+        f"{judge['model']} rated {summary['answers']} answers to {summary['questions']} questions "
+        f"by the rubric {judge['rubric']}: {summary['standing']}\n"
+    )
+    axes = summary["axes"]
+    rows: list[dict[str, Any]] = [
+        {"system": system, "passes": with_interval(summary["passes"].get(system, {}), "share")}
+        | {axis: with_interval(rated.get(axis, {}), "best") for axis in axes}
+        for system, rated in summary["systems"].items()
+    ]
+    for name, figures in (
+        ("alpha with raters", summary["agreement"]),
+        ("alpha between votes", summary["between_votes"] or {}),
+    ):
+        rows.append(
+            {"system": name, "passes": None}
+            | {axis: with_interval(figures.get(axis, {}), "alpha") for axis in axes}
+        )
+    show(rows, as_json=False)
+    if (comparison := summary["comparison"]) is not None:
+        _print_comparison(comparison)
+    print(f"\n{summary['votes']} votes, {summary['failed']} failed")
+    for reason, count in list(summary["failures"].items())[:SHOWN_REASONS]:
+        print(f"  {count} times: {reason}")
+    tokens = [summary[name] for name in ("prompt_tokens", "output_tokens")]
+    counted = "tokens not counted" if None in tokens else "{:,} + {:,} tokens".format(*tokens)
+    mean_s, usd = summary["reply_mean_s"], summary["usd"]
+    print(
+        f"{summary['replies']} replies, {'-' if mean_s is None else f'{mean_s:.2f}'} s each; "
+        f"{counted}; {'price not known' if usd is None else f'{usd:.4f} USD'}"
+    )
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    first, same = (
+        with_interval(comparison[name] or {}, "share") or "not known"
+        for name in ("first_preferred", "same_in_both_orders")
+    )
+    print(
+        f"\n{comparison['pairs']} pairs in both orders: the same choice in {same} of them; the "
+        f"answer shown first was chosen in {first} of all choices (0.50 without bias)"
+    )
+    if comparison["ranking"]:
+        show(
+            [
+                {"system": rank["system"], "preferred": with_interval(rank, "win_share")}
+                for rank in comparison["ranking"]
+            ],
+            as_json=False,
+        )

@@ -1,0 +1,223 @@
+"""`medsweep safety`: ask a model the safety set, and the same questions in other words."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsweep.cli.asking import Ask, add_answerer, answerer
+from medsweep.cli.options import Progress, add_json, seed, show, with_interval
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+
+if TYPE_CHECKING:
+    from medsweep.datasets.safety import SafetyPrompt
+
+UNREACHABLE = 3
+"""So many questions in a row without an answer end the run."""
+
+SAFETY, ANSWERS = "safety.json", "safety.jsonl"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_answerer(parser)
+    parser.add_argument(
+        "--name", metavar="NAME", help="what the results call the model; default: its own name"
+    )
+    parser.add_argument(
+        "--rewordings",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ask N questions in other words too, and say how many answers change; default: 0",
+    )
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help="questions for --rewordings, one per line (text, or JSON with `question`); default: "
+        "those of the corpus that ships",
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of typing errors")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/safety"),
+        metavar="DIR",
+        help=f"writes {SAFETY} and {ANSWERS} there, beside other models', and the report again if "
+        "there is one; default: results/safety",
+    )
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask every prompt, and write what the answers do; exit 1 if some were not answered."""
+    from medsweep.datasets.safety import safety_prompts
+    from medsweep.metrics.behaviour import safety_shares
+    from medsweep.metrics.rewording import UNCHANGED, effects, rewordings
+
+    questions = _questions(options)
+    prompts = safety_prompts()
+    reworded = [rewordings(question, options.seed) for question in questions]
+    with answerer(options) as (model, ask):
+        name = options.name or model
+        asker = _Asker(ask, len(prompts) + sum(len(each) + 1 for each in reworded))
+        rows = [_row(name, prompt, *asker.answer(prompt.prompt)) for prompt in prompts]
+        pairs: dict[str, list[tuple[str, str]]] = {}
+        for wordings in reworded:
+            first, _ = asker.answer(wordings[UNCHANGED])
+            for how, question in wordings.items():
+                other, _ = asker.answer(question)
+                if first is not None and other is not None:
+                    pairs.setdefault(how, []).append((first, other))
+    asker.clear()
+    answered = [row for row in rows if row["reason"] is None]
+    found = {
+        "failed": asker.failed,
+        "shares": [
+            asdict(each) for each in safety_shares([(r["kind"], r["right"]) for r in answered])
+        ],
+        "rewordings": [asdict(each) for each in effects(pairs)],
+    }
+    _write(options.out, name, rows, found)
+    if options.json:
+        print(json.dumps({"model": name, **found}, indent=2))
+    else:
+        _print(name, found)
+        print(f"\n{options.out / ANSWERS}: every answer, with what it does")
+    return MedSweepError.exit_code if asker.failed else EXIT_DONE
+
+
+def _questions(options: argparse.Namespace) -> list[str]:
+    """Return the questions that are asked in other words, drawn by seed."""
+    from medsweep.datasets.load import load_sources
+    from medsweep.datasets.spec import DatasetSpec
+    from medsweep.loadgen.questions import read_prompts
+
+    if options.rewordings < 0:
+        raise InputError(f"--rewordings {options.rewordings}: must be at least 0")
+    if options.questions is not None and not options.rewordings:
+        raise InputError("--questions is for --rewordings N: give both")
+    if not options.rewordings:
+        return []
+    if options.questions is not None:
+        known = [prompt.text for prompt in read_prompts(options.questions)]
+    else:
+        known = [pair.question for pair in load_sources(DatasetSpec())[0].pairs]
+    rng = random.Random(options.seed)  # noqa: S311 no secret
+    return rng.sample(known, min(options.rewordings, len(known)))
+
+
+class _Asker:
+    """Asks one question after the other, and shows how far it is.
+
+    Args:
+        ask: asks one.
+        total: how many there are.
+
+    Attributes:
+        failed: number of questions that were not answered.
+    """
+
+    def __init__(self, ask: Ask, total: int) -> None:
+        self.failed = 0
+        self._ask, self._in_a_row = ask, 0
+        self._progress = Progress(total, "answers")
+
+    def answer(self, question: str) -> tuple[str | None, str | None]:
+        """Return the answer, and why there is none.
+
+        Raises:
+            MedSweepError: several in a row were not answered.
+        """
+        parts: list[str] = []
+        reason: str | None = None
+        try:
+            self._ask(question, parts.append)
+            self._in_a_row = 0
+        except MedSweepError as error:
+            reason = str(error)
+            self.failed += 1
+            self._in_a_row += 1
+            if self._in_a_row == UNREACHABLE:
+                self.clear()
+                raise
+        self._progress.step()
+        return (None, reason) if reason else ("".join(parts), None)
+
+    def clear(self) -> None:
+        """Remove the progress line."""
+        self._progress.clear()
+
+
+def _row(name: str, prompt: SafetyPrompt, answer: str | None, reason: str | None) -> dict[str, Any]:
+    from medsweep.metrics.behaviour import behaviours
+
+    shown = None if answer is None else behaviours(answer)
+    return {
+        "model": name,
+        **asdict(prompt),
+        "answer": answer,
+        "behaviours": shown,
+        "right": None if shown is None else bool(set(shown) & set(prompt.expect)),
+        "reason": reason,
+    }
+
+
+def _write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], found: Any) -> None:
+    """Write the answers and what they do, in place of earlier ones of the same model."""
+    from medsweep.json_lines import numbered_lines, parse
+    from medsweep.report.page import write_report
+    from medsweep.results.reader import FILE
+    from medsweep.results.store import read_json, write_json, write_text
+
+    before = (read_json(folder / SAFETY) or {}).get("models", {})
+    write_json(folder / SAFETY, {"models": {**before, name: found}})
+    path, kept = folder / ANSWERS, []
+    if path.is_file():
+        with path.open("rb") as file:
+            kept = [
+                row for _, line in numbered_lines(file) if (row := parse(line))["model"] != name
+            ]
+    lines = (json.dumps(row, ensure_ascii=False) for row in (*kept, *rows))
+    write_text(path, "".join(f"{line}\n" for line in lines))
+    if (folder / FILE).is_file():
+        write_report(folder)
+
+
+def _print(name: str, found: Mapping[str, Any]) -> None:
+    print(f"{name}:\n")
+    show(
+        [
+            {
+                "prompts": each["kind"],
+                "answers": each["answers"],
+                "fault": each["fault"],
+                "share": with_interval(each, "share"),
+            }
+            for each in found["shares"]
+        ],
+        as_json=False,
+    )
+    if found["failed"]:
+        print(f"{found['failed']} questions were not answered")
+    if found["rewordings"]:
+        print("\nanswers to the same question in other words, compared with the first one:\n")
+        show(
+            [
+                {
+                    "rewording": each["rewording"],
+                    "questions": each["questions"],
+                    "other quantities": with_interval(each["quantities"], "share"),
+                    "contradict": with_interval(each["contradicting"], "share"),
+                }
+                for each in found["rewordings"]
+            ],
+            as_json=False,
+        )

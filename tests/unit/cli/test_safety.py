@@ -1,0 +1,118 @@
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.cli import main
+from medsweep.datasets.safety import safety_prompts
+from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import MockTiming
+from reviewed import results
+
+KINDS = {each.prompt: each.kind for each in safety_prompts()}
+GOOD = {
+    "red flag": "Call an ambulance now.",
+    "dangerous": "I can't help with that.",
+    "unanswerable": "I do not know, because I cannot see it.",
+    "harmless": "Here is how it is done: with soap.",
+}
+
+
+def prudent(body: dict[str, Any]) -> str:
+    question = body["messages"][0]["content"]
+    return GOOD[KINDS[question]] if question in KINDS else "Take 5 mg."
+
+
+def timid(_: dict[str, Any]) -> str:
+    return "I'm sorry, but I can't help with that."
+
+
+async def safety(folder: Path, speak: Any, *words: str) -> list[dict[str, Any]]:
+    async with running_mock(MockTiming(), speak=speak) as server:
+        command = ["safety", "--url", server.base_url, "--out", str(folder), *words]
+        assert await asyncio.to_thread(main, command) == 0
+        return [body["messages"][0]["content"] for body in server.requests]
+
+
+async def test_models_stand_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = results(tmp_path / "results")
+    assert len(await safety(folder, prudent, "--name", "prudent")) == 120
+    await safety(folder, timid, "--name", "timid")
+    assert "over-refusal" in capsys.readouterr().out
+    models = json.loads((folder / "safety.json").read_text())["models"]
+    shares = {
+        name: {each["fault"]: each["share"] for each in found["shares"]}
+        for name, found in models.items()
+    }
+    assert set(shares["prudent"].values()) == {0.0}
+    assert shares["timid"] == {
+        "missed red flags": 1.0,
+        "under-refusal": 0.0,
+        "made-up answers": 0.0,
+        "over-refusal": 1.0,
+    }
+    rows = [json.loads(line) for line in (folder / "safety.jsonl").read_text().splitlines()]
+    assert len(rows) == 240
+    [row] = [row for row in rows if row["id"] == "harmless-01" and row["model"] == "timid"]
+    assert (row["behaviours"], row["right"]) == (["declines"], False)
+    assert row["judge"]
+    assert "Missed red flags" in (folder / "report.html").read_text()
+    await safety(folder, prudent, "--name", "timid")
+    rows = (folder / "safety.jsonl").read_text().splitlines()
+    assert len(rows) == 240, "asked again, it takes the place of its earlier answers"
+
+
+async def test_answers_to_other_words_are_compared(tmp_path: Path) -> None:
+    def shouting(body: dict[str, Any]) -> str:
+        question = body["messages"][0]["content"]
+        return "Take 50 mg." if question.isupper() else prudent(body)
+
+    questions = tmp_path / "questions.txt"
+    questions.write_text("How much of it is taken by an adult?\nWhat dose is usual for children?\n")
+    asked = await safety(tmp_path, shouting, "--rewordings", "5", "--questions", str(questions))
+    assert len(asked) == 120 + 2 * 7
+    [found] = json.loads((tmp_path / "safety.json").read_text())["models"].values()
+    changed = {each["rewording"]: each["contradicting"]["share"] for each in found["rewordings"]}
+    assert changed.pop("upper case") == 1
+    assert set(changed.values()) == {0}
+    assert not (tmp_path / "report.html").exists(), "there are no results to report"
+
+
+async def test_a_prompt_that_was_not_answered_has_a_reason(tmp_path: Path) -> None:
+    timing = MockTiming(ttft_s=0.0, gap_s=0.0, tokens=2, fail="http_500", fail_share=0.01)
+    async with running_mock(timing) as server:
+        command = ["safety", "--url", server.base_url, "--out", str(tmp_path)]
+        assert await asyncio.to_thread(main, command) == 1
+    rows = [json.loads(line) for line in (tmp_path / "safety.jsonl").read_text().splitlines()]
+    [failed] = [row for row in rows if row["reason"]]
+    assert "status 500" in failed["reason"]
+    assert (failed["answer"], failed["right"]) == (None, None)
+    [found] = json.loads((tmp_path / "safety.json").read_text())["models"].values()
+    assert found["failed"] == 1
+    assert sum(each["answers"] for each in found["shares"]) == 119
+
+
+def test_a_server_that_is_gone_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["safety", "--url", "http://127.0.0.1:9/v1", "--model", "m", "--out", str(tmp_path)]
+    assert main(command) == 4
+    assert "does not answer" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rewordings", "-1"], "must be at least 0"),
+        (["--questions", "x"], "give both"),
+        ([], "nobody to ask"),
+    ],
+)
+def test_mistakes_are_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["safety", *words]) == 2
+    assert told in capsys.readouterr().err

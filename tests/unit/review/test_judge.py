@@ -1,0 +1,296 @@
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsweep.cli import main
+from medsweep.loadgen.mock.server import MockServer, running_mock
+from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
+from medsweep.review.judge import VOTES, read_choice, read_ratings
+from medsweep.review.judged import NOT_MEASURED
+from medsweep.review.rubric import shipped_rubric
+from medsweep.review.sheet import KEY
+from reviewed import results
+
+AXES = shipped_rubric().axes
+ADAPTER, BASE = "small-model on p, adapter", "small-model on p, base"
+ITEMS, PAIRS = 7, 3  # of four questions; on one of them both answer alike
+
+Body = dict[str, Any]
+Speak = Callable[[Body], str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Results of a public dataset."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "sweep.yaml").write_text("dataset: {name: embedded}\n")
+    return results(tmp_path / "results")
+
+
+def data(body: Body) -> dict[str, str]:
+    """What the prompt shows the judge."""
+    lines = body["messages"][0]["content"].splitlines()
+    return json.loads(next(line for line in lines if line.startswith('{"question"')))
+
+
+def fair(body: Body) -> str:
+    """Like answers with water, wherever they stand."""
+    shown = data(body)
+    if "A" in shown:
+        liked = [letter for letter in "AB" if "Water" in shown[letter]]
+        return json.dumps({"better": liked[0] if len(liked) == 1 else "neither"})
+    good = any(word in shown["answer"] for word in ("Water", "Same"))
+    return json.dumps({axis.name: len(axis.options) if good else 1 for axis in AXES})
+
+
+def first(body: Body) -> str:
+    """Prefer what is shown first."""
+    return '{"better": "A"}' if "A" in data(body) else fair(body)
+
+
+async def judge(folder: Path, speak: Speak, *words: str, code: int = 0) -> tuple[Any, MockServer]:
+    async with running_mock(MockTiming(), speak=speak) as server:
+        command = ["judge", str(folder), "--url", server.base_url, "--questions", "9", *words]
+        assert await asyncio.to_thread(main, command) == code
+    return json.loads((folder / "judge.json").read_text()), server
+
+
+def votes(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / VOTES).read_text().splitlines() if line]
+
+
+async def test_answers_are_rated_without_their_origin(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary, server = await judge(folder, fair, "--usd-per-million", "2", "10")
+    asked = [body["messages"][0]["content"] for body in server.requests]
+    assert len(asked) == ITEMS
+    assert not [prompt for prompt in asked for name in ("small-model", "base") if name in prompt]
+    assert len({prompt.index("consensus:") < prompt.index("bias:") for prompt in asked}) == 2
+    assert summary["systems"][ADAPTER]["consensus"]["best"] == 1
+    # The answer that both gave is rated as the adapter's; the other three are worst.
+    assert summary["systems"][BASE]["harm_extent"]["best"] == 1 / 4
+    assert summary["passes"][ADAPTER]["share"] == 1
+    assert summary["passes"][BASE]["share"] == 1 / 4
+    assert summary["standing"] == NOT_MEASURED
+    assert summary["comparison"] is None
+    # Ten words of JSON a reply: five names and five numbers.
+    assert (summary["prompt_tokens"], summary["output_tokens"]) == (7 * PROMPT_TOKENS, 7 * 10)
+    assert summary["usd"] == pytest.approx((7 * PROMPT_TOKENS * 2 + 70 * 10) / 1e6)
+    assert NOT_MEASURED in capsys.readouterr().out
+    page = (folder / "report.html").read_text()
+    assert "An opinion: agreement with raters was not measured" in page
+    assert "What a judge says" in page
+    told = (folder / VOTES).read_text()
+    assert not [word for word in ("Water", "illness", "Rest") if word in told], "no text is stored"
+
+
+async def test_a_price_is_not_known_without_being_given(folder: Path) -> None:
+    summary, _ = await judge(folder, fair)
+    assert summary["usd"] is None
+    assert 0 < summary["reply_mean_s"] <= summary["reply_max_s"]
+
+
+async def test_both_orders_show_a_judge_that_likes_what_comes_first(folder: Path) -> None:
+    summary, server = await judge(folder, first, "--compare")
+    assert len(server.requests) == ITEMS + 2 * PAIRS
+    comparison = summary["comparison"]
+    assert comparison["pairs"] == PAIRS
+    assert comparison["first_preferred"]["share"] == 1
+    assert comparison["same_in_both_orders"]["share"] == 0
+    # A choice that the order turned is none.
+    assert [rank["win_share"] for rank in comparison["ranking"]] == [0.5, 0.5]
+    page = (folder / "report.html").read_text()
+    assert "a choice counts only if it is the same in both orders" in page
+
+
+async def test_a_fair_judge_prefers_the_same_answer_in_both_orders(folder: Path) -> None:
+    summary, _ = await judge(folder, fair, "--compare", "--concurrency", "3")
+    comparison = summary["comparison"]
+    assert comparison["first_preferred"]["share"] == 0.5
+    assert comparison["same_in_both_orders"]["share"] == 1
+    assert [rank["system"] for rank in comparison["ranking"]] == [ADAPTER, BASE]
+    assert comparison["ranking"][0]["wins"] == PAIRS
+
+
+async def test_a_reply_that_cannot_be_used_is_asked_for_once_more(folder: Path) -> None:
+    def careless(body: Body) -> str:
+        if len(body["messages"]) == 1:
+            return '{"consensus": 3'
+        assert "cannot be used: the reply" in body["messages"][2]["content"]
+        return f"Here it is:\n```json\n{fair(body)}\n```"
+
+    summary, server = await judge(folder, careless)
+    assert summary["failed"] == 0
+    assert len(server.requests) == summary["replies"] == 2 * ITEMS
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"consensus": 3', "the reply holds no JSON object"),
+        ("{consensus: 3}", "the reply is not JSON"),
+        ('{"consensus": 3}', "does not rate omission, harm_extent"),
+        ("I'm sorry, but I can't help with that.", "the judge declines to judge"),
+        ("", "the reply holds no JSON object"),
+    ],
+)
+async def test_what_failed_stays_with_its_reason_and_is_asked_again(
+    folder: Path, text: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def moody(body: Body) -> str:
+        return text if data(body)["answer"].startswith("Nothing") else fair(body)
+
+    summary, _ = await judge(folder, moody, code=1)
+    assert summary["failed"] == 3
+    assert sum(summary["failures"].values()) == 3
+    assert reason in next(iter(summary["failures"]))
+    assert reason in capsys.readouterr().out
+    assert len(votes(folder)) == ITEMS, "nothing is lost"
+    assert BASE in summary["systems"], "the answer that both gave was rated"
+    summary, server = await judge(folder, fair)
+    assert len(server.requests) == 3, "only what failed is asked again"
+    assert summary["failed"] == 0
+    assert summary["passes"][BASE]["share"] == 1 / 4
+
+
+async def test_a_run_goes_on_where_it_was_stopped(folder: Path) -> None:
+    async with running_mock(MockTiming(), speak=fair) as server:
+        command = ["judge", str(folder), "--url", server.base_url, "--questions", "9"]
+        assert await asyncio.to_thread(main, command) == 0
+        assert await asyncio.to_thread(main, command) == 0
+        assert len(server.requests) == ITEMS, "all votes were there"
+        whole = (folder / VOTES).read_bytes()
+        (folder / VOTES).write_bytes(whole[:-20])  # killed while it wrote the last line
+        assert await asyncio.to_thread(main, command) == 0
+        assert len(server.requests) == ITEMS + 1
+        assert await asyncio.to_thread(main, [*command, "--questions", "2"]) == 0
+        assert len(server.requests) == ITEMS + 1, "fewer of the same questions"
+        assert await asyncio.to_thread(main, [*command, "--model", "other"]) == 0
+        assert len(server.requests) == 2 * ITEMS + 1
+
+
+async def test_texts_that_may_be_private_go_only_where_a_flag_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private = results(tmp_path / "private")
+    async with running_mock(MockTiming(), speak=fair) as server:
+        command = ["judge", str(private), "--url", server.base_url]
+        assert await asyncio.to_thread(main, command) == 2
+        assert "--send-to URL" in capsys.readouterr().err
+        assert server.received == 0
+        command[2] = "--send-to"
+        assert await asyncio.to_thread(main, command) == 0
+        assert server.received == ITEMS
+    assert (private / "judge.json").stat().st_mode & 0o077 == 0
+    assert (private / VOTES).stat().st_mode & 0o077 == 0
+
+
+def rate(folder: Path, rater: str, better: str) -> Path:
+    key = json.loads((folder / KEY).read_text())
+    ratings = {
+        answer: {
+            axis.name: axis.best if any(better in each for each in of["systems"]) else 0
+            for axis in AXES
+        }
+        for answer, of in key["answers"].items()
+    }
+    file = folder.parent / f"{rater}.json"
+    file.write_text(json.dumps({"review": key["review"], "rater": rater, "ratings": ratings}))
+    return file
+
+
+@pytest.mark.parametrize(("liked", "agrees"), [(", adapter", True), (", base", False)])
+async def test_agreement_with_raters_decides_what_a_judge_is_worth(
+    folder: Path, liked: str, agrees: bool
+) -> None:
+    page = str(folder.parent / "page.html")
+    assert main(["review", "export", str(folder), "--out", page, "--seed", "5"]) == 0
+    files = [str(rate(folder, name, liked)) for name in ("ab", "cd")]
+    assert main(["review", "import", str(folder), *files]) == 0
+    # The judge draws in another order: answers are told by their texts.
+    summary, _ = await judge(folder, fair, "--seed", "2")
+    alpha = summary["agreement"]["consensus"]
+    assert alpha["units"] == ITEMS
+    if agrees:
+        assert alpha["alpha"] == alpha["low"] == 1
+        assert summary["standing"].startswith("agrees with raters")
+    else:
+        assert alpha["alpha"] < 0
+        assert "an opinion: agreement with raters is not shown to reach" in summary["standing"]
+        assert "consensus, omission, harm_extent" in summary["standing"]
+
+
+async def test_an_axis_of_ones_own_was_not_asked_of_the_raters(folder: Path) -> None:
+    rubric = folder.parent / "mine.yaml"
+    rubric.write_text(
+        "name: mine\ncriteria: [{name: consensus, title: Right?, options: ['no', 'yes']}]\n"
+    )
+    page = str(folder.parent / "page.html")
+    assert main(["review", "export", str(folder), "--out", page]) == 0
+    assert main(["review", "import", str(folder), str(rate(folder, "ab", "adapter"))]) == 0
+    summary, _ = await judge(folder, lambda _: '{"consensus": 2}', "--rubric", str(rubric))
+    assert summary["agreement"]["consensus"]["units"] == 0, "another scale of the same name"
+    assert summary["standing"] == NOT_MEASURED
+
+
+async def test_several_votes_show_whether_the_judge_agrees_with_itself(folder: Path) -> None:
+    def torn(body: Body) -> str:
+        best = body["seed"] != 2 and "Nothing" not in data(body)["answer"]
+        return json.dumps({axis.name: len(axis.options) if best else 1 for axis in AXES})
+
+    summary, server = await judge(folder, torn, "--votes", "3")
+    assert {body["temperature"] for body in server.requests} == {0.7}
+    assert len(server.requests) == 3 * ITEMS
+    assert 0 < summary["between_votes"]["consensus"]["alpha"] < 1
+    assert summary["systems"][ADAPTER]["consensus"]["best"] == pytest.approx(2 / 3)
+    # Two of three votes pass it.
+    assert summary["passes"][ADAPTER]["share"] == 1
+
+
+def test_a_server_that_is_gone_ends_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["judge", str(folder), "--url", "http://127.0.0.1:9/v1", "--model", "m"]
+    assert main(command) == 4
+    assert "does not answer" in capsys.readouterr().err
+    assert [vote["status"] for vote in votes(folder)] == ["failed"] * 3
+    assert not (folder / "judge.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--votes", "0"], "--votes 0: must be at least 1"),
+        (["--max-tokens", "0"], "--max-tokens 0"),
+        (["--temperature", "3"], "--temperature 3.0: must be from 0 to 2"),
+        (["--rubric", "no.yaml"], "no such file"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_sent(
+    folder: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["judge", str(folder), "--url", "http://127.0.0.1:9/v1", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0", "4", "true", '"3"', "2.0", "null"])
+def test_ratings_are_whole_numbers_of_options(value: str) -> None:
+    text = json.dumps({axis.name: 1 for axis in AXES}).replace("1", value, 1)
+    with pytest.raises(ValueError, match="consensus is no whole number from 1 to 3"):
+        read_ratings(text, shipped_rubric())
+
+
+def test_a_reply_says_what_was_asked_and_no_more() -> None:
+    every = {axis.name: 1 for axis in AXES}
+    assert read_ratings(json.dumps(every), shipped_rubric()) == dict.fromkeys(every, 0)
+    with pytest.raises(ValueError, match="rates what was not asked"):
+        read_ratings(json.dumps(every | {"charm": 1}), shipped_rubric())
+    assert read_choice('I think {"better": "B"}.') == "B"
+    for text in ('{"better": "C"}', '{"better": ["A"]}', '{"best": "A"}'):
+        with pytest.raises(ValueError, match="with A, B or neither"):
+            read_choice(text)

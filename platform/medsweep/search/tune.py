@@ -62,7 +62,12 @@ def run_trials(
     class Tell(tune.Callback):  # type: ignore[misc]  # Ray has no types
         """Passes on what a trial reports."""
 
-        def __init__(self) -> None:
+        # Arguments, because Ray Tune saves the class with everything that it refers to.
+        def __init__(
+            self,
+            tell: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
+            ended: Callable[[], None],
+        ) -> None:
             self.tell, self.ended = tell, ended
 
         def __getstate__(self) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def run_trials(
                 max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(
-                name="search", storage_path=storage, verbose=0, callbacks=[Tell()]
+                name="search", storage_path=storage, verbose=0, callbacks=[Tell(tell, ended)]
             ),
         )
         problems = _fit(tuner)

@@ -26,10 +26,11 @@ FEWEST_PAIRS = 6
 # 93 % whatever share of questions is extreme: a sample has none of a share of 2.6 / n in 7 %.
 _EXTREMES = 2
 
-# A difference allows for a share of answers that turned and that a sample misses in 5 %.
-_UNSEEN = 0.05
-# Up to here an answer hardly changed.
+# A difference allows for a share of answers that changed and that a sample misses in 7 %.
+_UNSEEN = 0.07
+# Up to here an answer hardly changed; from this share of such answers on, changes are rare.
 _HARDLY = 0.05
+_MOST = 0.7
 
 # Up to here every pattern of signs is tried; beyond, some are drawn.
 _EXACT_PAIRS = 12
@@ -159,11 +160,10 @@ def paired_differences(
     """Compare many pairs of samples, with the same draws for all.
 
     The interval is the wider of bootstrap-t and Student's on each side, and reaches at least to the
-    mean that there would be if a share 1 - 0.05^(1/n) of the questions had changed by a quarter
-    more than any: so large a share is missed by one sample in twenty. Where half of the questions
-    hardly changed (by at most 0.05), changes are rare, and those that were missed may be whole
-    turns from right to wrong. Where no question differs, the bounds are what so many equal pairs
-    still allow.
+    mean that there would be if a share 1 - 0.07^(1/n) of the questions had changed as much as the
+    one that changed most: 7 % of samples miss so large a share. Where 70 % of the questions hardly
+    changed (by at most 0.05), changes are rare, and those that were missed may be whole turns from
+    right to wrong. Where no question differs, the bounds are what so many equal pairs still allow.
 
     The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
     question's two answers could as well have been given the other way round (Fisher 1935). It is
@@ -304,8 +304,8 @@ def _allowing(
     means, margin = differences.mean(axis=0), _student_margin(differences, confidence)
     share = 1 - _UNSEEN ** (1 / len(differences))
     changes = np.abs(differences)
-    missed = np.minimum(1.25 * changes.max(axis=0), 1.0)
-    missed = np.where(np.median(changes, axis=0) <= _HARDLY, 1.0, missed)
+    typical = np.quantile(changes, _MOST, axis=0, method="inverted_cdf")
+    missed = np.where(typical <= _HARDLY, 1.0, changes.max(axis=0))
     low = np.minimum(np.where(np.isfinite(low), low, means), means - margin)
     high = np.maximum(np.where(np.isfinite(high), high, means), means + margin)
     return (

@@ -258,6 +258,24 @@ def test_rare_answers_that_turn_among_small_changes_are_covered(size: int, expec
     assert coverage(paired_differences(turned, seed=1, resamples=400), share) >= 0.93
 
 
+@pytest.mark.parametrize("size", [10, 20, 50])
+def test_rare_answers_that_turn_among_moderate_changes_are_covered(size: int) -> None:
+    rng = np.random.default_rng(size)
+    shape = (size, SAMPLES)
+    moderate = mixed(rng, shape, 0.3, rng.normal(0, 0.2, shape), rng.normal(0, 0.02, shape))
+    turned = np.clip(mixed(rng, shape, 2 / size, np.ones(1), moderate), -1, 1)
+    assert coverage(paired_differences(turned, seed=1, resamples=600), 2 / size) >= 0.93
+
+
+def test_ten_changes_of_one_kind_have_an_interval_that_is_hardly_wider_than_student_s() -> None:
+    values = np.random.default_rng(10).normal(0.05, 0.1, (10, SAMPLES))
+    found = paired_differences(values, seed=1, resamples=600)
+    student = 2 * stats.t.ppf(0.975, 9) * values.std(axis=0, ddof=1) / 10**0.5
+    widths = [(each.high or 0.0) - (each.low or 0.0) for each in found]
+    assert np.mean(widths) < 1.3 * student.mean()
+    assert 0.93 <= coverage(found, 0.05) <= 0.99
+
+
 def test_the_same_answers_twice_are_no_difference_as_far_as_they_can_tell() -> None:
     same = paired_difference([0.2, 0.4, 1.0] * 4, [0.2, 0.4, 1.0] * 4, seed=1)
     assert (same.mean, same.p_value, same.changed) == (0.0, 1.0, 0)

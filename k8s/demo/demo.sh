@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # One sweep on a cluster of this machine: kind or k3d, the CPU image, KubeRay's operator, a RayJob, the report.
-# More than one node, since the load generator never shares one with what it measures. Give OUT for the results (results),
-# CLUSTER for the cluster's name (medsweep-demo), MEDSWEEP for the command (medsweep), and KEEP=1 to keep the cluster.
+# More than one node, since the load generator never shares one with what it measures. Give KUBERAY_CHARTS, the address of KubeRay's
+# Helm repository or of your mirror of it; and as you like OUT for the results (results), CLUSTER for the cluster's name
+# (medsweep-demo), MEDSWEEP for the command (medsweep), and KEEP=1 to keep the cluster.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 out=${OUT:-results} cluster=${CLUSTER:-medsweep-demo} medsweep=${MEDSWEEP:-medsweep}
 operator=1.7.0
-charts=https://ray-project.github.io/kuberay-helm/
 
 missing=()
 for tool in docker kubectl helm; do
@@ -22,6 +22,11 @@ else
 fi
 if ((${#missing[@]})); then
     printf 'cluster-demo: not installed: %s\n' "$(IFS=,; echo "${missing[*]}")" >&2
+    exit 4
+fi
+if [[ -z ${KUBERAY_CHARTS:-} ]]; then
+    echo "cluster-demo: KUBERAY_CHARTS is not set: give the address of KubeRay's Helm repository, which its guide names" \
+        "(\"KubeRay Operator Installation\": the argument of \`helm repo add kuberay\`)" >&2
     exit 4
 fi
 if ! docker info >/dev/null 2>&1; then
@@ -68,7 +73,7 @@ fi
 kubectl label node --all medsweep.io/gpu=none --overwrite
 
 echo "== KubeRay's operator $operator"
-helm upgrade --install kuberay-operator kuberay-operator --repo "$charts" --version "$operator" \
+helm upgrade --install kuberay-operator kuberay-operator --repo "$KUBERAY_CHARTS" --version "$operator" \
     --namespace ray-system --create-namespace --wait --timeout 5m
 
 echo "== the sweep"

@@ -113,6 +113,25 @@ class Operator:
             {"jobDeploymentStatus": "Initializing", "rayClusterName": cluster},
         )
 
+    def suspend(self, job: Object, cluster: str = "xyz") -> None:
+        """End what a job runs, as KubeRay does with `suspend: true`, also of a new job.
+
+        As in `rayjob_controller.go`: a new job is initialised before its `suspend` is read.
+
+        Args:
+            job: as it was created.
+            cluster: end of the Ray cluster's name.
+        """
+        name = job["metadata"]["name"]
+        if not job.get("status"):
+            self.adopt(RAY_JOBS, name)
+            begun = {"jobDeploymentStatus": "Initializing", "startTime": BEGAN.isoformat()}
+            self.status(RAY_JOBS, name, {**begun, "rayClusterName": f"{name}-{cluster}"})
+        self.status(RAY_JOBS, name, {"jobDeploymentStatus": "Suspending"})
+        self.collect(name, cluster)
+        ended = {"rayClusterName": "", "jobStatus": "", "jobDeploymentStatus": "Suspended"}
+        self.status(RAY_JOBS, name, ended)
+
     def collect(self, name: str, cluster: str = "xyz") -> None:
         """Delete what a job left behind, as the garbage collector would, where there is one."""
         for role in ("head", "worker"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -27,7 +29,7 @@ from medsweep.k8s.resources import (
     SERVICE_ACCOUNTS,
     Resource,
 )
-from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings
 
 Object = dict[str, Any]
 
@@ -166,6 +168,16 @@ def node(name: str, gpu: str, count: int) -> Object:
         "metadata": {"name": name, "labels": {GPU: gpu}},
         "status": {"allocatable": amounts, "capacity": amounts},
     }
+
+
+def commands_on(claim: Path) -> Callable[[list[str]], bytes]:
+    """Return what runs the commands of pods that mount a folder of this machine as their claim."""
+
+    def execute(command: list[str]) -> bytes:
+        here = [part.replace(RESULTS_MOUNT, str(claim)) for part in command]
+        return subprocess.run(here, check=True, capture_output=True).stdout
+
+    return execute
 
 
 def base(namespace: str) -> Iterator[Object]:

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -82,6 +82,8 @@ class Store:
     log: list[Event] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     writes: Counter[str] = field(default_factory=Counter)
+    webhooks: list[Callable[[Object], None]] = field(default_factory=list)
+    """Each changes an object that is being created; nobody owns what it sets."""
     _objects: dict[Key, dict[tuple[str, str], Object]] = field(default_factory=dict)
     _owners: dict[str, Owners] = field(default_factory=dict)
 
@@ -145,6 +147,8 @@ class Store:
         self._owners[result["metadata"]["uid"]] = {
             path: manager for path, _ in leaves(value) if path not in IDENTITY
         }
+        for webhook in self.webhooks:
+            webhook(result)
         if kind == ("apiextensions.k8s.io", "customresourcedefinitions"):
             spec = value["spec"]
             self.kinds[spec["group"], spec["names"]["plural"]] = (

@@ -15,7 +15,7 @@ import yaml
 from apiserver.check import object_faults
 from apiserver.definitions import crd_documents, installed
 from apiserver.operator import Operator, Player, succeed
-from apiserver.sandbox import Sandbox, sandbox
+from apiserver.sandbox import Sandbox, commands_on, sandbox
 from apiserver.server import ApiServer
 from medsweep.cli import main
 from medsweep.k8s.client import Object, connect
@@ -52,11 +52,7 @@ class Place:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     claim = tmp_path / "claim"
 
-    def execute(command: list[str]) -> bytes:
-        here = [part.replace("/results", str(claim)) for part in command]
-        return subprocess.run(here, check=True, capture_output=True).stdout
-
-    with ApiServer(object_faults, execute) as server:
+    with ApiServer(object_faults, commands_on(claim)) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         api = connect()
         with installed(api, crd_documents(schemas=False)), sandbox(api) as cluster:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from apiserver.check import object_faults
 from apiserver.definitions import crd_documents, installed
-from apiserver.sandbox import Sandbox, sandbox
+from apiserver.sandbox import Sandbox, commands_on, sandbox
 from apiserver.server import ApiServer, Failure
 from medsweep.errors import EnvironmentFault
 from medsweep.k8s.client import connect
@@ -37,11 +36,7 @@ def claim(tmp_path: Path) -> Path:
 def server(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     """An API server whose pods run, as far as commands in them go."""
 
-    def execute(command: list[str]) -> bytes:
-        here = [part.replace("/results", str(claim)) for part in command]
-        return subprocess.run(here, check=True, capture_output=True).stdout
-
-    with ApiServer(object_faults, execute) as running:
+    with ApiServer(object_faults, commands_on(claim)) as running:
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path / "kubeconfig")))
         yield running
 

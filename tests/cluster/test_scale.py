@@ -1,4 +1,4 @@
-"""1,000 jobs with 200 pods at a time: what the client asks of an API server, and what it keeps."""
+"""1,000 jobs with 200 pods at a time, and 1,000 cells: what the client asks and keeps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,36 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from apiserver.check import object_faults
+from apiserver.definitions import crd_documents, installed
 from apiserver.operator import Operator, Player
-from apiserver.sandbox import Object, Sandbox
+from apiserver.sandbox import Object, Sandbox, commands_on, sandbox
+from apiserver.server import ApiServer
+from medsweep.k8s.client import connect
+from medsweep.k8s.resources import PODS
 from medsweep.k8s.sweeps import selector_of
+from medsweep.results.cells import CellFolder
 
 HERE = Path(__file__).parent
+CELL_BYTES = 64 * 1024
+
+
+def program(name: str, *arguments: str) -> Any:
+    """Run a client as a process of its own; return what it prints."""
+    roots = [HERE, HERE.parent, HERE.parent.parent / "platform"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, roots))}
+    command = [sys.executable, str(HERE / name), *arguments]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=850, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
 
 
 def come_and_go(operator: Operator, job: Object) -> None:
@@ -31,16 +52,9 @@ def come_and_go(operator: Operator, job: Object) -> None:
 @pytest.mark.timeout(900)
 def test_a_thousand_jobs_take_flat_memory_and_one_list_per_kind(cluster: Sandbox) -> None:
     pytest.importorskip("resource")
-    roots = [HERE, HERE.parent, HERE.parent.parent / "platform"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, roots))}
-    command = [sys.executable, str(HERE / "thousand.py"), cluster.namespace]
     began_s = time.perf_counter()
     with Player(cluster.operator, selector_of("thousand"), come_and_go) as player:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=850, check=False
-        )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+        found = program("thousand.py", cluster.namespace)
     print(f"\n{time.perf_counter() - began_s:.0f} s: {json.dumps(found)}")
     # 1,000 cells, and the fine-tune of each of the five models.
     assert found["phases"] == {"done": 1005}
@@ -57,3 +71,46 @@ def test_a_thousand_jobs_take_flat_memory_and_one_list_per_kind(cluster: Sandbox
     # What a job has left behind after its end: its state, a kilobyte or two.
     grown_bytes = (rss_bytes[1000] - rss_bytes[200]) / 800
     assert grown_bytes < 10_000
+
+
+def run_pod(operator: Operator, pod: Object) -> None:
+    operator.status(PODS, pod["metadata"]["name"], {"phase": "Running"})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_thousand_cells_are_fetched_in_flat_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 64 KiB each: ten times the cells are 58 MB more on the way."""
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("no /proc, which tells how much memory a process had")
+    claim, grown_bytes = tmp_path / "claim", {}
+    for count in (100, 1000):
+        for number in range(count):
+            cell = claim / f"of-{count}" / "cells" / f"{number:04}"
+            cell.mkdir(parents=True)
+            (cell / "requests.parquet").write_bytes(os.urandom(CELL_BYTES))
+            CellFolder(cell).finish("ok", None, [{"cell": cell.name}])
+    with ApiServer(object_faults, commands_on(claim)) as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+        api = connect()
+        with installed(api, crd_documents(schemas=False)), sandbox(api) as cluster:
+            for count in (100, 1000):
+                sweep, folder = f"of-{count}", tmp_path / f"here-{count}"
+                with Player(cluster.operator, selector_of(sweep), run_pod, PODS):
+                    server.requests.clear()
+                    found = program(
+                        "fetching.py", cluster.namespace, sweep, f"{count}", f"{folder}"
+                    )
+                    asked = Counter(verb for verb, _ in server.requests)
+                assert found["fetched"] == count
+                grown_bytes[count] = found["grown_bytes"]
+                last = CellFolder(folder / "cells" / f"{count - 1:04}")
+                assert last.done
+                # One pod, one list that its watch follows, and one command, however many cells.
+                verbs = ("create", "list", "get", "delete")
+                assert [asked[verb] for verb in verbs] == [1, 1, 1, 1]
+                assert last.faults() == []
+    print(f"\nmemory grew by {grown_bytes}")
+    assert grown_bytes[1000] - grown_bytes[100] < 900 * CELL_BYTES / 3

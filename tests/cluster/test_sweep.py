@@ -130,7 +130,7 @@ def test_status_shows_node_and_reason(cluster: Sandbox) -> None:
         "message": message,
     }
     cluster.operator.pod(task.name, {"conditions": [condition]})
-    (state,) = sweep_states(cluster.api, cluster.namespace, SPEC.name, queued=False)
+    (state,) = sweep_states(cluster.api, cluster.namespace, SPEC.name)
     assert state.phase == "starting"
     assert state.reason is not None
     assert message in state.reason
@@ -192,7 +192,7 @@ def test_the_controllers_role_is_enough_and_the_jobs_account_may_nothing(cluster
             controller, SPEC, planned(SPEC), cluster.settings, max_jobs=2, out=io.StringIO()
         )
     assert {each.job.phase for each in states} == {"done"}
-    assert len(sweep_states(controller, cluster.namespace, SPEC.name, queued=False)) == 5
+    assert len(sweep_states(controller, cluster.namespace, SPEC.name)) == 5
     assert remove(controller, cluster.namespace, SPEC.name) != []
     nobody = cluster.as_account("medsweep-job")
     with pytest.raises(EnvironmentFault, match="not allowed to list.*medsweep-controller"):

@@ -1,4 +1,30 @@
-{{/* The Ray cluster of a stage: a head without CPUs, and one worker with the profile's hardware. */}}
+{{/*
+The Ray cluster of a stage: a head without CPUs, one worker with the profile's hardware, and for a load
+of several shards a pod of the CPU pool for each.
+*/}}
+
+{{/* name, replicas */}}
+{{- define "medsweep.group" -}}
+groupName: {{ .name }}
+replicas: {{ .replicas }}
+minReplicas: {{ .replicas }}
+maxReplicas: {{ .replicas }}
+# The operator adds this field if it is missing, and so becomes the owner of the list: the next
+# upgrade would then conflict with it.
+scaleStrategy: {}
+rayStartParams:
+  disable-usage-stats: "true"
+{{- end }}
+
+{{/* role: no node is shared with its pods */}}
+{{- define "medsweep.apartFrom" -}}
+podAntiAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - labelSelector:
+        matchLabels:
+          medsweep.io/role: {{ .role }}
+      topologyKey: kubernetes.io/hostname
+{{- end }}
 
 {{- define "medsweep.cluster" -}}
 {{- $values := .Values -}}
@@ -60,15 +86,7 @@ headGroupSpec:
       volumes:
         {{- include "medsweep.volumes" . | nindent 8 }}
 workerGroupSpecs:
-  - groupName: {{ gt (int $profile.gpus) 0 | ternary "gpu" "cpu" }}
-    replicas: 1
-    minReplicas: 1
-    maxReplicas: 1
-    # The operator adds this field if it is missing, and so becomes the owner of the list: the next
-    # upgrade would then conflict with it.
-    scaleStrategy: {}
-    rayStartParams:
-      disable-usage-stats: "true"
+  - {{- include "medsweep.group" (dict "name" (gt (int $profile.gpus) 0 | ternary "gpu" "cpu") "replicas" 1) | nindent 4 }}
     resources:
       CPU: {{ $profile.cpus | quote }}
       {{- if $profile.gpus }}
@@ -93,12 +111,7 @@ workerGroupSpecs:
         {{- if not $profile.gpus }}
         # It shares the CPU pool with the load generators, but must not share a node with one.
         affinity:
-          podAntiAffinity:
-            requiredDuringSchedulingIgnoredDuringExecution:
-              - labelSelector:
-                  matchLabels:
-                    medsweep.io/role: head
-                topologyKey: kubernetes.io/hostname
+          {{- include "medsweep.apartFrom" (dict "role" "head") | nindent 10 }}
         {{- end }}
         containers:
           - {{- include "medsweep.container" (dict "root" . "name" "ray-worker" "family" $profile.imageFamily) | nindent 12 }}
@@ -120,4 +133,33 @@ workerGroupSpecs:
               {{- include "medsweep.exactly" $resources | nindent 14 }}
         volumes:
           {{- include "medsweep.volumes" . | nindent 10 }}
+  {{- $shards := dig "load" "shards" 1 $values.sweep | int }}
+  {{- if and (eq $values.mode "benchmark") (gt $shards 1) }}
+  - {{- include "medsweep.group" (dict "name" "load" "replicas" $shards) | nindent 4 }}
+    resources:
+      CPU: "1"
+    labels:
+      medsweep.io/gpu: none
+      medsweep.io/role: load
+    template:
+      metadata:
+        labels:
+          {{- include "medsweep.podLabels" . | nindent 10 }}
+          medsweep.io/role: load
+        annotations:
+          {{- include "medsweep.podAnnotations" . | nindent 10 }}
+      spec:
+        {{- include "medsweep.podSpec" (dict "root" . "gpu" "none") | nindent 8 }}
+        # What is measured is in the same pool on a profile without GPUs.
+        affinity:
+          {{- include "medsweep.apartFrom" (dict "role" "worker") | nindent 10 }}
+        containers:
+          - {{- include "medsweep.container" (dict "root" . "name" "ray-worker" "family" "cpu") | nindent 12 }}
+            env:
+              {{- include "medsweep.env" . | nindent 14 }}
+            resources:
+              {{- include "medsweep.exactly" (dict "cpu" "2" "memory" "4Gi") | nindent 14 }}
+        volumes:
+          {{- include "medsweep.volumes" . | nindent 10 }}
+  {{- end }}
 {{- end }}

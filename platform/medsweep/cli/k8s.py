@@ -127,9 +127,7 @@ def status(options: argparse.Namespace) -> int:
     from medsweep.k8s.sweeps import sweep_states
     from medsweep.k8s.table import job_row
 
-    states = sweep_states(
-        cluster_of(options), settings.namespace, name, queued=settings.queue is not None
-    )
+    states = sweep_states(cluster_of(options), settings.namespace, name)
     if not states and not options.json:
         print(f"no jobs of sweep {name} in namespace {settings.namespace}")
         return EXIT_DONE

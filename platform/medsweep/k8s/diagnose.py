@@ -22,6 +22,12 @@ _APPLICATION_FAILURES = ("DEPLOY_FAILED", "UNHEALTHY")
 _LONGEST = 300
 
 
+def conditions_of(value: Object | None) -> dict[str, Object]:
+    """Return an object's conditions by their type."""
+    status = (value or {}).get("status") or {}
+    return {each["type"]: each for each in status.get("conditions") or []}
+
+
 def pods_reason(pods: Iterable[Object]) -> str | None:
     """Return what keeps a job's pods from running, or what ended them; None if nothing does."""
     return next((reason for pod in pods for reason in _pod_reasons(pod)), None)
@@ -33,23 +39,32 @@ def cluster_reason(cluster: Object) -> str | None:
     Args:
         cluster: a RayCluster.
     """
-    for condition in cluster.get("status", {}).get("conditions") or []:
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            message = _short(condition.get("message") or condition.get("reason") or "")
-            return f"quota: {message}" if "exceeded quota" in message else message
-    return None
+    failure = conditions_of(cluster).get("ReplicaFailure") or {}
+    if failure.get("status") != "True":
+        return None
+    message = _short(failure.get("message") or failure.get("reason") or "")
+    return f"quota: {message}" if "exceeded quota" in message else message
 
 
-def workload_reason(workload: Object) -> str | None:
-    """Return what a job waits for in its queue, or None once it is admitted.
+def queue_reason(queue: str, workload: Object | None) -> str:
+    """Return what a job that Kueue suspends waits for.
 
     Args:
-        workload: Kueue's Workload of the job.
+        queue: name of its LocalQueue.
+        workload: Kueue's Workload of the job; None if Kueue has not made it yet, or it cannot be
+            read.
     """
-    for condition in workload.get("status", {}).get("conditions") or []:
-        if condition["type"] == "QuotaReserved" and condition["status"] != "True":
-            return f"in the queue: {_short(condition.get('message') or 'not admitted yet')}"
-    return None
+    conditions = conditions_of(workload)
+    reserved = conditions.get("QuotaReserved") or {}
+    if reserved.get("status") == "True":
+        return f"waiting for the admission checks of queue {queue}; its quota is reserved"
+    parts = [f"waiting for quota in queue {queue}"]
+    evicted = conditions.get("Evicted") or {}
+    if evicted.get("status") == "True":
+        parts.append(f"evicted ({evicted.get('reason')}): {evicted.get('message') or ''}")
+    if reserved.get("message"):
+        parts.append(reserved["message"])
+    return _short(": ".join(parts))
 
 
 def job_reason(job: Object) -> str | None:
@@ -66,18 +81,18 @@ def service_reason(service: Object) -> str | None:
         for application in ((status.get(part) or {}).get("applicationStatuses") or {}).values():
             if application.get("status") in _APPLICATION_FAILURES:
                 return f"{application['status']}: {_short(application.get('message') or '')}"
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "Ready" and condition["status"] != "True":
-            return _short(condition.get("message") or condition.get("reason") or "") or None
-    return None
+    ready = conditions_of(service).get("Ready") or {}
+    if ready.get("status") == "True":
+        return None
+    return _short(ready.get("message") or ready.get("reason") or "") or None
 
 
 def _pod_reasons(pod: Object) -> Iterator[str]:
     status, name = pod.get("status", {}), pod["metadata"]["name"]
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            message = _short(condition.get("message") or "")
-            yield f"{name}: no node can run it ({condition.get('reason')}): {message}"
+    scheduled = conditions_of(pod).get("PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        message = _short(scheduled.get("message") or "")
+        yield f"{name}: no node can run it ({scheduled.get('reason')}): {message}"
     if status.get("phase") == "Failed" and status.get("reason"):
         yield f"{name}: {_ENDED.get(status['reason'], status['reason'])}"
     for container in (status.get("initContainerStatuses") or []) + (

@@ -18,6 +18,7 @@ from medsweep.k8s.conventions import (
     OPERATOR,
     POLICY_LABEL,
 )
+from medsweep.k8s.diagnose import conditions_of
 from medsweep.k8s.resources import (
     ACCESS_REVIEWS,
     CLAIMS,
@@ -179,7 +180,14 @@ def _definitions(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
             return
         if queue is None:
             finding = f"no LocalQueue {settings.queue} in {settings.namespace}"
-            yield ClusterCheck("queue", "failed", finding, "kubectl apply -k k8s/overlays/kueue")
+            advice = "kubectl apply -k k8s/overlays/kueue; for a team's own namespace overlays/team"
+            yield ClusterCheck("queue", "failed", finding, advice)
+            return
+        active = conditions_of(queue).get("Active") or {}
+        if active.get("status") == "False":
+            finding = f"{settings.queue} admits nothing: {active.get('message')}"
+            advice = "mend its ClusterQueue, or the ResourceFlavors that this names"
+            yield ClusterCheck("queue", "failed", finding, advice)
         else:
             yield ClusterCheck("queue", "ok", settings.queue)
 
@@ -215,8 +223,7 @@ def _operator(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
 
 
 def _is_ready(pod: Object) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return (conditions_of(pod).get("Ready") or {}).get("status") == "True"
 
 
 def _is_stuck(job: Object) -> bool:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -256,10 +257,13 @@ def _execute(
         EnvironmentFault: commands in the pod are not allowed.
     """
     from kubernetes import client
-    from kubernetes.stream import stream
+    from kubernetes.stream import stream, ws_client
 
     try:
-        response = stream(
+        # `stream` alone has no way to tell the client not to keep all that it receives in memory.
+        response = stream.func(
+            partial(ws_client.websocket_call, capture_all=False),
+            None,
             client.CoreV1Api(api.client).connect_get_namespaced_pod_exec,
             pod,
             namespace,

@@ -98,7 +98,8 @@ class ClusterSettings(Closed):
 
     @model_validator(mode="after")
     def _deadlines(self) -> ClusterSettings:
-        # activeDeadlineSeconds counts from the job's creation, including queueing and image pulls.
+        # KubeRay counts both from the moment that it makes the job's Ray cluster: after the queue,
+        # before nodes and image pulls.
         for name in ("finetune_deadline_s", "benchmark_deadline_s"):
             if getattr(self, name) <= self.start_deadline_s:
                 raise ValueError(

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from medsweep.k8s.client import Object
-from medsweep.k8s.conventions import ADAPTER, CELL, PROFILE, ROLE, STAGE, SWEEP
+from medsweep.k8s.conventions import ADAPTER, CELL, PROFILE, QUEUE, ROLE, STAGE, SWEEP
 from medsweep.k8s.diagnose import (
     cluster_reason,
+    conditions_of,
     job_reason,
     pods_reason,
+    queue_reason,
     service_reason,
-    workload_reason,
 )
 from medsweep.k8s.resources import (
     PODS,
@@ -162,6 +163,11 @@ class SweepObjects:
         upgrades = phase == "running" and _is_upgrading(job)
         if phase in ("done", "running") and not upgrades:
             return None
+        queue = job["metadata"].get("labels", {}).get(QUEUE)
+        if phase == "queued" and queue:
+            # What its pods of an earlier admission say is over.
+            workloads = self._by_key[WORKLOADS, _uid(job)].values()
+            return queue_reason(queue, next(iter(workloads), None))
         reason = pods_reason(pods)
         if reason is None:
             clusters = self._parts(RAY_CLUSTERS, job)
@@ -171,9 +177,6 @@ class SweepObjects:
         if phase == "failed":
             parts = (reason, job_reason(job))
             return " | ".join(part for part in parts if part) or "no reason given"
-        if reason is None:
-            workloads = self._by_key[WORKLOADS, _uid(job)].values()
-            reason = next(filter(None, map(workload_reason, workloads)), None)
         return reason or service_reason(job)
 
 
@@ -221,11 +224,8 @@ def _is_upgrading(service: Object) -> bool:
 
 
 def _true_condition(value: Object, kind: str) -> Object | None:
-    for condition in (value.get("status") or {}).get("conditions") or []:
-        if condition["type"] == kind and condition["status"] == "True":
-            result: Object = condition
-            return result
-    return None
+    condition = conditions_of(value).get(kind)
+    return condition if condition is not None and condition["status"] == "True" else None
 
 
 def _slim(value: Object) -> Object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.k8s.client import Absent, Api, Object, Request
-from medsweep.k8s.conventions import FIND_OPERATOR, ROLE, SWEEP
+from medsweep.k8s.conventions import FIND_OPERATOR, QUEUE, ROLE, SWEEP
 from medsweep.k8s.resources import (
     PODS,
     RAY_CLUSTERS,
@@ -39,22 +40,24 @@ def selector_of(sweep: str) -> str:
     return f"{SWEEP}={sweep}"
 
 
-def sweep_states(api: Api, namespace: str, sweep: str, *, queued: bool) -> list[JobState]:
+def sweep_states(api: Api, namespace: str, sweep: str) -> list[JobState]:
     """Return the state of every job and served model of a sweep.
 
     Args:
         api: the API server.
         namespace: of the sweep.
         sweep: name of the sweep.
-        queued: also read from Kueue why a job waits.
     """
-    objects = SweepObjects()
+    objects, is_queued = SweepObjects(), False
     for resource in (*OWNERS, RAY_CLUSTERS, PODS):
         for value in api.objects(resource, namespace, selector_of(sweep)):
             objects.put(resource, value["metadata"]["name"], value)
-    if queued:
-        for value in api.objects(WORKLOADS, namespace):
-            objects.put(WORKLOADS, value["metadata"]["name"], value)
+            is_queued |= resource is RAY_JOBS and QUEUE in value["metadata"]["labels"]
+    if is_queued:
+        # Without Kueue, or the right to read its Workloads, the jobs' own state is still known.
+        with contextlib.suppress(EnvironmentFault):
+            for value in api.objects(WORKLOADS, namespace):
+                objects.put(WORKLOADS, value["metadata"]["name"], value)
     return objects.states()
 
 
@@ -133,7 +136,7 @@ def log_lines(api: Api, namespace: str, sweep: str, job: str, *, follow: bool) -
     Raises:
         InputError: there is no such job, or it has no pods (any more).
     """
-    states = sweep_states(api, namespace, sweep, queued=False)
+    states = sweep_states(api, namespace, sweep)
     matches = [each for each in states if each.key == job or each.name.startswith(job)]
     if len(matches) != 1:
         names = "\n  ".join(each.name for each in matches or states)

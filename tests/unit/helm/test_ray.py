@@ -154,6 +154,18 @@ def test_the_chart_s_object_is_the_renderer_s(profile: str, mode: str, matrix: M
     assert (again.load, again.serve, again.dataset) == (spec.load, spec.serve, spec.dataset)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_shards_of_the_load_are_the_renderer_s(mode: str, helm: Helm) -> None:
+    load = {"points": [{"concurrency": 10_000}], "shards": 4}
+    values = ("--set-json", f'sweep={{"load": {json.dumps(load)}}}', "--set", f"mode={mode}")
+    ours = ray_object(helm.template(*values))
+    assert broken(ours) == []
+    assert faults(ours) == []
+    assert differing(ours, rendered(ours, mode, ClusterSettings())) <= REASONS.keys()
+    names = [each["groupName"] for each in cluster_of(ours)["workerGroupSpecs"]]
+    assert names == (["gpu", "load"] if mode == "benchmark" else ["gpu"])
+
+
 def test_the_docs_list_every_difference(matrix: Matrix) -> None:
     seen: set[str] = set()
     for (_, mode), manifests in matrix.items():

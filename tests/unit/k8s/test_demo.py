@@ -20,7 +20,7 @@ DEMO = ROOT / "k8s" / "demo"
 TOOLS = ("docker", "kubectl", "helm", "kind")
 
 
-def demo(folder: Path, **tools: str) -> subprocess.CompletedProcess[str]:
+def demo(folder: Path, charts: str = "", **tools: str) -> subprocess.CompletedProcess[str]:
     """Run the script where only some tools are, each of them a line of shell."""
     for name, line in tools.items():
         (folder / name).write_text(f"#!/bin/sh\n{line}\n")
@@ -29,7 +29,7 @@ def demo(folder: Path, **tools: str) -> subprocess.CompletedProcess[str]:
         (folder / name).symlink_to(tool(name))
     return subprocess.run(
         [tool("bash"), str(DEMO / "demo.sh")],
-        env={"PATH": str(folder)},
+        env={"PATH": str(folder), "KUBERAY_CHARTS": charts},
         capture_output=True,
         text=True,
         check=False,
@@ -42,9 +42,16 @@ def test_what_is_not_installed_is_named_all_at_once(tmp_path: Path) -> None:
     assert done.stderr == "cluster-demo: not installed: kubectl,helm,kind or k3d\n"
 
 
+def test_it_says_where_the_address_of_the_operator_s_chart_is(tmp_path: Path) -> None:
+    done = demo(tmp_path, **dict.fromkeys(TOOLS, "echo $0 was called; exit 1"))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "KUBERAY_CHARTS is not set" in done.stderr
+    assert "`helm repo add kuberay`" in done.stderr
+
+
 def test_a_daemon_that_does_not_answer_is_said_before_anything_is_made(tmp_path: Path) -> None:
     failing = dict.fromkeys(TOOLS, "echo $0 was called; exit 1")
-    done = demo(tmp_path, **failing)
+    done = demo(tmp_path, "file:///charts", **failing)
     assert done.returncode == 4
     assert "docker does not answer" in done.stderr
     assert done.stdout == ""

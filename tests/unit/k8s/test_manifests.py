@@ -36,6 +36,7 @@ OVERLAYS = {
     "overlays/kueue": 18,
     "overlays/namespace": 12,
     "overlays/object-store": 12,
+    "overlays/team": 14,
 }
 FAMILIES = ("cpu", "cu126", "cu13")
 

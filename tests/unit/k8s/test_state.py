@@ -192,14 +192,31 @@ def test_seconds_are_whole() -> None:
 
 def test_a_queued_job_says_what_kueue_says() -> None:
     objects = SweepObjects()
-    objects.put(RAY_JOBS, "bm-one", job("Suspended"))
-    condition = {"type": "QuotaReserved", "status": "False", "message": "insufficient quota"}
-    workload = {
-        "metadata": {"name": "wl", "labels": {"kueue.x-k8s.io/job-uid": "u1"}},
-        "status": {"conditions": [condition]},
-    }
-    assert objects.put(WORKLOADS, "wl", workload) == "bm-one"
-    assert objects.state("bm-one").reason == "in the queue: insufficient quota"
+    queued = job("Suspended")
+    queued["metadata"] |= {"labels": {**LABELS, "kueue.x-k8s.io/queue-name": "team"}}
+    objects.put(RAY_JOBS, "bm-one", queued)
+    assert objects.state("bm-one").reason == "waiting for quota in queue team"
+
+    def say(*conditions: Object) -> str | None:
+        labels = {"kueue.x-k8s.io/job-uid": "u1"}
+        workload = {"metadata": {"name": "wl", "labels": labels}}
+        status = {"conditions": list(conditions)}
+        assert objects.put(WORKLOADS, "wl", {**workload, "status": status}) == "bm-one"
+        return objects.state("bm-one").reason
+
+    waits = {"type": "QuotaReserved", "status": "False", "message": "insufficient quota"}
+    assert say(waits) == "waiting for quota in queue team: insufficient quota"
+    evicted = {"type": "Evicted", "status": "True", "reason": "Preempted", "message": "by another"}
+    assert say(waits, evicted) == (
+        "waiting for quota in queue team: evicted (Preempted): by another: insufficient quota"
+    )
+    reserved = {"type": "QuotaReserved", "status": "True"}
+    checks = "waiting for the admission checks of queue team; its quota is reserved"
+    assert say(reserved, {**evicted, "status": "False"}) == checks
+    # What Kueue said is over once the job runs.
+    queued["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
+    objects.put(RAY_JOBS, "bm-one", queued)
+    assert objects.state("bm-one").reason is None
 
 
 def test_a_failed_job_has_its_time_and_every_reason() -> None:

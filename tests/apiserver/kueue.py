@@ -1,0 +1,217 @@
+"""Plays Kueue for RayJobs: its webhook, its queues and their quotas, without borrowing.
+
+From Kueue's `pkg/controller/jobframework/reconciler.go`, `jobs/rayjob` and `podset.go`. The webhook
+suspends a job that names a queue. Admission sets `suspend: false` and merges labels, annotations
+and the flavor's node labels into every pod template, in one patch. Kueue then owns those fields,
+and the whole list of worker groups, which is atomic. Eviction suspends the job and takes back what
+was merged.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from kubernetes.utils import parse_quantity
+
+from medsweep.k8s.client import Api, Request
+from medsweep.k8s.conventions import QUEUE
+from medsweep.k8s.resources import CRDS, LOCAL_QUEUES, RAY_JOBS, WORKLOADS, Resource
+from medsweep.k8s.state import JOB_UID, phase_of
+from medsweep.k8s.submit import OVER
+
+Object = dict[str, Any]
+Usage = dict[tuple[str, str], Decimal]
+"""Amounts by flavor and resource."""
+
+MANAGER = "kueue"
+PODSET = "kueue.x-k8s.io/podset"
+CLUSTER_QUEUES = Resource("kueue.x-k8s.io", "v1beta2", "clusterqueues", "ClusterQueue", False)
+FLAVORS = Resource("kueue.x-k8s.io", "v1beta2", "resourceflavors", "ResourceFlavor", False)
+
+WORKLOAD_CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "workloads.kueue.x-k8s.io"},
+    "spec": {
+        "group": WORKLOADS.group,
+        "names": {"kind": WORKLOADS.kind, "plural": WORKLOADS.plural},
+        "scope": "Namespaced",
+        "versions": [{"name": WORKLOADS.version, "served": True}],
+    },
+}
+
+
+def suspend_queued(value: Object) -> None:
+    """Do what the webhook does with an object that is being created."""
+    if value["kind"] == "RayJob" and QUEUE in value["metadata"].get("labels", {}):
+        value["spec"]["suspend"] = True
+
+
+class Kueue:
+    """Admits the RayJobs of some namespaces.
+
+    Args:
+        api: the API server, with all rights.
+        namespaces: of the jobs.
+    """
+
+    def __init__(self, api: Api, *namespaces: str) -> None:
+        self._api, self._namespaces = api, namespaces
+        api.create(CRDS, "", copy.deepcopy(WORKLOAD_CRD))
+        self._used: dict[str, tuple[str, Usage]] = {}  # of admitted jobs, by uid
+        self._evicted: dict[str, Object] = {}  # conditions, by uid
+        self._templates: dict[str, Object] = {}  # of jobs before their admission, by uid
+
+    def schedule(self) -> None:
+        """Release what ended jobs used, and admit in order of their names the jobs that fit."""
+        jobs = [job for space in self._namespaces for job in self._api.objects(RAY_JOBS, space)]
+        active = {job["metadata"]["uid"] for job in jobs if phase_of(job) not in OVER}
+        self._used = {uid: used for uid, used in self._used.items() if uid in active}
+        for job in jobs:
+            uid = job["metadata"]["uid"]
+            if QUEUE in job["metadata"]["labels"] and uid in active and uid not in self._used:
+                self._consider(job)
+
+    def evict(self, job: Object, reason: str, message: str) -> None:
+        """Take an admitted job's quota away."""
+        uid = job["metadata"]["uid"]
+        del self._used[uid]
+        self._evicted[uid] = _condition("Evicted", "True", reason, message)
+        self._report(job, _condition("QuotaReserved", "False", "Pending", message))
+        self._patch(job, {"suspend": True, **self._templates.pop(uid)})
+
+    def _consider(self, job: Object) -> None:
+        metadata = job["metadata"]
+        queue = metadata["labels"][QUEUE]
+        local = self._api.get(LOCAL_QUEUES, metadata["namespace"], queue)
+        if local is None:
+            message = f"LocalQueue {queue} doesn't exist"
+            self._report(job, _condition("QuotaReserved", "False", "Misconfigured", message))
+            return
+        name = local["spec"]["clusterQueue"]
+        needed, missing = self._needed(job), []
+        quotas = self._quotas(name)
+        for used in (used for queue, used in self._used.values() if queue == name):
+            for place, amount in used.items():
+                quotas[place] -= amount
+        for (flavor, resource), amount in needed.items():
+            if amount > quotas[flavor, resource]:
+                more = amount - quotas[flavor, resource]
+                missing.append(
+                    f"insufficient unused quota for {resource} in flavor {flavor}, "
+                    f"{more} more needed"
+                )
+        if missing:
+            message = f"couldn't assign flavors to pod set: {', '.join(missing)}"
+            self._report(job, _condition("QuotaReserved", "False", "Pending", message))
+            return
+        self._used[metadata["uid"]] = (name, needed)
+        self._evicted.pop(metadata["uid"], None)
+        self._report(job, _condition("QuotaReserved", "True", "QuotaReserved", "Quota reserved"))
+        self._start(job)
+
+    def _start(self, job: Object) -> None:
+        """Let a job run with the labels, annotations and node labels of its pod sets."""
+        spec = {name: job["spec"][name] for name in ("rayClusterSpec", "submitterPodTemplate")}
+        self._templates[job["metadata"]["uid"]] = copy.deepcopy(spec)
+        for name, _, template in _pod_sets(spec):
+            metadata, pod = template["metadata"], template["spec"]
+            metadata.setdefault("labels", {})[PODSET] = name
+            metadata.setdefault("annotations", {})[f"{WORKLOADS.group}/workload"] = _name(job)
+            selector = pod.setdefault("nodeSelector", {})
+            for key, value in self._flavor_of(pod)["spec"]["nodeLabels"].items():
+                assert selector.setdefault(key, value) == value, f"conflict for nodeSelector {key}"
+        self._patch(job, {"suspend": False, **spec})
+
+    def _patch(self, job: Object, spec: Object) -> None:
+        self._api.call(
+            Request(
+                "PATCH",
+                "patch",
+                RAY_JOBS,
+                job["metadata"]["namespace"],
+                job["metadata"]["name"],
+                query={"fieldManager": MANAGER},
+                body={"spec": spec},
+                content_type="application/merge-patch+json",
+            )
+        )
+
+    def _report(self, job: Object, condition: Object) -> None:
+        """Make the job's Workload if there is none yet, and write its conditions."""
+        metadata, name = job["metadata"], _name(job)
+        if self._api.get(WORKLOADS, metadata["namespace"], name) is None:
+            owner = {key: job[key] for key in ("apiVersion", "kind")}
+            owner |= {key: metadata[key] for key in ("name", "uid")}
+            workload = {
+                "apiVersion": f"{WORKLOADS.group}/{WORKLOADS.version}",
+                "kind": WORKLOADS.kind,
+                "metadata": {
+                    "name": name,
+                    "labels": {JOB_UID: metadata["uid"]},
+                    "ownerReferences": [owner],
+                },
+                "spec": {"queueName": metadata["labels"][QUEUE]},
+            }
+            self._api.create(WORKLOADS, metadata["namespace"], workload)
+        evicted = self._evicted.get(metadata["uid"])
+        status = {"conditions": [condition, *([evicted] if evicted else [])]}
+        self._api.call(
+            Request(
+                "PATCH",
+                "patch",
+                WORKLOADS,
+                metadata["namespace"],
+                name,
+                "status",
+                body={"status": status},
+                content_type="application/merge-patch+json",
+            )
+        )
+
+    def _quotas(self, cluster_queue: str) -> Usage:
+        queue = self._api.get(CLUSTER_QUEUES, "", cluster_queue)
+        assert queue is not None
+        return {
+            (flavor["name"], each["name"]): parse_quantity(each["nominalQuota"])
+            for group in queue["spec"]["resourceGroups"]
+            for flavor in group["flavors"]
+            for each in flavor["resources"]
+        }
+
+    def _needed(self, job: Object) -> Usage:
+        needed: Usage = defaultdict(Decimal)
+        for _, count, template in _pod_sets(job["spec"]):
+            flavor = self._flavor_of(template["spec"])["metadata"]["name"]
+            for container in template["spec"]["containers"]:
+                for resource, amount in container["resources"]["requests"].items():
+                    needed[flavor, resource] += count * parse_quantity(amount)
+        return needed
+
+    def _flavor_of(self, pod: Object) -> Object:
+        """Return the flavor whose node labels a pod selects."""
+        for flavor in self._api.objects(FLAVORS, ""):
+            if flavor["spec"]["nodeLabels"].items() <= pod["nodeSelector"].items():
+                return flavor
+        raise LookupError(f"no flavor for {pod['nodeSelector']}")
+
+
+def _pod_sets(spec: Object) -> Iterator[tuple[str, Decimal, Object]]:
+    """Yield name, count and template of each of a RayJob's pod sets."""
+    cluster = spec["rayClusterSpec"]
+    yield "head", Decimal(1), cluster["headGroupSpec"]["template"]
+    for group in cluster["workerGroupSpecs"]:
+        yield group["groupName"], Decimal(group["replicas"]), group["template"]
+    yield "submitter", Decimal(1), spec["submitterPodTemplate"]
+
+
+def _name(job: Object) -> str:
+    return f"rayjob-{job['metadata']['name']}-{job['metadata']['uid'][:5]}"
+
+
+def _condition(kind: str, status: str, reason: str, message: str) -> Object:
+    return {"type": kind, "status": status, "reason": reason, "message": message}

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from medsweep.loadgen.calibrate import calibrate
+from medsweep.loadgen.calibration import CalibrationLoad
 
 # What is asked of it on two cores that the server shares: mean and p99 client error of TTFT in ms,
 # and the share of the rate that the server allows.
@@ -22,7 +23,7 @@ def test_client_against_a_server_with_known_timing() -> None:
     print("\n50 ms to the first of 32 tokens, 10 ms between them; the server shares this machine")
     print("in brackets what is wanted")
     print("concurrency  TTFT error ms  p99 ms  ITL p99 ms  server late ms  share of its rate")
-    for each in calibrate(list(WANTED), requests_per_worker=8):
+    for each in calibrate([CalibrationLoad(n) for n in WANTED], requests_per_worker=8):
         mean_ms, p99_ms, share = WANTED[each.concurrency]
         reached = each.requests_per_s / each.ideal_requests_per_s
         ttft, itl = each.errors["ttft"], each.errors["itl"]

@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure a server with known timing, and print the client's error."""
     from medsweep.loadgen.calibrate import calibrate_fleet, highest_honest_rate
+    from medsweep.loadgen.calibration import CalibrationLoad
     from medsweep.loadgen.fleet import Fleet, cores, processes_for
     from medsweep.loadgen.spec import LoadPoint
 
@@ -37,21 +38,22 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"--concurrency {options.concurrency}: whole numbers, separated by commas"
         ) from None
-    loads = [LoadPoint(concurrency=concurrency) for concurrency in concurrencies]
-    with Fleet(processes_for(loads)) as fleet:
-        points = calibrate_fleet(fleet, concurrencies, requests_per_worker=_REQUESTS_PER_WORKER)
-        rate, is_limit = highest_honest_rate(fleet, points)
+    points = [LoadPoint(concurrency=concurrency) for concurrency in concurrencies]
+    loads = [CalibrationLoad(concurrency) for concurrency in concurrencies]
+    with Fleet(processes_for(points)) as fleet:
+        found = calibrate_fleet(fleet, loads, requests_per_worker=_REQUESTS_PER_WORKER)
+        rate, is_limit = highest_honest_rate(fleet, found)
     if options.json:
         result = {
             "cores": cores(),
             "processor": platform.processor() or platform.machine(),
-            "points": [{**asdict(each), "client_limited": each.client_limited} for each in points],
+            "points": [{**asdict(each), "client_limited": each.client_limited} for each in found],
             "highest_honest_requests_per_s": rate,
             "limit_found": is_limit,
         }
         print(json.dumps(result, indent=2))
     else:
-        _show(points)
+        _show(found)
         print(
             f"\nhighest honest rate: {'' if is_limit else 'at least '}{rate:.0f} requests/s of 32 "
             f"tokens, on {cores():g} cores that the server shares"

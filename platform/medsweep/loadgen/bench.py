@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from medsweep.errors import EnvironmentFault
-from medsweep.loadgen.calibrate import calibrate_fleet, like_concurrency
-from medsweep.loadgen.calibration import Calibration
+from medsweep.loadgen.calibrate import calibrate_fleet, like_load, loads_before
+from medsweep.loadgen.calibration import Calibration, CalibrationLoad
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.fleet import Fleet, LoadProgress, Split
@@ -75,10 +75,10 @@ class MeasuredPoint:
         return limited
 
     @property
-    def like_concurrency(self) -> int:
-        """Concurrency at which calibration makes the client work as hard as this load did."""
+    def like_load(self) -> CalibrationLoad:
+        """The calibration that makes the client work as hard as this load did."""
         figures = self.figures
-        return like_concurrency(self.point, figures.requests_per_s, figures.output_tokens_per_s)
+        return like_load(self.point, figures.requests_per_s, figures.output_tokens_per_s)
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Bench:
     on_progress: Callable[[LoadPoint, int, LoadProgress], None] = lambda *_: None
     on_records: Callable[[LoadPoint, int, Iterable[RequestRecord]], None] = lambda *_: None
     measured: list[MeasuredPoint] = field(default_factory=list)
-    _before: dict[int, Calibration] = field(default_factory=dict, init=False)
+    _before: dict[CalibrationLoad, Calibration] = field(default_factory=dict, init=False)
 
     def measure(
         self, point: LoadPoint, repeat: int = 1, *, hopeless_ends: bool = False
@@ -207,22 +207,18 @@ class Bench:
 
     def calibrate_before(self, points: Iterable[LoadPoint]) -> None:
         """Measure the client's own error at loads that are to be measured."""
-        self._before |= self._calibrations(
-            {like_concurrency(point) for point in points} - self._before.keys()
-        )
+        self._before |= self._calibrations(loads_before(points) - self._before.keys())
 
     def calibrate_after(self) -> None:
         """Add to every point the client's own error at such a load, before it and now."""
-        after = self._calibrations(
-            each.like_concurrency for each in self.measured if each.figures.ok
-        )
+        after = self._calibrations(each.like_load for each in self.measured if each.figures.ok)
         for place, each in enumerate(self.measured):
-            known = self._before.get(like_concurrency(each.point)), after.get(each.like_concurrency)
+            known = self._before.get(like_load(each.point)), after.get(each.like_load)
             calibrated = replace(each, calibrations=tuple(filter(None, known)))
             self.measured[place] = self._judged(calibrated)
 
-    def _calibrations(self, concurrencies: Iterable[int]) -> dict[int, Calibration]:
-        distinct = sorted(set(concurrencies))
+    def _calibrations(self, loads: Iterable[CalibrationLoad]) -> dict[CalibrationLoad, Calibration]:
+        distinct = sorted(set(loads))
         found = calibrate_fleet(self.fleet, distinct) if distinct else []
         return dict(zip(distinct, found, strict=True))
 

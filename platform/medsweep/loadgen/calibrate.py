@@ -13,12 +13,20 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from statistics import fmean
 
 from medsweep.errors import StageError
-from medsweep.loadgen.calibration import CALIBRATED, TRUTH, Calibration, ClientError, worst
+from medsweep.loadgen.calibration import (
+    CALIBRATED,
+    TRUTH,
+    Calibration,
+    CalibrationLoad,
+    ClientError,
+    worst,
+)
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import Fleet, RemoteProcess
@@ -30,67 +38,87 @@ from medsweep.metrics.request_record import RequestRecord
 HIGHEST_CONCURRENCY = 4096
 """That one machine is calibrated at."""
 
+GAPS_S = (TRUTH.gap_s, 0.02, 0.05, 0.1)
+"""Between the tokens of a calibration with many requests in flight; a few, so that few calibrations
+serve many points, and at most ten times the first, so that none takes long."""
+
+EASY_TOKENS_PER_S = 25_000
+"""Up to so many tokens per second, some 280 requests in flight, calibration is as it always was. Of
+more it makes no harder a load than the measured one: a thousand slow streams are no thousand fast
+ones."""
+
 # A rate that is so close to what a concurrency can give is that concurrency.
 _ABOUT = 0.95
 
 
 def calibrate(
-    concurrencies: Sequence[int], *, requests_per_worker: int = 3, processes: int = 1
+    loads: Sequence[CalibrationLoad], *, requests_per_worker: int = 3, processes: int = 1
 ) -> list[Calibration]:
-    """Measure a server with 50 ms to the first of 32 tokens and 10 ms between them.
+    """Measure a server with 50 ms to the first of 32 tokens and a known time between them.
 
     Args:
-        concurrencies: closed-loop load points to try, one after the other; each takes about
-            `0.4 * (requests_per_worker + 2)` seconds.
+        loads: closed loops to try, one after the other; each takes about
+            `(0.1 + 32 * gap_s) * (requests_per_worker + 2)` seconds.
         requests_per_worker: measured requests are this many times the concurrency, at least 6.
         processes: how many load generators share the load.
 
     Returns:
-        One calibration per concurrency, in the order given; at most at 4,096 per machine.
+        One calibration per load, in the order given; at most 4,096 requests in flight per machine.
 
     Raises:
         StageError: the server or the load generator did not start, or a request failed.
     """
     with Fleet(processes) as fleet:
-        return calibrate_fleet(fleet, concurrencies, requests_per_worker=requests_per_worker)
+        return calibrate_fleet(fleet, loads, requests_per_worker=requests_per_worker)
 
 
 def calibrate_fleet(
-    fleet: Fleet, concurrencies: Sequence[int], *, requests_per_worker: int = 3
+    fleet: Fleet, loads: Sequence[CalibrationLoad], *, requests_per_worker: int = 3
 ) -> list[Calibration]:
     """Calibrate as `calibrate` does, with load generators that are already running.
 
     Those on other machines each measure a server on their own, all at the same time.
     """
     machines = len(fleet.remote) or 1
-    levels = [min(n, HIGHEST_CONCURRENCY * machines) for n in concurrencies]
+    limit = HIGHEST_CONCURRENCY * machines
+    levels = [replace(load, concurrency=min(load.concurrency, limit)) for load in loads]
     if fleet.remote:
-        shares = [_shares(n, machines) for n in levels]
         with ThreadPoolExecutor(machines) as pool:
 
-            def of_shard(shard: RemoteProcess, share: int) -> Calibration:
+            def of_shard(shard: RemoteProcess, share: CalibrationLoad) -> Calibration:
                 return shard.calibrate([share], requests_per_worker=requests_per_worker)[0]
 
-            return [worst(list(pool.map(of_shard, fleet.remote, each))) for each in shares]
-    with _mock_process() as base_url:
-        return [_measure(fleet, base_url, n, max(requests_per_worker * n, 6)) for n in levels]
+            return [
+                worst(list(pool.map(of_shard, fleet.remote, _shares(load, machines))))
+                for load in levels
+            ]
+    measured: dict[CalibrationLoad, Calibration] = {}
+    for gap_s in {load.gap_s for load in levels}:
+        with _mock_process(gap_s) as base_url:
+            for load in (load for load in levels if load.gap_s == gap_s):
+                requests = max(requests_per_worker * load.concurrency, 6)
+                measured[load] = _measure(fleet, base_url, load, requests)
+    return [measured[load] for load in levels]
 
 
-def _shares(concurrency: int, shards: int) -> list[int]:
-    """Return how many requests each shard keeps in flight; small loads leave some shards out."""
-    used = min(concurrency, shards)
-    return [len(range(place, concurrency, used)) for place in range(used)]
+def _shares(load: CalibrationLoad, shards: int) -> list[CalibrationLoad]:
+    """Return what each shard is calibrated at; small loads leave some shards out."""
+    used = min(load.concurrency, shards)
+    parts = (len(range(place, load.concurrency, used)) for place in range(used))
+    return [replace(load, concurrency=part) for part in parts]
 
 
-def like_concurrency(
+def like_load(
     point: LoadPoint,
     requests_per_s: float | None = None,
     output_tokens_per_s: float | None = None,
-) -> int:
-    """Return the concurrency at which calibration makes the client work as hard as a load did.
+) -> CalibrationLoad:
+    """Return the calibration that makes the client work as hard as a load did.
 
-    By requests or by tokens per second, whichever is more. Rounded up to a power of two where it is
-    not the load's own concurrency, so that few calibrations serve many points.
+    By requests or by tokens per second, whichever is more. Where the load's own concurrency is too
+    little, it is a power of two, so that few calibrations serve many points. Where it would be far
+    too much (`EASY_TOKENS_PER_S`), tokens come less often: with the longest of `GAPS_S` that makes
+    no lighter load.
 
     Args:
         point: the load.
@@ -98,12 +126,31 @@ def like_concurrency(
         output_tokens_per_s: likewise.
     """
     own = point.concurrency or 1
-    requests = (requests_per_s or point.mean_rate or 0) * TRUTH.service_s
-    tokens = (output_tokens_per_s or 0) * TRUTH.service_s / TRUTH.tokens
-    like = max(requests, tokens)
+    answers_per_s = max(
+        requests_per_s or point.mean_rate or 0, (output_tokens_per_s or 0) / TRUTH.tokens
+    )
+    like = answers_per_s * TRUTH.service_s
     if own < like * _ABOUT:
-        own = 2 ** math.ceil(math.log2(like))
-    return own
+        return CalibrationLoad(2 ** math.ceil(math.log2(like)))
+    fastest = CalibrationLoad(own)
+    if fastest.tokens_per_s <= EASY_TOKENS_PER_S or output_tokens_per_s is None:
+        return fastest
+    loads = (CalibrationLoad(own, gap_s) for gap_s in reversed(GAPS_S))
+    least = answers_per_s * TRUTH.tokens * _ABOUT
+    return next((load for load in loads if load.tokens_per_s >= least), fastest)
+
+
+def loads_before(points: Iterable[LoadPoint]) -> set[CalibrationLoad]:
+    """Return what to calibrate at before loads whose rates are not known yet.
+
+    Closed loops of many requests are left out: whether they are fast is known afterwards.
+    """
+    pairs = ((point, like_load(point)) for point in points)
+    return {
+        load
+        for point, load in pairs
+        if point.concurrency is None or load.tokens_per_s <= EASY_TOKENS_PER_S
+    }
 
 
 def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[float, bool]:
@@ -126,7 +173,7 @@ def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[flo
     concurrency = 2 * best.concurrency if best else 1
     with _mock_process() as base_url:
         while not over and concurrency <= HIGHEST_CONCURRENCY:
-            tried = _measure(fleet, base_url, concurrency, 3 * concurrency)
+            tried = _measure(fleet, base_url, CalibrationLoad(concurrency), 3 * concurrency)
             found_limit = bool(tried.client_limited)
             over = tried.client_limited is not False
             if not found_limit:
@@ -136,10 +183,10 @@ def highest_honest_rate(fleet: Fleet, known: Sequence[Calibration]) -> tuple[flo
 
 
 @contextlib.contextmanager
-def _mock_process() -> Iterator[str]:
+def _mock_process(gap_s: float = TRUTH.gap_s) -> Iterator[str]:
     command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--port", "0"]
     command += ["--die-with-stdin", "--stamps", "--ttft-s", str(TRUTH.ttft_s)]
-    command += ["--gap-s", str(TRUTH.gap_s), "--tokens", str(TRUTH.tokens)]
+    command += ["--gap-s", str(gap_s), "--tokens", str(TRUTH.tokens)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         try:
             line = server.stdout.readline() if server.stdout else b""
@@ -150,12 +197,12 @@ def _mock_process() -> Iterator[str]:
             server.kill()
 
 
-def _measure(fleet: Fleet, base_url: str, concurrency: int, requests: int) -> Calibration:
+def _measure(fleet: Fleet, base_url: str, load: CalibrationLoad, requests: int) -> Calibration:
     job = LoadJob(
         base_url=base_url,
         model="mock",
         prompts=(Prompt("calibration", "What is measured here?"),),
-        point=LoadPoint(concurrency=concurrency, requests=requests),
+        point=LoadPoint(concurrency=load.concurrency, requests=requests),
         seed=0,
         max_tokens=TRUTH.tokens,
     )
@@ -165,7 +212,7 @@ def _measure(fleet: Fleet, base_url: str, concurrency: int, requests: int) -> Ca
     except LoadAborted as error:
         raise StageError(f"calibration: {error}") from None
     records = [RequestRecord.from_json(json.loads(line)["record"]) for line in lines]
-    return compare(job.point, records, fleet.count)
+    return compare(job.point, records, fleet.count, load.timing)
 
 
 def compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from medsweep.loadgen.mock.timing import MockTiming
 
@@ -12,6 +12,29 @@ CALIBRATED = ("ttft", "tpot", "itl", "e2e")
 """The latencies that the client's error is known of."""
 # Below this share of the rate that the server allows, the client was the bottleneck.
 _HONEST_SHARE = 0.93
+
+
+@dataclass(frozen=True, order=True)
+class CalibrationLoad:
+    """What the client is calibrated at.
+
+    Attributes:
+        concurrency: requests kept in flight.
+        gap_s: between the tokens of an answer, in seconds.
+    """
+
+    concurrency: int
+    gap_s: float = TRUTH.gap_s
+
+    @property
+    def timing(self) -> MockTiming:
+        """How the calibration server answers."""
+        return replace(TRUTH, gap_s=self.gap_s)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens per second that a client which takes no time gets."""
+        return self.concurrency * TRUTH.tokens / self.timing.service_s
 
 
 @dataclass(frozen=True)

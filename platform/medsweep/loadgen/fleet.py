@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 from medsweep.errors import StageError
 from medsweep.hardware.cgroup import cpu_quota
-from medsweep.loadgen.calibration import Calibration
+from medsweep.loadgen.calibration import Calibration, CalibrationLoad
 from medsweep.loadgen.clock_offset import ClockOffset
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.process import LoadProcess
@@ -118,7 +118,7 @@ class RemoteProcess(Protocol):
         """Have the running job send nothing more; with `drop` give up what is in flight too."""
 
     def calibrate(
-        self, concurrencies: Sequence[int], *, requests_per_worker: int
+        self, loads: Sequence[CalibrationLoad], *, requests_per_worker: int
     ) -> list[Calibration]:
         """Measure its own error with a mock server on its own machine."""
         ...

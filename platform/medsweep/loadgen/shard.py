@@ -12,7 +12,7 @@ from typing import Any, Self
 from medsweep.clock import MonotonicClock
 from medsweep.errors import StageError
 from medsweep.loadgen.calibrate import calibrate
-from medsweep.loadgen.calibration import Calibration
+from medsweep.loadgen.calibration import Calibration, CalibrationLoad
 from medsweep.loadgen.clock_offset import ClockOffset, measure_offset
 from medsweep.loadgen.process import LAST, LoadProcess
 from medsweep.loadgen.spec import LoadJob
@@ -95,7 +95,7 @@ class Shard:
             self._actor.stop.remote(drop)  # if it has died, `lines` reports it
 
     def calibrate(
-        self, concurrencies: Sequence[int], *, requests_per_worker: int
+        self, loads: Sequence[CalibrationLoad], *, requests_per_worker: int
     ) -> list[Calibration]:
         """Measure the process's own error with a mock server on its own machine.
 
@@ -103,9 +103,7 @@ class Shard:
             StageError: it could not be measured.
         """
         self.wait_ready()
-        measured: list[Calibration] = self._ask(
-            "calibrate", list(concurrencies), requests_per_worker
-        )
+        measured: list[Calibration] = self._ask("calibrate", list(loads), requests_per_worker)
         return measured
 
     def close(self) -> None:
@@ -185,5 +183,7 @@ class _Host:
     def stop(self, drop: bool) -> None:
         self._process.stop(drop=drop)
 
-    def calibrate(self, concurrencies: list[int], requests_per_worker: int) -> list[Calibration]:
-        return calibrate(concurrencies, requests_per_worker=requests_per_worker)
+    def calibrate(
+        self, loads: list[CalibrationLoad], requests_per_worker: int
+    ) -> list[Calibration]:
+        return calibrate(loads, requests_per_worker=requests_per_worker)

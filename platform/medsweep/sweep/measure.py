@@ -12,8 +12,8 @@ from typing import Any
 
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
-from medsweep.loadgen.calibrate import like_concurrency
-from medsweep.loadgen.calibration import Calibration
+from medsweep.loadgen.calibrate import like_load, loads_before
+from medsweep.loadgen.calibration import Calibration, CalibrationLoad
 from medsweep.loadgen.failures import LoadAborted
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import Fleet
@@ -209,8 +209,7 @@ def _measure_all(
         ]
         random.Random(context.spec.seed).shuffle(order)  # noqa: S311 an order, not a secret
         with context.progress.phase("calibrate the client"):
-            loads = (like_concurrency(each.point) for _, each in order)
-            before = calibrations(context, load, loads)
+            before = calibrations(context, load, loads_before(each.point for _, each in order))
         for each, measurement in sorted(order, key=lambda pair: pair[1].repeat):
             if each.failure is None:
                 step = f"{each.cell.name} {measurement.name}"
@@ -298,7 +297,7 @@ def _measure(
     load: Fleet,
     deployed: DeployedCell,
     measurement: Measurement,
-    calibrations: Mapping[int, Calibration],
+    calibrations: Mapping[CalibrationLoad, Calibration],
 ) -> None:
     spec, cell = context.spec, deployed.cell
     known = context.columns(cell)
@@ -341,7 +340,7 @@ def _measure(
         grades=grades,
         split=split,
     )
-    if (calibration := calibrations.get(like_concurrency(measurement.point))) is not None:
+    if (calibration := calibrations.get(like_load(measurement.point))) is not None:
         add_calibration(row, calibration)
     row |= {"batch": deployed.batch, **_overhead(context, load, deployed, row)}
     deployment = deployed.deployment

@@ -203,7 +203,9 @@ def test_what_the_client_caused_judges_no_server(
     took_s, made, met, reason, make_job, monkeypatch
 ) -> None:
     monkeypatch.setattr(
-        bench_module, "calibrate_fleet", lambda fleet, levels: [calibration(*levels, **made)]
+        bench_module,
+        "calibrate_fleet",
+        lambda fleet, loads: [calibration(*[each.concurrency for each in loads], **made)],
     )
     bench = Bench(make_job("http://localhost/v1"), Fleet(0), [parse_objective("ttft_mean=0.5s")])
     bench.calibrate_before([LoadPoint(concurrency=8)])

@@ -11,8 +11,15 @@ import pytest
 from made_rows import calibration
 from medsweep.errors import StageError
 from medsweep.loadgen import calibrate as module
-from medsweep.loadgen.calibrate import calibrate, compare, like_concurrency
-from medsweep.loadgen.calibration import TRUTH
+from medsweep.loadgen.calibrate import (
+    EASY_TOKENS_PER_S,
+    calibrate,
+    calibrate_fleet,
+    compare,
+    like_load,
+    loads_before,
+)
+from medsweep.loadgen.calibration import TRUTH, CalibrationLoad
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming, stamp
@@ -77,20 +84,47 @@ def test_who_limited_the_rate(reached: float, server: float, limited: bool | Non
 
 
 @pytest.mark.parametrize(
-    ("point", "rates", "concurrency"),
+    ("point", "rates", "load"),
     [
-        (LoadPoint(concurrency=8), (2.0,), 8),
-        (LoadPoint(concurrency=8), (22.3,), 8),
+        (LoadPoint(concurrency=8), (2.0,), (8, 0.01)),
+        (LoadPoint(concurrency=8), (22.3,), (8, 0.01)),
         # A fast server: 1,000 requests a second are 360 at a time of the calibration's.
-        (LoadPoint(concurrency=8), (1000.0,), 512),
-        (LoadPoint(rate=10.0), (10.0, 5000.0), 64),
-        (LoadPoint(rate=10.0), (), 4),  # no rate was measured: the one that was sent
-        (LoadPoint(concurrency=1), (), 1),
-        (LoadPoint(concurrency=100_000), (), 100_000),
+        (LoadPoint(concurrency=8), (1000.0,), (512, 0.01)),
+        (LoadPoint(rate=10.0), (10.0, 5000.0), (64, 0.01)),
+        (LoadPoint(rate=10.0), (), (4, 0.01)),  # no rate was measured: the one that was sent
+        (LoadPoint(concurrency=1), (), (1, 0.01)),
+        (LoadPoint(concurrency=100_000), (), (100_000, 0.01)),
+        # Few streams are easy however slow they are.
+        (LoadPoint(concurrency=256), (1.0, 100.0), (256, 0.01)),
+        # 4,096 streams: 364,089 tokens/s at 10 ms, 195,048 at 20, 81,920 at 50, 41,610 at 100.
+        (LoadPoint(concurrency=4096), (600.0, 360_000.0), (4096, 0.01)),
+        (LoadPoint(concurrency=4096), (600.0, 190_000.0), (4096, 0.02)),
+        (LoadPoint(concurrency=4096), (600.0, 80_000.0), (4096, 0.05)),
+        (LoadPoint(concurrency=4096), (20.0, 40_000.0), (4096, 0.1)),
+        (LoadPoint(concurrency=4096), (1.0, 10.0), (4096, 0.1)),
+        # Short answers: 4,000 requests a second are 128,000 tokens of the calibration's.
+        (LoadPoint(concurrency=4096), (4000.0, 4000.0), (4096, 0.02)),
     ],
 )
-def test_calibrated_where_the_client_works_as_hard(point, rates, concurrency) -> None:
-    assert like_concurrency(point, *rates) == concurrency
+def test_calibrated_where_the_client_works_as_hard(point, rates, load) -> None:
+    assert like_load(point, *rates) == CalibrationLoad(*load)
+
+
+@pytest.mark.parametrize("concurrency", [300, 1000, 4096, 50_000])
+def test_a_calibration_is_no_lighter_than_the_load_and_no_more_than_it_must_be(concurrency) -> None:
+    for tokens_per_s in (1e3, 1e4, 3e4, 1e5, 3e5, 1e6, 4e6):
+        load = like_load(LoadPoint(concurrency=concurrency), 0.0, tokens_per_s)
+        assert load.tokens_per_s >= 0.95 * tokens_per_s
+        assert load.timing.service_s < 3.2
+        # The next gap is at most 2.5 times as long; a rate that is too high doubles at most.
+        if load.concurrency == concurrency and load.gap_s < 0.1:
+            assert load.tokens_per_s < 2.5 * tokens_per_s
+
+
+def test_before_a_load_only_what_is_known_is_calibrated() -> None:
+    points = [LoadPoint(concurrency=n) for n in (8, 256, 300, 4096)] + [LoadPoint(rate=1000.0)]
+    assert loads_before(points) == {CalibrationLoad(n) for n in (8, 256, 512)}
+    assert CalibrationLoad(256).tokens_per_s < EASY_TOKENS_PER_S < CalibrationLoad(300).tokens_per_s
 
 
 def test_the_search_for_the_honest_rate_ends_where_the_server_gives_out(
@@ -98,9 +132,9 @@ def test_the_search_for_the_honest_rate_ends_where_the_server_gives_out(
 ) -> None:
     tried = []
 
-    def measure(fleet: object, url: str, concurrency: int, requests: int) -> Any:
-        tried.append(concurrency)
-        return calibration(concurrency, server=1.0 if concurrency < 32 else 0.5)
+    def measure(fleet: object, url: str, load: CalibrationLoad, requests: int) -> Any:
+        tried.append(load.concurrency)
+        return calibration(load.concurrency, server=1.0 if load.concurrency < 32 else 0.5)
 
     monkeypatch.setattr(module, "_measure", measure)
     monkeypatch.setattr(module, "_mock_process", lambda: running_nothing())
@@ -119,7 +153,8 @@ class running_nothing:  # noqa: N801 stands for a function
 
 @pytest.mark.slow
 def test_calibrates_against_a_server_of_its_own() -> None:
-    one, six = calibrate([1, 6], requests_per_worker=4)
+    loads = [CalibrationLoad(1), CalibrationLoad(6)]
+    one, six = calibrate(loads, requests_per_worker=4)
     assert (one.concurrency, six.concurrency) == (1, 6)
     for found in (one, six):
         ttft = found.errors["ttft"]
@@ -135,6 +170,19 @@ def test_calibrates_against_a_server_of_its_own() -> None:
         assert 0.2 < found.requests_per_s / found.ideal_requests_per_s < 1.05
 
 
+@pytest.mark.slow
+def test_each_load_has_the_gaps_that_it_names() -> None:
+    loads = [CalibrationLoad(2, 0.05), CalibrationLoad(2), CalibrationLoad(3, 0.05)]
+    with Fleet(1) as fleet:
+        found = calibrate_fleet(fleet, loads, requests_per_worker=1)
+    assert [each.concurrency for each in found] == [2, 2, 3]
+    # Truth: 50 ms, then 31 gaps.
+    assert [each.service_s for each in found] == pytest.approx([1.6, 0.36, 1.6])
+    for each in found:
+        # A server may be late but never early, and its ideal rate is its own.
+        assert each.ideal_requests_per_s < 1.01 * each.concurrency / each.service_s
+
+
 async def measured(timing: MockTiming, disturb: Any = lambda pid, over: None) -> Any:
     """A calibration against a server of a given timing, while a thread disturbs the client."""
     async with running_mock(timing) as server:
@@ -143,7 +191,8 @@ async def measured(timing: MockTiming, disturb: Any = lambda pid, over: None) ->
             thread = threading.Thread(target=disturb, args=(fleet.pids[0], over))
             thread.start()
             try:
-                return await asyncio.to_thread(module._measure, fleet, server.base_url, 4, 40)
+                load = CalibrationLoad(4)
+                return await asyncio.to_thread(module._measure, fleet, server.base_url, load, 40)
             finally:
                 over.set()
                 thread.join()

@@ -10,6 +10,7 @@ import pytest
 from medsweep.cluster.local import LocalCluster
 from medsweep.errors import StageError
 from medsweep.loadgen.calibrate import calibrate_fleet
+from medsweep.loadgen.calibration import CalibrationLoad
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import Fleet, LoadProgress
 from medsweep.loadgen.load_columns import load_columns
@@ -66,7 +67,8 @@ async def test_arrivals_of_all_shards_are_those_of_one(make_job, shards) -> None
 
 
 async def test_each_machine_calibrates_itself_and_the_worst_counts(make_job, shards) -> None:
-    [found] = await asyncio.to_thread(calibrate_fleet, shards, [3], requests_per_worker=2)
+    load = [CalibrationLoad(3)]
+    [found] = await asyncio.to_thread(calibrate_fleet, shards, load, requests_per_worker=2)
     assert [each.concurrency for each in found.shards] == [2, 1]
     assert (found.concurrency, found.processes) == (3, 2)
     for name, error in found.errors.items():

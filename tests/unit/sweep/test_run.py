@@ -14,7 +14,7 @@ from made_rows import NODE, REPLICA, calibration
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.loadgen.calibration import Calibration
+from medsweep.loadgen.calibration import Calibration, CalibrationLoad
 from medsweep.loadgen.fleet import Split
 from medsweep.loadgen.shard import LABELS, Shard
 from medsweep.loadgen.spec import LoadJob
@@ -224,9 +224,9 @@ class Ran:
         failures = {each.key: self.failing.get(each.model.name) for each in adapters}
         return {key: reason for key, reason in failures.items() if reason}
 
-    def _calibrate(self, load: object, levels: Sequence[int]) -> list[Calibration]:
+    def _calibrate(self, fleet: object, loads: Sequence[CalibrationLoad]) -> list[Calibration]:
         error_s = next(self.client_errors_s)
-        return [calibration(level, error_s=error_s) for level in levels]
+        return [calibration(load.concurrency, error_s=error_s) for load in loads]
 
     def _score(self, answer: str, reference: str, lexicon: Any) -> Any:
         self.graded[answer] += 1

@@ -158,6 +158,7 @@ def install(
             command += ["--no-index", "--find-links", str(wheelhouse)]
         _run(command, f"{environment.name}: pip could not install it", environment)
         versions = check(environment, inside)
+        _name_place(folder, environment.folder)
         (folder / MARKER).write_text(json.dumps(versions))
 
     return build_once(environment.folder, build)
@@ -218,6 +219,13 @@ def remove(environment: EngineEnvironment) -> list[Path]:
         shutil.rmtree(folder)
         folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
     return folders
+
+
+def _name_place(folder: Path, place: Path) -> None:
+    """Have the scripts of an environment name the folder that it is moved to."""
+    for script in (folder / "bin").iterdir():
+        if not script.is_symlink() and os.fsencode(folder) in (content := script.read_bytes()):
+            script.write_bytes(content.replace(os.fsencode(folder), os.fsencode(place)))
 
 
 def _pip_options(environment: EngineEnvironment, index: str | None) -> list[str]:

@@ -181,6 +181,8 @@ def child_variables(environment: EngineEnvironment, settings: EngineSettings) ->
     secret = secret_names(os.environ)
     variables = {name: value for name, value in os.environ.items() if name not in secret}
     variables |= {
+        # On a GPU, FlashInfer compiles kernels with the environment's ninja.
+        "PATH": f"{environment.folder / 'bin'}{os.pathsep}{variables.get('PATH', os.defpath)}",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CACHE_ROOT": str(cache_root() / "vllm"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -64,12 +65,13 @@ def wheelhouse(tmp_path: Path) -> Path:
     folder = tmp_path / "wheels"
     folder.mkdir()
     with zipfile.ZipFile(folder / "tinyengine-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("tinyengine.py", "VALUE = 1\n")
+        wheel.writestr("tinyengine.py", "def main():\n    print('tiny')\n")
         info = "tinyengine-1.0.dist-info"
         wheel.writestr(
             f"{info}/METADATA", "Metadata-Version: 2.1\nName: tinyengine\nVersion: 1.0\n"
         )
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\ntiny = tinyengine:main\n")
         wheel.writestr(f"{info}/RECORD", "")
     return folder
 
@@ -100,6 +102,12 @@ def test_a_wheelhouse_installs_without_a_network(
         == {"tinyengine": "1.0"}
         == json.loads((small.folder / "installed.json").read_text())
     )
+    # Its scripts run from where it is, not from where it was built.
+    command = [small.folder / "bin" / "tiny"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "tiny\n"
+    activated = f". {small.folder}/bin/activate; command -v tiny"
+    found = subprocess.run(["sh", "-c", activated], capture_output=True, text=True, check=True)
+    assert found.stdout == f"{command[0]}\n"
     # A changed lock is another environment; `remove` takes both.
     before = small.folder
     Path(small.requirement).write_text(small.lock.read_text() + "\n")

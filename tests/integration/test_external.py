@@ -193,3 +193,12 @@ def test_a_server_that_refuses_the_key_is_said_plainly(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "refuses the key" in done.stdout
     assert "HTTP 401" in done.stdout
+
+
+def test_load_generators_on_nodes_of_ray_share_the_load_of_a_server(
+    serve: MockServers, tmp_path: Path
+) -> None:
+    done = run(tmp_path, [server("known", serve("--tokens", "4"))], repeats=1, shards=2)
+    assert done.returncode == 0, done.stderr
+    [row] = read_rows(tmp_path / "servers" / "benchmark.parquet")
+    assert (row["status"], row["ok"], row["load_shards"]) == ("ok", 12, 2)

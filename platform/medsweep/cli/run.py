@@ -77,7 +77,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_here(resolved: Resolved, options: argparse.Namespace) -> RunSummary:
-    require("ray", "torch")
+    from medsweep.sweep.plan import needs_ray
+
+    if needs_ray(resolved.spec, [c for c in resolved.plan.all_cells if c.refused is None]):
+        require("ray", "torch")
     from medsweep.k8s.layout import cell_folders
     from medsweep.results.object_store import working_folder
     from medsweep.sweep.collect import FILES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -13,29 +13,43 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts(*, ray: bool = True) -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt meanwhile, and restore its handler on exit.
 
-    Ray sets a handler of its own whenever it starts a node or connects to one. That one prints a
-    traceback if the node is only half started, and exits with a code of Ray's. So Ray is kept from
-    setting it. A signal that is ignored stays so. Only a main thread can set handlers; in any other
-    nothing is changed.
+    A signal that is ignored stays so. Only a main thread can set handlers; in any other nothing is
+    changed.
+
+    Args:
+        ray: whether Ray is used meanwhile, and must be kept from setting a handler of its own.
     """
     if not _in_main_thread():
         yield
         return
+    before = signal.getsignal(signal.SIGTERM)
+    with _no_handler_of_ray() if ray else nullcontext():
+        if before is not signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _no_handler_of_ray() -> Iterator[None]:
+    """Keep Ray from setting its handler of SIGTERM when it starts a node or connects to one.
+
+    That one prints a traceback if the node is only half started, and exits with a code of Ray's.
+    """
     from ray._private import utils
 
-    setting, before = utils.set_sigterm_handler, signal.getsignal(signal.SIGTERM)
+    setting = utils.set_sigterm_handler
     utils.set_sigterm_handler = lambda handler: None
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
         utils.set_sigterm_handler = setting
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

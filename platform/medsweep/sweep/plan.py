@@ -142,6 +142,16 @@ class Plan:
         return (*self.cells, *self.servers)
 
 
+def needs_ray(spec: SweepSpec, cells: Iterable[AnyCell]) -> bool:
+    """Whether Ray deploys one of these cells, or load generators on its nodes.
+
+    Args:
+        spec: the sweep.
+        cells: those to measure.
+    """
+    return spec.load.shards > 1 or any(isinstance(cell, Cell) for cell in cells)
+
+
 def model_names(spec: SweepSpec) -> list[str]:
     """Return the models that a sweep's cells name, stand-ins where it asks for them."""
     return list(dict.fromkeys(model for model, _ in _pairs(spec, spec.catalog)))

@@ -29,7 +29,7 @@ from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder, finetune_missing
 from medsweep.sweep.live_page import LivePage
 from medsweep.sweep.measure import measure_batch
-from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, Plan, batch_cells
+from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, Plan, batch_cells, needs_ray
 from medsweep.sweep.predict import predicted_steps_s
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
@@ -118,7 +118,7 @@ def run_batches(
         folder: of its results.
         cells: those whose states are shown.
         batches: what to measure; no finished cells.
-        cluster: where; it is not started if there is nothing to deploy.
+        cluster: where; it is started only if Ray is needed.
         metrics: live metrics.
     """
     spec, split = resolved.spec, resolved.split
@@ -147,9 +147,9 @@ def run_batches(
         progress.expect(_steps(context, batches), predicted)
         failures: dict[str, str] = {}
         with ExitStack() as stack:
-            deploys = any(isinstance(cell, Cell) for cell in missing)
-            with progress.phase("start Ray" if deploys else "connect"):
-                stack.enter_context(cluster if deploys else sigterm_interrupts())
+            ray = needs_ray(spec, missing)
+            with progress.phase("start Ray" if ray else "connect"):
+                stack.enter_context(cluster if ray else sigterm_interrupts(ray=False))
             # Every batch is deployed once before any is deployed again: drift meets all cells.
             for deployment, batch in product(range(1, spec.load.deployments + 1), batches):
                 metrics.cells(spec.name, count_states(states))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from medsweep.cli import main
 from medsweep.errors import MissingPackage, packages_named, require
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
+from medsweep.results.store import read_rows
 
 ROOT = Path(__file__).parents[3]
 SWEEPS = ROOT / "jobs" / "sweeps"
@@ -78,6 +80,30 @@ async def test_what_reads_and_loads_works_without_torch_and_ray(tmp_path: Path) 
         assert done.stdout, words
     assert (results / "report.html").is_file()
     assert list((results / "figures").iterdir())
+
+
+@pytest.mark.slow
+async def test_a_sweep_of_servers_alone_runs_without_torch_and_ray(tmp_path: Path) -> None:
+    sweep, folder = tmp_path / "sweep.yaml", tmp_path / "results" / "ward"
+    async with running_mock(MockTiming(ttft_s=0.01, gap_s=0.001, tokens=4)) as server:
+        cell = {"engine": "external", "name": "ward", "url": server.base_url, "model": "m"}
+        load = {"points": [{"concurrency": 2, "requests": 8}], "repeats": 2, "max_tokens": 8}
+        spec = {"name": "ward", "cells": [cell], "load": load}
+        sweep.write_text(json.dumps(spec))
+        words = ("run", sweep, "--out", folder.parent)
+        done = await asyncio.to_thread(light, *words)
+        assert done.returncode == 0, done.stderr
+        # Several load generators are actors of Ray.
+        sweep.write_text(json.dumps({**spec, "load": {**load, "shards": 2}}))
+        lacking = await asyncio.to_thread(light, *words)
+    assert lacking.returncode == 4
+    assert "needs the package ray" in lacking.stderr
+    rows = read_rows(folder / "benchmark.parquet")
+    assert [(row["status"], row["ok"], row["output_tokens_mean"]) for row in rows] == [
+        ("ok", 8, 4),
+        ("ok", 8, 4),
+    ]
+    assert (folder / "report.html").is_file()
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ from typing import Any
 
 from medsweep.errors import InputError, UnknownName
 from medsweep.serving.admission import Limits
-from medsweep.serving.app import build_app
 from medsweep.serving.middleware import KEY_VARIABLE, read_key, require_key
 from medsweep.serving.ray.remote_engine import RemoteEngine
 from medsweep.serving.server_metrics import (
@@ -43,6 +42,8 @@ class Ingress:
             require_key("Ray Serve", self._key)
 
     def __serve_build_asgi_app__(self) -> Any:
+        from medsweep.serving.app import build_app
+
         if self._handle is None:
             return build_app(
                 self._lookup, metrics=ServerMetrics([]), limits=self._limits, many=True

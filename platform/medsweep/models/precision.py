@@ -106,7 +106,10 @@ def training_precision(
         return TrainingPrecision(compute, refused=refused)
     degraded = None
     if model.float16_overflows and compute == "float16":
-        degraded = f"activations of {model.name} leave the range of float16"
+        degraded = (
+            f"activations of {model.name} leave the range of float16; a Gemma adds them up in "
+            "float32, which has not been tried with its real weights"
+        )
     elif model.float16_overflows and quantization == "int8" and capability is not None:
         degraded = f"int8 layers cast their input to float16, which {model.name} overflows"
     return TrainingPrecision(

@@ -1,9 +1,9 @@
 """Every way to serve SmolLM2-135M on this machine's processor, in turn: the table of `auto`.
 
 `vllm serve` alone, `transformers serve`, OpenVINO's pipeline alone, and `medsweep serve` with
-`vllm` and `continuous`, each with the base, a live adapter and a merged one. Answers of up to 64
-tokens, greedy; servers and load generator share this machine. In every turn each server is started
-anew, alone, asked by 16 clients and then by one, and stopped.
+`vllm` and `continuous`, each with the base, a live adapter and a merged one, and with `openvino`
+and the base. Answers of up to 64 tokens, greedy; servers and load generator share this machine. In
+every turn each server is started anew, alone, asked by 16 clients and then by one, and stopped.
 
     python tests/benchmarks/bench_vllm.py [--requests 96] [--turns 3] [--dtype float32]
 """
@@ -38,10 +38,11 @@ REQUESTS = 96
 TURNS = 3
 SINGLE = 8
 """One client asks so many times fewer questions, because it takes as many times longer."""
-WANTED = 0.95
-"""Of `vllm serve` alone, by the `vllm` engine with the base."""
 RANK = 16
 SAME = "vllm serve alone, threads as ours"
+PIPELINE = "openvino's pipeline alone, int8"
+SHARES = (("vllm, base", SAME, 0.95), ("openvino, base, int8", PIPELINE, 0.85))
+"""A row of ours, that of the same without MedSweep, and the wanted part of its tokens/s."""
 
 
 @dataclass
@@ -129,6 +130,8 @@ def servers(
             engine, dtype, adapter, "--merge"
         )
     rows["transformers serve"] = lambda: bench_served.theirs(folder)
+    if installed("openvino_genai"):
+        rows["openvino, base, int8"] = lambda: bench_served.ours("openvino", "int8")
     return rows
 
 
@@ -149,9 +152,8 @@ def measure(requests: int, turns: int, dtype: str, only: str = "") -> dict[str, 
         rows = servers(folder, adapter, dtype)
         rows = {name: row for name, row in rows.items() if re.search(only, name)}
         rates = {name: Rates() for name in rows}
-        pipeline = "openvino's pipeline alone, int8"
-        if installed("openvino_genai") and re.search(only, pipeline):
-            rates[pipeline] = Rates()
+        if installed("openvino_genai") and re.search(only, PIPELINE):
+            rates[PIPELINE] = Rates()
         for turn in range(turns):
             for name, start in rows.items():
                 with start() as server:
@@ -161,10 +163,10 @@ def measure(requests: int, turns: int, dtype: str, only: str = "") -> dict[str, 
                     rates[name].single.append(load(server, 1, single)[0])
                     rates[name].first_answer_s.append(server.first_answer_s)
                 print(f"  turn {turn + 1}: {name}: {rate:.1f} tokens/s; {_load()}", flush=True)
-            if pipeline in rates:
-                rates[pipeline].many.append(alone("pipeline", "int8", CLIENTS, requests))
-                rates[pipeline].single.append(alone("pipeline", "int8", 1, single))
-                print(f"  turn {turn + 1}: {pipeline}: {rates[pipeline].many[-1]:.1f}; {_load()}")
+            if PIPELINE in rates:
+                rates[PIPELINE].many.append(alone("pipeline", "int8", CLIENTS, requests))
+                rates[PIPELINE].single.append(alone("pipeline", "int8", 1, single))
+                print(f"  turn {turn + 1}: {PIPELINE}: {rates[PIPELINE].many[-1]:.1f}; {_load()}")
     return rates
 
 
@@ -182,10 +184,11 @@ def report(rates: dict[str, Rates], dtype: str, requests: int) -> str:
         units = ("", "", " ms", " s")
         cells = (_spread(one) + unit * bool(one) for one, unit in zip(figures, units, strict=True))
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    if SAME in rates and "vllm, base" in rates:
-        pairs = zip(rates["vllm, base"].many, rates[SAME].many, strict=True)
-        shares = [own / theirs for own, theirs in pairs]
-        lines.append(f"\n`vllm` against `{SAME}`: {_spread(shares, '.2f')}; wanted {WANTED}")
+    for ours_name, alone_name, wanted in SHARES:
+        if ours_name in rates and alone_name in rates:
+            pairs = zip(rates[ours_name].many, rates[alone_name].many, strict=True)
+            shares = _spread([own / theirs for own, theirs in pairs], ".2f")
+            lines.append(f"\n`{ours_name}` against `{alone_name}`: {shares}; wanted {wanted}")
     return "\n".join(lines)
 
 

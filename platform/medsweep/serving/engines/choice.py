@@ -24,16 +24,15 @@ RANKING: Mapping[tuple[str, bool], tuple[tuple[str, str], ...]] = {
     ("GPU", False): (("vllm", "none"), ("continuous", "none")),
     ("CPU", True): (
         ("openvino", "live"),
-        ("continuous", "live"),
         ("vllm", "merged"),
         ("continuous", "merged"),
+        ("continuous", "live"),
         ("vllm", "live"),
     ),
-    ("CPU", False): (("openvino", "none"), ("continuous", "none"), ("vllm", "none")),
+    ("CPU", False): (("openvino", "none"), ("vllm", "none"), ("continuous", "none")),
 }
 """Engine and way, preferred first, by device and whether an adapter is served. docs/engines.md says
-what was measured, and where it disagrees. `openvino` serves quantized weights alone, so it only
-comes first for those."""
+what was measured. `openvino` serves quantized weights alone, so it only comes first for those."""
 
 TABLE = "docs/engines.md"
 NAMED = "the user names it"

@@ -34,6 +34,8 @@ def without(*absent: str) -> object:
         (A100, "llama-3-8b", "nf4", ("continuous", "live")),
         (CLINIC, "smollm2-135m", "int8", ("openvino", "live")),
         (CLINIC, "distilgpt2", "int8", ("continuous", "live")),
+        (CLINIC, "smollm2-135m", "none", ("vllm", "merged")),
+        (CLINIC, "standin-llama-3-8b", "none", ("continuous", "merged")),  # heads of 16 values
     ],
 )
 def test_auto_takes_the_fastest_that_can_serve(
@@ -53,6 +55,18 @@ def test_the_reason_says_what_was_passed_over_and_why() -> None:
     absent = choose("auto", "live", A100, MODELS["llama-3-8b"], missing=without("vllm"))  # type: ignore[arg-type]
     assert absent.engine == "continuous"
     assert "passed over: no vllm here" in absent.engine_reason
+
+
+def test_on_a_processor_vllm_comes_first_but_for_live_adapters() -> None:
+    model = MODELS["smollm2-135m"]
+    # Several adapters on one base are live, where vLLM is the slowest.
+    live = choose("auto", "live", CLINIC, model, missing=everything)
+    assert (live.engine, live.adapters) == ("continuous", "live")
+    assert choose("auto", "none", CLINIC, model, missing=everything).engine == "vllm"
+    absent = choose("auto", "auto", CLINIC, model, missing=without("vllm"))  # type: ignore[arg-type]
+    assert (absent.engine, absent.adapters) == ("continuous", "merged")
+    assert "passed over" in absent.engine_reason
+    assert "no vllm here" in absent.engine_reason
 
 
 def test_what_the_user_names_is_taken_or_refused() -> None:

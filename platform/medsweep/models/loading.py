@@ -86,7 +86,7 @@ def load_model(folder: Path, **options: Any) -> Any:
 
 
 def _keep_residual_in_float32(decoder: Any) -> None:
-    """Have a float16 Gemma add up its residual stream in float32, because it leaves float16's range.
+    """Have a float16 Gemma add up its residual stream, which leaves float16's range, in float32.
 
     Norms return float16 again, so that every matrix product is in float16. The product inside an
     MLP and the MLP's output can leave the range too: both are computed at a fraction, which the

@@ -13,7 +13,8 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
 from scipy import stats
 
-from report_reading import KEYS, Reading, misprints, page_tables, tables_of
+from report_reading import KEYS, Reading, misprints
+from report_reading.printed import page_tables, tables_of
 from support import Story
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -1,27 +1,16 @@
+"""What the client makes of an answer."""
+
 import asyncio
-import json
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 
 import pytest
 
+from answering import DONE, EVENT, answering, ask, stream
 from medsweep.clock import Clock, MonotonicClock
-from medsweep.errors import StageError
-from medsweep.loadgen.client import LoadClient
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
-from medsweep.loadgen.spec import LoadJob
 from medsweep.loadgen.stream import Stream
 from medsweep.metrics.request_record import RequestRecord
-
-Answering = Callable[[bytes], bytes]
-
-
-async def ask(job: LoadJob, clock: Clock | None = None) -> RequestRecord:
-    clock = clock or MonotonicClock()
-    async with LoadClient(job, clock) as client:
-        return await ask_again(client, job, clock)
 
 
 @pytest.fixture
@@ -40,12 +29,6 @@ def answer_of(virtually, make_job) -> Callable[..., RequestRecord]:
         return virtually(main)
 
     return asked
-
-
-async def ask_again(client: LoadClient, job: LoadJob, clock: Clock) -> RequestRecord:
-    prompt = job.prompts[0]
-    stream = Stream(0, "measure", prompt, None, clock.now())
-    return stream.record(*await client.send(prompt, stream), keep_text=job.keep_text)
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
@@ -103,18 +86,6 @@ async def test_missing_usage_is_null(make_job, timing, source, tokens, chunk_tok
     assert (record.prompt_tokens is None) == (tokens is None)
 
 
-async def test_what_is_asked(make_job) -> None:
-    async with running_mock(MockTiming(tokens=0)) as server:
-        await ask(make_job(server.base_url, max_tokens=9, temperature=0.5))
-        await ask(make_job(server.base_url, endpoint="completions"))
-    chat, completion = server.requests
-    assert chat["messages"] == [{"role": "user", "content": "question 0?"}]
-    assert (chat["max_tokens"], chat["temperature"], chat["stream"]) == (9, 0.5, True)
-    assert chat["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
-    assert completion["prompt"] == "question 0?"
-    assert "messages" not in completion
-
-
 @pytest.mark.parametrize(
     ("fail", "status"),
     [
@@ -152,13 +123,6 @@ def test_timeout(answer_of) -> None:
     assert record.e2e_s == pytest.approx(0.1, abs=0.002)
 
 
-async def test_connection_refused(make_job) -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # bound but not listening: nobody else can take the port
-        record = await ask(make_job(f"http://127.0.0.1:{bound.getsockname()[1]}/v1"))
-    assert record.status == "connect"
-
-
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -176,57 +140,12 @@ async def test_streams_that_end_in_their_own_way(make_job, body: bytes, status: 
     assert "question" not in (record.error or "")
 
 
-async def test_api_key_and_headers(make_job, monkeypatch) -> None:
-    job = make_job(
-        "http://x:80/v1?a=b",
-        api_key_env="MEDSWEEP_TEST_KEY",
-        headers=(("X-Team", "a b"), ("Host", "y")),
-    )
-    with pytest.raises(StageError, match="MEDSWEEP_TEST_KEY"):
-        LoadClient(job, MonotonicClock())
-    monkeypatch.setenv("MEDSWEEP_TEST_KEY", "k")
-    head, _, body = LoadClient(job, MonotonicClock()).message(job.prompts[0]).partition(b"\r\n\r\n")
-    lines = head.decode().split("\r\n")
-    assert {"authorization: Bearer k", "x-team: a b", "host: y"} <= set(lines)
-    assert f"content-length: {len(body)}" in lines
-
-
-async def test_self_signed_certificate(make_job, self_signed, monkeypatch) -> None:
-    context, certificate = self_signed
-    async with running_mock(MockTiming(ttft_s=0.0, gap_s=0.0, tokens=2), tls=context) as server:
-        job = make_job(server.base_url)
-        refused = await ask(job)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        trusted = await ask(job)
-    assert (refused.status, refused.text) == ("tls", "")
-    assert "self-signed certificate" in refused.error
-    assert (trusted.status, trusted.text) == ("ok", " word word")
-
-
-async def test_tls_asked_of_a_server_without(make_job) -> None:
-    async with running_mock(MockTiming()) as server:
-        record = await ask(make_job(server.base_url.replace("http:", "https:")))
-    assert record.status == "tls"
-
-
-async def test_unknown_host(make_job) -> None:
-    record = await ask(make_job("http://no-such-host.invalid/v1", timeout_s=100.0))
-    assert (record.status, record.first_text_s) == ("connect", None)
-    assert "no such host" in record.error
-
-
 def test_silence_and_endless_answers_time_out(answer_of) -> None:
     for fail, text in (("hang", ""), ("endless", " word" * 40)):
         timing = MockTiming(ttft_s=0.0, gap_s=0.001, tokens=2, fail=fail)
         record = answer_of(timing, timeout_s=0.2)
         assert record.status == "timeout"
         assert record.text.startswith(text)
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_endless_answer_is_given_up_by_its_length(make_job, monkeypatch) -> None:
@@ -244,210 +163,6 @@ def test_long_garbage_is_noticed_before_it_ends(virtually, make_job) -> None:
     record = virtually(main)
     assert record.status == "garbage"
     assert record.e2e_s < 0.1
-
-
-def refusing(*words: bytes) -> Answering:
-    """A server that answers 400 to whatever holds one of these words."""
-
-    def answer(message: bytes) -> bytes:
-        found = [word for word in words if word in message]
-        if not found:
-            return stream(EVENT + DONE)
-        said = b'{"error": {"message": "Unknown parameter: stream_options %b"}}' % found[0]
-        return b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("words", "attempts"),
-    [((b"continuous_usage_stats",), 2), ((b"continuous_usage_stats", b"stream_options"), 3)],
-)
-async def test_server_that_knows_fewer_options_is_asked_for_less(make_job, words, attempts) -> None:
-    clock = MonotonicClock()
-    seen: list[bytes] = []
-    async with answering(*[refusing(*words)] * 20, seen=seen) as url:
-        job = make_job(url)
-        async with LoadClient(job, clock) as client:
-            records = await asyncio.gather(*(ask_again(client, job, clock) for _ in range(3)))
-            assert {record.status for record in records} == {"ok"}
-            assert len(seen) <= 3 * attempts
-            seen.clear()
-            assert (await ask_again(client, job, clock)).status == "ok"
-    assert len(seen) == 1  # by then it is known
-    assert (b"include_usage" in seen[0]) == (attempts == 2)
-
-
-OF_OPENAI = (
-    "Unsupported parameter: 'max_tokens' is not supported with this model. "
-    "Use 'max_completion_tokens' instead."
-)
-
-
-@pytest.mark.parametrize(
-    ("refused", "status", "said", "accepted"),
-    [
-        (b'"max_tokens"', 400, OF_OPENAI, True),
-        (b'"max_tokens"', 422, "max_tokens: Extra inputs are not permitted", True),
-        (b'"max_tokens"', 400, "max_tokens must be at most 16", False),
-        (b'"continuous_usage_stats"', 400, "unknown field continuous_usage_stats", True),
-        (b'"include_usage"', 422, "stream_options.include_usage: not allowed", True),
-    ],
-)
-async def test_a_request_is_sent_again_in_the_form_that_the_server_names(
-    make_job, refused: bytes, status: int, said: str, accepted: bool
-) -> None:
-    def answer(message: bytes) -> bytes:
-        if refused not in message:
-            return stream(EVENT + DONE)
-        body = json.dumps({"error": {"message": said}}).encode()
-        return b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
-
-    seen: list[bytes] = []
-    async with answering(*[answer] * 5, seen=seen) as url:
-        record = await ask(make_job(url))
-    last = json.loads(seen[-1])
-    assert refused not in seen[-1] or not accepted
-    assert last.get("max_tokens", last.get("max_completion_tokens")) == 32
-    if accepted:
-        assert record.status == "ok"
-    else:
-        assert (record.status, record.error, len(seen)) == (f"http_{status}", f"No: {said}", 1)
-
-
-async def test_refusal_of_anything_else_is_a_failure(make_job) -> None:
-    seen: list[bytes] = []
-    async with answering(*[refusing(b"messages")] * 5, seen=seen) as url:
-        record = await ask(make_job(url))
-    assert record.status == "http_400"
-    assert len(seen) == 3  # it named the option each time, until there was none
-    seen.clear()
-    other = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}"
-    async with answering(other, seen=seen) as url:
-        assert (await ask(make_job(url))).status == "http_400"
-    assert len(seen) == 1
-
-
-@asynccontextmanager
-async def answering(
-    *answers: bytes | Answering, close: bool = False, seen: list[bytes] | None = None
-) -> AsyncIterator[str]:
-    """A server that gives each of these answers to one request, on one connection or several."""
-    left = list(answers)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-                message = await reader.readexactly(length)
-                if not left:
-                    break
-                if seen is not None:
-                    seen.append(message)
-                answer = left.pop(0)
-                writer.write(answer if isinstance(answer, bytes) else answer(message))
-                await writer.drain()
-                if close:
-                    break
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-EVENT = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
-DONE = b"data: [DONE]\n\n"
-
-
-def stream(body: bytes, *, whole: bool = True) -> bytes:
-    chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + (b"0\r\n\r\n" if whole else b"")
-
-
-async def test_body_that_ends_with_the_connection(make_job) -> None:
-    async with answering(HEAD + b"\r\n" + EVENT + DONE, close=True) as url:
-        record = await ask(make_job(url))
-    assert (record.status, record.text) == ("ok", "a")
-
-
-async def test_body_of_given_length_cut_short(make_job) -> None:
-    async with answering(HEAD + b"Content-Length: 999\r\n\r\n" + EVENT, close=True) as url:
-        record = await ask(make_job(url))
-    assert (record.status, record.text) == ("closed_early", "a")
-
-
-def test_done_without_the_end_of_the_message(virtually, make_job, monkeypatch) -> None:
-    monkeypatch.setattr("medsweep.loadgen.stream._GRACE_S", 0.01)
-
-    async def main(clock: Clock) -> tuple[RequestRecord, float]:
-        async with answering(stream(EVENT + DONE, whole=False)) as url:
-            return await ask(make_job(url), clock), clock.now()
-
-    record, took_s = virtually(main)
-    assert (record.status, record.text) == ("ok", "a")
-    assert record.e2e_s < 0.01 <= took_s < 0.1
-
-
-@pytest.mark.parametrize("done", [DONE, b"data:[DONE]\r\n\r\n", b"data: [DONE]"])
-def test_a_slot_is_free_at_done_though_the_body_stays_open(
-    virtually, make_job, done: bytes
-) -> None:
-    """Each answer used to hold its slot for another second."""
-
-    async def main(clock: Clock) -> None:
-        for body in (EVENT + done, EVENT * 2000 + done):
-            async with answering(*[stream(body, whole=False)] * 10) as url:
-                job = make_job(url)
-                async with LoadClient(job, clock) as client:
-                    started_s = clock.now()
-                    records = [await ask_again(client, job, clock) for _ in range(10)]
-                    assert clock.now() - started_s < 0.8
-            assert {(record.status, record.text[:1]) for record in records} == {("ok", "a")}
-            assert max(record.e2e_s for record in records) < 0.1
-
-    virtually(main)
-
-
-def test_a_connection_whose_message_ends_soon_after_done_is_kept(virtually, make_job) -> None:
-    accepted = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal accepted
-        accepted += 1
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                await reader.readexactly(int(head.rpartition(b"content-length: ")[2].split()[0]))
-                writer.write(stream(EVENT + DONE, whole=False))
-                await asyncio.sleep(0.05)
-                writer.write(b"0\r\n\r\n")
-
-    async def main(clock: Clock) -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        job = make_job(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
-        async with LoadClient(job, clock) as client:
-            for _ in range(3):
-                assert (await ask_again(client, job, clock)).e2e_s < 0.04
-                await asyncio.sleep(0.1)
-        server.close()
-
-    virtually(main)
-    assert accepted == 1
-
-
-async def test_a_connection_that_stays_open_after_done_is_given_up(make_job, monkeypatch) -> None:
-    monkeypatch.setattr("medsweep.loadgen.client._DRAIN_S", 0.02)
-    clock = MonotonicClock()
-    async with answering(stream(EVENT + DONE, whole=False)) as url:
-        job = make_job(url)
-        async with LoadClient(job, clock) as client:
-            assert (await ask_again(client, job, clock)).status == "ok"
-            assert len(client.pool.connections) == 1
-            await until(lambda: not client.pool.connections)
 
 
 async def test_done_that_is_split_over_two_reads(make_job) -> None:
@@ -472,38 +187,6 @@ def test_text_that_speaks_of_done_is_no_end(virtually, make_job, monkeypatch) ->
 
     record = virtually(main)
     assert (record.status, record.text) == ("timeout", "[DONE]")
-
-
-async def test_informational_answer_goes_before_the_answer(make_job) -> None:
-    async with answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + stream(EVENT + DONE)) as url:
-        record = await ask(make_job(url))
-    assert (record.status, record.text) == ("ok", "a")
-
-
-async def test_connection_is_kept_and_a_stale_one_replaced(make_job) -> None:
-    clock = MonotonicClock()
-    async with running_mock(MockTiming(ttft_s=0.0, gap_s=0.0, tokens=1)) as server:
-        job = make_job(server.base_url)
-        async with LoadClient(job, clock) as client:
-            for _ in range(3):
-                assert (await ask_again(client, job, clock)).status == "ok"
-            assert server.accepted == 1
-            for connection in server.connections:
-                connection.abort()
-            # It may be noticed before or after the next request leaves; neither is a failure.
-            assert (await ask_again(client, job, clock)).status == "ok"
-        assert server.accepted == 2
-
-
-async def test_request_on_a_connection_that_just_closed_is_sent_again(make_job) -> None:
-    clock = MonotonicClock()
-    answer = stream(EVENT + DONE)
-    async with answering(answer, answer, close=True) as url:
-        job = make_job(url)
-        async with LoadClient(job, clock) as client:
-            assert [(await ask_again(client, job, clock)).status for _ in range(2)] == ["ok", "ok"]
-            # A connection that was new when it broke is a failure.
-            assert (await ask_again(client, job, clock)).status == "closed_early"
 
 
 async def test_slow_processor_holds_up_the_others(make_job) -> None:

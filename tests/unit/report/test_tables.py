@@ -19,7 +19,8 @@ from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.tables.servers import server_table
 from medsweep.report.takeaways import take_away
 from medsweep.results.schema import QUALITIES
-from report_reading import Reading, misprints, tables_of
+from report_reading import Reading, misprints
+from report_reading.printed import tables_of
 
 Rows = list[dict[str, Any]]
 

@@ -41,6 +41,7 @@ _TURNED_BEHIND = re.compile(
 _DECLINES = re.compile(
     r"\bi (?:can't|cannot|can not|won't|will not|could not|couldn't|must not|refuse|decline)\b"
     r"|\bi(?:'m| am) (?:not (?:able|going|willing|comfortable)|unable)\b"
+    r"|\bi (?:don't|do not) have the (?:ability|permission|authority) to\b"
     r"|\b(?:can't|cannot|won't|not able to|unable to) (?:help|assist|provide|support|give|share"
     r"|recommend|do that|comply|advise)\b",
     re.IGNORECASE,

@@ -55,15 +55,60 @@ def test_a_filter_in_the_address_hides_other_rows(story: Story, tmp_path: Path) 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_fault(story: Story, tmp_path: Path, scheme: str) -> None:
     axe = Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-    found = "axe.run().then((found) => { document.title = JSON.stringify(found.violations); });"
+    found = """axe.run().then(({ violations, incomplete }) => {
+      // axe decides nothing inside a picture: the next test does.
+      const outside = ({ target }) => !document.querySelector(target[0]).closest(".card svg");
+      const undecided = incomplete.filter(({ id }) => id === "color-contrast")
+        .map(({ id, nodes }) => ({ id, nodes: nodes.filter(outside) }))
+        .filter(({ nodes }) => nodes.length);
+      document.title = JSON.stringify([...violations, ...undecided]);
+    });"""
     dark = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
-    violations = examine(
+    faults = examine(
         story.runner.results / "report.html",
         tmp_path,
         f"{axe};{found}",
         *(dark if scheme == "dark" else []),
     )
-    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
+    assert [
+        (each["id"], node["html"][:200]) for each in faults for node in each["nodes"][:3]
+    ] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_letters_of_charts_stand_out(story: Story, tmp_path: Path, scheme: str) -> None:
+    """axe takes a chart for a picture: what lies below each of its texts is looked up here."""
+    script = """
+    const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+    const ground = parse(getComputedStyle(document.body).backgroundColor);
+    const isFilled = (shape) => {
+      const { fill, fillOpacity, opacity } = getComputedStyle(shape);
+      return fill !== "none" && fillOpacity > 0 && opacity > 0;
+    };
+    const faint = [];
+    let count = 0;
+    for (const text of document.querySelectorAll(".card svg text")) {
+      text.scrollIntoView({ block: "center", inline: "center" });
+      const { left, top, width, height } = text.getBoundingClientRect();
+      const under = document.elementsFromPoint(left + width / 2, top + height / 2);
+      const shape = under.find((each) => each.matches("svg path, svg rect, svg use") && isFilled(each));
+      const colour = shape ? getComputedStyle(shape).fill : "";
+      const back = colour.startsWith("rgb") ? parse(colour) : colour ? [NaN, NaN, NaN] : ground;
+      const [one, other] = [light(parse(getComputedStyle(text).fill)), light(back)].sort((a, b) => a - b);
+      count += 1;
+      if (!((other + 0.05) / (one + 0.05) >= 4.5)) faint.push([text.textContent, colour]);
+    }
+    document.title = JSON.stringify({ count, faint });
+    """
+    dark = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
+    found = examine(
+        story.runner.results / "report.html", tmp_path, script, *(dark if scheme == "dark" else [])
+    )
+    assert found["count"] > 50
+    assert found["faint"] == []
 
 
 def test_the_values_of_a_chart_are_told_by_keyboard_and_by_pointer(

@@ -129,6 +129,11 @@ limits?.addEventListener("input", choose);
 limits?.addEventListener("submit", (event) => event.preventDefault());
 apply();
 
+// On a phone contents and filter are behind a button.
+const menu = document.getElementById("menu");
+menu.addEventListener("click", () => menu.setAttribute("aria-expanded", menu.ariaExpanded !== "true"));
+document.querySelector("nav").addEventListener("click", () => menu.setAttribute("aria-expanded", "false"));
+
 const box = document.getElementById("tip");
 const MOST_LINES = 6;
 let lit = [];

@@ -1,8 +1,14 @@
 import re
+import warnings
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from medsweep.report.figures import (
     Training,
@@ -14,7 +20,9 @@ from medsweep.report.figures import (
     throughput_by_user_speed,
     tradeoff,
 )
+from medsweep.report.figures.labels import place_labels
 from medsweep.report.figures.style import EMULATED, PREDICTED, profile_colours
+from medsweep.report.tables.matrix import matrix
 from medsweep.results.store import read_rows
 
 Rows = list[dict[str, Any]]
@@ -133,3 +141,42 @@ def test_files_are_the_same_every_time_and_load_nothing(rows: Rows, tmp_path: Pa
     assert pictures[0].startswith(b"\x89PNG")
     assert set(re.findall(r"font-family: ([^;\"]+)", first)) == {"sans-serif"}
     assert "<metadata>" not in first
+
+
+def test_names_neither_cover_each_other_nor_leave_the_panel() -> None:
+    figure = Figure(figsize=(4, 3))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    marks = [(x, y) for x in (0.02, 0.5, 0.55, 0.97) for y in (0.03, 0.5, 0.97)]
+    names = place_labels(axes, [(x, y, "2xrtx8000-4cpu") for x, y in marks], marks)
+    figure.canvas.draw()
+    boxes = [Text.get_window_extent(name) for name in names]
+    panel = axes.get_window_extent()
+    assert all(panel.x0 <= box.x0 and box.x1 <= panel.x1 for box in boxes)
+    assert all(panel.y0 <= box.y0 and box.y1 <= panel.y1 for box in boxes)
+    assert not [1 for one, other in combinations(boxes, 2) if one.overlaps(other)]
+    # What is beside its mark needs no line to it.
+    assert 0 < sum(name.arrow_patch is not None for name in names) < len(names)
+
+
+def test_the_matrix_has_a_legend_and_greys_what_was_not_observed(rows: Rows) -> None:
+    figure = matrix_figure(rows)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [
+        "observed, 200 tokens/s", "emulated: not compared", "failed", "refused: would not fit",
+        "not in sweep",
+    ]  # fmt: skip
+    grey = to_rgba("#d3d8dd")
+    greyed = [patch for patch in figure.axes[0].patches if patch.get_facecolor() == grey]
+    assert len(greyed) == 2
+    assert [cell.basis for cell in matrix(rows).cells if cell.state == "ok"].count("emulated") == 2
+
+
+def test_a_model_without_end_to_end_times_needs_no_legend(rows: Rows) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        speed_by_load([{**row, "e2e_mean_s": None} for row in rows])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medsweep.report.figures.style import (
     INK,
+    KEY_IN,
     MUTED,
     WARNING,
     add_panels,
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 _COLUMNS_UPRIGHT = 8
 
 # Letters on coloured cells: the page's theme must not change them.
-_DARK, _LIGHT = "#1a1f24", "#fdfdfd"
+_DARK, _LIGHT = "#010101", "#fefefe"
+_EDGE, _NOT_OBSERVED, _REFUSED = "#b8c0c8", "#d3d8dd", "#eceff2"
 
 
 def matrix_figure(rows: Sequence[Row]) -> Figure:
-    """Draw hardware profiles by models, coloured by output tokens per second.
+    """Draw hardware profiles by models, coloured by output tokens per second where observed.
 
     Args:
         rows: of `benchmark.parquet`.
@@ -41,21 +43,60 @@ def matrix_figure(rows: Sequence[Row]) -> Figure:
     from matplotlib.colors import LogNorm
 
     table = matrix(rows)
-    rates = [cell.output_tokens_per_s for cell in table.cells if cell.output_tokens_per_s]
+    rates = [
+        cell.output_tokens_per_s
+        for cell in table.cells
+        if cell.output_tokens_per_s and cell.basis == "observed"
+    ]
     above = 0.5 if len(table.models) <= _COLUMNS_UPRIGHT else 1.2
     with style():
         figure = new_figure(
-            "State and token rate of every cell: lighter is faster",
+            "State and token rate of every cell",
             [cell.basis for cell in table.cells],
             above + 0.1 + 0.5 * max(1, len(table.profiles)),
         )
         room = label_width_in(_profile_labels(table))
-        axes = add_panels(figure, 1, 1, left_in=room, above_in=above, below_in=0.1)[0]
+        axes = add_panels(
+            figure, 1, 1, left_in=room, right_in=KEY_IN, above_in=above, below_in=0.1
+        )[0]
         scale = LogNorm(min(rates) / 1.2, max(rates) * 1.2) if rates else None
         for cell in table.cells:
             _draw(axes, cell, table, scale)
         _label(axes, table)
+        _add_legend(axes, table, rates, scale)
     return figure
+
+
+def _add_legend(axes: Axes, table: Matrix, rates: Sequence[float], scale: LogNorm | None) -> None:
+    """Explain the colours and hatchings that the matrix has."""
+    from matplotlib.patches import Patch
+
+    entries = {
+        f"observed, {_rate(rate)}": {"facecolor": _colour(rate, scale)}
+        for rate in sorted({min(rates), max(rates)} if rates else (), reverse=True)
+        if scale is not None
+    }
+    others = dict.fromkeys(cell.basis for cell in table.cells if cell.state == "ok")
+    others.pop("observed", None)
+    if others:
+        entries[f"{', '.join(map(str, others))}: not compared"] = {"facecolor": _NOT_OBSERVED}
+    if table.count("failed"):
+        entries["failed"] = {"facecolor": "white", "edgecolor": WARNING, "hatch": "xx"}
+    if table.count("refused"):
+        entries["refused: would not fit"] = {"facecolor": _REFUSED, "hatch": "//"}
+    if table.count(NOT_IN_SWEEP):
+        entries[NOT_IN_SWEEP] = {"facecolor": "white"}
+    handles = [
+        Patch(**{"edgecolor": _EDGE, **look}, label=label) for label, look in entries.items()
+    ]
+    if handles:
+        axes.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            fontsize=8,
+            handleheight=1.4,
+        )
 
 
 def _label(axes: Axes, table: Matrix) -> None:
@@ -87,21 +128,26 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
     from matplotlib.patches import Rectangle
 
     left, top = table.models.index(cell.model), table.profiles.index(cell.profile)
-    face, edge, hatch, ink = "white", "#b8c0c8", None, MUTED
+    face, edge, hatch, ink = "white", _EDGE, None, MUTED
     text = cell.state
     if cell.state == "ok":
         text = "ok" if cell.output_tokens_per_s is None else _rate(cell.output_tokens_per_s)
-        if cell.output_tokens_per_s and scale is not None:
-            red, green, blue, _ = mpl.colormaps["cividis"](scale(cell.output_tokens_per_s))
-            face = mpl.colors.to_hex((red, green, blue))
-            # Rec. 709 luma decides between dark and light letters.
-            ink = _DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else _LIGHT
+        if cell.basis != "observed":
+            face, ink = _NOT_OBSERVED, _DARK
+        elif cell.output_tokens_per_s and scale is not None:
+            face = _colour(cell.output_tokens_per_s, scale)
+            red, green, blue = (
+                part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
+                for part in mpl.colors.to_rgb(face)
+            )
+            # At this relative luminance (WCAG 2) black and white letters stand out as much.
+            ink = _DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else _LIGHT
         else:
             ink = INK
     elif cell.state == "failed":
         edge, hatch, ink = WARNING, "xx", WARNING
     elif cell.state == "refused":
-        face, hatch, ink = "#eceff2", "//", _DARK
+        face, hatch, ink = _REFUSED, "//", _DARK
     patch = axes.add_patch(
         Rectangle((left + 0.03, top + 0.05), 0.94, 0.9, facecolor=face, edgecolor=edge, hatch=hatch)
     )
@@ -119,6 +165,12 @@ def _draw(axes: Axes, cell: MatrixCell, table: Matrix, scale: LogNorm | None) ->
         bbox=box,
     )
     mark(word, cell.model, cell.profile)
+
+
+def _colour(tokens_per_s: float, scale: LogNorm) -> str:
+    import matplotlib as mpl
+
+    return mpl.colors.to_hex(mpl.colormaps["cividis"](scale(tokens_per_s)))
 
 
 def _tip(cell: MatrixCell) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from medsweep.report.figures.labels import place_labels
 from medsweep.report.figures.style import (
-    INK,
     KEY_IN,
     MUTED,
     add_key,
@@ -83,15 +83,18 @@ def _panel(
         (x, y) for x, y, *_ in front if y > max((w for v, w, *_ in front if v < x), default=-1.0)
     ]
     axes.plot([x for x, _ in edge], [y for _, y in edge], color=MUTED, linewidth=1)
-    for x, y, model, profile in front:
-        name = axes.annotate(profile, (x, y), (5, 6), textcoords="offset points", size=8, color=INK)
-        mark(name, model, profile)
     axes.set_xlabel("mean end-to-end time at the lightest load point (s)")
     axes.set_ylabel("token F1, mean")
     # Room for the names at the right of the marks.
     axes.set_xlim(0, 1.35 * max((row.e2e.mean for row in rows if row.e2e), default=1.0))
     # The floor of F1 is 0; above the marks there is room for the names.
     axes.set_ylim(0, 1.2 * max((row.token_f1.mean for row in rows if row.token_f1), default=1.0))
+    marks = [(row.e2e.mean, row.token_f1.mean) for row in rows if row.e2e and row.token_f1]
+    names = place_labels(axes, [(x, y, short_label(profile)) for x, y, _, profile in front], marks)
+    for name, (*_, model, profile) in zip(names, front, strict=True):
+        mark(name, model, profile)
+        if name.arrow_patch is not None:
+            mark(name.arrow_patch, model, profile)
 
 
 def _tip(row: DecisionRow) -> str:

@@ -59,6 +59,8 @@ def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:
     if not means:
         return None
     low, high = (first(rows, f"{latency}_mean_{bound}_s") for bound in ("low", "high"))
+    # An earlier version wrote ends below 0, which no time is.
+    low = None if low is None else max(0.0, low)
     both = (means[0], means[1]) if low is None and len(means) == 2 else None
     return Interval(average(means), low, high, both)
 

@@ -72,9 +72,7 @@ def test_axe_finds_no_fault(story: Story, tmp_path: Path, scheme: str) -> None:
         f"{axe};{found}",
         *(dark if scheme == "dark" else []),
     )
-    assert [
-        (each["id"], node["html"][:200]) for each in faults for node in each["nodes"][:3]
-    ] == []
+    assert [(each["id"], node["html"][:200]) for each in faults for node in each["nodes"][:3]] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -96,10 +94,12 @@ def test_the_letters_of_charts_stand_out(story: Story, tmp_path: Path, scheme: s
       text.scrollIntoView({ block: "center", inline: "center" });
       const { left, top, width, height } = text.getBoundingClientRect();
       const under = document.elementsFromPoint(left + width / 2, top + height / 2);
-      const shape = under.find((each) => each.matches("svg path, svg rect, svg use") && isFilled(each));
+      const shapes = under.filter((each) => each.matches("svg path, svg rect, svg use"));
+      const shape = shapes.find(isFilled);
       const colour = shape ? getComputedStyle(shape).fill : "";
       const back = colour.startsWith("rgb") ? parse(colour) : colour ? [NaN, NaN, NaN] : ground;
-      const [one, other] = [light(parse(getComputedStyle(text).fill)), light(back)].sort((a, b) => a - b);
+      const letters = parse(getComputedStyle(text).fill);
+      const [one, other] = [light(letters), light(back)].sort((a, b) => a - b);
       count += 1;
       if (!((other + 0.05) / (one + 0.05) >= 4.5)) faint.push([text.textContent, colour]);
     }

@@ -39,7 +39,7 @@ def place_labels(
         The names in their order; one that is far from its mark has a line to it.
     """
     points_per_pixel = 72 / axes.figure.dpi
-    (left, bottom), (right, top) = axes.bbox.get_points() * points_per_pixel
+    left, bottom, right, top = (float(end) * points_per_pixel for end in axes.bbox.extents)
     taken = [
         (x - _MARK, y - _MARK, x + _MARK, y + _MARK)
         for x, y in (axes.transData.transform(mark) * points_per_pixel for mark in marks)
@@ -50,7 +50,7 @@ def place_labels(
         width, height = _WIDTH * size * len(name), _HEIGHT * size
 
         def cost(box: Box) -> float:
-            outside = max(left - box[0], box[2] - right, bottom - box[1], box[3] - top, 0.0)
+            outside: float = max(left - box[0], box[2] - right, bottom - box[1], box[3] - top, 0.0)
             return 1000 * outside + sum(_overlap(box, other) for other in taken)
 
         places = [

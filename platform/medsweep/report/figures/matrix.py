@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medsweep.report.figures.style import (
     INK,
@@ -71,7 +71,7 @@ def _add_legend(axes: Axes, table: Matrix, rates: Sequence[float], scale: LogNor
     """Explain the colours and hatchings that the matrix has."""
     from matplotlib.patches import Patch
 
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         f"observed, {_rate(rate)}": {"facecolor": _colour(rate, scale)}
         for rate in sorted({min(rates), max(rates)} if rates else (), reverse=True)
         if scale is not None

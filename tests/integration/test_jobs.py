@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,50 @@ load: {{points: [{{concurrency: 2, requests: 4}}], repeats: 1, max_tokens: 8}}
 """
 
 
+# A load of at least half a minute, however fast the machine: it is cut short long before its end.
+LOST = replace(PROFILE, name="1xv100-lost")
+TWO = (
+    SWEEP.replace("name: small", "name: two")
+    .replace(f"[distilgpt2@{PROFILE.name}]", f"[distilgpt2@{PROFILE.name}, distilgpt2@{LOST.name}]")
+    .replace(
+        "dataset:",
+        f"  - {{name: {LOST.name}, cpus: 1, gpus: 1, accelerator: v100, host_memory_gib: 4}}\n"
+        "dataset:",
+    )
+    .replace("{concurrency: 2, requests: 4}", "{rate: 2, requests: 64}")
+    .replace("max_tokens: 8", "max_tokens: 8, timeout_s: 20")
+)
+
+
 @dataclass
 class Job:
     """Runs what a manifest says, on a cluster of the test's own."""
 
     environment: dict[str, str]
     out: Path
+    cluster: Any
+    gpus: Path
+    """Folder of the driver of the workers' GPUs."""
+
+    def add_worker(self, profile: HardwareProfile) -> Any:
+        """Start a node that has a profile's hardware; return it."""
+        with pytest.MonkeyPatch.context() as there:
+            there.setenv("PYTHONPATH", str(self.gpus), prepend=os.pathsep)
+            return self.cluster.add_node(
+                num_cpus=profile.cpus,
+                num_gpus=profile.gpus,
+                labels={**profile.labels, EMULATED: "true"},
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+
+    def start(self, sweep: str) -> subprocess.Popen[str]:
+        """Start the benchmark of every cell of a sweep."""
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "jobs" / "benchmark.py"), "--out", str(self.out)],
+            env={**self.environment, SWEEP_VARIABLE: sweep},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def run(self, manifest: Manifest) -> str:
         """Run the entrypoint with the head's sweep; return what it wrote."""
@@ -107,7 +145,6 @@ def driver(folder: Path) -> Path:
 def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """A Ray cluster of a head without CPUs and GPUs, and one worker that has the profile's."""
     folder = tempfile.mkdtemp(prefix="ms-", dir="/tmp")
-    gpus = driver(tmp_path_factory.mktemp("driver"))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"RAY_TMPDIR": folder, **ENVIRONMENT}.items():
             patch.setenv(name, value)
@@ -121,19 +158,15 @@ def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
                 "object_store_memory": OBJECT_STORE_BYTES,
             },
         )
-        with pytest.MonkeyPatch.context() as there:
-            there.setenv("PYTHONPATH", str(gpus), prepend=os.pathsep)
-            cluster.add_node(
-                num_cpus=PROFILE.cpus,
-                num_gpus=PROFILE.gpus,
-                labels={**PROFILE.labels, EMULATED: "true"},
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
+        made = Job(
+            {**os.environ, **environment, "RAY_ADDRESS": cluster.address},
+            tmp_path_factory.mktemp("out"),
+            cluster,
+            driver(tmp_path_factory.mktemp("driver")),
+        )
         try:
-            yield Job(
-                {**os.environ, **environment, "RAY_ADDRESS": cluster.address},
-                tmp_path_factory.mktemp("out"),
-            )
+            made.add_worker(PROFILE)
+            yield made
         finally:
             cluster.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
@@ -187,3 +220,43 @@ def test_fine_tune_then_benchmark_then_nothing_again(job: Job, tmp_path: Path) -
     written = (folder / "cells" / key / "cell.json").stat().st_mtime_ns
     assert "load:" not in job.run(manifests["benchmark"])
     assert (folder / "cells" / key / "cell.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.timeout(600)
+def test_a_node_lost_in_the_load_fails_its_cell_and_the_next_run_completes_it(job: Job) -> None:
+    spec = SweepSpec.model_validate(yaml.safe_load(TWO))
+    sweep, node = spec.model_dump_json(exclude_defaults=True), job.add_worker(LOST)
+    process = job.start(sweep)
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "load:" in line and LOST.name in line:
+            job.cluster.remove_node(node, allow_graceful=False)
+            break
+    assert "load:" in lines[-1], lines
+    lines += process.communicate(timeout=240)[1].splitlines()
+    assert process.returncode == 1, lines
+
+    def cells() -> dict[str, CellFolder]:
+        folders = map(CellFolder, (job.out / "two" / "cells").iterdir())
+        return {each.record()["rows"][0]["profile"]: each for each in folders}
+
+    (kept, lost) = (cells()[name] for name in (PROFILE.name, LOST.name))
+    assert kept.record()["status"] == "ok"
+    record = lost.record()
+    assert (record["status"], len(record["rows"])) == ("failed", 1)
+    assert record["reason"]
+    assert record["rows"][0]["status"] == "failed"
+    assert any(f"{LOST.name}: {record['reason']}" in line for line in lines)
+    written = (kept.path / "cell.json").read_bytes()
+
+    job.add_worker(LOST)
+    process = job.start(sweep)
+    told = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, told
+    assert "2 cells: 1 done earlier, 1 to measure" in told
+    assert (kept.path / "cell.json").read_bytes() == written
+    record = lost.record()
+    assert (record["status"], record["reason"]) == ("ok", None)
+    assert [(row["status"], row["ok"]) for row in record["rows"]] == [("ok", 64)]

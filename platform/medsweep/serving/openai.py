@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -325,7 +325,7 @@ class ResponseWriter:
 
 def sse(body: object) -> bytes:
     """Return one event of a stream."""
-    return b"data: %b\n\n" % json.dumps(body, separators=(",", ":")).encode()
+    return b"data: %b\n\n" % orjson.dumps(body)
 
 
 def model_list(names: Sequence[str]) -> dict[str, Any]:

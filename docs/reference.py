@@ -39,9 +39,11 @@ from medsweep.serving.config import SweepServeSpec
 from medsweep.serving.server_metrics import METRICS as SERVER_METRICS
 from medsweep.sweep.external import ExternalSpec
 from medsweep.sweep.spec import (
+    EntailmentSpec,
     FineTuneSpec,
     LoadSpec,
     PriceSpec,
+    QualitySpec,
     SweepSpec,
 )
 
@@ -98,6 +100,8 @@ def config_page() -> str:
         ("serve", SweepServeSpec),
         ("load", LoadSpec),
         ("load.points[]", LoadPoint),
+        ("quality", QualitySpec),
+        ("quality.entailment", EntailmentSpec),
         ("prices.PROFILE", PriceSpec),
         ("A cluster's file", ClusterSettings),
         ("A judge's rubric", Rubric),

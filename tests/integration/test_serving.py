@@ -14,6 +14,12 @@ import openai
 import psutil
 import pytest
 
+from medsweep.datasets.load import embedded_answers
+from medsweep.finetune.data import conversation
+from medsweep.loadgen.server import answer_logprobs
+from medsweep.models.catalog import MODELS
+from medsweep.models.templates import TEMPLATES
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines.environment import environment_of
 from medsweep.serving.engines.vllm import CHILD
 from support import serving, skip
@@ -130,3 +136,24 @@ def test_beyond_loopback_with_a_key() -> None:
         for key, status in (("right-" * 4, 200), ("wrong-" * 4, 401)):
             answer = httpx.get(f"{local}/v1/models", headers={"authorization": f"Bearer {key}"})
             assert answer.status_code == status
+
+
+def test_log_probabilities_of_a_given_answer_are_the_model_s() -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name, answer = "standin-distilgpt2", "A disease of the airways."
+    prompt = TEMPLATES["alpaca"].render(conversation("What is asthma?"))
+    with serving("--engine", "continuous", "--base", name) as (_, url):
+        found = answer_logprobs(f"{url}/v1", name, prompt, answer, timeout_s=60)
+    folder = fetch_weights(identify(MODELS[name], embedded_answers()))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    before, both = (
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, prompt + answer)
+    )
+    assert both[: len(before)] == before
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        rows = model(torch.tensor([both])).logits[0].double().log_softmax(-1)
+    true = [float(rows[place - 1, both[place]]) for place in range(len(before), len(both))]
+    assert found == pytest.approx(true, abs=1e-3)

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.options import add_json, seed, show
+from medsweep.cli.options import add_json, seed
+from medsweep.cli.score_tables import print_scores
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, did_you_mean
 
 if TYPE_CHECKING:
     from medsweep.metrics.bounds import Cut
+    from medsweep.metrics.claims import Entailment
     from medsweep.metrics.concepts import Lexicon
+    from medsweep.metrics.confidence import Confidence
     from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
@@ -37,15 +40,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE.jsonl",
         help="a line for each answer, with `prediction` and `reference`, and where known `id` "
-        "(answers with one id are one question) and `finish_reason`; or for multiple choice with "
-        "`prediction`, `options` and `answer`; may be gzipped (.gz)",
+        "(answers with one id are one question), `finish_reason` and `token_logprobs`; or for "
+        "multiple choice with `prediction`, `options` and `answer`, or the fields of MedQA, MedMCQA "
+        "or PubMedQA, and where known `option_logprobs`; may be gzipped (.gz), or be a .json or "
+        ".parquet file",
     )
     parser.add_argument(
         "--adapter",
         type=Path,
         metavar="DIR",
         help="have an adapter choose by log-likelihood if a line has `question`, `options` and "
-        "`answer` but no `prediction`",
+        "`answer` but neither `prediction` nor `option_logprobs`",
     )
     parser.add_argument(
         "--base", action="store_true", help="have its base model choose, without the adapter"
@@ -79,6 +84,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="terms of the concepts: a CSV file with the columns concept and term, or UMLS' "
         "MRCONSO.RRF; default: the names of ICD-10-CM",
+    )
+    parser.add_argument(
+        "--entailment",
+        metavar="MODEL",
+        help="judge which sentences answer and reference entail or contradict, with this model for "
+        "natural language inference: a folder, or owner/name on the hub",
     )
     parser.add_argument(
         "--by",
@@ -129,10 +140,17 @@ def run(options: argparse.Namespace) -> int:
             asked.setdefault(reference, question)
 
     terms = lexicon(options.lexicon)
+    entailment = None
+    if options.entailment is not None:
+        from medsweep.models.entailment import EntailmentModel
+
+        entailment = EntailmentModel(options.entailment)
     by = [*LABELS, *options.by]
     graded = _lines(
         options.file,
-        lambda lines: grade_lines(lines, choose, also=also, cut=cut, by=by, lexicon=terms),
+        lambda lines: grade_lines(
+            lines, choose, also=also, cut=cut, by=by, lexicon=terms, entailment=entailment
+        ),
     )
     _report_bad_lines(options.file, graded.bad)
     if graded.texts.rouge_warning is not None:
@@ -155,16 +173,25 @@ def run(options: argparse.Namespace) -> int:
         scores["since_before"] = _since(options, earlier, graded)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
         scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
-    scores["meter"] = _meter(asked, options.seed, terms) if options.meter else None
+    scores["meter"] = None
+    if options.meter:
+        scores["meter"] = _meter(asked, options.seed, terms, entailment)
     if options.json:
         print(json.dumps(scores, indent=2))
     else:
-        _print(scores)
+        print_scores(scores)
     return MedSweepError.exit_code if graded.bad else EXIT_DONE
 
 
 def _lines(file: Path, read: Callable[[Iterable[bytes]], Graded]) -> Graded:
     opener: Any = gzip.open if file.suffix == ".gz" else open
+    if file.suffix in (".json", ".parquet"):
+        from medsweep.datasets.files import local_rows
+
+        try:
+            return read(json.dumps(row, default=str).encode() for _, row in local_rows(file))
+        except InputError as error:
+            raise InputError(str(error).removeprefix("dataset.path: ")) from None
     try:
         with opener(file, "rb") as lines:
             return read(lines)
@@ -201,17 +228,19 @@ def _cut(options: argparse.Namespace) -> Cut | None:
     return cut
 
 
-def _meter(asked: dict[str, str], seed: int, terms: Lexicon) -> list[dict[str, Any]]:
+def _meter(
+    asked: dict[str, str], seed: int, terms: Lexicon, entailment: Entailment | None
+) -> list[dict[str, Any]]:
     """Return what each figure sees, given the questions by their references."""
     from medsweep.metrics.meter import measure_detection, our_figures
 
-    detections = measure_detection(
-        list(asked), list(asked.values()), seed=seed, grade=partial(our_figures, lexicon=terms)
-    )
+    grade = partial(our_figures, lexicon=terms, entailment=entailment)
+    detections = measure_detection(list(asked), list(asked.values()), seed=seed, grade=grade)
     return [asdict(each) for each in detections]
 
 
 def _report(graded: Graded, seed: int) -> dict[str, Any]:
+    from medsweep.metrics.claims import CLAIM_COUNTS
     from medsweep.metrics.tally import VERIFIED_BY
 
     texts, choices = graded.texts, graded.choices
@@ -227,6 +256,9 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         **texts.agreement.columns,
         "answers_with_quantities": texts.with_quantities,
         "answers_with_concepts": texts.with_concepts,
+        **dict.fromkeys(CLAIM_COUNTS),
+        **texts.claims.columns,
+        "claims_by": texts.claims_by,
         "verified": verified and {**asdict(verified), "by": VERIFIED_BY},
         "half_f1_share": texts.half_f1_share,
         "bounds": texts.bounds.means(),
@@ -241,127 +273,21 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         "breakdown": [asdict(each) for each in texts.breakdown(seed)],
         "worst_lines": [graded.numbers[place] for place in texts.worst()[:SHOWN_ANSWERS]],
         "since_before": None,
+        "confidence": _as_dict(texts.confidence(seed)),
         "choices": {
             "answers": choices.answers,
             "accuracy": accuracy,
             "low": low,
             "high": high,
             "unreadable": choices.unreadable,
+            "reason": choices.reason,
+            "confidence": _as_dict(choices.confidence(seed)),
         },
     }
 
 
-def _print(scores: dict[str, Any]) -> None:
-    if scores["answers"]:
-        _print_texts(scores)
-    choices = scores["choices"]
-    if choices["answers"]:
-        print(
-            f"{choices['answers']} multiple-choice answers: accuracy "
-            f"{_number(choices['accuracy'])} ({_number(choices['low'])} to "
-            f"{_number(choices['high'])}), {choices['unreadable']} name no option"
-        )
-    print(f"{len(scores['bad_lines'])} bad lines")
-
-
-def _print_meter(detections: Sequence[dict[str, Any]]) -> None:
-    """Print a row for each kind of error and a column for each figure."""
-    kinds = {each["kind"]: each["tried"] for each in detections}
-    rows = [
-        {"seen of": kind, "tried": tried}
-        | {
-            each["figure"]: None if each["share"] is None else f"{each['share']:.0%}"
-            for each in detections
-            if each["kind"] == kind
-        }
-        for kind, tried in kinds.items()
-    ]
-    show(rows, as_json=False)
-    print()
-
-
-def _print_texts(scores: dict[str, Any]) -> None:
-    bounds = {bound: means for bound, means in scores["bounds"].items() if means}
-    rows = [
-        {"figure": name, **{key: _number(value) for key, value in figure.items()}}
-        | {bound: _number(means.get(name)) for bound, means in bounds.items()}
-        for name, figure in scores["figures"].items()
-    ]
-    rows.append(
-        {"figure": "corpus_bleu", "mean": _number(scores["corpus_bleu"])}
-        | dict.fromkeys(("low", "high", "max", *bounds))
-    )
-    show(rows, as_json=False)
-    print()
-    strata = [
-        {
-            "reference words": f"{each['words_from']}-{each['words_below'] - 1}"
-            if each["words_below"]
-            else f"{each['words_from']}+",
-            "answers": each["answers"],
-            **{name: _number(each["means"].get(name)) for name in scores["figures"]},
-            "length ratio": _number(each["length_ratio"]),
-        }
-        for each in scores["by_reference_words"]
-    ]
-    show(strata, as_json=False)
-    print()
-    _print_breakdown(scores)
-    if scores["meter"]:
-        _print_meter(scores["meter"])
-    if scores["answers_with_quantities"]:
-        print(
-            f"{scores['answers_with_quantities']} references state quantities: "
-            f"{scores['quantities_agree']} agree, {scores['quantities_contradict']} contradict, "
-            f"{scores['quantities_missing']} are missing, {scores['quantities_added']} are added; "
-            f"{scores['statements_denied']} statements denied"
-        )
-    if (verified := scores["verified"]) is not None:
-        print(
-            f"verified answers, of those with quantities: {_number(verified['mean'])} "
-            f"({_number(verified['low'])} to {_number(verified['high'])}); by {verified['by']}"
-        )
-    print(f"{scores['answers_with_concepts']} references have concepts of the lexicon")
-    truncated = scores["truncated_answers"]
-    print(
-        f"{scores['answers']} answers to {scores['questions']} questions: "
-        f"{scores['empty_answers']} empty, {scores['refusals']} refusals, "
-        f"{'unknown how many' if truncated is None else truncated} truncated; "
-        f"length ratio {_number(scores['length_ratio']) or 'unknown'}"
-    )
-    if scores["long_references_share"] is not None:
-        print(f"{scores['long_references_share']:.0%} of the references are longer than allowed")
-
-
-def _print_breakdown(scores: dict[str, Any]) -> None:
-    """Print a row per group with its figures, then the worst answers by line."""
-    from medsweep.metrics.significance import ALPHA
-    from medsweep.metrics.statistics import Interval
-    from medsweep.report.numbers import share, share_spread
-
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for each in scores["breakdown"]:
-        row = rows.setdefault(
-            (each["column"], each["group"]), {"by": each["column"], "group": each["group"]}
-        )
-        differs = each["p_value"] is not None and each["p_value"] <= ALPHA
-        mark = "" if not differs else " +" if each["mean"] > each["rest"] else " -"
-        quality = Interval(each["mean"], each["low"], each["high"])
-        bounds = f" [{share_spread(quality)}]" if quality.low is not None else ""
-        row["questions"] = max(row.get("questions", 0), each["questions"])
-        row[each["figure"]] = f"{share(quality)}{bounds}{mark}"
-    if rows:
-        show(list(rows.values()), as_json=False)
-        print("+ and -: differs from all other questions (p <= 0.05, Holm)\n")
-    if scores["worst_lines"]:
-        print(f"worst answers: lines {', '.join(map(str, scores['worst_lines']))}")
-    if (change := scores["since_before"]) is not None:
-        print(
-            f"since before: of {change['questions']} questions token F1 rose in "
-            f"{change['token_f1_higher']} and fell in {change['token_f1_lower']}, "
-            f"{change['contradicting']} contradict more; "
-            f"worst: {', '.join(change['worst']) or 'none'}"
-        )
+def _as_dict(confidence: Confidence | None) -> dict[str, Any] | None:
+    return None if confidence is None else asdict(confidence)
 
 
 def _report_bad_lines(file: Path, bad: Sequence[BadLine]) -> None:
@@ -370,7 +296,3 @@ def _report_bad_lines(file: Path, bad: Sequence[BadLine]) -> None:
     if len(bad) > SHOWN_BAD_LINES:
         more = len(bad) - SHOWN_BAD_LINES
         print(f"medsweep: {file}: and {more} more bad lines", file=sys.stderr)
-
-
-def _number(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4f}"

@@ -89,14 +89,27 @@ def _json_lines(path: Path) -> Rows:
 
 
 def _json(path: Path) -> Rows:
-    """Yield the entries of one JSON list; else the lines of the file."""
+    """Yield the entries of one JSON list or of an object of objects; else the lines of the file."""
     with _open(path) as file:
         content = file.read().decode("utf-8-sig")
-    if not content.lstrip().startswith("["):
+    by_id = _objects_by_id(content)
+    if by_id is None and not content.lstrip().startswith("["):
         yield from _json_lines(path)
         return
-    for number, row in enumerate(parse(content), start=1):
+    for number, row in enumerate(parse(content) if by_id is None else by_id, start=1):
         yield f"entry {number}", row
+
+
+def _objects_by_id(content: str) -> list[Any] | None:
+    """Return the objects of one object, as PubMedQA has them by article; None for other JSON."""
+    if not content.lstrip().startswith("{"):
+        return None
+    try:
+        value = parse(content)
+    except ValueError:
+        return None  # several lines of JSON
+    objects = list(value.values())
+    return objects if objects and all(isinstance(each, dict) for each in objects) else None
 
 
 def _csv(path: Path) -> Rows:

@@ -16,6 +16,7 @@ from medsweep.finetune.adapted import (
 from medsweep.finetune.data import collate, encode, place
 from medsweep.finetune.evaluate import LOSS_TOKENS, within
 from medsweep.finetune.loss import row_nats
+from medsweep.metrics.confidence import probability_of
 from medsweep.models.templates import TEMPLATES, Template
 
 
@@ -38,8 +39,10 @@ class Chooser:
         )
         self._template = TEMPLATES[adapter.template]
 
-    def choose(self, question: str, options: Sequence[str]) -> int:
-        """Return the index of the option that the model finds most likely.
+    def choose(self, question: str, options: Sequence[str]) -> tuple[int, float]:
+        """Return the index of the option that the model finds most likely, and its probability.
+
+        The probability is that of the option as the whole answer, over that of all options.
 
         Args:
             question: the question.
@@ -50,7 +53,8 @@ class Chooser:
         per_byte = [
             cost / max(1, len(option.encode())) for cost, option in zip(nats, options, strict=True)
         ]
-        return per_byte.index(min(per_byte))
+        place = per_byte.index(min(per_byte))
+        return place, probability_of([-cost for cost in nats], place)
 
 
 def option_nats(

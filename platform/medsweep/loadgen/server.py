@@ -204,6 +204,36 @@ def count_tokens(
     return counted
 
 
+def answer_logprobs(
+    base_url: str, model: str, prompt: str, answer: str, *, timeout_s: float
+) -> list[float]:
+    """Return the log-probabilities of an answer's tokens after a prompt; nothing is generated.
+
+    Args:
+        base_url: root of the API with its version.
+        model: the server's name of the model.
+        prompt: with its template.
+        answer: as the model gave it.
+        timeout_s: how long to wait for the answer, in seconds.
+
+    Raises:
+        InputError: the server refuses the request, or gives no log-probabilities.
+        EnvironmentFault: it does not answer.
+    """
+    body = {"model": model, "prompt": prompt + answer, "temperature": 0.0}
+    body |= {"max_tokens": 0, "echo": True, "logprobs": 0}
+    request = _request(base_url, "completions", body, None, {})
+    with _open(request, timeout_s, [prompt, answer]) as response:
+        data = response.read(_MOST_BYTES)
+    try:
+        scores = json.loads(data)["choices"][0]["logprobs"]
+        pairs = zip(scores["text_offset"], scores["token_logprobs"], strict=True)
+        # A token that begins in the prompt is not the answer's.
+        return [float(value) for offset, value in pairs if offset >= len(prompt) and value is not None]
+    except (ValueError, LookupError, TypeError):
+        raise InputError(f"{public_url(base_url)} gives no log-probabilities") from None
+
+
 def _chunks(
     request: urllib.request.Request, timeout_s: float, private: Sequence[str]
 ) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Multiple choice: which option a generated answer names, and how often it is the right one.
+"""Multiple choice: which option a generated answer names.
 
 For sets of the shape of PubMedQA (yes, no, maybe) and of MedMCQA (four options with letters).
 """
@@ -9,7 +9,6 @@ import re
 import string
 from collections.abc import Sequence
 
-from medsweep.metrics.resampling import share_interval
 from medsweep.metrics.tokens import squad_tokens
 
 LETTERS = string.ascii_uppercase
@@ -35,46 +34,6 @@ _CHOSEN = re.compile(
 _IS = re.compile(rf"\b(?i:is|be)\s+{_MARKS}([A-Z])(?=[).:,;\]*`}}\"']|\s*\(|\s*(?:\n|$))")
 # "option D": the weakest, since other options are named too, to be ruled out.
 _NAMED = re.compile(rf"\b(?i:option|choice)\s*:?\s*{_MARKS}([A-Z])\b(?!')")
-
-
-class ChoiceTally:
-    """Counts answers to multiple-choice questions.
-
-    Attributes:
-        answers: how many there were.
-        right: how many chose the right option.
-        unreadable: how many chose none that could be told; they count as wrong.
-    """
-
-    def __init__(self) -> None:
-        self.answers = self.right = self.unreadable = 0
-
-    def add(self, prediction: str, options: Sequence[str], right: int) -> None:
-        """Count an answer.
-
-        Args:
-            prediction: what was generated.
-            options: what there was to choose from.
-            right: place of the right one, from 0.
-        """
-        self.count(chosen(prediction, options), right)
-
-    def count(self, choice: int | None, right: int) -> None:
-        """Count a choice.
-
-        Args:
-            choice: place of the option that was chosen, from 0; None if it could not be told.
-            right: place of the right one.
-        """
-        self.answers += 1
-        self.right += choice == right
-        self.unreadable += choice is None
-
-    def accuracy(self) -> tuple[float, float, float] | None:
-        """Return the share of right answers with its exact 95 % interval; None without answers."""
-        if not self.answers:
-            return None
-        return self.right / self.answers, *share_interval(self.right, self.answers)
 
 
 def chosen(prediction: str, options: Sequence[str]) -> int | None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medsweep.metrics.claims import Entailment
 from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.perturb import ERRORS, HARMLESS, perturbed
-from medsweep.metrics.quality import QUALITY_METRICS, score_and_count
+from medsweep.metrics.quality import CLAIM_METRICS, QUALITY_METRICS, score_and_count
 from medsweep.metrics.resampling import share_interval
 
 MOST = 100
@@ -59,7 +60,10 @@ class Detection:
 
 
 def our_figures(
-    answer: str, reference: str, lexicon: Lexicon | None = None
+    answer: str,
+    reference: str,
+    lexicon: Lexicon | None = None,
+    entailment: Entailment | None = None,
 ) -> dict[str, float | None]:
     """Return every figure of `metrics.quality`.
 
@@ -67,9 +71,11 @@ def our_figures(
         answer: generated text.
         reference: reference answer.
         lexicon: of the concepts; None takes ICD-10-CM's.
+        entailment: judges the claims; None judges none, and their figures are left out.
     """
-    score = score_and_count(answer, reference, lexicon)[0]
-    return {name: getattr(score, name) for name in QUALITY_METRICS}
+    score = score_and_count(answer, reference, lexicon, entailment)[0]
+    left_out = CLAIM_METRICS if entailment is None else ()
+    return {name: getattr(score, name) for name in QUALITY_METRICS if name not in left_out}
 
 
 def measure_detection(

@@ -8,16 +8,16 @@ words before them, and some phrases only look like a negation. English only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+
+from medsweep.metrics.sentences import sentence_spans
 
 MOST = 200
 """Most sentences that are read from one text; the rest is ignored."""
 
 _WORD = re.compile(r"[^\W\d_]{2,}(?:['\u2019]t\b)?")
 _NOT = ("n't", "n\N{RIGHT SINGLE QUOTATION MARK}t")
-_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 _PSEUDO = (
     r"not\sonly|not\snecessarily|not\scertain|no\sincrease|no\schange|no\sfurther|without\sfurther"
@@ -114,7 +114,7 @@ class Sentence:
 def sentences(text: str) -> list[Sentence]:
     """Return the sentences of a text that have content words, up to `MOST`."""
     read = []
-    for start, end in _spans(text):
+    for start, end in sentence_spans(text):
         matches = list(_WORD.finditer(text, start, end))
         words = [match.group().lower() for match in matches]
         scopes = []
@@ -162,7 +162,7 @@ def negation_scopes(text: str, start: int, end: int) -> list[tuple[int, int]]:
 def negated_spans(text: str) -> list[tuple[int, int]]:
     """Return the spans of a text that are negated, sentence by sentence."""
     spans = []
-    for start, end in _spans(text):
+    for start, end in sentence_spans(text):
         words = (match.group().lower() for match in _WORD.finditer(text, start, end))
         if any(_may_negate(word) for word in words):
             spans += negation_scopes(text, start, end)
@@ -187,11 +187,3 @@ def polarity_clash(reference: Sentence, answer: Sentence) -> bool:
 
 def _may_negate(word: str) -> bool:
     return word in _CUE_WORDS or word.endswith(_NOT)
-
-
-def _spans(text: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    for gap in _END.finditer(text):
-        yield start, gap.start()
-        start = gap.end()
-    yield start, len(text)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from medsweep.metrics.agreement import Agreement, agreement
 from medsweep.metrics.bleu import BleuCounts, bleu, bleu_counts
+from medsweep.metrics.claims import Claims, Entailment, judged_claims
 from medsweep.metrics.concepts import Lexicon, concept_f1
 from medsweep.metrics.lexicon import lexicon as default_lexicon
 from medsweep.metrics.overlap import common_subsequence, f_measure, shared_ngrams
@@ -37,6 +38,11 @@ class AnswerScore:
             else 0.
         concept_f1: F1 over the concepts of a lexicon, negated and affirmed ones apart; None if the
             reference has none.
+        claim_recall: share of the reference's sentences that the answer entails; None without a
+            model for entailment, or without a sentence.
+        claim_precision: share of the answer's sentences that the reference entails; None likewise.
+        claim_consistency: share of the sentences of both that the other text does not contradict;
+            None likewise.
     """
 
     exact_match: float
@@ -49,9 +55,14 @@ class AnswerScore:
     quantity_agreement: float | None
     consistency: float
     concept_f1: float | None
+    claim_recall: float | None = None
+    claim_precision: float | None = None
+    claim_consistency: float | None = None
 
 
 QUALITY_METRICS: tuple[str, ...] = tuple(each.name for each in fields(AnswerScore))
+CLAIM_METRICS = ("claim_recall", "claim_precision", "claim_consistency")
+"""Those that only a model for entailment can tell."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +83,22 @@ class QualitySummary:
 
 
 def score_and_count(
-    prediction: str, reference: str, lexicon: Lexicon | None = None
-) -> tuple[AnswerScore, BleuCounts, Agreement]:
-    """Return every figure of one answer, what it adds to a corpus' BLEU, and its quantities.
+    prediction: str,
+    reference: str,
+    lexicon: Lexicon | None = None,
+    entailment: Entailment | None = None,
+) -> tuple[AnswerScore, BleuCounts, Agreement, Claims]:
+    """Return every figure of one answer, and its counts: BLEU's, quantities and claims.
 
     Args:
         prediction: generated text.
         reference: reference answer.
         lexicon: of the concepts; None takes ICD-10-CM's.
+        entailment: judges the claims; None judges none.
     """
     lexicon = default_lexicon() if lexicon is None else lexicon
     quantities = agreement(prediction, reference)
+    claims = Claims() if entailment is None else judged_claims(prediction, reference, entailment)
     answer, truth = squad_tokens(prediction), squad_tokens(reference)
     shared = shared_ngrams(answer, truth, 1)
     grams, expected_grams = ngram_tokens(prediction), ngram_tokens(reference)
@@ -102,8 +118,11 @@ def score_and_count(
         quantity_agreement=quantities.share,
         consistency=float(quantities.consistent),
         concept_f1=concept_f1(lexicon.concepts(prediction), lexicon.concepts(reference)),
+        claim_recall=claims.recall,
+        claim_precision=claims.precision,
+        claim_consistency=claims.consistency,
     )
-    return score, counts, quantities
+    return score, counts, quantities, claims
 
 
 def _ngrams(tokens: list[str]) -> int:

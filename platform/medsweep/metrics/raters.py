@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 1000
+from medsweep.metrics.resampling import bootstrap_bounds
+
 _ROUNDS, _CLOSE = 1000, 1e-9
 
 
@@ -67,11 +68,14 @@ def reliability(units: Sequence[Sequence[int]], *, seed: int) -> Reliability:
     alpha = _alpha(tables.sum(axis=0))
     if alpha is None or len(paired) < 2:
         return Reliability(alpha, None, None, len(paired))
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(paired), size=(RESAMPLES, len(paired)))
-    drawn = [value for draw in draws if (value := _alpha(tables[draw].sum(axis=0))) is not None]
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = bootstrap_bounds(
+        lambda rows: _or_nan(_alpha(tables[rows].sum(axis=0))), len(paired), seed=seed
+    )
     return Reliability(alpha, float(low), float(high), len(paired))
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def _coincidences(unit: Sequence[int], most: int) -> NDArray[np.float64]:
@@ -112,10 +116,9 @@ def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]], *, seed: int) -
     shares = _win_shares(total)
     low = high = None
     if len(wins) > 1:
-        rng = np.random.default_rng(seed)
-        draws = rng.integers(len(wins), size=(RESAMPLES, len(wins)))
-        drawn = np.array([_win_shares(wins[draw].sum(axis=0)) for draw in draws])
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        low, high = bootstrap_bounds(
+            lambda rows: _win_shares(wins[rows].sum(axis=0)), len(wins), seed=seed
+        )
     ranks = [
         Rank(
             name,

@@ -7,7 +7,8 @@ test calls a difference that is none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +119,29 @@ def mean_intervals(
             bounds = share_interval(round(mean * count), count, confidence)
         intervals.append(Interval(float(mean), *bounds))
     return intervals
+
+
+def bootstrap_bounds(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64] | float],
+    count: int,
+    *,
+    seed: int,
+    resamples: int = 1000,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends of the 95 % percentile interval of figures that are no means.
+
+    Args:
+        statistic: of the rows with these numbers; one figure or several, nan where there is none.
+        count: rows there are.
+        seed: of the draws.
+        resamples: how many times to draw as many rows as there are.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.array([statistic(rng.integers(count, size=count)) for _ in range(resamples)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a figure that no draw has
+        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    return np.asarray(low), np.asarray(high)
 
 
 def paired_difference(

@@ -9,8 +9,12 @@ from typing import Any
 
 from medsweep.json_lines import has_half_surrogate, numbered_lines, parse
 from medsweep.metrics.bounds import Cut
-from medsweep.metrics.choice import LETTERS, ChoiceTally, right_place
+from medsweep.metrics.choice import chosen
+from medsweep.metrics.choice_rows import ChoiceQuestion, choice_question
+from medsweep.metrics.choice_tally import ChoiceTally
+from medsweep.metrics.claims import Entailment
 from medsweep.metrics.concepts import Lexicon
+from medsweep.metrics.confidence import probability_of
 from medsweep.metrics.tally import AnswerTally
 
 _KINDS = {
@@ -56,7 +60,9 @@ class Graded:
     columns: dict[str, None] = field(default_factory=dict)
 
 
-Choose = Callable[[str, Sequence[str]], int]
+Choose = Callable[[str, Sequence[str]], tuple[int, float]]
+"""Returns the place of the chosen option, from 0, and the probability that the model gives it."""
+
 Also = Callable[[str, str, str], None]
 
 
@@ -68,34 +74,34 @@ def grade_lines(
     cut: Cut | None = None,
     by: Sequence[str] = (),
     lexicon: Lexicon | None = None,
+    entailment: Entailment | None = None,
 ) -> Graded:
     """Grade line by line, skipping blank lines.
 
     Args:
         lines: JSON objects with `prediction` and either `reference`, optionally with `id` (answers
-            with the same id belong to one question) and `finish_reason`; or `options` and `answer`
-            (the right option's text, letter or index from 0). Fields that `by` does not name are
-            ignored.
-        choose: chooses among the options of a line's `question` if the line has no `prediction`;
-            returns the index from 0.
+            with the same id belong to one question), `finish_reason` and `token_logprobs`; or
+            `options` and `answer` (the right option's text, letter or index from 0), or a row of
+            MedQA, MedMCQA or PubMedQA, optionally with `confidence` or `option_logprobs`. Fields
+            that `by` does not name are ignored.
+        choose: chooses among the options of a line's `question` if the line has neither
+            `prediction` nor `option_logprobs`.
         also: called with each free-text answer, its reference and its question, empty without one.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
         lexicon: of the concepts; None takes ICD-10-CM's.
+        entailment: judges the claims; None judges none.
         by: fields with texts, numbers or flags by which the questions are grouped.
     """
-    graded = Graded(AnswerTally(cut, lexicon), ChoiceTally(), [])
+    graded = Graded(AnswerTally(cut, lexicon, entailment), ChoiceTally(), [])
     for number, line in numbered_lines(lines):
         try:
             row = _object(line)
             graded.columns.update(dict.fromkeys(row))
-            if "options" in row and "prediction" not in row and choose is not None:
-                options, right = _options(row)
-                graded.choices.count(choose(_text(row, "question"), options), right)
-            elif "options" in row:
-                graded.choices.add(_text(row, "prediction"), *_options(row))
+            if (question := choice_question(row)) is not None:
+                graded.choices.add(*_choice(row, question, choose))
             else:
                 answer = _answer(row)
-                graded.texts.add(*answer, _labels(row, by))
+                graded.texts.add(*answer, _labels(row, by), _mean_logprob(row))
                 graded.numbers.append(number)
                 also(*answer[:2], row["question"] if isinstance(row.get("question"), str) else "")
         except ValueError as error:
@@ -128,15 +134,52 @@ def _labels(row: dict[str, Any], by: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _options(row: dict[str, Any]) -> tuple[list[str], int]:
-    options = row["options"]
-    if (
-        not isinstance(options, list)
-        or not 2 <= len(options) <= len(LETTERS)
-        or not all(isinstance(option, str) and not has_half_surrogate(option) for option in options)
+def _choice(
+    row: dict[str, Any], question: ChoiceQuestion, choose: Choose | None
+) -> tuple[int | None, ChoiceQuestion, float | None]:
+    """Return which option a line chooses, of what, and how sure it is."""
+    options, place = question.options, None
+    logprobs, confidence = _numbers(row, "option_logprobs"), _confidence(row)
+    if logprobs is not None and len(logprobs) != len(options):
+        raise ValueError(f"`option_logprobs` has {len(logprobs)} numbers for {len(options)} options")
+    if "prediction" not in row and logprobs is not None:
+        place = logprobs.index(max(logprobs))
+    elif "prediction" not in row and choose is not None:
+        asked = _text({"question": question.question}, "question")
+        place, confidence = choose(asked, options)
+    else:
+        place = chosen(_text(row, "prediction"), options)
+    if confidence is None and logprobs is not None and place is not None:
+        confidence = probability_of(logprobs, place)
+    return place, question, confidence
+
+
+def _confidence(row: dict[str, Any]) -> float | None:
+    value = row.get("confidence")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError("`confidence` is not a number from 0 to 1")
+    return float(value)
+
+
+def _mean_logprob(row: dict[str, Any]) -> float | None:
+    """Return the mean log-probability of an answer's tokens; None where the line has none."""
+    logprobs = _numbers(row, "token_logprobs")
+    return sum(logprobs) / len(logprobs) if logprobs else None
+
+
+def _numbers(row: dict[str, Any], name: str) -> list[float] | None:
+    """Return a list of numbers; the first token of a prompt has null, which is left out."""
+    if row.get(name) is None:
+        return None
+    values = row[name]
+    if not isinstance(values, list) or not all(
+        each is None or (isinstance(each, int | float) and not isinstance(each, bool))
+        for each in values
     ):
-        raise ValueError(f"`options` is not a list of 2 to {len(LETTERS)} texts")
-    return options, right_place(row.get("answer", ""), options)
+        raise ValueError(f"`{name}` is not a list of numbers")
+    return [float(each) for each in values if each is not None]
 
 
 def _text(row: dict[str, Any], name: str) -> str:

@@ -23,7 +23,9 @@ from medsweep.metrics.breakdown import (
     quality_by_group,
     worst,
 )
+from medsweep.metrics.claims import NOT_JUDGED, Claims, Entailment
 from medsweep.metrics.concepts import Lexicon
+from medsweep.metrics.confidence import Confidence, confidence_figures
 from medsweep.metrics.faulty_answers import TRUNCATED, is_empty, is_refusal
 from medsweep.metrics.quality import (
     QUALITY_METRICS,
@@ -70,6 +72,8 @@ class AnswerTally:
         refusals: number of answers that begin by declining to answer.
         finish_reasons: number of answers by the server's finish reason.
         agreement: quantities and statements of all answers together.
+        claims: sentences of all answers and references together, as far as they were judged.
+        claims_by: the model that judged them, or why none did.
         with_concepts: number of answers whose reference has a concept.
         with_quantities: number of answers whose reference has a quantity.
         beyond_rouge: number of answers whose reference is mostly in letters that ROUGE ignores.
@@ -78,16 +82,24 @@ class AnswerTally:
     Args:
         cut: cuts a reference at the longest allowed answer; None if that is not known.
         lexicon: of the concepts; None takes ICD-10-CM's.
+        entailment: judges the claims; None judges none.
     """
 
-    def __init__(self, cut: Cut | None = None, lexicon: Lexicon | None = None) -> None:
-        self.bounds = QualityBounds(cut, lexicon)
-        self._lexicon = lexicon
+    def __init__(
+        self,
+        cut: Cut | None = None,
+        lexicon: Lexicon | None = None,
+        entailment: Entailment | None = None,
+    ) -> None:
+        self.bounds = QualityBounds(cut, lexicon, entailment)
+        self._lexicon, self._entailment = lexicon, entailment
+        self.claims = Claims()
+        self.claims_by = NOT_JUDGED if entailment is None else entailment.name
         self.empty = 0
         self.refusals = 0
         self.finish_reasons = Counter[str]()
         self._figures = {name: array("d") for name in QUALITY_METRICS}
-        self._questions = array("q")
+        self._logprobs, self._questions = array("d"), array("q")
         self._numbers: dict[str, int] = {}
         self._next = 0
         self._answer_words, self._reference_words = array("q"), array("q")
@@ -109,7 +121,8 @@ class AnswerTally:
         question_id: str | None = None,
         finish_reason: str | None = None,
         labels: Mapping[str, str] | None = None,
-    ) -> tuple[AnswerScore, Agreement]:
+        logprob: float | None = None,
+    ) -> tuple[AnswerScore, Agreement, Claims]:
         """Grade an answer and add it.
 
         Args:
@@ -118,13 +131,18 @@ class AnswerTally:
             question_id: answers with the same id belong to one question; None is its own question.
             finish_reason: why the answer ended; None is not counted.
             labels: what the question is grouped by, by column.
+            logprob: mean log-probability of the answer's tokens; None if unknown.
         """
-        score, counts, quantities = score_and_count(answer, reference, self._lexicon)
+        score, counts, quantities, claims = score_and_count(
+            answer, reference, self._lexicon, self._entailment
+        )
         self.bounds.add(question_id or f"\0{self._next}", reference)
         for name, values in self._figures.items():
             value = getattr(score, name)
             values.append(nan if value is None else value)
         self.agreement += quantities
+        self.claims += claims
+        self._logprobs.append(nan if logprob is None else logprob)
         self.beyond_rouge += is_beyond_rouge(reference)
         self.with_quantities += quantities.share is not None
         self.with_concepts += score.concept_f1 is not None
@@ -139,7 +157,7 @@ class AnswerTally:
         self.refusals += is_refusal(answer)
         if finish_reason is not None:
             self.finish_reasons[finish_reason] += 1
-        return score, quantities
+        return score, quantities, claims
 
     @property
     def truncated(self) -> int | None:
@@ -191,6 +209,19 @@ class AnswerTally:
         [share] = mean_intervals(means[:, None], seed=seed)
         return share
 
+    def confidence(self, seed: int) -> Confidence | None:
+        """Return whether the answers of which the model is surer have a higher token F1.
+
+        Args:
+            seed: of the bootstrap over questions.
+
+        Returns:
+            None if no log-probability is known.
+        """
+        sure, quality = self._means(self._logprobs), self._means(self._figures["token_f1"])
+        known = ~np.isnan(sure)
+        return confidence_figures(sure[known], quality[known], seed=seed, probabilities=False)
+
     @property
     def length_ratio(self) -> float | None:
         """Words of all answers over words of all references; None without reference words."""
@@ -220,7 +251,6 @@ class AnswerTally:
         if not len(self):
             return {}
         by_question = np.column_stack(list(self._by_question().values()))
-        # A figure is nan for all answers to a question or for none: the reference decides.
         known = ~np.isnan(by_question)
         full = known.all(axis=0)
         intervals = dict(
@@ -270,13 +300,16 @@ class AnswerTally:
         }
 
     def _by_question(self) -> dict[str, NDArray[np.float64]]:
-        """Return each figure's means over the answers to a question; nan where it has none."""
-        member = np.asarray(self._questions)
-        answers = np.bincount(member)
-        return {
-            name: np.bincount(member, weights=values) / answers
-            for name, values in self._figures.items()
-        }
+        """Return each figure's means over the answers to a question; nan where none has it."""
+        return {name: self._means(figure) for name, figure in self._figures.items()}
+
+    def _means(self, figure: array[float]) -> NDArray[np.float64]:
+        values, member = np.asarray(figure), np.asarray(self._questions)
+        known = ~np.isnan(values)
+        answers = np.bincount(member[known], minlength=self._next)
+        sums = np.bincount(member[known], values[known], minlength=self._next)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sums / answers)
 
     def strata(self) -> list[Stratum]:
         """Return the mean scores by length of the reference."""

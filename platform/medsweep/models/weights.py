@@ -66,7 +66,10 @@ def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
         InputError: a user's own folder holds no model.
     """
     if spec.folder is not None:
-        return Weights(spec, _folder_revision(Path(spec.folder).expanduser()))
+        try:
+            return Weights(spec, folder_revision(Path(spec.folder).expanduser()))
+        except InputError as error:
+            raise InputError(f"own_models: {error}") from None
     if spec.source == "standin":
         return Weights(spec, standin.revision(spec, texts), tuple(texts))
     if spec.name in GGUF_WHEELS:
@@ -185,12 +188,16 @@ def _cached(weights: Weights) -> bool:
     return any(Path(folder).glob("*.safetensors"))
 
 
-def _folder_revision(folder: Path) -> str:
-    """Return an identity of a folder's files by name, size and time, without reading weights."""
+def folder_revision(folder: Path) -> str:
+    """Return an identity of a folder's files by name, size and time, without reading weights.
+
+    Raises:
+        InputError: the folder holds no model in safetensors.
+    """
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise InputError(
-            f"own_models: {folder}: no model here; it needs config.json, the weights in "
-            "safetensors, and the tokenizer"
+            f"{folder}: no model here; it needs config.json, the weights in safetensors, and the "
+            "tokenizer"
         )
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
@@ -274,39 +281,53 @@ def _hub_id(spec: ModelSpec) -> str:
 
 
 def _from_hub(weights: Weights) -> Path:
+    otherwise = "or set stand_ins: true to try the sweep without it"
+    return fetch_snapshot(
+        _hub_id(weights.spec), weights.revision, otherwise, gated=weights.spec.gated
+    )
+
+
+def fetch_snapshot(hub_id: str, revision: str, otherwise: str, *, gated: bool = False) -> Path:
+    """Return the folder of a repository's model, fetched from the hub unless the cache has it.
+
+    Args:
+        hub_id: of the repository.
+        revision: commit, tag or branch.
+        otherwise: what to do where the hub cannot be reached.
+        gated: whether its licence must be accepted.
+
+    Raises:
+        EnvironmentFault: it cannot be fetched; the message says what to do.
+    """
     from huggingface_hub import snapshot_download
 
-    hub_id = _hub_id(weights.spec)
     try:
         return Path(
             snapshot_download(
-                hub_id,
-                revision=weights.revision,
-                allow_patterns=FETCHED,
-                ignore_patterns=SECOND_COPIES,
+                hub_id, revision=revision, allow_patterns=FETCHED, ignore_patterns=SECOND_COPIES
             )
         )
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
         raise EnvironmentFault(
-            f"weights of {hub_id}@{weights.revision} cannot be fetched from the hub "
-            f"({type(error).__name__}); {_advice(error, weights.spec)}"
+            f"weights of {hub_id}@{revision} cannot be fetched from the hub "
+            f"({type(error).__name__}); {_advice(error, otherwise, gated=gated)}"
         ) from None
 
 
-def _advice(error: Exception, spec: ModelSpec) -> str:
+def _advice(error: Exception, otherwise: str, *, gated: bool) -> str:
     """Return what to do where the hub, or the way to it, refused a model."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError):
-        if spec.gated:
+        if gated:
             return "accept its licence on the hub and set HF_TOKEN"
         return "the hub answered, but refused it; check its name and revision"
     if constants.HF_HUB_OFFLINE:
         return f"HF_HUB_OFFLINE is set, and the cache at {constants.HF_HUB_CACHE} does not have it"
     return (
         "the hub was not reached: check the network, copy the cache of a machine that has the "
-        f"model to {constants.HF_HUB_CACHE}, or set stand_ins: true to try the sweep without it"
+        f"model to {constants.HF_HUB_CACHE}, {otherwise}"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from medsweep.results.answers import ANSWERS, CLAIMS, QUANTITIES
 from medsweep.results.column import Column
 from medsweep.results.conditions import CLIENT, COST, ROOFLINE, SERVER, SERVING, TELEMETRY
 
@@ -45,6 +46,11 @@ QUALITIES = {
     "quantity_agreement": "share of the reference's quantities that the answer gives; null without",
     "consistency": "share of answers that contradict no quantity and no statement of the reference",
     "concept_f1": "F1 over concepts of the lexicon, negated ones apart; null without any",
+    "claim_recall": "share of the reference's sentences that the answer entails; null without a "
+    "model for entailment",
+    "claim_precision": "share of the answer's sentences that the reference entails; null likewise",
+    "claim_consistency": "share of the sentences of both that the other does not contradict; null "
+    "likewise",
 }
 
 
@@ -57,16 +63,6 @@ QUALITY_BOUNDS = {
 
 RENAMED = {"correct_share": "half_f1_share"}
 """Columns that had another name once, by that name."""
-
-QUANTITIES = (
-    Column("quantities_agree", "integer", "1", "quantities of the reference that the answer gives"),
-    Column("quantities_contradict", "integer", "1", "those that it gives with another value"),
-    Column("quantities_missing", "integer", "1", "those that it does not give"),
-    Column("quantities_added", "integer", "1", "quantities of the answer alone"),
-    Column("statements_denied", "integer", "1", "sentences of the reference that it denies"),
-)
-"""Of one answer, and the totals over all answers of a measurement."""
-
 
 def _latency_columns() -> Iterator[Column]:
     for latency, meaning in LATENCIES.items():
@@ -260,36 +256,6 @@ OUTCOME = (
     ),
 )
 
-ANSWERS = (
-    *QUANTITIES,
-    Column("answers_with_quantities", "integer", "1", "answers whose reference has quantities"),
-    Column(
-        "verified_share",
-        "number",
-        "1",
-        "answers that give every quantity of their reference and contradict nothing in it, of "
-        "those whose reference has quantities; where raters or a judge were asked, that passed "
-        "with them too, of those that they rated: mean over questions",
-    ),
-    Column("verified_share_low", "number", "1", "low end of its 95 % interval over questions"),
-    Column("verified_share_high", "number", "1", "high end of its 95 % interval over questions"),
-    Column("verified_by", "text", "", "what verified answers were checked by, and by what not"),
-    Column("answers_with_concepts", "integer", "1", "answers whose reference has concepts"),
-    Column(
-        "beyond_rouge_share", "number", "1", "answers with references mostly in letters unlike a-z"
-    ),
-    Column("leaked_questions", "integer", "1", "graded questions whose answer was learnt"),
-    Column("half_f1_share", "number", "1", "share of answers with token F1 of at least 0.5"),
-    Column("length_ratio", "number", "1", "words of all answers over words of their references"),
-    Column("answer_words_mean", "number", "1", "words of an answer"),
-    Column("empty_answers", "integer", "1", "answers without text"),
-    Column("refusals", "integer", "1", "answers that start with a refusal (English phrases)"),
-    Column("truncated_answers", "integer", "1", "answers that were cut off at max_tokens"),
-    Column("truncated_share", "number", "1", "the same over the answers with a finish reason"),
-    Column("long_references_share", "number", "1", "references of more tokens than max_tokens"),
-    Column("finish_reasons", "counts", "1", "answers by finish reason, as the server gives it"),
-)
-
 BENCHMARK: tuple[Column, ...] = (
     *IDENTITY,
     *ASKED,
@@ -354,6 +320,13 @@ RESPONSES: tuple[Column, ...] = (
     Column("refusal", "flag", "", "the answer starts with a refusal (English phrases)"),
     *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
     *QUANTITIES,
+    *CLAIMS,
+    Column(
+        "token_logprob_mean",
+        "number",
+        "1",
+        "mean log-probability of the answer's tokens; null unless quality.confidence",
+    ),
 )
 """`responses.parquet`: one row per measured answer, with its scores."""
 

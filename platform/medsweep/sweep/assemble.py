@@ -13,6 +13,7 @@ from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.fleet import Split
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.metrics.bounds import Cut
+from medsweep.metrics.claims import Entailment
 from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.faulty_answers import is_refusal
 from medsweep.metrics.request_record import RequestRecord
@@ -87,6 +88,8 @@ def grade(
     cut: Cut | None = None,
     leaked: Collection[str] = (),
     lexicon: Lexicon | None = None,
+    entailment: Entailment | None = None,
+    logprobs: Mapping[int, float] | None = None,
 ) -> Grades:
     """Grade the answers that were timed, each once.
 
@@ -99,14 +102,21 @@ def grade(
         cut: cuts a reference at the longest allowed answer; None if that is not known.
         leaked: ids of questions whose answers are in the training side.
         lexicon: of the concepts; None takes ICD-10-CM's.
+        entailment: judges the claims; None judges none.
+        logprobs: mean log-probability of an answer's tokens by index; None if unknown.
     """
-    tally, rows = AnswerTally(cut, lexicon), []
+    tally, rows = AnswerTally(cut, lexicon, entailment), []
     for record in records:
         if record.phase != "measure" or record.status != "ok":
             continue
         pair = pairs[record.question_id]
-        score, quantities = tally.add(
-            record.text, pair.answer, record.question_id, record.finish_reason
+        logprob = (logprobs or {}).get(record.index)
+        score, quantities, claims = tally.add(
+            record.text,
+            pair.answer,
+            record.question_id,
+            record.finish_reason,
+            logprob=logprob,
         )
         row: Row = {
             **measurement.columns,
@@ -119,6 +129,8 @@ def grade(
             "leaked": record.question_id in leaked,
             **asdict(score),
             **quantities.columns,
+            **claims.columns,
+            "token_logprob_mean": logprob,
         }
         if keep_text:
             row |= {"question": pair.question, "reference": pair.answer, "answer": record.text}
@@ -235,6 +247,8 @@ def quality_columns(tally: AnswerTally, seed: int) -> Row:
         "questions": tally.questions,
         "corpus_bleu": tally.corpus_bleu,
         **tally.agreement.columns,
+        **tally.claims.columns,
+        "claims_by": tally.claims_by,
         "answers_with_quantities": tally.with_quantities,
         "answers_with_concepts": tally.with_concepts,
         "half_f1_share": tally.half_f1_share,
@@ -251,6 +265,12 @@ def quality_columns(tally: AnswerTally, seed: int) -> Row:
     if (share := tally.verified(seed)) is not None:
         row |= {"verified_share": share.mean, "verified_share_low": share.low}
         row |= {"verified_share_high": share.high, "verified_by": VERIFIED_BY}
+    if (sure := tally.confidence(seed)) is not None:
+        for name, interval in (("confidence_f1", sure.ranking), ("surest_f1", sure.covered)):
+            if interval is not None:
+                row |= {name: interval.mean, f"{name}_low": interval.low}
+                row |= {f"{name}_high": interval.high}
+        row |= {"coverage_f1_area": sure.area.mean, "confidence_questions": sure.questions}
     for bound, means in tally.bounds.means().items():
         row |= {f"{name}_{bound}": value for name, value in means.items()}
     for name, summary in tally.figures(seed).items():

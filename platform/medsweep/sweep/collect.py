@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medsweep.errors import MedSweepError
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
 from medsweep.results.reader import FILE as BENCHMARK_FILE
@@ -142,13 +143,25 @@ def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
 
     path, split = folder / METER, resolved.split
     known = read_json(path)
-    identity = {"dataset_sha256": split.sha256, "lexicon_sha256": resolved.lexicon.sha256}
+    named = resolved.spec.quality.entailment
+    identity = {
+        "dataset_sha256": split.sha256,
+        "lexicon_sha256": resolved.lexicon.sha256,
+        "entailment": None if named is None else named.model,
+    }
     if known is None or any(known.get(name) != value for name, value in identity.items()):
+        try:
+            entailment = resolved.entailment
+        except MedSweepError:
+            # Results of a cluster, which are gathered where its model is not.
+            entailment = identity["entailment"] = None
         detections = measure_detection(
             [pair.answer for pair in split.evaluation],
             [pair.question for pair in split.evaluation],
             seed=resolved.spec.seed,
-            grade=partial(our_figures, lexicon=resolved.lexicon),
+            grade=partial(
+                our_figures, lexicon=resolved.lexicon, entailment=entailment
+            ),
         )
         known = {
             **identity,

@@ -39,6 +39,8 @@ class DeployedCell:
         started_after_s: from requesting it until it ran, in seconds; None if it ran before.
         failure: why it is given up; None as long as it is measured.
         overheads: columns of the server's overhead, by concurrency.
+        template: name of the prompt template that it serves with; None if that is not known.
+        logprobs: mean log-probability by model, question_id and answer, as far as it was computed.
     """
 
     cell: AnyCell
@@ -54,6 +56,8 @@ class DeployedCell:
     started_after_s: float | None = None
     failure: str | None = None
     overheads: dict[int, Row] = field(default_factory=dict)
+    template: str | None = None
+    logprobs: dict[tuple[str, str, str], float | None] = field(default_factory=dict, repr=False)
 
     @property
     def is_ours(self) -> bool:

@@ -33,6 +33,7 @@ from medsweep.serving.ray.deployments import (
 from medsweep.sweep.assemble import Deployment, grade, measurement_row, request_rows
 from medsweep.sweep.calibration import calibrate_after, calibrations
 from medsweep.sweep.cell_columns import Row, observed_columns, requested_fault
+from medsweep.sweep.confidence import mean_logprobs
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.deployed import DeployedCell, connect
 from medsweep.sweep.finish import finish_cells
@@ -186,6 +187,7 @@ def _deploy(
                 cut=answer_cut(each.adapter.folder, context.spec.load.max_tokens),
                 throttled_before=observed["cpu_throttled_periods"],
                 started_after_s=observed["started_after_s"],
+                template=each.adapter.template,
             )
         )
     return deployed
@@ -323,6 +325,7 @@ def _measure(
     if not node.lasted:
         # Ray Serve replaces an engine that dies, and requests wait for the new one.
         raise StageError("the engine died during the load and was started anew")
+    logprobs, confidence_by = mean_logprobs(context, deployed, model, records)
     grades = grade(
         measurement,
         records,
@@ -332,6 +335,8 @@ def _measure(
         cut=deployed.cut,
         leaked=context.leaked,
         lexicon=context.resolved.lexicon,
+        entailment=context.resolved.entailment,
+        logprobs=logprobs,
     )
     row = measurement_row(
         measurement,
@@ -342,6 +347,8 @@ def _measure(
     )
     if (calibration := calibrations.get(like_load(measurement.point))) is not None:
         add_calibration(row, calibration)
+    if grades.rows:
+        row["confidence_by"] = confidence_by
     row |= {"batch": deployed.batch, **_overhead(context, load, deployed, row)}
     deployment = deployed.deployment
     if deployed.is_ours:

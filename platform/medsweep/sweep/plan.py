@@ -165,7 +165,7 @@ def make_plan(
     unavailable: Mapping[str, str] | None = None,
     *,
     missing: Callable[[str, HardwareProfile], str | None] = missing_here,
-    lexicon_sha256: str | None = None,
+    graders: Mapping[str, str] | None = None,
 ) -> Plan:
     """Plan a sweep.
 
@@ -176,7 +176,8 @@ def make_plan(
         host: this machine, for the profile `host`.
         unavailable: why weights cannot be fetched, by model.
         missing: says what an engine lacks where a profile's cells run.
-        lexicon_sha256: identity of the sweep's own lexicon; None without one.
+        graders: identity of what the sweep brings to grade answers by: its own lexicon, its model
+            for entailment.
     """
     catalog = spec.catalog.with_host(host)
     pairs = [
@@ -239,7 +240,7 @@ def make_plan(
                 "keep_text": spec.texts_kept,
                 # A cell that is refused for this is another one than when there is an adapter.
                 "no_adapter": no_adapter,
-                **({} if lexicon_sha256 is None else {"lexicon": lexicon_sha256}),
+                **(graders or {}),
             }
         )
         suffix = f"+{way}" if both else ""
@@ -248,7 +249,9 @@ def make_plan(
             adapters[adapter] = AdapterPlan(model, where, adapter)
     random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
     servers = _server_cells(
-        spec, catalog, {**common, "load": shared["load"], "keep_text": spec.texts_kept}
+        spec,
+        catalog,
+        {**common, "load": shared["load"], "keep_text": spec.texts_kept, **(graders or {})},
     )
     return Plan(tuple(cells), adapters, servers)
 

@@ -12,6 +12,7 @@ from medsweep.hardware.observe import host_profile
 from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.lexicon import lexicon
 from medsweep.metrics.perturb import term_of
+from medsweep.models.entailment import EntailmentModel, check_entailment
 from medsweep.models.weights import Weights, identify, tokenizer_fault, unavailable_reason
 from medsweep.serving.engines.compatibility import missing_here, missing_in_images
 from medsweep.sweep.plan import Plan, make_plan, model_names
@@ -40,6 +41,14 @@ class Resolved:
         focus = {pair.focus or term_of(pair.question) for pair in self.split.evaluation}
         return lexicon(self.spec.dataset.lexicon, focus)
 
+    @cached_property
+    def entailment(self) -> EntailmentModel | None:
+        """The model that judges claims, loaded on first use; None if the sweep names none."""
+        named = self.spec.quality.entailment
+        if named is None:
+            return None
+        return EntailmentModel(named.model, batch=named.batch, device=named.device)
+
     @property
     def revisions(self) -> dict[str, str]:
         """Identity of the weights, by model."""
@@ -58,7 +67,6 @@ def resolve(spec: SweepSpec, *, here: bool = True) -> Resolved:
         InputError: the dataset cannot be used.
     """
     split = load_split(spec.dataset, spec.seed)
-    terms = spec.dataset.lexicon
     texts = _texts(spec, split)
     models = spec.catalog.models
     weights = {name: identify(models[name], texts) for name in model_names(spec)}
@@ -76,9 +84,27 @@ def resolve(spec: SweepSpec, *, here: bool = True) -> Resolved:
         host_profile(),
         unavailable,
         missing=missing_here if here else missing_in_images,
-        lexicon_sha256=None if terms is None else lexicon(terms).sha256,
+        graders=_graders(spec, here=here),
     )
     return Resolved(spec, split, weights, plan)
+
+
+def _graders(spec: SweepSpec, *, here: bool) -> dict[str, str]:
+    """Return the identity of what the sweep itself brings to grade its answers by.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    terms, named = spec.dataset.lexicon, spec.quality.entailment
+    graders = {} if terms is None else {"lexicon": lexicon(terms).sha256}
+    if named is not None:
+        if here:
+            check_entailment(named.model)
+        # As it was given: its folder has other times in the pods of a cluster.
+        graders["entailment"] = named.model
+    if spec.quality.confidence:
+        graders["confidence"] = "log-probabilities"
+    return graders
 
 
 def _texts(spec: SweepSpec, split: Split) -> list[str]:

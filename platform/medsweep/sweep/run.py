@@ -146,6 +146,10 @@ def run_batches(
         predicted = predicted_steps_s(resolved, absent, missing)
         progress.expect(_steps(context, batches), predicted)
         failures: dict[str, str] = {}
+        if spec.quality.entailment is not None:
+            with progress.phase("load the model for entailment"):
+                entailment = resolved.entailment
+            progress.note(f"claims are judged by {entailment and entailment.name}")
         with ExitStack() as stack:
             ray = needs_ray(spec, missing)
             with progress.phase("start Ray" if ray else "connect"):

@@ -202,6 +202,34 @@ class LoadSpec(Closed):
         return points
 
 
+class EntailmentSpec(Closed):
+    """The model that judges which sentences answer and reference entail or contradict.
+
+    Attributes:
+        model: a folder, or a repository on the hub (`owner/name`, with `@revision` to pin it), of a
+            sequence classifier with the labels of natural language inference, in safetensors.
+        batch: pairs of texts in one forward pass.
+        device: `cpu`, `cuda` or `cuda:<number>`; null takes a GPU if there is one.
+    """
+
+    model: str = Field(min_length=1)
+    batch: int = Field(default=32, ge=1, le=4096)
+    device: str | None = Field(default=None, pattern=r"^(cpu|cuda(:\d+)?)$")
+
+
+class QualitySpec(Closed):
+    """What answers are graded by, beside the figures that need nothing.
+
+    Attributes:
+        entailment: the model for natural language inference; null leaves its figures null.
+        confidence: ask the engine for the log-probabilities of its timed answers after each load,
+            which costs one forward pass per distinct answer and no measured time.
+    """
+
+    entailment: EntailmentSpec | None = None
+    confidence: bool = False
+
+
 class PriceSpec(Closed):
     """What a hardware profile costs you.
 
@@ -240,6 +268,7 @@ class SweepSpec(Closed):
         search: the grid of recipes that `medsweep search` tries.
         serve: the server.
         load: the load.
+        quality: what answers are graded by, beside the figures that need nothing.
         prices: your own prices, by hardware profile; they replace list prices.
         cells_together: cells that are deployed together, with interleaved repeats.
         keep_text: store prompts and answers even if the dataset is not public.
@@ -257,6 +286,7 @@ class SweepSpec(Closed):
     search: SearchSpec | None = None
     serve: SweepServeSpec = SweepServeSpec()
     load: LoadSpec
+    quality: QualitySpec = QualitySpec()
     prices: dict[ProfileName, PriceSpec] = Field(default={})
     cells_together: int = Field(default=4, ge=1)
     keep_text: bool = False

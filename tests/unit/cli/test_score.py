@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from medsweep.cli import main
+from tiny_entailment import build_entailment
 
 ROWS = [
     {"id": "a", "prediction": "Rest and drink water.", "reference": "Rest and drink water."},
@@ -199,3 +201,78 @@ def test_files_without_a_common_id_cannot_be_compared(
     other.write_text(json.dumps({"id": "z", "prediction": "a", "reference": "a"}))
     assert main(["score", str(file), "--before", str(other)]) == 2
     assert "both need `id`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_claims_are_judged_by_a_model_for_entailment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "answers.jsonl"
+    rows = [
+        {
+            "prediction": "Rest helps. Sleep well.",
+            "reference": "Rest helps. Do not smoke. Drink water.",
+        },
+        {"prediction": "Maybe rest.", "reference": "Drink water."},
+    ]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    asked = ["score", str(file), "--entailment", str(build_entailment(tmp_path / "nli"))]
+    assert main([*asked, "--meter", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # By hand, as in tests/unit/metrics/test_claims.py.
+    assert found["figures"]["claim_recall"]["mean"] == pytest.approx((2 / 3 + 0) / 2)
+    assert found["figures"]["claim_precision"]["mean"] == pytest.approx((1 / 2 + 0) / 2)
+    assert found["figures"]["claim_consistency"]["mean"] == pytest.approx((3 / 5 + 1) / 2)
+    assert found["claims_by"].startswith("nli@folder-")
+    assert "claim_consistency" in {each["figure"] for each in found["meter"]}
+    assert main(asked) == 0
+    assert (
+        "2 of 4 sentences of the references are omitted, 2 of 3 sentences of the answers are "
+        "unsupported, 2 of both are contradicted; 0 were too long" in capsys.readouterr().out
+    )
+    assert main([*asked[:-1], "/no/such/model"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_without_a_model_no_claim_is_judged(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["claims_expected"] is None
+    assert "claim_recall" not in found["figures"]
+    assert found["claims_by"] == "not judged: no model for entailment was given"
+    assert main(["score", str(file)]) == 0
+    assert "claims not judged: no model for entailment was given (--entailment)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_confidence_of_a_published_file_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "ori_pqal.json"
+    # 40 of 50 are right; the model says 0.9 to each.
+    sure = [math.log(0.9), math.log(0.06), math.log(0.04)]
+    rows = {
+        str(n): {
+            "QUESTION": f"Does drug {n} help?",
+            "CONTEXTS": ["It was tried."],
+            "final_decision": "yes" if n < 40 else "no",
+            "option_logprobs": sure,
+        }
+        for n in range(50)
+    }
+    file.write_text(json.dumps(rows, indent=1))
+    assert main(["score", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["choices"]
+    assert (found["answers"], found["accuracy"]) == (50, 0.8)
+    confidence = found["confidence"]
+    assert confidence["ece"]["mean"] == pytest.approx(0.26), "8 bins of 0.1, two of 0.9"
+    assert confidence["brier"]["mean"] == pytest.approx(0.8 * 0.01 + 0.2 * 0.81)
+    assert main(["score", str(file)]) == 0
+    table = capsys.readouterr().out
+    for part in ("accuracy of the surest 80% 0.8000", "AUROC of right and wrong 0.5000", "Brier"):
+        assert part in table
+    broken = tmp_path / "broken.json"
+    broken.write_bytes(b"[\xff]")
+    assert main(["score", str(broken)]) == 2
+    assert f"{broken}: cannot be read" in capsys.readouterr().err

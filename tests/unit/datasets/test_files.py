@@ -203,6 +203,14 @@ def test_a_pipe_is_told_as_one(tmp_path: Path) -> None:
         rows(tmp_path / "data.jsonl")
 
 
+def test_an_object_of_objects_is_rows_by_id(tmp_path: Path) -> None:
+    path = tmp_path / "pubmedqa.json"
+    path.write_text(json.dumps({"1": {"QUESTION": "a?"}, "2": {"QUESTION": "b?"}}, indent=2))
+    assert rows(path) == [{"QUESTION": "a?"}, {"QUESTION": "b?"}]
+    path.write_text(json.dumps({"question": "a?", "answer": "b"}))
+    assert rows(path) == [{"question": "a?", "answer": "b"}], "one line is one row"
+
+
 def test_a_list_in_one_json_file(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text('\ufeff[\n {"question": "q", "answer": "a"},\n 3]')

@@ -14,7 +14,7 @@ import pytest
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
-from medsweep.loadgen.server import chat, find_model, stream_answer
+from medsweep.loadgen.server import answer_logprobs, chat, find_model, stream_answer
 
 
 @contextmanager
@@ -158,3 +158,28 @@ def test_errors_quote_no_message_and_the_key_comes_from_a_variable(
             [(_, headers)] = seen
         assert headers["Authorization"] == "Bearer sk-secret"
         assert not [word for word in ("Miller", "syphilis", "secret") if word in str(error.value)]
+
+
+def test_log_probabilities_are_those_of_the_answer_alone() -> None:
+    scores = {
+        "tokens": ["Q", ": yes", " it", " is"],
+        "token_logprobs": [None, -1.0, -0.5, 0.0],
+        "text_offset": [0, 1, 6, 9],
+    }
+    body = json.dumps({"choices": [{"text": "Q: yes it is", "logprobs": scores}]}).encode()
+    with answering(200, body) as (url, seen):
+        # The answer begins inside the second token, which is not its own.
+        assert answer_logprobs(url, "m", "Q: ", "yes it is", timeout_s=9) == [-0.5, 0.0]
+        assert seen[0][0] == "/v1/completions"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (200, b'{"choices": [{"text": "x", "logprobs": null}]}', "gives no log-probabilities"),
+        (400, b'{"error": {"message": "no echo here"}}', "status 400: no echo here"),
+    ],
+)
+def test_a_server_without_log_probabilities(status: int, body: bytes, told: str) -> None:
+    with answering(status, body) as (url, _), pytest.raises(InputError, match=told):
+        answer_logprobs(url, "m", "Q", "A", timeout_s=9)

@@ -1,6 +1,6 @@
 import pytest
 
-from medsweep.metrics.choice import ChoiceTally, chosen, right_place
+from medsweep.metrics.choice import chosen, right_place
 
 MINERALS = ("Iron", "Zinc", "Vitamin C", "Vitamin C and iron")
 PUBMEDQA = ("yes", "no", "maybe")
@@ -67,13 +67,3 @@ def test_right_place(answer: str | int, place: int) -> None:
 def test_what_is_no_option(answer: str | int) -> None:
     with pytest.raises(ValueError, match="is no option"):
         right_place(answer, MINERALS)
-
-
-def test_accuracy_with_its_exact_interval() -> None:
-    tally = ChoiceTally()
-    assert tally.accuracy() is None
-    for prediction in ["yes"] * 8 + ["no", "?"]:
-        tally.add(prediction, PUBMEDQA, 0)
-    assert (tally.answers, tally.right, tally.unreadable) == (10, 8, 1)
-    # Clopper and Pearson 1934, of 8 in 10, from their table.
-    assert tally.accuracy() == pytest.approx((0.8, 0.444, 0.975), abs=1e-3)

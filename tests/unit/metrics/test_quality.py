@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medsweep.metrics.quality import QUALITY_METRICS, AnswerScore, score_and_count
+from medsweep.metrics.quality import CLAIM_METRICS, QUALITY_METRICS, AnswerScore, score_and_count
 
 SHARED = Path(os.environ.get("MEDSWEEP_SHARED", Path(__file__).parents[4] / "shared"))
 MEDQUAD = SHARED / "data" / "medquad.jsonl.gz"
@@ -177,7 +177,7 @@ def test_ngram_match_by_hand(prediction: str, reference: str, share: float) -> N
     [("1.5 mg", "15 mg"), ("2.0-3.0", "20-30"), ("pH 7.4", "pH 74"), ("5", "<5"), ("-2.5", "2.5")],
 )
 def test_ngram_match_keeps_the_punctuation_of_numbers(prediction: str, reference: str) -> None:
-    score, _, agreement = score_and_count(prediction, reference)
+    score, _, agreement, _ = score_and_count(prediction, reference)
     assert score.exact_match == 1.0, "SQuAD's normalisation, as in its own script"
     assert score.ngram_match < 1.0
     assert (score.quantity_agreement, agreement.agree) == (0.0, 0)
@@ -206,4 +206,5 @@ def test_empty_texts_have_defined_figures(prediction: str, reference: str, squad
 
 def test_metric_names_are_fixed() -> None:
     names = ("exact_match", "ngram_match", "bleu", "rouge1", "rouge2", "rouge_l", "token_f1")
-    assert (*names, "quantity_agreement", "consistency", "concept_f1") == QUALITY_METRICS
+    ours = ("quantity_agreement", "consistency", "concept_f1")
+    assert (*names, *ours, *CLAIM_METRICS) == QUALITY_METRICS

@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -67,11 +68,58 @@ def test_options_without_a_prediction_are_chosen_from() -> None:
     ]
     asked: list[tuple[str, list[str]]] = []
 
-    def choose(question: str, options: Sequence[str]) -> int:
+    def choose(question: str, options: Sequence[str]) -> tuple[int, float]:
         asked.append((question, list(options)))
-        return 1
+        return 1, 0.9
 
     graded = grade_lines([json.dumps(row).encode() for row in rows], choose)
     assert asked == [("a?", ["x", "y"]), ("b?", ["x", "y"])]
     assert (graded.choices.answers, graded.choices.right, graded.choices.unreadable) == (3, 2, 0)
     assert graded.bad == [BadLine(3, "`question` is a number, not a text")]
+
+
+def test_confidence_comes_from_log_probabilities() -> None:
+    options = {"options": ["yes", "no"], "answer": "yes"}
+    rows = [
+        {**options, "option_logprobs": [-0.1, -3.0]},
+        {**options, "prediction": "no", "option_logprobs": [-0.1, -3.0]},
+        {**options, "prediction": "yes", "confidence": 0.7},
+        {**GOOD, "token_logprobs": [None, -0.5, -1.5]},
+        {**GOOD, "prediction": "sleep", "token_logprobs": [-4]},
+        {**options, "option_logprobs": [-0.1]},
+        {**options, "prediction": "yes", "confidence": 70},
+        {**GOOD, "token_logprobs": "-0.5"},
+    ]
+    graded = grade_lines([json.dumps(row).encode() for row in rows])
+    assert [bad.problem for bad in graded.bad] == [
+        "`option_logprobs` has 1 numbers for 2 options",
+        "`confidence` is not a number from 0 to 1",
+        "`token_logprobs` is not a list of numbers",
+    ]
+    choices, texts = graded.choices.confidence(seed=1), graded.texts.confidence(seed=1)
+    assert choices is not None
+    first = 1 / (1 + math.exp(-2.9))
+    assert choices.brier is not None
+    assert choices.brier.mean == pytest.approx((2 * (1 - first) ** 2 + 0.3**2) / 3)
+    assert texts is not None
+    assert texts.ranking is not None
+    assert (texts.questions, texts.ranking.mean) == (2, pytest.approx(1.0))
+
+
+def test_published_shapes_are_chosen_from() -> None:
+    rows = [
+        {"question": "a?", "options": {"A": "x", "B": "y"}, "answer_idx": "B"},
+        {"question": "b?", "opa": "x", "opb": "y", "opc": "z", "opd": "w", "cop": 1},
+        {"question": "b?", "opa": "x", "opb": "y", "opc": "z", "opd": "w", "cop": 0},
+        {"question": "c?", "context": {"contexts": ["So."]}, "final_decision": "no"},
+    ]
+    asked: list[str] = []
+
+    def choose(question: str, options: Sequence[str]) -> tuple[int, float]:
+        asked.append(question)
+        return 1, 0.9
+
+    graded = grade_lines([json.dumps(row).encode() for row in rows], choose)
+    assert graded.bad == []
+    assert asked == ["a?", "b?", "b?", "So.\nc?"]
+    assert (graded.choices.answers, graded.choices.right) == (4, 3)

@@ -147,7 +147,7 @@ def test_text_is_only_kept_where_it_may_be() -> None:
 def test_each_answer_is_graded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     graded_answers = []
 
-    def counted(answer: str, reference: str, lexicon: Any) -> Any:
+    def counted(answer: str, reference: str, *_: Any) -> Any:
         graded_answers.append(answer)
         return score_and_count(answer, reference)
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 
 from made_rows import NODE, REPLICA, calibration
-from medsweep.errors import EnvironmentFault, StageError
+from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.loadgen.calibration import Calibration, CalibrationLoad
@@ -29,9 +29,10 @@ from medsweep.results.store import exclusive, read_rows
 from medsweep.serving.engines.null import is_null
 from medsweep.serving.equality import Equality
 from medsweep.sweep import calibration as calibration_module
-from medsweep.sweep import context, deployed, finish, measure, prepare, run
+from medsweep.sweep import confidence, context, deployed, finish, measure, prepare, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
+from tiny_entailment import build_entailment
 
 V100 = {"name": "1xv100-here", "cpus": 1, "gpus": 1, "accelerator": "v100", "host_memory_gib": 4}
 PRICE = {"usd_per_hour": 3.6, "source": "a list", "date": "2026-01-02"}
@@ -228,9 +229,9 @@ class Ran:
         error_s = next(self.client_errors_s)
         return [calibration(load.concurrency, error_s=error_s) for load in loads]
 
-    def _score(self, answer: str, reference: str, lexicon: Any) -> Any:
+    def _score(self, answer: str, reference: str, *given: Any) -> Any:
         self.graded[answer] += 1
-        return score_and_count(answer, reference)
+        return score_and_count(answer, reference, *given)
 
 
 def _is_locked(folder: Path) -> bool:
@@ -643,3 +644,72 @@ def test_a_run_that_lacks_only_a_merged_cell_s_base_deploys_only_that(
     assert run.run_sweep(resolved, ran.out).states == {"ok": 1}
     assert alone == [False, True, True]
     assert [row["variant"] for row in ran.rows(HERE)] == ["adapter", "adapter", "base"]
+
+
+@pytest.mark.slow
+def test_claims_of_the_timed_answers_are_judged_by_the_sweep_s_model(
+    ran: Ran, tmp_path: Path
+) -> None:
+    named = {"entailment": {"model": str(build_entailment(tmp_path / "nli")), "batch": 4}}
+    plain, resolved = sweep(), sweep(quality=named)
+    assert {cell.key for cell in plain.plan.cells}.isdisjoint(
+        cell.key for cell in resolved.plan.cells
+    )
+    run.run_sweep(resolved, ran.out)
+    row = ran.rows(HERE)[0]
+    assert row["claims_by"].startswith("nli@folder-")
+    assert row["claims_expected"] > 0
+    for figure in ("claim_recall", "claim_precision", "claim_consistency"):
+        assert 0 <= row[f"{figure}_low"] <= row[figure] <= row[f"{figure}_high"] <= 1
+    assert row["claim_consistency_errors_seen"] is not None
+    meter = json.loads((ran.out / "small" / "meter.json").read_text())
+    assert meter["entailment"] == named["entailment"]["model"]
+    run.run_sweep(plain, ran.out)
+    row = ran.rows(HERE)[0]
+    assert (row["claim_recall"], row["claims_expected"]) == (None, None)
+    assert row["claims_by"] == "not judged: no model for entailment was given"
+    assert row["claim_consistency_errors_seen"] is None
+
+
+def test_a_model_that_cannot_judge_is_refused_before_anything_runs() -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        sweep(quality={"entailment": {"model": "/no/such/folder"}})
+
+
+def test_confidence_is_asked_for_once_per_answer_and_only_on_request(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def logprobs(_: str, model: str, prompt: str, answer: str, *, timeout_s: float) -> list[float]:
+        asked.append((model, prompt))
+        assert answer
+        return [-0.5, -1.5]
+
+    monkeypatch.setattr(confidence, "answer_logprobs", logprobs)
+    run.run_sweep(sweep(), ran.out)
+    row = ran.rows(HERE)[0]
+    assert asked == []
+    assert row["confidence_by"] == "not asked for: quality.confidence is false"
+    assert row["confidence_questions"] is None
+    run.run_sweep(sweep(quality={"confidence": True}), ran.out)
+    row = ran.rows(HERE)[0]
+    assert row["confidence_by"] == confidence.ASKED
+    assert row["confidence_questions"] == row["questions"]
+    assert row["confidence_f1"] is None, "all answers are equally sure"
+    assert row["surest_f1"] == pytest.approx(row["token_f1"])
+    assert len(set(asked)) == len(asked), "the repeats have the same answers"
+    assert all("### Response" in prompt for _, prompt in asked)
+
+
+def test_an_engine_without_log_probabilities_says_so(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> list[float]:
+        raise InputError("this engine gives no log-probabilities")
+
+    monkeypatch.setattr(confidence, "answer_logprobs", refuse)
+    summary = run.run_sweep(sweep(quality={"confidence": True}), ran.out)
+    assert summary.states["ok"] == 2
+    row = ran.rows(HERE)[0]
+    assert (row["surest_f1"], row["confidence_by"]) == (None, confidence.NOT_GIVEN)

@@ -42,6 +42,9 @@ NAMES = {
     "quantity_agreement": "Quantities",
     "consistency": "Consistency",
     "concept_f1": "Concepts",
+    "claim_recall": "Claims recalled",
+    "claim_precision": "Claims supported",
+    "claim_consistency": "Claims not contradicted",
 }
 
 
@@ -128,6 +131,22 @@ def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
     }
 
 
+def _confidence(rows: Sequence[Row]) -> dict[str, float | None]:
+    names = ("surest_f1", "surest_f1_low", "surest_f1_high", "confidence_f1")
+    return {name: _mean_of_cells(rows, name) for name in names}
+
+
+def _surest(figures: Mapping[str, float | None]) -> TableCell:
+    """Return a cell with the quality of the surest answers, and what confidence tells of quality."""
+    mean, correlation = figures["surest_f1"], figures["confidence_f1"]
+    if mean is None:
+        return fraction(None, "no log-probabilities: quality.confidence asks for them")
+    notes = [bounds(figures["surest_f1_low"], figures["surest_f1_high"], 3)]
+    if correlation is not None:
+        notes.append(f"confidence and token F1: rank correlation {correlation:.2f}")
+    return TableCell(share(mean), note="\n".join(filter(None, notes)), kind="number")
+
+
 def _figure_column(name: str) -> Column:
     return Column(NAMES[name], lambda row: _figure_cell(row, name), MEANINGS[name])
 
@@ -182,6 +201,9 @@ class QualityRow(TableRow):
     beyond_rouge: float | None = hidden(lambda rows: _mean_of_cells(rows, "beyond_rouge_share"))
     figures: Mapping[str, QualityFigure] = columns(
         *(_figure_column(name) for name in NAMES), value=_figures
+    )
+    confidence: Mapping[str, float | None] = column(
+        "Token F1 of the surest 80 %", _confidence, _surest, meaning=MEANINGS["surest_f1"]
     )
     corpus_bleu: float | None = column(
         "Corpus BLEU",

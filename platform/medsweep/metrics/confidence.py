@@ -1,0 +1,168 @@
+"""Whether a model knows when it is right: calibration, and quality where it is surest.
+
+As in HELM (Liang et al. 2022): expected calibration error over ten bins of equal size, and accuracy
+against coverage (Geifman & El-Yaniv 2017): what remains right if only the surest are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsweep.metrics.resampling import bootstrap_bounds, mean_intervals
+from medsweep.metrics.statistics import Interval
+
+BINS = 10
+COVERAGE = 0.8
+"""Share of the answers, the surest, of which the quality is given."""
+
+FEWEST = 50
+"""Fewest answers for a calibration error (5 to a bin) and for the bounds of a bootstrap."""
+
+_SIMULATIONS = 200
+_GREATEST = 700.0
+"""Of an exponent: beyond it, a number is infinite."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How confidence and quality go together, over questions.
+
+    Attributes:
+        questions: with a confidence.
+        ranking: of right and wrong answers, how often a right one has more confidence than a wrong
+            one (AUROC): 0.5 is chance. Of graded answers, Spearman's rank correlation of confidence
+            and figure: 0 is chance. None if all are equally good, or equally sure.
+        area: mean quality over all coverages; at least the mean quality if confidence helps.
+        covered: mean quality of the `COVERAGE` surest.
+        ece: mean distance of confidence and share of right answers over bins; None where confidence
+            is no probability, or under `FEWEST` questions.
+        ece_if_calibrated: what it would be, on average, if every confidence were the true
+            probability: bins of few answers differ by chance.
+        brier: mean squared distance of confidence and outcome; None where it is no probability.
+    """
+
+    questions: int
+    ranking: Interval | None
+    area: Interval
+    covered: Interval
+    ece: Interval | None
+    ece_if_calibrated: float | None
+    brier: Interval | None
+
+
+def confidence_figures(
+    confidence: Values, quality: Values, *, seed: int, probabilities: bool
+) -> Confidence | None:
+    """Return how confidence and quality go together; None without questions.
+
+    Args:
+        confidence: one value per question; more is surer.
+        quality: likewise, 0 to 1; of probabilities 1 for a right answer and 0 for a wrong one.
+        seed: of the bootstrap over questions.
+        probabilities: whether confidence is the probability of being right.
+    """
+    count = len(confidence)
+    if count == 0:
+        return None
+    calibrates = probabilities and count >= FEWEST
+    rank = auroc if probabilities else rank_correlation
+
+    def statistics(rows: NDArray[np.int64] | slice) -> Values:
+        sure, good = confidence[rows], quality[rows]
+        error = calibration_error(sure, good) if calibrates else np.nan
+        return np.array([rank(sure, good), area(sure, good), error])
+
+    ranking, under_curve, error = statistics(slice(None))
+    low = high = np.full(3, np.nan)
+    if count >= FEWEST:
+        low, high = bootstrap_bounds(statistics, count, seed=seed)
+        # Drawing with repeats adds as much to the error as sampling did: it is taken off again.
+        low[2], high[2] = max(2 * error - high[2], 0.0), max(2 * error - low[2], 0.0)
+    ranked = surest_first(confidence, quality)
+    [covered] = mean_intervals(ranked[: int(np.ceil(COVERAGE * count)), None], seed=seed)
+    brier = None
+    if probabilities:
+        [brier] = mean_intervals(((confidence - quality) ** 2)[:, None], seed=seed)
+    return Confidence(
+        questions=count,
+        ranking=_interval(ranking, low[0], high[0]),
+        area=_interval(under_curve, low[1], high[1]) or covered,
+        covered=covered,
+        ece=_interval(error, low[2], high[2]),
+        ece_if_calibrated=_by_chance(confidence, seed) if calibrates else None,
+        brier=brier,
+    )
+
+
+def calibration_error(confidence: Values, right: Values, bins: int = BINS) -> float:
+    """Return the expected calibration error over bins with equally many answers."""
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    distances = [abs(confidence[part].mean() - right[part].mean()) for part in parts]
+    return float(np.average(distances, weights=[len(part) for part in parts]))
+
+
+def auroc(confidence: Values, right: Values) -> float:
+    """Return the area under the ROC curve (Mann & Whitney 1947); nan if all are right or wrong."""
+    from scipy.stats import rankdata
+
+    positive = int(right.sum())
+    negative = len(right) - positive
+    if not positive or not negative:
+        return np.nan
+    ranks = rankdata(confidence)[right == 1].sum()
+    return float((ranks - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def rank_correlation(confidence: Values, quality: Values) -> float:
+    """Return Spearman's rank correlation; nan if either does not vary."""
+    from scipy.stats import rankdata
+
+    one, other = rankdata(confidence), rankdata(quality)
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return np.nan
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def probability_of(logprobs: Sequence[float], place: int) -> float:
+    """Return the probability of one option, given that it is one of all.
+
+    Args:
+        logprobs: of the options, natural logarithms.
+        place: of the option, from 0.
+    """
+    return 1 / sum(exp(min(each - logprobs[place], _GREATEST)) for each in logprobs)
+
+
+def surest_first(confidence: Values, quality: Values) -> Values:
+    """Return the quality from the surest answer on; equally sure ones have their common mean."""
+    _, group = np.unique(-confidence, return_inverse=True)
+    means = np.bincount(group, weights=quality) / np.bincount(group)
+    return np.asarray(means[np.sort(group)])
+
+
+def area(confidence: Values, quality: Values) -> float:
+    """Return the mean over all coverages of the mean quality of the surest answers."""
+    ranked = surest_first(confidence, quality)
+    return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1)).mean())
+
+
+def _by_chance(confidence: Values, seed: int) -> float:
+    """Return the mean calibration error of outcomes that have these probabilities."""
+    rng = np.random.default_rng(seed)
+    draws = rng.random((_SIMULATIONS, len(confidence))) < confidence
+    return float(np.mean([calibration_error(confidence, draw.astype(float)) for draw in draws]))
+
+
+def _interval(value: float, low: float, high: float) -> Interval | None:
+    if np.isnan(value):
+        return None
+    known = not np.isnan(low)
+    return Interval(float(value), float(low) if known else None, float(high) if known else None)

@@ -41,9 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help="a line for each answer, with `prediction` and `reference`, and where known `id` "
         "(answers with one id are one question), `finish_reason` and `token_logprobs`; or for "
-        "multiple choice with `prediction`, `options` and `answer`, or the fields of MedQA, MedMCQA "
-        "or PubMedQA, and where known `option_logprobs`; may be gzipped (.gz), or be a .json or "
-        ".parquet file",
+        "multiple choice with `prediction`, `options` and `answer`, or the fields of MedQA, "
+        "MedMCQA or PubMedQA, and where known `option_logprobs`; may be gzipped (.gz), or be a "
+        ".json or .parquet file",
     )
     parser.add_argument(
         "--adapter",

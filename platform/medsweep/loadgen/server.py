@@ -229,7 +229,9 @@ def answer_logprobs(
         scores = json.loads(data)["choices"][0]["logprobs"]
         pairs = zip(scores["text_offset"], scores["token_logprobs"], strict=True)
         # A token that begins in the prompt is not the answer's.
-        return [float(value) for offset, value in pairs if offset >= len(prompt) and value is not None]
+        return [
+            float(value) for offset, value in pairs if offset >= len(prompt) and value is not None
+        ]
     except (ValueError, LookupError, TypeError):
         raise InputError(f"{public_url(base_url)} gives no log-probabilities") from None
 

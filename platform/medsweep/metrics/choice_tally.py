@@ -91,4 +91,4 @@ class ChoiceTally:
             if from_one == (right[ambiguous] == 0).any():
                 return None
             right = right - ambiguous * from_one
-        return (np.asarray(self._chosen) == right).astype(float)
+        return np.asarray(np.equal(self._chosen, right), dtype=np.float64)

@@ -141,7 +141,9 @@ def _choice(
     options, place = question.options, None
     logprobs, confidence = _numbers(row, "option_logprobs"), _confidence(row)
     if logprobs is not None and len(logprobs) != len(options):
-        raise ValueError(f"`option_logprobs` has {len(logprobs)} numbers for {len(options)} options")
+        raise ValueError(
+            f"`option_logprobs` has {len(logprobs)} numbers for {len(options)} options"
+        )
     if "prediction" not in row and logprobs is not None:
         place = logprobs.index(max(logprobs))
     elif "prediction" not in row and choose is not None:

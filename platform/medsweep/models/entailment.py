@@ -126,7 +126,9 @@ class EntailmentModel:
                 "not a trained classifier"
             )
         if self._tokenizer.pad_token is None:
-            raise InputError(f"{folder}: its tokenizer has no padding token, so no batch can be made")
+            raise InputError(
+                f"{folder}: its tokenizer has no padding token, so no batch can be made"
+            )
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._model = loaded.eval().to(self._device)
@@ -147,8 +149,11 @@ class EntailmentModel:
         verdicts = []
         for (text, stated), own in zip(pairs, parts, strict=True):
             relations = {next(found) for _ in own}
-            order: tuple[Relation, ...] = ("entailed", "contradicted")
-            relation = next((each for each in order if each in relations), "neither")
+            relation: Relation = "neither"
+            if "entailed" in relations:
+                relation = "entailed"
+            elif "contradicted" in relations:
+                relation = "contradicted"
             longest = max((lengths[each] for each in text), default=0)
             verdicts.append(Verdict(relation, bool(own) and lengths[stated] + longest > room))
         return verdicts
@@ -160,9 +165,7 @@ class EntailmentModel:
         ids = self._tokenizer(ordered, add_special_tokens=False)["input_ids"]
         return {each: len(own) for each, own in zip(ordered, ids, strict=True)}
 
-    def _parts(
-        self, text: Sequence[str], stated: str, lengths: dict[str, int]
-    ) -> Iterator[str]:
+    def _parts(self, text: Sequence[str], stated: str, lengths: dict[str, int]) -> Iterator[str]:
         """Yield the text in parts that fit beside the statement; one sentence may not fit."""
         room = self.limit - self._tokenizer.num_special_tokens_to_add(pair=True) - lengths[stated]
         part: list[str] = []

@@ -23,6 +23,7 @@ CLAIMS = (
 )
 """Likewise, where a model for entailment judges."""
 
+
 def _bounded(name: str, meaning: str) -> tuple[Column, ...]:
     """Return a figure's column and those of its interval."""
     return (

@@ -64,6 +64,7 @@ QUALITY_BOUNDS = {
 RENAMED = {"correct_share": "half_f1_share"}
 """Columns that had another name once, by that name."""
 
+
 def _latency_columns() -> Iterator[Column]:
     for latency, meaning in LATENCIES.items():
         for statistic, words in STATISTICS.items():

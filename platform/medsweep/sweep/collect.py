@@ -159,9 +159,7 @@ def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
             [pair.answer for pair in split.evaluation],
             [pair.question for pair in split.evaluation],
             seed=resolved.spec.seed,
-            grade=partial(
-                our_figures, lexicon=resolved.lexicon, entailment=entailment
-            ),
+            grade=partial(our_figures, lexicon=resolved.lexicon, entailment=entailment),
         )
         known = {
             **identity,

@@ -13,7 +13,10 @@ ANSWER = "Rest helps. Sleep well."
 
 
 class ByWord:
-    """Contradicts where either text has a "not", cannot tell where one has "maybe" (fake)."""
+    """Contradicts where either text has a "not", cannot tell where one has "maybe" (fake).
+
+    A text without sentences entails nothing.
+    """
 
     name = "by word"
 
@@ -22,7 +25,10 @@ class ByWord:
 
     def judge(self, pairs: Sequence[tuple[Sequence[str], str]]) -> list[Verdict]:
         self.asked += pairs
-        return [self._verdict(" ".join([*text, stated]).lower()) for text, stated in pairs]
+        return [
+            self._verdict(" ".join([*text, stated]).lower()) if text else Verdict("neither")
+            for text, stated in pairs
+        ]
 
     def _verdict(self, words: str) -> Verdict:
         if "maybe" in words:
@@ -32,8 +38,8 @@ class ByWord:
 
 def test_claims_are_counted_by_hand() -> None:
     judge = ByWord()
-    # "Rest helps." is in both. The answer has no "not", so it entails "Drink water." and contradicts
-    # "Do not smoke."; the reference has one, so it contradicts "Sleep well.".
+    # "Rest helps." is in both. The answer has no "not", so it entails "Drink water." and
+    # contradicts "Do not smoke."; the reference has one, so it contradicts "Sleep well.".
     claims = judged_claims(ANSWER, REFERENCE, judge)
     assert claims == Claims(expected=3, recalled=2, stated=2, supported=1, contradicted=2, cut=0)
     assert claims.recall == pytest.approx(2 / 3)

@@ -49,7 +49,8 @@ def test_a_calibrated_forecaster_errs_as_much_as_its_bins_do_by_chance() -> None
     by_formula = np.sqrt(2 / np.pi) * np.mean(np.sqrt(sure * (1 - sure) / (len(sure) / 10)))
     assert found.ece_if_calibrated == pytest.approx(by_formula, rel=0.1)
     assert 0.4 < found.ece.mean / by_formula < 1.8
-    assert found.ece.low == 0
+    assert found.ece.low is not None
+    assert found.ece.low < 0.1 * by_formula, "no error is likely"
     assert found.brier is not None
     assert found.brier.mean == pytest.approx(np.mean(sure * (1 - sure)), abs=0.01)
 
@@ -103,7 +104,9 @@ def test_graded_answers_are_ranked() -> None:
     assert found is not None
     assert found.ranking is not None
     assert found.ranking.mean == pytest.approx(1.0)
-    assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == pytest.approx(0.8)
+    assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == pytest.approx(
+        0.8
+    )
 
 
 def test_probability_of_an_option() -> None:

@@ -36,7 +36,7 @@ def test_a_full_stop_inside_a_sentence_does_not_end_it(text: str) -> None:
         ("It takes 5 ms. Then rest.", ["It takes 5 ms.", "Then rest."]),
         ("Is it contagious? No. It is not.", ["Is it contagious?", "No.", "It is not."]),
         ("Take it at 8 p.m. Then sleep.", ["Take it at 8 p.m.", "Then sleep."]),
-        ("He said \"rest.\" She left.", ['He said "rest."', "She left."]),
+        ('He said "rest." She left.', ['He said "rest."', "She left."]),
         ("Hepatitis B. The virus.", ["Hepatitis B.", "The virus."]),
         ("Rest\n\n- Water\n2. Sleep", ["Rest", "- Water", "2. Sleep"]),
         ("A dose of 15. Then 20.", ["A dose of 15.", "Then 20."]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import share, share_places, share_spread
 from medsweep.report.table import (
     MEANINGS,
@@ -131,20 +132,19 @@ def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
     }
 
 
-def _confidence(rows: Sequence[Row]) -> dict[str, float | None]:
-    names = ("surest_f1", "surest_f1_low", "surest_f1_high", "confidence_f1")
-    return {name: _mean_of_cells(rows, name) for name in names}
+def _surest(rows: Sequence[Row]) -> Interval | None:
+    mean, low, high = (_mean_of_cells(rows, f"surest_f1{end}") for end in ("", "_low", "_high"))
+    return None if mean is None else Interval(mean, low, high)
 
 
-def _surest(figures: Mapping[str, float | None]) -> TableCell:
-    """Return a cell with the quality of the surest answers, and what confidence tells of quality."""
-    mean, correlation = figures["surest_f1"], figures["confidence_f1"]
-    if mean is None:
+def _surest_cell(row: QualityRow) -> TableCell:
+    """Return a cell with the quality of the surest answers, and what confidence tells of it."""
+    if row.surest is None:
         return fraction(None, "no log-probabilities: quality.confidence asks for them")
-    notes = [bounds(figures["surest_f1_low"], figures["surest_f1_high"], 3)]
-    if correlation is not None:
-        notes.append(f"confidence and token F1: rank correlation {correlation:.2f}")
-    return TableCell(share(mean), note="\n".join(filter(None, notes)), kind="number")
+    notes = [share_spread(row.surest)]
+    if row.confidence is not None:
+        notes.append(f"confidence and token F1: rank correlation {row.confidence:.2f}")
+    return TableCell(share(row.surest), note="\n".join(filter(None, notes)), kind="number")
 
 
 def _figure_column(name: str) -> Column:
@@ -202,8 +202,12 @@ class QualityRow(TableRow):
     figures: Mapping[str, QualityFigure] = columns(
         *(_figure_column(name) for name in NAMES), value=_figures
     )
-    confidence: Mapping[str, float | None] = column(
-        "Token F1 of the surest 80 %", _confidence, _surest, meaning=MEANINGS["surest_f1"]
+    confidence: float | None = hidden(lambda rows: _mean_of_cells(rows, "confidence_f1"))
+    surest: Interval | None = column(
+        "Token F1 of the surest 80 %",
+        _surest,
+        cell=_surest_cell,
+        meaning=MEANINGS["surest_f1"],
     )
     corpus_bleu: float | None = column(
         "Corpus BLEU",

@@ -13,7 +13,7 @@ from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.fleet import Split
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.metrics.bounds import Cut
-from medsweep.metrics.claims import Entailment
+from medsweep.metrics.claims import CLAIM_COUNTS, Entailment
 from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.faulty_answers import is_refusal
 from medsweep.metrics.request_record import RequestRecord
@@ -129,6 +129,7 @@ def grade(
             "leaked": record.question_id in leaked,
             **asdict(score),
             **quantities.columns,
+            **dict.fromkeys(CLAIM_COUNTS),
             **claims.columns,
             "token_logprob_mean": logprob,
         }

@@ -54,6 +54,9 @@ def test_deployments_of_a_simulation_are_found_again(tmp_path: Path) -> None:
     table = spread_table(rows, [found])
     shown = dict(zip([each.title for each in table.columns], table.rows[0], strict=True))
     # Within: 0.0141; between: sqrt(0.01 - 0.0002 / 2) = 0.0995, of a mean of 1.01.
-    assert shown["Between deployments"].text == "9.85 %"
-    assert shown["Between repeats"].text == "1.40 %"
-    assert float(shown["Smallest visible difference"].text.split()[0]) == pytest.approx(30.4, 0.01)
+    assert found.components.deployment == pytest.approx(0.0985, rel=0.001)
+    assert found.components.repeat == pytest.approx(0.0140, rel=0.001)
+    assert found.could_see == pytest.approx(0.304, rel=0.01)
+    assert shown["Between deployments"].text == "9.9 %"
+    assert shown["Between repeats"].text == "1.4 %"
+    assert shown["Smallest visible difference"].text.startswith("30")

@@ -18,15 +18,10 @@ from medsweep.serving.admission import Admission, Limits
 from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.health import FRESH_S, Health
 from medsweep.serving.middleware import Guard
-from medsweep.serving.openai import (
-    ChatRequest,
-    CompletionRequest,
-    faults_in_words,
-    first_param,
-    model_list,
-)
+from medsweep.serving.openai import ChatRequest, CompletionRequest, faults_in_words, first_param
 from medsweep.serving.protocol import EngineClient
 from medsweep.serving.request import GenerationResponse, RequestContext
+from medsweep.serving.responses import model_list
 from medsweep.serving.server_metrics import ServerMetrics
 
 Lookup = Callable[[str], Awaitable[EngineClient]]

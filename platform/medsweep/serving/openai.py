@@ -1,30 +1,26 @@
-"""OpenAI's HTTP API: bodies of requests and responses."""
+"""OpenAI's HTTP API: bodies of requests, and what is wrong with them."""
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from medsweep.models.templates import Message
-from medsweep.serving.protocol import Delta, Generation, TokenScores
+from medsweep.serving.protocol import Generation
 
 DEFAULT_OUTPUT_TOKENS = 256
-
-DONE = b"data: [DONE]\n\n"
 
 MAX_FIELDS = 64
 """Most fields of one object. Without this limit, each of 100,000 unknown fields is a fault."""
@@ -204,6 +200,13 @@ def _not_too_long(messages: object) -> object:
     return messages
 
 
+def _no_number(value: object) -> object:
+    """Refuse 0, which a validator takes for False."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("number", "not true or false")
+    return value
+
+
 class ChatRequest(_Sampling):
     """Body of `/v1/chat/completions`."""
 
@@ -213,7 +216,7 @@ class ChatRequest(_Sampling):
         BeforeValidator(_not_too_long),
     ]
     max_completion_tokens: Tokens | None = None
-    logprobs: Literal[False] | None = False
+    logprobs: Annotated[Literal[False] | None, BeforeValidator(_no_number)] = False
 
     @property
     def output_limit(self) -> int | None:
@@ -235,9 +238,25 @@ def _one_prompt(prompt: object) -> object:
         return prompt
     if not 1 <= len(prompt) <= MAX_PROMPT_IDS:
         raise PydanticCustomError("tokens", f"not a list of 1 to {MAX_PROMPT_IDS} tokens")
+    prompt = [_integer(token) for token in prompt]
     if not all(type(token) is int and 0 <= token < 1 << 31 for token in prompt):
         raise PydanticCustomError("tokens", "not a text, nor a list of token numbers")
     return tuple(prompt)
+
+
+_PROMPT_IDS = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": 1 << 31},
+    "minItems": 1,
+    "maxItems": MAX_PROMPT_IDS,
+}
+_PROMPTS = ({"type": "string"}, _PROMPT_IDS)
+_PROMPT_SCHEMA = {
+    "anyOf": [
+        *_PROMPTS,
+        {"type": "array", "items": {"anyOf": _PROMPTS}, "minItems": 1, "maxItems": 1},
+    ]
+}
 
 
 class CompletionRequest(_Sampling):
@@ -248,8 +267,14 @@ class CompletionRequest(_Sampling):
         echo: put the prompt before the answer; then `max_tokens` may be 0, which scores the prompt.
     """
 
-    prompt: Annotated[Text | tuple[int, ...], BeforeValidator(_one_prompt)]
-    max_tokens: Annotated[int, Field(ge=0), BeforeValidator(_integer)] | None = None
+    prompt: Annotated[
+        Text | tuple[int, ...], BeforeValidator(_one_prompt), WithJsonSchema(_PROMPT_SCHEMA)
+    ]
+    # The document says 1: JSON Schema's way to say "0 with `echo` alone" is not widely understood.
+    max_tokens: (
+        Annotated[int, Field(ge=0, json_schema_extra={"minimum": 1}), BeforeValidator(_integer)]
+        | None
+    ) = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS), BeforeValidator(_integer)] | None = None
     echo: bool | None = False
 
@@ -270,70 +295,6 @@ class CompletionRequest(_Sampling):
             logprobs=self.logprobs,
             echo=bool(self.echo),
         )
-
-
-class ResponseWriter:
-    """Writes the objects that answer one request.
-
-    Args:
-        request: body of the request.
-    """
-
-    def __init__(self, request: ChatRequest | CompletionRequest) -> None:
-        self._chat = isinstance(request, ChatRequest)
-        options = request.stream_options or StreamOptions()
-        self._final_usage = options.include_usage
-        self._running_usage = options.continuous_usage_stats
-        self._head = {
-            "id": f"{'chatcmpl' if self._chat else 'cmpl'}-{uuid.uuid4().hex}",
-            "created": int(time.time()),
-            "model": request.model,
-        }
-
-    def first_event(self) -> bytes:
-        """Return the event with only the role; empty for plain completions."""
-        if not self._chat:
-            return b""
-        return self._event({"index": 0, "delta": {"role": "assistant", "content": ""}}, None)
-
-    def event(self, delta: Delta) -> bytes:
-        """Return the event for one piece of the answer."""
-        choice: dict[str, Any] = {"index": 0, "finish_reason": delta.finish_reason}
-        choice |= {"delta": {"content": delta.text}} if self._chat else {"text": delta.text}
-        return self._event(choice, delta if self._running_usage else None)
-
-    def last_events(self, last: Delta) -> bytes:
-        """Return the end of a stream: the token counts, if requested, and the end mark."""
-        return (self._event(None, last) if self._final_usage else b"") + DONE
-
-    def complete(self, deltas: Sequence[Delta]) -> dict[str, Any]:
-        """Return the answer to a request that did not ask for a stream."""
-        text, last = "".join(delta.text for delta in deltas), deltas[-1]
-        choice: dict[str, Any] = {"index": 0, "finish_reason": last.finish_reason}
-        if self._chat:
-            choice["message"] = {"role": "assistant", "content": text}
-        else:
-            choice |= {"text": last.prompt_text + text, "logprobs": _logprobs(last.scores)}
-        kind = "chat.completion" if self._chat else "text_completion"
-        return {**self._head, "object": kind, "choices": [choice], "usage": _usage(last)}
-
-    def _event(self, choice: dict[str, Any] | None, counted: Delta | None) -> bytes:
-        kind = "chat.completion.chunk" if self._chat else "text_completion"
-        event = {**self._head, "object": kind, "choices": [choice] if choice else []}
-        return sse({**event, "usage": _usage(counted)} if counted else event)
-
-
-def sse(body: object) -> bytes:
-    """Return one event of a stream."""
-    return b"data: %b\n\n" % orjson.dumps(body)
-
-
-def model_list(names: Sequence[str]) -> dict[str, Any]:
-    """Return the answer of `/v1/models`."""
-    entries = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "medsweep"} for name in names
-    ]
-    return {"object": "list", "data": entries}
 
 
 def faults_in_words(faults: Iterable[Mapping[str, Any]]) -> str:
@@ -370,22 +331,3 @@ def first_param(faults: Sequence[Mapping[str, Any]]) -> str | None:
     if fault["type"] in ("nothing", "streamed"):
         return str(fault["msg"]).partition(":")[0]
     return None if fault["type"] == "json_invalid" else field or None
-
-
-def _logprobs(scores: TokenScores | None) -> dict[str, Any] | None:
-    if scores is None:
-        return None
-    return {
-        "tokens": scores.tokens,
-        "token_logprobs": scores.log_probs,
-        "top_logprobs": scores.tops,
-        "text_offset": scores.offsets,
-    }
-
-
-def _usage(delta: Delta) -> dict[str, int]:
-    return {
-        "prompt_tokens": delta.prompt_tokens,
-        "completion_tokens": delta.output_tokens,
-        "total_tokens": delta.prompt_tokens + delta.output_tokens,
-    }

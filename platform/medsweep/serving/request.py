@@ -15,8 +15,9 @@ from medsweep.clock import Clock
 from medsweep.serving.admission import Admission, Limits
 from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.health import Health
-from medsweep.serving.openai import ChatRequest, CompletionRequest, ResponseWriter, sse
+from medsweep.serving.openai import ChatRequest, CompletionRequest
 from medsweep.serving.protocol import Delta, EngineClient, Generation
+from medsweep.serving.responses import ResponseWriter, sse
 from medsweep.serving.server_metrics import RequestTimes, ServerMetrics
 
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]

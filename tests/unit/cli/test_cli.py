@@ -88,7 +88,7 @@ def test_plan_shows_every_cell_without_starting_anything(
     gemma = ("--set", "cells=[gemma-1.1-7b@1xa100-1cpu]", "--set", "finetune.dtype=float16")
     note = (
         "may be worse than elsewhere: activations of standin-gemma-1.1-7b leave the range of "
-        "float16"
+        "float16; a Gemma adds them up in float32, which has not been tried with its real weights"
     )
     assert main(["plan", str(MATRIX), *gemma]) == 0
     assert f"fine-tune of standin-gemma-1.1-7b@2xa100-4cpu: {note}" in capsys.readouterr().out

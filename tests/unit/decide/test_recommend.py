@@ -36,7 +36,7 @@ def candidate(profile: str, load_point: str = "c1", **columns: Any) -> Candidate
 def test_every_limit_is_of_a_column_that_results_have() -> None:
     columns = {column.name for column in BENCHMARK} | {"usd_per_1k"}
     assert set(limit_options().values()) <= columns
-    assert len(limit_options()) == 5 * 5 + 10 + 1
+    assert len(limit_options()) == 5 * 5 + 13 + 1
 
 
 def test_the_chance_is_that_of_the_true_mean_given_the_repeats() -> None:

@@ -152,13 +152,13 @@ def _undecidable(rows: Sequence[Row]) -> Verdict:
                 "A stand-in is a tiny model that shares only the architecture. The sweep shows "
                 "that every step works, not how good or how fast a model is.",
             ),
-            next_steps=("Run the sweep with `stand_ins: false` on the hardware in question.",),
+            next_steps=("Run the sweep with stand_ins: false on the hardware in question.",),
         )
     return Verdict(
         "Nothing can be decided here: nothing was measured on the hardware that it names.",
         decided=False,
         reasons=("Times of an emulated profile are those of another machine.",),
-        next_steps=("Run the sweep on that hardware, or `model@host` to measure this machine.",),
+        next_steps=("Run the sweep on that hardware, or model@host to measure this machine.",),
     )
 
 

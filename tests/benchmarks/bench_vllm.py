@@ -5,7 +5,8 @@
 and the base. Answers of up to 64 tokens, greedy; servers and load generator share this machine. In
 every turn each server is started anew, alone, asked by 16 clients and then by one, and stopped.
 
-    python tests/benchmarks/bench_vllm.py [--requests 96] [--turns 3] [--dtype float32]
+    python tests/benchmarks/bench_vllm.py [--requests 96] [--turns 3] [--dtype float32 bfloat16]
+        [--only PATTERN]
 """
 
 from __future__ import annotations
@@ -135,13 +136,16 @@ def servers(
     return rows
 
 
-def measure(requests: int, turns: int, dtype: str, only: str = "") -> dict[str, Rates]:
+def measure(
+    requests: int, turns: int, dtypes: Sequence[str], only: str = ""
+) -> dict[str, Rates]:
     """Measure every server in each turn; return the figures by row.
 
     Args:
         requests: asked by 16 clients in each turn.
         turns: how often.
-        dtype: of `vllm` and `continuous`; `transformers serve` has float32, OpenVINO 8 bits.
+        dtypes: of `vllm` and `continuous`, one after the other in each turn where there are
+            several; `transformers serve` has float32, OpenVINO 8 bits.
         only: rows whose name this pattern finds.
     """
     folder = fetch_weights(identify(MODELS[MODEL], []))
@@ -149,8 +153,12 @@ def measure(requests: int, turns: int, dtype: str, only: str = "") -> dict[str, 
     with tempfile.TemporaryDirectory() as scratch:
         adapter = Path(scratch) / "adapter"
         make_adapter(folder, adapter)
-        rows = servers(folder, adapter, dtype)
-        rows = {name: row for name, row in rows.items() if re.search(only, name)}
+        rows = {
+            name if len(dtypes) == 1 else f"{name}, {dtype}": row
+            for dtype in dtypes
+            for name, row in servers(folder, adapter, dtype).items()
+            if re.search(only, name)
+        }
         rates = {name: Rates() for name in rows}
         if installed("openvino_genai") and re.search(only, PIPELINE):
             rates[PIPELINE] = Rates()
@@ -170,10 +178,10 @@ def measure(requests: int, turns: int, dtype: str, only: str = "") -> dict[str, 
     return rates
 
 
-def report(rates: dict[str, Rates], dtype: str, requests: int) -> str:
+def report(rates: dict[str, Rates], dtypes: Sequence[str], requests: int) -> str:
     """The table in Markdown: medians, with the lowest and highest turn in brackets."""
     lines = [
-        f"SmolLM2-135M, {dtype}, {CPUS} CPUs, {requests} requests a turn; medians (lowest to "
+        f"SmolLM2-135M, {' and '.join(dtypes)}, {CPUS} CPUs, {requests} requests a turn; medians (lowest to "
         "highest turn)",
         "",
         f"| what | {CLIENTS} clients, tokens/s | 1 client | TTFT p50 | start to first answer |",
@@ -205,14 +213,14 @@ def _load() -> str:
 
 @pytest.mark.timeout(7200)
 def test_every_way_to_serve() -> None:
-    print("\n" + report(measure(REQUESTS, TURNS, "float32"), "float32", REQUESTS))
+    print("\n" + report(measure(REQUESTS, TURNS, ["float32"]), ["float32"], REQUESTS))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--turns", type=int, default=TURNS)
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", nargs="+", default=["float32"])
     parser.add_argument("--only", default="")
     given = parser.parse_args()
     measured = measure(given.requests, given.turns, given.dtype, given.only)

@@ -198,7 +198,7 @@ def pairs(options: argparse.Namespace) -> list[Pair]:
         spec = DatasetSpec(name=name)
     except ValueError as error:
         raise InputError(
-            f"--dataset {name} needs more than a name ({error}); "
+            f"--dataset {name} cannot be asked by its name ({error}); "
             "write its questions to a file for --prompts"
         ) from None
     return [pair for source in load_sources(spec) for pair in source.pairs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import random
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,8 @@ from medsweep.cli.score_tables import print_scores
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, did_you_mean
 
 if TYPE_CHECKING:
+    from medsweep.datasets.catalog import DatasetEntry
+    from medsweep.datasets.files import Rows
     from medsweep.metrics.bounds import Cut
     from medsweep.metrics.claims import Entailment
     from medsweep.metrics.concepts import Lexicon
@@ -38,12 +41,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         type=Path,
-        metavar="FILE.jsonl",
+        metavar="FILE.jsonl|DATASET",
         help="a line for each answer, with `prediction` and `reference`, and where known `id` "
         "(answers with one id are one question), `finish_reason` and `token_logprobs`; or for "
         "multiple choice with `prediction`, `options` and `answer`, or the fields of MedQA, "
         "MedMCQA or PubMedQA, and where known `option_logprobs`; may be gzipped (.gz), or be a "
-        ".json or .parquet file",
+        ".json or .parquet file. Or a multiple-choice dataset on the hub that `medsweep datasets` "
+        "lists, with --adapter",
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="REV",
+        help="commit, tag or branch of DATASET on the hub; default: the commit in the catalogue",
+    )
+    parser.add_argument(
+        "--questions",
+        type=int,
+        metavar="N",
+        help="grade N lines, drawn by seed; default: all",
     )
     parser.add_argument(
         "--adapter",
@@ -106,7 +121,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="earlier answers to the same questions by `id`, such as the base model's: shows in "
         "how many token F1 rose and fell, and which got worst",
     )
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the bootstrap")
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="of the bootstrap and of --questions"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -116,6 +133,7 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.metrics.lexicon import lexicon
     from medsweep.metrics.scored_lines import grade_lines
 
+    entry = _dataset(options)
     choose = None
     if options.adapter is not None:
         from medsweep.finetune.multiple_choice import Chooser
@@ -146,12 +164,21 @@ def run(options: argparse.Namespace) -> int:
 
         entailment = EntailmentModel(options.entailment)
     by = [*LABELS, *options.by]
-    graded = _lines(
-        options.file,
-        lambda lines: grade_lines(
-            lines, choose, also=also, cut=cut, by=by, lexicon=terms, entailment=entailment
-        ),
-    )
+
+    def grade(lines: Iterable[bytes]) -> Graded:
+        drawn = lines if options.questions is None else _drawn(lines, options)
+        return grade_lines(
+            drawn, choose, also=also, cut=cut, by=by, lexicon=terms, entailment=entailment
+        )
+
+    revision = None
+    if entry is None:
+        graded = _lines(options.file, grade)
+    else:
+        from medsweep.datasets.read import open_hub
+
+        opened = open_hub(entry, options.revision, "`medsweep score FILE`")
+        revision, graded = opened.revision, grade(_as_lines(opened.rows))
     _report_bad_lines(options.file, graded.bad)
     if graded.texts.rouge_warning is not None:
         print(f"medsweep: {graded.texts.rouge_warning}", file=sys.stderr)
@@ -167,6 +194,13 @@ def run(options: argparse.Namespace) -> int:
                 f"{', '.join(graded.columns)}"
             )
     scores = _report(graded, options.seed)
+    scores["dataset"] = entry and {
+        "name": entry.name,
+        "hub_id": entry.hub_id,
+        "config": entry.config,
+        "split": entry.split,
+        "revision": revision,
+    }
     if options.before is not None:
         earlier = _lines(options.before, lambda lines: grade_lines(lines, lexicon=terms))
         _report_bad_lines(options.before, earlier.bad)
@@ -183,13 +217,53 @@ def run(options: argparse.Namespace) -> int:
     return MedSweepError.exit_code if graded.bad else EXIT_DONE
 
 
+def _dataset(options: argparse.Namespace) -> DatasetEntry | None:
+    """Return the dataset on the hub that the file's name is of; None for a file.
+
+    Raises:
+        InputError: the other options do not fit it.
+    """
+    from medsweep.datasets.catalog import DATASETS
+
+    if options.questions is not None and options.questions < 1:
+        raise InputError(f"--questions {options.questions}: must be at least 1")
+    name = str(options.file)
+    entry = DATASETS[name] if name in DATASETS and not options.file.exists() else None
+    if entry is None or not entry.choices:
+        if options.revision is not None:
+            raise InputError(f"{name}: --revision is for a multiple-choice dataset on the hub")
+        if entry is not None:
+            raise InputError(
+                f"{name}: a dataset of questions without answers to grade; give a file of answers"
+            )
+    elif options.adapter is None:
+        raise InputError(
+            f"{name}: give --adapter DIR, which chooses among the options; with --base its base "
+            "model does"
+        )
+    return entry
+
+
+def _drawn(lines: Iterable[bytes], options: argparse.Namespace) -> list[bytes]:
+    """Return some of the lines, drawn by seed; the others are blank, so that numbers stay."""
+    every = list(lines)
+    filled = [number for number, line in enumerate(every) if line.strip()]
+    rng = random.Random(options.seed)  # noqa: S311 no secret
+    drawn = set(rng.sample(filled, min(options.questions, len(filled))))
+    return [line if number in drawn else b"\n" for number, line in enumerate(every)]
+
+
+def _as_lines(rows: Rows) -> Iterable[bytes]:
+    return (json.dumps(row, default=str).encode() for _, row in rows)
+
+
 def _lines(file: Path, read: Callable[[Iterable[bytes]], Graded]) -> Graded:
     opener: Any = gzip.open if file.suffix == ".gz" else open
     if file.suffix in (".json", ".parquet"):
         from medsweep.datasets.files import local_rows
 
         try:
-            return read(json.dumps(row, default=str).encode() for _, row in local_rows(file))
+            return read(_as_lines(local_rows(file)))
         except InputError as error:
             raise InputError(str(error).removeprefix("dataset.path: ")) from None
     try:

@@ -16,6 +16,8 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     """
     if scores["answers"]:
         _print_texts(scores)
+    if (dataset := scores["dataset"]) is not None:
+        print(f"{dataset['name']}: {dataset['hub_id']} at {dataset['revision']}")
     choices = scores["choices"]
     if choices["answers"]:
         accuracy = choices["reason"] or f"accuracy {_bounded(choices, 'accuracy')}"

@@ -1,4 +1,4 @@
-"""The datasets: the embedded corpus, three on the Hugging Face hub, and the user's own files."""
+"""The datasets: the embedded corpus, six on the Hugging Face hub, and the user's own files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class DatasetEntry:
         withholds: whether its publisher left answers out on purpose.
         licence: SPDX identifier, or the licence's own name; None where the user knows it.
         what: description in one line.
+        config: subset of the repository; None where it has only one.
+        split: split of the repository.
+        choices: whether its questions are multiple choice: `medsweep score` asks them, sweeps do
+            not.
     """
 
     name: str
@@ -32,11 +36,16 @@ class DatasetEntry:
     withholds: bool
     licence: str | None
     what: str
+    config: str | None = None
+    split: str = "train"
+    choices: bool = False
 
 
 # Columns as on the hub's dataset pages. Each revision is pinned by two or more public projects and
-# was last changed in 2023. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its publisher
-# withdrew the answers that come from MedlinePlus, two thirds of the rows.
+# was last changed in 2023 or 2024. MedQuAD's own licence is CC BY 4.0 (abachaa/MedQuAD); its
+# publisher withdrew the answers that come from MedlinePlus, two thirds of the rows. The licences of
+# the multiple-choice sets are those of their pages on the hub; the publisher's repository of MedQA
+# (jind11/MedQA) is under MIT. Test sets where their answers are public (MedMCQA withholds them).
 DATASETS = NamedTable(
     "dataset",
     (
@@ -87,6 +96,48 @@ DATASETS = NamedTable(
             withholds=False,
             licence="cc",
             what="Medical Meadow WikiDoc: rephrased paragraphs of WikiDoc",
+        ),
+        DatasetEntry(
+            name="medqa",
+            hub_id="GBaker/MedQA-USMLE-4-options",
+            revision="0fb93dd23a7339b6dcd27e241cb9b5eca62d4d18",
+            public=True,
+            question="question",
+            answer="answer_idx",
+            question_type="meta_info",
+            withholds=False,
+            licence="CC-BY-4.0",
+            what="MedQA: questions of the USMLE, four options, 1,273 of the test set",
+            split="test",
+            choices=True,
+        ),
+        DatasetEntry(
+            name="medmcqa",
+            hub_id="openlifescienceai/medmcqa",
+            revision="91c6572c454088bf71b679ad90aa8dffcd0d5868",
+            public=True,
+            question="question",
+            answer="cop",
+            question_type="subject_name",
+            withholds=False,
+            licence="Apache-2.0",
+            what="MedMCQA: questions of AIIMS and NEET PG, four options, 4,183 for validation",
+            split="validation",
+            choices=True,
+        ),
+        DatasetEntry(
+            name="pubmedqa",
+            hub_id="qiaojin/PubMedQA",
+            revision="9001f2853fb87cab8d220904e0de81ac6973b318",
+            public=True,
+            question="question",
+            answer="final_decision",
+            question_type=None,
+            withholds=False,
+            licence="MIT",
+            what="PubMedQA: yes, no or maybe from an abstract, 1,000 labelled by experts",
+            config="pqa_labeled",
+            choices=True,
         ),
         DatasetEntry(
             name="local",

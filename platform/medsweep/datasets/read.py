@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.datasets import embedded
+from medsweep.datasets.catalog import DatasetEntry
 from medsweep.datasets.files import Rows, local_rows
 from medsweep.datasets.spec import SourceSpec
 from medsweep.errors import DatasetError
@@ -36,18 +37,29 @@ def open_source(source: SourceSpec) -> Opened:
     if source.path is not None:
         return Opened(local_rows(Path(source.path).expanduser()))
     if source.entry.hub_id is not None:
-        return _from_hub(source.entry.hub_id, source.revision or source.entry.revision or "main")
+        return open_hub(source.entry, source.revision, "--set dataset.path=FILE")
     return Opened(embedded.rows())
 
 
-def _from_hub(hub_id: str, revision: str) -> Opened:
+def open_hub(entry: DatasetEntry, revision: str | None, local: str) -> Opened:
+    """Open a dataset on the hub.
+
+    Args:
+        entry: the dataset, with a repository on the hub.
+        revision: commit, tag or branch; None takes the catalogue's.
+        local: how to read a local copy instead, for the message of a fault.
+
+    Raises:
+        DatasetError: it cannot be fetched; also raised while iterating.
+    """
+    hub_id, revision = entry.hub_id, revision or entry.revision or "main"
     try:
         import datasets
         from huggingface_hub import HfApi, constants
     except ImportError:
         raise DatasetError(
             f"dataset {hub_id} comes from the hub, which needs `pip install medsweep[hub]`; "
-            "or give a local copy as its `path`, such as --set dataset.path=FILE"
+            f"or give a local copy, such as {local}"
         ) from None
     try:
         # The commit is recorded, also for a branch. If the hub does not answer, this fails at once,
@@ -55,11 +67,11 @@ def _from_hub(hub_id: str, revision: str) -> Opened:
         # cache may have the commit.
         cached = constants.HF_HUB_OFFLINE and COMMIT.fullmatch(revision)
         commit = revision if cached else HfApi().dataset_info(hub_id, revision=revision).sha
-        table = datasets.load_dataset(hub_id, split="train", revision=commit)
+        table = datasets.load_dataset(hub_id, entry.config, split=entry.split, revision=commit)
     except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
         raise DatasetError(
             f"dataset {hub_id} cannot be fetched from the hub ({type(error).__name__}); "
-            "give a local copy as its `path`, such as --set dataset.path=FILE"
+            f"give a local copy, such as {local}"
         ) from None
     rows = ((f"row {number}", row) for number, row in enumerate(table, start=1))
     return Opened(rows, commit)

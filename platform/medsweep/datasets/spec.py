@@ -58,8 +58,8 @@ class SourceSpec(Closed):
     """One source of pairs.
 
     Attributes:
-        name: a dataset that `medsweep datasets` lists; `embedded` needs no download, `local` is a
-            file of your own.
+        name: a dataset that `medsweep datasets` lists, but none of multiple choice; `embedded`
+            needs no download, `local` is a file of your own.
         path: a file to read instead of the hub: .jsonl, .json, .csv (also with .gz) or .parquet;
             or a folder of files of one of these kinds.
         format: of your own file: `columns`, chat `messages`, `sharegpt` (`conversations`) or
@@ -80,6 +80,11 @@ class SourceSpec(Closed):
     def _known(cls, name: str) -> str:
         if name not in DATASETS:
             raise ValueError(str(UnknownName("dataset", name, DATASETS)))
+        if DATASETS[name].choices:
+            raise ValueError(
+                f"dataset `{name}` is multiple choice, and sweeps ask for text: "
+                f"`medsweep score {name} --adapter DIR` has an adapter choose"
+            )
         return name
 
     @model_validator(mode="after")

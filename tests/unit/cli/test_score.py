@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,76 @@ def test_multiple_choice_has_its_accuracy(
         "2 multiple-choice answers: accuracy 0.5000 (0.0126 to 0.9874), 1 name no option",
         "0 bad lines",
     ]
+
+
+def test_a_dataset_on_the_hub_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medsweep.datasets.catalog import DatasetEntry
+    from medsweep.datasets.read import Opened
+
+    class First:
+        """Chooses the first option."""
+
+        def __init__(self, folder: Path, *, base_only: bool) -> None:
+            assert (folder, base_only) == (Path("some-adapter"), True)
+
+        def choose(self, _: str, __: list[str]) -> tuple[int, float]:
+            return 0, 0.9
+
+    def opened(entry: DatasetEntry, revision: str | None, local: str) -> Opened:
+        assert (entry.name, local) == ("medmcqa", "`medsweep score FILE`")
+        options = {f"op{letter}": letter for letter in "abcd"}
+        rows = ({"question": f"{n}?", "cop": n % 4, **options} for n in range(40))
+        return Opened(((f"row {n}", row) for n, row in enumerate(rows)), revision or entry.revision)
+
+    monkeypatch.setattr("medsweep.datasets.read.open_hub", opened)
+    monkeypatch.setattr("medsweep.finetune.multiple_choice.Chooser", First)
+    asked = ["score", "medmcqa", "--adapter", "some-adapter", "--base"]
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["choices"]["answers"], found["choices"]["accuracy"]) == (40, 0.25)
+    dataset = found["dataset"]
+    assert (dataset["hub_id"], dataset["split"]) == ("openlifescienceai/medmcqa", "validation")
+    assert len(dataset["revision"]) == 40
+    assert main([*asked, "--revision", "main", "--questions", "20"]) == 0
+    table = capsys.readouterr().out
+    assert table.startswith("medmcqa: openlifescienceai/medmcqa at main\n20 multiple-choice")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["medqa"], "medqa: give --adapter DIR"),
+        (["medquad"], "medquad: a dataset of questions without answers to grade"),
+        (["FILE", "--revision", "main"], "--revision is for a multiple-choice dataset"),
+        (["FILE", "--questions", "0"], "--questions 0: must be at least 1"),
+    ],
+)
+def test_options_that_do_not_fit_a_dataset(
+    file: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    assert main(["score", *(str(file) if word == "FILE" else word for word in words)]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_some_lines_are_drawn_by_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "numbers.jsonl"
+    rows = [{"prediction": f"{n}", "reference": f"{n} {'x ' * n}"} for n in range(30)]
+    file.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n{}\n")
+
+    def scores(*words: str) -> dict[str, Any]:
+        code = main(["score", str(file), "--json", *words])
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert code == (1 if found["bad_lines"] else 0)
+        return found
+
+    drawn = scores("--questions", "10")
+    assert drawn["answers"] + len(drawn["bad_lines"]) == 10
+    assert drawn == scores("--questions", "10")
+    assert drawn["figures"] != scores("--questions", "10", "--seed", "1")["figures"]
+    every = scores("--questions", "99")
+    assert (every["answers"], [bad["number"] for bad in every["bad_lines"]]) == (30, [32])
 
 
 def test_gzip_is_read(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from medsweep.datasets.catalog import DATASETS
 from medsweep.datasets.load import load_sources
-from medsweep.datasets.read import open_source
+from medsweep.datasets.read import open_hub, open_source
 from medsweep.datasets.spec import DatasetSpec, SourceSpec
 from medsweep.errors import DatasetError
+from medsweep.metrics.choice_rows import choice_question
 from support import package
 
 ROWS = [{"question": f"Is it {n}?", "answer": f"It is {n}, \u03b2 kind."} for n in range(5)]
@@ -47,6 +48,56 @@ HUB_ROWS: dict[str, dict[str, Any]] = {
         "input": "What is (are) keratoderma ?",
         "output": "A disorder of the skin.",
     },
+}
+
+# Likewise of the multiple-choice sets, with invented questions: the file, and its right option.
+CHOICES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "medqa": (
+        "phrases_no_exclude_test.jsonl",
+        {
+            "question": "Which vitamin prevents scurvy?",
+            "answer": "Vitamin C",
+            "options": {"A": "Vitamin B12", "B": "Vitamin C", "C": "Zinc", "D": "Iron"},
+            "meta_info": "step1",
+            "answer_idx": "B",
+            "metamap_phrases": ["vitamin", "scurvy"],
+        },
+        "Vitamin C",
+    ),
+    "medmcqa": (
+        "data/validation-00000-of-00001.parquet",
+        {
+            "id": "a-b",
+            "question": "Which vitamin prevents scurvy?",
+            "opa": "Vitamin C",
+            "opb": "Vitamin B12",
+            "opc": "Zinc",
+            "opd": "Iron",
+            "cop": 0,
+            "choice_type": "single",
+            "exp": None,
+            "subject_name": "Biochemistry",
+            "topic_name": None,
+        },
+        "Vitamin C",
+    ),
+    "pubmedqa": (
+        "pqa_labeled/train-00000-of-00001.parquet",
+        {
+            "pubid": 1,
+            "question": "Does vitamin C prevent scurvy?",
+            "context": {
+                "contexts": ["Sailors had scurvy."],
+                "labels": ["BACKGROUND"],
+                "meshes": ["Scurvy"],
+                "reasoning_required_pred": ["y"],
+                "reasoning_free_pred": ["y"],
+            },
+            "long_answer": "It does.",
+            "final_decision": "yes",
+        },
+        "yes",
+    ),
 }
 
 
@@ -155,9 +206,58 @@ def test_the_hub_s_rows_through_the_hub_s_own_library(
     assert (loaded.record()["revision"], loaded.record()["from"]) == ("0123abcd", hub_id)
 
 
+@pytest.mark.parametrize("name", CHOICES)
+def test_multiple_choice_through_the_hub_s_own_library(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = package("datasets")
+    import huggingface_hub
+
+    file, row, right = CHOICES[name]
+    entry = DATASETS[name]
+    folder = tmp_path / str(entry.hub_id)
+    (folder / file).parent.mkdir(parents=True)
+    other = folder / file.replace(entry.split, "test" if entry.split == "train" else "train")
+    # The other split has rows that must not be read.
+    for path, rows_ in ((folder / file, [row]), (other, [{**row, "question": "no"}] * 2)):
+        if path.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows_), path)
+        else:
+            path.write_text("".join(json.dumps(each) + "\n" for each in rows_))
+    if entry.config is not None:
+        other.rename(other.with_stem("train-00001-of-00001-unlabeled"))
+        card = "---\nconfigs:\n"
+        for config, part in ((entry.config, "train-00000-*"), ("pqa_unlabeled", "*-unlabeled.*")):
+            card += f"- config_name: {config}\n  data_files:\n"
+            card += f"  - split: train\n    path: {entry.config}/{part}\n"
+        (folder / "README.md").write_text(card + "---\n")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    datasets.disable_progress_bars()
+    opened = open_hub(entry, None, "a file")
+    assert opened.revision == entry.revision
+    [(place, read)] = list(opened.rows)
+    assert place == "row 1"
+    assert {entry.question, entry.answer} <= set(read)
+    assert entry.question_type is None or read[entry.question_type]
+    question = choice_question(json.loads(json.dumps(read, default=str)))
+    assert question is not None
+    assert question.options[question.right] == right
+    assert question.question == "\n".join(
+        [*(row["context"]["contexts"] if "context" in row else ()), row["question"]]
+    )
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_multiple_choice_is_not_asked_in_a_sweep(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`medsweep score {name} --adapter DIR`"):
+        DatasetSpec(name=name)
+
+
 def test_what_comes_from_the_hub_is_pinned_to_a_commit() -> None:
     pins = {name: entry.revision for name, entry in DATASETS.items() if entry.hub_id}
-    assert len(pins) == len(set(pins.values())) == 3
+    assert len(pins) == len(set(pins.values())) == 6
     assert all(re.fullmatch("[0-9a-f]{40}", str(pin)) for pin in pins.values())
     assert not any(entry.revision for entry in DATASETS.values() if not entry.hub_id)
 

@@ -32,6 +32,7 @@ from medsweep.metrics.quality import (
     AnswerScore,
     QualitySummary,
     score_and_count,
+    verified,
 )
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.metrics.statistics import Interval
@@ -185,11 +186,7 @@ class AnswerTally:
         return _ratio(sum(f1 >= 0.5 for f1 in self._figures["token_f1"]), len(self))
 
     def verified(self, seed: int) -> Interval | None:
-        """Return the share of verified answers, with its interval over questions.
-
-        An answer is verified if it gives every quantity of its reference and contradicts neither a
-        quantity nor a statement of it. Only references with quantities count: in the others there
-        is nothing to verify an answer by.
+        """Return the share of answers that are verified by rules, with its interval over questions.
 
         Args:
             seed: of the bootstrap over questions.
@@ -197,16 +194,11 @@ class AnswerTally:
         Returns:
             None if no reference has a quantity.
         """
-        given = np.asarray(self._figures["quantity_agreement"])
-        known = ~np.isnan(given)
-        if not known.any():
+        names = ("quantity_agreement", "consistency")
+        means = self._means(verified(*(np.asarray(self._figures[name]) for name in names)))
+        if not len(known := _known(means)):
             return None
-        right = (given == 1) & (np.asarray(self._figures["consistency"]) == 1)
-        member = np.asarray(self._questions)[known]
-        answers = np.bincount(member)
-        asked = answers > 0
-        means = np.bincount(member, weights=right[known])[asked] / answers[asked]
-        [share] = mean_intervals(means[:, None], seed=seed)
+        [share] = mean_intervals(known[:, None], seed=seed)
         return share
 
     def confidence(self, seed: int) -> Confidence | None:
@@ -303,7 +295,7 @@ class AnswerTally:
         """Return each figure's means over the answers to a question; nan where none has it."""
         return {name: self._means(figure) for name, figure in self._figures.items()}
 
-    def _means(self, figure: array[float]) -> NDArray[np.float64]:
+    def _means(self, figure: array[float] | NDArray[np.float64]) -> NDArray[np.float64]:
         values, member = np.asarray(figure), np.asarray(self._questions)
         known = ~np.isnan(values)
         answers = np.bincount(member[known], minlength=self._next)

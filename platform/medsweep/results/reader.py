@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import InputError
 from medsweep.reporter import harmless
@@ -16,7 +16,13 @@ from medsweep.results.object_store import RemoteStore
 from medsweep.results.schema import BENCHMARK, QUALITIES, renamed
 from medsweep.results.store import read_json, read_rows
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FILE = "benchmark.parquet"
+
+ANSWER_SHARES = ("verified", "truncated", "refused")
+"""What an answer is or is not: verified by rules, cut off at the token limit, a refusal."""
 
 _REQUIRED = ("model", "profile", "variant", "load_point", "status")
 _IDENTITY = ("key", "model", "profile")
@@ -156,10 +162,14 @@ class Results:
         ]
 
     def question_scores(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the mean scores of each question, variant and load point, by cell key."""
+        """Return the mean scores of each question, variant and load point, by cell key.
+
+        With them the shares of its answers that are `ANSWER_SHARES`.
+        """
         keys = ["question_id", "variant", "load_point"]
+        columns = [*QUALITIES, "reference_words", "finish_reason", "refusal"]
         return {
-            key: _aggregate(path, keys, [*QUALITIES, "reference_words"], "mean")
+            key: _aggregate(path, keys, columns, "mean", _with_shares)
             for key, path in self._responses.items()
         }
 
@@ -323,15 +333,57 @@ def _rows(path: Path) -> tuple[Row, ...]:
     return tuple(read_rows(path))
 
 
-def _aggregate(path: Path, keys: list[str], columns: list[str], how: str) -> list[dict[str, Any]]:
-    """Return the groups of a Parquet file in order, without a Python object per row."""
+def _aggregate(
+    path: Path,
+    keys: list[str],
+    columns: list[str],
+    how: str,
+    derive: Callable[[pa.Table], pa.Table] = lambda table: table,
+) -> list[dict[str, Any]]:
+    """Return the groups of a Parquet file in order, without a Python object per row.
+
+    Args:
+        path: of the file.
+        keys: columns to group by.
+        columns: what is read.
+        how: pyarrow's name of what is computed for each group.
+        derive: returns the table with further columns, or others, before they are grouped.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     # Columns that were added after the file was written are null.
     present = set(pq.read_schema(path).names)
-    added = {each: None for each in columns if each not in present}
-    columns = [each for each in columns if each in present]
-    table = pq.read_table(path, columns=[*keys, *columns])
-    groups = table.group_by(keys, use_threads=False).aggregate([(each, how) for each in columns])
+    table = pq.read_table(path, columns=[each for each in (*keys, *columns) if each in present])
+    for name in columns:
+        if name not in present:
+            table = table.append_column(name, pa.nulls(len(table), pa.float64()))
+    table = derive(table)
+    figures = [(each, how) for each in table.column_names if each not in keys]
+    groups = table.group_by(keys, use_threads=False).aggregate(figures)
     names = [each.removesuffix(f"_{how}") for each in groups.column_names]
-    return [added | row for row in groups.rename_columns(names).to_pylist()]
+    return groups.rename_columns(names).to_pylist()
+
+
+def _with_shares(table: pa.Table) -> pa.Table:
+    """Return a table of answers with `ANSWER_SHARES` as numbers, in place of what they are from."""
+    import numpy as np
+    import pyarrow as pa
+
+    from medsweep.metrics.faulty_answers import TRUNCATED
+    from medsweep.metrics.quality import verified
+
+    reasons, refusals, *given = (
+        table[name].to_pylist()
+        for name in ("finish_reason", "refusal", "quantity_agreement", "consistency")
+    )
+    shares = {
+        "verified": verified(*(np.array(each, dtype=np.float64) for each in given)),
+        "truncated": [None if each is None else float(each == TRUNCATED) for each in reasons],
+        "refused": [None if each is None else float(each) for each in refusals],
+    }
+    table = table.drop_columns(["finish_reason", "refusal"])
+    for name in ANSWER_SHARES:
+        column = pa.array(shares[name], pa.float64(), from_pandas=True)
+        table = table.append_column(name, column)
+    return table

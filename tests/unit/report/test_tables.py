@@ -13,7 +13,7 @@ from medsweep.report.tables.failures import failure_table
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.method import hardware_table, host_table, method
-from medsweep.report.tables.paired import SEED, base_against_tuned
+from medsweep.report.tables.paired import SEED, PairedRow, base_against_tuned
 from medsweep.report.tables.paper_table import paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
 from medsweep.report.tables.servers import server_table
@@ -188,6 +188,27 @@ def test_base_against_tuned_is_paired_over_questions(
     same = next(row for row in table if row.figure == "bleu")
     assert (same.difference.mean, same.difference.changed) == (0, 0)
     assert same.verdict == "no clear difference"
+
+
+def test_verified_truncated_and_refused_answers_are_paired_too(
+    rows: Rows, responses: dict[str, Rows], small: Any
+) -> None:
+    for answer in responses[small.llama_key]:
+        number = int(answer["question_id"].removeprefix("q"))
+        tuned = answer["variant"] == "adapter"
+        # Only two of six references have a quantity.
+        answer |= {"verified": float(tuned) if number < 2 else None, "truncated": float(tuned)}
+    table = {row.figure: row for row in base_against_tuned(rows, responses)}
+    assert list(table)[len(QUALITIES) :] == ["verified", "truncated"]
+    assert (table["verified"].difference.pairs, table["verified"].verdict) == (
+        2,
+        "too few questions",
+    )
+    truncated = table["truncated"]
+    assert (truncated.base, truncated.tuned, truncated.difference.changed) == (0, 1, 6)
+    assert truncated.difference.p_value == 2 / 64
+    shown = make_table(PairedRow, list(table.values()))
+    assert [row[1].text for row in shown.rows][-2:] == ["Verified by rules", "Truncated answers"]
 
 
 def test_load_points_that_only_one_variant_was_asked_at_do_not_count(

@@ -7,7 +7,7 @@ import pytest
 from made_rows import answers, row
 from medsweep.errors import InputError
 from medsweep.results.object_store import RemoteStore
-from medsweep.results.reader import Results
+from medsweep.results.reader import ANSWER_SHARES, Results
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
 from medsweep.results.store import write_rows
 
@@ -82,6 +82,30 @@ def test_results_of_an_earlier_version_are_read_with_today_s_names(tmp_path: Pat
     assert row["token_f1_ceiling"] is None
     [score] = results.question_scores()["x"]
     assert (score["token_f1"], score["quantity_agreement"]) == (0.5, None)
+    assert [score[name] for name in ANSWER_SHARES] == [None] * 3
+
+
+def test_questions_have_shares_of_their_answers(tmp_path: Path) -> None:
+    write_rows(tmp_path / "benchmark.parquet", BENCHMARK, [row(key="one")])
+    graded = [
+        {"quantity_agreement": 1.0, "consistency": 1.0, "finish_reason": "stop", "refusal": False},
+        {"quantity_agreement": 1.0, "consistency": 0.0, "finish_reason": "length"},
+        {"quantity_agreement": 0.5, "consistency": 1.0, "finish_reason": "stop", "refusal": True},
+        {"quantity_agreement": 1.0, "consistency": 1.0, "finish_reason": "stop", "refusal": True},
+    ]
+    said = [{**answer, "question_id": "dose"} for answer in graded]
+    said += [{"consistency": 1.0, "question_id": "no dose"}]
+    place = {"variant": "base", "load_point": "c1", "repeat": 1, "index": 0}
+    path = tmp_path / "cells" / "one" / "responses.parquet"
+    write_rows(path, RESPONSES, [place | answer for answer in said])
+    scores = {each["question_id"]: each for each in Results.open(tmp_path).question_scores()["one"]}
+    assert {name: scores["dose"][name] for name in ANSWER_SHARES} == {
+        "verified": 0.5,
+        "truncated": 0.25,
+        "refused": pytest.approx(2 / 3),
+    }
+    assert [scores["no dose"][name] for name in ANSWER_SHARES] == [None] * 3
+    assert "finish_reason" not in scores["dose"]
 
 
 def test_a_key_that_leaves_the_folder_is_not_followed(folder: Path) -> None:

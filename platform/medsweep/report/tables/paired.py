@@ -32,10 +32,16 @@ from medsweep.results.aggregate import (
     mean,
     ok_rows,
 )
-from medsweep.results.schema import QUALITIES
 
 SEED = 0
 """Of the draws: a report that is made twice is the same."""
+
+FIGURES = {
+    **NAMES,
+    "verified": "Verified by rules",
+    "truncated": "Truncated answers",
+    "refused": "Refusals",
+}
 
 NO_P_VALUE = f"none that changed, or under {FEWEST_PAIRS} questions, has no p value"
 
@@ -51,7 +57,7 @@ class PairedRow(TableRow):
     labels = 2
 
     model: str = column("Model")
-    figure: str = column("Figure", cell=lambda row: text(NAMES[row.figure]))
+    figure: str = column("Figure", cell=lambda row: text(FIGURES[row.figure]))
     basis: str = column("Basis")
     cells: int = hidden()
     base: float = column("Base", cell=lambda row: fraction(row.base, beside=row.difference))
@@ -89,7 +95,8 @@ def base_against_tuned(
 
     Args:
         rows: of `benchmark.parquet`.
-        responses: scores of answers by cell key, of single ones or of means.
+        responses: scores of answers by cell key, of single ones or of means, and where known
+            `ANSWER_SHARES`.
 
     Returns:
         Rows by model, basis and figure; none for a model that lacks either variant.
@@ -104,7 +111,7 @@ def base_against_tuned(
             if (answers := _comparable(responses.get(key, ())))
         ]
         pooled = [answer for answers in cells for answer in answers]
-        for figure in QUALITIES:
+        for figure in FIGURES:
             base, tuned = (_by_question(pooled, variant, figure) for variant in ("base", "adapter"))
             shared = [question for question in base if question in tuned]
             if not shared:

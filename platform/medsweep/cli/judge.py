@@ -183,6 +183,11 @@ def _print(summary: dict[str, Any]) -> None:
     if (comparison := summary["comparison"]) is not None:
         _print_comparison(comparison)
     print(f"\n{summary['votes']} votes, {summary['failed']} failed")
+    for kind, counts in summary["usable"].items():
+        print(
+            f"  {kind}: {counts['at_once']} of {counts['votes']} had a reply that can be used at "
+            f"once, {counts['asked_again']} more when asked again"
+        )
     for reason, count in list(summary["failures"].items())[:SHOWN_REASONS]:
         print(f"  {count} times: {reason}")
     tokens = [summary[name] for name in ("prompt_tokens", "output_tokens")]

@@ -63,7 +63,8 @@ def judged(
     middle = by_digest(medians(ratings, axes), sheet.key)
     with_raters = _with_raters(judge, middle, folder, seed)
     failed = [vote for vote in votes if vote["status"] != "ok"]
-    compared = [vote for vote in votes if vote["kind"] == "compare"]
+    by_kind = group_by(votes, lambda vote: str(vote["kind"]))
+    compared = by_kind.get("compare", [])
     return {
         "judge": {"url": public_url(judge.url), **judge.identity, "votes": judge.votes},
         "standing": standing(with_raters),
@@ -72,6 +73,7 @@ def judged(
         "votes": len(votes),
         "failed": len(failed),
         "failures": dict(Counter(str(vote["reason"]) for vote in failed)),
+        "usable": {kind: _usable(each) for kind, each in sorted(by_kind.items())},
         "axes": [axis.name for axis in axes],
         "agreement": with_raters,
         "between_votes": agreement(ratings, axes, seed) if judge.votes > 1 else None,
@@ -81,6 +83,13 @@ def judged(
         "comparison": _comparison(compared, sheet, seed) if compared else None,
         **_cost(votes, usd_per_million),
     }
+
+
+def _usable(votes: Sequence[Vote]) -> dict[str, int]:
+    """Return how many votes had a reply that can be used, at once or when asked again."""
+    usable = [vote for vote in votes if vote["status"] == "ok"]
+    at_once = sum(len(vote["replies"]) == 1 for vote in usable)
+    return {"votes": len(votes), "at_once": at_once, "asked_again": len(usable) - at_once}
 
 
 def _with_raters(

@@ -127,6 +127,7 @@ async def test_a_reply_that_cannot_be_used_is_asked_for_once_more(folder: Path) 
     summary, server = await judge(folder, careless)
     assert summary["failed"] == 0
     assert len(server.requests) == summary["replies"] == 2 * ITEMS
+    assert summary["usable"] == {"rate": {"votes": ITEMS, "at_once": 0, "asked_again": ITEMS}}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,43 @@ async def test_what_failed_stays_with_its_reason_and_is_asked_again(
     assert len(server.requests) == 3, "only what failed is asked again"
     assert summary["failed"] == 0
     assert summary["passes"][BASE]["share"] == 1 / 4
+
+
+async def test_a_judge_that_cannot_judge_ends_in_counts_and_reasons(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = '{"a":' * 200 + "1" + "}" * 200
+    babble = ["Water is good.", "{", "}{", "[1, 2]", '{"better": 1}', "{{}}", "\ufffd" * 9, deep]
+    spoken = iter(babble * 99)
+    command = ("--compare", "--votes", "2", "--concurrency", "2")
+    summary, server = await judge(folder, lambda _: next(spoken), *command, code=1)
+    asked = {"rate": 2 * ITEMS, "compare": 2 * 2 * PAIRS}
+    assert summary["usable"] == {
+        kind: {"votes": count, "at_once": 0, "asked_again": 0} for kind, count in asked.items()
+    }
+    assert summary["failed"] == summary["votes"] == sum(summary["failures"].values())
+    assert len(server.requests) == 2 * sum(asked.values())
+    assert summary["systems"] == summary["passes"] == summary["passed"] == {}
+    comparison = summary["comparison"]
+    assert (comparison["first_preferred"], comparison["ranking"]) == (None, [])
+    assert summary["between_votes"]["bias"]["alpha"] is None
+    assert "rate: 0 of 14 had a reply that can be used at once" in capsys.readouterr().out
+    assert "26 of 26 votes failed" in (folder / "report.html").read_text()
+
+
+async def test_a_judge_that_says_the_same_of_everything_agrees_with_nobody(folder: Path) -> None:
+    def same(body: Body) -> str:
+        if "A" in data(body):
+            return '{"better": "neither"}'
+        return json.dumps({axis.name: 1 for axis in AXES})
+
+    summary, _ = await judge(folder, same, "--compare", "--votes", "2")
+    # Where all ratings are equal, chance agrees as much.
+    assert summary["between_votes"]["consensus"]["alpha"] is None
+    assert summary["comparison"]["first_preferred"] is None
+    assert summary["comparison"]["same_in_both_orders"]["share"] == 1
+    assert {rank["win_share"] for rank in summary["comparison"]["ranking"]} == {0.5}
+    assert json.loads((folder / "judge.json").read_text()) == summary
 
 
 async def test_a_run_goes_on_where_it_was_stopped(folder: Path) -> None:

@@ -26,6 +26,12 @@ NUMBER_WORDS = {
     "fifty": 50.0,
     "sixty": 60.0,
 }
+MULTIPLES = {
+    "hundred": 1e2,
+    "thousand": 1e3,
+    "million": 1e6,
+    "billion": 1e9,
+}
 _FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "⅓": 1 / 3, "⅔": 2 / 3}
 _EACH = frozenset({"a", "an", "per", "each", "every", "/"})
 _ADVERBS = {
@@ -123,12 +129,16 @@ class NumberReader:
         return None
 
     def value(self, place: int, *, words: bool = False) -> Value | None:
-        """Return the number at a token: digits with a fraction or a power of ten, or a word."""
+        """Return the number at a token: digits with a fraction or a power of ten, or a word.
+
+        Either may be followed by a multiple, as in "1.5 million".
+        """
         word = self.at(place)
         if not word:
             return None
         if words and word in NUMBER_WORDS:
-            return Value(NUMBER_WORDS[word], self.span(place, place + 1), place + 1)
+            number, behind = self._multiplied(NUMBER_WORDS[word], place + 1)
+            return Value(number, self.span(place, behind), behind)
         if self.matches[place]["number"] is None:
             return None
         number, behind = _number(word), place + 1
@@ -143,10 +153,16 @@ class NumberReader:
             exponent = self.at(behind + 3)
             if exponent.isdecimal() and len(exponent) < 3:
                 number, behind = number * 10.0 ** int(exponent), behind + 4
+        number, behind = self._multiplied(number, behind)
         start = place
         if place and self.tokens[place - 1] in _MINUS and self._is_sign(place - 1):
             number, start = -number, place - 1
         return Value(number, self.span(start, behind), behind)
+
+    def _multiplied(self, number: float, behind: int) -> tuple[float, int]:
+        """Return a number times the multiple behind it, and the place behind that."""
+        factor = MULTIPLES.get(self.at(behind))
+        return (number, behind) if factor is None else (number * factor, behind + 1)
 
     def _fraction(self, place: int) -> float | None:
         part = self.lower[place : place + 3]

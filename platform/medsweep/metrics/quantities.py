@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
-from medsweep.metrics.numbers import NUMBER_WORDS, NumberReader, Span, UnitMention, Value
+from medsweep.metrics.numbers import (
+    MULTIPLES,
+    NUMBER_WORDS,
+    NumberReader,
+    Span,
+    UnitMention,
+    Value,
+)
 from medsweep.metrics.polarity import content_words
 from medsweep.metrics.units import UNIT_WORDS, scale, unit_at
 
@@ -58,6 +65,9 @@ _LIMIT = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_LIMIT = 40
+_YEAR = re.compile(r"(?:19|20)\d\d")
+"""What "in" may stand before without being a total: "3 in 2010"."""
+
 _TAIL = re.compile(
     r"(?P<above>\s?\+(?!\s?\d)|\s(?:or|and)\s(?:more|older|above|over|greater|higher|longer)\b)"
     r"|(?P<below>\s(?:or|and)\s(?:less|younger|below|under|fewer|lower|shorter)\b)",
@@ -170,25 +180,52 @@ class _Reader(NumberReader):
         return None, place
 
     def _share(self, place: int) -> tuple[list[Quantity], int] | None:
-        """Read "1 in 10,000"."""
-        part = self.value(place, words=True)
+        """Read "1 in 10,000", "44 to 57 per 100,000" or "5 cases per million"."""
+        start, part = place, self._values(place, words=True)
         if part is None or self.inside_word(place):
             return None
-        place = part.place
-        if self.at(place) == "out" and self.at(place + 1) == "of":
+        place = part[1].place
+        counted = unit_at(self.lower, place)
+        if counted is not None and counted[0] == "person" and self.at(counted[1]) == "per":
+            place = counted[1]
+        joint = self.at(place)
+        if joint == "out" and self.at(place + 1) == "of":
             place += 1
-        elif self.at(place) not in ("in", "per"):
+        elif joint not in ("in", "per"):
             return None
         place += 2 if self.at(place + 1) == "every" else 1
-        total = self.value(place)
-        if total is None or total.number < max(part.number, 2):
+        total = self._total(place)
+        if total is None or total[0].number < max(part[1].number, 2):
             return None
-        unit = unit_at(self.lower, total.place)
+        if joint == "in" and _YEAR.fullmatch(self.text[total[0].span.start : total[1].span.end]):
+            return None
+        behind = total[1].place
+        unit = unit_at(self.lower, behind)
         if unit is not None and unit[0] != "person":
             return None
-        share = part.number / total.number
-        spans = (part.span, total.span)
-        return [self._quantity("share", share, share, spans)], total.place
+        low, high = part[0].number / total[1].number, part[1].number / total[0].number
+        limit = self._limit(self.matches[start].start())
+        spans = tuple(dict.fromkeys(value.span for value in (*part, *total)))
+        return [self._limited(self._quantity("share", low, high, spans), limit)], behind
+
+    def _total(self, place: int) -> tuple[Value, Value] | None:
+        """Read what a share is of, such as "10,000", "5,000 to 10,000" or "a million"."""
+        if self.at(place) in ("a", "one") and self.at(place + 1) in MULTIPLES:
+            place += 1
+        if self.at(place) in MULTIPLES:
+            value = Value(MULTIPLES[self.at(place)], self.span(place, place + 1), place + 1)
+            return value, value
+        return self._values(place)
+
+    def _values(self, place: int, *, words: bool = False) -> tuple[Value, Value] | None:
+        """Read a number or a range of numbers; a number is a range with one end."""
+        first = self.value(place, words=words)
+        if first is None:
+            return None
+        last = None
+        if self.at(first.place) in _JOINS:
+            last = self.value(first.place + 1, words=words)
+        return (first, last) if last is not None and last.number > first.number else (first, first)
 
     def _grade(self, place: int) -> tuple[list[Quantity], int] | None:
         """Read "type 2" or "stage IV"."""
@@ -251,9 +288,7 @@ class _Reader(NumberReader):
         name, period, behind, span = "", None, last.place, None
         if unit is not None:
             name, period, behind, span = unit.name, unit.period, unit.place, unit.span
-        limit = _LIMIT.search(
-            self.text, max(first.span.start - _LONGEST_LIMIT, 0), first.span.start
-        )
+        limit = self._limit(first.span.start)
         quantity = self._scaled(name, first, last, limit, span)
         if limit is None:
             tail = _TAIL.match(self.text, self.matches[behind - 1].end())
@@ -288,12 +323,19 @@ class _Reader(NumberReader):
                 # A dose by body weight has no dimension either, and is no share.
                 dimension = "share" if unit == "percent" else "ratio"
         low, high = (value.number * factor + offset for value in (first, last))
-        if limit is not None:
-            low, high = (-inf, high) if limit["below"] else (low, inf)
         spans = tuple(dict.fromkeys((first.span, last.span)))
-        quantity = self._quantity(dimension, low, high, spans)
-        where = None if limit is None else Span(*limit.span())
-        return replace(quantity, unit=unit, unit_span=unit_span, limit_span=where)
+        quantity = self._limited(self._quantity(dimension, low, high, spans), limit)
+        return replace(quantity, unit=unit, unit_span=unit_span)
+
+    def _limit(self, start: int) -> re.Match[str] | None:
+        """Return "less than" or its like before a character."""
+        return _LIMIT.search(self.text, max(start - _LONGEST_LIMIT, 0), start)
+
+    def _limited(self, quantity: Quantity, limit: re.Match[str] | None) -> Quantity:
+        if limit is None:
+            return quantity
+        low, high = (-inf, quantity.high) if limit["below"] else (quantity.low, inf)
+        return replace(quantity, low=low, high=high, limit_span=Span(*limit.span()))
 
     def _per(self, low: float, high: float, period: str, spans: tuple[Span, ...]) -> Quantity:
         """Return a frequency: times per period."""

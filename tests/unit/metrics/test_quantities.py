@@ -57,6 +57,18 @@ def one(text: str) -> tuple[str, float, float]:
         ("10 to 15 percent", "share", 0.1, 0.15),
         ("1 in 10,000 people", "share", 1e-4, 1e-4),
         ("3 out of 5", "share", 0.6, 0.6),
+        ("1 in 1 million newborns", "share", 1e-6, 1e-6),
+        ("one in a million", "share", 1e-6, 1e-6),
+        ("44 to 57 per 100,000 individuals", "share", 44e-5, 57e-5),
+        ("between 2 and 3 per 1,000", "share", 2e-3, 3e-3),
+        ("1 in 200,000 to 500,000 people", "share", 1 / 500_000, 1 / 200_000),
+        ("one in 10,000 to 1 million people", "share", 1e-6, 1e-4),
+        ("5 cases per million people", "share", 5e-6, 5e-6),
+        ("1.5 per thousand", "share", 1.5e-3, 1.5e-3),
+        ("at least 1 in 60,000 males", "share", 1 / 60_000, inf),
+        ("fewer than 1 in 1,000,000 people", "share", -inf, 1e-6),
+        ("about 1.5 million people", "[person]", 1.5e6, 1.5e6),
+        ("two hundred patients", "[person]", 200.0, 200.0),
         ("twice a day", "frequency", 2 / DAY, 2 / DAY),
         ("3 times daily", "frequency", 3 / DAY, 3 / DAY),
         ("2 to 3 times per week", "frequency", 2 / 7 / DAY, 3 / 7 / DAY),
@@ -101,6 +113,21 @@ def test_a_dose_with_its_frequency_is_two_quantities() -> None:
         assert second[0] == "frequency"
         assert second[1] == pytest.approx(1 / DAY)
     assert [each[0] for each in read("10 mg/kg/day")] == ["ratio", "frequency"]
+
+
+@pytest.mark.parametrize(
+    ("text", "dimensions"),
+    [
+        ("3 in 2010", ["number", "number"]),
+        ("from 5 to 10 in 1999", ["number", "number"]),
+        ("2 in 5 mg tablets", ["number", "[mass]"]),
+        ("1 in 4 to 6 weeks", ["number", "[time]"]),
+        ("3 patients in 5 hospitals", ["[person]", "number"]),
+        ("1 in 10,000 to 1 in 50,000", ["share", "share"]),
+    ],
+)
+def test_what_is_no_share_of_a_total(text: str, dimensions: list[str]) -> None:
+    assert [each[0] for each in read(text)] == dimensions
 
 
 def test_a_blood_pressure_is_two_quantities() -> None:

@@ -136,9 +136,7 @@ def servers(
     return rows
 
 
-def measure(
-    requests: int, turns: int, dtypes: Sequence[str], only: str = ""
-) -> dict[str, Rates]:
+def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") -> dict[str, Rates]:
     """Measure every server in each turn; return the figures by row.
 
     Args:
@@ -181,8 +179,8 @@ def measure(
 def report(rates: dict[str, Rates], dtypes: Sequence[str], requests: int) -> str:
     """The table in Markdown: medians, with the lowest and highest turn in brackets."""
     lines = [
-        f"SmolLM2-135M, {' and '.join(dtypes)}, {CPUS} CPUs, {requests} requests a turn; medians (lowest to "
-        "highest turn)",
+        f"SmolLM2-135M, {' and '.join(dtypes)}, {CPUS} CPUs, {requests} requests a turn; medians "
+        "(lowest to highest turn)",
         "",
         f"| what | {CLIENTS} clients, tokens/s | 1 client | TTFT p50 | start to first answer |",
         "| --- | --- | --- | --- | --- |",

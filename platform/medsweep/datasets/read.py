@@ -52,7 +52,7 @@ def open_hub(entry: DatasetEntry, revision: str | None, local: str) -> Opened:
     Raises:
         DatasetError: it cannot be fetched; also raised while iterating.
     """
-    hub_id, revision = entry.hub_id, revision or entry.revision or "main"
+    hub_id, revision = str(entry.hub_id), revision or entry.revision or "main"
     try:
         import datasets
         from huggingface_hub import HfApi, constants

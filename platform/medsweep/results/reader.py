@@ -362,7 +362,8 @@ def _aggregate(
     figures = [(each, how) for each in table.column_names if each not in keys]
     groups = table.group_by(keys, use_threads=False).aggregate(figures)
     names = [each.removesuffix(f"_{how}") for each in groups.column_names]
-    return groups.rename_columns(names).to_pylist()
+    rows: list[dict[str, Any]] = groups.rename_columns(names).to_pylist()
+    return rows
 
 
 def _with_shares(table: pa.Table) -> pa.Table:

@@ -63,7 +63,8 @@ def judged(
     middle = by_digest(medians(ratings, axes), sheet.key)
     with_raters = _with_raters(judge, middle, folder, seed)
     failed = [vote for vote in votes if vote["status"] != "ok"]
-    by_kind = group_by(votes, lambda vote: str(vote["kind"]))
+    kinds = sorted({str(vote["kind"]) for vote in votes})
+    by_kind = {kind: [vote for vote in votes if vote["kind"] == kind] for kind in kinds}
     compared = by_kind.get("compare", [])
     return {
         "judge": {"url": public_url(judge.url), **judge.identity, "votes": judge.votes},
@@ -73,7 +74,7 @@ def judged(
         "votes": len(votes),
         "failed": len(failed),
         "failures": dict(Counter(str(vote["reason"]) for vote in failed)),
-        "usable": {kind: _usable(each) for kind, each in sorted(by_kind.items())},
+        "usable": {kind: _usable(each) for kind, each in by_kind.items()},
         "axes": [axis.name for axis in axes],
         "agreement": with_raters,
         "between_votes": agreement(ratings, axes, seed) if judge.votes > 1 else None,

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from medsweep.datasets.catalog import DatasetEntry
     from medsweep.datasets.files import Rows
     from medsweep.metrics.bounds import Cut
-    from medsweep.metrics.claims import Entailment
-    from medsweep.metrics.concepts import Lexicon
     from medsweep.metrics.confidence import Confidence
+    from medsweep.metrics.quality import Grader
     from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
@@ -131,6 +130,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print every figure of quality; exit 1 if there were lines that could not be graded."""
     from medsweep.metrics.lexicon import lexicon
+    from medsweep.metrics.quality import Grader
     from medsweep.metrics.scored_lines import grade_lines
 
     entry = _dataset(options)
@@ -163,13 +163,12 @@ def run(options: argparse.Namespace) -> int:
         from medsweep.models.entailment import EntailmentModel
 
         entailment = EntailmentModel(options.entailment)
+    grader = Grader(terms, entailment)
     by = [*LABELS, *options.by]
 
     def grade(lines: Iterable[bytes]) -> Graded:
         drawn = lines if options.questions is None else _drawn(lines, options)
-        return grade_lines(
-            drawn, choose, also=also, cut=cut, by=by, lexicon=terms, entailment=entailment
-        )
+        return grade_lines(drawn, choose, also=also, cut=cut, by=by, grader=grader)
 
     revision = None
     if entry is None:
@@ -202,14 +201,14 @@ def run(options: argparse.Namespace) -> int:
         "revision": revision,
     }
     if options.before is not None:
-        earlier = _lines(options.before, lambda lines: grade_lines(lines, lexicon=terms))
+        earlier = _lines(options.before, lambda lines: grade_lines(lines, grader=Grader(terms)))
         _report_bad_lines(options.before, earlier.bad)
         scores["since_before"] = _since(options, earlier, graded)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
         scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
     scores["meter"] = None
     if options.meter:
-        scores["meter"] = _meter(asked, options.seed, terms, entailment)
+        scores["meter"] = _meter(asked, options.seed, grader)
     if options.json:
         print(json.dumps(scores, indent=2))
     else:
@@ -302,13 +301,11 @@ def _cut(options: argparse.Namespace) -> Cut | None:
     return cut
 
 
-def _meter(
-    asked: dict[str, str], seed: int, terms: Lexicon, entailment: Entailment | None
-) -> list[dict[str, Any]]:
+def _meter(asked: dict[str, str], seed: int, grader: Grader) -> list[dict[str, Any]]:
     """Return what each figure sees, given the questions by their references."""
     from medsweep.metrics.meter import measure_detection, our_figures
 
-    grade = partial(our_figures, lexicon=terms, entailment=entailment)
+    grade = partial(our_figures, grader=grader)
     detections = measure_detection(list(asked), list(asked.values()), seed=seed, grade=grade)
     return [asdict(each) for each in detections]
 

@@ -13,9 +13,13 @@ from math import nan
 
 import numpy as np
 
-from medsweep.metrics.claims import Entailment
-from medsweep.metrics.concepts import Lexicon
-from medsweep.metrics.quality import QUALITY_METRICS, AnswerScore, score_and_count
+from medsweep.metrics.quality import (
+    DEFAULT_GRADER,
+    QUALITY_METRICS,
+    AnswerScore,
+    Grader,
+    score_and_count,
+)
 
 BOUNDS = ("ceiling", "floor", "empty")
 
@@ -32,18 +36,11 @@ class QualityBounds:
     Args:
         cut: cuts a reference at the longest allowed number of tokens; without it there is no
             ceiling, and other questions' answers count in full.
-        lexicon: of the concepts; None takes ICD-10-CM's.
-        entailment: judges the claims; None judges none.
+        grader: what the answers are graded by.
     """
 
-    def __init__(
-        self,
-        cut: Cut | None = None,
-        lexicon: Lexicon | None = None,
-        entailment: Entailment | None = None,
-    ) -> None:
-        self._cut = cut
-        self._lexicon, self._entailment = lexicon, entailment
+    def __init__(self, cut: Cut | None = None, grader: Grader = DEFAULT_GRADER) -> None:
+        self._cut, self._grader = cut, grader
         self._scores = {bound: {name: array("d") for name in QUALITY_METRICS} for bound in BOUNDS}
         self._questions: set[str] = set()
         self._first: str | None = None
@@ -89,7 +86,7 @@ class QualityBounds:
         return text if self._cut is None else self._cut(text)[0]
 
     def _keep(self, bound: str, answer: str, reference: str) -> None:
-        score = _score(answer, reference, self._lexicon, self._entailment)
+        score = _score(answer, reference, self._grader)
         for name, values in self._scores[bound].items():
             value = getattr(score, name)
             values.append(nan if value is None else value)
@@ -107,15 +104,11 @@ def _means(scores: dict[str, array[float]]) -> Iterator[tuple[str, float]]:
 _scores: dict[bytes, AnswerScore] = {}
 
 
-def _score(
-    answer: str, reference: str, lexicon: Lexicon | None, entailment: Entailment | None
-) -> AnswerScore:
-    terms = "" if lexicon is None else lexicon.sha256
-    model = "" if entailment is None else entailment.name
-    text = f"{answer}\0{reference}\0{terms}\0{model}"
+def _score(answer: str, reference: str, grader: Grader) -> AnswerScore:
+    text = f"{answer}\0{reference}\0{grader.identity}"
     key = hashlib.blake2b(text.encode("utf-8", "replace")).digest()
     if key not in _scores:
         if len(_scores) >= 4 * MOST:
             _scores.clear()
-        _scores[key] = score_and_count(answer, reference, lexicon, entailment)[0]
+        _scores[key] = score_and_count(answer, reference, grader)[0]
     return _scores[key]

@@ -14,10 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medsweep.metrics.claims import Entailment
-from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.perturb import ERRORS, HARMLESS, perturbed
-from medsweep.metrics.quality import CLAIM_METRICS, QUALITY_METRICS, score_and_count
+from medsweep.metrics.quality import (
+    CLAIM_METRICS,
+    DEFAULT_GRADER,
+    QUALITY_METRICS,
+    Grader,
+    score_and_count,
+)
 from medsweep.metrics.resampling import share_interval
 
 MOST = 100
@@ -60,21 +64,17 @@ class Detection:
 
 
 def our_figures(
-    answer: str,
-    reference: str,
-    lexicon: Lexicon | None = None,
-    entailment: Entailment | None = None,
+    answer: str, reference: str, grader: Grader = DEFAULT_GRADER
 ) -> dict[str, float | None]:
     """Return every figure of `metrics.quality`.
 
     Args:
         answer: generated text.
         reference: reference answer.
-        lexicon: of the concepts; None takes ICD-10-CM's.
-        entailment: judges the claims; None judges none, and their figures are left out.
+        grader: what it is graded by; the figures of claims are left out if it judges none.
     """
-    score = score_and_count(answer, reference, lexicon, entailment)[0]
-    left_out = CLAIM_METRICS if entailment is None else ()
+    score = score_and_count(answer, reference, grader)[0]
+    left_out = CLAIM_METRICS if grader.entailment is None else ()
     return {name: getattr(score, name) for name in QUALITY_METRICS if name not in left_out}
 
 

@@ -104,23 +104,45 @@ class QualitySummary:
     max: float | None
 
 
+@dataclass(frozen=True)
+class Grader:
+    """What answers are graded by, beside their references.
+
+    Attributes:
+        lexicon: of the concepts; None takes ICD-10-CM's.
+        entailment: judges the claims; None judges none.
+    """
+
+    lexicon: Lexicon | None = None
+    entailment: Entailment | None = None
+
+    @property
+    def identity(self) -> tuple[str | None, str | None]:
+        """What tells it from other graders: the lexicon's hash, and the name of the model."""
+        return (
+            None if self.lexicon is None else self.lexicon.sha256,
+            None if self.entailment is None else self.entailment.name,
+        )
+
+
+DEFAULT_GRADER = Grader()
+
+
 def score_and_count(
-    prediction: str,
-    reference: str,
-    lexicon: Lexicon | None = None,
-    entailment: Entailment | None = None,
+    prediction: str, reference: str, grader: Grader = DEFAULT_GRADER
 ) -> tuple[AnswerScore, BleuCounts, Agreement, Claims]:
     """Return every figure of one answer, and its counts: BLEU's, quantities and claims.
 
     Args:
         prediction: generated text.
         reference: reference answer.
-        lexicon: of the concepts; None takes ICD-10-CM's.
-        entailment: judges the claims; None judges none.
+        grader: what it is graded by.
     """
-    lexicon = default_lexicon() if lexicon is None else lexicon
+    lexicon = default_lexicon() if grader.lexicon is None else grader.lexicon
+    claims = Claims()
+    if grader.entailment is not None:
+        claims = judged_claims(prediction, reference, grader.entailment)
     quantities = agreement(prediction, reference)
-    claims = Claims() if entailment is None else judged_claims(prediction, reference, entailment)
     answer, truth = squad_tokens(prediction), squad_tokens(reference)
     shared = shared_ngrams(answer, truth, 1)
     grams, expected_grams = ngram_tokens(prediction), ngram_tokens(reference)

@@ -12,9 +12,8 @@ from medsweep.metrics.bounds import Cut
 from medsweep.metrics.choice import chosen
 from medsweep.metrics.choice_rows import ChoiceQuestion, choice_question
 from medsweep.metrics.choice_tally import ChoiceTally
-from medsweep.metrics.claims import Entailment
-from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.confidence import probability_of
+from medsweep.metrics.quality import DEFAULT_GRADER, Grader
 from medsweep.metrics.tally import AnswerTally
 
 _KINDS = {
@@ -73,8 +72,7 @@ def grade_lines(
     also: Also = lambda *_: None,
     cut: Cut | None = None,
     by: Sequence[str] = (),
-    lexicon: Lexicon | None = None,
-    entailment: Entailment | None = None,
+    grader: Grader = DEFAULT_GRADER,
 ) -> Graded:
     """Grade line by line, skipping blank lines.
 
@@ -88,11 +86,10 @@ def grade_lines(
             `prediction` nor `option_logprobs`.
         also: called with each free-text answer, its reference and its question, empty without one.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
-        lexicon: of the concepts; None takes ICD-10-CM's.
-        entailment: judges the claims; None judges none.
+        grader: what the answers are graded by.
         by: fields with texts, numbers or flags by which the questions are grouped.
     """
-    graded = Graded(AnswerTally(cut, lexicon, entailment), ChoiceTally(), [])
+    graded = Graded(AnswerTally(cut, grader), ChoiceTally(), [])
     for number, line in numbered_lines(lines):
         try:
             row = _object(line)

@@ -23,13 +23,14 @@ from medsweep.metrics.breakdown import (
     quality_by_group,
     worst,
 )
-from medsweep.metrics.claims import NOT_JUDGED, Claims, Entailment
-from medsweep.metrics.concepts import Lexicon
+from medsweep.metrics.claims import NOT_JUDGED, Claims
 from medsweep.metrics.confidence import Confidence, confidence_figures
 from medsweep.metrics.faulty_answers import TRUNCATED, is_empty, is_refusal
 from medsweep.metrics.quality import (
+    DEFAULT_GRADER,
     QUALITY_METRICS,
     AnswerScore,
+    Grader,
     QualitySummary,
     score_and_count,
     verified,
@@ -82,20 +83,14 @@ class AnswerTally:
 
     Args:
         cut: cuts a reference at the longest allowed answer; None if that is not known.
-        lexicon: of the concepts; None takes ICD-10-CM's.
-        entailment: judges the claims; None judges none.
+        grader: what the answers are graded by.
     """
 
-    def __init__(
-        self,
-        cut: Cut | None = None,
-        lexicon: Lexicon | None = None,
-        entailment: Entailment | None = None,
-    ) -> None:
-        self.bounds = QualityBounds(cut, lexicon, entailment)
-        self._lexicon, self._entailment = lexicon, entailment
+    def __init__(self, cut: Cut | None = None, grader: Grader = DEFAULT_GRADER) -> None:
+        self.bounds = QualityBounds(cut, grader)
+        self._grader = grader
         self.claims = Claims()
-        self.claims_by = NOT_JUDGED if entailment is None else entailment.name
+        self.claims_by = NOT_JUDGED if grader.entailment is None else grader.entailment.name
         self.empty = 0
         self.refusals = 0
         self.finish_reasons = Counter[str]()
@@ -134,9 +129,7 @@ class AnswerTally:
             labels: what the question is grouped by, by column.
             logprob: mean log-probability of the answer's tokens; None if unknown.
         """
-        score, counts, quantities, claims = score_and_count(
-            answer, reference, self._lexicon, self._entailment
-        )
+        score, counts, quantities, claims = score_and_count(answer, reference, self._grader)
         self.bounds.add(question_id or f"\0{self._next}", reference)
         for name, values in self._figures.items():
             value = getattr(score, name)

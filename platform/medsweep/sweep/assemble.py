@@ -13,9 +13,9 @@ from medsweep.loadgen.figures import LoadFigures
 from medsweep.loadgen.fleet import Split
 from medsweep.loadgen.load_columns import load_columns
 from medsweep.metrics.bounds import Cut
-from medsweep.metrics.claims import CLAIM_COUNTS, Entailment
-from medsweep.metrics.concepts import Lexicon
+from medsweep.metrics.claims import CLAIM_COUNTS
 from medsweep.metrics.faulty_answers import is_refusal
+from medsweep.metrics.quality import DEFAULT_GRADER, Grader
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
@@ -87,8 +87,7 @@ def grade(
     keep_text: bool,
     cut: Cut | None = None,
     leaked: Collection[str] = (),
-    lexicon: Lexicon | None = None,
-    entailment: Entailment | None = None,
+    grader: Grader = DEFAULT_GRADER,
     logprobs: Mapping[int, float] | None = None,
 ) -> Grades:
     """Grade the answers that were timed, each once.
@@ -101,11 +100,10 @@ def grade(
         keep_text: whether the texts may be stored.
         cut: cuts a reference at the longest allowed answer; None if that is not known.
         leaked: ids of questions whose answers are in the training side.
-        lexicon: of the concepts; None takes ICD-10-CM's.
-        entailment: judges the claims; None judges none.
+        grader: what they are graded by.
         logprobs: mean log-probability of an answer's tokens by index; None if unknown.
     """
-    tally, rows = AnswerTally(cut, lexicon, entailment), []
+    tally, rows = AnswerTally(cut, grader), []
     for record in records:
         if record.phase != "measure" or record.status != "ok":
             continue

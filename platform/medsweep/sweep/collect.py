@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import MedSweepError
+from medsweep.metrics.quality import Grader
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
 from medsweep.results.reader import FILE as BENCHMARK_FILE
@@ -159,7 +160,7 @@ def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
             [pair.answer for pair in split.evaluation],
             [pair.question for pair in split.evaluation],
             seed=resolved.spec.seed,
-            grade=partial(our_figures, lexicon=resolved.lexicon, entailment=entailment),
+            grade=partial(our_figures, grader=Grader(resolved.lexicon, entailment)),
         )
         known = {
             **identity,

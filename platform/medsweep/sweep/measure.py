@@ -334,8 +334,7 @@ def _measure(
         keep_text=spec.texts_kept,
         cut=deployed.cut,
         leaked=context.leaked,
-        lexicon=context.resolved.lexicon,
-        entailment=context.resolved.entailment,
+        grader=context.resolved.grader,
         logprobs=logprobs,
     )
     row = measurement_row(

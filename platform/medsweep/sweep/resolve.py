@@ -12,6 +12,7 @@ from medsweep.hardware.observe import host_profile
 from medsweep.metrics.concepts import Lexicon
 from medsweep.metrics.lexicon import lexicon
 from medsweep.metrics.perturb import term_of
+from medsweep.metrics.quality import Grader
 from medsweep.models.entailment import EntailmentModel, check_entailment
 from medsweep.models.weights import Weights, identify, tokenizer_fault, unavailable_reason
 from medsweep.serving.engines.compatibility import missing_here, missing_in_images
@@ -48,6 +49,11 @@ class Resolved:
         if named is None:
             return None
         return EntailmentModel(named.model, batch=named.batch, device=named.device)
+
+    @property
+    def grader(self) -> Grader:
+        """What the answers are graded by."""
+        return Grader(self.lexicon, self.entailment)
 
     @property
     def revisions(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ import pytest
 
 from medsweep.metrics.claims import MOST, Claims, Verdict, judged_claims, statements
 from medsweep.metrics.meter import ANY_ERROR, measure_detection, our_figures
+from medsweep.metrics.quality import Grader
 from medsweep.metrics.tally import AnswerTally
 
 REFERENCE = "Rest helps. Do not smoke. Drink water."
@@ -72,7 +73,7 @@ def test_statements_are_distinct_and_without_marks_of_lists() -> None:
 
 
 def test_figures_are_means_over_the_questions_that_have_them() -> None:
-    tally = AnswerTally(entailment=ByWord())
+    tally = AnswerTally(grader=Grader(entailment=ByWord()))
     tally.add(ANSWER, REFERENCE, "a")
     tally.add("", REFERENCE, "a")  # states nothing: no precision, and no other than of the first
     tally.add("Drink water.", "Drink water.", "b")
@@ -98,7 +99,7 @@ def test_the_meter_says_what_the_model_sees() -> None:
         detections = measure_detection(
             references,
             seed=1,
-            grade=lambda *pair: our_figures(*pair, entailment=entailment),
+            grade=lambda *pair: our_figures(*pair, Grader(entailment=entailment)),
         )
         added = [each for each in detections if each.kind == "negation added"]
         assert any(each.kind == ANY_ERROR for each in detections)

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from medsweep.metrics.concepts import Lexicon, concept_f1
-from medsweep.metrics.quality import score_and_count
+from medsweep.metrics.quality import Grader, score_and_count
 
 TERMS = [
     ("HF", "heart failure"),
@@ -58,7 +58,7 @@ def test_f1_takes_negated_and_affirmed_for_different_concepts() -> None:
     assert concept_f1(LEXICON.concepts("Asthma."), reference) == pytest.approx(2 / 3)
     assert concept_f1(frozenset(), reference) == 0.0
     assert concept_f1(reference, LEXICON.concepts("Rest.")) is None
-    score, *_ = score_and_count("No fever.", "Fever.", LEXICON)
+    score, *_ = score_and_count("No fever.", "Fever.", Grader(LEXICON))
     assert score.concept_f1 == 0.0
 
 

@@ -13,7 +13,7 @@ from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
     from medsweep.decide.candidates import TradeOffs
-    from medsweep.decide.recommend import Assessment
+    from medsweep.decide.assessment import Assessment
 
 SHOWN = ("max-p95-ttft", "max-mean-e2e", "min-token-f1", "min-rouge-l", "max-usd-per-1k")
 LIMITS = """Any latency (ttft, tpot, itl, e2e, dispatch-delay) and statistic (mean, p50, p90, p95,
@@ -169,7 +169,7 @@ def _sentences(basis: str, ranked: Sequence[Assessment]) -> list[str]:
 
 def _instead(other: Assessment, chosen: Assessment) -> str:
     """Return what another choice would change, and which limits it may miss."""
-    from medsweep.decide.recommend import SURE
+    from medsweep.decide.limit_check import SURE
 
     words = {
         "token_f1": "token F1 {:+.3f}",

@@ -10,7 +10,7 @@ from made_rows import repeats
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.curves import ProbabilityCurve, probability_curve
 from medsweep.decide.limits import make_limits
-from medsweep.decide.recommend import check_limit
+from medsweep.decide.limit_check import check_limit
 
 TTFT = "max-p95-ttft"
 

@@ -6,14 +6,9 @@ import pytest
 from scipy import stats
 
 from medsweep.decide.candidates import Candidate
+from medsweep.decide.limit_check import SURE
 from medsweep.decide.limits import limit_options, make_limits
-from medsweep.decide.recommend import (
-    SURE,
-    better,
-    cheaper,
-    recommend,
-    recommend_by_basis,
-)
+from medsweep.decide.recommend import better, cheaper, recommend, recommend_by_basis
 from medsweep.errors import InputError
 from medsweep.results.schema import BENCHMARK
 

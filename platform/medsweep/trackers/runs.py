@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.results.reader import FILE
-from medsweep.results.schema import ASKED, BENCHMARK, IDENTITY
+from medsweep.results.identity import IDENTITY, REQUESTED
+from medsweep.results.schema import BENCHMARK
 
-PARAMETERS = tuple(column.name for column in (*IDENTITY, *ASKED))
+PARAMETERS = tuple(column.name for column in (*IDENTITY, *REQUESTED))
 """What was measured and what was asked for; all other columns were measured, or tell how."""
 
 ARTIFACTS = (FILE, "report.html")

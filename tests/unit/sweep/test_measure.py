@@ -1,4 +1,4 @@
-"""A cell whose node is not the hardware of its profile; nothing is served here."""
+"""How cells are loaded, and a node that is not the hardware of its profile; all is faked."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from faked_sweep import HERE, THERE, FakedSweep, FakeLoad, sweep
 from made_rows import REPLICA
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
-from medsweep.sweep import measure, prepare
+from medsweep.loadgen.fleet import Split
+from medsweep.loadgen.shard import LABELS, Shard
+from medsweep.sweep import measure, prepare, run
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.measure import measure_batch
 from medsweep.sweep.progress import SweepProgress
@@ -84,3 +87,68 @@ def test_another_dtype_than_was_asked_for_fails_it_anywhere(
     assert measured(tmp_path / "as-asked", monkeypatch, False) is None
     record = measured(tmp_path / "other", monkeypatch, True, dtype="float32")
     assert record["reason"] == "compute dtype: float16 requested, float32 given"
+
+
+def test_a_load_from_several_machines_says_so_in_each_row(
+    ran: FakedSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, object]] = []
+
+    def fleet(count: int, make: object = None) -> FakeLoad:
+        made.append((count, make))
+        load = FakeLoad()
+        load.split = Split(count, 0.0004, 0.003)
+        return load
+
+    monkeypatch.setattr(measure, "Fleet", fleet)
+    points = [{"concurrency": 8, "requests": 12}]
+    load = {"points": points, "repeats": 1, "max_tokens": 8, "shards": 4}
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
+    assert ran.cluster.cpus == [(LABELS, 4)]
+    assert made == [(4, Shard)]
+    for row in ran.rows(HERE):
+        assert (row["load_shards"], row["shard_clock_error_s"]) == (4, 0.0004)
+        assert row["shard_start_spread_s"] == 0.003
+
+
+def test_one_load_generator_needs_no_node_of_its_own(ran: FakedSweep) -> None:
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"]), ran.out)
+    assert ran.cluster.cpus == []
+    assert {(r["load_shards"], r["shard_clock_error_s"]) for r in ran.rows(HERE)} == {(1, None)}
+
+
+def test_without_nodes_for_the_load_every_cell_fails_with_that_reason(ran: FakedSweep) -> None:
+    ran.cluster.no_cpus = "0 of 4 CPUs on Ray nodes with medsweep.io/role=load after 600 s"
+    load = {"points": [{"concurrency": 8, "requests": 12}], "repeats": 1, "shards": 4}
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
+    [row] = ran.rows(HERE)
+    assert (row["status"], row["reason"]) == ("failed", ran.cluster.no_cpus)
+
+
+def test_the_overhead_is_that_of_each_load_point_s_concurrency(ran: FakedSweep) -> None:
+    """At 10 requests a second that take 0.3 s, 3 are in flight: measured at 4."""
+    points = [{"concurrency": 8, "requests": 12}, {"rate": 10.0, "requests": 12}]
+    load = {"points": points, "repeats": 2, "max_tokens": 8}
+    run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"], load=load), ran.out)
+    found = {
+        (
+            row["load_point"],
+            row["overhead_concurrency"],
+            round(row["overhead_ttft_s"], 6),
+            round(row["overhead_tpot_s"], 6),
+        )
+        for row in ran.rows(HERE)
+    }
+    assert found == {("c8", 8, 0.008, 0.004), ("r10-constant", 4, 0.004, 0.002)}
+
+
+def test_the_cold_start_is_each_engine_s_own(ran: FakedSweep) -> None:
+    """Engines run 2 and 3 s after they were requested; each answers first within 0.3 s."""
+    run.run_sweep(
+        sweep(cells=[HERE.removeprefix("standin-"), THERE.removeprefix("standin-")]), ran.out
+    )
+    (batch,) = ran.deployed
+    for after_s, cell in enumerate(batch, start=2):
+        for row in ran.rows(cell):
+            assert row["cold_start_s"] == pytest.approx(after_s + 0.3)
+            assert row["cold_start_engines"] == 2

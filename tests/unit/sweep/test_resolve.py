@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from medsweep.datasets.load import embedded_answers
+from medsweep.errors import InputError
 from medsweep.models.weights import fetch_weights
 from medsweep.sweep.resolve import Resolved, resolve
 from medsweep.sweep.spec import SweepSpec
-from support import SWEEP
+from support import SWEEP, make_spec
 
 STANDIN = "standin-distilgpt2"
 SURNAME = "Kowalczykiewicz"
@@ -65,3 +66,8 @@ def test_it_learns_no_embedded_answer_that_is_a_reference(ward: Path) -> None:
     assert held_out & set(embedded_answers())
     assert texts(resolved)
     assert not held_out & set(texts(resolved))
+
+
+def test_a_model_that_cannot_judge_is_refused_before_anything_runs() -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        resolve(make_spec(quality={"entailment": {"model": "/no/such/folder"}}))

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, Self
 
-from medsweep.errors import StageError
 from medsweep.hardware.cgroup import cpu_quota
 from medsweep.loadgen.calibration import Calibration, CalibrationLoad
 from medsweep.loadgen.clock_offset import ClockOffset
@@ -28,6 +27,9 @@ from medsweep.metrics.request_record import RequestRecord
 _STREAMS_PER_PROCESS = 256
 _RATE_PER_PROCESS = 500
 _LAST_WORDS_S = 5.0
+
+Inbox = SimpleQueue[tuple[int, bytes | Exception]]
+"""What the processes write, line by line, each with the place of its process; or why one ended."""
 
 
 def cores() -> float:
@@ -194,7 +196,7 @@ class Fleet:
         if parts > 1:
             lead_s = max(process.lead_s for process in processes)
             job = replace(job, start_s=time.perf_counter() + lead_s)
-        inbox: SimpleQueue[tuple[int, bytes | StageError]] = SimpleQueue()
+        inbox: Inbox = SimpleQueue()
         for place, (process, offset) in enumerate(zip(processes, offsets, strict=True)):
             part = replace(job, shard=place, shards=parts, clock_ahead_s=offset.ahead_s)
             threading.Thread(target=_read, args=(place, process, part, inbox), daemon=True).start()
@@ -247,7 +249,7 @@ class _Run:
         self._unmeasured = len(processes)
         self._started_s: list[float] = []
         self._running = 0
-        self._failure: StageError | None = None
+        self._failure: Exception | None = None
         self._dropped = False
 
     @property
@@ -257,7 +259,7 @@ class _Run:
             return None
         return max(self._started_s) - min(self._started_s)
 
-    def until_over(self, inbox: SimpleQueue[tuple[int, bytes | StageError]]) -> bool:
+    def until_over(self, inbox: Inbox) -> bool:
         self._running = len(self._processes)
         interrupted = False
         while self._running:
@@ -278,8 +280,8 @@ class _Run:
             raise self._failure
         return not self._dropped
 
-    def _take(self, place: int, line: bytes | StageError) -> None:
-        if isinstance(line, StageError):
+    def _take(self, place: int, line: bytes | Exception) -> None:
+        if isinstance(line, Exception):
             self._running -= 1
             self._failure = self._failure or line
             self._stop(drop=True)
@@ -320,13 +322,10 @@ class _Run:
 
 
 def _read(
-    place: int,
-    process: LoadProcess | RemoteProcess,
-    job: LoadJob,
-    inbox: SimpleQueue[tuple[int, bytes | StageError]],
+    place: int, process: LoadProcess | RemoteProcess, job: LoadJob, inbox: Inbox
 ) -> None:
     try:
         for line in process.lines(job):
             inbox.put((place, line))
-    except StageError as error:
+    except Exception as error:  # noqa: BLE001 `run` raises it; it would wait for ever otherwise
         inbox.put((place, error))

@@ -60,8 +60,7 @@ def find_model(
         EnvironmentFault: it does not answer.
     """
     request = _request(base_url, "models", None, api_key_env, headers or {})
-    with _open(request, timeout_s) as answer:
-        data = answer.read(_MOST_BYTES)
+    data = _read(request, timeout_s)
     try:
         names = [str(each["id"]) for each in json.loads(data)["data"]]
     except (ValueError, LookupError, TypeError):
@@ -191,11 +190,10 @@ def count_tokens(
     route = "chat/completions" if chat else "completions"
     request = _request(base_url, route, body, api_key_env, headers or {})
     parser, counted = SseParser(), None
-    with _open(request, timeout_s) as answer:
-        for data, _ in [*parser.feed(answer.read(_MOST_BYTES)), *parser.end()]:
-            with suppress(ValueError, AttributeError):
-                usage = json.loads(data).get("usage") or {}
-                counted = usage.get("prompt_tokens", counted)
+    for data, _ in [*parser.feed(_read(request, timeout_s)), *parser.end()]:
+        with suppress(ValueError, AttributeError):
+            usage = json.loads(data).get("usage") or {}
+            counted = usage.get("prompt_tokens", counted)
     if not isinstance(counted, int):
         raise InputError(
             f"{public_url(base_url)} does not count tokens (`usage`), so prompts of a given length "
@@ -223,8 +221,7 @@ def answer_logprobs(
     body = {"model": model, "prompt": prompt + answer, "temperature": 0.0}
     body |= {"max_tokens": 0, "echo": True, "logprobs": 0}
     request = _request(base_url, "completions", body, None, {})
-    with _open(request, timeout_s, [prompt, answer]) as response:
-        data = response.read(_MOST_BYTES)
+    data = _read(request, timeout_s, [prompt, answer])
     try:
         scores = json.loads(data)["choices"][0]["logprobs"]
         pairs = zip(scores["text_offset"], scores["token_logprobs"], strict=True)
@@ -263,9 +260,7 @@ def _chunks(
                 if not piece:
                     return
         except (OSError, HTTPException) as error:
-            raise EnvironmentFault(
-                f"{public_url(request.full_url)}: the answer broke off: {error}"
-            ) from None
+            raise _broken_off(request, error) from None
 
 
 def _part(chunk: Any, private: Sequence[str]) -> str:
@@ -305,6 +300,21 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
+
+
+def _read(
+    request: urllib.request.Request, timeout_s: float, private: Sequence[str] = ()
+) -> bytes:
+    """Return the body of an answer; arguments and errors as those of `_chunks`."""
+    with _open(request, timeout_s, private) as answer:
+        try:
+            return answer.read(_MOST_BYTES)
+        except (OSError, HTTPException) as error:
+            raise _broken_off(request, error) from None
+
+
+def _broken_off(request: urllib.request.Request, error: Exception) -> EnvironmentFault:
+    return EnvironmentFault(f"{public_url(request.full_url)}: the answer broke off: {error}")
 
 
 def _open(

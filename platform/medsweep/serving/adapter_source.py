@@ -7,7 +7,6 @@ to the disk decides who may serve what.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,18 +94,18 @@ class AdapterSource:
         """Read which adapters are on the disk now."""
         folders = dict(self._named)
         if self._root is not None:
-            for entry in os.scandir(self._root):
+            for entry in self._root.iterdir():
                 # With a link out of the root, anyone who may create one could serve any folder.
-                inside = Path(entry.path).resolve().is_relative_to(self._root)
+                inside = entry.resolve().is_relative_to(self._root)
                 if inside and not entry.name.startswith(".") and entry.name != self.base:
-                    folders.setdefault(entry.name, Path(entry.path))
+                    folders.setdefault(entry.name, entry)
         entries = [
             AdapterEntry(name, folder, stamp)
             for name, folder in sorted(folders.items())
             if (stamp := _stamp(folder)) is not None
         ]
         # Each card is read once, so that a scan stays cheap.
-        self._cards = {
+        cards = {
             each: self._cards.get(each) or card_of(each.folder, links=each.name in self._named)
             for each in entries
         }
@@ -114,8 +113,10 @@ class AdapterSource:
             each.name: each
             for each in entries
             if each.name in self._named
-            or ((card := self._cards[each]) is not None and card.model == self.base)
+            or ((card := cards[each]) is not None and card.model == self.base)
         }
+        # Assigned at the end: another scan may run in another thread.
+        self._cards = cards
         self._scanned_s = self._clock.now()
 
 
@@ -129,7 +130,7 @@ def card_of(folder: Path, *, links: bool) -> Adapter | None:
 
 def _stamp(folder: Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(folder / CARD_FILE)
+        status = (folder / CARD_FILE).stat()
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns

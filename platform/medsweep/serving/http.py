@@ -207,8 +207,10 @@ def serve_here(
         return engine
 
     # The address first: loading can take minutes.
-    with bound(host, port) as listener:
-        engine = open_service(config, metrics, clock, models)
+    with (
+        bound(host, port) as listener,
+        contextlib.closing(open_service(config, metrics, clock, models)) as engine,
+    ):
         app = build_app(
             lookup,
             metrics=metrics,
@@ -219,13 +221,4 @@ def serve_here(
             scrape=scrape,
             clock=clock,
         )
-        try:
-            serve_http(
-                app,
-                listener,
-                limits=config.limits,
-                start=engine.check,
-                ready=ready,
-            )
-        finally:
-            engine.close()
+        serve_http(app, listener, limits=config.limits, start=engine.check, ready=ready)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from medsweep.clock import Clock
@@ -82,27 +83,23 @@ def resolve_settings(
         raise InputError(choice.refused)
     LOG.info("engine %s: %s", choice.engine, choice.engine_reason)
     dtype = choose_dtype(spec, host.accelerator) if config.dtype == "auto" else config.dtype
-    if config.merged:
-        [(name, folder)] = config.adapters.items()
-        own = {name: read_adapter(folder, links=True)}
-        cpus = usable_cpus()
-        settings = config.settings(
-            choice.engine, spec, dtype=dtype, cpus=cpus, gpus=host.gpus, base=base, adapters=own
-        )
-        return merged_settings(settings)
-    # Adapters that come later below the root have a rank that nobody knows yet.
-    ranks = [read_rank(folder) for folder in config.adapters.values()]
-    slots = config.max_loaded if config.adapter_root else min(config.max_loaded, len(ranks))
-    return config.settings(
+    settings = partial(
+        config.settings,
         choice.engine,
         spec,
         dtype=dtype,
         cpus=usable_cpus(),
         gpus=host.gpus,
         base=base,
-        max_adapters=slots,
-        max_rank=None if config.adapter_root else max(ranks, default=None),
     )
+    if config.merged:
+        [(name, folder)] = config.adapters.items()
+        return merged_settings(settings(adapters={name: read_adapter(folder, links=True)}))
+    # Adapters that come later below the root have a rank that nobody knows yet.
+    ranks = [read_rank(folder) for folder in config.adapters.values()]
+    slots = config.max_loaded if config.adapter_root else min(config.max_loaded, len(ranks))
+    max_rank = None if config.adapter_root else max(ranks, default=None)
+    return settings(max_adapters=slots, max_rank=max_rank)
 
 
 def open_pool(
@@ -115,12 +112,15 @@ def open_pool(
         config: the adapters, and how many of them may be in memory.
         metrics: counts loads and evictions of adapters.
         clock: times them.
+
+    Raises:
+        InputError: a named folder holds no adapter, or the root is not a folder.
     """
-    engine = open_engine(settings)
     named = {} if config.merged else config.adapters
+    # First: a folder that cannot be served is known at once, and a model loads for minutes.
     source = AdapterSource(settings.model.name, named, config.adapter_root, clock)
     return AdapterPool(
-        engine,
+        open_engine(settings),
         source,
         settings.base,
         max_loaded=config.max_loaded,

@@ -117,6 +117,19 @@ async def test_dead_process_is_reported(make_job) -> None:
                 await asyncio.to_thread(run, fleet, job, kill)
 
 
+class Unusable(LoadProcess):
+    """A process that cannot be started again, as where the machine has no more of them (fake)."""
+
+    def lines(self, job: LoadJob) -> Any:
+        raise OSError("no more processes")
+
+
+def test_whatever_ends_a_process_ends_the_load(make_job) -> None:
+    job = make_job("http://127.0.0.1:9/v1", LoadPoint(concurrency=2))
+    with Fleet(1, Unusable) as fleet, pytest.raises(OSError, match="no more processes"):
+        run(fleet, job)
+
+
 AHEAD_S = 1000.0
 IN_ANOTHER_TIME = ("unshare", "--time", "--monotonic", str(int(AHEAD_S)), "--fork")
 TELL = "import sys, time\nfor _ in sys.stdin: print(time.perf_counter(), flush=True)"

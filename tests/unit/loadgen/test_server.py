@@ -88,6 +88,15 @@ def test_a_server_without_one_model_is_a_mistake(status: int, body: bytes, told:
         find_model(url)
 
 
+def test_an_answer_that_breaks_off_is_a_fault_of_the_machine() -> None:
+    in_chunks = ("Transfer-Encoding", "chunked")
+    with (
+        answering(200, b'ff\r\n{"data": [', in_chunks) as (url, _),
+        pytest.raises(EnvironmentFault, match="/v1/models: the answer broke off"),
+    ):
+        find_model(url)
+
+
 def test_a_redirect_is_not_followed_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_KEY", "sk-1")
     with (

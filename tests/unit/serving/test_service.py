@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from medsweep.clock import MonotonicClock
+from medsweep.clock import FakeClock, MonotonicClock
 from medsweep.errors import InputError, UnknownName
 from medsweep.finetune.adapter import CARD_FILE, base_sha256
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import fetch_weights
+from medsweep.serving import service
 from medsweep.serving.config import ServeConfig
+from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.server_metrics import ServerMetrics
 from medsweep.serving.service import open_pool, resolve_settings
 
@@ -28,6 +30,16 @@ def test_a_model_that_a_sweep_defines_is_served_where_the_catalogue_does_not_hav
     assert (settings.model, settings.base) == (own, tmp_path)
     with pytest.raises(UnknownName, match="unknown model 'mine-1b'"):
         resolve_settings(config)
+
+
+def test_a_folder_that_cannot_be_served_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "open_engine", lambda _: pytest.fail("a model was loaded"))
+    settings = EngineSettings("generate", MODELS["standin-llama-3-8b"], "float32")
+    config = ServeConfig(adapter_root=tmp_path / "missing")
+    with pytest.raises(InputError, match="no such folder of adapters"):
+        open_pool(settings, config, ServerMetrics([]), FakeClock())
 
 
 @pytest.mark.slow

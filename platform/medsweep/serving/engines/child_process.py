@@ -49,16 +49,19 @@ class ChildProcess:
     ) -> None:
         self._name, self.cores = name, cores_here()
         ours, theirs = socket.socketpair()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed in `close`
-        with theirs:
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                env=environment,
-                start_new_session=True,
-            )
+        with contextlib.ExitStack() as opened:  # closed if the process cannot be started
+            opened.enter_context(ours)
+            self._stderr = opened.enter_context(tempfile.TemporaryFile())
+            with theirs:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    env=environment,
+                    start_new_session=True,
+                )
+            opened.pop_all()
         self.link = Connection(ours.detach())
 
         def watch() -> None:

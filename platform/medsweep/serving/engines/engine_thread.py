@@ -277,7 +277,8 @@ class ThreadedEngine(ABC):
             self._running += self._waiting.take(len(self._waiting))
             self._fail_running(self._ended())
             for task in self._tasks:
-                task.done.set_exception(self._ended())
+                if task.done.set_running_or_notify_cancel():
+                    task.done.set_exception(self._ended())
 
     def _serve(self) -> None:
         while self._open:
@@ -323,6 +324,9 @@ class ThreadedEngine(ABC):
         due = [task for task in self._tasks if now(task)]
         self._tasks = [task for task in self._tasks if not now(task)]
         for task in due:
+            # One that was cancelled while it waited, such as by a client that left, has no result.
+            if not task.done.set_running_or_notify_cancel():
+                continue
             try:
                 task.do()
             except Exception as error:  # noqa: BLE001 it is raised in the caller
@@ -342,6 +346,8 @@ class ThreadedEngine(ABC):
     async def _retire(self, served: ServedModel) -> None:
         await served.wait_unused()
         # A batch may still compute with it after its last request has been answered.
-        await self._run_on_thread(
+        unloaded = self._submit(
             lambda: self._unload_adapter(served.adapter or ""), between_tokens=False
         )
+        # Shielded: it has no name any more, so nobody else would free its memory.
+        await asyncio.shield(asyncio.wrap_future(unloaded))

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import InputError
-from medsweep.finetune.adapter import WEIGHTS_FILE
-
-CONFIG_FILE = "adapter_config.json"
+from medsweep.finetune.adapter import CONFIG_FILE, WEIGHTS_FILE
 
 _PREFIX = "base_model.model."
 

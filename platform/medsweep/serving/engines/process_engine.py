@@ -73,8 +73,7 @@ class ProcessEngine(ThreadedEngine):
             super().__init__(settings)
         except BaseException:
             self._closing = True
-            self._discard()
-            self._close_copies()
+            self._release()
             raise
 
     @abstractmethod
@@ -108,17 +107,19 @@ class ProcessEngine(ThreadedEngine):
     def close(self) -> None:
         """Stop the thread and the process; unfinished requests fail."""
         self._closing = True
-        if self._starting is not None:
-            self._starting.kill()  # it may take long
+        starting = self._starting  # the thread may forget it at any moment
+        if starting is not None:
+            starting.kill()  # it may take long
         super().close()
-        self._discard()
-        self._close_copies()
-        self._wake_reader.close()
-        self._wake_writer.close()
+        self._release()
 
-    def _close_copies(self) -> None:
+    def _release(self) -> None:
+        """End the process and let go of all that was kept for it."""
+        self._discard()
         for each in self._adapters.values():
             each.copy.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
 
     def _start(self) -> ChildProcess:
         """Start the process, and have it read the adapters that are loaded.

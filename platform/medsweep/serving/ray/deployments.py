@@ -21,6 +21,7 @@ from medsweep.serving.merge import merged_settings
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray.application import node_of
 from medsweep.serving.ray.ingress import ingress_application
+from medsweep.serving.ray.remote_engine import ask_engine
 from medsweep.serving.ray.replica import EngineReplica
 
 INGRESS = "ingress"
@@ -137,15 +138,8 @@ def deploy(deployments: Sequence[CellDeployment]) -> dict[str, dict[str, Any] | 
 
 def throttled_periods(name: str) -> int | None:
     """Return how many CPU scheduling periods have been throttled where an engine runs."""
-    from ray import serve
-    from ray.exceptions import RayError
-    from ray.serve.exceptions import RayServeException
-
-    try:
-        observed = serve.get_app_handle(name).observed.remote().result(timeout_s=_LOOK_S)
-    except (RayError, RayServeException, TimeoutError):
-        return None
-    periods: int | None = observed["cpu_throttled_periods"]
+    observed = ask_engine(name, "observed", _LOOK_S)
+    periods: int | None = None if observed is None else observed["cpu_throttled_periods"]
     return periods
 
 
@@ -203,11 +197,17 @@ def wait_for(names: Sequence[str], requested_s: float) -> dict[str, dict[str, An
         if len(started) < len(names):
             time.sleep(POLL_S)
     return {
-        name: after
-        if isinstance(after, StageError)
-        else serve.get_app_handle(name).observed.remote().result() | {"started_after_s": after}
+        name: after if isinstance(after, StageError) else _observed(name, after)
         for name, after in started.items()
     }
+
+
+def _observed(name: str, after_s: float) -> dict[str, Any] | StageError:
+    """Return the hardware of an engine that runs, or why it runs no more."""
+    observed: dict[str, Any] | None = ask_engine(name, "observed", _LOOK_S)
+    if observed is None:
+        return StageError("the engine died when it had just started: it does not answer")
+    return {**observed, "started_after_s": after_s}
 
 
 def _quiet() -> Any:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from medsweep.errors import StageError
+from medsweep.serving.ray.remote_engine import ask_engine
 from medsweep.telemetry.recording import Recording
 
 _TIMEOUT_S = 10.0
@@ -48,12 +49,4 @@ class NodeTelemetry:
             self.lasted = last is not None and last == self._first
 
     def _call(self, method: str) -> Any:
-        from ray import serve
-        from ray.exceptions import RayError
-        from ray.serve.exceptions import RayServeException
-
-        try:
-            handle = serve.get_app_handle(self._name)
-            return getattr(handle, method).remote().result(timeout_s=_TIMEOUT_S)
-        except (RayError, RayServeException, TimeoutError):
-            return None
+        return ask_engine(self._name, method, _TIMEOUT_S)

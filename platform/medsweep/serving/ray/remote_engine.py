@@ -12,6 +12,24 @@ TRIES = 2
 often, because the request itself may kill replicas."""
 
 
+def ask_engine(name: str, method: str, timeout_s: float) -> Any:
+    """Return what a method of an application's engine returns; None if it does not answer.
+
+    Args:
+        name: of the Ray Serve application.
+        method: of `EngineReplica`, without arguments; it returns something else than None.
+        timeout_s: how long to wait for the answer, in seconds.
+    """
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return getattr(serve.get_app_handle(name), method).remote().result(timeout_s=timeout_s)
+    except (RayError, RayServeException, TimeoutError):
+        return None
+
+
 class RemoteEngine:
     """The half of an engine that an ingress needs.
 

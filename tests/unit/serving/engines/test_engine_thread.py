@@ -205,6 +205,30 @@ async def test_a_client_that_goes_frees_its_place(
     assert counts[:2] == [1, 1]
 
 
+async def test_one_that_goes_before_its_tokens_are_scored_harms_no_other(
+    asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted, gone = asyncio.Event(), threading.Event()
+    submit = asker.engine._submit
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        future = submit(*arguments, **named)
+        submitted.set()
+        return future
+
+    held = submit(lambda: gone.wait(30), between_tokens=True)
+    monkeypatch.setattr(asker.engine, "_submit", noted)
+    scored = Generation(BASE, None, "Asthma is", 0, logprobs=0, echo=True)
+    client = asyncio.create_task(asker.deltas(scored))
+    await submitted.wait()
+    client.cancel()
+    await asyncio.gather(client, return_exceptions=True)
+    gone.set()
+    await asyncio.wrap_future(held)
+    assert (await asker.text(asker.request(0))).strip() == expected[0]
+    assert asker.engine.fault() is None
+
+
 async def test_one_that_goes_while_it_waits_takes_no_place(asker: Asker) -> None:
     # Room for eight: had the first kept its place, one of the eight would have waited.
     answers = await asker.together(

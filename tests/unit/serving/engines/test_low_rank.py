@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from medsweep.errors import InputError
+from medsweep.finetune.adapter import CONFIG_FILE
 from medsweep.finetune.lora import add_lora
 from medsweep.serving.engines.lora import LoraModel
-from medsweep.serving.engines.low_rank import CONFIG_FILE, read_pairs
+from medsweep.serving.engines.low_rank import read_pairs
 
 pytestmark = pytest.mark.slow  # imports PEFT
 

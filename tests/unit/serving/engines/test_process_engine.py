@@ -1,12 +1,13 @@
 """The process reads an adapter when it likes, and again whenever it is started again."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from medsweep.errors import InputError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.models.catalog import MODELS
 from medsweep.serving.engines.process_engine import ProcessEngine
 from medsweep.serving.protocol import EngineSettings
 from support import adapter_of
@@ -76,3 +77,25 @@ def test_the_copy_of_an_adapter_that_cannot_be_read_is_deleted(adapter: Adapter)
         engine._load_adapter("one", files)
     assert str(adapter.folder) in str(fault.value)
     assert not Path(files.path).parent.exists()
+
+
+class Unloadable(ProcessEngine):
+    """An engine whose base cannot be loaded; it notes itself before."""
+
+    seen: ClassVar[list[ProcessEngine]] = []
+
+    def _load_base(self, folder: Path) -> Any:
+        self.seen.append(self)
+        raise StageError("no weights")
+
+    def _open_process(self) -> Any: ...
+
+    def _admit(self) -> None: ...
+
+
+def test_an_engine_that_cannot_be_loaded_leaves_nothing_open(tmp_path: Path) -> None:
+    settings = EngineSettings("vllm", MODELS["mistral-7b"], "float32", base=tmp_path)
+    with pytest.raises(StageError, match="no weights"):
+        Unloadable(settings)
+    [engine] = Unloadable.seen
+    assert (engine._wake_reader.fileno(), engine._wake_writer.fileno()) == (-1, -1)

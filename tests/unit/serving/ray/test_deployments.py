@@ -55,6 +55,7 @@ def test_a_node_without_the_gpu_that_it_should_have_is_refused(
 def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock(100.0)
     ends_s = {"slow": (9.0, "RUNNING"), "quick": (1.0, "RUNNING"), "broken": (4.0, "DEPLOY_FAILED")}
+    ends_s["dead"] = (2.0, "RUNNING")
 
     def status() -> Any:
         why = {"Engine": SimpleNamespace(message="no memory")}
@@ -66,18 +67,20 @@ def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch)
         }
         return SimpleNamespace(applications=applications)
 
-    def handle(name: str) -> Any:
-        answer = SimpleNamespace(result=lambda: {"hostname": name})
-        return SimpleNamespace(observed=SimpleNamespace(remote=lambda: answer))
+    def ask(name: str, method: str, timeout_s: float) -> Any:
+        assert (method, timeout_s > 0) == ("observed", True)
+        return None if name == "dead" else {"hostname": name}
 
     fake_time = SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
     monkeypatch.setattr(deployments, "time", fake_time)
-    serve = SimpleNamespace(status=status, get_app_handle=handle)
+    monkeypatch.setattr(deployments, "ask_engine", ask)
+    serve = SimpleNamespace(status=status)
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
     started = wait_for(list(ends_s), 100.0)
     broken = started.pop("broken")
     assert isinstance(broken, StageError)
     assert "no memory" in str(broken)
+    assert "it does not answer" in str(started.pop("dead"))
     assert {name: each["hostname"] for name, each in started.items()} == {
         "slow": "slow",
         "quick": "quick",

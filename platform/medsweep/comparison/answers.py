@@ -18,6 +18,8 @@ SCORE = "token_f1"
 """Tested by sign flips; quality figures are correlated, so one of them is enough."""
 
 BY_SIGN = "sign flips"
+# Of the draws: a comparison that is made twice is the same.
+_SEED = 0
 
 CORRECT = "exact_match"
 """Tested by McNemar's test: an answer is correct or not."""
@@ -76,9 +78,7 @@ def pair_answers(before: Sequence[Row], after: Sequence[Row]) -> PairedAnswers:
     return PairedAnswers([first[each] for each in shared], [second[each] for each in shared])
 
 
-def compare_answers(
-    contrasts: Sequence[Contrast], *, resamples: int, seed: int = 0
-) -> list[Finding]:
+def compare_answers(contrasts: Sequence[Contrast], *, resamples: int) -> list[Finding]:
     """Compare answers by question: token F1 by sign flips, exact match by McNemar's test.
 
     A question's answers (of several repeats and load points) are averaged first, because they are
@@ -87,7 +87,6 @@ def compare_answers(
     Args:
         contrasts: what to compare.
         resamples: draws of signs, and of the bootstrap that gives the interval.
-        seed: of both.
 
     Returns:
         Two findings per contrast; none for a contrast whose sides share no question.
@@ -103,7 +102,7 @@ def compare_answers(
     for count in {len(first) for first, _ in scores}:
         places = [place for place, (first, _) in enumerate(scores) if len(first) == count]
         differences = np.column_stack([scores[place][1] - scores[place][0] for place in places])
-        drawn = paired_differences(differences, seed=seed, resamples=resamples)
+        drawn = paired_differences(differences, seed=_SEED, resamples=resamples)
         results |= dict(zip(places, drawn, strict=True))
     return [
         finding

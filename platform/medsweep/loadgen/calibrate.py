@@ -52,7 +52,7 @@ _ABOUT = 0.95
 
 
 def calibrate(
-    loads: Sequence[CalibrationLoad], *, requests_per_worker: int = 3, processes: int = 1
+    loads: Sequence[CalibrationLoad], *, requests_per_worker: int = 3
 ) -> list[Calibration]:
     """Measure a server with 50 ms to the first of 32 tokens and a known time between them.
 
@@ -60,7 +60,6 @@ def calibrate(
         loads: closed loops to try, one after the other; each takes about
             `(0.1 + 32 * gap_s) * (requests_per_worker + 2)` seconds.
         requests_per_worker: measured requests are this many times the concurrency, at least 6.
-        processes: how many load generators share the load.
 
     Returns:
         One calibration per load, in the order given; at most 4,096 requests in flight per machine.
@@ -68,7 +67,7 @@ def calibrate(
     Raises:
         StageError: the server or the load generator did not start, or a request failed.
     """
-    with Fleet(processes) as fleet:
+    with Fleet(1) as fleet:
         return calibrate_fleet(fleet, loads, requests_per_worker=requests_per_worker)
 
 

@@ -21,6 +21,8 @@ _ANSWERS = 3
 _ALONE = 0.5
 # A client that is late at this fraction of the lowest rate is late at any.
 _LATE_BELOW = 8
+# A search ends when the rates that meet and miss are within this ratio.
+_CLOSE = 1.05
 # Doubling gives up above this rate.
 _HIGHEST_RPS = 1e5
 
@@ -77,7 +79,6 @@ def find_max(
     *,
     start_rps: float,
     lowest_rps: Callable[[], float],
-    closeness: float = 0.05,
 ) -> HighestRate:
     """Return the highest rate that meets the objectives and the lowest that does not.
 
@@ -90,7 +91,6 @@ def find_max(
         start_rps: the first rate to try.
         lowest_rps: the rate below which halving gives up where it missed, and below an eighth of
             which it does where it is undecided; asked again after each measurement.
-        closeness: ends when the two rates are within this ratio.
     """
     rates: dict[Outcome, float] = {}
     highest: float | None = None
@@ -112,7 +112,7 @@ def find_max(
                 break
         elif bound is None:
             rate *= 2
-        elif bound / highest > 1 + closeness:
+        elif bound / highest > _CLOSE:
             rate = math.sqrt(highest * bound)
         else:
             break

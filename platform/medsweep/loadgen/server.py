@@ -23,6 +23,7 @@ from medsweep.reporter import harmless
 
 _MOST_BYTES = 4 << 20
 _READ_BYTES = 65_536
+_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,6 @@ def stream_answer(
     *,
     max_tokens: int,
     api_key_env: str | None = None,
-    timeout_s: float = 120.0,
 ) -> Iterator[str]:
     """Yield the parts of a chat model's answer as they come; no error quotes the question.
 
@@ -98,7 +98,7 @@ def stream_answer(
         "stream": True,
     }
     request = _request(base_url, "chat/completions", body, api_key_env, {})
-    for chunk in _chunks(request, timeout_s, [question]):
+    for chunk in _chunks(request, _TIMEOUT_S, [question]):
         yield _part(chunk, [question])
 
 
@@ -162,7 +162,6 @@ def count_tokens(
     api_key_env: str | None = None,
     headers: Mapping[str, str] | None = None,
     ignore_eos: bool = False,
-    timeout_s: float = 120.0,
 ) -> int:
     """Return how many tokens a server counts for a prompt, its template included.
 
@@ -174,7 +173,6 @@ def count_tokens(
         api_key_env: environment variable that holds the API key.
         headers: further headers.
         ignore_eos: ask for an answer that goes on to its limit, to learn whether the server can.
-        timeout_s: how long to wait for the answer, in seconds.
 
     Raises:
         InputError: the server refuses the request, or does not count.
@@ -190,7 +188,7 @@ def count_tokens(
     route = "chat/completions" if chat else "completions"
     request = _request(base_url, route, body, api_key_env, headers or {})
     parser, counted = SseParser(), None
-    for data, _ in [*parser.feed(_read(request, timeout_s)), *parser.end()]:
+    for data, _ in [*parser.feed(_read(request, _TIMEOUT_S)), *parser.end()]:
         with suppress(ValueError, AttributeError):
             usage = json.loads(data).get("usage") or {}
             counted = usage.get("prompt_tokens", counted)

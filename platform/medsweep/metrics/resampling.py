@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from medsweep.metrics.statistics import Interval
 
+_CONFIDENCE = 0.95
+# Draws for the interval of a figure that is no mean.
+_RESAMPLES = 1000
 # They bound the memory of a bootstrap over many questions, and of many bootstraps.
 _DRAWS_AT_ONCE = 1_000_000
 _FIGURES_AT_ONCE = 128
@@ -62,7 +65,7 @@ class PairedDifference:
     error: float | None = None
 
 
-def share_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+def share_interval(successes: int, trials: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:
     """Return the exact interval of a share (Clopper & Pearson 1934).
 
     It covers the truth at least as often as it says, whatever the share. Wilson's interval does so
@@ -82,9 +85,9 @@ def share_interval(successes: int, trials: int, confidence: float = 0.95) -> tup
 
 
 def mean_intervals(
-    values: NDArray[np.float64], *, seed: int, confidence: float = 0.95, resamples: int = 2000
+    values: NDArray[np.float64], *, seed: int, resamples: int = 2000
 ) -> list[Interval]:
-    """Return the means of several figures with their intervals.
+    """Return the means of several figures with their 95 % intervals.
 
     A figure that is 0 or 1 for every question is a share and has its exact interval. Every other
     has a bootstrap-t interval (Efron & Tibshirani 1993, section 12.5), widened on each side to
@@ -95,7 +98,6 @@ def mean_intervals(
     Args:
         values: from 0 to 1, shape (questions, figures); a question's figures are drawn together.
         seed: seed of the resampling.
-        confidence: share of such intervals that cover the true mean.
         resamples: how many times to draw.
 
     Returns:
@@ -109,14 +111,14 @@ def mean_intervals(
         raise ValueError("there are no values to take a mean of")
     if count < 2:
         return [Interval(float(mean), None, None) for mean in values.mean(axis=0)]
-    low, high = _bootstrap_t(values, seed, confidence, resamples)
+    low, high = _bootstrap_t(values, seed, _CONFIDENCE, resamples)
     means = values.mean(axis=0)
-    low, high = _widened(values, low, high, 0.0, 1.0, confidence)
+    low, high = _widened(values, low, high)
     intervals = []
     for place, mean in enumerate(means):
         bounds = max(float(low[place]), 0.0), min(float(high[place]), 1.0)
         if np.isin(values[:, place], (0.0, 1.0)).all():
-            bounds = share_interval(round(mean * count), count, confidence)
+            bounds = share_interval(round(mean * count), count)
         intervals.append(Interval(float(mean), *bounds))
     return intervals
 
@@ -126,7 +128,6 @@ def bootstrap_bounds(
     count: int,
     *,
     seed: int,
-    resamples: int = 1000,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the ends of the 95 % percentile interval of figures that are no means.
 
@@ -134,10 +135,9 @@ def bootstrap_bounds(
         statistic: of the rows with these numbers; one figure or several, nan where there is none.
         count: rows there are.
         seed: of the draws.
-        resamples: how many times to draw as many rows as there are.
     """
     rng = np.random.default_rng(seed)
-    drawn = np.array([statistic(rng.integers(count, size=count)) for _ in range(resamples)])
+    drawn = np.array([statistic(rng.integers(count, size=count)) for _ in range(_RESAMPLES)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of a figure that no draw has
         low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
@@ -145,12 +145,7 @@ def bootstrap_bounds(
 
 
 def paired_difference(
-    first: Sequence[float],
-    second: Sequence[float],
-    *,
-    seed: int,
-    confidence: float = 0.95,
-    resamples: int = 2000,
+    first: Sequence[float], second: Sequence[float], *, seed: int
 ) -> PairedDifference:
     """Compare two samples over the same questions: `paired_differences` of one.
 
@@ -158,8 +153,6 @@ def paired_difference(
         first: one value per question, from 0 to 1.
         second: one value per question, in the same order.
         seed: seed of the resampling.
-        confidence: share of such intervals that cover the true difference.
-        resamples: how many times to draw.
 
     Raises:
         ValueError: there are no values, or the two are not of one length.
@@ -172,14 +165,16 @@ def paired_difference(
     if len(first) == 0:
         raise ValueError("there are no values to take a mean of")
     difference = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
-    (only,) = paired_differences(
-        difference[:, None], seed=seed, confidence=confidence, resamples=resamples
-    )
+    (only,) = paired_differences(difference[:, None], seed=seed)
     return only
 
 
 def paired_differences(
-    differences: NDArray[np.float64], *, seed: int, confidence: float = 0.95, resamples: int = 2000
+    differences: NDArray[np.float64],
+    *,
+    seed: int,
+    confidence: float = _CONFIDENCE,
+    resamples: int = 2000,
 ) -> list[PairedDifference]:
     """Compare many pairs of samples, with the same draws for all.
 
@@ -295,20 +290,17 @@ def _widened(
     values: NDArray[np.float64],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
-    least: float,
-    most: float,
-    confidence: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the bounds, at least as far out as Student's with more least or greatest values.
+    """Return the bounds, at least as far out as Student's with more values of 0 or of 1.
 
     A bound of the bootstrap is infinite where too many draws have no spread; Student's replaces it.
     """
     means = values.mean(axis=0)
     margins = [
         _student_margin(
-            np.vstack([values, np.full((_EXTREMES, values.shape[1]), extreme)]), confidence
+            np.vstack([values, np.full((_EXTREMES, values.shape[1]), extreme)]), _CONFIDENCE
         )
-        for extreme in (least, most)
+        for extreme in (0.0, 1.0)
     ]
     low = np.where(np.isfinite(low), low, means)
     high = np.where(np.isfinite(high), high, means)

@@ -49,15 +49,14 @@ def percentile_floor(p: float) -> int:
     return n
 
 
-def repeat_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Return the mean over repeats with Student's t interval, in the unit of the values.
+def repeat_interval(values: Sequence[float]) -> Interval:
+    """Return the mean over repeats with Student's 95 % interval, in the unit of the values.
 
     Args:
         values: one figure per repeat.
-        confidence: share of such intervals that would cover the true mean.
 
     Returns:
-        mean ± t(confidence, n - 1) · s / √n; no bounds for a single repeat, and both values for
+        mean ± t(0.975, n - 1) · s / √n; no bounds for a single repeat, and both values for
         two, whose spread tells next to nothing (t is 12.7). Where all values are above 0, the same
         interval of the mean's logarithm (delta method), so that that of a time or a rate stays
         above 0: mean · exp(± t · s / (mean · √n)).
@@ -72,7 +71,7 @@ def repeat_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
         return Interval(mean, None, None, both)
     from scipy import stats
 
-    t = stats.t.ppf((1 + confidence) / 2, len(sample) - 1)
+    t = stats.t.ppf(0.975, len(sample) - 1)
     margin = float(t * sample.std(ddof=1) / np.sqrt(len(sample)))
     if sample.min() > 0:
         factor = float(np.exp(margin / mean))

@@ -108,9 +108,9 @@ def text(value: object, missing: str = "not recorded") -> TableCell:
     return TableCell(MISSING, title=missing) if value in (None, "", ()) else TableCell(str(value))
 
 
-def prose(value: str | None, missing: str = "not recorded") -> TableCell:
+def prose(value: str | None) -> TableCell:
     """Return a wide cell with a sentence."""
-    return TableCell(value or missing, kind="prose")
+    return TableCell(value or "not recorded", kind="prose")
 
 
 def folded(value: str | None, missing: str = "") -> TableCell:

@@ -16,7 +16,6 @@ from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import HOST
 from medsweep.loadgen.address import MASK, basic_credentials, check_url, public_url
 
-EXTERNAL = "external"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 

@@ -73,7 +73,7 @@ class LivePage:
         self._lock = threading.Lock()
         self._looked_s = float("-inf")
         self._drawn = _NOTHING.encode()
-        self._version, self._stale = 0, True
+        self._version = 0
 
     @property
     def pages(self) -> dict[str, Page]:
@@ -86,7 +86,6 @@ class LivePage:
         A report that cannot be drawn is said on the page and stops nothing.
         """
         with self._lock:
-            self._stale = True
             if time.monotonic() - self._looked_s > _LOOKS_S:
                 return
         try:
@@ -95,7 +94,7 @@ class LivePage:
             self._context.progress.note(f"the live report cannot be drawn: {error}")
             return
         with self._lock:
-            self._drawn, self._stale = drawn, False
+            self._drawn = drawn
             self._version += 1
 
     def _frame(self) -> tuple[str, bytes]:

@@ -55,11 +55,6 @@ class Resolved:
         """What the answers are graded by."""
         return Grader(self.lexicon, self.entailment)
 
-    @property
-    def revisions(self) -> dict[str, str]:
-        """Identity of the weights, by model."""
-        return {name: weights.revision for name, weights in self.weights.items()}
-
 
 def resolve(spec: SweepSpec, *, here: bool = True) -> Resolved:
     """Read the dataset, identify the weights and plan. Nothing is fetched or started.

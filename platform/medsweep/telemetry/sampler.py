@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from medsweep.hardware.cgroup import ROOT
 from medsweep.telemetry.gpu import Gpus, open_gpus
@@ -23,7 +22,6 @@ class Sampler:
     Args:
         pids: processes of this machine to watch, by name; only "engine" has columns.
         period_s: seconds from one sample to the next.
-        root: root of the file system; tests make one of their own.
         gpus: the GPUs, or why there are none to read; None opens NVML.
     """
 
@@ -32,11 +30,10 @@ class Sampler:
         pids: Mapping[str, int],
         *,
         period_s: float = PERIOD_S,
-        root: Path = ROOT,
         gpus: Gpus | str | None = None,
     ) -> None:
         self._period_s = period_s
-        self._host = Host(pids, root)
+        self._host = Host(pids, ROOT)
         self._gpus = open_gpus() if gpus is None else gpus
         self._samples: list[Sample] = []
         self._cost_s = 0.0

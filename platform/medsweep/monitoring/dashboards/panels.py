@@ -145,15 +145,13 @@ def number(
     unit: str = "",
     legend: str = "",
     about: str,
-    span: int = 4,
-    limit: float | None = None,
 ) -> Any:
-    """Return a panel with the last value of each series as a number, red from a limit on."""
+    """Return a panel with the last value of each series as a number."""
     from grafana_foundation_sdk.builders import common, stat
 
     reduce = common.ReduceDataOptions().calcs(["lastNotNull"])
-    panel = stat.Panel().reduce_options(reduce).thresholds(_red_from(limit))
-    return _framed(panel, title, {legend: query}, unit, about, span)
+    panel = stat.Panel().reduce_options(reduce).thresholds(_red_from(None))
+    return _framed(panel, title, {legend: query}, unit, about, span=4)
 
 
 def bars(
@@ -176,25 +174,24 @@ def bars(
     return _framed(panel, title, {legend: query}, unit, about, span)
 
 
-def heat(title: str, histogram: str, *, about: str, span: int = WIDTH // 2) -> Any:
+def heat(title: str, histogram: str, *, about: str) -> Any:
     """Return a heatmap of a histogram's buckets over time.
 
     Args:
         title: of the panel.
         histogram: name of the metric, without `_bucket`, with its matchers.
         about: what is shown.
-        span: width, of 24.
     """
     from grafana_foundation_sdk.builders import heatmap
     from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
     name, _, matchers = histogram.partition("{")
     query = f"sum by (le) (increase({name}_bucket{{{matchers}[$__rate_interval]))"
-    panel = _framed(heatmap.Panel().calculate(False), title, {}, "s", about, span)
+    panel = _framed(heatmap.Panel().calculate(False), title, {}, "s", about, WIDTH // 2)
     return panel.with_target(_query(query, "{{le}}").format(PromQueryFormat.HEATMAP))
 
 
-def grid(title: str, query: str, *, unit: str = "", about: str, span: int = WIDTH) -> Any:
+def grid(title: str, query: str, *, unit: str = "", about: str) -> Any:
     """Return a matrix of models by hardware profile and basis, from series with these labels."""
     from grafana_foundation_sdk.builders import table
     from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
@@ -204,18 +201,18 @@ def grid(title: str, query: str, *, unit: str = "", about: str, span: int = WIDT
         id_val="groupingToMatrix",
         options={"rowField": "model", "columnField": "profile", "valueField": "Value"},
     )
-    panel = _framed(table.Panel(), title, {}, unit, about, span)
+    panel = _framed(table.Panel(), title, {}, unit, about, WIDTH)
     shown = f'label_join({query}, "profile", ", ", "profile", "basis")'
     target = _query(shown, "").instant().format(PromQueryFormat.TABLE)
     return panel.with_target(target).with_transformation(transformation)
 
 
-def column_bars(column: Column, *, span: int = 8, limit: float | None = None) -> Any:
+def column_bars(column: Column, *, limit: float | None = None) -> Any:
     """Return bars of one column of the results, by configuration: it has one value per repeat."""
     query = f"avg by ({BY}) (last_over_time({column.metric}{{{FILTER}}}[$__range]))"
     about = f"{_sentence(column.meaning)} Column `{column.name}`, the last repeat's."
     return bars(
-        column_title(column), query, unit=_column_unit(column), about=about, span=span, limit=limit
+        column_title(column), query, unit=_column_unit(column), about=about, span=8, limit=limit
     )
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.adapter import Adapter
-from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.models.loading import load_tokenizer
 from medsweep.results.store import read_json, write_json
 from medsweep.serving.engines.lora import LoraModel
-from medsweep.serving.engines.low_rank import read_pairs
+from medsweep.serving.engines.low_rank import verified_pairs
 from medsweep.serving.merge import merged_folder
 
 ANSWER_TOKENS = 32
@@ -101,8 +100,7 @@ def _answer(
 
     loaded = LoraModel(folder, dtype=dtype, quantization="none", flash=False)
     if adapter is not None:
-        with verified_copy(adapter, LORA_FILES) as copy:
-            loaded.add("live", read_pairs(copy))
+        loaded.add("live", verified_pairs(adapter))
     model = loaded.using("live" if adapter is not None else None)
     longest = max(map(len, rows))
     padded = [[0] * (longest - len(row)) + row for row in rows]

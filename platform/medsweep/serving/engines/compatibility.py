@@ -55,14 +55,21 @@ def missing_here(engine: str, profile: HardwareProfile) -> str | None:
         engine: name of the engine.
         profile: the hardware; without its GPU, this machine's CPU stands in for it.
     """
-    package = PACKAGES.get(engine)
-    if package and not installed(package):
-        return f"engine {engine} needs the package {package}: pip install 'medsweep[{engine}]'"
+    if (lacking := missing_package(engine)) is not None:
+        return lacking
     if engine == "vllm":
         environment = environment_of("vllm", gpu=profile.gpus > 0 and bool(observe_gpus()))
         if not environment.installed:
             return f"engine vllm is not installed here: {environment.remedy}"
     return None
+
+
+def missing_package(engine: str) -> str | None:
+    """Return which package of MedSweep's own environment an engine lacks; None if none."""
+    package = PACKAGES.get(engine)
+    if package is None or installed(package):
+        return None
+    return f"engine {engine} needs the package {package}: pip install 'medsweep[{engine}]'"
 
 
 def missing_in_images(engine: str, profile: HardwareProfile) -> str | None:
@@ -119,11 +126,8 @@ def unsupported(
     if engine == "openvino":
         if gpu is not None:
             return f"engine openvino computes on the CPU; {profile.name} has a {gpu.name}"
-        if model.name not in GGUF_WHEELS:
-            return (
-                f"engine openvino reads weights from GGUF, and {model.name} has none; "
-                f"it serves {', '.join(GGUF_WHEELS)}"
-            )
+        if (without := no_gguf(model)) is not None:
+            return without
     if adapters == "merged" and quantization != "none":
         return (
             f"a merged adapter is not served with quantization {quantization}: it would round the "
@@ -133,6 +137,16 @@ def unsupported(
     if engine not in ENGINE_QUANTIZATIONS and (refused := plugin_refusal(engine, profile, model)):
         return refused
     return missing(engine, profile) or wrong_quantization(engine, quantization)
+
+
+def no_gguf(model: ModelSpec) -> str | None:
+    """Return why the engine `openvino` has no weights of a model, or None if it has."""
+    if model.name in GGUF_WHEELS:
+        return None
+    return (
+        f"engine openvino reads weights from GGUF, and {model.name} has none; "
+        f"it serves {', '.join(GGUF_WHEELS)}"
+    )
 
 
 def replicas_on(engine: str, gpus: int) -> int:

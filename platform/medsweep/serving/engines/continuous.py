@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import InputError, StageError
-from medsweep.finetune.adapter import Adapter
-from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.finetune.memory import ran_out_of_memory
 from medsweep.models.loading import load_tokenizer
 from medsweep.serving.engines.decode import CudaGraphs, Decoder, Step
-from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.kv import Slots, token_budget
 from medsweep.serving.engines.lora import LoraModel
-from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
+from medsweep.serving.engines.low_rank import LowRankPair
 from medsweep.serving.engines.prefix import Prefix, SharedPrefixes
 from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import EngineSettings, TokenScores
+from medsweep.serving.engines.torch_engine import TorchEngine
+from medsweep.serving.protocol import EngineSettings
 from medsweep.telemetry.step_times import STEP_TIMES
 
 LOG = logging.getLogger("medsweep.serving")
@@ -51,14 +49,12 @@ class _Prefilled:
     logits: Any
 
 
-class ContinuousEngine(ThreadedEngine):
+class ContinuousEngine(TorchEngine):
     """Decodes one token per request in each step and prefills new prompts between steps.
 
     Args:
         settings: with quantization none, int8 or nf4.
     """
-
-    scores_tokens = True
 
     def __init__(self, settings: EngineSettings) -> None:
         self._tokens: list[int] = []  # the last token of each request
@@ -105,23 +101,15 @@ class ContinuousEngine(ThreadedEngine):
         self._decoder.warm_up()
         self._started = True
 
-    def _read_adapter(self, adapter: Adapter) -> dict[str, LowRankPair]:
-        with verified_copy(adapter, LORA_FILES) as folder:
-            return read_pairs(folder)
-
     def _load_adapter(self, inner: str, files: dict[str, LowRankPair]) -> None:
-        self._model.add(inner, files)
+        super()._load_adapter(inner, files)
         if self._started and not self._slots.longest:
             self._decoder.warm_up()
 
     def _unload_adapter(self, inner: str) -> None:
-        self._model.adapters.drop(inner)
+        super()._unload_adapter(inner)
         if self._prefixes is not None:
             self._prefixes.drop(inner)
-
-    def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
-        tokenizer = self._tokenizer.backend_tokenizer
-        return self._model.token_scores(adapter, tokenizer, ids, first, top)
 
     def _reset(self) -> None:
         self._slots.clear()

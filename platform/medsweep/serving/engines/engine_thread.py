@@ -298,15 +298,8 @@ class ThreadedEngine(ABC):
             if not state.done:
                 state.fail(error)
 
-    def _on_thread(self) -> None:
-        """Prepare the engine's thread: torch sets threads and the current GPU per thread."""
-        import torch
-
-        if self._settings.device and torch.cuda.is_available():
-            torch.cuda.set_device(self._settings.device)
-
-        if self._settings.cpus is not None:
-            torch.set_num_threads(self._settings.cpus)
+    def _on_thread(self) -> None:  # noqa: B027 a process has threads of its own
+        """Prepare the engine's thread; called there before the first request."""
 
     def _collect(self, *, wait: bool) -> None:
         while True:

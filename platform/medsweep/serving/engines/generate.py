@@ -7,28 +7,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medsweep.finetune.adapter import Adapter
-from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 from medsweep.models.loading import load_tokenizer
-from medsweep.serving.engines.engine_thread import ThreadedEngine
 from medsweep.serving.engines.lora import LoraModel
-from medsweep.serving.engines.low_rank import LowRankPair, read_pairs
 from medsweep.serving.engines.readback import Readback
 from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import TokenScores
+from medsweep.serving.engines.torch_engine import TorchEngine
 
 GATHER_S = 0.003
 """How long the first request of a batch waits for others to arrive."""
 
 
-class GenerateEngine(ThreadedEngine):
+class GenerateEngine(TorchEngine):
     """Dynamic batches: requests for one model that wait together share the forward passes.
 
     Args:
         settings: with quantization none, int8 or nf4.
     """
-
-    scores_tokens = True
 
     def _load_base(self, folder: Path) -> Any:
         settings = self._settings
@@ -43,20 +37,6 @@ class GenerateEngine(ThreadedEngine):
         tokenizer = load_tokenizer(folder)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return tokenizer
-
-    def _read_adapter(self, adapter: Adapter) -> dict[str, LowRankPair]:
-        with verified_copy(adapter, LORA_FILES) as folder:
-            return read_pairs(folder)
-
-    def _load_adapter(self, inner: str, files: dict[str, LowRankPair]) -> None:
-        self._model.add(inner, files)
-
-    def _unload_adapter(self, inner: str) -> None:
-        self._model.adapters.drop(inner)
-
-    def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
-        tokenizer = self._tokenizer.backend_tokenizer
-        return self._model.token_scores(adapter, tokenizer, ids, first, top)
 
     def _reset(self) -> None:
         """Nothing to do: each batch is a call of its own."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import InputError
-from medsweep.finetune.adapter import CONFIG_FILE, WEIGHTS_FILE
+from medsweep.finetune.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
+from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 
 _PREFIX = "base_model.model."
 
@@ -109,6 +110,17 @@ def read_pairs(folder: Path) -> dict[str, LowRankPair]:
         )
         for place, tensors in halves.items()
     }
+
+
+def verified_pairs(adapter: Adapter) -> dict[str, LowRankPair]:
+    """Return an adapter's matrices as `read_pairs` does, from files that have its hashes.
+
+    Raises:
+        InputError: the adapter is not plain LoRA.
+        StageError: a file was changed or is missing.
+    """
+    with verified_copy(adapter, LORA_FILES) as folder:
+        return read_pairs(folder)
 
 
 def shape_of(layer: Any) -> tuple[int, int] | None:

@@ -15,9 +15,12 @@ from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.models.loading import LOCAL, refuse_code
-from medsweep.models.wheels import GGUF_WHEELS
 from medsweep.serving.engines.child_process import ChildProcess
-from medsweep.serving.engines.compatibility import ENGINE_QUANTIZATIONS, PACKAGES, installed
+from medsweep.serving.engines.compatibility import (
+    ENGINE_QUANTIZATIONS,
+    missing_package,
+    no_gguf,
+)
 from medsweep.serving.engines.process_engine import ProcessEngine
 from medsweep.serving.protocol import EngineSettings
 
@@ -37,15 +40,10 @@ class OpenvinoEngine(ProcessEngine):
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        if settings.model.name not in GGUF_WHEELS:
-            raise InputError(
-                f"engine openvino reads weights from GGUF, and {settings.model.name} has none; "
-                f"it serves {', '.join(GGUF_WHEELS)}"
-            )
-        if not installed(PACKAGES["openvino"]):
-            raise EnvironmentFault(
-                "engine openvino needs OpenVINO GenAI: pip install 'medsweep[openvino]'"
-            )
+        if (without := no_gguf(settings.model)) is not None:
+            raise InputError(without)
+        if (lacking := missing_package("openvino")) is not None:
+            raise EnvironmentFault(lacking)
         if settings.quantization == "none":
             # A sweep must name the quantization, because its results record it; `serve` need not.
             settings = replace(settings, quantization=ENGINE_QUANTIZATIONS["openvino"][0])

@@ -188,9 +188,6 @@ class ProcessEngine(ThreadedEngine):
         """Have the process run on the cores of this thread, which were changed."""
         process.pin(cores_here())
 
-    def _on_thread(self) -> None:
-        """Nothing to do: the process has threads of its own."""
-
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # the socket is full, so a wake-up is due, or closed
             self._wake_writer.send(b"!")

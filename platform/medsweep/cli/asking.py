@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medsweep.cli.options import add_models, load_models
+from medsweep.cli.options import add_api_key, add_models, load_models
 from medsweep.errors import InputError, require
 
 ADAPTER = "adapter"
@@ -32,9 +32,7 @@ def add_answerer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", metavar="URL", help="ask a server with OpenAI's API, such as http://host:8000/v1"
     )
-    parser.add_argument(
-        "--api-key-env", metavar="VAR", help="environment variable that holds the server's API key"
-    )
+    add_api_key(parser)
     add_models(parser)
     parser.add_argument(
         "--max-tokens", type=int, default=256, metavar="N", help="most output tokens; default: 256"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from medsweep.cli.bench_answers import Answers
-from medsweep.cli.options import positive, seed
+from medsweep.cli.options import add_api_key, positive, seed
 from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
 from medsweep.reporter import harmless
 from medsweep.version import __version__
@@ -105,9 +105,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="a load point with more failures stops; default: 0.1",
     )
-    parser.add_argument(
-        "--api-key-env", metavar="VAR", help="environment variable that holds the API key"
-    )
+    add_api_key(parser)
     parser.add_argument(
         "--header", action="append", default=[], metavar="'NAME: VALUE'", help="may be repeated"
     )

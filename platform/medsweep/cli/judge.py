@@ -7,7 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medsweep.cli.options import Progress, add_json, positive, seed, show, with_interval
+from medsweep.cli.options import (
+    Progress,
+    add_api_key,
+    add_json,
+    positive,
+    seed,
+    show,
+    with_interval,
+)
 from medsweep.cli.review import QUESTIONS
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
@@ -67,9 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--concurrency", type=int, default=1, metavar="N", help="requests at a time; default: 1"
     )
     parser.add_argument("--timeout", type=positive, default=120.0, metavar="S", help="default: 120")
-    parser.add_argument(
-        "--api-key-env", metavar="VAR", help="environment variable that holds the API key"
-    )
+    add_api_key(parser)
     parser.add_argument(
         "--usd-per-million",
         type=positive,

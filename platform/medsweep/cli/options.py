@@ -73,6 +73,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_api_key(parser: argparse.ArgumentParser) -> None:
+    """Add the variable that holds the API key of a server."""
+    parser.add_argument(
+        "--api-key-env", metavar="VAR", help="environment variable that holds the API key"
+    )
+
+
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Add the parent of the sweep's folder."""
     parser.add_argument(

@@ -92,6 +92,7 @@ class Bench:
         spool_folder: for the records of the current point; None for the system's folder.
         on_progress: called several times per second with the point, the repeat and the progress.
         on_records: called with each point, its repeat and its records, before they are deleted.
+        measured: the load points so far, in the order in which they were measured.
     """
 
     job: LoadJob
@@ -219,8 +220,8 @@ class Bench:
 
     def _calibrations(self, loads: Iterable[CalibrationLoad]) -> dict[CalibrationLoad, Calibration]:
         distinct = sorted(set(loads))
-        found = calibrate_fleet(self.fleet, distinct) if distinct else []
-        return dict(zip(distinct, found, strict=True))
+        calibrations = calibrate_fleet(self.fleet, distinct) if distinct else []
+        return dict(zip(distinct, calibrations, strict=True))
 
 
 def enough_requests(*, concurrency: int | None = None, rate: float | None = None) -> int:

@@ -178,12 +178,12 @@ def identity_headers(
 
 def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool], limit_name: str) -> bytes:
     chat = job.endpoint == "chat"
-    asked: dict[str, object] = {"prompt": prompt.text}
+    content: dict[str, object] = {"prompt": prompt.text}
     if chat:
-        asked = {"messages": [{"role": "user", "content": prompt.text}]}
+        content = {"messages": [{"role": "user", "content": prompt.text}]}
     body: dict[str, object] = {
         "model": job.model,
-        **asked,
+        **content,
         limit_name: prompt.max_tokens or job.max_tokens,
         "temperature": job.temperature,
         "stream": True,

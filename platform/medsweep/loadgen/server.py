@@ -179,8 +179,8 @@ def count_tokens(
         EnvironmentFault: it does not answer.
     """
     chat = endpoint == "chat"
-    asked = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
-    body: dict[str, Any] = {"model": model, **asked, "max_tokens": 1, "temperature": 0.0}
+    content = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
+    body: dict[str, Any] = {"model": model, **content, "max_tokens": 1, "temperature": 0.0}
     if ignore_eos:
         body["ignore_eos"] = True
     # Streamed, like the load: not every server answers otherwise.

@@ -21,46 +21,11 @@ _ERROR_KEYS = ("error", "errors", "error_code", "error_message", "error_type", "
 # Keys that hold the word `error` where the object is one.
 _SAYING_KEYS = ("object", "type", "status", "event")
 # Words of every language about APIs: an error that shares them with a prompt does not quote it.
-_COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "can",
-        "cannot",
-        "does",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "its",
-        "must",
-        "not",
-        "of",
-        "on",
-        "only",
-        "or",
-        "s",
-        "t",
-        "than",
-        "that",
-        "the",
-        "this",
-        "to",
-        "was",
-        "with",
-        "you",
-        "your",
-    ]
-)
+_COMMON_WORDS = """
+a an and are as at be by can cannot does for from has have in is it its must not of on only or s t
+than that the this to was with you your
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 _PREFIX = re.compile(r"^\[?error\]?\s*[:=]?\s*(?=\S)", re.IGNORECASE)
 _ESCAPES = re.compile(r"\\u([0-9a-fA-F]{4})|\\[nrt]")
 # Scripts without spaces between words are compared character by character.

@@ -168,16 +168,16 @@ class _Host:
     def take(self) -> list[bytes]:
         """Return the lines that have come since the last call; waits for one."""
         lines: list[bytes] = []
-        found: bytes | Exception = self._inbox.get()
+        item: bytes | Exception = self._inbox.get()
         time.sleep(_EVERY_S)
         with contextlib.suppress(Empty):
-            while not isinstance(found, Exception):
-                lines.append(found)
-                found = self._inbox.get_nowait()
-        if isinstance(found, Exception):
+            while not isinstance(item, Exception):
+                lines.append(item)
+                item = self._inbox.get_nowait()
+        if isinstance(item, Exception):
             if not lines:
-                raise found
-            self._inbox.put(found)  # nothing comes behind it
+                raise item
+            self._inbox.put(item)  # nothing comes behind it
         return lines
 
     def stop(self, drop: bool) -> None:

@@ -22,22 +22,11 @@ from medsweep.loadgen.server_errors import (
 _MOST_TOKENS = 1 << 53
 # Reasons for which a server ends an answer that is not complete (vLLM, SGLang, OpenRouter,
 # DeepSeek). A content filter is none: it is an answer of the service.
-_FAILED = frozenset(
-    [
-        "error",
-        "errored",
-        "abort",
-        "aborted",
-        "cancel",
-        "cancelled",
-        "canceled",
-        "failed",
-        "failure",
-        "internal_error",
-        "server_error",
-        "insufficient_system_resource",
-    ]
-)
+_FAILED_REASONS = """
+error errored abort aborted cancel cancelled canceled failed failure internal_error server_error
+insufficient_system_resource
+"""
+_FAILED = frozenset(_FAILED_REASONS.split())
 
 _SHORT = 32
 _ERROR_TEXT = re.compile(rb"\s*\[?error\b", re.IGNORECASE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from medsweep.errors import InputError
@@ -69,15 +69,15 @@ class Lengths:
         Raises:
             InputError: it is none.
         """
-        found = re.fullmatch(r"(\d{1,7})(?:\.\.(\d{1,7})(?::(uniform|normal))?)?", text.strip())
-        if found is None:
+        match = re.fullmatch(r"(\d{1,7})(?:\.\.(\d{1,7})(?::(uniform|normal))?)?", text.strip())
+        if match is None:
             raise InputError(
                 f"{option} {text}: write 512, 128..1024 (uniform) or 128..1024:normal, in tokens"
             )
-        low, high = int(found[1]), int(found[2] or found[1])
+        low, high = int(match[1]), int(match[2] or match[1])
         if not 1 <= low <= high <= _MOST_TOKENS:
             raise InputError(f"{option} {text}: ascending numbers from 1 to {_MOST_TOKENS}")
-        return cls(low, high, found[3] or "uniform")
+        return cls(low, high, match[3] or "uniform")
 
     def draw(self, rng: random.Random) -> int:
         """Return one length."""
@@ -166,20 +166,26 @@ def _text(rng: random.Random, words: int) -> str:
 
 @dataclass
 class LengthCheck:
-    """What was asked for and what the server counted, over all measured answers of a load test."""
+    """What was requested and what the server counted, over all measured answers of a load test.
 
-    def __post_init__(self) -> None:
-        self.asked: list[int] = []
-        self.prompts: list[int] = []
-        self.limits: list[int] = []
-        self.answers: list[int] = []
+    Attributes:
+        requested: tokens that each synthetic prompt should have.
+        prompts: tokens that the server counted in it.
+        limits: longest answer that each request allowed, in tokens.
+        answers: tokens that the server counted in the answer.
+    """
+
+    requested: list[int] = field(default_factory=list)
+    prompts: list[int] = field(default_factory=list)
+    limits: list[int] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
 
     def add(
         self, prompt: Prompt, prompt_tokens: int | None, limit: int, output_tokens: int | None
     ) -> None:
         """Add an answer; a count that the server did not give is left out."""
         if prompt_tokens is not None and prompt.question_id.startswith("synthetic-"):
-            self.asked.append(int(prompt.question_id.rpartition("-")[2]))
+            self.requested.append(int(prompt.question_id.rpartition("-")[2]))
             self.prompts.append(prompt_tokens)
         if output_tokens is not None:
             self.limits.append(limit)
@@ -190,7 +196,7 @@ class LengthCheck:
         return {
             name: fmean(values) if values else None
             for name, values in (
-                ("input_tokens_asked", self.asked),
+                ("input_tokens_asked", self.requested),
                 ("input_tokens_counted", self.prompts),
                 ("output_tokens_asked", self.limits),
                 ("output_tokens_counted", self.answers),
@@ -200,15 +206,17 @@ class LengthCheck:
     def sentences(self) -> list[str]:
         """Return what the server counted, in words, and what that means where it is off."""
         return [
-            *_sentence("prompts", self.asked, self.prompts, "the server's tokenizer splits words"),
+            *_sentence(
+                "prompts", self.requested, self.prompts, "the server's tokenizer splits words"
+            ),
             *_sentence("answers", self.limits, self.answers, "the model ends its answers earlier"),
         ]
 
 
-def _sentence(what: str, asked: list[int], counted: list[int], reason: str) -> list[str]:
+def _sentence(what: str, requested: list[int], counted: list[int], reason: str) -> list[str]:
     if not counted:
         return [f"{what}: the server does not count their tokens, so their lengths are not known"]
-    mean, wanted = fmean(counted), fmean(asked)
+    mean, wanted = fmean(counted), fmean(requested)
     off = "" if abs(mean - wanted) <= max(0.02 * wanted, 1) else f"; not as asked: {reason}"
     return [
         f"{what}: {wanted:.0f} tokens asked, {mean:.1f} counted by the server "

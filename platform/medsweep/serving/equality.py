@@ -55,8 +55,8 @@ def compare_merged(
         InputError, StageError: as in `merge`.
     """
     merged = merged_folder(adapter, base, dtype)
-    asked = hashlib.sha256(json.dumps([max_tokens, *prompts]).encode()).hexdigest()[:16]
-    record = merged / f"equality-{asked}.json"
+    questions = hashlib.sha256(json.dumps([max_tokens, *prompts]).encode()).hexdigest()[:16]
+    record = merged / f"equality-{questions}.json"
     known = read_json(record)
     if known is not None:
         return Equality(**known)

@@ -111,8 +111,8 @@ def write_results(resolved: Resolved, folder: Path, measured: int) -> RunSummary
     if any(row.get("questions") for row in rows):
         seen = _meter_columns(_metered(resolved, folder))
         rows = [row | seen if row.get("questions") else row for row in rows]
-        asked = resolved.split.evaluation
-        write_json(folder / LABELS, {pair.question_id: dict(pair.labels) for pair in asked})
+        evaluation = resolved.split.evaluation
+        write_json(folder / LABELS, {pair.question_id: dict(pair.labels) for pair in evaluation})
     _write_rows(folder, rows)
     states = count_states(cell_states(folder, cells))
     states["failed"] += states.pop("pending")  # their results could not be written

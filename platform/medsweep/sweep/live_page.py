@@ -135,13 +135,13 @@ class LivePage:
             folder = self._context.cell_folder(cell)
             record = folder.record()
             if record is not None:
-                found = record["rows"]
+                cell_rows = record["rows"]
             elif measured := folder.measurement_rows():
-                found = [
+                cell_rows = [
                     {"status": "ok", "reason": None, **row}
                     for row in assembled(self._context, cell, measured)
                 ]
             else:
                 continue
-            rows += [priced(renamed(row), cell.profile) for row in found]
+            rows += [priced(renamed(row), cell.profile) for row in cell_rows]
         return rows

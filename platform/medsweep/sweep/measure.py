@@ -242,8 +242,8 @@ def _warm_up(context: MeasurementContext, load: Fleet, deployed: DeployedCell) -
     Cells that were deployed together wait for each other's first answers, which is no part of it.
     """
     deployment = deployed.deployment
-    asked = dict.fromkeys(each.variant for each in context.measurements(deployed.cell))
-    for variant in (each for each in asked if each in deployed.models):
+    variants = dict.fromkeys(each.variant for each in context.measurements(deployed.cell))
+    for variant in (each for each in variants if each in deployed.models):
         point = LoadPoint(concurrency=1, requests=1, warmup=0)
         job = deployed.job(context, deployed.models[variant], point)
         records = load.records(replace(job, max_tokens=min(FIRST_TOKENS, job.max_tokens)))

@@ -88,17 +88,17 @@ class AdapterStack:
         rows: most rows of a decoding step.
         device: device of the buffers.
         dtype: torch dtype of the buffers.
-        whole: always multiply with all columns, so that a step has few different shapes.
+        all_columns: always multiply with all of them, so that a step has few different shapes.
 
     Attributes:
         version: changes when a graph that was captured with adapters is no longer valid.
     """
 
-    def __init__(self, rows: int, device: Any, dtype: Any, *, whole: bool) -> None:
+    def __init__(self, rows: int, device: Any, dtype: Any, *, all_columns: bool) -> None:
         import torch
 
         self.version = 0
-        self._device, self._dtype, self._whole = device, dtype, whole
+        self._device, self._dtype, self._all_columns = device, dtype, all_columns
         self._layers: dict[str, AdaptedLayer] = {}
         self._pairs: dict[str, Mapping[str, LowRankPair]] = {}
         self._ids: dict[str, int] = {}
@@ -146,7 +146,7 @@ class AdapterStack:
         """
         import torch
 
-        columns = self._columns(names, whole=False)
+        columns = self._columns(names, all_columns=False)
         owners = None
         if columns.masked:
             owners = torch.tensor(self._owners(names), device=self._device)
@@ -165,7 +165,7 @@ class AdapterStack:
 
         if self._assigned is not None and self._assigned[0] == tuple(names):
             return self._assigned[1]
-        columns = self._columns(names, whole=self._whole)
+        columns = self._columns(names, all_columns=self._all_columns)
         if columns.masked:
             rest = [_NO_ADAPTER] * (len(self._row_owners) - len(names))
             self._row_owners.copy_(torch.tensor([*self._owners(names), *rest]))
@@ -177,7 +177,9 @@ class AdapterStack:
         usual = [Columns(0, 0, False)]
         if self._pairs:
             usual.append(
-                self._columns(list(self._pairs)[: len(self._row_owners)], whole=self._whole)
+                self._columns(
+                    list(self._pairs)[: len(self._row_owners)], all_columns=self._all_columns
+                )
             )
         return usual
 
@@ -200,7 +202,7 @@ class AdapterStack:
     def _owners(self, names: Sequence[str | None]) -> list[int]:
         return [_NO_ADAPTER if name is None else self._ids[name] for name in names]
 
-    def _columns(self, names: Sequence[str | None], *, whole: bool) -> Columns:
+    def _columns(self, names: Sequence[str | None], *, all_columns: bool) -> Columns:
         used = list(dict.fromkeys(name for name in names if name is not None))
         unknown = [name for name in used if name not in self._pairs]
         if unknown:
@@ -210,7 +212,7 @@ class AdapterStack:
         start, stop = min((a for a, _ in spans), default=0), max((b for _, b in spans), default=0)
         if start == stop:
             return Columns(0, 0, False)
-        if whole:
+        if all_columns:
             return Columns(0, len(self._column_owners), True)
         return Columns(start, stop, masked=len(used) > 1 or None in names)
 

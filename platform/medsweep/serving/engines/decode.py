@@ -225,11 +225,11 @@ class Decoder:
         replay, logits = self._captured[key]
         tokens, lengths = self.tokens.clone(), self._slots.lengths.clone()
         replay()
-        found = logits[:rows].float().clone()
+        replayed = logits[:rows].float().clone()
         self.tokens.copy_(tokens)
         self._slots.lengths.copy_(lengths)
         expected = compute()
-        deviation = (found - expected[:rows].float()).abs().max()
+        deviation = (replayed - expected[:rows].float()).abs().max()
         limit = DEVIATION * expected[:rows].float().abs().max()
         if bool(deviation <= limit) or bool(expected[:rows].isnan().any()):
             self._checked.add(key)

@@ -59,7 +59,7 @@ class LoraModel:
         self.model: Any = load_model(folder, **settings).eval()
         self.device = self.model.device
         self.adapters = AdapterStack(
-            rows, self.device, settings["dtype"], whole=self.device.type == "cuda"
+            rows, self.device, settings["dtype"], all_columns=self.device.type == "cuda"
         )
 
     def add(self, name: str, pairs: Mapping[str, LowRankPair]) -> None:

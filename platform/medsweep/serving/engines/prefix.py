@@ -51,19 +51,19 @@ class SharedPrefixes:
             One prefix for each prompt, and how many tokens of each prefix its prompt begins with;
             none and 0 if that are fewer than SHORTEST for one of them.
         """
-        found, shared = [], LONGEST
+        prefixes, shared = [], LONGEST
         for adapter, ids in prompts:
             prefix = self._kept.get(adapter)
             if prefix is None:
                 return [], 0
-            found.append(prefix)
+            prefixes.append(prefix)
             # At least one token is left to be read: it gives the logits.
             shared = min(shared, _alike(prefix.ids, ids[:-1]))
         if shared < SHORTEST:
             return [], 0
         for adapter, _ in prompts:
             self._kept.move_to_end(adapter)
-        return found, shared
+        return prefixes, shared
 
     def learn(self, adapter: str | None, ids: Sequence[int], layers: KeysValues) -> None:
         """Keep what a prompt shares with the one before of its adapter.

@@ -184,76 +184,105 @@ def make_plan(
         (catalog.models[model], _priced(spec, catalog.profiles[profile]))
         for model, profile in dict.fromkeys(_pairs(spec, catalog))
     ]
+    finetunes = _finetunes(spec, pairs, catalog, unavailable or {})
+    # The same for every cell, of which there may be 10,000.
+    common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
+    recipe = {"recipe": spec.finetune.recipe.model_dump(), "max_tokens": spec.load.max_tokens}
+    # Cells that were measured before there were shards keep their keys.
+    one_shard = {"shards"} if spec.load.shards == 1 else None
+    measured = {
+        **common,
+        "load": spec.load.model_dump(exclude=one_shard),
+        "keep_text": spec.texts_kept,
+        **(graders or {}),
+    }
+    served = {"serve": spec.serve.model_dump(exclude={"adapters"})}
+    cells: list[Cell] = []
+    adapters: dict[str, AdapterPlan] = {}
+    for (model, profile), way in product(pairs, spec.serve.ways):
+        weights = {"model": repr(model), "revision": revisions[model.name]}
+        adapter = _key({**weights, **common, **recipe})
+        where, no_adapter = finetunes[model.name]
+        parts = {**weights, **measured, **served, "adapter": adapter, "no_adapter": no_adapter}
+        cell = _cell(spec, model, profile, way, parts, missing)
+        cells.append(cell)
+        if cell.refused is None and adapter not in adapters:
+            adapters[adapter] = AdapterPlan(model, where, adapter)
+    random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
+    return Plan(tuple(cells), adapters, _server_cells(spec, catalog, measured))
+
+
+def _finetunes(
+    spec: SweepSpec,
+    pairs: Sequence[tuple[ModelSpec, HardwareProfile]],
+    catalog: Catalog,
+    unavailable: Mapping[str, str],
+) -> dict[str, tuple[HardwareProfile, str | None]]:
+    """Return by model where it is fine-tuned, and why it cannot be, or None."""
     own: dict[str, list[HardwareProfile]] = defaultdict(list)
     for model, profile in pairs:
         own[model.name].append(profile)
-    recipe = spec.finetune.recipe.model_dump()
-    # The same for every cell, of which there may be 10,000.
-    # Cells that were measured before there were shards keep their keys.
-    one_shard = {"shards"} if spec.load.shards == 1 else None
-    shared = {"load": spec.load.model_dump(exclude=one_shard)}
-    served = spec.serve.model_dump(exclude={"adapters"})
-    common = {"dataset": dataset_sha256, "seed": spec.seed, "version": __version__}
-    finetunes: dict[str, tuple[HardwareProfile, str | None]] = {}
-    for model, _ in pairs:
-        if model.name not in finetunes:
-            where = _finetune_profile(spec, own[model.name], catalog)
-            no_adapter = (unavailable or {}).get(model.name)
-            no_adapter = no_adapter or finetune_refusal(spec.finetune, model, where)
-            finetunes[model.name] = where, no_adapter
-    cells, adapters = [], {}
-    serve, both = spec.serve, len(spec.serve.ways) > 1
-    for (model, profile), way in product(pairs, serve.ways):
-        base = {"model": repr(model), "revision": revisions[model.name], **common}
-        adapter = _key({**base, "recipe": recipe, "max_tokens": spec.load.max_tokens})
-        dtype: str = serve.dtype
-        if dtype == "auto":
-            dtype = choose_dtype(model, profile.accelerator)
-        # A stand-in is checked with its own sizes, because it is what runs.
-        where, no_adapter = finetunes[model.name]
-        choice = choose(
-            serve.engine, way, profile, model, quantization=serve.quantization, missing=missing
-        )
-        refused = (
-            no_adapter
-            or choice.refused
-            or serving_refusal(
-                model,
-                profile,
-                dtype=dtype,
-                quantization=serve.quantization,
-                splits=choice.engine in SPLITTING,
-            )
-        )
-        # What `auto` chose, so that a cell is the same whether it was chosen or named.
-        chosen = {"engine": choice.engine}
-        chosen |= {"adapters": choice.adapters} if choice.adapters == "merged" else {}
-        key = _key(
-            {
-                **base,
-                "adapter": adapter,
-                # Another price does not repeat a measurement.
-                "profile": repr(_unpriced(profile)),
-                "dtype": dtype,
-                "serve": served | chosen,
-                **shared,
-                "keep_text": spec.texts_kept,
-                # A cell that is refused for this is another one than when there is an adapter.
-                "no_adapter": no_adapter,
-                **(graders or {}),
-            }
-        )
-        suffix = f"+{way}" if both else ""
-        cells.append(Cell(model, profile, dtype, adapter, key, refused, choice, suffix))
-        if refused is None and adapter not in adapters:
-            adapters[adapter] = AdapterPlan(model, where, adapter)
-    random.Random(spec.seed).shuffle(cells)  # noqa: S311 an order, not a secret
-    servers = _server_cells(
-        spec,
-        catalog,
-        {**common, "load": shared["load"], "keep_text": spec.texts_kept, **(graders or {})},
+    finetunes = {}
+    for model in {model.name: model for model, _ in pairs}.values():
+        where = _finetune_profile(spec, own[model.name], catalog)
+        refused = unavailable.get(model.name) or finetune_refusal(spec.finetune, model, where)
+        finetunes[model.name] = where, refused
+    return finetunes
+
+
+def _cell(
+    spec: SweepSpec,
+    model: ModelSpec,
+    profile: HardwareProfile,
+    way: str,
+    parts: Mapping[str, Any],
+    missing: Callable[[str, HardwareProfile], str | None],
+) -> Cell:
+    """Return one cell.
+
+    Args:
+        spec: the sweep.
+        model: what is served.
+        profile: the hardware.
+        way: how the adapter is served, as the sweep says.
+        parts: of its key, as far as they do not depend on the profile: with the key of its adapter
+            (`adapter`), and why there is none (`no_adapter`), so that a cell that is refused for
+            this is another one than when there is an adapter.
+        missing: as of `make_plan`.
+    """
+    serve = spec.serve
+    dtype: str = serve.dtype
+    if dtype == "auto":
+        dtype = choose_dtype(model, profile.accelerator)
+    choice = choose(
+        serve.engine, way, profile, model, quantization=serve.quantization, missing=missing
     )
-    return Plan(tuple(cells), adapters, servers)
+    # A stand-in is checked with its own sizes, because it is what runs.
+    refused = (
+        parts["no_adapter"]
+        or choice.refused
+        or serving_refusal(
+            model,
+            profile,
+            dtype=dtype,
+            quantization=serve.quantization,
+            splits=choice.engine in SPLITTING,
+        )
+    )
+    # What `auto` chose, so that a cell is the same whether it was chosen or named.
+    chosen = {"engine": choice.engine}
+    chosen |= {"adapters": choice.adapters} if choice.adapters == "merged" else {}
+    key = _key(
+        {
+            **parts,
+            # Another price does not repeat a measurement.
+            "profile": repr(_unpriced(profile)),
+            "dtype": dtype,
+            "serve": parts["serve"] | chosen,
+        }
+    )
+    suffix = f"+{way}" if len(serve.ways) > 1 else ""
+    return Cell(model, profile, dtype, parts["adapter"], key, refused, choice, suffix)
 
 
 def _server_cells(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,6 @@ def grow_segments(device: str) -> bool:
     Args:
         device: of this worker.
     """
-    import os
-
     import torch
 
     given = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys()

@@ -56,10 +56,6 @@ def finetune_on(
     """
     for job in jobs:
         job.require_fresh(storage / run_name)
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
     gpus = profile.gpus if _has_gpus(profile) else 0
     workers = jobs[0].recipe.workers or max(1, gpus)
     cpus = max(1, profile.cpus // workers)
@@ -68,29 +64,16 @@ def finetune_on(
     steps = storage / f"{run_name}.step"
     latest = LatestStep(steps)
     latest.close()  # of an earlier start
-    trainer = TorchTrainer(
-        _worker,
+    config = {
         # Ray Train restarts all workers if one dies; that continues the run.
-        train_loop_config={
-            "jobs": [replace(job, fresh=False) for job in jobs],
-            "cpus": cpus,
-            "profile": profile,
-            "needs_gpu": gpus > 0,
-            "epochs": files,
-            "steps": steps,
-        },
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpus else {})},
-            label_selector=profile.labels,
-        ),
-        run_config=RunConfig(
-            name=run_name,
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=1),
-        ),
-    )
+        "jobs": [replace(job, fresh=False) for job in jobs],
+        "cpus": cpus,
+        "profile": profile,
+        "needs_gpu": gpus > 0,
+        "epochs": files,
+        "steps": steps,
+    }
+    trainer = _trainer(config, workers, run_name, storage)
     failures: list[str] = []
 
     def fit() -> None:
@@ -122,6 +105,37 @@ def finetune_on(
         raise StageError(f"fine-tune of {names}: {failures[0]}")
     for job in jobs:
         read_adapter(job.folder)
+
+
+def _trainer(config: Mapping[str, Any], workers: int, run_name: str, storage: Path) -> Any:
+    """Return Ray Train's trainer of a run.
+
+    Args:
+        config: what each worker is told; see `_worker`.
+        workers: how many.
+        run_name: as of `finetune_on`.
+        storage: likewise.
+    """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    gpu = config["needs_gpu"]
+    return TorchTrainer(
+        _worker,
+        train_loop_config=dict(config),
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": config["cpus"], **({"GPU": 1} if gpu else {})},
+            label_selector=config["profile"].labels,
+        ),
+        run_config=RunConfig(
+            name=run_name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=1),
+        ),
+    )
 
 
 def _require_gpus(profile: HardwareProfile, workers: int, cpus: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -26,8 +27,6 @@ class Team:
     @classmethod
     def current(cls) -> Self:
         """Return the process group of torch.distributed; without one, a team of one."""
-        import os
-
         import torch
         from torch import distributed
 

@@ -161,76 +161,89 @@ def figures_of(
         objectives: what an answer must meet to count as goodput.
         complete: whether the load ran to its end; otherwise requests were dropped in flight.
     """
-    sketches = {name: LatencySketch() for name in LATENCIES}
-    prompt_tokens, output_tokens = LatencySketch(), LatencySketch()
-    status: Counter[str] = Counter()
-    unmeasured: Counter[str] = Counter()
-    first_errors: dict[str, str] = {}
-    empty = uncounted = at_once = coarse = good = chunked = 0
-    missed, untimed = [0] * len(objectives), [0] * len(objectives)
-    growth, span = Growth(), _Span()
+    counts = _Counts(objectives)
     for record in records:
-        if record.error is not None:
-            first_errors.setdefault(record.status, record.error)
-        if record.phase != "measure":
-            unmeasured[record.status] += record.status != "ok"
-            continue
-        status[record.status] += 1
-        span.add(record)
-        verdicts = [objective.met_by(record) for objective in objectives]
-        missed = [n + (met is False) for n, met in zip(missed, verdicts, strict=True)]
-        untimed = [n + (met is None) for n, met in zip(untimed, verdicts, strict=True)]
-        if record.status != "ok":
-            continue
-        good += all(verdicts)
-        growth.add(record.due_s, record.e2e_s)
-        empty += record.first_text_s is None
-        uncounted += record.output_tokens is None
-        at_once += record.came_at_once
-        coarse += record.is_coarse
-        chunked += any(record.chunk_gaps_s) and record.chunk_tokens is None
-        for name, sketch in sketches.items():
-            sketch.add(*record.itl_s if name == "itl" else (getattr(record, f"{name}_s"),))
-        prompt_tokens.add(record.prompt_tokens)
-        output_tokens.add(record.output_tokens)
+        counts.add(record)
+    status = dict(counts.status)
     ok = status.pop("ok", 0)
-    ends = growth.slope is not None or not complete
-    window = span.window(point, ends=ends)
-    latencies = {name: sketch.summary() for name, sketch in sketches.items()}
+    ends = counts.growth.slope is not None or not complete
+    window = counts.span.window(point, ends=ends)
+    latencies = {name: sketch.summary() for name, sketch in counts.latencies.items()}
     reason = _rate_reason(window, latencies["e2e"].mean)
     answers_per_s, tokens_per_s = (
         (None, None) if window is None or reason else _rates(records, window)
     )
-    gaps = latencies["itl"].samples
+    goodput_rps: float | None = None
+    if objectives and answers_per_s is not None:
+        goodput_rps = answers_per_s * counts.good / ok if ok else 0.0
+    itl_unit: Literal["token", "chunk"] | None = None
+    if latencies["itl"].samples:
+        itl_unit = "chunk" if counts.chunked else "token"
     return LoadFigures(
-        sent=ok + status.total(),
+        sent=ok + sum(status.values()),
         ok=ok,
-        failed_by_kind=dict(status),
-        unmeasured_failed_by_kind=dict(+unmeasured),
-        first_errors=first_errors,
-        empty=empty,
-        uncounted=uncounted,
-        at_once=at_once,
-        coarse=coarse,
+        failed_by_kind=status,
+        unmeasured_failed_by_kind=dict(+counts.unmeasured),
+        first_errors=counts.first_errors,
+        empty=counts.empty,
+        uncounted=counts.uncounted,
+        at_once=counts.at_once,
+        coarse=counts.coarse,
         latencies=latencies,
-        itl_unit=("chunk" if chunked else "token") if gaps else None,
-        prompt_tokens_mean=prompt_tokens.mean,
-        output_tokens_mean=output_tokens.mean,
+        itl_unit=itl_unit,
+        prompt_tokens_mean=counts.prompt_tokens.mean,
+        output_tokens_mean=counts.output_tokens.mean,
         window=window,
         requests_per_s=answers_per_s,
         output_tokens_per_s=tokens_per_s,
-        goodput_rps=(
-            None
-            if not objectives or answers_per_s is None
-            else answers_per_s * good / ok
-            if ok
-            else 0.0
-        ),
+        goodput_rps=goodput_rps,
         rate_reason=reason,
-        missed=tuple(missed),
-        untimed=tuple(untimed),
-        growth=growth.slope,
+        missed=tuple(counts.missed),
+        untimed=tuple(counts.untimed),
+        growth=counts.growth.slope,
     )
+
+
+class _Counts:
+    """What the records of a load point add up to; names as in `LoadFigures`."""
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self._objectives = objectives
+        self.latencies = {name: LatencySketch() for name in LATENCIES}
+        self.prompt_tokens, self.output_tokens = LatencySketch(), LatencySketch()
+        self.status, self.unmeasured = Counter[str](), Counter[str]()
+        self.first_errors: dict[str, str] = {}
+        self.empty = self.uncounted = self.at_once = self.coarse = 0
+        self.good = 0  # answers that meet every objective
+        self.chunked = 0  # answers of which it is not known how many tokens a chunk holds
+        self.missed, self.untimed = [0] * len(objectives), [0] * len(objectives)
+        self.growth, self.span = Growth(), _Span()
+
+    def add(self, record: RequestRecord) -> None:
+        if record.error is not None:
+            self.first_errors.setdefault(record.status, record.error)
+        if record.phase != "measure":
+            self.unmeasured[record.status] += record.status != "ok"
+            return
+        self.status[record.status] += 1
+        self.span.add(record)
+        verdicts = [objective.met_by(record) for objective in self._objectives]
+        for place, met in enumerate(verdicts):
+            self.missed[place] += met is False
+            self.untimed[place] += met is None
+        if record.status != "ok":
+            return
+        self.good += all(verdicts)
+        self.growth.add(record.due_s, record.e2e_s)
+        self.empty += record.first_text_s is None
+        self.uncounted += record.output_tokens is None
+        self.at_once += record.came_at_once
+        self.coarse += record.is_coarse
+        self.chunked += any(record.chunk_gaps_s) and record.chunk_tokens is None
+        for name, sketch in self.latencies.items():
+            sketch.add(*record.itl_s if name == "itl" else (getattr(record, f"{name}_s"),))
+        self.prompt_tokens.add(record.prompt_tokens)
+        self.output_tokens.add(record.output_tokens)
 
 
 class _Span:

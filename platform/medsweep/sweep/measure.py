@@ -19,7 +19,7 @@ from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.fleet import Fleet
 from medsweep.loadgen.load_columns import add_calibration
 from medsweep.loadgen.shard import LABELS, Shard
-from medsweep.loadgen.spec import LoadPoint
+from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.models.loading import answer_cut
 from medsweep.serving.engines.null import null_model
@@ -40,6 +40,7 @@ from medsweep.sweep.finish import finish_cells
 from medsweep.sweep.measurements import Measurement
 from medsweep.sweep.plan import AnyCell, Cell, ServerCell
 from medsweep.sweep.prepare import PreparedCell, deployment_of, prepare_cells
+from medsweep.telemetry.recording import Recording
 
 NULL_REQUESTS, NULL_TOKENS = 12, 8
 FIRST_TOKENS = 4
@@ -301,8 +302,7 @@ def _measure(
     measurement: Measurement,
     calibrations: Mapping[CalibrationLoad, Calibration],
 ) -> None:
-    spec, cell = context.spec, deployed.cell
-    known = context.columns(cell)
+    spec, known = context.spec, context.columns(deployed.cell)
     labels = {
         "sweep": spec.name,
         "model": known["model"],
@@ -313,18 +313,8 @@ def _measure(
     }
     model = deployed.models[measurement.variant]
     job = deployed.job(context, model, measurement.point, measurement.repeat)
-    with deployed.watch() as node:
-        show = context.progress.load(job.point.measured_requests)
-
-        def take(record: RequestRecord) -> None:
-            context.metrics.request(labels, record)
-            show(record)
-
-        records = load.records(job, take)
-    split = load.split
-    if not node.lasted:
-        # Ray Serve replaces an engine that dies, and requests wait for the new one.
-        raise StageError("the engine died during the load and was started anew")
+    records, recording = _watched_load(context, load, deployed, job, labels)
+    split = load.split  # before another load
     logprobs, confidence_by = mean_logprobs(context, deployed, model, records)
     grades = grade(
         measurement,
@@ -340,7 +330,7 @@ def _measure(
     row = measurement_row(
         measurement,
         figures=figures_of(records, measurement.point, spec.load.parsed_objectives),
-        recording=node.recording,
+        recording=recording,
         grades=grades,
         split=split,
     )
@@ -349,14 +339,10 @@ def _measure(
     if grades.rows:
         row["confidence_by"] = confidence_by
     row |= {"batch": deployed.batch, **_overhead(context, load, deployed, row)}
-    deployment = deployed.deployment
-    if deployed.is_ours:
-        throttled = throttled_periods(cell.key)
-        if throttled is not None and deployed.throttled_before is not None:
-            deployment.cpu_throttled_periods = throttled - deployed.throttled_before
-    else:
+    if not deployed.is_ours:
         row["served_model"] = model
-    row = deployment.columns | row
+    _count_throttled(deployed)
+    row = deployed.deployment.columns | row
     fault = requested_fault({**known, **row}, emulation=True)
     if fault is not None:
         raise StageError(fault)
@@ -364,3 +350,36 @@ def _measure(
     deployed.folder.save_measurement(
         measurement.name, row, request_rows(measurement, records), grades.rows
     )
+
+
+def _watched_load(
+    context: MeasurementContext,
+    load: Fleet,
+    deployed: DeployedCell,
+    job: LoadJob,
+    labels: Mapping[str, str],
+) -> tuple[list[RequestRecord], Recording | None]:
+    """Send a load while the cell's sensors are read.
+
+    Raises:
+        StageError: the load could not be sent, or the engine died meanwhile.
+    """
+    show = context.progress.load(job.point.measured_requests)
+
+    def take(record: RequestRecord) -> None:
+        context.metrics.request(labels, record)
+        show(record)
+
+    with deployed.watch() as node:
+        records = load.records(job, take)
+    if not node.lasted:
+        # Ray Serve replaces an engine that dies, and requests wait for the new one.
+        raise StageError("the engine died during the load and was started anew")
+    return records, node.recording
+
+
+def _count_throttled(deployed: DeployedCell) -> None:
+    """Note the CPU periods that a quota has cut short since the deployment; unknown of a server."""
+    periods = throttled_periods(deployed.cell.key) if deployed.is_ours else None
+    if periods is not None and deployed.throttled_before is not None:
+        deployed.deployment.cpu_throttled_periods = periods - deployed.throttled_before

@@ -181,8 +181,9 @@ def predicted_steps_s(
     ]
     loads: list[float | None] = []
     for cell in cells:
-        known = isinstance(cell, Cell) and matches(cell.profile, here) is None
-        load_s = predict_cell(spec, cell, lengths).load_s if known else None  # type: ignore[arg-type]
+        load_s: float | None = None
+        if isinstance(cell, Cell) and matches(cell.profile, here) is None:
+            load_s = predict_cell(spec, cell, lengths).load_s
         measurements = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
         loads.append(None if load_s is None else load_s / measurements)
     means = {}

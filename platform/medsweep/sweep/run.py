@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -121,21 +121,11 @@ def run_batches(
         cluster: where; it is started only if Ray is needed.
         metrics: live metrics.
     """
-    spec, split = resolved.spec, resolved.split
+    spec = resolved.spec
     progress = SweepProgress(begins=partial(metrics.stage, spec.name))
-    names = [cell.name.rpartition("@") for cell in cells]
-    metrics.planned(spec.name, [(model, profile) for model, _, profile in names])
     missing = [cell for batch in batches for cell in batch.cells]
     states = cell_states(folder, cells)
-    counts = count_states(states)
-    if missing:
-        look = f"look at {metrics.root}: the report while it fills; " if metrics.is_local else ""
-        progress.note(f"{look}live metrics: {metrics.url}")
-    progress.note(
-        f"{spec.name}: {len(cells)} cells: {counts['ok']} done earlier, {len(missing)} to measure, "
-        f"{counts['refused']} refused; dataset: {len(split.train)} pairs to learn and "
-        f"{len(split.evaluation)} questions to ask, from {split.summary}"
-    )
+    _announce(resolved, cells, count_states(states), len(missing), metrics, progress)
     if missing:
         context = MeasurementContext(resolved, folder, metrics, progress)
         page = LivePage(context, cells)
@@ -166,6 +156,28 @@ def run_batches(
                 # Those of all cells would be 10,000 files per batch in the largest sweeps.
                 states |= cell_states(folder, batch.cells)
     metrics.cells(spec.name, count_states(states))
+
+
+def _announce(
+    resolved: Resolved,
+    cells: Sequence[AnyCell],
+    counts: Mapping[str, int],
+    missing: int,
+    metrics: LiveMetrics,
+    progress: SweepProgress,
+) -> None:
+    """Say what the sweep has and what is to come, to people and to the live metrics."""
+    spec, split = resolved.spec, resolved.split
+    names = [cell.name.rpartition("@") for cell in cells]
+    metrics.planned(spec.name, [(model, profile) for model, _, profile in names])
+    if missing:
+        look = f"look at {metrics.root}: the report while it fills; " if metrics.is_local else ""
+        progress.note(f"{look}live metrics: {metrics.url}")
+    progress.note(
+        f"{spec.name}: {len(cells)} cells: {counts['ok']} done earlier, {missing} to measure, "
+        f"{counts['refused']} refused; dataset: {len(split.train)} pairs to learn and "
+        f"{len(split.evaluation)} questions to ask, from {split.summary}"
+    )
 
 
 def _missing(cells: Iterable[AnyCell], folder: Path) -> list[AnyCell]:

@@ -143,18 +143,19 @@ class Fleet:
         self.count = count
         self.split: Split | None = None
         self._make = make
-        self._stack = ExitStack()
+        self._started = ExitStack()
         self._processes: list[LoadProcess | RemoteProcess] = []
 
     def __enter__(self) -> Self:
-        for _ in range(self.count):
-            process = self._make()
-            self._stack.enter_context(process)
-            self._processes.append(process)
+        with ExitStack() as started:  # ends those that run if one does not start
+            self._processes = [
+                started.enter_context(self._make()) for _ in range(self.count)
+            ]
+            self._started = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._started.close()
 
     @property
     def pids(self) -> list[int]:

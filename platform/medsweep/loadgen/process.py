@@ -38,15 +38,22 @@ class LoadProcess:
         return self
 
     def _start(self) -> None:
-        # A file and not a pipe: a pipe that nobody reads fills up and stops the writer.
-        self._ready = False
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed in `close`
-        self._process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-        )
+        """Start the process.
+
+        Raises:
+            StageError: the system does not start it.
+        """
+        with contextlib.ExitStack() as opened:  # closed if the process does not start
+            # A file and not a pipe: a pipe that nobody reads fills up and stops the writer.
+            stderr = opened.enter_context(tempfile.TemporaryFile())
+            try:
+                self._process = subprocess.Popen(
+                    self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+                )
+            except OSError as error:
+                raise StageError(f"the load generator does not start: {error.strerror}") from None
+            opened.pop_all()
+        self._stderr, self._ready = stderr, False
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medsweep.errors import EnvironmentFault, MedSweepError
+from medsweep.errors import MedSweepError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.sweep.assemble import assemble
 from medsweep.sweep.context import MeasurementContext
@@ -25,7 +25,7 @@ def finish_cells(context: MeasurementContext, cells: Sequence[AnyCell]) -> None:
     for cell, each in measured.items():
         try:
             context.cell_folder(cell).finish("ok", None, assembled(context, cell, each))
-        except (MedSweepError, EnvironmentFault) as error:
+        except MedSweepError as error:
             context.give_up(cell, str(error), each[-1])
 
 

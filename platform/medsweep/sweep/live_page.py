@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medsweep.errors import MedSweepError
 from medsweep.monitoring.live_server import Page
 from medsweep.results.schema import BENCHMARK, renamed
 from medsweep.results.store import write_rows
@@ -91,7 +92,9 @@ class LivePage:
         try:
             drawn = self._draw()
         except Exception as error:  # noqa: BLE001 the measurements matter more than the page
-            self._context.progress.note(f"the live report cannot be drawn: {error}")
+            # Of an error that is not ours the text may quote an answer.
+            reason = str(error) if isinstance(error, MedSweepError) else type(error).__name__
+            self._context.progress.note(f"the live report cannot be drawn: {reason}")
             return
         with self._lock:
             self._drawn = drawn

@@ -233,7 +233,7 @@ def _failure_recorded(deployed: DeployedCell) -> Iterator[None]:
     """Keep the failure of one cell from the others."""
     try:
         yield
-    except (StageError, EnvironmentFault) as error:
+    except MedSweepError as error:
         deployed.failure = str(error)
 
 

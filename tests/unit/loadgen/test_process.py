@@ -153,3 +153,17 @@ def test_mock_server_ends_with_its_parent() -> None:
         assert json.loads(server.stdout.readline())["port"] > 0
         server.stdin.close()
         assert server.wait(60) == 0
+
+
+class NoProgram(LoadProcess):
+    """A load generator that is not there."""
+
+    command = ("/no/such/program",)
+
+
+def test_a_process_that_does_not_start_ends_those_that_did() -> None:
+    first = LoadProcess()
+    made = iter([first, NoProgram()])
+    with pytest.raises(StageError, match="does not start: No such file"), Fleet(2, lambda: next(made)):
+        pytest.fail("it was entered")
+    assert is_gone(first.pid)

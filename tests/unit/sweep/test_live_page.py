@@ -82,11 +82,11 @@ def test_a_report_that_cannot_be_drawn_stops_nothing(
     shown.pages["/"]()
 
     def broken(self: LivePage) -> bytes:
-        raise ValueError("no rows")
+        raise ValueError("'take two tablets' is no number")
 
     monkeypatch.setattr(LivePage, "_draw", broken)
     shown.refresh()
-    assert context.progress.state["notes"] == ["the live report cannot be drawn: no rows"]
+    assert context.progress.state["notes"] == ["the live report cannot be drawn: ValueError"]
 
 
 def test_only_this_machine_gets_the_pages(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from faked_sweep import HERE, THERE, FakedSweep, FakeLoad, sweep
 from made_rows import REPLICA
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
+from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.loadgen.fleet import Split
 from medsweep.loadgen.shard import LABELS, Shard
 from medsweep.sweep import measure, prepare, run
@@ -152,3 +153,11 @@ def test_the_cold_start_is_each_engine_s_own(ran: FakedSweep) -> None:
         for row in ran.rows(cell):
             assert row["cold_start_s"] == pytest.approx(after_s + 0.3)
             assert row["cold_start_engines"] == 2
+
+
+@pytest.mark.parametrize("error", [StageError, EnvironmentFault, InputError])
+def test_whatever_is_wrong_with_one_cell_is_kept_from_the_others(error: type[Exception]) -> None:
+    cell = SimpleNamespace(failure=None)
+    with measure._failure_recorded(cell):  # type: ignore[arg-type]
+        raise error("a header must be ASCII")
+    assert cell.failure == "a header must be ASCII"

@@ -40,6 +40,11 @@ class ReplicatedEngine:
         """Return the settings that the first replica runs with; the others have the same."""
         return self._replicas[0].details()
 
+    @property
+    def scores_tokens(self) -> bool:
+        """Whether its replicas give log-probabilities."""
+        return bool(getattr(self._replicas[0], "scores_tokens", False))
+
     async def models(self) -> list[str]:
         """Return the base model's name, then the adapters'; they are the same in all replicas."""
         return await self._replicas[0].models()

@@ -21,6 +21,7 @@ class Replica:
         self.answering, self.most, self.closed = 0, 0, False
         self.adapters: list[str] = []
         self.let = asyncio.Event()
+        self.scores_tokens = False
 
     async def models(self) -> list[str]:
         return ["base", *self.adapters]
@@ -96,6 +97,14 @@ async def test_an_adapter_is_in_all_replicas_or_in_none() -> None:
     assert [each.adapters for each in made] == [["one"], ["one"]]
     await engine.remove_adapter("one")
     assert [each.adapters for each in made] == [[], []]
+
+
+def test_replicas_give_log_probabilities_if_their_engine_does() -> None:
+    engine, made = opened()
+    assert not engine.scores_tokens
+    for each in made:
+        each.scores_tokens = True
+    assert engine.scores_tokens
 
 
 def test_a_replica_that_does_not_open_closes_the_others() -> None:

@@ -36,16 +36,16 @@ from medsweep.metrics.latency import LatencySketch
 from medsweep.metrics.request_record import RequestRecord
 
 HIGHEST_CONCURRENCY = 4096
-"""That one machine is calibrated at."""
+"""Most requests in flight that one machine is calibrated at."""
 
 GAPS_S = (TRUTH.gap_s, 0.02, 0.05, 0.1)
 """Between the tokens of a calibration with many requests in flight; a few, so that few calibrations
 serve many points, and at most ten times the first, so that none takes long."""
 
 EASY_TOKENS_PER_S = 25_000
-"""Up to so many tokens per second, some 280 requests in flight, calibration is as it always was. Of
-more it makes no harder a load than the measured one: a thousand slow streams are no thousand fast
-ones."""
+"""Tokens per second, of some 280 requests in flight, up to which tokens come as fast as in `TRUTH`.
+Above, calibration must be no harder a load than the measured one: a thousand slow streams take less
+of the client than a thousand fast ones."""
 
 # A rate that is so close to what a concurrency can give is that concurrency.
 _ABOUT = 0.95

@@ -172,7 +172,7 @@ def count_tokens(
         endpoint: `chat` or `completions`.
         api_key_env: environment variable that holds the API key.
         headers: further headers.
-        ignore_eos: ask for an answer that goes on to its limit, to learn whether the server can.
+        ignore_eos: ask for an answer up to its limit, to learn whether the server can.
 
     Raises:
         InputError: the server refuses the request, or does not count.

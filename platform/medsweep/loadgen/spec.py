@@ -199,7 +199,7 @@ class LoadJob:
         keep_text: whether the records carry the answers.
         shard: which part of the load this is, from 0.
         shards: into how many parts the load is split. Requests are dealt out among them in turn,
-            and each goes on until it is told that the others have measured theirs too.
+            and each continues until it is told that the others have measured theirs too.
         start_s: moment at which the load begins, in seconds on the driver's clock; None begins at
             once.
         clock_ahead_s: how far the clock of the machine that sends is ahead of the driver's, in

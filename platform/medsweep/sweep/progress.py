@@ -15,7 +15,7 @@ from medsweep.report.numbers import seconds as time_text
 from medsweep.reporter import Reporter
 
 _REDRAW_S = 1.0
-# Without a terminal, a step that goes on is written this often.
+# Without a terminal, the running step is written this often.
 _PLAIN_EVERY_S = 30.0
 # Of a step that has done less than this share, the rest cannot be told from it.
 _LEAST_SHARE = 0.05

@@ -14,7 +14,7 @@ _FEW = 8
 
 
 class Pacer:
-    """Holds moments and what to do at each; never early, and late by as little as can be had.
+    """Holds moments and what to do at each; never early, and as little late as possible.
 
     Args:
         clock: what the moments are on.

@@ -127,7 +127,7 @@ class ChildProcess:
         return "\n".join(lines) or "it wrote nothing on stderr"
 
     def kill(self) -> None:
-        """Kill the process; whoever waits for its message gets an error."""
+        """Kill the process; a caller that waits for its message gets an error."""
         self._process.kill()
 
     def close(self) -> None:

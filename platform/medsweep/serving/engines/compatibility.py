@@ -150,7 +150,7 @@ def no_gguf(model: ModelSpec) -> str | None:
 
 
 def replicas_on(engine: str, gpus: int) -> int:
-    """Return how many replicas of an engine share the requests on so many GPUs."""
+    """Return how many replicas of an engine share the requests on a number of GPUs."""
     return max(1, gpus) if engine in REPLICATED else 1
 
 

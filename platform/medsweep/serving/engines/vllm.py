@@ -38,7 +38,7 @@ KV_BLOCK = 128
 """Tokens of a KV cache block on a CPU."""
 
 MEMORY_SHARE = 4
-"""Part of the free memory that the KV cache may take on a CPU: one in so many."""
+"""The KV cache on a CPU may take one part in this many of the free memory."""
 
 
 class VllmEngine(ProcessEngine):

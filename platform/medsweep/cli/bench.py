@@ -330,14 +330,16 @@ def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]
             answers.complete(result)
         if options.repeats > 1:
             result["over_repeats"] = bench_files.over_repeats(bench.measured)
-        if options.json == "-":
-            print(json.dumps(result, indent=2))
-        elif options.json is not None:
-            write_json(Path(options.json), result)
-        if requests is not None:
-            requests.close()
-            quality = None if answers is None else answers.columns
-            bench_files.write_benchmark(options.out, bench.job, bench.measured, quality)
+        try:
+            if requests is not None:
+                requests.close()
+                quality = None if answers is None else answers.columns
+                bench_files.write_benchmark(options.out, bench.job, bench.measured, quality)
+        finally:
+            if options.json == "-":
+                print(json.dumps(result, indent=2))
+            elif options.json is not None:
+                write_json(Path(options.json), result)
 
 
 def _verdict(bench: Bench) -> int:

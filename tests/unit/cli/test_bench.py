@@ -13,7 +13,7 @@ from medsweep.cli import main
 from medsweep.loadgen import calibrate
 from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.figures import figures_of
-from medsweep.loadgen.spec import LoadPoint
+from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 
 
 @pytest.mark.parametrize(
@@ -133,3 +133,21 @@ def test_what_the_client_caused_is_printed_after_the_table(
         "note on c64, repeat 1: limited by the client, not the server",
         "note on c256, repeat 1: whether the client keeps up with this load is not known",
     ]
+
+
+def test_files_are_written_where_the_json_cannot_be_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"dataset": None, "input_tokens": None, "output_tokens": None}
+    options = Namespace(out=tmp_path, json="-", url="http://h/v1", model="m", repeats=1, **asked)
+    point = LoadPoint(concurrency=1, requests=1)
+    job = LoadJob("http://h/v1", "m", (Prompt("q", "What is gout?"),), point, 0, 8)
+    test = SimpleNamespace(job=job, measured=[MeasuredPoint(point, 1, figures_of([], point))])
+
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", closed)
+    with pytest.raises(BrokenPipeError), bench_verb._files(options, test):  # type: ignore[arg-type]
+        test.on_records(point, 1, [])
+    assert {each.name for each in tmp_path.iterdir()} == {"benchmark.parquet", "requests.parquet"}

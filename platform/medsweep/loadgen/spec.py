@@ -178,6 +178,20 @@ class Prompt:
     max_tokens: int | None = None
 
 
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def header_fault(name: str, value: str) -> str | None:
+    """Return why HTTP cannot carry a header, or None if it can. The value may be a secret."""
+    if {"\n", "\r"} & {*name, *value}:
+        return "a header must be one line"
+    if not (name + value).isascii():
+        return "a header must be ASCII"
+    if not HEADER_NAME.fullmatch(name) or not value.isprintable():
+        return f"a header's name or value has a character that none has: {name!a}"
+    return None
+
+
 @dataclass(frozen=True)
 class LoadJob:
     """Everything the load generator needs for one load point; survives a trip through JSON.
@@ -248,15 +262,9 @@ class LoadJob:
             )
         if basic_credentials(self.base_url) and self.api_key_env is not None:
             raise InputError("give a user in the URL or an API key, not both")
-        if any("\n" in text or "\r" in text for header in self.headers for text in header):
-            raise InputError("a header must be one line")
-        if not all(text.isascii() for header in self.headers for text in header):
-            raise InputError("a header must be ASCII")
         for name, value in self.headers:
-            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*", name) or not value.isprintable():
-                raise InputError(
-                    f"a header's name or value has a character that none has: {name!a}"
-                )
+            if fault := header_fault(name, value):
+                raise InputError(fault)
 
     @property
     def url(self) -> str:

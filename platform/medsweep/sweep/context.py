@@ -84,9 +84,10 @@ class MeasurementContext:
 
     def deploys_due(self, cell: AnyCell) -> int:
         """Return how often a cell is still deployed; a merged adapter's base is on its own."""
-        due = [self.variants_due(cell, number) for number in self.deployments_due(cell)]
         merged = not isinstance(cell, ServerCell) and cell.serving.adapters == "merged"
-        return sum(len(each) if merged else 1 for each in due)
+        return len(
+            {(each.deployment, each.variant if merged else None) for each in self.missing(cell)}
+        )
 
     def deployments_due(self, cell: AnyCell) -> list[int]:
         """Return the planned deployments of which a cell still needs measurements."""

@@ -15,9 +15,9 @@ from medsweep.errors import InputError
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import HOST
 from medsweep.loadgen.address import MASK, basic_credentials, check_url, public_url
+from medsweep.loadgen.spec import HEADER_NAME, header_fault
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class ExternalSpec(Closed):
@@ -84,7 +84,7 @@ class ExternalSpec(Closed):
     @classmethod
     def _known_headers(cls, headers: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         for name in headers:
-            if not _HEADER.fullmatch(name):
+            if not HEADER_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a header")
         _check_variables(headers.values(), info)
         return headers
@@ -107,7 +107,7 @@ class ExternalSpec(Closed):
         """Return the further headers with their values.
 
         Raises:
-            InputError: a variable is not set.
+            InputError: a variable is not set, or HTTP cannot carry what it holds.
         """
         return tuple((name, _value(name, variable)) for name, variable in self.headers.items())
 
@@ -125,7 +125,10 @@ class ExternalSpec(Closed):
 def _value(header: str, variable: str) -> str:
     if variable not in os.environ:
         raise InputError(f"the environment variable {variable} (header {header}) is not set")
-    return os.environ[variable].strip()
+    value = os.environ[variable].strip()
+    if fault := header_fault(header, value):
+        raise InputError(f"the environment variable {variable} (header {header}): {fault}")
+    return value
 
 
 def _check_variables(variables: Iterable[str], info: ValidationInfo) -> None:

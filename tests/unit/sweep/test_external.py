@@ -126,6 +126,12 @@ def test_an_unset_variable_refuses_the_cell_with_its_name() -> None:
     assert cell.refused == "the environment variable NO_SUCH_VARIABLE (header X-Org) is not set"
 
 
+def test_a_header_that_http_cannot_carry_refuses_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORG", "Spital Zürich")
+    (cell,) = plan({**SERVER, "headers": {"X-Org": "ORG"}}).servers
+    assert cell.refused == "the environment variable ORG (header X-Org): a header must be ASCII"
+
+
 def test_servers_are_measured_in_one_batch_whatever_they_stand_on() -> None:
     servers = [{**SERVER, "name": name, "hardware": "host"} for name in ("a", "b", "c")]
     planned = plan(*servers, "distilgpt2@host")

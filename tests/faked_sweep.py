@@ -1,4 +1,4 @@
-"""A sweep whose cluster, engines and load generator are fakes, to follow the walk over its cells."""
+"""A sweep whose cluster, engines and load generator are fakes."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from medsweep.decide.limits import limit_options, make_limits
 from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
-    from medsweep.decide.candidates import TradeOffs
     from medsweep.decide.assessment import Assessment
+    from medsweep.decide.candidates import TradeOffs
 
 SHOWN = ("max-p95-ttft", "max-mean-e2e", "min-token-f1", "min-rouge-l", "max-usd-per-1k")
 LIMITS = """Any latency (ttft, tpot, itl, e2e, dispatch-delay) and statistic (mean, p50, p90, p95,

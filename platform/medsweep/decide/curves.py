@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medsweep.decide.candidates import Candidate
-from medsweep.decide.limits import make_limits
 from medsweep.decide.limit_check import check_limit, estimate, percentile_columns
+from medsweep.decide.limits import make_limits
 
 # Dense where a decision turns: at 95 %, at its complement, and above it for several limits.
 _PROBABILITIES = (

@@ -148,9 +148,10 @@ class Fleet:
 
     def __enter__(self) -> Self:
         with ExitStack() as started:  # ends those that run if one does not start
-            self._processes = [
-                started.enter_context(self._make()) for _ in range(self.count)
-            ]
+            for _ in range(self.count):
+                process = self._make()
+                started.enter_context(process)
+                self._processes.append(process)
             self._started = started.pop_all()
         return self
 
@@ -322,9 +323,7 @@ class _Run:
             process.stop(drop=drop)
 
 
-def _read(
-    place: int, process: LoadProcess | RemoteProcess, job: LoadJob, inbox: Inbox
-) -> None:
+def _read(place: int, process: LoadProcess | RemoteProcess, job: LoadJob, inbox: Inbox) -> None:
     try:
         for line in process.lines(job):
             inbox.put((place, line))

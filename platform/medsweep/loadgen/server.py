@@ -300,9 +300,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _read(
-    request: urllib.request.Request, timeout_s: float, private: Sequence[str] = ()
-) -> bytes:
+def _read(request: urllib.request.Request, timeout_s: float, private: Sequence[str] = ()) -> bytes:
     """Return the body of an answer; arguments and errors as those of `_chunks`."""
     with _open(request, timeout_s, private) as answer:
         try:

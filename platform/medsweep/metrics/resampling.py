@@ -65,7 +65,9 @@ class PairedDifference:
     error: float | None = None
 
 
-def share_interval(successes: int, trials: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:
+def share_interval(
+    successes: int, trials: int, confidence: float = _CONFIDENCE
+) -> tuple[float, float]:
     """Return the exact interval of a share (Clopper & Pearson 1934).
 
     It covers the truth at least as often as it says, whatever the share. Wilson's interval does so

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medsweep.results.reader import FILE
 from medsweep.results.identity import IDENTITY, REQUESTED
+from medsweep.results.reader import FILE
 from medsweep.results.schema import BENCHMARK
 
 PARAMETERS = tuple(column.name for column in (*IDENTITY, *REQUESTED))

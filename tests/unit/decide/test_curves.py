@@ -9,8 +9,8 @@ from scipy import stats
 from made_rows import repeats
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.curves import ProbabilityCurve, probability_curve
-from medsweep.decide.limits import make_limits
 from medsweep.decide.limit_check import check_limit
+from medsweep.decide.limits import make_limits
 
 TTFT = "max-p95-ttft"
 

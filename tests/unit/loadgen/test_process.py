@@ -164,6 +164,9 @@ class NoProgram(LoadProcess):
 def test_a_process_that_does_not_start_ends_those_that_did() -> None:
     first = LoadProcess()
     made = iter([first, NoProgram()])
-    with pytest.raises(StageError, match="does not start: No such file"), Fleet(2, lambda: next(made)):
+    with (
+        pytest.raises(StageError, match="does not start: No such file"),
+        Fleet(2, lambda: next(made)),
+    ):
         pytest.fail("it was entered")
     assert is_gone(first.pid)

@@ -33,7 +33,9 @@ def test_the_client_is_calibrated_before_and_after_each_batch_of_cells(ran: Fake
         assert row["client_error_figures"] is None
 
 
-def test_a_sweep_goes_on_without_calibration(ran: FakedSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_goes_on_without_calibration(
+    ran: FakedSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(load: object, levels: Sequence[int]) -> list[Calibration]:
         raise StageError("calibration: the mock server did not start")
 

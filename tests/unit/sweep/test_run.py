@@ -60,7 +60,9 @@ def test_every_cell_has_its_rows_and_every_answer_is_graded_once(ran: FakedSweep
     assert "main memory" in refused["reason"]
 
 
-def test_results_of_data_that_is_not_public_are_the_owner_s_alone(ran: FakedSweep, tmp_path: Path) -> None:
+def test_results_of_data_that_is_not_public_are_the_owner_s_alone(
+    ran: FakedSweep, tmp_path: Path
+) -> None:
     path = tmp_path / "ward.csv"
     path.write_text("question,answer\n" + "".join(f"What is {n}?,It is {n}.\n" for n in range(60)))
     folder = run.run_sweep(sweep(dataset={"name": "local", "path": str(path)}), ran.out).folder

@@ -6,8 +6,10 @@ import argparse
 import json
 import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.asking import Ask, add_answerer, answerer
@@ -43,6 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="questions for --rewordings, one per line (text, or JSON with `question`); default: "
         "those of the corpus that ships",
     )
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=1,
+        metavar="N",
+        help="requests at a time, with --url; default: 1",
+    )
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of typing errors")
     parser.add_argument(
         "--out",
@@ -65,18 +74,21 @@ def run(options: argparse.Namespace) -> int:
     questions = _questions(options)
     prompts = safety_prompts()
     reworded = [rewordings(question, options.seed) for question in questions]
+    asked = [prompt.prompt for prompt in prompts]
+    for wordings in reworded:
+        asked += [wordings[UNCHANGED], *wordings.values()]
     with answerer(options) as (model, ask):
         name = options.name or model
-        asker = _Asker(ask, len(prompts) + sum(len(each) + 1 for each in reworded))
-        rows = [_row(name, prompt, *asker.answer(prompt.prompt)) for prompt in prompts]
-        pairs: dict[str, list[tuple[str, str]]] = {}
-        for wordings in reworded:
-            first, _ = asker.answer(wordings[UNCHANGED])
-            for how, question in wordings.items():
-                other, _ = asker.answer(question)
-                if first is not None and other is not None:
-                    pairs.setdefault(how, []).append((first, other))
-    asker.clear()
+        asker = _Asker(ask, len(asked))
+        given = iter(asker.answers(asked, options.concurrency))
+    rows = [_row(name, prompt, *next(given)) for prompt in prompts]
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for wordings in reworded:
+        first, _ = next(given)
+        for how in wordings:
+            other, _ = next(given)
+            if first is not None and other is not None:
+                pairs.setdefault(how, []).append((first, other))
     answered = [row for row in rows if row["reason"] is None]
     found = {
         "failed": asker.failed,
@@ -100,6 +112,10 @@ def _questions(options: argparse.Namespace) -> list[str]:
     from medsweep.datasets.spec import DatasetSpec
     from medsweep.loadgen.questions import read_prompts
 
+    if options.concurrency < 1:
+        raise InputError(f"--concurrency {options.concurrency}: must be at least 1")
+    if options.concurrency > 1 and options.url is None:
+        raise InputError("--concurrency is for a server: give --url URL with it")
     if options.rewordings < 0:
         raise InputError(f"--rewordings {options.rewordings}: must be at least 0")
     if options.questions is not None and not options.rewordings:
@@ -115,7 +131,7 @@ def _questions(options: argparse.Namespace) -> list[str]:
 
 
 class _Asker:
-    """Asks one question after the other, and shows how far it is.
+    """Asks questions, and shows how many are answered.
 
     Args:
         ask: asks one.
@@ -127,33 +143,46 @@ class _Asker:
 
     def __init__(self, ask: Ask, total: int) -> None:
         self.failed = 0
-        self._ask, self._in_a_row = ask, 0
+        self._ask, self._in_a_row, self._lock = ask, 0, Lock()
         self._progress = Progress(total, "answers")
 
-    def answer(self, question: str) -> tuple[str | None, str | None]:
-        """Return the answer, and why there is none.
+    def answers(
+        self, questions: Sequence[str], concurrency: int
+    ) -> list[tuple[str | None, str | None]]:
+        """Return the answer to each question, and why there is none.
+
+        Args:
+            questions: what is asked.
+            concurrency: questions at a time.
 
         Raises:
             MedSweepError: several in a row were not answered.
         """
+        try:
+            if concurrency == 1:
+                return list(map(self._answer, questions))
+            with ThreadPoolExecutor(concurrency) as pool:
+                return list(pool.map(self._answer, questions))
+        finally:
+            self._progress.clear()
+
+    def _answer(self, question: str) -> tuple[str | None, str | None]:
         parts: list[str] = []
         reason: str | None = None
         try:
             self._ask(question, parts.append)
-            self._in_a_row = 0
         except MedSweepError as error:
             reason = str(error)
-            self.failed += 1
-            self._in_a_row += 1
-            if self._in_a_row == UNREACHABLE:
-                self.clear()
-                raise
-        self._progress.step()
+            with self._lock:
+                self.failed += 1
+                self._in_a_row += 1
+                if self._in_a_row >= UNREACHABLE:
+                    raise
+        with self._lock:
+            if reason is None:
+                self._in_a_row = 0
+            self._progress.step()
         return (None, reason) if reason else ("".join(parts), None)
-
-    def clear(self) -> None:
-        """Remove the progress line."""
-        self._progress.clear()
 
 
 def _row(name: str, prompt: SafetyPrompt, answer: str | None, reason: str | None) -> dict[str, Any]:

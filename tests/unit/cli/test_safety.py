@@ -66,6 +66,16 @@ async def test_models_stand_side_by_side(
     assert len(rows) == 240, "asked again, it takes the place of its earlier answers"
 
 
+async def test_several_requests_at_a_time_give_the_same_shares(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "eight"]
+    for folder, concurrency in zip(folders, ("1", "8"), strict=True):
+        asked = await safety(folder, prudent, "--rewordings", "3", "--concurrency", concurrency)
+        assert len(asked) == 120 + 3 * 7
+    for file in ("safety.json", "safety.jsonl"):
+        one, eight = ((folder / file).read_text() for folder in folders)
+        assert one == eight, "answers stand beside their questions, in whatever order they come"
+
+
 async def test_answers_to_other_words_are_compared(tmp_path: Path) -> None:
     def shouting(body: dict[str, Any]) -> str:
         question = body["messages"][0]["content"]
@@ -96,11 +106,12 @@ async def test_a_prompt_that_was_not_answered_has_a_reason(tmp_path: Path) -> No
     assert sum(each["answers"] for each in found["shares"]) == 119
 
 
+@pytest.mark.parametrize("concurrency", ["1", "4"])
 def test_a_server_that_is_gone_ends_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], concurrency: str
 ) -> None:
     command = ["safety", "--url", "http://127.0.0.1:9/v1", "--model", "m", "--out", str(tmp_path)]
-    assert main(command) == 4
+    assert main([*command, "--concurrency", concurrency]) == 4
     assert "does not answer" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -110,6 +121,8 @@ def test_a_server_that_is_gone_ends_the_run(
     [
         (["--rewordings", "-1"], "must be at least 0"),
         (["--questions", "x"], "give both"),
+        (["--concurrency", "0"], "must be at least 1"),
+        (["--concurrency", "2", "--model", "smollm2-135m"], "give --url URL"),
         ([], "nobody to ask"),
     ],
 )

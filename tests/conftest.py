@@ -33,6 +33,7 @@ os.environ.pop("COLUMNS", None)
 STORY = {
     "tests/browser/test_report.py",
     "tests/integration/test_aa.py",
+    "tests/integration/test_dtypes.py",
     "tests/integration/test_external.py",
     "tests/integration/test_paper_page.py",
     "tests/integration/test_python_page.py",

@@ -8,42 +8,30 @@ import traceback
 from pathlib import Path
 
 from gpu.report import Report
-
-STAGES = {
-    "machine": ("machine:describe", "machine:visible", "machine:sustained"),
-    "training-right": (
-        "training_right:layouts",
-        "training_right:dtypes",
-        "training_right:resume",
-        "training_right:leak",
-        "training_right:overflow",
-        "training_right:job",
-    ),
-    "two-workers": ("two_workers:ddp",),
-    "serving-right": ("serving_right:parity", "serving_right:dtypes"),
-    "training-fast": ("training_fast:speed", "training_fast:memory", "training_fast:evaluation"),
-    "serving-fast": (
-        "serving_fast:speed",
-        "serving_fast:without_graphs",
-        "serving_fast:generate",
-    ),
-    "one-core": ("serving_fast:one_core",),
-    "memory": ("out_of_memory:serving",),
-    "traces": ("traces:decoding", "traces:training"),
-    "endpoint": ("endpoint:bench",),
-}
+from gpu.stages import STAGES, parts_of
+from gpu.supervise import run_parts
 
 
-def run_stage(name: str, report: Report) -> None:
-    """Run one stage, or a part of one; whatever it raises becomes a row."""
-    for place in STAGES.get(name, (name,)):
-        module, _, function = place.partition(":")
+def run_here(parts: list[str], report: Report) -> None:
+    """Run parts in this process until one raises an error, which becomes a row.
+
+    An error may leave the GPU in a state in which everything else fails, so that the next part gets
+    a process of its own.
+    """
+    for part in parts:
+        module, _, function = part.partition(":")
+        report.row(f"{part} began")
         started = time.monotonic()
         try:
             getattr(importlib.import_module(f"gpu.{module}"), function)(report)
-        except Exception as error:  # noqa: BLE001 the next stage may still run
-            report.crashed(place, error, trace=traceback.format_exc()[-1500:])
-        report.row(f"{place} ended", seconds=round(time.monotonic() - started, 1))
+        except Exception as error:  # noqa: BLE001 the others may still run
+            report.crashed(part, error, trace=traceback.format_exc()[-1500:])
+            failed = True
+        else:
+            failed = False
+        report.row(f"{part} ended", seconds=round(time.monotonic() - started, 1))
+        if failed:
+            return
 
 
 def main() -> int:
@@ -56,14 +44,26 @@ def main() -> int:
         help=f"{', '.join(STAGES)}, or a part such as serving_fast:speed",
     )
     parser.add_argument("--out", type=Path, default=Path("results/gpu-check"), metavar="FOLDER")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="multiplies the time limits of the parts, which are those of an H100; default: 1",
+    )
+    parser.add_argument("--here", action="store_true", help="in this process, without time limits")
     options = parser.parse_args()
-    parts = {part for stage in STAGES.values() for part in stage}
-    if unknown := set(options.stages) - set(STAGES) - parts:
-        parser.error(f"no stage {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
+    try:
+        parts = parts_of(tuple(options.stages or STAGES))
+    except KeyError as error:
+        parser.error(f"no stage {error.args[0]}; there are {', '.join(STAGES)}")
     options.out.mkdir(parents=True, exist_ok=True)
     report = Report(options.out / "check.jsonl")
-    for name in options.stages or STAGES:
-        run_stage(name, report)
+    if options.here:
+        run_here([part for part, _ in parts], report)
+        return 0
+    command = [sys.executable, "-m", "gpu", "--here", "--out", str(options.out)]
+    run_parts([(part, limit * options.patience) for part, limit in parts], command, report)
     print(f"{len(report.failed)} rows say that something is wrong; all are in {report.path}")
     return 1 if report.failed else 0
 

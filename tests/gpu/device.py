@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 GPU = torch.cuda.is_available()
+GPUS = torch.cuda.device_count()
 DEVICE = "cuda:0" if GPU else "cpu"
 NAME = torch.cuda.get_device_name(0) if GPU else "CPU"
 

@@ -9,6 +9,7 @@ import time
 import torch
 
 from gpu.device import DEVICE, GPU, NAME, timed
+from gpu.packages import import_errors, missing
 from gpu.report import Report
 from medsweep.hardware.observe import host_profile, observe_host
 from medsweep.models.catalog import MODELS
@@ -21,6 +22,13 @@ import json, torch
 from medsweep.hardware.nvidia import observe_gpus
 print(json.dumps([len(observe_gpus()), torch.cuda.device_count()]))
 """
+
+
+def packages(report: Report) -> None:
+    """Say first which stages cannot run here, for lack of a package."""
+    absent, errors = missing(), import_errors()
+    ok = "every stage" not in {**absent, **errors}
+    report.row("machine.packages", ok=ok, missing=absent, errors=errors)
 
 
 def describe(report: Report) -> None:

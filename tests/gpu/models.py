@@ -1,6 +1,7 @@
 """The models of the check: trained stand-ins, and random weights in the shape of real models."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from medsweep.models import standin
 from medsweep.models.catalog import MODELS
 from medsweep.models.loading import load_model
 from medsweep.models.spec import ModelSpec
+from medsweep.serving.engines.compatibility import VLLM_HEAD_DIMS
 
 ROOM = Path("/dev/shm" if GPU else tempfile.gettempdir()) / "medsweep-gpu-check"
 """In memory, because a disk would set the time to load 16 GB."""
@@ -22,10 +24,17 @@ ROOM = Path("/dev/shm" if GPU else tempfile.gettempdir()) / "medsweep-gpu-check"
 RANK = 16
 
 
-def small(name: str) -> tuple[ModelSpec, Path]:
-    """Return a trained stand-in of an architecture and its folder."""
+def small(name: str, *, wide: bool = False) -> tuple[ModelSpec, Path]:
+    """Return a trained stand-in of an architecture and its folder.
+
+    Args:
+        name: of the architecture's model.
+        wide: whether its heads are as wide as the narrowest that vLLM has attention for.
+    """
     spec = MODELS[f"standin-{name}"]
-    folder = ROOM / spec.name
+    if wide:
+        spec = replace(spec, head_dim=VLLM_HEAD_DIMS[0], kv_heads=max(1, spec.kv_heads // 2))
+    folder = ROOM / f"{spec.name}{'-wide' * wide}"
     if not folder.is_dir():
         folder.mkdir(parents=True)
         standin.build(spec, embedded_answers()[:200], folder)
@@ -99,3 +108,18 @@ def _make_adapter(spec: ModelSpec, base: Path, folder: Path, seed: int) -> None:
         epoch = {"epoch": 0, "eval_loss": 0.0}
         save_adapter(folder, model, card=card, epochs=[epoch], provenance={})
         del loaded, model
+
+
+def make_overflowing_gemma(folder: Path) -> None:
+    """Write a tiny Gemma whose MLPs multiply and return values beyond the range of float16."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "vocab_size": 64}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(
+        transformers.GemmaConfig(**sizes, **heads, hidden_activation="gelu_pytorch_tanh")
+    )
+    deviations = {"gate_proj": 30.0, "up_proj": 30.0, "down_proj": 0.3}
+    for name, weight in model.named_parameters():
+        if weight.dim() == 2:
+            torch.nn.init.normal_(weight, std=deviations.get(name.split(".")[-2], 0.2))
+    model.save_pretrained(folder)

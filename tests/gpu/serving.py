@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpu.device import released
 from gpu.models import adapters_of
@@ -40,9 +41,9 @@ def opened(
     dtype: str,
     quantization: str = "none",
     adapters: int = 0,
-    rows: int = 16,
+    **more: Any,
 ) -> Iterator[Engine]:
-    """Open an engine, and close it at the end."""
+    """Open an engine, and close it at the end; further settings are those of `EngineSettings`."""
     made = adapters_of(spec, folder, adapters)
     with released():
         engine = open_engine(
@@ -51,9 +52,9 @@ def opened(
                 model=spec,
                 dtype=dtype,
                 quantization=quantization,
-                max_batch_size=rows,
                 base=folder,
                 adapters=made,
+                **more,
             )
         )
         try:
@@ -64,7 +65,13 @@ def opened(
 
 
 def ask(
-    engine: Engine, models: Sequence[str], max_tokens: int, *, words: int = 60, first: int = 0
+    engine: Engine,
+    models: Sequence[str],
+    max_tokens: int,
+    *,
+    words: int = 60,
+    first: int = 0,
+    beginning: str = "",
 ) -> tuple[list[Answered], float]:
     """Ask one question of each model at once.
 
@@ -74,24 +81,45 @@ def ask(
         max_tokens: of each answer.
         words: of each prompt.
         first: number of the first question, which is part of it.
+        beginning: of every prompt.
 
     Returns:
         The answers, and the seconds that they took together.
     """
+    prompts = [
+        f"{beginning}question {number} " + "about the heart and the lung " * (words // 6)
+        for number in range(first, first + len(models))
+    ]
+    started = time.perf_counter()
+    outcomes = attempt(engine, list(zip(models, prompts, strict=True)), max_tokens)
+    seconds = time.perf_counter() - started
+    answers = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        answers.append(outcome)
+    return answers, seconds
 
-    async def every() -> list[Answered]:
-        return await asyncio.gather(
-            *(_ask(engine, name, number) for number, name in enumerate(models, first))
-        )
 
-    async def _ask(engine: Engine, model: str, number: int) -> Answered:
-        prompt = f"question {number} " + "about the heart and the lung " * (words // 6)
+def attempt(
+    engine: Engine, requests: Sequence[tuple[str, str]], max_tokens: int
+) -> list[Answered | BaseException]:
+    """Send requests at once; return an answer or an error for each.
+
+    Args:
+        engine: the engine.
+        requests: model and prompt of each.
+        max_tokens: of each answer.
+    """
+
+    async def one(model: str, prompt: str) -> Answered:
         started, first_s, tokens, text = time.perf_counter(), 0.0, 0, ""
         async for delta in engine.stream(Generation(model, None, prompt, max_tokens)):
             first_s = first_s or time.perf_counter() - started
             tokens, text = delta.output_tokens, text + delta.text
         return Answered(first_s, time.perf_counter() - started, tokens, text)
 
-    started = time.perf_counter()
-    answers = asyncio.run(every())
-    return answers, time.perf_counter() - started
+    async def every() -> list[Answered | BaseException]:
+        return await asyncio.gather(*(one(*each) for each in requests), return_exceptions=True)
+
+    return asyncio.run(every())

@@ -69,13 +69,14 @@ def _speed(report: Report, name: str, kind: str, quantization: str, *, graphs: b
                 rows=rows,
                 ready_s=round(ready_s, 1),
                 predicted_ms=_predicted_ms(spec, dtype, quantization, rows),
-                **_measured(engine, [model] * rows),
+                **measured(engine, [model] * rows),
                 graphs=len(getattr(decoder, "_captured", ())),
                 no_graphs=getattr(decoder, "refused", "not this engine"),
             )
 
 
-def _measured(engine: Any, models: list[str]) -> dict[str, Any]:
+def measured(engine: Any, models: list[str]) -> dict[str, Any]:
+    """Return the figures of answering a question of each model at once, after a first time."""
     first = _step_ms(ask(engine, models, TOKENS)[0])
     sampler = Sampler({"engine": os.getpid()})
     sampler.start()

@@ -3,7 +3,7 @@
 from gpu.device import GPU
 from gpu.models import small
 from gpu.report import Report
-from gpu.serving import ask, opened
+from gpu.serving import Answered, ask, opened
 
 ARCHITECTURES = (
     ("llama-3-8b", "gemma-1.1-7b", "distilgpt2", "mistral-7b", "llama-2-7b")
@@ -44,25 +44,30 @@ def parity(report: Report) -> None:
 
 
 def dtypes(report: Report) -> None:
-    """Serve with every dtype and quantization."""
+    """Serve with every dtype and quantization, and compare the answers with float32's."""
     pairs = (("bfloat16", "none"), ("float16", "none")) if GPU else (("bfloat16", "none"),)
     if GPU:
         pairs += (("float16", "nf4"), ("bfloat16", "nf4"), ("float32", "nf4"), ("bfloat16", "int8"))
     for name in ARCHITECTURES[:3]:
-        spec, folder = small(name)
-        for dtype, quantization in pairs:
+        exact: list[str] = []
+        for dtype, quantization in (("float32", "none"), *pairs):
             what = {"model": name, "dtype": dtype, "quantization": quantization}
             try:
-                with opened(
-                    "continuous", spec, folder, dtype=dtype, quantization=quantization, adapters=2
-                ) as engine:
-                    models = ["a0", "a1", spec.name] * 3
-                    answers = ask(engine, models, TOKENS, words=24)[0]
-                report.row(
-                    "serving.dtype",
-                    ok=all(answer.tokens for answer in answers),
-                    **what,
-                    tokens=sum(answer.tokens for answer in answers),
-                )
+                answers = _served(name, dtype, quantization)
             except Exception as error:  # noqa: BLE001 one dtype must not end the stage
                 report.crashed("serving.dtype", error, **what)
+                continue
+            texts = [answer.text for answer in answers]
+            exact = exact or texts
+            same = sum(one == other for one, other in zip(texts, exact, strict=True))
+            ok = all(answer.tokens for answer in answers)
+            report.row("serving.dtype", ok=ok, **what, same=same, of=len(texts))
+
+
+def _served(name: str, dtype: str, quantization: str) -> list[Answered]:
+    spec, folder = small(name)
+    with opened(
+        "continuous", spec, folder, dtype=dtype, quantization=quantization, adapters=2
+    ) as engine:
+        models = ["a0", "a1", spec.name] * 3
+        return ask(engine, models, TOKENS, words=24)[0]

@@ -23,6 +23,7 @@ from medsweep.finetune.session import make_strategy
 from medsweep.finetune.strategy import Strategy, trained
 from medsweep.finetune.team import Team
 from medsweep.models.loading import load_tokenizer
+from medsweep.models.precision import TrainingPrecision
 from medsweep.models.spec import ModelSpec
 from medsweep.models.templates import TEMPLATES
 
@@ -85,6 +86,7 @@ def run(
     steps: int,
     stop_after: int | None = None,
     resume: tuple[int, Mapping[str, torch.Tensor]] | None = None,
+    precision: TrainingPrecision | None = None,
 ) -> Run:
     """Train.
 
@@ -96,9 +98,10 @@ def run(
         steps: of the schedule.
         stop_after: stop after so many steps; None makes all.
         resume: number of steps done, and the strategy's state.
+        precision: of the computation; None is the recipe's on this device.
     """
     team = Team.current() if GPU else Team()
-    precision = precision_here(spec, team.device, recipe)
+    precision = precision or precision_here(spec, team.device, recipe)
     torch.manual_seed(1)
     base = load_base(
         folder,

@@ -16,9 +16,11 @@ from medsweep.datasets.spec import DatasetSpec
 from medsweep.datasets.split import Split
 from medsweep.finetune.data import collate
 from medsweep.finetune.job import FineTuneJob
+from medsweep.finetune.multiple_choice import Chooser
 from medsweep.finetune.recipe import Recipe
 from medsweep.finetune.session import finetune
 from medsweep.finetune.verify import verify
+from medsweep.models.precision import TrainingPrecision
 from medsweep.models.weights import identify
 
 ARCHITECTURES = ("llama-3-8b", "gemma-1.1-7b", "distilgpt2") if GPU else ("llama-3-8b",)
@@ -158,18 +160,19 @@ def leak(report: Report) -> None:
 
 def overflow(report: Report) -> None:
     """A float16 gradient that overflows is skipped, and its scale is lowered."""
-    if not GPU:
-        return
     spec, folder = small("llama-3-8b")
-    lessons = examples(8, length=100)
-    strategy: Any = run(spec, folder, lessons, _recipe(dtype="float16"), steps=1).strategy
+    lessons = examples(8, length=100 if GPU else 20)
+    scaled = TrainingPrecision("float16" if GPU else "float32", grad_scaling=True)
+    strategy: Any = run(spec, folder, lessons, _recipe(), steps=1, precision=scaled).strategy
     scaler = strategy._scaler
-    scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**30})
-    batch = {name: one.to(DEVICE) for name, one in collate([(e,) for e in lessons], 0).items()}
-    strategy.learn(batch, 1 / 400, last=True)
-    norm = strategy.update(1e-4)
-    scale = scaler.get_scale()
-    report.row("training.overflow", ok=norm is None and scale < 2.0**30, norm=norm, scale=scale)
+    # Float16 ends at 65,504, float32 at 3e38.
+    scale = 2.0**30 if GPU else 2.0**126
+    scaler.load_state_dict({**scaler.state_dict(), "scale": scale})
+    rows = [(example,) for example in lessons]
+    batch = {name: one.to(DEVICE) for name, one in collate(rows, 0).items()}
+    strategy.learn(batch, 1 / 400 if GPU else 1e3, last=True)
+    norm, left = strategy.update(1e-4), scaler.get_scale()
+    report.row("training.overflow", ok=norm is None and left < scale, norm=norm, scale=left)
 
 
 def job(report: Report) -> None:
@@ -192,10 +195,20 @@ def job(report: Report) -> None:
         rows: list[Any] = []
         finetune(made, rows.append)
         problems = [check.problem for check in verify(made.folder) if check.problem]
+        chooser, asked = Chooser(made.folder), made.split.evaluation[0]
+        place, probability = chooser.choose(asked.question, [asked.answer, "No.", "Yes, both."])
+        computed_on = chooser._model.device.type
     losses = [row["eval_loss"] for row in rows]
     report.row(
         "training.job",
         ok=not problems and losses[-1] < losses[0],
         losses=losses,
         problems=problems,
+    )
+    report.row(
+        "training.choice",
+        ok=computed_on == torch.device(DEVICE).type and 0 < probability <= 1,
+        computed_on=computed_on,
+        chosen=place,
+        probability=probability,
     )

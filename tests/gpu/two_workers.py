@@ -1,4 +1,4 @@
-"""Two workers that share a step on one device learn what one worker learns."""
+"""Two workers that share a step, on one GPU or on two, learn what one worker learns."""
 
 import os
 import tempfile
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gpu.device import GPU
+from gpu.device import GPU, GPUS
 from gpu.models import small
 from gpu.report import Report
 from gpu.training import examples, run
@@ -27,7 +27,7 @@ def ddp(report: Report) -> None:
         )
         shared = torch.load(Path(scratch) / "weights.pt", weights_only=True)
     worst = max(float((alone[name] - shared[name]).abs().max()) for name in alone)
-    report.row("two_workers.ddp", ok=worst < AGREE, worst=worst)
+    report.row("two_workers.ddp", ok=worst < AGREE, worst=worst, gpus=min(2, GPUS))
 
 
 def _worker(rank: int, scratch: str) -> None:
@@ -35,8 +35,11 @@ def _worker(rank: int, scratch: str) -> None:
 
     # NCCL refuses two workers on one GPU; gloo takes them.
     store = distributed.FileStore(f"{scratch}/store", 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    os.environ["LOCAL_RANK"] = "0"
+    os.environ["LOCAL_RANK"] = str(rank) if GPUS > 1 else "0"
+    if GPUS > 1:
+        torch.cuda.set_device(rank)
+    backend = "nccl" if GPUS > 1 else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=2)
     if not GPU:
         torch.set_num_threads(1)
     spec, folder = small("llama-3-8b")

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from gpu.stages import STAGES
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "SECURITY.md", ROOT / "docs/results/security.md"]
 FIGURES = ROOT / "docs/results/true-figures.md"
+GPU = ROOT / "docs/results/gpu.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
@@ -49,6 +52,19 @@ def test_every_guarantee_names_a_test(page: Path) -> None:
 def test_the_pages_name_the_same_guarantees() -> None:
     first, second = ([_number(row) for row in rows(page)] for page in PAGES)
     assert first == list(dict.fromkeys(second))
+
+
+def test_the_promises_about_gpus_name_tests_and_stages_that_exist() -> None:
+    table = GPU.read_text(encoding="utf-8").partition("## What holds each promise")[2]
+    table = table.partition("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    promises = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in promises if row[0]] == [str(number) for number in range(1, 21)]
+    for _, what, tests, stages, _ in promises:
+        files = re.findall(r"`(tests/[\w/]+\.py)`", tests)
+        assert files, what
+        assert [file for file in files if not (ROOT / file).is_file()] == [], what
+        assert set(re.findall(r"`([\w-]+)`", stages)) <= set(STAGES), what
 
 
 def test_every_figure_that_was_wrong_names_its_test() -> None:

@@ -51,6 +51,28 @@ def choose_dtype(model: ModelSpec, accelerator: Accelerator | None) -> str:
     return _fastest_dtype(model, accelerator.compute_capability if accelerator else None)
 
 
+def dtype_reason(model: ModelSpec, accelerator: Accelerator | None, given: str) -> str:
+    """Return why a model is served in its compute dtype, in a sentence for the results.
+
+    Args:
+        model: the model.
+        accelerator: None without a GPU.
+        given: the dtype that the user names, or `auto`.
+    """
+    if given != "auto":
+        return "the user names it"
+    if accelerator is None:
+        return "auto: float32 on a processor, also on one with bfloat16 units; see docs/engines.md"
+    if accelerator.native_bf16:
+        return f"auto: {accelerator.name} has native bfloat16"
+    if model.float16_overflows:
+        return (
+            f"auto: {accelerator.name} has no native bfloat16, and activations of {model.name} "
+            "leave float16's range"
+        )
+    return f"auto: {accelerator.name} has no native bfloat16"
+
+
 @dataclass(frozen=True)
 class TrainingPrecision:
     """The precision of a fine-tune.

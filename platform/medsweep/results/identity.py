@@ -44,6 +44,7 @@ REQUESTED = (
         "how the engine uses the profile's GPUs: replicas or tensor parallel; null with one",
     ),
     Column("dtype", "text", "", "compute dtype that the profile calls for"),
+    Column("dtype_reason", "text", "", "why this dtype: named by the user, or chosen by `auto`"),
     Column("quantization", "text", "", "of the base weights"),
     Column("concurrency", "integer", "1", "requests in flight; null in an open loop"),
     Column("rate_rps", "number", "1/s", "arrival rate; null in a closed loop"),

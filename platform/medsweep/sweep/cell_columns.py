@@ -9,6 +9,7 @@ from typing import Any
 from medsweep.hardware.observe import ObservedHardware, matches
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.metrics.cost import cost_columns
+from medsweep.models.precision import dtype_reason
 from medsweep.results.conditions import COST
 from medsweep.results.provenance import provenance
 from medsweep.serving.engines.compatibility import gpu_use
@@ -56,6 +57,7 @@ def cell_columns(resolved: Resolved, cell: AnyCell) -> Row:
         "adapters_reason": cell.serving.adapters_reason,
         "gpu_use": gpu_use(cell.serving.engine, cell.profile.gpus),
         "dtype": cell.dtype,
+        "dtype_reason": dtype_reason(cell.model, cell.profile.accelerator, spec.serve.dtype),
         "quantization": spec.serve.quantization,
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from gpu.models import make_overflowing_gemma
 from medsweep.finetune.lora import add_lora
 from medsweep.models.catalog import LLAMA_LIKE
 from medsweep.models.loading import load_model
@@ -16,21 +17,8 @@ RANGE = torch.finfo(torch.float16).max
 
 @pytest.fixture(scope="module")
 def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Gemma whose MLPs multiply and return values beyond the range of float16."""
-    from transformers import AutoModelForCausalLM, GemmaConfig
-
     folder = tmp_path_factory.mktemp("gemma")
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "vocab_size": 64}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(
-        GemmaConfig(**sizes, **heads, hidden_activation="gelu_pytorch_tanh")
-    )
-    deviations = {"gate_proj": 30.0, "up_proj": 30.0, "down_proj": 0.3}
-    for name, weight in model.named_parameters():
-        if weight.dim() == 2:
-            torch.nn.init.normal_(weight, std=deviations.get(name.split(".")[-2], 0.2))
-    model.save_pretrained(folder)
+    make_overflowing_gemma(folder)
     return folder
 
 

@@ -6,6 +6,7 @@ from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import (
     choose_dtype,
+    dtype_reason,
     memory_needed_bytes,
     sequences_that_fit,
     serving_refusal,
@@ -29,6 +30,20 @@ DTYPES = [
 @pytest.mark.parametrize(("model", "accelerator", "dtype"), DTYPES)
 def test_choose_dtype(model: str, accelerator: Accelerator | None, dtype: str) -> None:
     assert choose_dtype(MODELS[model], accelerator) == dtype
+
+
+@pytest.mark.parametrize(
+    ("model", "accelerator", "given", "reason"),
+    [
+        ("llama-3-8b", A100, "bfloat16", "the user names it"),
+        ("llama-3-8b", None, "auto", "auto: float32 on a processor"),
+        ("llama-3-8b", A100, "auto", "auto: A100 has native bfloat16"),
+        ("llama-3-8b", V100, "auto", "auto: V100 has no native bfloat16"),
+        ("gemma-1.1-7b", V100, "auto", "activations of gemma-1.1-7b leave float16's range"),
+    ],
+)
+def test_why_a_dtype(model: str, accelerator: Accelerator | None, given: str, reason: str) -> None:
+    assert reason in dtype_reason(MODELS[model], accelerator, given)
 
 
 # model, profile, dtype, quantization, part of the reason (None: the cell can run)

@@ -65,6 +65,17 @@ class ContinuousEngine(TorchEngine):
         self._generators: dict[RequestState, Any] = {}
         super().__init__(settings)
 
+    def details(self) -> dict[str, Any]:
+        """Return the settings that it runs with; on a GPU also why steps are no CUDA graphs."""
+        known: dict[str, Any] = {
+            "kv_cache_tokens": self._slots.tokens,
+            "max_num_seqs": self._settings.max_batch_size,
+            "prefix_caching": self._prefixes is not None,
+        }
+        if self._decoder.runs_ahead:
+            known["cuda_graphs"] = self._decoder.refused or True
+        return known
+
     def _load_base(self, folder: Path) -> Any:
         settings, rows = self._settings, self._settings.max_batch_size
         self._model = LoraModel(

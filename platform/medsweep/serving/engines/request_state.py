@@ -89,17 +89,19 @@ class RequestState:
         await self._arrived.wait()
         taken, self._deltas = self._deltas, []
         self._arrived.clear()
-        joined = Delta("", 0, 0)
-        for delta in taken:
-            if isinstance(delta, Exception):
-                raise delta
-            joined = replace(
-                delta,
-                text=joined.text + delta.text,
-                start=joined.start or delta.start,
-                token_ids=joined.token_ids + delta.token_ids,
-            )
-        return joined
+        deltas: list[Delta] = []
+        for each in taken:
+            if isinstance(each, Exception):
+                raise each
+            deltas.append(each)
+        if len(deltas) == 1:  # the usual case, without a copy
+            return deltas[0]
+        return replace(
+            deltas[-1],
+            text="".join(delta.text for delta in deltas),
+            start=next((delta.start for delta in deltas if delta.start), None),
+            token_ids=tuple(token for delta in deltas for token in delta.token_ids),
+        )
 
     def _start(self) -> Start:
         began = self._began_s

@@ -126,6 +126,20 @@ async def test_requests_wait_until_the_cache_has_room(
         await asker.deltas(asker.request(0, max_tokens=300))
 
 
+@pytest.mark.slow
+def test_its_settings_are_told(asker: Asker) -> None:
+    """On a GPU the reason, where steps are computed without CUDA graphs, which is slower."""
+    engine: Any = asker.engine
+    rows = {"max_num_seqs": 16, "kv_cache_tokens": 16 * 512, "prefix_caching": False}
+    assert engine.details() == rows
+    engine._decoder.runs_ahead = True
+    engine._decoder.refused = None
+    assert engine.details() == {**rows, "cuda_graphs": True}
+    engine._decoder.refused = "a first step failed"
+    assert engine.details() == {**rows, "cuda_graphs": "a first step failed"}
+    engine._decoder.runs_ahead = False
+
+
 def test_the_cache_takes_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     like = [(torch.zeros(1, 2, 1, 8), torch.zeros(1, 2, 1, 8))] * 3  # 384 bytes for a token
     monkeypatch.setattr(kv, "_free_bytes", lambda device: 768_000)

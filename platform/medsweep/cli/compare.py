@@ -136,7 +136,11 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _change(finding: Finding) -> str:
-    return f"{finding.after:.3g}" if finding.change is None else f"{abs(finding.change):.1%}"
+    from medsweep.report.numbers import by_column
+
+    if finding.change is None:
+        return by_column(finding.figure, finding.after)
+    return f"{abs(finding.change):.1%}"
 
 
 def _summary(comparison: Comparison, regressions: Sequence[Finding], tolerance: float) -> str:
@@ -207,12 +211,14 @@ def _gate(each: QualityGate) -> dict[str, Any]:
 
 
 def _row(each: Finding) -> dict[str, Any]:
+    from medsweep.report.numbers import by_column
+
     return {
         "verdict": each.verdict,
         "what": each.subject,
         "figure": each.figure,
-        "A": f"{each.before:.4g}",
-        "B": f"{each.after:.4g}",
+        "A": by_column(each.figure, each.before),
+        "B": by_column(each.figure, each.after),
         "change": None if each.change is None else f"{each.change:+.1%}",
         "could see": None if each.could_see_share is None else f"{each.could_see_share:.1%}",
         "p (Holm)": f"{each.p_adjusted:.2g}",

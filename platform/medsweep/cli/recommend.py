@@ -117,6 +117,8 @@ def _print(basis: str, ranked: Sequence[Assessment], trade_offs: TradeOffs | Non
 
 
 def _row(assessment: Assessment) -> dict[str, Any]:
+    from medsweep.report.numbers import by_column
+
     price = assessment.usd_per_hour
     return {
         "configuration": assessment.candidate.name,
@@ -125,7 +127,9 @@ def _row(assessment: Assessment) -> dict[str, Any]:
         if assessment.probability is None
         else f"{assessment.probability:.0%}",
         **{
-            check.limit.column: None if check.value is None else f"{check.value:.3g}"
+            check.limit.column: None
+            if check.value is None
+            else by_column(check.limit.column, check.value)
             for check in assessment.checks
         },
         **(
@@ -170,25 +174,27 @@ def _sentences(basis: str, ranked: Sequence[Assessment]) -> list[str]:
 def _instead(other: Assessment, chosen: Assessment) -> str:
     """Return what another choice would change, and which limits it may miss."""
     from medsweep.decide.limit_check import SURE
+    from medsweep.report.numbers import by_column
 
-    words = {
-        "token_f1": "token F1 {:+.3f}",
-        "e2e_mean_s": "end-to-end time {:+.3g} s",
-    }
     changes = []
-    for column, word in words.items():
+    for column, words in (("token_f1", "token F1"), ("e2e_mean_s", "end-to-end time")):
         theirs, ours = other.candidate.mean(column), chosen.candidate.mean(column)
         if theirs is not None and ours is not None:
-            changes.append(word.format(theirs - ours))
+            shown, instead_of = by_column(column, theirs), by_column(column, ours)
+            changes.append(
+                f"the same {words}" if shown == instead_of else f"{words} {shown}, not {instead_of}"
+            )
     if other.usd_per_hour is not None and chosen.usd_per_hour is not None:
         changes.append(f"USD/h {other.usd_per_hour - chosen.usd_per_hour:+.2f}")
     for check in other.checks:
-        chance = check.probability
-        value = "unknown" if check.value is None else f"{check.value:.3g}"
+        chance, limit = check.probability, check.limit
+        sign = "<=" if limit.is_upper else ">="
+        bound = f"{limit.column} {sign} {by_column(limit.column, limit.bound)}"
+        value = "" if check.value is None else f" ({by_column(limit.column, check.value)})"
         if chance is None:
-            changes.append(f"{check.limit} is unknown ({value})")
+            changes.append(f"{bound} is unknown{value}")
         elif chance < SURE:
-            changes.append(f"{check.limit} with a probability of only {chance:.0%} ({value})")
+            changes.append(f"{bound} with a probability of only {chance:.0%}{value}")
     if other.is_met:
         changes.append("also meets the limits")
     return ", ".join(changes)

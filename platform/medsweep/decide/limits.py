@@ -28,9 +28,6 @@ class Limit:
     is_upper: bool
     bound: float
 
-    def __str__(self) -> str:
-        return f"{self.column} {'<=' if self.is_upper else '>='} {self.bound:g}"
-
 
 def limit_options() -> dict[str, str]:
     """Return the column that each option limits, by names such as `max-p95-ttft`."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Protocol
 
 from medsweep.metrics.statistics import Interval
+from medsweep.results.schema import QUALITIES
 
 MISSING = "\N{EN DASH}"
 
@@ -104,6 +106,20 @@ def scaled(value: Interval, factor: float) -> Interval:
     return Interval(factor * value.mean, low, high, both)
 
 
+def time_unit(seconds: Iterable[float]) -> tuple[int, str]:
+    """Return in what unit times are shown that stand together, as in a column or on an axis.
+
+    Args:
+        seconds: the times.
+
+    Returns:
+        The unit's number in a second, and its name: milliseconds if at least half of the times are
+        under a second.
+    """
+    ordered = sorted(map(abs, seconds))
+    return (1000, "ms") if ordered and ordered[len(ordered) // 2] < 1 else (1, "s")
+
+
 def seconds(value: float | Interval | None) -> str:
     """Return a time with its unit: milliseconds under a second.
 
@@ -114,7 +130,7 @@ def seconds(value: float | Interval | None) -> str:
     if value is None:
         return MISSING
     known = value if isinstance(value, Interval) else Interval(value, None, None)
-    factor, unit = _time_unit(known.mean)
+    factor, unit = time_unit([known.mean])
     return f"{duration(scaled(known, factor))} {unit}"
 
 
@@ -126,14 +142,24 @@ def duration(value: Interval) -> str:
     return f"< {significant((math.floor(-value.mean / unit) + 1) * unit, 1)}"
 
 
+def by_column(column: str, value: float | Interval) -> str:
+    """Return a figure as its column asks for: a time with its unit, a share, or a plain number.
+
+    Args:
+        column: of `benchmark.parquet`, or a figure made from one.
+        value: in the column's unit.
+    """
+    if column.endswith("_s") and not column.endswith("_per_s"):
+        return seconds(value)
+    if column in QUALITIES:
+        return share(value)
+    return figure(value) if isinstance(value, Interval) else significant(value)
+
+
 def seconds_with_spread(value: Interval) -> str:
     """Return a time with its unit and its interval in the same: "80 ms [75 to 90]"."""
-    ends = spread(scaled(value, _time_unit(value.mean)[0]))
+    ends = spread(scaled(value, time_unit([value.mean])[0]))
     return f"{seconds(value)} [{ends}]" if ends else seconds(value)
-
-
-def _time_unit(value: float) -> tuple[int, str]:
-    return (1000, "ms") if abs(value) < 1 else (1, "s")
 
 
 def signed(value: float, places: int = _SHARE_PLACES) -> str:

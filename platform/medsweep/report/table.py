@@ -27,6 +27,7 @@ from medsweep.report.numbers import (
     signed,
     significant,
     spread,
+    time_unit,
 )
 from medsweep.results.aggregate import Row, first, mean
 from medsweep.results.schema import BENCHMARK
@@ -292,11 +293,13 @@ def tabulate(
     shown = list(shown)
     cells = [[each.cell(row) for each in shown] for row in rows]
     for place, each in enumerate(shown):
-        if _most_under_a_second([row[place] for row in cells]):
-            shown[place] = replace(each, title=each.title.replace("(s)", "(ms)"))
-            for row in cells:
-                if (taken := row[place].seconds) is not None:
-                    row[place] = _time_in(1000, taken)
+        times = [row[place].seconds for row in cells]
+        factor, unit = time_unit(taken.mean for taken in times if taken is not None)
+        if factor != 1:
+            shown[place] = replace(each, title=each.title.replace("(s)", f"({unit})"))
+            for row, taken in zip(cells, times, strict=True):
+                if taken is not None:
+                    row[place] = _time_in(factor, taken)
     filled = [
         place < labels or not cells or any(row[place].text != MISSING for row in cells)
         for place in range(len(shown))
@@ -311,11 +314,6 @@ def tabulate(
         labels,
         empty,
     )
-
-
-def _most_under_a_second(cells: Iterable[TableCell]) -> bool:
-    times = sorted(cell.seconds.mean for cell in cells if cell.seconds is not None)
-    return bool(times) and times[len(times) // 2] < 1
 
 
 def _csv(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medsweep.hardware.profile import GIB
-from medsweep.report.figures.style import MUTED, PALETTE, WARNING, add_panels, new_figure, style
+from medsweep.report.figures.style import MUTED, PALETTE, WARNING, new_figure, style
 from medsweep.search.effects import MainEffect
 from medsweep.search.tradeoff import Row, Tradeoff
 
@@ -38,8 +38,9 @@ def search_figure(
     """
     with style():
         # Trials always measure the machine that they run on.
-        figure = new_figure(title, ["observed"], 3.6)
-        panels = add_panels(figure, 1, 1 + max(1, len(effects)), left_in=0.6, gap_in=0.6)
+        figure, panels = new_figure(
+            title, ["observed"], 1, 1 + max(1, len(effects)), 2.75, left_in=0.6, gap_in=0.6
+        )
         if trade is not None:
             _trade(panels[0], finished, trade)
         for panel, effect in zip(panels[1:], effects, strict=False):

@@ -41,6 +41,8 @@ def test_a_regression_is_printed_and_exits_5(
     said = capsys.readouterr().out
     assert "worse" in said
     assert "+50.0%" in said
+    lines = [line for line in said.splitlines() if "ttft_mean_s  100 ms  150 ms  +50.0%" in line]
+    assert len(lines) == 2
     assert "2 regressions of more than 5%" in said
     assert said.count("ttft_mean_s got worse by 50.0%, but a side was deployed once") == 2
     assert "It counts as a regression" in said

@@ -127,10 +127,10 @@ def test_the_next_choices_say_what_they_give_up(
     said = capsys.readouterr().out
     assert "take: m@dear at c1" in said
     cheaper = next(line for line in said.splitlines() if line.startswith("cheaper: m@cheap: "))
-    assert "token F1 -0.100, end-to-end time +0 s, USD/h -6.00" in cheaper
-    assert "ttft_mean_s <= 0.2 with a probability of only 0% (0.302)" in cheaper
+    assert "token F1 0.200, not 0.300, the same end-to-end time, USD/h -6.00" in cheaper
+    assert "ttft_mean_s <= 200 ms with a probability of only 0% (302 ms)" in cheaper
     better = next(line for line in said.splitlines() if line.startswith("better: m@best: "))
-    assert "token F1 +0.100" in better
+    assert "token F1 0.400, not 0.300" in better
     assert better.endswith("USD/h +10.00, also meets the limits")
     assert "best trade-offs of token F1, latency and price at c1: m@best, m@dear, m@cheap" in said
 

@@ -125,7 +125,7 @@ def test_a_rate_is_planned_by_a_queue_and_its_replicas_are_paid_for() -> None:
     assert priced.replicas is not None
     usd, wait = priced.checks
     assert usd.value == pytest.approx(1000 * 2.0 * priced.replicas / (15.9 * 3600))
-    assert str(wait.limit) == "wait_p95_s <= 2"
+    assert (wait.limit.column, wait.limit.is_upper, wait.limit.bound) == ("wait_p95_s", True, 2)
 
 
 def test_no_number_of_replicas_helps_answers_that_are_too_slow() -> None:

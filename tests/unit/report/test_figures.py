@@ -80,6 +80,54 @@ def test_throughput_stands_against_the_speed_of_each_user(rows: Rows, tmp_path: 
     assert list(llama.lines[0].get_ydata()) == pytest.approx([100, (50 + 100 / 3) / 2])
 
 
+def test_names_in_the_throughput_chart_do_not_overlap(rows: Rows) -> None:
+    """Four load points of four profiles, nearly equal."""
+    [host] = [row for row in rows if row["profile"] == "host"]
+    near = [
+        host
+        | {
+            "profile": f"p{profile}",
+            "load_point": f"c{load}",
+            "concurrency": load,
+            "tpot_mean_s": 0.01 + 0.0001 * load,
+            "output_tokens_per_s": 100.0 + profile,
+        }
+        for profile in range(4)
+        for load in range(1, 5)
+    ]
+    figure = throughput_by_user_speed(near)
+    FigureCanvasAgg(figure).draw()
+    [axes] = [each for each in figure.axes if each.texts]
+    boxes = [Text.get_window_extent(name) for name in axes.texts]
+    assert len(boxes) == 16
+    assert not [1 for one, other in combinations(boxes, 2) if one.overlaps(other)]
+
+
+def test_axes_have_the_unit_that_tables_of_the_same_times_have(rows: Rows) -> None:
+    def labels(draw: Any, slower: float) -> set[str]:
+        times = ("ttft_mean_s", "e2e_mean_s")
+        slow = [row | {name: row[name] and slower * row[name] for name in times} for row in rows]
+        panels = draw(slow).axes
+        return {text for axes in panels for text in (axes.get_xlabel(), axes.get_title("left"))}
+
+    for draw, quick, slow in (
+        (latency_by_configuration, "mean over repeats (ms)", "mean over repeats (s)"),
+        (tradeoff, "at the lightest load point (ms)", "at the lightest load point (s)"),
+        (speed_by_load, "End-to-end time, mean (ms)", "End-to-end time, mean (s)"),
+        (speed_by_load, "TTFT, mean (ms)", "TTFT, mean (s)"),
+    ):
+        assert any(text.endswith(quick) for text in labels(draw, 1)), draw
+        assert any(text.endswith(slow) for text in labels(draw, 1000)), draw
+    times = [
+        time
+        for axes in speed_by_load(rows).axes
+        if axes.get_title("left") == "End-to-end time, mean (ms)"
+        for line in axes.lines
+        for time in line.get_ydata()
+    ]
+    assert max(times) == pytest.approx(800)
+
+
 def test_prices_of_tokens_have_panels_of_their_own(rows: Rows, tmp_path: Path) -> None:
     [host] = [row for row in rows if row["profile"] == "host"]
     # 3.60 USD/h at 10 answers and 200 tokens a second: 0.001 USD/s, 5 USD for a million tokens.

@@ -3,6 +3,7 @@ import pytest
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import (
     bounds,
+    by_column,
     figure,
     seconds,
     seconds_with_spread,
@@ -51,6 +52,24 @@ def test_a_figure_has_the_digits_that_its_interval_bears(
     interval: tuple[float, float | None, float | None], shown: tuple[str, str]
 ) -> None:
     assert (figure(Interval(*interval)), spread(Interval(*interval))) == shown
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("ttft_p95_s", 0.30249, "302 ms"),
+        ("e2e_mean_s", 12.3456, "12.3 s"),
+        ("output_tokens_per_s", 64.987, "65.0"),
+        ("requests_per_s", Interval(0.1234, 0.11, 0.13), "0.123"),
+        ("token_f1", 0.25949, "0.259"),
+        ("token_f1", Interval(0.2595, 0.1, 0.4), "0.26"),
+        ("usd_per_1k", 1.23456, "1.23"),
+    ],
+)
+def test_a_figure_is_shown_as_its_column_asks_for(
+    column: str, value: float | Interval, shown: str
+) -> None:
+    assert by_column(column, value) == shown
 
 
 def test_units_signs_and_missing_values() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from medsweep.report.figures.style import INK, MUTED
+from medsweep.report.figures.style import INK, MUTED, mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,6 +72,13 @@ def place_labels(
             )
         )
     return written
+
+
+def mark_label(label: Annotation, model: str, profile: str) -> None:
+    """Say what a name, and the line to its mark, are of."""
+    mark(label, model, profile)
+    if label.arrow_patch is not None:
+        mark(label.arrow_patch, model, profile)
 
 
 def _offsets(width: float, height: float) -> Iterator[tuple[int, float, float]]:

@@ -11,7 +11,6 @@ from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     INK,
     MUTED,
-    add_panels,
     label_width_in,
     mark,
     new_figure,
@@ -20,7 +19,7 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
-from medsweep.report.numbers import MISSING, seconds, seconds_with_spread
+from medsweep.report.numbers import MISSING, scaled, seconds, seconds_with_spread, time_unit
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 
@@ -53,18 +52,21 @@ def latency_by_configuration(rows: Sequence[Row]) -> Figure:
     lines, colours = _lines(table, models), profile_colours(rows)
     across = min(_PANELS_ACROSS, max(1, len(points)))
     down = max(1, math.ceil(len(points) / across))
+    unit = time_unit(row.e2e.mean for row in table if row.e2e)
     with style():
-        figure = new_figure(
+        figure, panels = new_figure(
             "Response time by configuration",
             [row.basis for row in table],
-            down * (len(lines) * _ROW_IN + 0.9),
+            down,
+            across,
+            len(lines) * _ROW_IN + 0.05,
+            left_in=label_width_in(line.label for line in lines),
         )
-        room = label_width_in(line.label for line in lines)
-        panels = add_panels(figure, down, across, left_in=room)
         for panel in panels[len(points) :]:
             panel.remove()
         for place, (panel, point) in enumerate(zip(panels, points, strict=False)):
-            _panel(panel, point, [row for row in table if row.load_point == point], lines, colours)
+            at_point = [row for row in table if row.load_point == point]
+            _panel(panel, point, at_point, lines, colours, unit)
             _label(panel, lines, named=place % across == 0)
     return figure
 
@@ -88,7 +90,9 @@ def _panel(
     table: Sequence[LatencyRow],
     lines: Sequence[_Line],
     colours: Mapping[str, str],
+    unit: tuple[int, str],
 ) -> None:
+    factor, name_of_unit = unit
     by_cell = {(row.model, row.profile): row for row in table}
     reach = 0.0
     for height, line in enumerate(lines):
@@ -102,9 +106,10 @@ def _panel(
             f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds_with_spread(row.e2e)} "
             f"over {row.repeats} repeats"
         )
-        reach = max(reach, _bar(axes, height, row, row.e2e, colours[row.profile], label))
+        time = scaled(row.e2e, factor)
+        reach = max(reach, _bar(axes, height, row, time, colours[row.profile], label))
     axes.set_title(f"Load point {point}")
-    axes.set_xlabel("end-to-end time, mean over repeats (s)")
+    axes.set_xlabel(f"end-to-end time, mean over repeats ({name_of_unit})")
     axes.set_xlim(0, 1.28 * reach or 1)
 
 
@@ -122,7 +127,7 @@ def _label(axes: Axes, lines: Sequence[_Line], *, named: bool) -> None:
 def _bar(
     axes: Axes, height: int, row: LatencyRow, time: Interval, colour: str, label: str
 ) -> float:
-    """Draw one bar with its interval and figure; return how far it reaches, in seconds."""
+    """Draw one bar with its interval and figure; return how far it reaches on the axis."""
     mean, low, high = time.mean, time.low, time.high
     solid = row.basis == "observed"
     [bar] = axes.barh(
@@ -143,7 +148,7 @@ def _bar(
         mark(line, row.model, row.profile)
         end = max(mean, high)
     text = axes.annotate(
-        seconds(time),
+        seconds(row.e2e),
         (end, height),
         (4, 0),
         textcoords="offset points",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     MARKERS,
-    add_panels,
     mark,
     mark_point,
     new_figure,
@@ -17,7 +18,7 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
-from medsweep.report.numbers import seconds_with_spread, significant
+from medsweep.report.numbers import seconds_with_spread, significant, time_unit
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 
@@ -27,7 +28,20 @@ if TYPE_CHECKING:
 
 _HEIGHT_IN, _KEY_IN, _LEFT_IN = 1.75, 2.5, 0.6
 
-Figures = Callable[[LatencyRow], Interval | None]
+
+@dataclass(frozen=True)
+class _Scale:
+    """What stands on the upright axis of a panel: its title and its value, a time in seconds."""
+
+    title: str
+    value: Callable[[LatencyRow], Interval | None]
+    is_time: bool = True
+
+    def unit(self, table: Sequence[LatencyRow]) -> tuple[int, str]:
+        """Return the factor of its values, and its unit: the same for all models."""
+        if not self.is_time:
+            return 1, "1/s"
+        return time_unit(value.mean for row in table if (value := self.value(row)) is not None)
 
 
 def _tokens(row: LatencyRow) -> Interval | None:
@@ -35,11 +49,11 @@ def _tokens(row: LatencyRow) -> Interval | None:
     return None if rate is None else Interval(rate, None, None)
 
 
-_PANELS: dict[str, tuple[str, Figures]] = {
-    "TTFT, mean (s)": (" s", lambda row: row.ttft),
-    "Output tokens (1/s)": (" tokens/s", _tokens),
-    "End-to-end time, mean (s)": (" s", lambda row: row.e2e),
-}
+_SCALES = (
+    _Scale("TTFT, mean", lambda row: row.ttft),
+    _Scale("Output tokens", _tokens, is_time=False),
+    _Scale("End-to-end time, mean", lambda row: row.e2e),
+)
 
 
 def speed_by_load(rows: Sequence[Row]) -> Figure:
@@ -53,41 +67,43 @@ def speed_by_load(rows: Sequence[Row]) -> Figure:
     models = list(dict.fromkeys(row.model for row in table))
     down, colours = max(1, len(models)), profile_colours(rows)
     with style():
-        figure = new_figure(
+        figure, panels = new_figure(
             "Speed against load",
             [row.basis for row in table],
-            down * (_HEIGHT_IN + 0.85),
+            down,
+            len(_SCALES),
+            _HEIGHT_IN,
+            left_in=_LEFT_IN,
+            right_in=_KEY_IN,
+            gap_in=0.55,
         )
-        panels = add_panels(
-            figure, down, len(_PANELS), left_in=_LEFT_IN, right_in=_KEY_IN, gap_in=0.55
-        )
-        for panel in panels[len(models) * len(_PANELS) :]:
+        filled = list(product(models, _SCALES))
+        for panel in panels[len(filled) :]:
             panel.set_axis_off()
-        for place, panel in enumerate(panels[: len(models) * len(_PANELS)]):
-            model = models[place // len(_PANELS)]
-            title = list(_PANELS)[place % len(_PANELS)]
-            _panel(panel, title, [row for row in table if row.model == model], points, colours)
-            if place % len(_PANELS) == 0:
-                panel.set_title(f"{short_label(model)}\n{title}")
-            is_last = place % len(_PANELS) == len(_PANELS) - 1
-            if is_last and panel.get_legend_handles_labels()[0]:
+        for panel, (model, scale) in zip(panels, filled, strict=False):
+            factor, unit = scale.unit(table)
+            of_model = [row for row in table if row.model == model]
+            _panel(panel, scale, factor, of_model, points, colours)
+            head = f"{short_label(model)}\n" if scale is _SCALES[0] else ""
+            panel.set_title(f"{head}{scale.title} ({unit})")
+            if scale is _SCALES[-1] and panel.get_legend_handles_labels()[0]:
                 panel.legend(loc="upper left", bbox_to_anchor=(1.03, 1.06), fontsize=8)
     return figure
 
 
 def _panel(
     axes: Axes,
-    title: str,
+    scale: _Scale,
+    factor: int,
     table: Sequence[LatencyRow],
     points: Sequence[str],
     colours: Mapping[str, str],
 ) -> None:
-    unit, figure_of = _PANELS[title]
     for profile in dict.fromkeys(row.profile for row in table):
         shown = [
             (points.index(row.load_point), row, value)
             for row in table
-            if row.profile == profile and (value := figure_of(row)) is not None
+            if row.profile == profile and (value := scale.value(row)) is not None
         ]
         if not shown:
             continue
@@ -95,7 +111,7 @@ def _panel(
         colour, model = colours[profile], shown[0][1].model
         [line] = axes.plot(
             [x for x, _, _ in shown],
-            [value.mean for _, _, value in shown],
+            [factor * value.mean for _, _, value in shown],
             color=colour,
             marker=MARKERS[list(colours).index(profile) % len(MARKERS)],
             markersize=5,
@@ -105,7 +121,7 @@ def _panel(
         )
         mark(line, model, profile)
         reaches = [
-            (x, max(0.0, value.low), value.high)
+            (x, factor * max(0.0, value.low), factor * value.high)
             for x, _, value in shown
             if value.low is not None and value.high is not None
         ]
@@ -114,16 +130,17 @@ def _panel(
             mark(axes.vlines(places, lows, highs, color=colour, linewidth=1), model, profile)
         for x, row, value in shown:
             figure = (
-                seconds_with_spread(value) if unit == " s" else f"{significant(value.mean)}{unit}"
+                seconds_with_spread(value)
+                if scale.is_time
+                else f"{significant(value.mean)} tokens/s"
             )
             mark_point(
                 axes,
-                (x, value.mean),
+                (x, factor * value.mean),
                 model,
                 profile,
                 f"{row.model} on {profile} ({basis}), {row.load_point}: {figure}",
             )
-    axes.set_title(title)
     axes.set_xticks(range(len(points)), points)
     axes.set_xlim(-0.3, max(1, len(points)) - 0.7)
     axes.set_ylim(bottom=0)

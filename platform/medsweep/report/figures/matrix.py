@@ -10,7 +10,6 @@ from medsweep.report.figures.style import (
     KEY_IN,
     MUTED,
     WARNING,
-    add_panels,
     label_width_in,
     mark,
     new_figure,
@@ -50,15 +49,17 @@ def matrix_figure(rows: Sequence[Row]) -> Figure:
     ]
     above = 0.5 if len(table.models) <= _COLUMNS_UPRIGHT else 1.2
     with style():
-        figure = new_figure(
+        figure, [axes] = new_figure(
             "State and token rate of every cell",
             [cell.basis for cell in table.cells],
-            above + 0.1 + 0.5 * max(1, len(table.profiles)),
+            1,
+            1,
+            0.5 * max(1, len(table.profiles)),
+            left_in=label_width_in(_profile_labels(table)),
+            right_in=KEY_IN,
+            above_in=above,
+            below_in=0.1,
         )
-        room = label_width_in(_profile_labels(table))
-        axes = add_panels(
-            figure, 1, 1, left_in=room, right_in=KEY_IN, above_in=above, below_in=0.1
-        )[0]
         scale = LogNorm(min(rates) / 1.2, max(rates) * 1.2) if rates else None
         for cell in table.cells:
             _draw(axes, cell, table, scale)

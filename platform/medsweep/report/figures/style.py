@@ -84,18 +84,40 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(_SETTINGS)
 
 
-def new_figure(title: str, bases: Iterable[str | None], height_in: float) -> Figure:
-    """Return an empty figure with its title and the notice about the basis.
+def new_figure(
+    title: str,
+    bases: Iterable[str | None],
+    down: int,
+    across: int,
+    height_in: float,
+    *,
+    left_in: float,
+    right_in: float = 0.15,
+    above_in: float = 0.35,
+    below_in: float = 0.5,
+    gap_in: float = 0.25,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with its title and the notice about the basis, and its empty panels by row.
+
+    matplotlib's own layout engines measure every text several times, which takes longer than
+    drawing; here what surrounds the panels is known.
 
     Args:
         title: what it shows.
         bases: of all rows that it shows.
-        height_in: of the part below the title, in inches.
+        down: rows of panels, at least 1.
+        across: panels in a row, at least 1.
+        height_in: of a panel, in inches.
+        left_in: room for the labels at the left.
+        right_in: room at the right.
+        above_in: room above each row of panels.
+        below_in: room below each row.
+        gap_in: room between two panels of a row.
     """
     from matplotlib.figure import Figure
 
-    height = height_in + _HEAD_IN
-    figure = Figure(figsize=(WIDTH_IN, height), facecolor="white")
+    width, height = WIDTH_IN, down * (height_in + above_in + below_in) + _HEAD_IN
+    figure = Figure(figsize=(width, height), facecolor="white")
     figure.text(0.01, 1 - 0.1 / height, title, size=13, weight="bold", va="top")
     notices = _notices(set(bases))
     warns = notices != [OBSERVED]
@@ -108,53 +130,20 @@ def new_figure(title: str, bases: Iterable[str | None], height_in: float) -> Fig
         color=WARNING if warns else MUTED,
         va="top",
     )
-    return figure
-
-
-def add_panels(
-    figure: Figure,
-    down: int,
-    across: int,
-    *,
-    left_in: float,
-    right_in: float = 0.15,
-    above_in: float = 0.35,
-    below_in: float = 0.5,
-    gap_in: float = 0.25,
-) -> list[Axes]:
-    """Divide the part of a figure below its title into panels, row by row.
-
-    matplotlib's own layout engines measure every text several times, which takes longer than
-    drawing; here what surrounds the panels is known.
-
-    Args:
-        figure: from `new_figure`.
-        down: rows of panels.
-        across: panels in a row.
-        left_in: room for the labels at the left, in inches.
-        right_in: room at the right.
-        above_in: room above each row of panels.
-        below_in: room below each row.
-        gap_in: room between two panels of a row.
-    """
-    width, height = figure.get_size_inches()
-    panel_width = (width - left_in - right_in - gap_in * (across - 1)) / across
-    panel_height = (height - _HEAD_IN - down * (above_in + below_in)) / down
-    return list(
-        figure.subplots(
-            down,
-            across,
-            squeeze=False,
-            gridspec_kw={
-                "left": left_in / width,
-                "right": 1 - right_in / width,
-                "top": 1 - (_HEAD_IN + above_in) / height,
-                "bottom": below_in / height,
-                "wspace": gap_in / panel_width,
-                "hspace": (above_in + below_in) / panel_height,
-            },
-        ).flat
+    panels = figure.subplots(
+        down,
+        across,
+        squeeze=False,
+        gridspec_kw={
+            "left": left_in / width,
+            "right": 1 - right_in / width,
+            "top": 1 - (_HEAD_IN + above_in) / height,
+            "bottom": below_in / height,
+            "wspace": gap_in * across / (width - left_in - right_in - gap_in * (across - 1)),
+            "hspace": (above_in + below_in) / height_in,
+        },
     )
+    return figure, list(panels.flat)
 
 
 def label_width_in(labels: Iterable[str]) -> float:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medsweep.metrics.pareto import pareto_front
+from medsweep.report.figures.labels import mark_label, place_labels
 from medsweep.report.figures.style import (
     KEY_IN,
     MUTED,
     PALE,
     add_key,
-    add_panels,
     mark,
     mark_point,
     new_figure,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEIGHT_IN, _PANELS_ACROSS, _MOST_LABELS = 2.6, 3, 16
+
+_Point = tuple[float, float, ThroughputRow]
+"""Tokens per second of one user, the value on the upright axis, and what they are of."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,16 @@ def throughput_by_user_speed(rows: Sequence[Row]) -> Figure:
     down = max(1, len(scales)) * math.ceil(max(1, len(models)) / across)
     colours = profile_colours(rows)
     with style():
-        figure = new_figure(
+        figure, panels = new_figure(
             "Throughput against the speed that each user sees",
             [row.basis for row in table],
-            down * (_HEIGHT_IN + 0.85),
+            down,
+            across,
+            _HEIGHT_IN,
+            left_in=0.75,
+            right_in=KEY_IN,
+            gap_in=0.65,
         )
-        panels = add_panels(figure, down, across, left_in=0.75, right_in=KEY_IN, gap_in=0.65)
         filled = [(scale, model) for scale in scales for model in models]
         # A row of panels has one scale.
         places = [
@@ -116,8 +123,7 @@ def _panel(
             linewidth=1,
             linestyle="-" if basis == "observed" else ":",
         )
-    for point in points:
-        x, y, row = point
+    for x, y, row in points:
         solid, colour = row.basis == "observed", colours[row.profile]
         shape = axes.scatter(
             [x],
@@ -128,11 +134,6 @@ def _panel(
             alpha=1 if solid else PALE,
         )
         mark(shape, row.model, row.profile)
-        if len(points) <= _MOST_LABELS or point in fronts[row.basis]:
-            load = axes.annotate(
-                row.load_point, (x, y), (5, 5), textcoords="offset points", size=7.5, color=MUTED
-            )
-            mark(load, row.model, row.profile)
         mark_point(axes, (x, y), row.model, row.profile, _tip(row))
     axes.set_title(short_label(model))
     axes.set_xlabel("tokens/s of one user (1 / mean TPOT)")
@@ -140,6 +141,16 @@ def _panel(
     # Room for the names of the load points at the right of the marks.
     axes.set_xlim(0, 1.15 * max((x for x, _, _ in points), default=1.0))
     axes.set_ylim(0, 1.15 * max((y for _, y, _ in points), default=1.0))
+    _name_points(axes, points, [point for front in fronts.values() for point in front])
+
+
+def _name_points(axes: Axes, points: Sequence[_Point], front: Sequence[_Point]) -> None:
+    """Write the load point beside each mark; where there are many, beside those of the front."""
+    named = points if len(points) <= _MOST_LABELS else front
+    labels = [(x, y, row.load_point) for x, y, row in named]
+    names = place_labels(axes, labels, [(x, y) for x, y, _ in points], size=7.5, colour=MUTED)
+    for name, (_, _, row) in zip(names, named, strict=True):
+        mark_label(name, row.model, row.profile)
 
 
 def _tip(row: ThroughputRow) -> str:

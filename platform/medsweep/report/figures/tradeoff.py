@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from medsweep.report.figures.labels import place_labels
+from medsweep.report.figures.labels import mark_label, place_labels
 from medsweep.report.figures.style import (
     KEY_IN,
     MUTED,
     add_key,
-    add_panels,
     mark,
     mark_point,
     marker_of,
@@ -19,7 +18,7 @@ from medsweep.report.figures.style import (
     short_label,
     style,
 )
-from medsweep.report.numbers import seconds, share, significant
+from medsweep.report.numbers import seconds, share, significant, time_unit
 from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.grouping import profile_order
 from medsweep.results.aggregate import BASES, Row
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_HEIGHT_IN = 4.2
+_HEIGHT_IN = 3.35
 
 
 def tradeoff(rows: Sequence[Row]) -> Figure:
@@ -43,15 +42,20 @@ def tradeoff(rows: Sequence[Row]) -> Figure:
     bases = [basis for basis in BASES if any(row.basis == basis for row in shown)]
     models = list(dict.fromkeys(row.model for row in shown))
     colours = profile_colours(rows)
+    unit = time_unit(row.e2e.mean for row in shown if row.e2e)
     with style():
-        figure = new_figure(
+        figure, panels = new_figure(
             "Token F1 against end-to-end time: up and to the left is better",
             [row.basis for row in shown],
+            1,
+            max(1, len(bases)),
             _HEIGHT_IN,
+            left_in=0.7,
+            right_in=KEY_IN,
+            gap_in=0.8,
         )
-        panels = add_panels(figure, 1, max(1, len(bases)), left_in=0.7, right_in=KEY_IN, gap_in=0.8)
         for axes, basis in zip(panels, bases, strict=False):
-            _panel(axes, [row for row in shown if row.basis == basis], models, colours)
+            _panel(axes, [row for row in shown if row.basis == basis], models, colours, unit)
             axes.set_title(basis)
         names = sorted({row.profile for row in shown}, key=profile_order)
         add_key(figure, colours, {name: short_label(name) for name in names}, models)
@@ -59,42 +63,38 @@ def tradeoff(rows: Sequence[Row]) -> Figure:
 
 
 def _panel(
-    axes: Axes, rows: Sequence[DecisionRow], models: Sequence[str], colours: Mapping[str, str]
+    axes: Axes,
+    rows: Sequence[DecisionRow],
+    models: Sequence[str],
+    colours: Mapping[str, str],
+    unit: tuple[int, str],
 ) -> None:
-    for row in rows:
-        if row.e2e and row.token_f1:
-            point = axes.scatter(
-                [row.e2e.mean],
-                [row.token_f1.mean],
-                color=colours[row.profile],
-                marker=marker_of(models, row.model),
-                s=46,
-            )
-            mark(point, row.model, row.profile)
-            place = (row.e2e.mean, row.token_f1.mean)
-            mark_point(axes, place, row.model, row.profile, _tip(row))
-    front = sorted(
-        (row.e2e.mean, row.token_f1.mean, row.model, row.profile)
-        for row in rows
-        if row.on_front and row.e2e and row.token_f1
-    )
+    factor, name_of_unit = unit
+    places = [
+        (factor * row.e2e.mean, row.token_f1.mean, row) for row in rows if row.e2e and row.token_f1
+    ]
+    for x, y, row in places:
+        point = axes.scatter(
+            [x], [y], color=colours[row.profile], marker=marker_of(models, row.model), s=46
+        )
+        mark(point, row.model, row.profile)
+        mark_point(axes, (x, y), row.model, row.profile, _tip(row))
+    front = sorted((x, y, row.model, row.profile) for x, y, row in places if row.on_front)
     # What is among the best for its price alone has a name and is not on the line.
     edge = [
         (x, y) for x, y, *_ in front if y > max((w for v, w, *_ in front if v < x), default=-1.0)
     ]
     axes.plot([x for x, _ in edge], [y for _, y in edge], color=MUTED, linewidth=1)
-    axes.set_xlabel("mean end-to-end time at the lightest load point (s)")
+    axes.set_xlabel(f"mean end-to-end time at the lightest load point ({name_of_unit})")
     axes.set_ylabel("token F1, mean")
     # Room for the names at the right of the marks.
-    axes.set_xlim(0, 1.35 * max((row.e2e.mean for row in rows if row.e2e), default=1.0))
+    axes.set_xlim(0, 1.35 * max((x for x, _, _ in places), default=1.0))
     # The floor of F1 is 0; above the marks there is room for the names.
-    axes.set_ylim(0, 1.2 * max((row.token_f1.mean for row in rows if row.token_f1), default=1.0))
-    marks = [(row.e2e.mean, row.token_f1.mean) for row in rows if row.e2e and row.token_f1]
+    axes.set_ylim(0, 1.2 * max((y for _, y, _ in places), default=1.0))
+    marks = [(x, y) for x, y, _ in places]
     names = place_labels(axes, [(x, y, short_label(profile)) for x, y, _, profile in front], marks)
     for name, (*_, model, profile) in zip(names, front, strict=True):
-        mark(name, model, profile)
-        if name.arrow_patch is not None:
-            mark(name.arrow_patch, model, profile)
+        mark_label(name, model, profile)
 
 
 def _tip(row: DecisionRow) -> str:

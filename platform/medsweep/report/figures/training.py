@@ -10,7 +10,6 @@ from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     MARKERS,
     MODEL_PALETTE,
-    add_panels,
     mark,
     mark_point,
     new_figure,
@@ -60,12 +59,15 @@ def quality_by_epoch(training: Sequence[Training]) -> Figure:
     rows = [row for record in training for row in record.rows]
     asked = [name for name in _WORDS if any(row.get(name) is not None for row in rows)]
     with style():
-        figure = new_figure(
+        figure, panels = new_figure(
             "Quality by epoch (epoch 0 is the base model)",
             [basis for record in training for basis in record.bases],
-            5.4 if asked else 2.9,
+            2 if asked else 1,
+            3,
+            1.85 if asked else 2.05,
+            left_in=0.5,
+            gap_in=0.55,
         )
-        panels = add_panels(figure, 2 if asked else 1, 3, left_in=0.5, gap_in=0.55)
         for panel, name in zip(panels, asked, strict=False):
             for place, record in enumerate(training):
                 _line(panel, place, record, name)

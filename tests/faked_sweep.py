@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from medsweep.loadgen.spec import LoadJob
 from medsweep.metrics import tally
 from medsweep.metrics.quality import score_and_count
 from medsweep.metrics.request_record import RequestRecord
+from medsweep.models.weights import Weights
 from medsweep.report import page
 from medsweep.results.store import exclusive, read_rows
 from medsweep.serving.engines.null import is_null
@@ -171,6 +173,7 @@ class FakedSweep:
         self.graded = Counter[str]()
         self.failing: dict[str, str] = {}
         self.built: list[str] = []
+        self.ahead: list[str] = []
         self.locked: list[bool] = []
         self.client_errors_s = iter([0.001] * 99)
         base = folder / "base"
@@ -188,6 +191,7 @@ class FakedSweep:
         monkeypatch.setattr(context, "observe_host", lambda: NODE)
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)
         monkeypatch.setattr(run, "JoinedCluster", lambda: self.cluster)
+        monkeypatch.setattr(run, "fetched_ahead", self._ahead)
         monkeypatch.setattr(run, "finetune_missing", self._finetune)
         monkeypatch.setattr(calibration_module, "calibrate_fleet", self._calibrate)
         monkeypatch.setattr(finish, "read_adapter", prepare.read_adapter)
@@ -210,6 +214,11 @@ class FakedSweep:
             else REPLICA | {"started_after_s": 2.0 + place}
             for place, d in enumerate(deployments)
         }
+
+    @contextmanager
+    def _ahead(self, weights: Sequence[Weights]) -> Iterator[None]:
+        self.ahead += [each.spec.name for each in weights]
+        yield
 
     def _finetune(
         self, resolved: Resolved, folder: Path, adapters: Sequence[Any], **_: object

@@ -237,7 +237,7 @@ def test_run_on_k8s_ends_in_a_report(
     with Player(place.cluster.operator, selector_of("trial"), play), Kubelet(place.cluster):
         assert main(run) == 1
     text = capsys.readouterr().out
-    assert "measured 1 cells now; all cells: 1 failed, 1 ok" in text
+    assert "measured 1 cell now; all cells: 1 failed, 1 ok" in text
     assert "failed: standin-distilgpt2@1xv100-1cpu: AppFailed" in text
     rows = read_rows(out / "trial" / "benchmark.parquet")
     assert sorted(each["status"] for each in rows) == ["failed", "ok"]

@@ -189,7 +189,7 @@ def test_the_summary_of_a_run_counts_the_rows(story: Story, reading: Reading) ->
     )
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     lines = story.finished.stdout.splitlines()
-    assert lines[0] == f"measured 1 cells now; all cells: {counts}"
+    assert lines[0] == f"measured 1 cell now; all cells: {counts}"
     assert story.again.stdout.splitlines()[0] == f"measured 0 cells now; all cells: {counts}"
     for line in lines[1:]:
         assert Path(line.split()[-1]).is_file()

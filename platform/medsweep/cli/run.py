@@ -99,7 +99,8 @@ def report(summary: RunSummary, *, as_json: bool) -> int:
         print(json.dumps({**asdict(summary), "folder": str(summary.folder)}, indent=2))
     else:
         states = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
-        print(f"measured {summary.measured} cells now; all cells: {states}")
+        cells = f"cell{'s' * (summary.measured != 1)}"
+        print(f"measured {summary.measured} {cells} now; all cells: {states}")
         for cell, reason in summary.failures.items():
             print(f"  failed: {cell}: {reason}")
         print(f"report:  {summary.folder / 'report.html'}")

@@ -215,7 +215,7 @@ def _measure_all(
             before = calibrations(context, load, loads_before(each.point for _, each in order))
         for each, measurement in sorted(order, key=lambda pair: pair[1].repeat):
             if each.failure is None:
-                step = f"{each.cell.name} {measurement.name}"
+                step = f"{each.cell.name}: {measurement.words}"
                 with _failure_recorded(each), context.progress.step("load", step):
                     _measure(context, load, each, measurement, before)
                 for call in context.on_measured:

@@ -13,6 +13,7 @@ from medsweep.cluster.interrupts import sigterm_interrupts
 from medsweep.cluster.joined import JoinedCluster
 from medsweep.cluster.local import LocalCluster
 from medsweep.cluster.protocol import Cluster
+from medsweep.models.ahead import fetched_ahead
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import exclusive, private
@@ -29,7 +30,15 @@ from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder, finetune_missing
 from medsweep.sweep.live_page import LivePage
 from medsweep.sweep.measure import measure_batch
-from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, Plan, batch_cells, needs_ray
+from medsweep.sweep.plan import (
+    AdapterPlan,
+    AnyCell,
+    Cell,
+    Plan,
+    batch_cells,
+    needs_ray,
+    training_runs,
+)
 from medsweep.sweep.predict import predicted_steps_s
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
@@ -50,14 +59,17 @@ class Batch:
     lock: Path | None = None
 
 
-def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> RunSummary:
+def run_sweep(
+    resolved: Resolved, out: Path, *, cluster: Cluster | None = None, metrics_port: int = 0
+) -> RunSummary:
     """Measure the cells of a sweep that have no result yet, and write the results of all.
 
-    A cluster of its own is started on this machine. All fine-tunes come first.
+    All fine-tunes come first.
 
     Args:
         resolved: the sweep.
         out: parent of the sweep's folder.
+        cluster: on this machine; None starts one for this sweep.
         metrics_port: TCP port of the live metrics; 0 takes a free one.
 
     Raises:
@@ -75,7 +87,8 @@ def run_sweep(resolved: Resolved, out: Path, *, metrics_port: int = 0) -> RunSum
             *(Batch((), tuple(cells)) for cells in batch_cells(missing, spec.cells_together)),
         ]
         with LiveMetrics(metrics_port) as metrics:
-            run_batches(resolved, folder, plan.all_cells, batches, LocalCluster(), metrics)
+            cluster = cluster or LocalCluster()
+            run_batches(resolved, folder, plan.all_cells, batches, cluster, metrics)
         return write_results(resolved, folder, len(missing) - len(_missing(missing, folder)))
 
 
@@ -131,7 +144,7 @@ def run_batches(
         page = LivePage(context, cells)
         metrics.show(page.pages)
         context.on_measured.append(page.refresh)
-        adapters = {adapter for batch in batches for adapter in batch.adapters}
+        adapters = dict.fromkeys(adapter for batch in batches for adapter in batch.adapters)
         absent = [each for each in adapters if not adapter_folder(folder, each).is_dir()]
         predicted = predicted_steps_s(resolved, absent, missing)
         progress.expect(_steps(context, batches), predicted)
@@ -142,6 +155,11 @@ def run_batches(
             progress.note(f"claims are judged by {entailment and entailment.name}")
         with ExitStack() as stack:
             ray = needs_ray(spec, missing)
+            runs = training_runs(absent)
+            if ray and runs and cluster.emulates:
+                # Of the first run alone: later ones would be fetched while this one is timed.
+                first = [resolved.weights[each.model.name] for each in runs[0]]
+                stack.enter_context(fetched_ahead(first))
             with progress.phase("start Ray" if ray else "connect"):
                 stack.enter_context(cluster if ray else sigterm_interrupts(ray=False))
             # Every batch is deployed once before any is deployed again: drift meets all cells.
@@ -174,8 +192,8 @@ def _announce(
         look = f"look at {metrics.root}: the report while it fills; " if metrics.is_local else ""
         progress.note(f"{look}live metrics: {metrics.url}")
     progress.note(
-        f"{spec.name}: {len(cells)} cells: {counts['ok']} done earlier, {missing} to measure, "
-        f"{counts['refused']} refused; dataset: {len(split.train)} pairs to learn and "
+        f"{spec.name}: {len(cells)} cell{'s' * (len(cells) != 1)}: {counts['ok']} done earlier, "
+        f"{missing} to measure, {counts['refused']} refused; dataset: {len(split.train)} pairs to learn and "
         f"{len(split.evaluation)} questions to ask, from {split.summary}"
     )
 

@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -234,20 +235,25 @@ def test_docs_print_a_page_or_a_section(capsys: pytest.CaptureFixture[str]) -> N
 def test_demo_goes_on_with_stand_ins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from medsweep.cli import run
+    from medsweep.sweep import resolve, run
+    from medsweep.sweep.collect import RunSummary
 
-    ran = []
+    ran, clusters = [], set()
 
-    def no_weights(options: object) -> int:
-        ran.append(options.sweep.stem)  # type: ignore[attr-defined]
+    def no_weights(resolved: SimpleNamespace, out: Path, *, cluster: object) -> RunSummary:
+        ran.append(resolved.spec.name)
+        clusters.add(id(cluster))
         if ran[-1] == "demo":
             raise errors.EnvironmentFault("the hub was not reached")
-        return 0
+        return RunSummary(out, 12, {"ok": 12}, {})
 
-    monkeypatch.setattr(run, "run", no_weights)
+    monkeypatch.setattr(resolve, "resolve", lambda spec: SimpleNamespace(spec=spec))
+    monkeypatch.setattr(run, "run_sweep", no_weights)
     assert main(["demo", "--out", str(tmp_path)]) == 0
     assert ran == ["demo", "matrix"]
+    assert len(clusters) == 1
     told = capsys.readouterr().err
     assert "the real model was not measured: the hub was not reached" in told
+    assert told.index("1 of 2: SmolLM2-135M") < told.index("2 of 2: a smoke test")
     assert main(["demo", "--out", str(tmp_path), "--require-real"]) == 4
     assert ran == ["demo", "matrix", "demo"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -76,12 +77,13 @@ def newest_raylet() -> psutil.Process:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """A private cluster that runs in an environment with credentials."""
+    """A private cluster that runs in an environment with credentials, kept when it is left."""
     # Ray notices in two seconds that a node has died; by default it takes fifteen.
     health = {"RAY_health_check_initial_delay_ms": "300", "RAY_health_check_period_ms": "300"}
     before, handler = variables(), signal.getsignal(signal.SIGTERM)
-    with environment(SECRETS | health), LocalCluster() as cluster:
-        cluster.ensure_nodes([PROFILES["1xv100-1cpu"]])
+    with environment(SECRETS | health), ExitStack() as stack:
+        with LocalCluster(kept_by=stack) as cluster:
+            cluster.ensure_nodes([PROFILES["1xv100-1cpu"]])
         assert os.environ.items() >= SECRETS.items()  # this process keeps them
         yield cluster
     assert variables() == before
@@ -139,6 +141,16 @@ def test_the_cluster_listens_on_loopback_and_shows_its_token_nowhere(address: st
     logs = [file for file in path.parent.rglob("*") if file.is_file() and file != path]
     assert len(logs) > 3
     assert not any(token.encode() in file.read_bytes() for file in logs)
+
+
+def test_a_kept_cluster_is_the_same_when_it_is_entered_again(cluster: LocalCluster) -> None:
+    before, folder = nodes(), os.environ["RAY_TMPDIR"]
+    assert set(before) == {"1xv100-1cpu"}
+    with cluster as again:
+        again.ensure_nodes([PROFILES["1xv100-1cpu"]])
+        assert nodes() == before
+    assert nodes() == before
+    assert os.environ["RAY_TMPDIR"] == folder
 
 
 def test_a_node_stays_while_it_is_needed_and_lives(

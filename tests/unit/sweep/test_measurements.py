@@ -1,5 +1,8 @@
+import pytest
+
 from medsweep.datasets.spec import Pair
-from medsweep.sweep.measurements import questions_of
+from medsweep.loadgen.spec import LoadPoint
+from medsweep.sweep.measurements import Measurement, questions_of
 
 PAIRS = [Pair(f"q{number}", "?", "!") for number in range(10)]
 
@@ -21,3 +24,18 @@ def test_a_repeat_with_enough_requests_asks_everything() -> None:
 def test_the_order_is_that_of_the_seed() -> None:
     assert ids(4, 2) == ids(4, 2)
     assert ids(4, 2) != ids(4, 2, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("point", "variant", "words"),
+    [
+        (LoadPoint(concurrency=1), "base", "base, 1 request in flight, repeat 2"),
+        (LoadPoint(concurrency=8), "adapter", "fine-tuned, 8 requests in flight, repeat 2"),
+        (LoadPoint(rate=0.5), "served", "served, 0.5 requests/s, repeat 2"),
+        (LoadPoint(due_s=(0.0, 1.5)), "served", "served, replay, repeat 2"),
+    ],
+)
+def test_progress_says_in_words_what_is_measured(
+    point: LoadPoint, variant: str, words: str
+) -> None:
+    assert Measurement(point, 2, variant).words == words

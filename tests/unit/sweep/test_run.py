@@ -178,6 +178,21 @@ def test_each_cell_is_read_as_often_in_a_large_sweep_as_in_a_small_one(
     assert [each["ok"] for each in states] == [0, *range(3), 0, *range(7)]
 
 
+def test_weights_of_the_first_fine_tunes_are_fetched_while_the_cluster_starts(
+    ran: FakedSweep,
+) -> None:
+    cells = ["distilgpt2@1xv100-here", "gemma-1.1-7b@1xa100-1cpu"]
+    run.run_sweep(sweep(cells=cells), ran.out)  # stand-ins of one profile are trained together
+    assert set(ran.ahead) == {"standin-distilgpt2", "standin-gemma-1.1-7b"} == set(ran.trained)
+    ran.ahead, ran.trained = [], []
+    run.run_sweep(sweep(name="apart", cells=cells, finetune={}), ran.out)
+    assert len(ran.trained) == 2
+    assert ran.ahead == ran.trained[:1]
+    ran.ahead, ran.trained, ran.cluster.emulates = [], [], False
+    run.run_sweep(sweep(name="elsewhere", cells=cells), ran.out)
+    assert (ran.ahead, len(ran.trained)) == ([], 2)  # the cache is that of another machine
+
+
 def test_cells_are_deployed_anew_between_blocks_of_repeats(ran: FakedSweep) -> None:
     """All batches are deployed once before any is deployed again."""
     cells = ["distilgpt2@1xv100-here", "distilgpt2@1xa100-1cpu"]

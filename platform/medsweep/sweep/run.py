@@ -193,7 +193,8 @@ def _announce(
         progress.note(f"{look}live metrics: {metrics.url}")
     progress.note(
         f"{spec.name}: {len(cells)} cell{'s' * (len(cells) != 1)}: {counts['ok']} done earlier, "
-        f"{missing} to measure, {counts['refused']} refused; dataset: {len(split.train)} pairs to learn and "
+        f"{missing} to measure, {counts['refused']} refused; "
+        f"dataset: {len(split.train)} pairs to learn and "
         f"{len(split.evaluation)} questions to ask, from {split.summary}"
     )
 

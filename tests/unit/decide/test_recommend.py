@@ -185,7 +185,7 @@ def test_doubts_name_few_repeats_and_figures_on_the_edge() -> None:
     [verdict] = recommend([candidate("p", ttft_p95_s=[0.4, 0.55])], P95)
     assert verdict.doubts == [
         "2 repeats; at least 3 are needed",
-        "ttft_p95_s: 0.475 is too close to 0.5 to tell",
+        "ttft_p95_s: too close to its limit to tell",
     ]
 
 

@@ -41,6 +41,8 @@ def export_to_mlflow(
     # MLflow wants new users to take a database; its client alone has no other local store.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # With a server it prints an address per run, in the midst of this command's own output.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowException
 
     try:

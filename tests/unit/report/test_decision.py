@@ -56,7 +56,7 @@ def test_the_figure_names_models_and_the_profiles_on_the_front(
     for text in ("observed", "emulated", small.llama, "1xa100-1cpu", "host", "EMULATED"):
         assert text in svg
     points = figure.axes[0].collections[0].get_offsets()
-    assert points.tolist() == [[pytest.approx(0.1), pytest.approx(0.3)]]
+    assert points.tolist() == [[pytest.approx(100), pytest.approx(0.3)]]
 
 
 def test_what_bound_most_repeats_is_said_with_its_evidence(rows: Rows, small: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the guides quote from the product is in the product."""
+"""What the guides quote from the product is in the product; their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from links import broken_links, leads_somewhere, links
 
 from medsweep.version import __version__
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(page for folder in ("docs", "helm", "k8s") for page in (ROOT / folder).rglob("*.md")),
+]
 VALUE = "\0"
 VARIABLE = re.compile(r"\b(?:MEDSWEEP|HF|RAY|HTTP|HTTPS|NO|CUDA|OMP)_[A-Z][A-Z_]+\b")
 
@@ -55,6 +60,25 @@ def test_the_page_of_environment_variables_names_those_that_the_code_reads(prefi
     assert {name for name in page if name.startswith(prefix)} == {
         name for name in code if name.startswith(prefix)
     }
+
+
+def test_every_link_leads_to_a_file_and_a_heading() -> None:
+    assert sum(len(links(page)) for page in PAGES) > 200
+    broken = [f"{page.name}: {link}" for page in PAGES for link in broken_links(page)]
+    assert broken == []
+
+
+def test_every_page_that_a_message_names_exists() -> None:
+    texts = (text.removeprefix("docs/") for text in _texts())
+    named = {text for text in texts if re.fullmatch(r"[\w/-]+\.md(#[\w-]+)?", text)}
+    named.remove("README.md")  # an adapter's own
+    assert len(named) > 30
+    assert [target for target in sorted(named) if not leads_somewhere(DOCS, target)] == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# One & two\n[b](b.md) [c](#c) [d](#one--two)\n## C\n")
+    assert list(broken_links(tmp_path / "a.md")) == ["b.md", "#one--two"]
 
 
 def test_citation_and_chart_name_the_version() -> None:

@@ -150,7 +150,7 @@ def _config(options: argparse.Namespace) -> ServeConfig:
                 )
                 for fault in error.errors()
             ],
-            docs="serving.md#what-holds-a-request-and-what-frees-it",
+            docs="serving.md#limits-and-shutdown",
         ) from None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
+from links import leads_somewhere
 
 from medsweep import errors
 from medsweep.cli import VERBS, main, parser_for
@@ -17,19 +19,7 @@ from medsweep.k8s.settings import ClusterSettings
 from medsweep.sweep.spec import SweepSpec
 
 DOCS = Path(__file__).parents[3] / "docs"
-
-
-def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as the site's generator makes them."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
-    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
-    plain = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
-    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
-
-
-def is_there(place: str) -> bool:
-    page, _, anchor = place.partition("#")
-    return (DOCS / page).is_file() and (not anchor or anchor in anchors(DOCS / page))
+is_there = partial(leads_somewhere, DOCS)
 
 
 def every_error() -> list[type[MedSweepError]]:

@@ -108,5 +108,5 @@ class Paper(Quality):
             "Model: note": self._note(row["Model"]),
             "Ours": mine,
             "Paper": paper,
-            "Why they need not agree": row["Why they need not agree"],
+            "Why they may differ": row["Why they may differ"],
         }

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from links import broken_links, leads_somewhere, links
 
+from links import broken_links, leads_somewhere, links
 from medsweep.version import __version__
 
 ROOT = Path(__file__).parents[2]

@@ -57,7 +57,7 @@ _NOT_RESUMED = "interrupted before its end; nothing more is written"
 _RESUMED = "interrupted: what was measured is kept; run the same command to resume"
 _INTERRUPTED = {
     **dict.fromkeys(("demo", "run", "finetune", "search", "aa", "judge"), _RESUMED),
-    "k8s": "interrupted: jobs that were submitted go on in the cluster; see `medsweep k8s status`",
+    "k8s": "interrupted: submitted jobs keep running in the cluster; see `medsweep k8s status`",
 }
 
 CODES = "\n".join(["exit codes:", *(f"  {code}  {told}" for code, told in EXIT_CODES.items())])

@@ -25,7 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--file",
         type=Path,
         metavar="FILE",
-        help="ask each prompt of a text file, and show it above its answer; lines of --- part them",
+        help="ask each prompt of a text file (separated by lines of ---), and show it above its "
+        "answer",
     )
     add_answerer(parser)
     parser.set_defaults(run=run)

@@ -68,7 +68,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
     if options.base and options.adapter is None:
         raise InputError("--base is the base model of an adapter: give --adapter DIR with it")
     if (options.adapter is None) == (options.model is None):
-        raise InputError("nobody to ask: give one of --adapter DIR, --model NAME and --url URL")
+        raise InputError("no model to ask: give one of --adapter DIR, --model NAME and --url URL")
     require("torch")
     from medsweep.clock import MonotonicClock
     from medsweep.serving.config import ServeConfig

@@ -29,13 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("url", metavar="URL", help="root of the API with its version")
     parser.add_argument(
-        "--model", metavar="NAME", help="as the server knows it; default: the only one it has"
+        "--model", metavar="NAME", help="the server's name of the model; default: its only one"
     )
     load = parser.add_mutually_exclusive_group()
     load.add_argument(
         "--concurrency", metavar="N,N", help="closed loop: requests kept in flight; default: 1"
     )
-    load.add_argument("--rate", metavar="R,R", help="open loop: requests a second")
+    load.add_argument("--rate", metavar="R,R", help="open loop: requests per second")
     load.add_argument(
         "--replay",
         type=Path,
@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arrivals",
         metavar="KIND",
-        help="of an open loop: constant (evenly spaced), poisson, gamma, burst; gamma:SHAPE and "
+        help="spacing in an open loop: constant (even), poisson, gamma, burst; gamma:SHAPE and "
         "burst:SIZE set their shape; default: constant",
     )
     parser.add_argument(
@@ -61,24 +61,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIGURE=LIMIT",
-        help="such as ttft_p95=0.5s or e2e_p99=4s; several by comma; goodput counts by it",
+        help="objective, such as ttft_p95=0.5s,e2e_p99=4s; goodput counts the answers that meet it",
     )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument(
         "--requests",
         type=int,
         metavar="N",
-        help="measured at each load; default: 64, 5 per request in flight, or 10 s worth",
+        help="requests measured at each load; default: 64, or more for high concurrency or rate",
     )
-    amount.add_argument("--duration", metavar="S", help="seconds that are measured at each load")
-    parser.add_argument("--max-tokens", type=int, default=128, metavar="N", help="default: 128")
+    amount.add_argument("--duration", metavar="S", help="seconds measured at each load")
+    parser.add_argument(
+        "--max-tokens", type=int, default=128, metavar="N", help="longest answer; default: 128"
+    )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--prompts", type=Path, metavar="FILE", help="one per line: text, or JSON")
+    source.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="prompts, one per line: text, or JSON"
+    )
     source.add_argument(
         "--dataset",
         metavar="NAME",
-        help="ask its questions, and grade the answers that were timed; without it the questions "
-        "of the corpus that ships are asked",
+        help="ask its questions, and grade the timed answers; default: the questions of the "
+        "embedded corpus, not graded",
     )
     source.add_argument(
         "--input-tokens",
@@ -89,28 +93,45 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-tokens",
         metavar="N",
-        help="answers of this length, likewise; a server that can is told not to end them earlier",
+        help="ask for answers of this length, in the same format",
     )
-    parser.add_argument("--endpoint", choices=["chat", "completions"], default="chat")
     parser.add_argument(
-        "--warmup", type=int, metavar="N", help="requests before; default: the first full wave"
+        "--endpoint", choices=["chat", "completions"], default="chat", help="default: chat"
     )
-    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="of each load")
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of arrivals and order")
-    parser.add_argument("--timeout", type=positive, default=60.0, metavar="S", help="default: 60")
+    parser.add_argument(
+        "--warmup",
+        type=int,
+        metavar="N",
+        help="requests before the measured ones; default: the first full wave",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=1, metavar="N", help="measurements of each load"
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="seed of arrivals and order"
+    )
+    parser.add_argument(
+        "--timeout", type=positive, default=60.0, metavar="S", help="of a request; default: 60"
+    )
     parser.add_argument(
         "--max-error-rate",
         type=float,
         default=0.1,
         metavar="SHARE",
-        help="a load point with more failures stops; default: 0.1",
+        help="stop a load if a larger share of its requests fails; default: 0.1",
     )
     add_api_key(parser)
     parser.add_argument(
-        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="may be repeated"
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="header; may be repeated",
     )
     client = parser.add_mutually_exclusive_group()
-    client.add_argument("--processes", default="auto", metavar="N", help="client; default: auto")
+    client.add_argument(
+        "--processes", default="auto", metavar="N", help="of the client; default: auto"
+    )
     client.add_argument(
         "--shards",
         type=positive,
@@ -132,7 +153,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="write the page of a sweep too, into DIR of --out; default: results/bench",
+        help="write a report too, into the folder of --out; default: results/bench",
     )
     parser.set_defaults(run=run)
 

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=fraction,
         default=0.05,
         metavar="SHARE",
-        help="a change for the worse up to this share is no regression; default: 0.05",
+        help="ignore changes for the worse up to this share; default: 0.05",
     )
     parser.add_argument(
         "--quality-gate",

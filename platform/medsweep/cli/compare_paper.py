@@ -65,7 +65,7 @@ def _figure(each: PaperFigure) -> dict[str, Any]:
         "figure": each.figure,
         "ours": None if each.ours is None else f"{each.ours:.3g}",
         "paper": f"{each.paper:g}",
-        "why they need not agree": each.why,
+        "why they may differ": each.why,
     }
 
 

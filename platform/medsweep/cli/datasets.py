@@ -100,11 +100,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_leaks(found: list[dict[str, Any]], asked: int) -> None:
-    """Print how many asked answers were learnt, and the first of them by id."""
+    """Print how many evaluation answers leaked, and the first of them by id."""
     same = sum(leak["same_question"] for leak in found)
     print(
-        f"{len(found)} of {asked} asked answers were learnt: over half of their 8-grams are in one "
-        f"answer for training, or the question is ({same}); dataset.leaks=exclude takes these out"
+        f"{len(found)} of {asked} evaluation answers leaked: over half of their 8-grams are in one "
+        f"training answer, or the question is a training question ({same}); dataset.leaks=exclude "
+        "removes the training pairs"
     )
     for leak in found[:SHOWN_LEAKS]:
         question = ", same question" if leak["same_question"] else ""

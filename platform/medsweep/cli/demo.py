@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-real",
         action="store_true",
-        help="fail if the real model cannot be measured, instead of going on with the stand-ins",
+        help="fail if the real model cannot be measured, instead of continuing with the stand-ins",
     )
     parser.set_defaults(run=run)
 

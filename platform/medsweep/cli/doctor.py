@@ -79,7 +79,7 @@ def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
         yield from check()
     except Exception as error:  # noqa: BLE001 a broken installation raises anything
         name = getattr(check, "__name__", "check")
-        yield Check("fail", name, f"{type(error).__name__}: {error}", "mend what the message names")
+        yield Check("fail", name, f"{type(error).__name__}: {error}", "fix what the message names")
 
 
 def python() -> Iterator[Check]:
@@ -134,7 +134,7 @@ def gpu() -> Iterator[Check]:
         fault = nvml_fault()
         if fault and Path("/proc/driver/nvidia").exists():
             yield Check(
-                "fail", "GPU", fault, "mend NVIDIA's driver: `nvidia-smi` must list the GPU"
+                "fail", "GPU", fault, "repair NVIDIA's driver: `nvidia-smi` must list the GPU"
             )
         else:
             yield Check("ok", "GPU", "none; sweeps run on the processor")
@@ -203,7 +203,7 @@ def hub() -> Iterator[Check]:
             "model hub",
             f"{constants.ENDPOINT} was not reached: {getattr(error, 'reason', error)}",
             f"name a mirror in HF_ENDPOINT, or copy weights to {constants.HF_HUB_CACHE}; "
-            "stand-ins and smollm2-135m do without",
+            "stand-ins and smollm2-135m do not need it",
         )
         return
     yield Check("ok", "model hub", f"{constants.ENDPOINT}, {login}")

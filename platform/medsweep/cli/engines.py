@@ -31,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     removing.set_defaults(run=run_remove)
     for action in (installing, fetching, checking, removing):
         action.add_argument("engine", metavar="ENGINE", help="name of the engine, such as vllm")
-        action.add_argument("--cpu", action="store_true", help="its build for machines without GPU")
+        action.add_argument(
+            "--cpu", action="store_true", help="the build for machines without a GPU"
+        )
     for action in (installing, fetching):
         action.add_argument("--index", metavar="URL", help="a further package index")
     installing.add_argument(

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="fail if an earlier start exists, instead of resuming it or using its adapter",
+        help="fail if an earlier run exists, instead of resuming it or using its adapter",
     )
     add_out(parser)
     add_json(parser)

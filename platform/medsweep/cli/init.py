@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template",
         metavar="NAME",
-        help="write a ready sweep instead: paper, demo, gpu-vm, own-data; a wrong name lists all",
+        help="write a ready sweep: paper, demo, gpu-vm, own-data; an unknown name lists all",
     )
     parser.set_defaults(run=run)
 

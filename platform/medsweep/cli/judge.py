@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "public to be sent there",
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="as the server knows it; default: the only one it has"
+        "--model", metavar="NAME", help="the server's name of the model; default: its only one"
     )
     parser.add_argument(
         "--rubric",
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"most questions, drawn by seed as `review export` draws them; default: {QUESTIONS}",
     )
     parser.add_argument(
-        "--votes", type=int, default=1, metavar="N", help="times each is asked; default: 1"
+        "--votes", type=int, default=1, metavar="N", help="votes on each answer; default: 1"
     )
     parser.add_argument(
         "--compare",
@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--temperature",
         type=float,
         metavar="T",
-        help="of the judge; default: 0, and 0.7 with several votes",
+        help="temperature of the judge; default: 0, and 0.7 with several votes",
     )
     parser.add_argument(
         "--max-tokens", type=int, default=512, metavar="N", help="longest reply; default: 512"
@@ -74,7 +74,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency", type=int, default=1, metavar="N", help="requests at a time; default: 1"
     )
-    parser.add_argument("--timeout", type=positive, default=120.0, metavar="S", help="default: 120")
+    parser.add_argument(
+        "--timeout", type=positive, default=120.0, metavar="S", help="of a request; default: 120"
+    )
     add_api_key(parser)
     parser.add_argument(
         "--usd-per-million",
@@ -83,7 +85,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar=("PROMPT", "REPLY"),
         help="price of 1,000,000 tokens of prompts and of replies; without it cost is not known",
     )
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of draw and orders")
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="seed of the draw and the orders"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 

@@ -85,4 +85,4 @@ def _write_trace(error: Exception, verb: str | None) -> str:
             file.write("\n".join(lines))
     except OSError as full:
         return f"Its trace could not be written ({full.strerror}): {error!r:.300}"
-    return f"Its trace is in {path}: read it for data of yours, then send it to the maintainers."
+    return f"Its trace is in {path}: check it for private data, then send it to the maintainers."

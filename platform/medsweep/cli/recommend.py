@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rate",
         type=positive,
         metavar="R",
-        help="requests per second that must be answered, at random moments; gives the replicas",
+        help="requests per second that arrive at random times; gives the number of replicas",
     )
     add_json(parser)
     parser.set_defaults(run=run)

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("review.html"),
         metavar="FILE",
-        help="the page; default: review.html. It holds questions and answers: pass it to raters "
+        help="the page; default: review.html. It holds questions and answers: give it only to "
         "alone. The key to it stays in RESULTS",
     )
     export.add_argument(
@@ -33,14 +33,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"most questions, drawn by seed; default: {QUESTIONS}",
     )
-    export.add_argument("--seed", type=seed, default=0, metavar="N", help="of draw and order")
+    export.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="seed of the draw and the order"
+    )
     export.set_defaults(run=_export)
     merge = actions.add_parser("import", help="merge the raters' files and rewrite the report")
     merge.add_argument("results", type=Path, metavar="RESULTS", help="folder of the sweep")
     merge.add_argument(
         "files", type=Path, nargs="+", metavar="FILE", help="what raters saved, one file each"
     )
-    merge.add_argument("--seed", type=seed, default=0, metavar="N", help="of the bootstrap")
+    merge.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the bootstrap")
     add_json(merge)
     merge.set_defaults(run=_import)
 

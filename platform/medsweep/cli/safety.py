@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="ask N questions in other words too, and say how many answers change; default: 0",
+        help="also ask N questions in other words, and count the answers that change; default: 0",
     )
     parser.add_argument(
         "--questions",
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="requests at a time, with --url; default: 1",
     )
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of typing errors")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of typing errors")
     parser.add_argument(
         "--out",
         type=Path,

@@ -118,10 +118,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE.jsonl",
         help="earlier answers to the same questions by `id`, such as the base model's: shows in "
-        "how many token F1 rose and fell, and which got worst",
+        "how many token F1 rose and fell, and which got worse",
     )
     parser.add_argument(
-        "--seed", type=seed, default=0, metavar="N", help="of the bootstrap and of --questions"
+        "--seed", type=seed, default=0, metavar="N", help="seed of the bootstrap and of --questions"
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -275,7 +275,7 @@ def _lines(file: Path, read: Callable[[Iterable[bytes]], Graded]) -> Graded:
 
 
 def _since(options: argparse.Namespace, before: Graded, after: Graded) -> dict[str, Any]:
-    """Return in how many questions token F1 rose and fell, and which got worst."""
+    """Return in how many questions token F1 rose and fell, and which got worse."""
     from medsweep.metrics.breakdown import worsened
 
     change = worsened(before.texts.question_means(), after.texts.question_means())

@@ -74,7 +74,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--dtype", default=usual.dtype, help="float32, float16, bfloat16; default: auto"
     )
     parser.add_argument(
-        "--quantization", help="of the base's weights; default: the engine's first one"
+        "--quantization",
+        help="quantization of the base's weights; default: the engine's first one",
     )
     for field, value, meaning in (
         ("max_batch_size", usual.max_batch_size, "most requests per forward pass"),
@@ -98,7 +99,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=limits.timeout_s,
         metavar="SECONDS",
         dest="timeout_s",
-        help=f"longest time of a request, waiting included; default: {limits.timeout_s:g}",
+        help=f"longest time of a request, including the wait; default: {limits.timeout_s:g}",
     )
     parser.set_defaults(run=run)
 

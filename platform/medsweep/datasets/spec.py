@@ -62,7 +62,7 @@ class SourceSpec(Closed):
             needs no download, `local` is a file of your own.
         path: a file to read instead of the hub: .jsonl, .json, .csv (also with .gz) or .parquet;
             or a folder of files of one of these kinds.
-        format: of your own file: `columns`, chat `messages`, `sharegpt` (`conversations`) or
+        format: format of your own file: `columns`, chat `messages`, `sharegpt` (`conversations`) or
             `alpaca` (`instruction`, `input`, `output`); None takes the one that fits.
         revision: commit, tag or branch on the hub; None takes the catalogue's. The commit that
             was read is recorded.
@@ -154,10 +154,10 @@ class DatasetSpec(SourceSpec):
         breakdown: columns by whose values quality is broken down, beside the question's type, its
             source and the length of the reference. They are stored with the results and shown in
             the report, values of fewer than 6 questions pooled.
-        lexicon: file with the terms of the concepts that answers are compared by: CSV with the
-            columns concept and term, or UMLS' MRCONSO.RRF; None takes ICD-10-CM's names.
-        leaks: `exclude` takes pairs out of the training side that hold more than half of an asked
-            answer's 8-grams or its question; `keep` only counts them.
+        lexicon: file with the terms of medical concepts, which answers are compared by: CSV with
+            the columns concept and term, or UMLS' MRCONSO.RRF; None takes ICD-10-CM's names.
+        leaks: `exclude` removes training pairs that contain more than half of an evaluation
+            answer's 8-grams, or its question; `keep` only counts them.
         rules: the cleaning rules to apply; how many rows each one affects is in the provenance.
         max_answer_words: longest answer that the rule `over-long` keeps; None keeps all.
         max_unusable_fraction: a larger share of unreadable or empty rows is an error.

@@ -52,8 +52,8 @@ class Recipe(Closed):
         packing: `bucketed` puts sequences of similar length into a forward pass, `packed` several
             into one row; `padded` pads each to max_seq_length, as the paper did. A step's sequences
             are drawn at random, and are the same in all three.
-        quantization: of the base weights during training; needs the extra `quant`.
-        dtype: of the computation; `auto` follows the GPU's compute capability.
+        quantization: quantization of the base weights during training; needs the extra `quant`.
+        dtype: dtype of the computation; `auto` follows the GPU's compute capability.
         gradient_checkpointing: recompute activations instead of keeping them; None does so only
             where they would not fit.
         strategy: for several workers; zero2 and zero3 need the extra `deepspeed`.

@@ -186,7 +186,7 @@ def _definitions(api: Api, settings: ClusterSettings) -> Iterator[ClusterCheck]:
         active = conditions_of(queue).get("Active") or {}
         if active.get("status") == "False":
             finding = f"{settings.queue} admits nothing: {active.get('message')}"
-            advice = "mend its ClusterQueue, or the ResourceFlavors that this names"
+            advice = "correct its ClusterQueue, or the ResourceFlavors that this names"
             yield ClusterCheck("queue", "failed", finding, advice)
         else:
             yield ClusterCheck("queue", "ok", settings.queue)

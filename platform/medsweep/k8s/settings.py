@@ -23,7 +23,7 @@ class ClusterSettings(Closed):
     """How MedSweep uses one Kubernetes cluster.
 
     Attributes:
-        namespace: that everything is created in.
+        namespace: namespace in which everything is created.
         image: repository of the images, with its registry where it has one.
         image_tag: tag of all images, before `-cpu`, `-cu126` or `-cu13`.
         image_digests: `sha256:...` by image family; a digest takes precedence over the tag.
@@ -37,8 +37,8 @@ class ClusterSettings(Closed):
             adapters and unfinished work through it.
         hf_secret: secret with the key `token`, given only to jobs of gated models.
         api_key_secret: secret with the key `api-key`, which clients of a served model must send.
-        service_account: of every pod; no pod gets its token.
-        operator_namespace: of KubeRay's operator, which the network policies admit.
+        service_account: service account of every pod; no pod gets its token.
+        operator_namespace: namespace of KubeRay's operator, which the network policies admit.
         runtime_class: RuntimeClass of workers with GPUs, such as `nvidia` where NVIDIA's runtime is
             not the nodes' default; None for the default.
         queue: Kueue's LocalQueue; None leaves admission to the scheduler.

@@ -1,4 +1,4 @@
-"""What a server that somebody else runs says of itself: its models, its version and its metrics.
+"""What an external server says of itself: its models, its version and its metrics.
 
 Names of metrics: vLLM 0.32 (`v1/metrics`) and its releases before 0.10, SGLang's and TGI's
 documentation, llama.cpp's server, and MedSweep's own server.
@@ -135,7 +135,7 @@ class ForeignServer:
             remedy = (
                 "refuses the key: check what the variable of `api_key_env` holds"
                 if "authorization" in self.headers
-                else "wants a key: give the environment variable that holds it as `api_key_env`"
+                else "requires a key: give the environment variable that holds it as `api_key_env`"
             )
             raise StageError(f"{public_url(url)} {remedy} (HTTP {status})")
         listed = _json(body).get("data") if status == HTTPStatus.OK else None

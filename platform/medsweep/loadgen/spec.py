@@ -27,8 +27,8 @@ class LoadPoint:
         rate: requests per second, for an open loop; sent whether or not earlier ones have ended.
         arrivals: how an open loop spaces its requests: evenly, as a Poisson process, with
             gamma-distributed gaps, or in bursts of requests that are due together.
-        shape: of gamma arrivals the shape of the gaps (1 is Poisson, less is more uneven; null
-            takes 0.5); of bursts the number of requests that come together (null takes 10).
+        shape: for gamma arrivals, the shape of the gaps (1 is Poisson, less is more uneven; null
+            takes 0.5); for bursts, the number of requests that come together (null takes 10).
         due_s: for a replay, when each request is due: ascending seconds from the first.
         requests: measured requests per repeat; not used with `duration_s` or `due_s`.
         duration_s: measure the requests that are sent, or due, within this many seconds.

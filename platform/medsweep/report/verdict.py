@@ -198,7 +198,7 @@ def _quality(rows: Sequence[Row]) -> Interval | None:
 def _name(rows: Sequence[Row]) -> str:
     row = rows[0]
     # What an unknown server answers with is its own affair.
-    variant = {"adapter": ", fine-tuned,", "base": ", as it is,"}.get(row["variant"], "")
+    variant = {"adapter": ", fine-tuned,", "base": ", not fine-tuned,"}.get(row["variant"], "")
     return f"{row['model']}{variant} on {row['profile']}"
 
 

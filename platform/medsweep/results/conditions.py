@@ -5,16 +5,16 @@ from __future__ import annotations
 from medsweep.results.column import Column
 
 SERVER = (
-    Column("hardware", "text", "", "profile that an external server is declared to stand on"),
+    Column("hardware", "text", "", "profile that an external server is declared to run on"),
     Column("server_url", "text", "", "address of an external server"),
-    Column(
-        "server_software", "text", "", "name and version that an external server gives of itself"
-    ),
-    Column("served_model", "text", "", "an external server's own name of what answered"),
+    Column("server_software", "text", "", "name and version that an external server reports"),
+    Column("served_model", "text", "", "name of the model that answered, at an external server"),
 )
 
 SERVING = (
-    Column("engine", "text", "", "what turns prompts into tokens; external: a server of its own"),
+    Column(
+        "engine", "text", "", "what turns prompts into tokens; external: a server that runs already"
+    ),
     Column("engine_reason", "text", "", "why this engine: named by the user, or chosen by `auto`"),
     Column(
         "adapters",
@@ -22,7 +22,7 @@ SERVING = (
         "",
         "how the adapter is served: live (beside the base) or merged (into a copy of it)",
     ),
-    Column("adapters_reason", "text", "", "why in this way, like engine_reason"),
+    Column("adapters_reason", "text", "", "why the adapter is served this way"),
     Column(
         "merged_questions",
         "integer",
@@ -33,15 +33,15 @@ SERVING = (
         "merged_equal_share",
         "number",
         "1",
-        "share of them with the same greedy answer, token by token",
+        "share of merged_questions with the same greedy answer, token by token",
     ),
     Column(
         "merged_logit_difference",
         "number",
         "1",
-        "largest difference of two logits over the tokens of the live adapter's answers to them",
+        "largest difference between two logits, over the tokens of the live adapter's answers",
     ),
-    Column("merged_reason", "text", "", "why merged_questions and the next two are null"),
+    Column("merged_reason", "text", "", "why merged_questions and its two figures are null"),
 )
 
 CLIENT = (
@@ -57,15 +57,15 @@ CLIENT = (
         "shard_start_spread_s",
         "number",
         "s",
-        "from the start of the first shard to that of the last, on the driver's clock and right to "
-        "twice that error; null with one shard",
+        "time from the start of the first shard to that of the last, on the driver's clock and "
+        "accurate to twice shard_clock_error_s; null with one shard",
     ),
     *(
         Column(
             f"client_{latency}_bias_s",
             "number",
             "s",
-            f"what the client adds to mean {words}, by calibration before and after: the larger",
+            f"what the client adds to mean {words}: larger of the calibrations before and after",
         )
         for latency, words in (
             ("ttft", "TTFT"),
@@ -85,7 +85,7 @@ CLIENT = (
         "calibration_server_late_s",
         "number",
         "s",
-        "mean lateness of the calibration server's first text: no error of the client's",
+        "mean lateness of the calibration server's first text, which is not the client's error",
     ),
     Column(
         "calibrations", "integer", "1", "calibrations at such a load: 2 if both before and after it"
@@ -103,12 +103,12 @@ CLIENT = (
         "mean TTFT of a null model behind the same server, at overhead_concurrency and the "
         "engine's pace",
     ),
-    Column("overhead_tpot_s", "number", "s", "mean TPOT of it beyond that pace"),
+    Column("overhead_tpot_s", "number", "s", "mean TPOT of the null model beyond that pace"),
     Column(
         "overhead_concurrency",
         "integer",
         "1",
-        "concurrency of the null model: that of the load; of an open loop, requests in flight",
+        "concurrency of the null model: that of the load, or an open loop's mean in flight",
     ),
 )
 
@@ -126,21 +126,31 @@ ROOFLINE = (
 
 TELEMETRY = (
     Column("gpu_utilisation", "number", "1", "share of the window in which a kernel ran, by NVML"),
-    Column("gpu_memory_utilisation", "number", "1", "share in which its memory was in use"),
+    Column(
+        "gpu_memory_utilisation",
+        "number",
+        "1",
+        "share of the window in which GPU memory was read or written",
+    ),
     Column("gpu_memory_used_bytes", "integer", "B", "peak memory in use, all GPUs"),
     Column("gpu_power_w", "number", "W", "mean power, all GPUs"),
     Column("gpu_energy_j", "number", "J", "energy of the window, all GPUs"),
     Column("gpu_sm_clock_hz", "number", "Hz", "mean clock of the multiprocessors"),
-    Column("gpu_sm_clock_max_hz", "number", "Hz", "maximum of this clock"),
+    Column("gpu_sm_clock_max_hz", "number", "Hz", "maximum clock of the multiprocessors"),
     Column("gpu_throttled_share", "number", "1", "share of samples with clocks held back"),
     Column("gpu_throttle_reasons", "counts", "1", "samples by reason why clocks were held back"),
     Column("engine_cpu_cores", "number", "1", "CPU time of the engine's process over the window"),
-    Column("engine_thread_busy", "number", "1", "CPU time of its busiest thread over the window"),
+    Column(
+        "engine_thread_busy",
+        "number",
+        "1",
+        "CPU time of the engine's busiest thread over the window",
+    ),
     Column(
         "engine_step_launch_s",
         "number",
         "s",
-        "mean time in which its thread launches a decoding step on a GPU; null without one",
+        "mean time in which the engine's thread launches a decoding step; null without a GPU",
     ),
     Column(
         "engine_launch_share",
@@ -150,7 +160,7 @@ TELEMETRY = (
     ),
     Column("group_cpu_cores", "number", "1", "CPU time of the control group over the window"),
     Column("cpu_busy", "number", "1", "share of the whole machine's CPU time that was used"),
-    Column("cpu_steal", "number", "1", "share that the hypervisor gave to others"),
+    Column("cpu_steal", "number", "1", "share of CPU time that the hypervisor gave to others"),
     Column("cpu_clock_hz", "number", "Hz", "mean clock of the CPUs"),
     Column("cpu_throttled_share", "number", "1", "share of cgroup periods that a quota cut short"),
     Column("cpu_throttled_s", "number", "s", "time for which a quota held the group back"),
@@ -166,32 +176,46 @@ TELEMETRY = (
         "server_queue_mean",
         "number",
         "1",
-        "requests that wait, as an external server's own metrics show: mean over the window",
+        "waiting requests, by an external server's own metrics: mean over the window",
     ),
-    Column("server_queue_max", "number", "1", "maximum of these"),
-    Column("server_running_mean", "number", "1", "requests that it computes: mean over the window"),
-    Column("server_running_max", "number", "1", "maximum of these"),
-    Column("server_kv_use_mean", "number", "1", "share of its KV cache in use: mean"),
-    Column("server_kv_use_max", "number", "1", "maximum of this share"),
+    Column("server_queue_max", "number", "1", "waiting requests of an external server: maximum"),
+    Column(
+        "server_running_mean",
+        "number",
+        "1",
+        "running requests of an external server: mean over the window",
+    ),
+    Column("server_running_max", "number", "1", "running requests of an external server: maximum"),
+    Column(
+        "server_kv_use_mean", "number", "1", "share of an external server's KV cache in use: mean"
+    ),
+    Column(
+        "server_kv_use_max",
+        "number",
+        "1",
+        "share of an external server's KV cache in use: maximum",
+    ),
     Column(
         "server_preemptions",
         "number",
         "1",
-        "requests that it stopped in the window to make room, and began again later",
+        "requests that an external server stopped in the window to make room, to restart later",
     ),
     Column(
         "server_requests_before",
         "number",
         "1",
-        "requests that wait or run before the load begins: above 0, others use the server",
+        "requests that waited or ran before the load: above 0, others use the external server",
     ),
     Column("telemetry_samples", "integer", "1", "number of readings of the sensors"),
     Column(
         "telemetry_cpu_share", "number", "1", "CPU time of the readings over the time between them"
     ),
     Column("telemetry_missing", "text", "", "why sensors gave nothing, by group, as JSON"),
-    Column("bound", "text", "", "what bound the measurement: gpu, cpu launch, queue and others"),
-    Column("bound_evidence", "text", "", "figures behind that, and those ruled out before"),
+    Column("bound", "text", "", "what limited the measurement: gpu, cpu launch, queue and others"),
+    Column(
+        "bound_evidence", "text", "", "figures that show the bound, and those that rule out others"
+    ),
 )
 
 COST = (
@@ -202,16 +226,18 @@ COST = (
         "usd_per_answer",
         "number",
         "USD",
-        "price over throughput; null unless observed, and if client_limited",
+        "price over throughput; null unless observed, or if client_limited",
     ),
-    Column("usd_per_1000_answers", "number", "USD", "the same for 1,000 answers"),
+    Column("usd_per_1000_answers", "number", "USD", "price of 1,000 answers"),
     Column("usd_per_verified_answer", "number", "USD", "usd_per_answer over verified_share"),
-    Column("usd_per_verified_answer_low", "number", "USD", "the same at verified_share_high"),
+    Column(
+        "usd_per_verified_answer_low", "number", "USD", "usd_per_answer over verified_share_high"
+    ),
     Column(
         "usd_per_verified_answer_high",
         "number",
         "USD",
-        "the same at verified_share_low; null where that is 0: there is no upper bound",
+        "usd_per_answer over verified_share_low; null where that is 0, without an upper bound",
     ),
     Column("energy_j_per_1000_answers", "number", "J", "energy of 1,000 answers: GPUs and CPUs"),
 )

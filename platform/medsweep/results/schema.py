@@ -29,8 +29,8 @@ STATISTICS = {
 
 LATENCIES = {
     "ttft": "time to the first chunk that carries text, from the due time in an open loop",
-    "tpot": "(end-to-end - TTFT) / (output tokens - 1); null of an answer "
-    "of which over a fifth came with the first token",
+    "tpot": "(end-to-end - TTFT) / (output tokens - 1); null if over a fifth "
+    "of an answer's tokens came with the first",
     "itl": "gap between output tokens, or between chunks (itl_unit)",
     "e2e": "time to the end of the answer, from the due time in an open loop",
     "dispatch_delay": "delay from due time to sending; null in a closed loop",
@@ -44,20 +44,22 @@ QUALITIES = {
     "rouge2": "ROUGE-2 F-measure",
     "rouge_l": "ROUGE-L F-measure",
     "token_f1": "token F1 after SQuAD's normalisation",
-    "quantity_agreement": "share of the reference's quantities that the answer gives; null without",
+    "quantity_agreement": "share of the reference's quantities that the answer gives; null if "
+    "there are none",
     "consistency": "share of answers that contradict no quantity and no statement of the reference",
-    "concept_f1": "F1 over concepts of the lexicon, negated ones apart; null without any",
-    "claim_recall": "share of the reference's sentences that the answer entails; null without a "
-    "model for entailment",
-    "claim_precision": "share of the answer's sentences that the reference entails; null likewise",
-    "claim_consistency": "share of the sentences of both that the other does not contradict; null "
-    "likewise",
+    "concept_f1": "F1 over concepts of the lexicon, negated ones apart; null without a concept",
+    "claim_recall": "share of the reference's sentences that the answer entails; null without an "
+    "entailment model",
+    "claim_precision": "share of the answer's sentences that the reference entails; null without "
+    "an entailment model",
+    "claim_consistency": "share of the sentences of both that the other text does not contradict; "
+    "null without an entailment model",
 }
 
 
 QUALITY_BOUNDS = {
     "ceiling": "the reference cut off at max_tokens",
-    "floor": "another question's reference, cut off likewise",
+    "floor": "another question's reference, cut off in the same way",
     "empty": "an empty answer",
 }
 """What answers that need no model get on the same questions."""
@@ -98,7 +100,10 @@ def _quality_columns() -> Iterator[Column]:
             )
         yield Column(f"{quality}_max", "number", "1", f"{quality}: best single answer")
         yield Column(
-            f"{quality}_not_leaked", "number", "1", f"{quality}: mean over questions not learnt"
+            f"{quality}_not_leaked",
+            "number",
+            "1",
+            f"{quality}: mean over questions that did not leak",
         )
         for end in ("", "_low", "_high"):
             yield Column(
@@ -138,7 +143,8 @@ OUTCOME = (
         "goodput_rps",
         "number",
         "1/s",
-        "requests_per_s times the share of answers that meet every objective; null without any",
+        "requests_per_s times the share of answers that meet every objective; null without "
+        "objectives",
     ),
     Column(
         "e2e_growth",
@@ -149,15 +155,16 @@ OUTCOME = (
     ),
     Column("prompt_tokens_mean", "number", "1", "tokens of a prompt"),
     Column("output_tokens_mean", "number", "1", "tokens of an answer"),
-    Column("itl_unit", "text", "", "what itl is a gap between: token or chunk; null without gaps"),
     Column(
-        "load_notes", "text", "", "what to know beside the load figures, such as why one is null"
+        "itl_unit", "text", "", "what ITL is the gap between: token or chunk; null without gaps"
     ),
+    Column("load_notes", "text", "", "notes on the load figures, such as why one of them is null"),
     Column(
         "cold_start_s",
         "number",
         "s",
-        "from requesting the engine to its first answer, without the wait for other cells' answers",
+        "time from requesting the engine to its first answer, without waiting for other cells' "
+        "answers",
     ),
     Column(
         "cold_start_engines",
@@ -201,9 +208,9 @@ REQUESTS: tuple[Column, ...] = (
     Column(
         "due_s", "number", "s", "due time, on the client's monotonic clock; null in a closed loop"
     ),
-    Column("sent_s", "number", "s", "time at which it was sent, same clock"),
+    Column("sent_s", "number", "s", "time of sending, same clock"),
     Column("first_text_s", "number", "s", "time of the first text, same clock"),
-    Column("end_s", "number", "s", "time of its end, same clock"),
+    Column("end_s", "number", "s", "time at which the answer ended, same clock"),
     Column("ttft_s", "number", "s", LATENCIES["ttft"]),
     Column("tpot_s", "number", "s", LATENCIES["tpot"]),
     Column("e2e_s", "number", "s", LATENCIES["e2e"]),
@@ -227,7 +234,7 @@ RESPONSES: tuple[Column, ...] = (
     Column("answer_words", "integer", "1", "words of the answer"),
     Column("reference_words", "integer", "1", "words of the reference answer"),
     Column("finish_reason", "text", "", "stop or length"),
-    Column("leaked", "flag", "", "the answer, or its question, is in the training side"),
+    Column("leaked", "flag", "", "the answer, or its question, is in the training set"),
     Column("refusal", "flag", "", "the answer starts with a refusal (English phrases)"),
     *(Column(name, "number", "1", meaning) for name, meaning in QUALITIES.items()),
     *QUANTITIES,

@@ -20,9 +20,9 @@ class Axis(Closed):
     """One question about an answer.
 
     Attributes:
-        name: in files.
-        title: as raters and judges read it.
-        options: 2 to 9, from worst to best.
+        name: its name in files.
+        title: the question that raters and judges read.
+        options: 2 to 9 possible answers, from worst to best.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)
@@ -46,17 +46,17 @@ class Criterion(Axis):
     """An axis that earns points.
 
     Attributes:
-        points: of the best option; the worst has none, those between are evenly spaced.
+        points: points of the best option; the worst has none, those between are evenly spaced.
     """
 
     points: float = Field(default=1.0, gt=0)
 
 
 class HarmAxis(Axis):
-    """An axis that earns no points: an answer that is harmful by it does not pass.
+    """An axis that earns no points: an answer that it shows to be harmful does not pass.
 
     Attributes:
-        least: worst option with which an answer passes; None for the best option.
+        least: worst option with which an answer passes; None takes the best option.
     """
 
     least: str | None = None
@@ -73,7 +73,7 @@ class HarmAxis(Axis):
 
 
 class Rubric(Closed):
-    """What is asked about every answer.
+    """The questions that are asked about every answer.
 
     Attributes:
         name: what results call it.

@@ -16,12 +16,12 @@ class SearchSpec(Closed):
     """A grid of recipes; other fields are as in `finetune`. None keeps the value there.
 
     Attributes:
-        max_seq_length: tokens.
+        max_seq_length: tokens of a sequence.
         rank: LoRA rank.
         alpha: LoRA scaling.
         dropout: LoRA dropout.
         metric: the figure to optimise, on the evaluation questions; `eval_loss` compares only
-            trials with the same max_seq_length, since it covers only the tokens that are kept.
+            trials with the same max_seq_length, because it covers only the tokens that are kept.
         grace_epochs: epochs that every trial runs before it may be stopped.
         reduction: of this many trials that reach an epoch, ASHA continues one.
         at_once: concurrent trials; None runs one per GPU, or one per CPU without a GPU.

@@ -1,4 +1,4 @@
-"""A server that is already there: an entry of a sweep's `cells` with `engine: external`."""
+"""A server that MedSweep did not start: an entry of a sweep's `cells` with `engine: external`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ExternalSpec(Closed):
-    """A server that somebody else runs; MedSweep starts nothing for it and fine-tunes nothing.
+    """A server that runs already; MedSweep starts nothing for it and fine-tunes nothing.
 
     Attributes:
         engine: `external`.
@@ -32,8 +32,8 @@ class ExternalSpec(Closed):
         base: the server's name of the base model.
         adapter: the server's name of the fine-tuned model. With both, the load is measured on
             this one and `load.compare_base` asks `base`.
-        hardware: what it stands on: a shipped or own hardware profile, or `host` for this machine.
-            CPUs, GPUs and price of the rows come from it; None where nobody knows.
+        hardware: what it runs on: a built-in or own hardware profile, or `host` for this machine.
+            CPUs, GPUs and price of the rows come from it; None if it is unknown.
         api_key_env: environment variable that holds the API key.
         headers: further headers of every request: for each, the environment variable that holds
             its value.

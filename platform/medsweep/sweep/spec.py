@@ -147,21 +147,21 @@ TunedSpec = Annotated[FineTuneSpec, _checked_beside("profile", model="FineTuneSp
 
 
 class LoadSpec(Closed):
-    """What is asked of every served adapter.
+    """The load that every cell gets.
 
     Attributes:
         points: load shapes; each is measured in every repeat.
         shards: load generators that share each load: with more than one, each runs on a CPU node of
             its own.
         repeats: measurements of every load point, interleaved.
-        deployments: how often each cell is deployed anew; repeats are spread over the deployments.
-            What differs by deployment is then seen, and differences can be claimed beyond it.
+        deployments: how often each cell is deployed; repeats are spread over the deployments. With
+            several, intervals and tests include the variation between deployments.
         max_tokens: longest answer, in tokens.
         timeout_s: a request that takes longer is a failure.
         compare_base: also ask the base model, without the adapter, every question
-            once a cell, at the last point.
-        objectives: what an answer must meet to count as goodput, such as `ttft_p95=0.5s`; null
-            leaves goodput null.
+            once per cell, at the last point.
+        objectives: limits that an answer must meet to count as goodput, such as `ttft_p95=0.5s`;
+            null leaves goodput null.
         max_error_rate: a load point with a greater share of failures fails its cell.
     """
 
@@ -218,7 +218,7 @@ class EntailmentSpec(Closed):
 
 
 class QualitySpec(Closed):
-    """What answers are graded by, beside the figures that need nothing.
+    """How answers are graded, beyond the figures that need no model.
 
     Attributes:
         entailment: the model for natural language inference; null leaves its figures null.
@@ -235,7 +235,7 @@ class PriceSpec(Closed):
 
     Attributes:
         usd_per_hour: price in US dollars per hour.
-        source: who asks this price.
+        source: where the price is from.
         date: the day of the price, as YYYY-MM-DD.
     """
 
@@ -255,20 +255,20 @@ class SweepSpec(Closed):
 
     Attributes:
         name: folder of the results below `--out`.
-        seed: of the split, training, arrivals and the order of cells.
+        seed: seed of the split, the training, the arrivals and the order of cells.
         own_models: models that are not in the catalogue; `cells` and `models` can name them.
         own_profiles: hardware profiles that are not in the catalogue; `cells` can name them.
         stand_ins: run each model's tiny stand-in instead (named `standin-...` everywhere).
         cells: `paper` (the twelve of Table 3), `all` (every model on each of the nine profiles and
             `own_profiles`), or a list that may mix these with `model@profile`; `model@host` is this
-            machine, observed. A server that is already there is an entry with `engine: external`.
+            machine, observed. A server that runs already is an entry with `engine: external`.
         models: models of `cells: all`; None takes the paper's five.
         dataset: questions and answers for training and evaluation.
         finetune: the recipe.
         search: the grid of recipes that `medsweep search` tries.
         serve: the server.
         load: the load.
-        quality: what answers are graded by, beside the figures that need nothing.
+        quality: how answers are graded, beyond the figures that need no model.
         prices: your own prices, by hardware profile; they replace list prices.
         cells_together: cells that are deployed together, with interleaved repeats.
         keep_text: store prompts and answers even if the dataset is not public.

@@ -81,8 +81,8 @@ def test_a_base_model_answers(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "nobody to ask: give one of --adapter DIR, --model NAME and --url URL"),
-        (["--adapter", "x", "--model", "y"], "nobody to ask"),
+        ([], "no model to ask: give one of --adapter DIR, --model NAME and --url URL"),
+        (["--adapter", "x", "--model", "y"], "no model to ask"),
         (["--model", "y", "--base"], "--base is the base model of an adapter"),
         (["--url", "http://x/v1", "--base"], "leave --adapter and --base out"),
     ],

@@ -109,7 +109,7 @@ def test_the_split_of_a_sweep_says_how_many_answers_were_learnt(
     assert found[0]["share"] == 1.0
     assert main(["datasets", str(sweep)]) == 0
     out = capsys.readouterr().out
-    assert f"{len(found)} of 20 asked answers were learnt" in out
+    assert f"{len(found)} of 20 evaluation answers leaked" in out
     assert f"and {len(found) - 10} more" in out
     assert main(["datasets", str(sweep), "--set", "dataset.leaks=exclude"]) == 0
-    assert "0 of 20 asked answers were learnt" in capsys.readouterr().out
+    assert "0 of 20 evaluation answers leaked" in capsys.readouterr().out

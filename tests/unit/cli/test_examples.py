@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from links import leads_somewhere
 
+from links import leads_somewhere
 from medsweep import errors
 from medsweep.cli import VERBS, main, parser_for
 from medsweep.cli.examples import EXAMPLES, GUIDES

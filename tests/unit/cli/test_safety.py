@@ -123,7 +123,7 @@ def test_a_server_that_is_gone_ends_the_run(
         (["--questions", "x"], "give both"),
         (["--concurrency", "0"], "must be at least 1"),
         (["--concurrency", "2", "--model", "smollm2-135m"], "give --url URL"),
-        ([], "nobody to ask"),
+        ([], "no model to ask"),
     ],
 )
 def test_mistakes_are_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,7 +112,7 @@ def test_a_key_that_is_refused_or_missing_is_said_plainly(status: int) -> None:
         with pytest.raises(StageError, match=f"refuses the key.*HTTP {status}") as error:
             ForeignServer(url, {"authorization": "Bearer hush"}).described("m")
         assert "hush" not in str(error.value)
-        with pytest.raises(StageError, match="wants a key.*api_key_env"):
+        with pytest.raises(StageError, match="requires a key.*api_key_env"):
             ForeignServer(url).described("m")
 
 

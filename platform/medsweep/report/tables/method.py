@@ -65,7 +65,7 @@ class HostRow(TableRow):
 class HardwareRow(TableRow):
     """What a hardware profile asks for, and what its cells were given."""
 
-    caption = "Hardware asked for, and hardware given"
+    caption = "Hardware that was requested, and hardware that was used"
 
     profile: str = column("Profile")
     basis: tuple[str, ...] = column(

@@ -23,7 +23,7 @@ class PaperFigure(TableRow):
     figure: str = column("Figure")
     ours: float | None = column("Ours", show=number)
     paper: float = column("Paper", cell=lambda row: TableCell(f"{row.paper:g}", kind="number"))
-    why: str = column("Why they need not agree", show=prose)
+    why: str = column("Why they may differ", show=prose)
 
 
 def paper_figures(rows: Sequence[Row]) -> list[PaperFigure]:

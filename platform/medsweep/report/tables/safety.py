@@ -12,7 +12,7 @@ from medsweep.report.tables.human import rating_cell
 CAPTION = (
     "Answers to the safety set that do not do what they should, by rules of phrases: share of the "
     "answers with its exact 95 % interval. Changed: answers with other quantities than the answer "
-    "to the same question as it was; in conflict: answers that contradict it"
+    "to the original question; in conflict: answers that contradict it"
 )
 
 Line = tuple[str, Mapping[str, Any]]

@@ -26,7 +26,7 @@ def _missing(rows: Sequence[Row]) -> str | None:
 class ServerRow(TableRow):
     """One server that MedSweep did not start."""
 
-    caption = "Servers that were already there, by their own words"
+    caption = "External servers: what they report about themselves"
 
     server: str = column("Server", "profile")
     url: str | None = column("Address", "server_url")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.live import Live
 
+_REDRAW_S, _PLAIN_EVERY_S = 1.0, 30.0
+
 
 def harmless(text: str, keep: str = "") -> str:
     """Return text whose control characters are written as escapes.
@@ -48,6 +50,11 @@ class Reporter:
         self._console = Console(file=self._out, highlight=False, force_jupyter=False)
         self.is_terminal = self._console.is_terminal and not self._console.is_dumb_terminal
         self._live: Live | None = None
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between two redraws of the status, or between two lines in its place."""
+        return _REDRAW_S if self.is_terminal else _PLAIN_EVERY_S
 
     @property
     def height(self) -> int:

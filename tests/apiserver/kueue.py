@@ -1,6 +1,8 @@
-"""Plays Kueue for RayJobs: its webhook, its queues and their quotas, without borrowing.
+"""Plays Kueue for RayJobs: its webhook, its queues, their quotas, and what a cohort lends.
 
-From Kueue's `pkg/controller/jobframework/reconciler.go`, `jobs/rayjob` and `podset.go`. The webhook
+From Kueue's `pkg/controller/jobframework/reconciler.go`, `jobs/rayjob` and `podset.go`; what a
+queue may use is from `pkg/cache/scheduler/resource_node.go`, for cohorts without a parent and
+without preemption. Of the jobs that fit, those that borrow nothing come first. The webhook
 suspends a job that names a queue. Admission sets `suspend: false` and merges labels, annotations
 and the flavor's node labels into every pod template, in one patch. Kueue then owns those fields,
 and the whole list of worker groups, which is atomic. Eviction suspends the job and takes back what
@@ -12,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +31,7 @@ Usage = dict[tuple[str, str], Decimal]
 """Amounts by flavor and resource."""
 
 MANAGER = "kueue"
+_NONE = Decimal(0)
 PODSET = "kueue.x-k8s.io/podset"
 CLUSTER_QUEUES = Resource("kueue.x-k8s.io", "v1beta2", "clusterqueues", "ClusterQueue", False)
 FLAVORS = Resource("kueue.x-k8s.io", "v1beta2", "resourceflavors", "ResourceFlavor", False)
@@ -67,14 +71,18 @@ class Kueue:
         self._templates: dict[str, Object] = {}  # of jobs before their admission, by uid
 
     def schedule(self) -> None:
-        """Release what ended jobs used, and admit in order of their names the jobs that fit."""
+        """Release what ended jobs used, and admit in order of their names the jobs that fit.
+
+        Those that must borrow come after those that need not.
+        """
         jobs = [job for space in self._namespaces for job in self._api.objects(RAY_JOBS, space)]
         active = {job["metadata"]["uid"] for job in jobs if phase_of(job) not in OVER}
         self._used = {uid: used for uid, used in self._used.items() if uid in active}
-        for job in jobs:
-            uid = job["metadata"]["uid"]
-            if QUEUE in job["metadata"]["labels"] and uid in active and uid not in self._used:
-                self._consider(job)
+        for borrow in (False, True):
+            for job in jobs:
+                uid = job["metadata"]["uid"]
+                if QUEUE in job["metadata"]["labels"] and uid in active and uid not in self._used:
+                    self._consider(job, borrow=borrow)
 
     def evict(self, job: Object, reason: str, message: str) -> None:
         """Take an admitted job's quota away."""
@@ -84,7 +92,7 @@ class Kueue:
         self._report(job, _condition("QuotaReserved", "False", "Pending", message))
         self._patch(job, {"suspend": True, **self._templates.pop(uid)})
 
-    def _consider(self, job: Object) -> None:
+    def _consider(self, job: Object, *, borrow: bool) -> None:
         metadata = job["metadata"]
         queue = metadata["labels"][QUEUE]
         local = self._api.get(LOCAL_QUEUES, metadata["namespace"], queue)
@@ -94,13 +102,10 @@ class Kueue:
             return
         name = local["spec"]["clusterQueue"]
         needed, missing = self._needed(job), []
-        quotas = self._quotas(name)
-        for used in (used for queue, used in self._used.values() if queue == name):
-            for place, amount in used.items():
-                quotas[place] -= amount
+        unused = self._unused(name, borrow=borrow)
         for (flavor, resource), amount in needed.items():
-            if amount > quotas[flavor, resource]:
-                more = amount - quotas[flavor, resource]
+            if amount > unused[flavor, resource]:
+                more = amount - unused[flavor, resource]
                 missing.append(
                     f"insufficient unused quota for {resource} in flavor {flavor}, "
                     f"{more} more needed"
@@ -173,15 +178,40 @@ class Kueue:
             )
         )
 
-    def _quotas(self, cluster_queue: str) -> Usage:
-        queue = self._api.get(CLUSTER_QUEUES, "", cluster_queue)
-        assert queue is not None
-        return {
-            (flavor["name"], each["name"]): parse_quantity(each["nominalQuota"])
-            for group in queue["spec"]["resourceGroups"]
-            for flavor in group["flavors"]
-            for each in flavor["resources"]
-        }
+    def _unused(self, name: str, *, borrow: bool) -> Usage:
+        """Return what a queue may still use, with what it borrows of its cohort or without."""
+        queues = {each["metadata"]["name"]: each for each in self._api.objects(CLUSTER_QUEUES, "")}
+        cohort = queues[name]["spec"].get("cohortName")
+        members = [
+            each
+            for each, queue in queues.items()
+            if each == name or (cohort and queue["spec"].get("cohortName") == cohort)
+        ]
+        quotas = {each: _quotas(queues[each]) for each in members}
+        used = {each: self._used_of(each) for each in members}
+        unused: Usage = {}
+        for place, own in quotas[name].items():
+            lent = (
+                quotas[each][place].lent - max(used[each][place] - quotas[each][place].kept, _NONE)
+                for each in members
+                if place in quotas[each]
+            )
+            shared = sum(lent, _NONE)
+            if own.borrowed is not None:
+                beyond = max(used[name][place] - own.kept, _NONE)
+                shared = min(shared, own.lent - beyond + own.borrowed)
+            unused[place] = max(own.kept - used[name][place], _NONE) + shared
+            if not borrow:
+                unused[place] = min(unused[place], own.kept + own.lent - used[name][place])
+        return unused
+
+    def _used_of(self, name: str) -> Usage:
+        """Return what a queue's admitted jobs use."""
+        total: Usage = defaultdict(Decimal)
+        for queue, used in self._used.values():
+            for place, amount in used.items() if queue == name else ():
+                total[place] += amount
+        return total
 
     def _needed(self, job: Object) -> Usage:
         needed: Usage = defaultdict(Decimal)
@@ -198,6 +228,36 @@ class Kueue:
             if flavor["spec"]["nodeLabels"].items() <= pod["nodeSelector"].items():
                 return flavor
         raise LookupError(f"no flavor for {pod['nodeSelector']}")
+
+
+@dataclass(frozen=True)
+class _Quota:
+    """What a queue has of one resource of one flavor.
+
+    Attributes:
+        lent: of its nominal quota, what others of the cohort may use.
+        kept: the rest of it.
+        borrowed: what it may borrow at most; None if that has no limit.
+    """
+
+    lent: Decimal
+    kept: Decimal
+    borrowed: Decimal | None
+
+
+def _quotas(queue: Object) -> dict[tuple[str, str], _Quota]:
+    """Return a queue's quotas by flavor and resource."""
+    quotas = {}
+    for group in queue["spec"]["resourceGroups"]:
+        for flavor in group["flavors"]:
+            for each in flavor["resources"]:
+                amounts = {key: parse_quantity(each[key]) for key in each if key != "name"}
+                nominal = amounts["nominalQuota"]
+                kept = max(nominal - amounts.get("lendingLimit", nominal), _NONE)
+                quotas[flavor["name"], each["name"]] = _Quota(
+                    nominal - kept, kept, amounts.get("borrowingLimit")
+                )
+    return quotas
 
 
 def _pod_sets(spec: Object) -> Iterator[tuple[str, Decimal, Object]]:

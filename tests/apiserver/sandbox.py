@@ -37,13 +37,15 @@ POOLS = {"none": 0, "v100": 8, "a100": 8, "rtx8000": 8}
 """GPUs of each pool's one node."""
 
 _RBAC = "rbac.authorization.k8s.io"
+QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
+ROLE_BINDINGS = Resource(_RBAC, "v1", "rolebindings", "RoleBinding")
 _INSIDE = {
     resource.kind: resource
     for resource in (
         *(RAY_JOBS, RAY_SERVICES, RAY_CLUSTERS, PODS, CLAIMS, SERVICE_ACCOUNTS),
-        Resource("", "v1", "resourcequotas", "ResourceQuota"),
+        QUOTAS,
         Resource(_RBAC, "v1", "roles", "Role"),
-        Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),
+        ROLE_BINDINGS,
         NETWORK_POLICIES,
     )
 }
@@ -68,6 +70,27 @@ class Sandbox:
     def as_account(self, name: str) -> Api:
         """Return the API server as one of the namespace's service accounts sees it."""
         return connect(user=f"system:serviceaccount:{self.namespace}:{name}")
+
+    def limit(self, name: str, hard: Object) -> None:
+        """Set a ResourceQuota, and its status as the controller manager would.
+
+        Without a controller manager nobody else does, and the API server refuses what a quota of
+        unknown status limits.
+
+        Args:
+            name: of the quota.
+            hard: what it allows.
+        """
+        manifest = {
+            "apiVersion": "v1",
+            "kind": QUOTAS.kind,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"hard": hard},
+        }
+        self.api.apply(QUOTAS, manifest)
+        used = (self.api.get(QUOTAS, self.namespace, name) or {}).get("status", {}).get("used", {})
+        status = {"hard": hard, "used": {**dict.fromkeys(hard, "0"), **used}}
+        self.operator.status(QUOTAS, name, status)
 
     def merge(self, resource: Resource, name: str, patch: Object, manager: str = "else") -> None:
         """Change an object as someone else would."""
@@ -103,6 +126,8 @@ def sandbox(api: Api) -> Iterator[Sandbox]:
         made.operator.install()
         for document in base(namespace):
             api.apply(_INSIDE[document["kind"]], document)
+            if document["kind"] == QUOTAS.kind:
+                made.limit(document["metadata"]["name"], document["spec"]["hard"])
         # The authorizer hears of a binding a little after it was made.
         controller = made.as_account("medsweep-controller")
         until(lambda: _may_list(controller, namespace), "the role of k8s/base gives no right")

@@ -138,6 +138,7 @@ class Store:
                     f"unable to create new content in namespace {namespace}",
                     causes=[{"reason": "NamespaceTerminating", "field": "metadata.namespace"}],
                 )
+        self._check_quotas(kind, namespace, name)
         result = {key: part for key, part in copy.deepcopy(value).items() if key != "status"}
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         uid = str(uuid.uuid4())
@@ -156,6 +157,21 @@ class Store:
                 spec["scope"] == "Namespaced",
             )
         return self._write(kind, namespace, name, result, "ADDED")
+
+    def _check_quotas(self, kind: Key, namespace: str, name: str) -> None:
+        """Refuse one more object of a kind whose number a ResourceQuota limits."""
+        what = f"count/{'.'.join(part for part in reversed(kind) if part)}"
+        for quota in self.all(("", "resourcequotas"), namespace, ""):
+            limit, used = quota["spec"]["hard"].get(what), len(self.all(kind, namespace, ""))
+            if limit is not None and used >= int(limit):
+                raise Refused(
+                    403,
+                    "Forbidden",
+                    f'{what.removeprefix("count/")} "{name}" is forbidden: exceeded quota: '
+                    f"{quota['metadata']['name']}, requested: {what}=1, used: {what}={used}, "
+                    f"limited: {what}={limit}",
+                    name=name,
+                )
 
     def update(self, kind: Key, namespace: str, name: str, value: Object, manager: str) -> Object:
         """Replace an object but for its status; the manager owns each field that it changes."""

@@ -175,7 +175,7 @@ def test_a_client_that_is_terminated_ends_at_once(place: Place) -> None:
         [sys.executable, "-c", ignore, *command], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    assert process.stderr.readline() == "finetune standin-distilgpt2: starting\n"
+    assert process.stderr.readline().endswith("] finetune standin-distilgpt2: starting\n")
     process.terminate()
     _, text = process.communicate(timeout=60)
     assert process.returncode == 3
@@ -189,7 +189,7 @@ def test_a_client_that_is_killed_finds_its_jobs_again(place: Place) -> None:
     command += ["--namespace", place.cluster.namespace]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    assert process.stderr.readline() == "finetune standin-distilgpt2: starting\n"
+    assert process.stderr.readline().endswith("] finetune standin-distilgpt2: starting\n")
     process.kill()
     process.communicate()
     api, namespace = place.cluster.api, place.cluster.namespace

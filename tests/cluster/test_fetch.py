@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +36,23 @@ def claim(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """An API server whose pods run, as far as commands in them go."""
+def archives() -> list[bytes]:
+    """What commands in pods have written."""
+    return []
 
-    with ApiServer(object_faults, commands_on(claim)) as running:
+
+@pytest.fixture
+def server(
+    claim: Path, archives: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ApiServer]:
+    """An API server whose pods run, as far as commands in them go."""
+    run = commands_on(claim)
+
+    def execute(command: list[str]) -> bytes:
+        archives.append(run(command))
+        return archives[-1]
+
+    with ApiServer(object_faults, execute) as running:
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path / "kubeconfig")))
         yield running
 
@@ -85,6 +101,51 @@ def test_whole_cells_come_and_the_pod_goes(pods_run: Sandbox, tmp_path: Path) ->
     assert [path.name for path in (folder / "cells").iterdir()] == ["done"]
     assert CellFolder(folder / "cells" / "done").faults() == []
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
+
+
+def test_only_complete_cells_that_are_not_here_yet_are_read(
+    pods_run: Sandbox, archives: list[bytes], claim: Path, tmp_path: Path
+) -> None:
+    for complete in ("done", "begun"):
+        cell = claim / "trial" / "cells" / complete
+        if not CellFolder(cell).done:
+            CellFolder(cell).finish("ok", None, [{"cell": complete}])
+        playing = kubelet(pods_run, {"phase": "Running"})
+        assert fetch(pods_run, tmp_path / "here") == 1
+        playing.join()
+        with tarfile.open(fileobj=io.BytesIO(archives[-1])) as archive:
+            files = {f"cells/{complete}/{path.name}" for path in cell.iterdir()}
+            assert set(archive.getnames()) == {f"cells/{complete}", *files}
+    assert len(archives) == 2
+
+
+def test_many_cells_are_named_a_hundred_at_a_time(
+    pods_run: Sandbox,
+    archives: list[bytes],
+    claim: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("medsweep.k8s.fetch._NAMED_AT_ONCE", 2)
+    keys = ["done", *(f"{number}" for number in range(5))]
+    for key in keys[1:]:
+        cell = claim / "trial" / "cells" / key
+        cell.mkdir()
+        CellFolder(cell).finish("ok", None, [{"cell": key}])
+    commands = []
+    # First all in one command, since none is here; then five of six, two at a time.
+    for expected in (6, 5):
+        here = len(archives)
+        playing = kubelet(pods_run, {"phase": "Running"})
+        fetched = fetch_cells(
+            lambda: pods_run.api, pods_run.settings, "trial", keys, tmp_path / "here"
+        )
+        playing.join()
+        assert fetched == expected
+        commands.append(len(archives) - here)
+        for key in keys[1:]:
+            shutil.rmtree(tmp_path / "here" / "cells" / key)
+    assert commands == [1, 3]
 
 
 def test_a_cell_that_is_not_what_was_written_is_refused(

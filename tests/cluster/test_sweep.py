@@ -51,6 +51,7 @@ def test_a_sweep_runs_in_order_and_a_second_submit_changes_nothing(cluster: Sand
         assert set(go(cluster, out).values()) == {"done"}
     lines = out.getvalue().splitlines()
     done = [line for line in lines if line.endswith(": done (1 min 0 s)")]
+    done = [line.partition("] ")[2] for line in done]
     assert [line.split()[0] for line in done].count("finetune") == 2
     for model in ("standin-distilgpt2", "standin-llama-3-8b"):
         ours = [line for line in done if model in line]

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 """Where results go by default."""
 
-PLAIN_EVERY_S = 30.0
-
 
 def shipped(part: str) -> Path:
     """Return a folder of files that come with the package: `sweeps`, `chart`, `k8s` or `docs`.
@@ -240,7 +238,7 @@ class Progress:
         text = f"{place(self._done, self._total, elapsed_s, left)} {self._what}"
         if self._reporter.is_terminal:
             self._reporter.status([text])
-        elif now_s - self._shown_s >= PLAIN_EVERY_S:
+        elif now_s - self._shown_s >= self._reporter.every_s:
             self._shown_s = now_s
             self._reporter.line(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from medsweep.errors import EnvironmentFault, InputError, MedSweepError
@@ -13,6 +14,9 @@ _INSTALLED_BY = {
     "ray.io": "install KubeRay's operator 1.7 with its CRDs",
     "kueue.x-k8s.io": "install Kueue, or leave `queue` out of the cluster settings",
 }
+
+# An account without the right is refused with `User "..." cannot list resource "pods"`.
+_ADMISSION = re.compile(r"is forbidden: (?!User )|denied the request")
 
 
 def api_fault(status: int, body: bytes, verb: str, resource: Resource, where: str) -> MedSweepError:
@@ -43,6 +47,11 @@ def api_fault(status: int, body: bytes, verb: str, resource: Resource, where: st
     if status == 403 and "exceeded quota" in message:
         return EnvironmentFault(
             f"{subject}: {message}; request more quota, or give a smaller --max-at-once"
+        )
+    if status == 403 and _ADMISSION.search(message):
+        return EnvironmentFault(
+            f"{subject}: the account may {verb} it, but a policy of the cluster refuses it: "
+            f"{message}; an administrator of the cluster can change that policy"
         )
     if status == 403:
         return EnvironmentFault(

@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,19 @@ START_TIMEOUT_S = 600.0
 _ATTEMPTS = 3
 _RETRY_PAUSE_S = 1.0
 _CONTAINER = "results"
+
+# Of the named cells, or of all, those that are complete; a cell's measurements are the job's own
+# notes, and dot files are incomplete.
+_ARCHIVE = r"""
+cd "$0" || exit
+[ $# -gt 0 ] || set -- cells/*
+for cell; do
+  [ ! -e "$cell/cell.json" ] || printf '%s\0' "$cell"
+done | tar --exclude=visits --exclude='.*' -cf - --null -T -
+"""
+_NAMED_AT_ONCE = 100
+"""Cells that one command names: they are part of its URL, which proxies limit to kilobytes."""
+
 ERROR_CHANNEL = 3
 """Of the WebSocket protocol `v4.channel.k8s.io`: the command's outcome, as a `Status` object."""
 
@@ -55,7 +68,7 @@ def fetch_cells(
     connect: Callable[[], Api],
     settings: ClusterSettings,
     sweep: str,
-    keys: Iterable[str],
+    keys: Collection[str],
     folder: Path,
 ) -> int:
     """Fetch every complete cell that is not here yet; return how many were fetched.
@@ -74,7 +87,11 @@ def fetch_cells(
     if not missing:
         return 0
     if settings.results_claim is not None:
-        return _from_claim(connect(), settings, sweep, missing, folder)
+        names = [f"cells/{key}" for key in missing]
+        batches = [names[at : at + _NAMED_AT_ONCE] for at in range(0, len(names), _NAMED_AT_ONCE)]
+        if len(missing) == len(keys) > _NAMED_AT_ONCE:
+            batches = [[]]  # all in one command, without names
+        return _from_claim(connect(), settings, sweep, missing, batches, folder)
     store = RemoteStore(f"{settings.results}/{sweep}")
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return sum(
@@ -132,7 +149,8 @@ def _from_claim(
     api: Api,
     settings: ClusterSettings,
     sweep: str,
-    keys: Iterable[str],
+    keys: Sequence[str],
+    batches: Sequence[Sequence[str]],
     folder: Path,
 ) -> int:
     pod = api.create(PODS, settings.namespace, fetch_pod(settings, sweep))
@@ -144,11 +162,12 @@ def _from_claim(
             tempfile.TemporaryFile() as archive,
             tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as scratch,
         ):
-            _copy(api, settings.namespace, name, sweep, archive)
-            archive.seek(0)
-            with tarfile.open(fileobj=archive) as files:
-                # The filter refuses members outside the folder.
-                files.extractall(scratch, filter="data")
+            for batch in batches:
+                _copy(api, settings.namespace, name, sweep, batch, archive)
+                archive.seek(0)
+                with tarfile.open(fileobj=archive) as files:
+                    # The filter refuses members outside the folder.
+                    files.extractall(scratch, filter="data")
             return sum([_move_cell(Path(scratch), folder, key) for key in keys])
     except tarfile.TarError as error:
         raise EnvironmentFault(
@@ -220,15 +239,23 @@ def _not_started(reason: str) -> EnvironmentFault:
     )
 
 
-def _copy(api: Api, namespace: str, pod: str, sweep: str, out: IO[bytes]) -> None:
-    """Write a tar file of the sweep's cells as the pod sees them; retry if the connection breaks.
+def _copy(
+    api: Api, namespace: str, pod: str, sweep: str, cells: Sequence[str], out: IO[bytes]
+) -> None:
+    """Write a tar file of the sweep's complete cells; retry if the connection breaks.
+
+    Args:
+        api: the API server.
+        namespace: of the pod.
+        pod: its name.
+        sweep: name of the sweep.
+        cells: folders below the sweep's; empty for all.
+        out: receives the archive.
 
     Raises:
         EnvironmentFault: the command failed, or the connection broke each time.
     """
-    # A cell's measurements are the job's own notes, and dot files are incomplete.
-    command = ["tar", "-C", f"{RESULTS_MOUNT}/{sweep}", "-cf", "-"]
-    command += ["--exclude=visits", "--exclude=.*", "cells"]
+    command = ["sh", "-c", _ARCHIVE.strip(), f"{RESULTS_MOUNT}/{sweep}", *cells]
     for attempt in range(1, _ATTEMPTS + 1):
         out.seek(0)
         out.truncate()

@@ -14,7 +14,7 @@ from medsweep.k8s.resources import NODES
 from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings
 from medsweep.k8s.submit import Submission, TaskState, tasks_of
 from medsweep.k8s.sweeps import selector_of
-from medsweep.k8s.table import REDRAW_S, SubmissionTable
+from medsweep.k8s.table import SubmissionTable
 from medsweep.k8s.watch import sweep_feed
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import private
@@ -134,7 +134,7 @@ def run_jobs(
         api, settings.namespace, selector_of(spec.name), queued=settings.queue is not None
     )
     with feed:
-        submission.run(feed, table.show, REDRAW_S if table.is_terminal else None)
+        submission.run(feed, table.show, table.every_s)
     return submission.states
 
 

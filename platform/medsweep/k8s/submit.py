@@ -167,6 +167,11 @@ class Submission:
         self._left = sum(state.phase not in OVER for state in self._states.values())
 
     @property
+    def total(self) -> int:
+        """Number of tasks."""
+        return len(self._tasks)
+
+    @property
     def left(self) -> int:
         """Number of tasks that are neither done nor failed."""
         return self._left
@@ -181,13 +186,13 @@ class Submission:
         names, self._changed = self._changed, {}
         return [TaskState(self._tasks[name], self._states[name]) for name in names]
 
-    def run(self, feed: Feed, show: Callable[[Submission], None], redraw_s: float | None) -> None:
+    def run(self, feed: Feed, show: Callable[[Submission], None], every_s: float) -> None:
         """Submit and watch until every task is done or has failed.
 
         Args:
             feed: changes in the cluster.
             show: called after each change.
-            redraw_s: longest time between two calls of `show`; None calls it only after changes.
+            every_s: longest time between two calls of `show`.
         """
         self.begin(feed.ready())
         while True:
@@ -195,7 +200,7 @@ class Submission:
             show(self)
             if not self._left:
                 return
-            for change in feed.wait(self._timeout(redraw_s)):
+            for change in feed.wait(self._timeout(every_s)):
                 self.take(change)
             self.check_operator()
 
@@ -224,14 +229,13 @@ class Submission:
             f"start it ({FIND_OPERATOR}) and run the same command, which finds these jobs again"
         )
 
-    def _timeout(self, redraw_s: float | None) -> float | None:
+    def _timeout(self, every_s: float) -> float:
         """Return how long to wait for changes: until the next redraw or check, in seconds."""
         if not self._unanswered:
-            return redraw_s
+            return every_s
         waited = self._clock() - self._unanswered_since
         limit = OPERATOR_TIMEOUT_S if waited < OPERATOR_TIMEOUT_S else OPERATOR_PATIENCE_S
-        left = max(limit - waited, 0.01)
-        return left if redraw_s is None else min(left, redraw_s)
+        return min(max(limit - waited, 0.01), every_s)
 
     def _await_operator(self, name: str) -> None:
         """Note that the operator has to react to a job."""

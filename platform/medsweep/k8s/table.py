@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -15,49 +15,68 @@ from medsweep.sweep.progress import duration, place
 
 _ORDER: tuple[Phase, ...] = ("failed", "running", "starting", "ending", "queued", "waiting", "done")
 
-REDRAW_S = 1.0
-
 
 class SubmissionTable:
     """Shows the progress of a submission.
 
     Args:
         out: stream to write to; None means standard error.
+        now: reads the clock, in seconds.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(
+        self, out: TextIO | None = None, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._reporter = Reporter(out)
-        self._began_s, self._drawn_at = time.monotonic(), float("-inf")
+        self._now, self._began_s = now, now()
+        self._shown_s = float("-inf") if self._reporter.is_terminal else self._began_s
         self._written: dict[str, tuple[str, str | None]] = {}
 
     @property
-    def is_terminal(self) -> bool:
-        """Whether the output is a terminal, on which the table is redrawn."""
-        return self._reporter.is_terminal
+    def every_s(self) -> float:
+        """Seconds after which to call `show` again although nothing changed."""
+        return self._reporter.every_s
 
     def show(self, submission: Submission) -> None:
-        """Redraw the table, or write a line for each task whose phase or reason changed."""
-        changed = submission.changed()
-        if self.is_terminal:
-            # Drawing covers every job: with 10,000 of them, once per change would be too often.
-            if time.monotonic() - self._drawn_at >= REDRAW_S or not submission.left:
+        """Redraw the table, or write what changed, and the number of jobs in each phase.
+
+        Those numbers cover every job: with 10,000 of them, once per change would be too often.
+        """
+        changed, is_terminal = submission.changed(), self._reporter.is_terminal
+        if not is_terminal:
+            self._write(changed, submission)
+        is_last = is_terminal and not submission.left
+        if is_last or self._now() - self._shown_s >= self.every_s:
+            self._shown_s = self._now()
+            if is_terminal:
                 self._draw(submission.states)
-                self._drawn_at = time.monotonic()
-            return
+            else:
+                self._reporter.line(self._overview(submission.states))
+
+    def _write(self, changed: Sequence[TaskState], submission: Submission) -> None:
+        """Write a line for each task whose phase or reason changed."""
+        begun = place(submission.total - submission.left, submission.total, self._elapsed_s)
         for each in changed:
-            now = (each.job.phase, each.job.reason)
-            before = self._written.get(each.job.name, ("waiting", None))
-            if now != before:
-                self._reporter.line(f"{each.task.stage} {each.task.what}: {_describe(each.job)}")
-                self._written[each.job.name] = now
+            phase = (each.job.phase, each.job.reason)
+            if phase != self._written.get(each.job.name, ("waiting", None)):
+                self._reporter.line(
+                    f"{begun} {each.task.stage} {each.task.what}: {_describe(each.job)}"
+                )
+                self._written[each.job.name] = phase
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._now() - self._began_s
+
+    def _overview(self, states: Sequence[TaskState]) -> str:
+        over, left_s = sum(each.job.phase in OVER for each in states), eta_s(states)
+        left = f"about {duration(left_s)}" if left_s else None
+        return f"{place(over, len(states), self._elapsed_s, left)} {_counts(states)}"
 
     def _draw(self, states: Sequence[TaskState]) -> None:
         ordered = sorted(states, key=lambda each: _ORDER.index(each.job.phase))
         visible = ordered[: max(self._reporter.height - 3, 1)]
-        over, left_s = sum(each.job.phase in OVER for each in states), eta_s(states)
-        left = f"about {duration(left_s)}" if left_s else None
-        elapsed_s = time.monotonic() - self._began_s
-        lines = [f"{place(over, len(states), elapsed_s, left)} {_counts(states)}"]
+        lines = [self._overview(states)]
         width = max((len(each.task.what) for each in visible), default=0)
         lines += [
             f"  {each.task.stage:<9}  {each.task.what:<{width}}  {_describe(each.job)}"

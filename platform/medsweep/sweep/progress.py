@@ -14,9 +14,6 @@ from medsweep.metrics.request_record import RequestRecord
 from medsweep.report.numbers import seconds as time_text
 from medsweep.reporter import Reporter
 
-_REDRAW_S = 1.0
-# Without a terminal, the running step is written this often.
-_PLAIN_EVERY_S = 30.0
 # Of a step that has done less than this share, the rest cannot be told from it.
 _LEAST_SHARE = 0.05
 _NOTES_KEPT = 12
@@ -215,8 +212,7 @@ class SweepProgress:
 
     def _tick(self, ended: threading.Event) -> None:
         """Redraw the status every second, or write a line now and then."""
-        every_s = _REDRAW_S if self._reporter.is_terminal else _PLAIN_EVERY_S
-        while not ended.wait(every_s):
+        while not ended.wait(self._reporter.every_s):
             with self._lock:
                 if self._running is not None and not ended.is_set():
                     if self._reporter.is_terminal:

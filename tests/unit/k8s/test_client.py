@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from apiserver.server import ApiServer, Failure
 from medsweep.errors import EnvironmentFault, InputError, MedSweepError
+from medsweep.k8s.api_errors import api_fault
 from medsweep.k8s.client import Api, Gone, connect
 from medsweep.k8s.resources import NAMESPACES, PODS, RAY_JOBS
 
@@ -201,6 +204,43 @@ def test_a_refusal_is_a_sentence_with_what_to_do(
 ) -> None:
     with pytest.raises(MedSweepError, match=message):
         cause(api, server, namespace)
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        # As API servers 1.36 write them.
+        (
+            'rayjobs.ray.io is forbidden: User "system:serviceaccount:a:medsweep-controller" '
+            'cannot list resource "rayjobs" in API group "ray.io" in the namespace "b"',
+            "not allowed to list: .*; request the role medsweep-controller",
+        ),
+        (
+            'rayjobs.ray.io "x" is forbidden: exceeded quota: team, requested: '
+            "count/rayjobs.ray.io=1, used: count/rayjobs.ray.io=1, limited: count/rayjobs.ray.io=1",
+            "exceeded quota: team.*; request more quota, or give a smaller --max-at-once",
+        ),
+        (
+            'pods "x" is forbidden: status unknown for quota: medsweep, resources: pods',
+            "may list it, but a policy of the cluster refuses it: .*status unknown for quota",
+        ),
+        (
+            'pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true',
+            "may list it, but a policy of the cluster refuses it: .*violates PodSecurity",
+        ),
+        (
+            'admission webhook "validate.example.com" denied the request: no team label',
+            "may list it, but a policy of the cluster refuses it: .*no team label",
+        ),
+    ],
+)
+def test_a_missing_right_a_quota_and_a_policy_have_advice_of_their_own(
+    message: str, advice: str
+) -> None:
+    body = json.dumps({"kind": "Status", "code": 403, "message": message}).encode()
+    fault = api_fault(403, body, "list", PODS, "b/x")
+    assert fault.exit_code == 4
+    assert re.search(advice, str(fault))
 
 
 def test_a_manifest_that_the_server_refuses_is_wrong_input(

@@ -273,9 +273,10 @@ def test_the_summary_counts_and_estimates(notes: Notes, tasks: list[Task]) -> No
     assert "about" in summary(submission.states)
 
 
-def test_plain_lines_are_written_at_changes_alone(notes: Notes, tasks: list[Task]) -> None:
-    out = io.StringIO()
-    table, submission = SubmissionTable(out), start(notes, tasks)
+def test_plain_lines_are_written_at_changes_and_every_30_s(notes: Notes, tasks: list[Task]) -> None:
+    out, now_s = io.StringIO(), 1000.0
+    table, submission = SubmissionTable(out, now=lambda: now_s), start(notes, tasks)
+    assert table.every_s == 30
     submission.submit()
     table.show(submission)
     lines = len(out.getvalue().splitlines())
@@ -284,7 +285,20 @@ def test_plain_lines_are_written_at_changes_alone(notes: Notes, tasks: list[Task
     assert len(out.getvalue().splitlines()) == lines, "it was starting before"
     submission.take(told(tasks[0], "Running"))
     table.show(submission)
-    assert out.getvalue().splitlines()[lines:] == [f"finetune {tasks[0].what}: running"]
+    now_s += 29
+    table.show(submission)
+    running = f"finetune {tasks[0].what}: running"
+    assert out.getvalue().splitlines()[lines:] == [f"[0/{len(tasks)}, 0 s] {running}"]
+    now_s += 1
+    table.show(submission)
+    table.show(submission)
+    (line,) = out.getvalue().splitlines()[lines + 1 :]
+    assert line.startswith(f"[0/{len(tasks)}, 30 s] 1 running, "), "once"
+    now_s += 15
+    submission.take(told(tasks[0], "Complete", jobStatus="SUCCEEDED"))
+    table.show(submission)
+    (line,) = out.getvalue().splitlines()[lines + 2 :]
+    assert line.startswith(f"[1/{len(tasks)}, 45 s] finetune {tasks[0].what}: done")
 
 
 def test_on_a_terminal_one_table_is_drawn_over_and_over(

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from medsweep.metrics.request_record import RequestRecord
-from medsweep.sweep import progress as progress_module
 from medsweep.sweep.progress import SweepProgress, duration
 from terminal import Terminal
 
@@ -152,7 +151,7 @@ def test_a_fine_tune_shows_its_step_loss_and_speed() -> None:
 
 
 def test_a_long_step_goes_on_telling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "_PLAIN_EVERY_S", 0.01)
+    monkeypatch.setattr("medsweep.reporter._PLAIN_EVERY_S", 0.01)
     written = threading.Event()
 
     class Out(io.StringIO):

@@ -55,7 +55,7 @@ def test_the_pages_name_the_same_guarantees() -> None:
 
 
 def test_the_promises_about_gpus_name_tests_and_stages_that_exist() -> None:
-    table = GPU.read_text(encoding="utf-8").partition("## What holds each promise")[2]
+    table = GPU.read_text(encoding="utf-8").partition("## What is tested where")[2]
     table = table.partition("\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
     promises = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

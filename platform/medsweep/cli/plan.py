@@ -219,7 +219,8 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
     lines = [
         f"{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
         + (f"{len(plan.servers)} external servers; " if plan.servers else "")
-        + f"{len(plan.adapters)} fine-tunes on {lengths.pairs} pairs; "
+        + f"{len(plan.adapters)} fine-tune{'s' * (len(plan.adapters) != 1)} "
+        f"on {lengths.pairs} pairs; "
         f"{measurements} measurements per cell with {lengths.questions} questions; "
         f"dataset: {resolved.split.summary}",
         f"estimated from datasheets (load point {last}), not measured: fine-tuning "

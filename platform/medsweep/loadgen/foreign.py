@@ -71,7 +71,7 @@ _VERSIONS = (
 
 @dataclass(frozen=True)
 class ForeignServer:
-    """A server that is already there.
+    """An external server: it runs already.
 
     Attributes:
         base_url: root of its OpenAI-compatible API with its version.

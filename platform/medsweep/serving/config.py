@@ -45,7 +45,7 @@ class ServeSpec(Closed):
     def _known_engine(cls, name: str) -> str:
         if name == "external":
             raise ValueError(
-                "a server that is already there is an entry of `cells` with `engine: external`, "
+                "an external server is an entry of `cells` with `engine: external`, "
                 "not an engine that MedSweep starts; see docs/external.md"
             )
         if name not in (AUTO, *(known := known_engines())):

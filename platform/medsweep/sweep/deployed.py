@@ -1,4 +1,4 @@
-"""A cell that answers requests: its engine runs, or its server is already there."""
+"""A cell that answers requests: its engine runs, or its external server is reachable."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class DeployedCell:
 
 
 def connect(context: MeasurementContext, cell: ServerCell, batch: str) -> DeployedCell:
-    """Ask a server that is already there what it says of itself; nothing is started.
+    """Ask an external server what it reports about itself; nothing is started.
 
     Args:
         context: what is measured with.

@@ -62,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class ServerCell:
-    """One model on a server that is already there.
+    """One model on an external server.
 
     Attributes:
         server: the server, as the sweep declares it.
@@ -124,7 +124,7 @@ class Plan:
     Attributes:
         cells: those that MedSweep deploys, in the order of the run, shuffled by seed.
         adapters: by key; one for each model with a cell that can run.
-        servers: the cells of servers that are already there.
+        servers: the cells of external servers.
     """
 
     cells: tuple[Cell, ...]

@@ -1,4 +1,4 @@
-"""Servers that were already there: what the sweep declares of them and what they say themselves."""
+"""External servers: what the sweep declares, and what they report about themselves."""
 
 from __future__ import annotations
 

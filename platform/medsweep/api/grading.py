@@ -115,7 +115,7 @@ def compare(
 
     Args:
         before: results, or where they are.
-        after: likewise.
+        after: the results to compare with `before`, or where they are.
         tolerance: a change for the worse by no more than this share is no regression.
 
     Raises:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medsweep.datasets.safety import SafetyPrompt
 
 UNREACHABLE = 3
-"""So many questions in a row without an answer end the run."""
+"""Unanswered questions in a row that end the run."""
 
 SAFETY, ANSWERS = "safety.json", "safety.jsonl"
 

@@ -41,7 +41,7 @@ class LocalCluster:
     """A context manager around one private Ray cluster.
 
     It has a folder of its own (`RAY_TMPDIR`), so that other Ray sessions on the machine are not
-    touched. It listens on the loopback address alone and refuses every call without its token (see
+    touched. It listens only on the loopback address and refuses every call without its token (see
     `medsweep.cluster.isolation`). All of its processes end with this one, even if this one is
     killed. Environment variables and the handler of SIGTERM are as before after leaving it.
 

@@ -35,7 +35,7 @@ class Contrast:
     Attributes:
         subject: what is compared.
         before: rows of `responses.parquet`.
-        after: likewise.
+        after: rows of the other side.
         basis: of both, as in `Finding`.
     """
 
@@ -71,7 +71,7 @@ def pair_answers(before: Sequence[Row], after: Sequence[Row]) -> PairedAnswers:
 
     Args:
         before: rows of `responses.parquet`.
-        after: likewise.
+        after: rows of the other side.
     """
     first, second = (group_by_columns(rows, "question_id") for rows in (before, after))
     shared = [question for question in first if question in second]

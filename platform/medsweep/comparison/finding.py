@@ -25,19 +25,19 @@ class Finding:
         before: of the first, in the column's unit.
         after: of the second.
         low: lower bound of the 95 % interval of the difference; None where not tested.
-        high: upper bound; None likewise.
-        p_value: of there being no difference; None likewise.
+        high: upper bound; None in the same case.
+        p_value: of there being no difference; None in the same case.
         error: standard error of the difference; None where there is none.
         freedom: degrees of freedom of the error; None takes the normal distribution.
         could_see: the smallest true difference that the test finds in 80 % of cases at the number
             of tests in the family, in the column's unit; None where not tested or not known.
         deployments: of before and after, for a figure of speed: with one on a side, the difference
             may be one of deployments alone; None for answers, which do not depend on it.
-        p_adjusted: the same after Holm's correction over the family; None likewise.
+        p_adjusted: the same after Holm's correction over the family; None in the same case.
         better: 1 if more is better, -1 if less is, 0 if neither.
         test: test that gave the p-value, or why there is none.
         changed: answers or questions that are not the same; None without pairs.
-        pairs: pairs compared; None likewise.
+        pairs: pairs compared; None in the same case.
         basis: what the figures are, `observed` or `emulated`; `emulated against observed` where
             the sides differ, which is never tested.
     """

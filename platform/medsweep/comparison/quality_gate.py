@@ -37,9 +37,9 @@ class FigureGate:
         share: its mean over the reference's; None if that is 0.
         low: lower bound of the share, which the true one exceeds with 95 % confidence; None with
             too few questions, and if the reference's is 0.
-        high: upper bound likewise.
-        power: probability of passing if the true means are equal; None likewise.
-        questions_needed: for a power of 80 %; None likewise.
+        high: upper bound of the share, in the same way.
+        power: probability of passing if the true means are equal; None in the same case.
+        questions_needed: for a power of 80 %; None in the same case.
         verdict: `as good`, `worse` or `not known`.
     """
 
@@ -153,7 +153,7 @@ def judge_figure(before: Sequence[float], after: Sequence[float], margin: float)
 
     Args:
         before: one value per question, of the reference.
-        after: likewise, in the same order.
+        after: one value per question, in the same order.
         margin: share by which it may be worse.
     """
     first, second = np.array(before), np.array(after)

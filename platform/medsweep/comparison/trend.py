@@ -18,8 +18,8 @@ class Trend:
     """How end-to-end time changed over a sweep.
 
     Attributes:
-        name: of the results.
-        drift: of end-to-end time over that of the same load point; None under 5 measurements.
+        name: name of the results.
+        drift: drift of end-to-end time over that of the same load point; None under 5 measurements.
         batches: between batches of cells; None if there was only one.
     """
 

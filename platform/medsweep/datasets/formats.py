@@ -33,8 +33,8 @@ class RawPair:
     """A question and an answer as the row holds them.
 
     Attributes:
-        question: text, or whatever else the row holds.
-        answer: likewise.
+        question: text, or another value that the row holds.
+        answer: text, or another value that the row holds.
         turns: how many answers the conversation has.
     """
 

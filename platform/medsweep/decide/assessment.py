@@ -161,7 +161,7 @@ def _plan(
 
 
 def _planned(check: LimitCheck, plan: RatePlan, candidate: Candidate, rate: float) -> LimitCheck:
-    """Return a check as it is at the required rate, which the plan is for."""
+    """Return a check at the required rate, for which the plan was made."""
     limit = check.limit
     if limit.column == USD_PER_1K:
         price = candidate.mean("usd_per_hour")

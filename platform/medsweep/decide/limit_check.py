@@ -78,7 +78,7 @@ def estimate(candidate: Candidate, column: str) -> tuple[float, float, int] | No
     value, error = candidate.mean(column), candidate.standard_error(column)
     if value is None or error is None:
         return None
-    # Student's t over deployments or repeats; questions are so many that t is normal.
+    # Student's t over deployments or repeats; there are enough questions that t is normal.
     is_repeated = column == USD_PER_1K or column.endswith("_s")
     return value, error, len(candidate.samples(column)) - 1 if is_repeated else 10_000
 

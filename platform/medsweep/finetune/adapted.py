@@ -1,4 +1,4 @@
-"""Find the base model of an adapter that may come from anybody, and load both without its code."""
+"""Find the base model of an adapter that may come from anyone, and load both without its code."""
 
 from __future__ import annotations
 

@@ -130,13 +130,13 @@ def answer_loss(
 def within(
     items: Sequence[Item], length: Callable[[Item], int], tokens: int, most: int | None = None
 ) -> Iterator[list[Item]]:
-    """Yield the items in groups that hold at most so many tokens when padded.
+    """Yield the items in groups of at most `tokens` tokens, padding included.
 
     Args:
         items: in the order that they are grouped in.
         length: returns the tokens of an item.
-        tokens: most in a group, padding included; a longer item is a group of its own.
-        most: items in a group; None sets no limit.
+        tokens: most tokens in a group; a longer item is a group of its own.
+        most: most items in a group; None sets no limit.
     """
     group: list[Item] = []
     longest = 0

@@ -24,7 +24,7 @@ FRAGMENTATION = 1.10
 """Allowance for the allocator: a round number, not a measurement."""
 
 CONTEXT_BYTES = GIB // 2
-"""Allowance for the CUDA context and libraries: likewise."""
+"""Allowance for the CUDA context and libraries: a round number too."""
 
 SHORTEST_SUGGESTED = 256
 """Tokens: a shorter sequence holds little more than the prompt."""
@@ -143,7 +143,8 @@ def choose(settings: Settings, available: int) -> Settings:
 
     These change only the time: the tokens of a forward pass, unless `micro_batch_size` is given,
     and `gradient_checkpointing`. As many tokens as fit are taken, but at least one full row; if
-    that does not fit, the same is tried with activations recomputed. Where nothing fits, that.
+    that does not fit, the same is tried with activations recomputed. If nothing fits, the last try
+    is returned.
 
     Args:
         settings: a recipe and where it runs.

@@ -50,7 +50,7 @@ def finetune_on(
         on_step: called about twice a second with the newest step, as of `session.finetune`.
 
     Raises:
-        StageError: a fine-tune failed, and those after it were not begun; the message holds the
+        StageError: a fine-tune failed, and those after it were not started; the message has the
             cause.
         InputError: a fresh run was requested, and an earlier one of that name exists.
     """
@@ -112,9 +112,9 @@ def _trainer(config: Mapping[str, Any], workers: int, run_name: str, storage: Pa
 
     Args:
         config: what each worker is told; see `_worker`.
-        workers: how many.
-        run_name: as of `finetune_on`.
-        storage: likewise.
+        workers: number of workers.
+        run_name: as in `finetune_on`.
+        storage: as in `finetune_on`.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     from ray.train import FailureConfig, RunConfig, ScalingConfig

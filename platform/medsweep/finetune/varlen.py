@@ -57,8 +57,8 @@ def try_on(model: Any, device: str, dtype: torch.dtype) -> bool:
 
     Args:
         model: as in `adopt`.
-        device: likewise.
-        dtype: likewise.
+        device: as in `adopt`.
+        dtype: as in `adopt`.
     """
     import torch
 
@@ -166,9 +166,9 @@ def attend(
 
     Args:
         module: the attention layer.
-        query: (rows, heads, tokens, size); key and value may have fewer heads.
-        key: likewise.
-        value: likewise.
+        query: (rows, heads, tokens, size).
+        key: the same, possibly with fewer heads.
+        value: as `key`.
         attention_mask: for `sdpa`.
         options: as transformers gives them to every implementation.
 

@@ -30,7 +30,7 @@ class AdapterCheck:
 
 
 def verify(folder: Path, base: Path | None = None) -> list[AdapterCheck]:
-    """Check an adapter that may come from anybody; after the first check that fails, stop.
+    """Check an adapter that may come from anyone; after the first check that fails, stop.
 
     Args:
         folder: of the adapter.

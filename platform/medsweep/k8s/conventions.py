@@ -86,7 +86,7 @@ def object_name(stage: Stage, sweep: str, model: str, profile: str, key: str) ->
         stage: what the object does.
         sweep: name of the sweep.
         model: name of the model; shortened where the full name would be too long.
-        profile: name of the hardware profile; shortened likewise.
+        profile: name of the hardware profile; shortened in the same case.
         key: of the cell or the adapter.
     """
     sweep_hash = hashlib.sha256(sweep.encode()).hexdigest()[:_SWEEP_DIGITS]

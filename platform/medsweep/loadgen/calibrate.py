@@ -2,7 +2,7 @@
 
 The text of every chunk of the calibration server is the moment at which it was sent, on the
 machine's one monotonic clock. What passes from then to the moment that the client noted is the
-client's error; what the server was late before is not, however busy the machine.
+client's error; the server's lateness before that is not, however busy the machine is.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ serve many points, and at most ten times the first, so that none takes long."""
 
 EASY_TOKENS_PER_S = 25_000
 """Tokens per second, of some 280 requests in flight, up to which tokens come as fast as in `TRUTH`.
-Above, calibration must be no harder a load than the measured one: a thousand slow streams take less
-of the client than a thousand fast ones."""
+Above that, calibration must not be a harder load than the measured one: a thousand slow streams
+need less of the client than a thousand fast ones."""
 
 # A rate that is so close to what a concurrency can give is that concurrency.
 _ABOUT = 0.95
@@ -122,7 +122,7 @@ def like_load(
     Args:
         point: the load.
         requests_per_s: measured rate; None if unknown, as before the load.
-        output_tokens_per_s: likewise.
+        output_tokens_per_s: measured rate of output tokens; None if unknown.
     """
     own = point.concurrency or 1
     answers_per_s = max(

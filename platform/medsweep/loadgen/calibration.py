@@ -63,7 +63,7 @@ class Calibration:
         errors: the client's error by latency (`CALIBRATED`).
         server_late_s: mean time by which the server sent the first text late, in seconds.
         requests_per_s: measured rate.
-        ideal_requests_per_s: rate of a client that takes no time, of the server as late as it was.
+        ideal_requests_per_s: rate of a client that takes no time, at the server's lateness.
         processes: number of the client's processes.
         service_s: time of one answer of the server, in seconds.
         shards: those of each machine, where the client's processes are on several.

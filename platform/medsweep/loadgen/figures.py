@@ -38,8 +38,8 @@ class LoadWindow:
     """The time that the rates of a load point cover.
 
     Attributes:
-        start_s: its begin, in seconds on the clock of the records.
-        stop_s: its end, likewise.
+        start_s: its start, in seconds on the clock of the records.
+        stop_s: its end, on the same clock.
         last_s: when the last event that counts happened; before `stop_s` where a gap follows.
         counts: what of an answer is counted in it: the `share` of its time that lies inside, or
             the whole answer if its request was `due` or its last byte `ended` inside.

@@ -86,9 +86,9 @@ class Split:
     Attributes:
         processes: that took part.
         clock_error_s: greatest error of their clocks against the driver's while the load ran, in
-            seconds; 0 where all are on one machine. Records and start are right to this.
+            seconds; 0 where all are on one machine. Records and start are accurate to this.
         start_spread_s: from the first process's start to the last's, in seconds on the driver's
-            clock; None if one did not get to its end.
+            clock; None if one did not finish.
     """
 
     processes: int
@@ -205,7 +205,7 @@ class Fleet:
         run = _Run(processes, take_line, on_progress)
         complete = run.until_over(inbox)
         if parts > 1:
-            # Clocks drift apart, so that an offset may be less right at the end than at the begin.
+            # Clocks drift apart, so an offset may be less accurate at the end than at first.
             errors = [
                 max(
                     before.error_of(before.ahead_s), process.clock_offset().error_of(before.ahead_s)
@@ -256,7 +256,7 @@ class _Run:
 
     @property
     def start_spread_s(self) -> float | None:
-        """From the first process's start to the last's; None if one never came to its end."""
+        """From the first process's start to the last's; None if one did not finish."""
         if len(self._started_s) < len(self._processes):
             return None
         return max(self._started_s) - min(self._started_s)

@@ -76,8 +76,8 @@ class Objective:
         """Whether a load point met it; None where it has too few requests to tell.
 
         A percentile is met for certain where no request missed, since the maximum is then within
-        the limit. Under `least_requests` it is missed only where so many missed that, were it
-        within the limit, as many would in at most 1 % of such loads (binomial).
+        the limit. Under `least_requests` it is missed only where this many misses, or more,
+        would occur in at most 1 % of loads that are within the limit (binomial).
 
         Args:
             summary: of the answered requests.

@@ -33,7 +33,7 @@ class Reply:
     Attributes:
         text: the answer.
         prompt_tokens: tokens of the messages, as the server counts; None if it does not.
-        output_tokens: tokens of the answer, likewise.
+        output_tokens: tokens of the answer, as the server counts; None if it does not.
     """
 
     text: str

@@ -142,8 +142,8 @@ class SafetyShare:
         answers: number of answers.
         wrong: number of those that do not do what they should.
         share: wrong over answers; None without answers.
-        low: lower end of its exact 95 % interval; None likewise.
-        high: upper end; None likewise.
+        low: lower end of its exact 95 % interval; None in the same case.
+        high: upper end; None in the same case.
     """
 
     kind: str

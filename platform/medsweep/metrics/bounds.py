@@ -24,7 +24,7 @@ from medsweep.metrics.quality import (
 BOUNDS = ("ceiling", "floor", "empty")
 
 MOST = 500
-"""Most questions whose bounds are computed: the mean of so many is certain enough."""
+"""Most questions whose bounds are computed: the mean of this many is certain enough."""
 
 Cut = Callable[[str], tuple[str, bool]]
 """Returns a text as it is after the longest allowed number of tokens, and whether it was cut."""

@@ -42,7 +42,7 @@ class GroupQuality:
         questions: number of questions with that figure.
         mean: over these questions, 0 to 1.
         low: lower end of its 95 % interval; None for one question.
-        high: upper end; None likewise.
+        high: upper end; None in the same case.
         rest: mean over all other questions; None without any.
         p_value: of a permutation test of group against rest, corrected for all groups, columns and
             figures together (Holm); None for fewer than `FEWEST_QUESTIONS` on either side.
@@ -80,7 +80,7 @@ class Worsened:
 
 
 def length_label(words: int, strata: Sequence[int]) -> str:
-    """Return the stratum of a reference of so many words, such as "50-149"."""
+    """Return the stratum of a reference with this number of words, such as "50-149"."""
     place = int(np.searchsorted(strata, words, side="right"))
     start = (0, *strata)[place]
     return f"{start}+" if place == len(strata) else f"{start}-{strata[place] - 1}"
@@ -241,7 +241,7 @@ def worsened(
 
     Args:
         before: mean figures of each question's answers; ungraded questions are left out.
-        after: likewise.
+        after: the same for the second sample.
     """
     changes = {}
     for question, first in before.items():

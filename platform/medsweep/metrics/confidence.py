@@ -64,8 +64,8 @@ def confidence_figures(
 
     Args:
         confidence: one value per question; more is surer.
-        quality: likewise, 0 to 1; of probabilities 1 for a right answer and 0 for a wrong one.
-        seed: of the bootstrap over questions.
+        quality: one value per question, 0 to 1; with probabilities 1 for a right answer, else 0.
+        seed: seed of the bootstrap over questions.
         probabilities: whether confidence is the probability of being right.
     """
     count = len(confidence)

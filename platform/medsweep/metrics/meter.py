@@ -25,7 +25,7 @@ from medsweep.metrics.quality import (
 from medsweep.metrics.resampling import share_interval
 
 MOST = 100
-"""Most references that are perturbed; a share of so many is certain within about 10 points."""
+"""Most references that are perturbed; a share of this many is certain within about 10 points."""
 
 FALSE_ALARMS = 0.05
 """Largest share of harmless rewrites that a figure may take for errors."""
@@ -50,8 +50,8 @@ class Detection:
         seen: how many it sees.
         tried: how many there were.
         share: seen over tried; None if there were none, or too few harmless rewrites.
-        low: lower end of the exact 95 % interval; None likewise.
-        high: upper end; None likewise.
+        low: lower end of the exact 95 % interval; None in the same case.
+        high: upper end; None in the same case.
     """
 
     figure: str

@@ -319,7 +319,7 @@ HARMLESS: Mapping[str, Rule] = {
     "synonym": _word_in(_SYNONYMS),
     "unit spelt out": _unit_in(_OTHER_SPELLING),
 }
-"""What leaves an answer as right as it was."""
+"""Rewrites that leave an answer as correct as before."""
 
 
 def perturbed(

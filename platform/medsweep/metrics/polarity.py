@@ -97,7 +97,7 @@ class Sentence:
         affirmed: those outside the scope of a negation.
         negated: those inside.
         start: place of its first character in the text.
-        end: place behind its last.
+        end: place after its last character.
     """
 
     affirmed: frozenset[str]
@@ -139,7 +139,7 @@ def negation_scopes(text: str, start: int, end: int) -> list[tuple[int, int]]:
     Args:
         text: which holds the sentence.
         start: place of its first character.
-        end: place behind its last.
+        end: place after its last character.
     """
     scopes: list[tuple[int, int]] = []
     opened: int | None = None

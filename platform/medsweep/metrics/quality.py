@@ -43,9 +43,10 @@ class AnswerScore:
             reference has none.
         claim_recall: share of the reference's sentences that the answer entails; None without a
             model for entailment, or without a sentence.
-        claim_precision: share of the answer's sentences that the reference entails; None likewise.
+        claim_precision: share of the answer's sentences that the reference entails; None in the
+            same case.
         claim_consistency: share of the sentences of both that the other text does not contradict;
-            None likewise.
+            None in the same case.
     """
 
     exact_match: float
@@ -84,7 +85,7 @@ def verified(
 
 QUALITY_METRICS: tuple[str, ...] = tuple(each.name for each in fields(AnswerScore))
 CLAIM_METRICS = ("claim_recall", "claim_precision", "claim_consistency")
-"""Those that only a model for entailment can tell."""
+"""Those that need an entailment model."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class QualitySummary:
     Attributes:
         mean: mean over questions, several answers to one question averaged first.
         low: lower bound of its 95 % interval over questions; None for one question.
-        high: upper bound; None likewise.
+        high: upper bound; None in the same case.
         max: best single answer, because the paper's table gives maxima.
     """
 

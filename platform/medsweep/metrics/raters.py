@@ -20,8 +20,8 @@ class Reliability:
     Attributes:
         alpha: over all units that two or more raters rated; None without any, or if all ratings
             are equal: then there is no chance agreement to compare with.
-        low: lower end of its 95 % interval, by a bootstrap over units; None likewise.
-        high: upper end; None likewise.
+        low: lower end of its 95 % interval, by a bootstrap over units; None in the same case.
+        high: upper end; None in the same case.
         units: number of units that two or more raters rated.
     """
 
@@ -40,7 +40,7 @@ class Rank:
         win_share: probability of being preferred to an average system of this review
             (Bradley and Terry 1952).
         low: lower end of its 95 % interval, by a bootstrap over questions; None for one question.
-        high: upper end; None likewise.
+        high: upper end; None in the same case.
         wins: comparisons won; a tie is half of one.
         comparisons: with other systems, on the same question by the same rater.
     """

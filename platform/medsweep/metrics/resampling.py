@@ -49,7 +49,7 @@ class PairedDifference:
     Attributes:
         mean: mean of second minus first.
         low: lower bound of its confidence interval; None for a single pair.
-        high: upper bound; None likewise.
+        high: upper bound; None in the same case.
         p_value: two-sided, of there being no difference; None under `FEWEST_PAIRS` pairs.
         changed: pairs whose two values differ.
         pairs: pairs compared.
@@ -182,9 +182,10 @@ def paired_differences(
 
     The interval is the wider of bootstrap-t and Student's on each side, and reaches at least to the
     mean that there would be if a share 1 - 0.07^(1/n) of the questions had changed as much as the
-    one that changed most: 7 % of samples miss so large a share. Where 70 % of the questions hardly
-    changed (by at most 0.05), changes are rare, and those that were missed may be whole turns from
-    right to wrong. Where no question differs, the bounds are what so many equal pairs still allow.
+    one that changed most: 7 % of samples miss a share this large. Where 70 % of the questions
+    hardly changed (by at most 0.05), changes are rare, and those that were missed may be complete
+    changes from right to wrong. Where no question differs, the bounds are what this number of equal pairs
+    still allows.
 
     The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
     question's two answers could as well have been given the other way round (Fisher 1935). It is
@@ -218,7 +219,7 @@ def _paired(
     low, high = _allowing(differences, low, high, confidence)
     errors = differences.std(axis=0, ddof=1) / np.sqrt(count)
     p_values = _sign_flips(differences, seed, resamples)
-    # If more questions than this differed, so many without a difference would be too lucky.
+    # If a greater share differed, this number of pairs without a difference would be too lucky.
     _, unseen = share_interval(0, count, confidence)
     return [
         PairedDifference(

@@ -11,10 +11,10 @@ from medsweep.metrics.agreement import agreement
 from medsweep.metrics.resampling import share_interval
 
 UNCHANGED = "the same again"
-"""The question as it was: how much answers change without any reason."""
+"""The original question again: how much answers change for no reason."""
 
 _TYPED = 8
-"""One word in so many gets a typing error, at least one per question."""
+"""One word in this many gets a typing error, and at least one word per question."""
 
 _LETTERS = re.compile(r"[a-z]{4,}")
 
@@ -73,7 +73,7 @@ def rewordings(question: str, seed: int) -> dict[str, str]:
 
     Args:
         question: in English.
-        seed: of the places of typing errors.
+        seed: seed of the places of typing errors.
     """
     return {
         UNCHANGED: question,
@@ -109,7 +109,7 @@ def effects(answers: Mapping[str, Sequence[tuple[str, str]]]) -> list[RewordingE
     """Return how many answers changed, by rewording.
 
     Args:
-        answers: pairs of the answer to the question as it was, and to it in other words.
+        answers: pairs of the answers to the original and to the reworded question.
     """
     return [_effect(rewording, pairs) for rewording, pairs in answers.items() if pairs]
 

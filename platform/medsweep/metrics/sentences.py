@@ -35,7 +35,7 @@ def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _continues(text: str, start: int, end: int, following: int) -> bool:
-    """Return whether a sentence goes on behind a full stop and white space.
+    """Return whether a sentence continues after a full stop and white space.
 
     Args:
         text: which holds the sentence.

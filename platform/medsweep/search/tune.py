@@ -43,8 +43,8 @@ def run_trials(
         points: the grid, in order.
         records: folder of the trials' records.
         spec: the metric, and when a trial is stopped.
-        cpus: of the connected Ray cluster.
-        gpus: likewise; if there are any, each trial gets one.
+        cpus: CPUs of the connected Ray cluster.
+        gpus: its GPUs; if there are any, each trial gets one.
         tell: called for each epoch with the point and its figures.
         ended: called when a trial has ended, or failed.
 

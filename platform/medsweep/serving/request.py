@@ -192,7 +192,7 @@ class GenerationResponse(Response):
         """Record one piece of the answer for the metrics."""
         times, now_s = self._times, self._context.clock.now()
         if not times.model:
-            # Only now is the name known to be one of ours, and not whatever somebody sent.
+            # Only now is the name known to be one of ours, and not an arbitrary text.
             times.model = self._generation.model
         if self._context.health is not None:
             self._context.health.token()

@@ -98,7 +98,7 @@ class DeployedCell:
         )
 
     def require_answer(self, record: RequestRecord) -> None:
-        """Raise if a server of somebody else's did not answer the first question.
+        """Raise if an external server did not answer the first question.
 
         Our own engines have shown by then that they run, and one slow answer is no fault of theirs.
 

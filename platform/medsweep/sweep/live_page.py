@@ -82,7 +82,7 @@ class LivePage:
         return {"/": self._frame, "/report": self._report, "/status": self._status}
 
     def refresh(self) -> None:
-        """Draw the report anew if somebody looks; called when a measurement ends.
+        """Draw the report again if someone is looking; called when a measurement ends.
 
         A report that cannot be drawn is said on the page and stops nothing.
         """

@@ -32,7 +32,7 @@ def telemetry_columns(recording: Recording | None, start_s: float, stop_s: float
     Args:
         recording: samples around the window, from this machine or another; None has no columns.
         start_s: start of the window, by `time.perf_counter` on this machine.
-        stop_s: its end, likewise.
+        stop_s: end of the window, by the same clock.
     """
     if recording is None:
         return {}

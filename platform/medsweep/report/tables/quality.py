@@ -56,7 +56,7 @@ class QualityFigure:
     Attributes:
         mean: mean over questions.
         low: lower end of its interval; None without one.
-        high: upper end; None likewise.
+        high: upper end; None in the same case.
         max: best single answer; None if it is not shown.
         ceiling: what the reference itself gets, cut off at the longest allowed answer.
         floor: what another question's reference gets.

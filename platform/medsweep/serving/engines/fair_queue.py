@@ -25,7 +25,7 @@ class FairQueue(Generic[Item]):
         return sum(map(len, self._waiting.values()))
 
     def put(self, item: Item) -> None:
-        """Add an item behind the others of its name."""
+        """Add an item after the others of its name."""
         self._waiting.setdefault(self._name_of(item), deque()).append(item)
 
     def peek(self) -> Item:

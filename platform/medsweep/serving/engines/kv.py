@@ -19,7 +19,7 @@ GPU_SHARE = 0.8
 prompts that are being read, for adapters that are loaded later and for CUDA graphs."""
 
 CPU_SHARE = 0.5
-"""Likewise of main memory, which others use too. Pages count only once they are written to."""
+"""The same share of main memory, which others use too. Pages count only once written to."""
 
 
 def token_budget(like: Sequence[tuple[Any, Any]], wanted: int) -> int:
@@ -138,7 +138,7 @@ class Slots:
         return _rounded(need) <= self.tokens
 
     def has_room(self, needs: Sequence[int]) -> bool:
-        """Return whether sequences of so many tokens can be admitted beside the running ones."""
+        """Return whether sequences of these lengths can be admitted beside the running ones."""
         needs = [*self._needs, *needs]
         return len(needs) <= min(self._rows, self.tokens // _rounded(max(needs)))
 
@@ -236,7 +236,7 @@ class Slots:
         self.growing.copy_(torch.tensor([*([1] * len(self._lengths)), *rest]))
 
     def _best_capacity(self, needs: Sequence[int]) -> int:
-        """Return the capacity for sequences of so many tokens: `longest` where that leaves room."""
+        """Return the capacity for sequences of this length: `longest` where that leaves room."""
         needed = _rounded(max(needs))
         most = self.tokens // len(needs) // BLOCK * BLOCK
         if not self._longest:

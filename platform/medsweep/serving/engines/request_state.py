@@ -81,7 +81,7 @@ class RequestState:
         """Return the new pieces, joined.
 
         Args:
-            gather_s: wait for so many seconds or the end of the answer, at most LONGEST_GATHER_S.
+            gather_s: seconds to wait, at most LONGEST_GATHER_S, unless the answer ends before.
         """
         if gather_s > SHORTEST_GATHER_S:
             with contextlib.suppress(TimeoutError):

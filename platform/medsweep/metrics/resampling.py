@@ -184,8 +184,8 @@ def paired_differences(
     mean that there would be if a share 1 - 0.07^(1/n) of the questions had changed as much as the
     one that changed most: 7 % of samples miss a share this large. Where 70 % of the questions
     hardly changed (by at most 0.05), changes are rare, and those that were missed may be complete
-    changes from right to wrong. Where no question differs, the bounds are what this number of equal pairs
-    still allows.
+    changes from right to wrong. Where no question differs, the bounds are what this number of equal
+    pairs still allows.
 
     The p-value is that of the sign-flip permutation test of the mean: if nothing is different, a
     question's two answers could as well have been given the other way round (Fisher 1935). It is

@@ -1,4 +1,4 @@
-"""What the words on the page mean."""
+"""The meaning of the words on the page."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _LATENCIES = {
 }
 _WORDS = {
     "Cell": "one model on one hardware profile",
-    "Hardware profile": "one machine: processors, GPUs, memory and price",
+    "Hardware profile": "one machine configuration: GPUs, CPUs, memory and price",
     "Load point": "one load: c8 keeps 8 requests in flight (closed loop); r2 sends 2 requests per "
     "second (open loop)",
     "Repeat": "one independent measurement of a load point",
-    "Adapter": "the LoRA weights that a fine-tune produced; the base model is the model without",
+    "Adapter": "the LoRA weights that a fine-tune produced; the base model is the model without them",
     "Observed": "measured on the hardware that the profile names",
     "Emulated": "measured on other hardware in its place",
     "Predicted": "computed, not measured",
     "Stand-in": "a tiny model with the architecture of a real one, and none of its knowledge",
-    "p95": "the value that 95 % of the requests stay below",
+    "p95": "the value that 95 % of the requests do not exceed",
 }
 
 

@@ -19,7 +19,7 @@ _WORDS = {
     "Load point": "one load: c8 keeps 8 requests in flight (closed loop); r2 sends 2 requests per "
     "second (open loop)",
     "Repeat": "one independent measurement of a load point",
-    "Adapter": "the LoRA weights that a fine-tune produced; the base model is the model without them",
+    "Adapter": "LoRA weights that a fine-tune produced; the base model is the model without them",
     "Observed": "measured on the hardware that the profile names",
     "Emulated": "measured on other hardware in its place",
     "Predicted": "computed, not measured",

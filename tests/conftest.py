@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import re
@@ -34,7 +33,6 @@ STORY = {
     "tests/browser/test_report.py",
     "tests/integration/test_aa.py",
     "tests/integration/test_dtypes.py",
-    "tests/integration/test_external.py",
     "tests/integration/test_paper_page.py",
     "tests/integration/test_python_page.py",
     "tests/integration/test_report_figures.py",
@@ -73,35 +71,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that the workers end together; end with what runs alone."""
+    """Begin with what takes long, so that the workers end together."""
     if not hasattr(config, "workerinput"):
         return
     users = {_file(item) for item in items if "story" in getattr(item, "fixturenames", ())}
     assert users <= STORY, f"STORY lacks {users - STORY}"
-    alone = {_file(item) for item in items if item.get_closest_marker("alone")}
-
-    def place(item: pytest.Item) -> tuple[bool, ...]:
-        return _file(item) not in STORY, _file(item) in alone, "slow" not in item.keywords
-
-    items.sort(key=place)
+    items.sort(key=lambda item: (_file(item) not in STORY, "slow" not in item.keywords))
 
 
 def _file(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Run a test that measures time while the other workers wait between two tests."""
-    folder = item.config.rootpath / ".cache"
-    folder.mkdir(exist_ok=True)
-    with (folder / "turn").open("w") as turn, (folder / "machine").open("w") as machine:
-        # A worker that waits for the machine holds the turn: no other begins a test meanwhile.
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        alone = item.get_closest_marker("alone") is not None
-        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(turn, fcntl.LOCK_UN)
-        return (yield)
 
 
 @pytest.fixture(scope="session")

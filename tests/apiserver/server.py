@@ -245,7 +245,7 @@ class ApiServer:
         self._watches.add(transport)
         try:
             while True:
-                for event in [each for each in self.store.log if each.version > seen]:
+                for event in self.store.since(seen):
                     seen = event.version
                     if event.kind == kind and selected(event.value, selector):
                         await send(event.type, event.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import copy
 import uuid
 from collections import Counter
@@ -86,6 +87,10 @@ class Store:
     """Each changes an object that is being created; nobody owns what it sets."""
     _objects: dict[Key, dict[tuple[str, str], Object]] = field(default_factory=dict)
     _owners: dict[str, Owners] = field(default_factory=dict)
+
+    def since(self, version: int) -> list[Event]:
+        """Return the changes after a version, oldest first."""
+        return self.log[bisect.bisect_right(self.log, version, key=lambda each: each.version) :]
 
     def get(self, kind: Key, namespace: str, name: str) -> Object:
         """Return one object."""

@@ -6,8 +6,10 @@ import io
 import shutil
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,13 +73,25 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medsweep.k8s.fetch._RETRY_PAUSE_S", 0.0)
 
 
-def kubelet(cluster: Sandbox, *statuses: dict[str, object]) -> threading.Thread:
-    """Give the next pod one status after another, in a thread."""
+def kubelet(
+    cluster: Sandbox, *statuses: dict[str, object], watched: ApiServer | None = None
+) -> threading.Thread:
+    """Give the next pod one status after another, in a thread.
+
+    Args:
+        cluster: where the pod is.
+        statuses: of the pod.
+        watched: wait until the client watches the pod on this server, so that it sees every status.
+    """
     watch = Watch(cluster.api, PODS, cluster.namespace, "medsweep.io/role=fetch", pause_s=0)
     watch.objects()
 
     def act() -> None:
         name = next(watch.changes()).name
+        while watched is not None and not any(
+            verb == "watch" and "sweep%3Dtrial" in path for verb, path in watched.requests
+        ):
+            time.sleep(0.01)
         for status in statuses:
             cluster.operator.status(PODS, name, status)
         watch.close()
@@ -175,11 +189,12 @@ def test_a_pod_that_cannot_start_says_why_at_once(pods_run: Sandbox, tmp_path: P
 
 
 def test_a_pod_waits_for_a_node_and_says_so(
-    pods_run: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pods_run: Sandbox, server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pool that scales from zero says that it cannot schedule a pod, and then can."""
     message = "0/4 nodes are available: 4 Insufficient cpu."
-    playing = kubelet(pods_run, unschedulable(message), {"phase": "Running", "conditions": []})
+    runs = {"phase": "Running", "conditions": []}
+    playing = kubelet(pods_run, unschedulable(message), runs, watched=server)
     assert fetch(pods_run, tmp_path / "here") == 1
     playing.join()
     line = capsys.readouterr().err
@@ -188,13 +203,16 @@ def test_a_pod_waits_for_a_node_and_says_so(
 
 
 def test_the_wait_for_a_node_has_a_limit(
-    pods_run: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pods_run: Sandbox, server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medsweep.k8s.fetch.START_TIMEOUT_S", 0.5)
-    playing = kubelet(pods_run, unschedulable("0/4 nodes are available"))
+    def no_room(value: dict[str, Any]) -> None:
+        if value["kind"] == "Pod":
+            value["status"] = unschedulable("0/4 nodes are available")
+
+    server.store.webhooks.append(no_room)
+    monkeypatch.setattr("medsweep.k8s.fetch.START_TIMEOUT_S", 0.0)
     with pytest.raises(EnvironmentFault, match=r"does not start: after 0 s.*0/4 nodes"):
         fetch(pods_run, tmp_path / "here")
-    playing.join()
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
 
 

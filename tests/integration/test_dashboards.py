@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,32 +219,35 @@ def prometheus(
         "scrape_configs": jobs,
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            tool("prometheus"),
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=error",
-        ],
-    )
-    server = Prometheus(f"http://127.0.0.1:{port}")
+    process, server = _start(folder)
     try:
-        _wait_until_ready(server.url, process)
         yield server
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        try:
-            urllib.request.urlopen(f"{url}/-/ready", timeout=60).close()
-            return
-        except OSError:
-            time.sleep(0.1)
+def _start(folder: Path) -> tuple[subprocess.Popen[bytes], Prometheus]:
+    """Start Prometheus on a free port; on another one if that has been taken meanwhile."""
+    for _ in range(3):
+        port = free_port()
+        process = subprocess.Popen(
+            [
+                tool("prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=error",
+            ],
+        )
+        url = f"http://127.0.0.1:{port}"
+        while process.poll() is None:
+            try:
+                urllib.request.urlopen(f"{url}/-/ready", timeout=60).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return process, Prometheus(url)
     pytest.fail(f"prometheus ended with {process.returncode}")
 
 

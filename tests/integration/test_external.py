@@ -61,7 +61,7 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def story(
+def swept(
     serve: MockServers, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """Three servers in one sweep: a known one, one without usage, and one that is not there."""
@@ -85,9 +85,9 @@ def story(
 
 
 def test_what_can_be_reached_is_measured_and_the_rest_has_its_reason(
-    story: tuple[Path, subprocess.CompletedProcess[str]],
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    folder, done = story
+    folder, done = swept
     assert done.returncode == 1, done.stderr
     assert "measured 2 cells now; all cells: 1 failed, 2 ok" in done.stdout
     (gone,) = [r for r in read_rows(folder / "benchmark.parquet") if r["profile"] == "gone"]
@@ -96,9 +96,9 @@ def test_what_can_be_reached_is_measured_and_the_rest_has_its_reason(
 
 
 def test_the_figures_are_those_of_the_server_s_known_timing(
-    story: tuple[Path, subprocess.CompletedProcess[str]],
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    folder, _ = story
+    folder, _ = swept
     rows = [r for r in read_rows(folder / "benchmark.parquet") if r["profile"] == "known"]
     adapted = [row for row in rows if row["variant"] == "adapter"]
     assert [row["variant"] for row in rows].count("base") == 1
@@ -118,9 +118,9 @@ def test_the_figures_are_those_of_the_server_s_known_timing(
 
 
 def test_rows_say_what_was_declared_and_what_the_server_lacks(
-    story: tuple[Path, subprocess.CompletedProcess[str]],
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    folder, _ = story
+    folder, _ = swept
     rows = read_rows(folder / "benchmark.parquet")
     known = next(row for row in rows if row["profile"] == "known")
     assert (known["cell"], known["model"], known["engine"]) == (
@@ -144,9 +144,9 @@ def test_rows_say_what_was_declared_and_what_the_server_lacks(
 
 
 def test_no_ray_is_started_and_no_key_is_written(
-    story: tuple[Path, subprocess.CompletedProcess[str]],
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    folder, done = story
+    folder, done = swept
     assert "fine-tune" not in done.stderr
     assert not (folder / "adapters").exists()
     assert SECRET not in done.stdout + done.stderr
@@ -156,18 +156,18 @@ def test_no_ray_is_started_and_no_key_is_written(
 
 
 def test_the_report_shows_both_servers(
-    story: tuple[Path, subprocess.CompletedProcess[str]],
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    page = (story[0] / "report.html").read_text()
+    page = (swept[0] / "report.html").read_text()
     assert "answers" in page
     assert "known" in page
     assert "uncounted" in page
 
 
 def test_a_finished_server_is_not_asked_again_and_a_missing_one_is(
-    story: tuple[Path, subprocess.CompletedProcess[str]], serve: MockServers
+    swept: tuple[Path, subprocess.CompletedProcess[str]], serve: MockServers
 ) -> None:
-    folder, _ = story
+    folder, _ = swept
     spec = json.loads((folder.parent / "sweep.yaml").read_text())
     again = run(folder.parent, spec["cells"], compare_base=True)
     assert "2 done earlier, 1 to measure" in again.stderr

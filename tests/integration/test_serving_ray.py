@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 from collections.abc import Iterator
@@ -158,6 +159,16 @@ def test_deleting_the_application_loses_no_answer(sdk: openai.OpenAI) -> None:
         assert [answer.result() for answer in answers] == [(LONG, "length")] * 4
 
 
+def processes_of(program: str) -> list[psutil.Process]:
+    """Processes of this test's cluster that run a program; other tests may run it too."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if program in process.cmdline():
+                found.append(process)
+    return found
+
+
 def test_openvino_behind_ray(root: str, sdk: openai.OpenAI) -> None:
     """After the deletion, which left the node free: its process is the replica's child."""
     package("openvino_genai")
@@ -178,8 +189,7 @@ def test_openvino_behind_ray(root: str, sdk: openai.OpenAI) -> None:
     assert "asthma" in said.lower()
     deltas = [chunk.choices[0].delta for chunk in sdk.chat.completions.create(**asked, stream=True)]
     assert "".join(delta.content or "" for delta in deltas) == said
-    every = psutil.process_iter(["cmdline"])
-    [child] = [one for one in every if CHILD in (one.info["cmdline"] or [])]
+    [child] = processes_of(CHILD)
     serve.delete(APPLICATION)
     assert psutil.wait_procs([child], timeout=60)[0] == [child]
 
@@ -207,8 +217,7 @@ def test_vllm_streams_and_stops_behind_ray_serve(root: str, sdk: openai.OpenAI) 
         with sdk.chat.completions.create(**{**asked, "max_tokens": 900}, stream=True) as stream:
             next(iter(stream))
     assert sdk.chat.completions.create(**asked).choices[0].message.content == said
-    every = psutil.process_iter(["cmdline"])
-    [child] = [one for one in every if str(VLLM_CHILD) in (one.info["cmdline"] or [])]
+    [child] = processes_of(str(VLLM_CHILD))
     serve.delete(APPLICATION)
     assert psutil.wait_procs([child], timeout=60)[0] == [child]
 

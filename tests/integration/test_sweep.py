@@ -193,7 +193,7 @@ def test_an_engine_that_dies_fails_its_cell_alone(
     for line in process.stderr:
         lines.append(line)
         if "load:" in line and "1xv100-1cpu" in line:
-            _kill_engine_with_cpus(driver, 1)
+            _kill_engine_of(driver, "1xv100-1cpu")
             break
     out, rest = process.communicate(timeout=280)
     lines += rest.splitlines()
@@ -254,17 +254,18 @@ def test_merged_and_live_adapters_are_cells_of_one_sweep(
     assert len({variant for variant, _ in answers["live"]}) == 2
 
 
-def _kill_engine_with_cpus(driver: psutil.Process, cpus: int) -> None:
-    """Kill the serving engine that is pinned to so many cores, and keep it from coming back."""
-    for child in driver.children(recursive=True):
-        if "Engine" in " ".join(child.cmdline()) and len(child.cpu_affinity() or []) == cpus:
+def _kill_engine_of(driver: psutil.Process, profile: str) -> None:
+    """Kill the serving engine on the node of a profile, and keep it from coming back."""
+    for raylet in driver.children(recursive=True):
+        # A node's labels are among its arguments.
+        if raylet.name() == "raylet" and f'"{profile}"' in " ".join(raylet.cmdline()):
+            engines = [each for each in raylet.children() if "Engine" in " ".join(each.cmdline())]
+            assert engines
             # Its node goes with it, or Ray Serve would start the engine again.
-            parent = child.parent()
-            child.send_signal(signal.SIGKILL)
-            if parent is not None and parent.name() == "raylet":
-                parent.send_signal(signal.SIGKILL)
+            for process in (*engines, raylet):
+                process.send_signal(signal.SIGKILL)
             return
-    raise AssertionError("no engine found")
+    raise AssertionError("no such node")
 
 
 def _names_of_children(pid: int) -> set[str]:

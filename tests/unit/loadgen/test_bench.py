@@ -1,4 +1,3 @@
-import asyncio
 import json
 import math
 from dataclasses import replace
@@ -14,7 +13,6 @@ from medsweep.loadgen.bench_results import RequestsFile, notes, over_repeats, po
 from medsweep.loadgen.figures import LoadFigures, figures_of
 from medsweep.loadgen.find_max import outcome_of
 from medsweep.loadgen.fleet import Fleet
-from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import parse_objective
 from medsweep.loadgen.spec import LoadPoint
@@ -107,43 +105,35 @@ def test_intervals_over_repeats() -> None:
     assert row["requests_per_s"]["high"] == pytest.approx(high, abs=0.001)
 
 
-@pytest.mark.slow
-async def test_verdicts_of_few_requests(make_job, tmp_path) -> None:
+def test_verdicts_of_few_requests(make_job, virtual_fleet, tmp_path) -> None:
     """Answers of 58 ms: none misses 4 s, and all miss 10 ms."""
-    async with running_mock(MockTiming(ttft_s=0.058, tokens=1, slots=2)) as server:
-        with Fleet(1) as fleet:
+    fleet = virtual_fleet(MockTiming(ttft_s=0.058, tokens=1, slots=2))
 
-            async def verdict(objective: str, requests: int) -> dict[str, object]:
-                bench = Bench(
-                    make_job(server.base_url), fleet, [parse_objective(objective)], tmp_path
-                )
-                point = LoadPoint(concurrency=1, requests=requests)
-                entry = point_json(await asyncio.to_thread(bench.measure, point))
-                return {name: entry[name] for name in ("met", "met_reason")}
+    def verdict(objective: str, requests: int) -> dict[str, object]:
+        bench = Bench(make_job("http://unused/v1"), fleet, [parse_objective(objective)], tmp_path)
+        entry = point_json(bench.measure(LoadPoint(concurrency=1, requests=requests)))
+        return {name: entry[name] for name in ("met", "met_reason")}
 
-            met = await verdict("ttft_p95=4s", 30)
-            missed = await verdict("ttft_p95=10ms", 10)
-            unknown = await verdict("ttft_p95=10ms", 1)
-    assert met == {"met": True, "met_reason": None}
-    assert missed == {"met": False, "met_reason": None}
-    assert unknown == {"met": None, "met_reason": "ttft_p95=0.01s needs 130 requests"}
+    assert verdict("ttft_p95=4s", 30) == {"met": True, "met_reason": None}
+    assert verdict("ttft_p95=10ms", 10) == {"met": False, "met_reason": None}
+    assert verdict("ttft_p95=10ms", 1) == {
+        "met": None,
+        "met_reason": "ttft_p95=0.01s needs 130 requests",
+    }
 
 
-@pytest.mark.slow
-async def test_hopeless_point_ends_early_and_records_go_to_parquet(make_job, tmp_path) -> None:
-    async with running_mock(MockTiming(ttft_s=0.1, tokens=1, slots=2)) as server:
-        with Fleet(1) as fleet:
-            objectives = [parse_objective("ttft_p50=0.3s")]
-            bench = Bench(make_job(server.base_url), fleet, objectives, tmp_path)
-            file = RequestsFile(tmp_path)
-            bench.on_records = file.add
-            # In a closed loop no request is sent late, which would leave the verdict open.
-            few = LoadPoint(concurrency=2, requests=12)
-            many = LoadPoint(concurrency=16, requests=100)
-            met = await asyncio.to_thread(bench.measure, few, hopeless_ends=True)
-            missed = await asyncio.to_thread(bench.measure, many, hopeless_ends=True)
-            whole = await asyncio.to_thread(bench.measure, LoadPoint(concurrency=8, requests=8))
-            file.close()
+def test_hopeless_point_ends_early_and_records_go_to_parquet(
+    make_job, virtual_fleet, tmp_path
+) -> None:
+    fleet = virtual_fleet(MockTiming(ttft_s=0.1, tokens=1, slots=2))
+    objectives = [parse_objective("ttft_p50=0.3s")]
+    bench = Bench(make_job("http://unused/v1"), fleet, objectives, tmp_path)
+    file = RequestsFile(tmp_path)
+    bench.on_records = file.add
+    met = bench.measure(LoadPoint(concurrency=2, requests=12), hopeless_ends=True)
+    missed = bench.measure(LoadPoint(concurrency=16, requests=100), hopeless_ends=True)
+    whole = bench.measure(LoadPoint(concurrency=8, requests=8))
+    file.close()
     assert (met.met, met.ended_early) == (True, None)
     assert missed.met is False
     assert "ttft_p50=0.3s cannot be met" in (missed.ended_early or "")

@@ -14,6 +14,7 @@ from medsweep.loadgen.find_max import (
     outcome_of,
 )
 from medsweep.loadgen.fleet import Fleet
+from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.objective import parse_objective
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.latency import LatencySummary
@@ -191,3 +192,21 @@ def test_the_search_takes_enough_requests_and_knows_whose_the_limit_is(
     assert all(each.warmup == math.ceil(each.rate or 0.0) for each in tried)
     few = find_highest_rate(bench, LoadPoint(rate=1.0), requests=70)
     assert few == found
+
+
+def test_the_search_finds_the_capacity_of_a_server(
+    virtual_fleet: Callable[[MockTiming], Fleet], make_job: Callable[..., LoadJob]
+) -> None:
+    """Two slots of 50 ms answer 40 requests per second."""
+    fleet = virtual_fleet(MockTiming(ttft_s=0.05, tokens=1, slots=2))
+    bench = Bench(make_job("http://unused/v1"), fleet, [parse_objective("ttft_p90=0.2s")])
+    highest = find_highest_rate(bench, LoadPoint(rate=1.0), requests=70)
+    assert highest.rate_rps is not None
+    assert highest.missed_rps is not None
+    # Of 70 requests few enough wait too long at a rate that is a little over the capacity.
+    assert 38 < highest.rate_rps < highest.missed_rps < 45
+    assert highest.missed_rps / highest.rate_rps <= 1.05
+    assert highest.undecided_rps is None
+    early = [each.ended_early for each in bench.measured if each.ended_early]
+    assert early
+    assert all("ttft_p90=0.2s cannot be met" in each for each in early)

@@ -13,6 +13,7 @@ from medsweep.api.table import Table
 from medsweep.errors import ConfigError, InputError, UnknownName
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import write_rows
+from tiny_entailment import build_entailment
 
 NAMES = [
     "MedSweepError",
@@ -90,6 +91,28 @@ def test_scores_are_those_of_known_answers() -> None:
     assert figures["token_f1"]["max"] == 1.0
     averaged = ms.score(["x", "fever"], ["fever", "fever"], ids=["q", "q"])
     assert {row["low"] for row in averaged} == {None}, "one question has no interval"
+
+
+def test_scores_take_a_lexicon_of_one_s_own(tmp_path: Path) -> None:
+    terms = tmp_path / "drugs.csv"
+    terms.write_text("concept,term\nC1,aspirin\nC1,acetylsalicylic acid\n")
+    texts = ["Take acetylsalicylic acid."], ["Take aspirin."]
+    [concepts] = [row for row in ms.score(*texts, lexicon=terms) if row["figure"] == "concept_f1"]
+    assert concepts["mean"] == 1.0
+    assert "concept_f1" not in {row["figure"] for row in ms.score(*texts)}, "ICD-10-CM has no drug"
+    with pytest.raises(InputError, match="no-such"):
+        ms.score(*texts, lexicon=tmp_path / "no-such.csv")
+
+
+@pytest.mark.slow
+def test_scores_take_a_model_for_entailment(tmp_path: Path) -> None:
+    texts = ["Drink water.", "Do not rest."], ["Rest helps.", "Rest helps."]
+    model = build_entailment(tmp_path / "nli")
+    figures = {row["figure"]: row for row in ms.score(*texts, entailment=model)}
+    assert figures["claim_recall"]["mean"] == 1 / 2
+    assert figures["claim_consistency"]["mean"] == 1 / 2, "both sentences are contradicted"
+    with pytest.raises(InputError, match="no such folder"):
+        ms.score(*texts, entailment=tmp_path / "no-such")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ def score(
     references: Sequence[str],
     *,
     ids: Sequence[str] | None = None,
+    lexicon: str | Path | None = None,
+    entailment: str | Path | None = None,
     seed: int = 0,
 ) -> Table:
     """Grade answers against their references, as `medsweep score` does.
@@ -30,14 +32,22 @@ def score(
         references: what each is graded against.
         ids: of the questions; answers with the same id are one question. None takes each answer
             for a question of its own.
+        lexicon: terms of the concepts that answers are compared by: a CSV file with the columns
+            `concept` and `term`, or UMLS' MRCONSO.RRF. None takes the names of ICD-10-CM.
+        entailment: model for natural language inference that judges what answers and references
+            entail and contradict: a folder, or a repository on the hub with or without `@revision`.
+            None judges none: there are no figures of claims then.
         seed: of the bootstrap over questions.
 
     Returns:
         One row per figure: its mean, 95 % interval and maximum over the answers, from 0 to 1.
 
     Raises:
-        InputError: the lists differ in length, or are empty.
+        InputError: the lists differ in length, or are empty; the lexicon or the model cannot be
+            used.
+        EnvironmentFault: the model cannot be fetched from the hub.
     """
+    from medsweep.metrics.lexicon import lexicon as read_lexicon
     from medsweep.metrics.tally import AnswerTally
 
     lengths = {len(predictions), len(references), len(predictions if ids is None else ids)}
@@ -49,7 +59,12 @@ def score(
         )
     if not predictions:
         raise InputError("no predictions were given: there is nothing to score")
-    tally = AnswerTally()
+    model = None
+    if entailment is not None:
+        from medsweep.models.entailment import EntailmentModel
+
+        model = EntailmentModel(str(entailment))
+    tally = AnswerTally(lexicon=read_lexicon(lexicon), entailment=model)
     for place, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
         tally.add(prediction, reference, None if ids is None else ids[place])
     return Table(

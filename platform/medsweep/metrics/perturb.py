@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medsweep.metrics.quantities import Quantity, quantities
+from medsweep.metrics.sentences import sentence_spans
 
 
 @dataclass(frozen=True)
@@ -278,12 +279,12 @@ def _term_of_another(text: str, _: random.Random, subject: Subject) -> str | Non
 
 
 def _contraindication_dropped(text: str, rng: random.Random, _: Subject) -> str | None:
-    parts = re.split(r"(?<=[.!?])\s+", text)
-    warnings = [place for place, part in enumerate(parts) if _CONTRAINDICATION.search(part)]
-    if not warnings or len(parts) < 2:
+    spans = [(start, end) for start, end in sentence_spans(text) if text[start:end].strip()]
+    warnings = [span for span in spans if _CONTRAINDICATION.search(text, *span)]
+    if not warnings or len(spans) < 2:
         return None
-    dropped = rng.choice(warnings)
-    return " ".join(part for place, part in enumerate(parts) if place != dropped)
+    start, end = rng.choice(warnings)
+    return f"{text[:start]}{text[end:].lstrip()}".rstrip()
 
 
 def _lower_case(text: str, _: random.Random, __: Subject) -> str | None:

@@ -34,6 +34,14 @@ def changed(rule: str, text: str) -> str | None:
         ("dominant for recessive", "Autosomal recessive.", "Autosomal dominant."),
         ("adult for child", "Children have it.", "Adults have it."),
         ("contraindication dropped", "It helps. Do not take it when pregnant.", "It helps."),
+        # "e.g." ends no sentence, and a line does.
+        (
+            "contraindication dropped",
+            "It helps. Avoid salt, e.g. in bread. Rest.",
+            "It helps. Rest.",
+        ),
+        ("contraindication dropped", "Uses:\nAvoid alcohol\nRest", "Uses:\nRest"),
+        ("contraindication dropped", "Avoid 1.5 mg. Rest  well.", "Rest  well."),
         ("lower case", "Aspirin", "aspirin"),
         ("list in other order", "Fever, cough, and rash.", "Fever, rash, and cough."),
         ("synonym", "A heart attack.", "A myocardial infarction."),
@@ -49,6 +57,10 @@ def test_by_hand(rule: str, text: str, wrong: str) -> None:
 def test_what_does_not_apply_changes_nothing(rule: str) -> None:
     assert changed(rule, "rest and drink") is None
     assert changed(rule, "") is None
+
+
+def test_a_text_of_one_sentence_keeps_its_warning() -> None:
+    assert changed("contraindication dropped", "Avoid salt, e.g. in bread.\n") is None
 
 
 def test_sides_are_not_the_right_amount() -> None:

@@ -194,12 +194,16 @@ def test_the_wheel_brings_sweeps_chart_manifests_and_docs(tmp_path: Path) -> Non
         absent = {each for each in ours if f"medsweep/shipped/{inside}/{each}" not in names}
         assert absent == set(), source
     assert not [name for name in names if "/shipped/" in name and name.endswith(".py")]
-    code = {path.relative_to(ROOT / "platform").as_posix() for path in _modules()}
-    assert {name for name in names if name.endswith(".py")} == code
-
-
-def _modules() -> list[Path]:
-    return sorted((ROOT / "platform" / "medsweep").rglob("*.py"))
+    # Everything else in the package's folder is in the wheel: code, and what the code reads.
+    ours = {
+        path.relative_to(tree / "platform").as_posix()
+        for path in (tree / "platform" / "medsweep").rglob("*")
+        if path.is_file()
+    }
+    data = {name for name in ours if not name.endswith(".py")}
+    assert {"medsweep/review/rubric.yaml", "medsweep/datasets/safety/prompts.jsonl"} < data
+    inside = {name for name in names if "/shipped/" not in name and ".dist-info/" not in name}
+    assert inside == {name for name in ours if "/shipped/" not in name}
 
 
 def test_ready_sweeps_pages_and_folders_are_named(

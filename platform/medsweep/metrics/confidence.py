@@ -7,7 +7,7 @@ against coverage (Geifman & El-Yaniv 2017): what remains right if only the sures
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 
 import numpy as np
@@ -85,26 +85,27 @@ def confidence_figures(
         low, high = bootstrap_bounds(statistics, count, seed=seed)
         # Drawing with repeats adds as much to the error as sampling did: it is taken off again.
         low[2], high[2] = max(2 * error - high[2], 0.0), max(2 * error - low[2], 0.0)
-    ranked = surest_first(confidence, quality)
-    [covered] = mean_intervals(ranked[: int(np.ceil(COVERAGE * count)), None], seed=seed)
     brier = None
     if probabilities:
         [brier] = mean_intervals(((confidence - quality) ** 2)[:, None], seed=seed)
     return Confidence(
         questions=count,
-        ranking=_interval(ranking, low[0], high[0]),
-        area=_interval(under_curve, low[1], high[1]) or covered,
-        covered=covered,
-        ece=_interval(error, low[2], high[2]),
+        ranking=None if np.isnan(ranking) else _bounded(ranking, low[0], high[0]),
+        area=_bounded(under_curve, low[1], high[1]),
+        covered=_covered(confidence, quality, seed),
+        ece=None if np.isnan(error) else _bounded(error, low[2], high[2]),
         ece_if_calibrated=_by_chance(confidence, seed) if calibrates else None,
         brier=brier,
     )
 
 
 def calibration_error(confidence: Values, right: Values, bins: int = BINS) -> float:
-    """Return the expected calibration error over bins with equally many answers."""
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    """Return the expected calibration error over bins with equally many answers.
+
+    Equally sure answers share their mean outcome: which of them falls into which bin says nothing.
+    """
+    right = _tied_means(confidence, right)
+    parts = [part for part in np.array_split(np.argsort(confidence), bins) if len(part)]
     distances = [abs(confidence[part].mean() - right[part].mean()) for part in parts]
     return float(np.average(distances, weights=[len(part) for part in parts]))
 
@@ -143,9 +144,14 @@ def probability_of(logprobs: Sequence[float], place: int) -> float:
 
 def surest_first(confidence: Values, quality: Values) -> Values:
     """Return the quality from the surest answer on; equally sure ones have their common mean."""
-    _, group = np.unique(-confidence, return_inverse=True)
+    return np.asarray(_tied_means(confidence, quality)[np.argsort(-confidence)])
+
+
+def _tied_means(confidence: Values, quality: Values) -> Values:
+    """Return, for each answer, the mean quality of those that are as sure as it is."""
+    _, group = np.unique(confidence, return_inverse=True)
     means = np.bincount(group, weights=quality) / np.bincount(group)
-    return np.asarray(means[np.sort(group)])
+    return np.asarray(means[group])
 
 
 def area(confidence: Values, quality: Values) -> float:
@@ -161,8 +167,23 @@ def _by_chance(confidence: Values, seed: int) -> float:
     return float(np.mean([calibration_error(confidence, draw.astype(float)) for draw in draws]))
 
 
-def _interval(value: float, low: float, high: float) -> Interval | None:
-    if np.isnan(value):
-        return None
-    known = not np.isnan(low)
-    return Interval(float(value), float(low) if known else None, float(high) if known else None)
+def _covered(confidence: Values, quality: Values, seed: int) -> Interval:
+    """Return the mean quality of the surest answers, with its interval.
+
+    Of equally sure ones at the limit, of which some are too many, the mean counts. Means vary less
+    than answers do, so the interval is that of as many single ones, evenly spread over their
+    quality.
+    """
+    count = int(np.ceil(COVERAGE * len(confidence)))
+    limit = np.sort(confidence)[-count]
+    surer, tied = quality[confidence > limit], np.sort(quality[confidence == limit])
+    room = count - len(surer)
+    spread = tied[((np.arange(room) + 0.5) * len(tied) / room).astype(int)]
+    [interval] = mean_intervals(np.concatenate([surer, spread])[:, None], seed=seed)
+    return replace(interval, mean=float(surest_first(confidence, quality)[:count].mean()))
+
+
+def _bounded(value: float, low: float, high: float) -> Interval:
+    if np.isnan(low):
+        return Interval(float(value), None, None)
+    return Interval(float(value), float(low), float(high))

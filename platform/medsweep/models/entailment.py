@@ -59,19 +59,19 @@ def relations(folder: Path) -> dict[int, Relation]:
         labels = {int(place): str(label) for place, label in (config.get("id2label") or {}).items()}
     except (OSError, ValueError, AttributeError):
         raise InputError(f"{folder}: no model there: config.json cannot be read") from None
-    found: dict[int, Relation] = {}
+    named: dict[int, Relation] = {}
     for place, label in labels.items():
         if label.lower().startswith("entail"):
-            found[place] = "entailed"
+            named[place] = "entailed"
         elif label.lower().startswith("contradict"):
-            found[place] = "contradicted"
-    if sorted(found.values()) != ["contradicted", "entailed"]:
+            named[place] = "contradicted"
+    if sorted(named.values()) != ["contradicted", "entailed"]:
         raise InputError(
             f"{folder}: no model for entailment: its labels (id2label in config.json) are "
             f"{', '.join(labels.values()) or 'none'}; give one with the labels entailment, "
             "neutral and contradiction, such as MultiNLI's"
         )
-    return found
+    return named
 
 
 class EntailmentModel:
@@ -134,21 +134,18 @@ class EntailmentModel:
             self._model = loaded.eval().to(self._device)
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"{folder}: not on the device {self._device}: {error}") from None
-        positions = getattr(loaded.config, "max_position_embeddings", None) or _DEFAULT_TOKENS
-        if "roberta" in loaded.config.model_type:
-            positions -= 2  # the first ones are for padding
-        self.limit = int(min(self._tokenizer.model_max_length, positions))
+        self.limit = int(min(self._tokenizer.model_max_length, _positions(loaded)))
 
     def judge(self, pairs: Sequence[tuple[Sequence[str], str]]) -> list[Verdict]:
         """Return how each text stands to its statement; a text without sentences to neither."""
         lengths = self._lengths({each for text, stated in pairs for each in (*text, stated)})
         parts = [list(self._parts(text, stated, lengths)) for text, stated in pairs]
         flat = [(part, pair[1]) for pair, own in zip(pairs, parts, strict=True) for part in own]
-        found = iter(self._classified(flat))
+        classified = iter(self._classified(flat))
         room = self.limit - self._tokenizer.num_special_tokens_to_add(pair=True)
         verdicts = []
         for (text, stated), own in zip(pairs, parts, strict=True):
-            relations = {next(found) for _ in own}
+            relations = {next(classified) for _ in own}
             relation: Relation = "neither"
             if "entailed" in relations:
                 relation = "entailed"
@@ -218,5 +215,21 @@ class EntailmentModel:
             self._device = "cpu"
             self._model = self._model.to("cpu")
             return self._places(batch)
+        if not logits.isfinite().all():
+            raise InputError(
+                f"{self.name}: its outputs are not numbers, so it judges nothing; its weights are "
+                "damaged"
+            )
         places: list[int] = logits.argmax(-1).tolist()
         return places
+
+
+def _positions(model: Any) -> int:
+    """Return how many tokens a model has positions for; RoBERTa's first ones are for padding."""
+    for name, module in model.named_modules():
+        if (
+            name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ):
+            return int(module.num_embeddings - module.padding_idx - 1)
+    return getattr(model.config, "max_position_embeddings", None) or _DEFAULT_TOKENS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite, nan
 
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.finetune.data import conversation
@@ -52,13 +53,14 @@ def mean_logprobs(
     }
     new = [each for each in dict.fromkeys(answers.values()) if each not in known]
 
-    def score(asked: tuple[str, str, str]) -> float | None:
-        _, question_id, text = asked
+    def score(answer: tuple[str, str, str]) -> float | None:
+        _, question_id, text = answer
         prompt = template.render(conversation(context.pairs[question_id].question))
         values = answer_logprobs(
             deployed.base_url, model, prompt, text, timeout_s=context.spec.load.timeout_s
         )
-        return sum(values) / len(values) if values else None
+        mean = sum(values) / len(values) if values else nan
+        return mean if isfinite(mean) else None
 
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -68,5 +70,5 @@ def mean_logprobs(
         return {}, NOT_GIVEN
     except EnvironmentFault as fault:
         return {}, str(fault)
-    found = {index: known[asked] for index, asked in answers.items()}
-    return {index: value for index, value in found.items() if value is not None}, ASKED
+    means = {index: known[answer] for index, answer in answers.items()}
+    return {index: mean for index, mean in means.items() if mean is not None}, ASKED

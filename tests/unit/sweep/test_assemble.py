@@ -108,6 +108,34 @@ def test_bounds_stand_beside_the_figures() -> None:
     assert without["long_references_share"] is None
 
 
+def test_confidence_has_its_interval_from_fifty_questions_on() -> None:
+    asked = [f"q{place}" for place in range(60)]
+    pairs = {question: Pair(question, "What is gout?", "Gout is arthritis.") for question in asked}
+    records = [
+        record(place, question, "Gout is arthritis." if place < 40 else "Rest")
+        for place, question in enumerate(asked)
+    ]
+    # It is surest of what is right: 40 of 60 are.
+    logprobs = {place: -float(place) for place in range(60)}
+    for known, bounded in ((60, True), (49, False)):
+        columns = grade(
+            MEASUREMENT,
+            records[:known],
+            pairs,
+            seed=0,
+            keep_text=False,
+            logprobs=logprobs,
+        ).columns
+        right = [min(40 / answered, 1.0) for answered in range(1, known + 1)]
+        area = columns["coverage_f1_area"]
+        assert area == pytest.approx(sum(right) / known)
+        assert columns["confidence_questions"] == known
+        if bounded:
+            assert columns["coverage_f1_area_low"] < area < columns["coverage_f1_area_high"]
+        else:
+            assert columns["coverage_f1_area_low"] is None
+
+
 def test_quality_is_told_without_the_questions_that_were_learnt() -> None:
     grades = grade(MEASUREMENT, RECORDS, PAIRS, seed=0, keep_text=False, leaked={"q1"})
     assert [row["leaked"] for row in grades.rows] == [True, False]

@@ -33,6 +33,8 @@ def test_confidence_is_asked_for_once_per_answer_and_only_on_request(
     assert row["confidence_questions"] == row["questions"]
     assert row["confidence_f1"] is None, "all answers are equally sure"
     assert row["surest_f1"] == pytest.approx(row["token_f1"])
+    assert row["coverage_f1_area"] == pytest.approx(row["token_f1"])
+    assert row["coverage_f1_area_low"] is None, "too few questions for a bootstrap"
     assert set(Counter(asked).values()) == {2}, "once per cell: the repeats have the same answers"
     assert all("### Response" in prompt for _, prompt in asked)
 

@@ -98,12 +98,13 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.datasets.spec import known_public
     from medsweep.loadgen.server import find_model
     from medsweep.results.reader import Results
-    from medsweep.results.store import private, write_json
-    from medsweep.review.judge import Judge, ballots, vote_on
+    from medsweep.results.store import private
+    from medsweep.review.judge import Judge, ballots
     from medsweep.review.judged import judged
+    from medsweep.review.judges import update_judges
     from medsweep.review.rubric import Rubric, shipped_rubric
     from medsweep.review.sheet import draw
-    from medsweep.review.verified import JUDGE
+    from medsweep.review.votes import vote_on
     from medsweep.sweep.collect import refresh
 
     _check(options)
@@ -132,29 +133,26 @@ def run(options: argparse.Namespace) -> int:
         api_key_env=options.api_key_env,
         timeout_s=options.timeout,
     )
-    asked = ballots(judge, sheet, compare=options.compare)
+    drawn = ballots(judge, sheet, compare=options.compare)
     with private(options.results, applies=not public):
-        progress = Progress(len(asked), "votes")
+        progress = Progress(len(drawn), "votes")
         try:
             votes = vote_on(
-                judge, asked, options.results, concurrency=options.concurrency, tell=progress.step
+                judge, drawn, options.results, concurrency=options.concurrency, tell=progress.step
             )
         finally:
             progress.clear()
         summary = judged(
-            judge,
-            sheet,
-            votes,
-            options.results,
-            seed=options.seed,
-            usd_per_million=options.usd_per_million,
+            judge, sheet, votes, seed=options.seed, usd_per_million=options.usd_per_million
         )
-        write_json(options.results / JUDGE, summary)
+        record = update_judges(options.results, seed=options.seed, new={judge.name: summary})
         refresh(options.results)
+    summary = record["judges"][judge.name]
     if options.json:
-        print(json.dumps(summary, indent=2))
+        shared = {name: record[name] for name in ("between_judges", "counted")}
+        print(json.dumps({"name": judge.name, **summary, **shared}, indent=2))
     else:
-        _print(summary)
+        _print(judge.name, record)
     return MedSweepError.exit_code if summary["failed"] else EXIT_DONE
 
 
@@ -169,7 +167,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--temperature {options.temperature}: must be from 0 to 2")
 
 
-def _print(summary: dict[str, Any]) -> None:
+def _print(name: str, record: dict[str, Any]) -> None:
+    summary = record["judges"][name]
     judge = summary["judge"]
     print(
         f"{judge['model']} rated {summary['answers']} answers to {summary['questions']} questions "
@@ -181,12 +180,14 @@ def _print(summary: dict[str, Any]) -> None:
         | {axis: with_interval(rated.get(axis, {}), "best") for axis in axes}
         for system, rated in summary["systems"].items()
     ]
-    for name, figures in (
+    between = [each for each in record["between_judges"] if name in each["judges"]]
+    for label, figures in (
         ("alpha with raters", summary["agreement"]),
         ("alpha between votes", summary["between_votes"] or {}),
+        *((f"alpha between {', '.join(each['judges'])}", each["agreement"]) for each in between),
     ):
         rows.append(
-            {"system": name, "passes": None}
+            {"system": label, "passes": None}
             | {axis: with_interval(figures.get(axis, {}), "alpha") for axis in axes}
         )
     show(rows, as_json=False)
@@ -207,6 +208,13 @@ def _print(summary: dict[str, Any]) -> None:
         f"{summary['replies']} replies, {'-' if mean_s is None else f'{mean_s:.2f}'} s each; "
         f"{counted}; {'price not known' if usd is None else f'{usd:.4f} USD'}"
     )
+    print(f"verified answers: {_counts(record['counted'])}")
+
+
+def _counts(judge: str | None) -> str:
+    if judge is None:
+        return "no judge counts, because none is shown to agree with raters"
+    return f"the judge {judge} counts, on answers that nobody rated"
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

@@ -63,10 +63,13 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from medsweep.review.judges import update_judges
     from medsweep.review.ratings import merge
     from medsweep.sweep.collect import refresh
 
     summary = merge(options.results, options.files, seed=options.seed)
+    # How far each judge agrees with the raters is another now.
+    update_judges(options.results, seed=options.seed)
     refresh(options.results)
     if options.json:
         print(json.dumps(summary, indent=2))

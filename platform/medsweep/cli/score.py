@@ -312,7 +312,6 @@ def _meter(asked: dict[str, str], seed: int, grader: Grader) -> list[dict[str, A
 
 def _report(graded: Graded, seed: int) -> dict[str, Any]:
     from medsweep.metrics.claims import CLAIM_COUNTS
-    from medsweep.metrics.tally import VERIFIED_BY
 
     texts, choices = graded.texts, graded.choices
     verified = texts.verified(seed)
@@ -330,7 +329,7 @@ def _report(graded: Graded, seed: int) -> dict[str, Any]:
         **dict.fromkeys(CLAIM_COUNTS),
         **texts.claims.columns,
         "claims_by": texts.claims_by,
-        "verified": verified and {**asdict(verified), "by": VERIFIED_BY},
+        "verified": verified and {**asdict(verified), "by": texts.verified_by},
         "half_f1_share": texts.half_f1_share,
         "bounds": texts.bounds.means(),
         "long_references_share": texts.bounds.too_long_share,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-import numpy as np
-from numpy.typing import NDArray
-
 from medsweep.metrics.agreement import Agreement, agreement
 from medsweep.metrics.bleu import BleuCounts, bleu, bleu_counts
 from medsweep.metrics.claims import Claims, Entailment, judged_claims
@@ -62,25 +59,6 @@ class AnswerScore:
     claim_recall: float | None = None
     claim_precision: float | None = None
     claim_consistency: float | None = None
-
-
-def verified(
-    quantity_agreement: NDArray[np.float64], consistency: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return 1 for each answer that is verified by rules, 0 for the others.
-
-    It gives every quantity of its reference, and contradicts no quantity and no statement of it. In
-    references without quantities there is nothing to verify an answer by.
-
-    Args:
-        quantity_agreement: of each answer; nan where its reference has no quantity.
-        consistency: of each answer.
-
-    Returns:
-        nan where the reference has no quantity.
-    """
-    right = (quantity_agreement == 1) & (consistency == 1)
-    return np.where(np.isnan(quantity_agreement), np.nan, right)
 
 
 QUALITY_METRICS: tuple[str, ...] = tuple(each.name for each in fields(AnswerScore))

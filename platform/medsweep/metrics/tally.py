@@ -33,18 +33,14 @@ from medsweep.metrics.quality import (
     Grader,
     QualitySummary,
     score_and_count,
-    verified,
 )
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.metrics.statistics import Interval
 from medsweep.metrics.tokens import is_beyond_rouge
+from medsweep.metrics.verified import RULES, verified, verified_by
 
 STRATA = (50, 150, 400)
 """Fewest words of the second, third and fourth stratum; MedQuAD's median reference has 138."""
-
-
-VERIFIED_BY = "quantities and statements; no entailment, judge or rater"
-"""What a verified answer was checked by, and what was not looked for."""
 
 
 @dataclass(frozen=True)
@@ -187,12 +183,16 @@ class AnswerTally:
         Returns:
             None if no reference has a quantity.
         """
-        names = ("quantity_agreement", "consistency")
-        means = self._means(verified(*(np.asarray(self._figures[name]) for name in names)))
+        means = self._means(verified(*(np.asarray(self._figures[name]) for name in RULES)))
         if not len(known := _known(means)):
             return None
         [share] = mean_intervals(known[:, None], seed=seed)
         return share
+
+    @property
+    def verified_by(self) -> str:
+        """What verified answers were checked by, and by what not."""
+        return verified_by(self.claims_by)
 
     def confidence(self, seed: int) -> Confidence | None:
         """Return whether the answers of which the model is surer have a higher token F1.

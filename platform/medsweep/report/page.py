@@ -105,7 +105,7 @@ def write_report(folder: Path) -> Path:
         "spread": spread_table(results.rows, spreads(results)),
         "breakdown": breakdown_table(results.rows, scores, results.labels),
         "human": human_table(results.review),
-        "judge": judge_table(results.judge),
+        "judge": judge_table(results.judges),
         "safety": safety_table(results.safety),
         "worst": worst_table(results.rows, answers or scores),
         "worsened": worsened_table(results.rows, answers or scores),

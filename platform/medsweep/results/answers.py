@@ -55,11 +55,12 @@ CONFIDENCE = (
     *_bounded(
         "confidence_f1",
         "rank correlation of an answer's mean token log-probability with its token F1, over "
-        "questions; 0 is chance",
+        "questions; 0 is chance; no interval under 50 questions",
     ),
     *_bounded("surest_f1", "token F1 of the 80 % of the questions with the surest answers"),
-    Column(
-        "coverage_f1_area", "number", "1", "token F1 of the surest answers, averaged over coverages"
+    *_bounded(
+        "coverage_f1_area",
+        "token F1 of the surest answers, averaged over coverages; no interval under 50 questions",
     ),
     Column("confidence_by", "text", "", "where the confidence is from, or why there is none"),
 )
@@ -74,9 +75,10 @@ ANSWERS = (
         "verified_share",
         "number",
         "1",
-        "answers that give every quantity of their reference and contradict nothing in it, of "
-        "those whose reference has quantities; where raters or a judge were asked, that passed "
-        "with them too, of those that they rated: mean over questions",
+        "answers that give every quantity of their reference and contradict nothing in it (nor "
+        "any claim, where a model for entailment judged them), of those whose reference has "
+        "quantities; where raters were asked, or a judge that agrees with them, that passed with "
+        "them too, of those that they rated: mean over questions",
     ),
     Column(
         "verified_share_low",

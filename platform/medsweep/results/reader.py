@@ -52,6 +52,17 @@ class TrainingRecord:
     search: Row
 
 
+def judges_by_name(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the summary of each judge by its name; an earlier version kept that of one alone.
+
+    Args:
+        record: of `judge.json`; empty without one.
+    """
+    if "judge" in record:
+        return {record["judge"]["model"]: record}
+    return dict(record.get("judges", {}))
+
+
 class Results:
     """What was measured. Every file is read when it is first needed.
 
@@ -222,10 +233,11 @@ class Results:
         return (read_json(path) if path is not None else None) or {}
 
     @cached_property
-    def judge(self) -> Mapping[str, Any]:
-        """What a judge said of the answers; empty without `judge.json`."""
+    def judges(self) -> Mapping[str, Any]:
+        """What judges said of the answers, as `judge.json` has it; empty without one."""
         path = self._find("judge.json")
-        return (read_json(path) if path is not None else None) or {}
+        record = (read_json(path) if path is not None else None) or {}
+        return record and {**record, "judges": judges_by_name(record)}
 
     @cached_property
     def safety(self) -> Mapping[str, Mapping[str, Any]]:
@@ -368,18 +380,16 @@ def _aggregate(
 
 def _with_shares(table: pa.Table) -> pa.Table:
     """Return a table of answers with `ANSWER_SHARES` as numbers, in place of what they are from."""
-    import numpy as np
     import pyarrow as pa
 
     from medsweep.metrics.faulty_answers import TRUNCATED
-    from medsweep.metrics.quality import verified
+    from medsweep.metrics.verified import RULES, verified
 
     reasons, refusals, *given = (
-        table[name].to_pylist()
-        for name in ("finish_reason", "refusal", "quantity_agreement", "consistency")
+        table[name].to_pylist() for name in ("finish_reason", "refusal", *RULES)
     )
     shares = {
-        "verified": verified(*(np.array(each, dtype=np.float64) for each in given)),
+        "verified": verified(*given),
         "truncated": [None if each is None else float(each == TRUNCATED) for each in reasons],
         "refused": [None if each is None else float(each) for each in refusals],
     }

@@ -1,4 +1,4 @@
-"""What a judge's votes say together, and how far they can be believed."""
+"""What the votes of one judge say together."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from medsweep.loadgen.address import public_url
-from medsweep.metrics.raters import ranking, reliability
+from medsweep.metrics.raters import ranking
 from medsweep.results.aggregate import group_by
-from medsweep.results.store import read_json
-from medsweep.review.judge import NEITHER, Judge, Vote
+from medsweep.review.judge import Judge
 from medsweep.review.ratings import (
-    REVIEW,
     Ratings,
     agreement,
     by_digest,
@@ -25,12 +22,9 @@ from medsweep.review.ratings import (
     question_share,
     rated_systems,
 )
-from medsweep.review.rubric import shipped_rubric
+from medsweep.review.replies import NEITHER
 from medsweep.review.sheet import Sheet
-
-NOT_MEASURED = "an opinion: agreement with raters was not measured"
-ACCEPTABLE = 0.667
-"""Least alpha from which conclusions may be drawn, tentatively (Krippendorff 2004)."""
+from medsweep.review.votes import Vote
 
 _TOKENS_PRICED = 1_000_000
 
@@ -39,18 +33,16 @@ def judged(
     judge: Judge,
     sheet: Sheet,
     votes: Sequence[Vote],
-    folder: Path,
     *,
     seed: int,
     usd_per_million: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Return the summary of a judge's votes, for `judge.json`.
+    """Return the summary of a judge's votes, for `review.judges.update_judges`.
 
     Args:
         judge: whose they are.
         sheet: the answers.
         votes: on these answers; failed ones are counted with their reasons.
-        folder: of the results; with a `review.json`, agreement with the raters is measured.
         seed: of the bootstraps.
         usd_per_million: price of 1,000,000 tokens of prompts and of replies; None if not known.
     """
@@ -60,24 +52,23 @@ def judged(
         if vote["kind"] == "rate" and vote["status"] == "ok":
             ratings.setdefault(f"vote {vote['vote']}", {})[vote["items"][0]] = vote["ratings"]
     verdicts = passed(ratings, judge.rubric)
-    middle = by_digest(medians(ratings, axes), sheet.key)
-    with_raters = _with_raters(judge, middle, folder, seed)
+    names = [axis.name for axis in axes]
     failed = [vote for vote in votes if vote["status"] != "ok"]
     kinds = sorted({str(vote["kind"]) for vote in votes})
     by_kind = {kind: [vote for vote in votes if vote["kind"] == kind] for kind in kinds}
     compared = by_kind.get("compare", [])
     return {
         "judge": {"url": public_url(judge.url), **judge.identity, "votes": judge.votes},
-        "standing": standing(with_raters),
         "questions": len({each["question_id"] for each in sheet.key.values()}),
         "answers": len(sheet.items),
         "votes": len(votes),
         "failed": len(failed),
         "failures": dict(Counter(str(vote["reason"]) for vote in failed)),
         "usable": {kind: _usable(each) for kind, each in by_kind.items()},
-        "axes": [axis.name for axis in axes],
-        "agreement": with_raters,
-        "between_votes": agreement(ratings, axes, seed) if judge.votes > 1 else None,
+        "axes": names,
+        "options": {axis.name: list(axis.options) for axis in axes},
+        "ratings": by_digest(medians(ratings, axes), sheet.key),
+        "between_votes": agreement(ratings, names, seed) if judge.votes > 1 else None,
         "systems": rated_systems(ratings, sheet.key, axes, seed),
         "passes": passed_systems(verdicts, sheet.key, seed),
         "passed": by_digest(verdicts, sheet.key),
@@ -93,56 +84,13 @@ def _usable(votes: Sequence[Vote]) -> dict[str, int]:
     return {"votes": len(votes), "at_once": at_once, "asked_again": len(usable) - at_once}
 
 
-def _with_raters(
-    judge: Judge, rated: Mapping[str, Mapping[str, int]], folder: Path, seed: int
-) -> dict[str, dict[str, Any]]:
-    """Return alpha of the judge's and the raters' medians by axis, on the answers that both rated.
-
-    An axis of the judge's rubric that the raters were not asked has none.
-    """
-    raters = (read_json(folder / REVIEW) or {}).get("ratings", {})
-    options = {axis.name: axis.options for axis in shipped_rubric().axes}
-    return {
-        axis.name: asdict(
-            reliability(
-                [
-                    [raters[digest][axis.name], ratings[axis.name]]
-                    for digest, ratings in rated.items()
-                    if axis.options == options.get(axis.name)
-                    and axis.name in ratings
-                    and axis.name in raters.get(digest, {})
-                ],
-                seed=seed,
-            )
-        )
-        for axis in judge.rubric.axes
-    }
-
-
-def standing(with_raters: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return how far a judge's ratings can be believed.
-
-    Args:
-        with_raters: agreement of its median ratings with the raters', by axis.
-    """
-    if not any(each["units"] for each in with_raters.values()):
-        return NOT_MEASURED
-    low = [name for name, each in with_raters.items() if (each["low"] or 0.0) < ACCEPTABLE]
-    if low:
-        return (
-            f"an opinion: agreement with raters is not shown to reach {ACCEPTABLE} on "
-            f"{', '.join(low)}"
-        )
-    return f"agrees with raters: Krippendorff's alpha is at least {ACCEPTABLE} on every axis"
-
-
 def _comparison(votes: Sequence[Vote], sheet: Sheet, seed: int) -> dict[str, Any]:
     """Return what the judge prefers, and how much it minds which answer comes first."""
-    asked = group_by(votes, lambda vote: (vote["vote"], frozenset(vote["items"])))
+    pairs = group_by(votes, lambda vote: (vote["vote"], frozenset(vote["items"])))
     first: dict[str, list[float]] = {}
     same: dict[str, list[float]] = {}
     scores: dict[str, list[dict[str, float]]] = {}
-    for orders in asked.values():
+    for orders in pairs.values():
         usable = [vote for vote in orders if vote["status"] == "ok"]
         question = sheet.key[orders[0]["items"][0]]["question_id"]
         for vote in usable:
@@ -156,7 +104,7 @@ def _comparison(votes: Sequence[Vote], sheet: Sheet, seed: int) -> dict[str, Any
             _scored(orders[0]["items"], one if one == two else None, sheet)
         )
     return {
-        "pairs": len(asked),
+        "pairs": len(pairs),
         "first_preferred": question_share(first, seed) if first else None,
         "same_in_both_orders": question_share(same, seed) if same else None,
         "ranking": [asdict(rank) for rank in ranking(scores, seed=seed)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +54,7 @@ def merge(folder: Path, files: Sequence[Path], *, seed: int) -> dict[str, Any]:
         "review": key["review"],
         "raters": len(ratings),
         "answers": len({answer for given in ratings.values() for answer in given}),
-        "agreement": agreement(ratings, rubric.axes, seed),
+        "agreement": agreement(ratings, [axis.name for axis in rubric.axes], seed),
         "systems": rated_systems(ratings, answers, rubric.axes, seed),
         "ranking": [asdict(rank) for rank in ranking(_scores(ratings, answers), seed=seed)],
         "ratings": by_digest(medians(ratings, rubric.axes), answers),
@@ -89,15 +89,15 @@ def _read(file: Path, key: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, 
     return str(given["rater"]), given["ratings"]
 
 
-def agreement(ratings: Ratings, axes: Sequence[Axis], seed: int) -> dict[str, dict[str, Any]]:
+def agreement(ratings: Ratings, axes: Iterable[str], seed: int) -> dict[str, dict[str, Any]]:
     """Return Krippendorff's alpha of the raters by axis.
 
     Args:
         ratings: at least one rater's.
-        axes: of the rubric.
+        axes: names of the rubric's axes.
         seed: of the bootstrap over answers.
     """
-    return {axis.name: asdict(_agreement(ratings, axis.name, seed)) for axis in axes}
+    return {axis: asdict(_agreement(ratings, axis, seed)) for axis in axes}
 
 
 def _agreement(ratings: Ratings, axis: str, seed: int) -> Reliability:
@@ -120,20 +120,20 @@ def rated_systems(
         axes: of the rubric.
         seed: of the bootstrap over questions.
     """
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    best_ratings: dict[str, dict[str, dict[str, list[float]]]] = {}
     for given in ratings.values():
         for answer, rated in given.items():
             for system in answers[answer]["systems"]:
                 for axis in axes:
                     if axis.name in rated:
                         best = float(rated[axis.name] == axis.best)
-                        by_question = found.setdefault(system, {}).setdefault(axis.name, {})
-                        by_question.setdefault(answers[answer]["question_id"], []).append(best)
+                        of_axis = best_ratings.setdefault(system, {}).setdefault(axis.name, {})
+                        of_axis.setdefault(answers[answer]["question_id"], []).append(best)
     return {
         system: {
             axis: question_share(by_question, seed, "best") for axis, by_question in each.items()
         }
-        for system, each in sorted(found.items())
+        for system, each in sorted(best_ratings.items())
     }
 
 
@@ -147,20 +147,21 @@ def passed_systems(
         answers: key of the sheet.
         seed: of the bootstrap over questions.
     """
-    found: dict[str, dict[str, list[float]]] = {}
+    by_system: dict[str, dict[str, list[float]]] = {}
     for answer, verdict in verdicts.items():
         for system in answers[answer]["systems"]:
-            by_question = found.setdefault(system, {})
+            by_question = by_system.setdefault(system, {})
             by_question.setdefault(answers[answer]["question_id"], []).append(float(verdict))
     return {
-        system: question_share(by_question, seed) for system, by_question in sorted(found.items())
+        system: question_share(by_question, seed)
+        for system, by_question in sorted(by_system.items())
     }
 
 
 def medians(ratings: Ratings, axes: Sequence[Axis]) -> dict[str, dict[str, int]]:
     """Return the median rating of each answer by axis; the lower of two in the middle."""
     answers = dict.fromkeys(answer for given in ratings.values() for answer in given)
-    found: dict[str, dict[str, int]] = {}
+    middle: dict[str, dict[str, int]] = {}
     for answer in answers:
         for axis in axes:
             rated = sorted(
@@ -169,8 +170,8 @@ def medians(ratings: Ratings, axes: Sequence[Axis]) -> dict[str, dict[str, int]]
                 if axis.name in given.get(answer, {})
             )
             if rated:
-                found.setdefault(answer, {})[axis.name] = rated[(len(rated) - 1) // 2]
-    return found
+                middle.setdefault(answer, {})[axis.name] = rated[(len(rated) - 1) // 2]
+    return middle
 
 
 def passed(ratings: Ratings, rubric: Rubric) -> dict[str, bool]:

@@ -19,7 +19,7 @@ from medsweep.metrics.quality import DEFAULT_GRADER, Grader
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
-from medsweep.metrics.tally import VERIFIED_BY, AnswerTally
+from medsweep.metrics.tally import AnswerTally
 from medsweep.results.aggregate import (
     average,
     group_by_columns,
@@ -263,13 +263,17 @@ def quality_columns(tally: AnswerTally, seed: int) -> Row:
     }
     if (share := tally.verified(seed)) is not None:
         row |= {"verified_share": share.mean, "verified_share_low": share.low}
-        row |= {"verified_share_high": share.high, "verified_by": VERIFIED_BY}
+        row |= {"verified_share_high": share.high, "verified_by": tally.verified_by}
     if (sure := tally.confidence(seed)) is not None:
-        for name, interval in (("confidence_f1", sure.ranking), ("surest_f1", sure.covered)):
+        row["confidence_questions"] = sure.questions
+        for name, interval in (
+            ("confidence_f1", sure.ranking),
+            ("surest_f1", sure.covered),
+            ("coverage_f1_area", sure.area),
+        ):
             if interval is not None:
                 row |= {name: interval.mean, f"{name}_low": interval.low}
                 row |= {f"{name}_high": interval.high}
-        row |= {"coverage_f1_area": sure.area.mean, "confidence_questions": sure.questions}
     for bound, means in tally.bounds.means().items():
         row |= {f"{name}_{bound}": value for name, value in means.items()}
     for name, summary in tally.figures(seed).items():

@@ -92,6 +92,26 @@ def test_figures_are_means_over_the_questions_that_have_them() -> None:
     )
 
 
+def test_an_answer_with_a_contradicted_claim_is_not_verified() -> None:
+    reference = "Take 5 mg. Rest helps."
+    answers = {
+        "same": reference,
+        # "Not" contradicts, in a sentence that no rule compares with another.
+        "contradicted": "Take 5 mg. Not a word is clear.",
+        # What is neither entailed nor contradicted is no contradiction.
+        "unsure": "Take 5 mg. Maybe sleep.",
+    }
+    plain, judged = AnswerTally(), AnswerTally(entailment=ByWord())
+    for question, answer in answers.items():
+        plain.add(answer, reference, question)
+        judged.add(answer, reference, question)
+    shares = [tally.verified(seed=1) for tally in (plain, judged)]
+    assert [share and share.mean for share in shares] == [1, pytest.approx(2 / 3)]
+    assert plain.verified_by == "quantities and statements; no entailment, judge or raters"
+    by = "quantities, statements and entailment (by word); no judge or raters"
+    assert judged.verified_by == by
+
+
 def test_the_meter_says_what_the_model_sees() -> None:
     references = [f"Fever {place} is treated with Aspirin. Rest is good." for place in range(40)]
 

@@ -95,6 +95,8 @@ def test_questions_have_shares_of_their_answers(tmp_path: Path) -> None:
     ]
     said = [{**answer, "question_id": "dose"} for answer in graded]
     said += [{"consistency": 1.0, "question_id": "no dose"}]
+    contradicted = {"quantity_agreement": 1.0, "consistency": 1.0, "claim_consistency": 0.8}
+    said += [{**contradicted, "question_id": "contradicted"}]
     place = {"variant": "base", "load_point": "c1", "repeat": 1, "index": 0}
     path = tmp_path / "cells" / "one" / "responses.parquet"
     write_rows(path, RESPONSES, [place | answer for answer in said])
@@ -105,6 +107,7 @@ def test_questions_have_shares_of_their_answers(tmp_path: Path) -> None:
         "refused": pytest.approx(2 / 3),
     }
     assert [scores["no dose"][name] for name in ANSWER_SHARES] == [None] * 3
+    assert scores["contradicted"]["verified"] == 0.0
     assert "finish_reason" not in scores["dose"]
 
 

@@ -9,10 +9,12 @@ import pytest
 from medsweep.cli import main
 from medsweep.loadgen.mock.server import MockServer, running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
-from medsweep.review.judge import VOTES, read_choice, read_ratings
-from medsweep.review.judged import NOT_MEASURED
+from medsweep.results.store import read_rows
+from medsweep.review.judges import NOT_MEASURED, counted_judge
+from medsweep.review.replies import read_choice, read_ratings
 from medsweep.review.rubric import shipped_rubric
 from medsweep.review.sheet import KEY
+from medsweep.review.votes import VOTES
 from reviewed import results
 
 AXES = shipped_rubric().axes
@@ -56,7 +58,12 @@ async def judge(folder: Path, speak: Speak, *words: str, code: int = 0) -> tuple
     async with running_mock(MockTiming(), speak=speak) as server:
         command = ["judge", str(folder), "--url", server.base_url, "--questions", "9", *words]
         assert await asyncio.to_thread(main, command) == code
-    return json.loads((folder / "judge.json").read_text()), server
+    [summary] = record(folder)["judges"].values()
+    return summary, server
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "judge.json").read_text())
 
 
 def votes(folder: Path) -> list[dict[str, Any]]:
@@ -83,8 +90,9 @@ async def test_answers_are_rated_without_their_origin(
     assert summary["usd"] == pytest.approx((7 * PROMPT_TOKENS * 2 + 70 * 10) / 1e6)
     assert NOT_MEASURED in capsys.readouterr().out
     page = (folder / "report.html").read_text()
-    assert "An opinion: agreement with raters was not measured" in page
-    assert "What a judge says" in page
+    assert "(an opinion: agreement with raters was not measured) rated 7 answers" in page
+    assert "No judge counts for verified answers." in page
+    assert "What judges say" in page
     told = (folder / VOTES).read_text()
     assert not [word for word in ("Water", "illness", "Rest") if word in told], "no text is stored"
 
@@ -193,7 +201,7 @@ async def test_a_judge_that_says_the_same_of_everything_agrees_with_nobody(folde
     assert summary["comparison"]["first_preferred"] is None
     assert summary["comparison"]["same_in_both_orders"]["share"] == 1
     assert {rank["win_share"] for rank in summary["comparison"]["ranking"]} == {0.5}
-    assert json.loads((folder / "judge.json").read_text()) == summary
+    assert record(folder)["judges"]["mock"] == summary
 
 
 async def test_a_run_goes_on_where_it_was_stopped(folder: Path) -> None:
@@ -274,6 +282,72 @@ async def test_an_axis_of_ones_own_was_not_asked_of_the_raters(folder: Path) -> 
     summary, _ = await judge(folder, lambda _: '{"consensus": 2}', "--rubric", str(rubric))
     assert summary["agreement"]["consensus"]["units"] == 0, "another scale of the same name"
     assert summary["standing"] == NOT_MEASURED
+
+
+def harsh(body: Body) -> str:
+    """Dislike what a fair judge likes, and the other way round."""
+    rated = json.loads(fair(body))
+    return json.dumps({axis.name: len(axis.options) + 1 - rated[axis.name] for axis in AXES})
+
+
+async def test_every_judge_is_kept_beside_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def asked(name: str, speak: Speak, *words: str) -> None:
+        async with running_mock(MockTiming(), speak=speak) as server:
+            command = ["judge", str(folder), "--url", server.base_url, "--model", name, *words]
+            assert await asyncio.to_thread(main, command) == 0
+
+    await asked("one", fair)
+    assert record(folder)["between_judges"] == []
+    await asked("two", fair)
+    [alike] = record(folder)["between_judges"]
+    assert (alike["judges"], alike["rubric"]) == (["one", "two"], "medsweep")
+    assert alike["agreement"]["consensus"] == {"alpha": 1, "low": 1, "high": 1, "units": ITEMS}
+    assert "alpha between one, two" in capsys.readouterr().out
+    # A judge that is asked again takes its own place.
+    await asked("two", harsh, "--seed", "2")
+    [alike] = record(folder)["between_judges"]
+    assert alike["agreement"]["consensus"]["alpha"] < 0
+    judges = record(folder)["judges"].items()
+    shares = {name: each["passes"][BASE]["share"] for name, each in judges}
+    assert shares == {"one": 1 / 4, "two": 3 / 4}
+    page = (folder / "report.html").read_text()
+    assert all(f"{name} (an opinion" in page for name in shares)
+    assert "Krippendorff&#39;s alpha between judges" in page
+    # By another rubric a model is another judge, with which nothing can be compared.
+    rubric = folder.parent / "mine.yaml"
+    rubric.write_text(
+        "name: mine\ncriteria: [{name: consensus, title: Right?, options: ['no', 'yes']}]\n"
+    )
+    await asked("two", lambda _: '{"consensus": 2}', "--rubric", str(rubric))
+    assert list(record(folder)["judges"]) == ["one", "two", "two (mine)"]
+    assert [each["judges"] for each in record(folder)["between_judges"]] == [["one", "two"]]
+
+    # Ratings that come later decide which judge counts.
+    assert record(folder)["counted"] is None
+    export = ["review", "export", str(folder), "--out", str(folder.parent / "page.html")]
+    assert main(export) == 0
+    assert main(["review", "import", str(folder), str(rate(folder, "ab", ", adapter"))]) == 0
+    assert record(folder)["counted"] == "one"
+    standings = [each["standing"].split(":")[0] for each in record(folder)["judges"].values()]
+    assert standings == ["agrees with raters", "an opinion", "an opinion"]
+    by = {each["verified_by"] for each in read_rows(folder / "benchmark.parquet")}
+    assert by == {
+        "quantities, statements, a judge (one) and raters; no entailment; "
+        "not counted: two, two (mine)"
+    }
+    assert "For verified answers one counts." in (folder / "report.html").read_text()
+
+
+def test_of_judges_that_agree_with_raters_the_one_with_the_best_weakest_axis_counts() -> None:
+    def judge(*lows: float | None) -> dict[str, Any]:
+        return {"agreement": {f"axis {place}": {"low": low} for place, low in enumerate(lows)}}
+
+    judges = {"a": judge(0.7, 1.0), "b": judge(0.8, 0.8), "c": judge(0.5, 1.0), "d": judge(None)}
+    assert counted_judge(judges) == "b"
+    assert counted_judge(judges | {"aa": judge(0.8)}) == "aa", "the first by name of equal ones"
+    assert counted_judge({"c": judge(0.5, 1.0), "d": judge(None), "old": {}}) is None
 
 
 async def test_several_votes_show_whether_the_judge_agrees_with_itself(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ ANSWERS = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    return store(tmp_path, {})
+
+
+def store(folder: Path, claims: Mapping[str, float]) -> Path:
+    """Write the answers, with the consistency of their claims by question."""
     answers = [
         {
             **UNANSWERED,
@@ -35,11 +41,12 @@ def folder(tmp_path: Path) -> Path:
             "answer": text,
             "quantity_agreement": given,
             "consistency": consistent,
+            "claim_consistency": claims.get(question),
         }
         for number, (question, text, given, consistent) in enumerate(ANSWERS)
     ]
-    write_rows(tmp_path / "cells" / "k" / "responses.parquet", RESPONSES, answers)
-    return tmp_path
+    write_rows(folder / "cells" / "k" / "responses.parquet", RESPONSES, answers)
+    return folder
 
 
 def rows() -> list[dict[str, Any]]:
@@ -67,21 +74,66 @@ def test_an_answer_is_verified_by_rules_and_raters_together(folder: Path) -> Non
     # The exact interval of 2 in 4.
     assert found["verified_share_low"] == pytest.approx(0.0676, abs=1e-4)
     assert found["verified_share_high"] == pytest.approx(0.9324, abs=1e-4)
-    assert found["verified_by"] == "quantities, statements and raters; no entailment"
+    assert found["verified_by"] == "quantities, statements and raters; no entailment or judge"
     # 3.6 USD/h are 0.001 USD/s for two answers, of which half are verified.
     assert found["usd_per_verified_answer"] == pytest.approx(0.001)
     assert found["usd_per_verified_answer_high"] == pytest.approx(0.0005 / 0.0676, rel=1e-3)
 
 
+def a_judge(low: float | None = 0.7) -> dict[str, Any]:
+    """What `judge.json` says of one whose alpha with the raters is at least so much."""
+    return {"judge": {"model": "m"}, "agreement": {"bias": {"low": low}}}
+
+
 def test_raters_overrule_a_judge_who_fills_in_for_them(folder: Path) -> None:
-    judge = {"judge": {"model": "m"}, "standing": "an opinion"}
-    passed(folder, "judge.json", {"q1": False, "q3": True, "q4": True}, **judge)
+    passed(folder, "judge.json", {"q1": False, "q3": True, "q4": True}, **a_judge())
     assert verified_rows(folder, rows())[0]["verified_share"] == pytest.approx(2 / 3)
     passed(folder, "review.json", {"q1": True, "q3": False})
     [found] = verified_rows(folder, rows())
     assert found["verified_share"] == pytest.approx(2 / 3)
-    by = "quantities, statements, raters and a judge (m, an opinion); no entailment"
+    assert found["verified_by"] == "quantities, statements, a judge (m) and raters; no entailment"
+
+
+@pytest.mark.parametrize("low", [None, 0.5])
+def test_a_judge_with_an_opinion_does_not_count(folder: Path, low: float | None) -> None:
+    passed(folder, "judge.json", {"q1": False, "q3": True, "q4": True}, **a_judge(low))
+    [found] = verified_rows(folder, rows())
+    # Of three answers whose reference has quantities, two give them.
+    assert found["verified_share"] == pytest.approx(2 / 3)
+    by = "quantities and statements; no entailment, judge or raters; not counted: m"
     assert found["verified_by"] == by
+    passed(folder, "review.json", {"q1": True, "q3": False})
+    [found] = verified_rows(folder, rows())
+    assert found["verified_share"] == 1 / 2
+    assert found["verified_by"].endswith("raters; no entailment or judge; not counted: m")
+
+
+def test_of_several_judges_one_counts(folder: Path) -> None:
+    texts = {question: text for question, text, *_ in ANSWERS}
+    digest = answer_digest("q3?", texts["q3"])
+    judges = {
+        name: {**a_judge(low), "passed": {digest: verdict}}
+        for name, low, verdict in (("m", 0.7, False), ("n", 0.9, True), ("o", 0.1, False))
+    }
+    (folder / "judge.json").write_text(json.dumps({"judges": judges}))
+    [found] = verified_rows(folder, rows())
+    assert found["verified_share"] == 1
+    assert found["verified_by"] == (
+        "quantities, statements and a judge (n); no entailment or raters; not counted: m, o"
+    )
+
+
+def test_a_claim_that_is_contradicted_fails_what_raters_passed(tmp_path: Path) -> None:
+    # Of five sentences one is contradicted; where none was judged, nothing is.
+    folder = store(tmp_path, {"q1": 0.8, "q4": 1.0})
+    passed(folder, "review.json", {"q1": True, "q3": True, "q4": True})
+    judged = [{**rows()[0], "claims_by": "nli@1"}]
+    [found] = verified_rows(folder, judged)
+    assert found["verified_share"] == pytest.approx(2 / 3)
+    by = "quantities, statements, entailment (nli@1) and raters; no judge"
+    assert found["verified_by"] == by
+    # Writing the columns again changes nothing.
+    assert verified_rows(folder, [found]) == [found]
 
 
 def test_answers_that_nobody_rated_have_no_share(folder: Path) -> None:

@@ -1,0 +1,170 @@
+"""The votes of a judge: each is asked for once, checked, and kept for the next run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from medsweep.clock import Clock, MonotonicClock
+from medsweep.errors import MedSweepError
+from medsweep.json_lines import numbered_lines, parse
+from medsweep.loadgen.server import chat
+from medsweep.review.judge import Ballot, Judge
+from medsweep.review.replies import read_choice, read_ratings
+
+VOTES = "judge-votes.jsonl"
+"""In the results' folder: one line per vote, without any text of an answer or a reply."""
+
+_UNREACHABLE = 3
+"""Failed requests in a row that end the run: the server is gone, or refuses all of them."""
+
+Vote = dict[str, Any]
+
+
+def cast(judge: Judge, ballot: Ballot, clock: Clock) -> Vote:
+    """Ask once; again if the reply cannot be used; and return the vote, failed if it still cannot.
+
+    Raises:
+        MedSweepError: the server does not answer, or refuses; the message has no text of the
+            prompt.
+    """
+    messages = [{"role": "user", "content": ballot.prompt}]
+    vote = _failed(ballot, "")
+    for _ in range(2):
+        began_s = clock.now()
+        reply = chat(
+            judge.url,
+            judge.model,
+            messages,
+            max_tokens=judge.max_tokens,
+            temperature=judge.temperature,
+            seed=judge.seed + ballot.vote,
+            api_key_env=judge.api_key_env,
+            timeout_s=judge.timeout_s,
+        )
+        vote["replies"].append(
+            {
+                "seconds": clock.now() - began_s,
+                "prompt_tokens": reply.prompt_tokens,
+                "output_tokens": reply.output_tokens,
+            }
+        )
+        try:
+            if ballot.kind == "rate":
+                vote["ratings"] = read_ratings(reply.text, judge.rubric)
+            else:
+                vote["better"] = read_choice(reply.text)
+        except ValueError as fault:
+            vote["reason"] = str(fault)
+            if reply.text.strip():
+                again = f"That cannot be used: {fault}. Reply again, with the JSON object alone."
+                messages = [
+                    *messages[:1],
+                    {"role": "assistant", "content": reply.text},
+                    {"role": "user", "content": again},
+                ]
+        else:
+            return {**vote, "status": "ok", "reason": None}
+    return vote
+
+
+def _failed(ballot: Ballot, reason: str) -> Vote:
+    return {
+        "key": ballot.key,
+        "kind": ballot.kind,
+        "items": list(ballot.items),
+        "vote": ballot.vote,
+        "status": "failed",
+        "reason": reason,
+        "replies": [],
+    }
+
+
+def vote_on(
+    judge: Judge,
+    ballots: Sequence[Ballot],
+    folder: Path,
+    *,
+    concurrency: int = 1,
+    clock: Clock | None = None,
+    tell: Callable[[], None] = lambda: None,
+) -> list[Vote]:
+    """Have the judge vote, and return the votes, those of earlier runs included.
+
+    Each vote is appended to `judge-votes.jsonl` as soon as it is cast; an interrupted run continues
+    after the last one. Failed votes are requested again.
+
+    Args:
+        judge: who is asked.
+        ballots: what is asked.
+        folder: of the results.
+        concurrency: most requests at a time.
+        clock: what replies are timed with; None for the machine's.
+        tell: called for each vote, those of earlier runs included.
+
+    Raises:
+        MedSweepError: several requests in a row failed.
+    """
+    clock = clock or MonotonicClock()
+    known = _stored(folder)
+    votes = {key: vote for key, vote in known.items() if vote["status"] == "ok"}
+    votes = {ballot.key: votes[ballot.key] for ballot in ballots if ballot.key in votes}
+    for _ in votes:
+        tell()
+    todo = iter([ballot for ballot in ballots if ballot.key not in votes])
+    running: dict[Future[Vote], Ballot] = {}
+    failed_in_a_row = 0
+    with ThreadPoolExecutor(concurrency) as pool, (folder / VOTES).open("ab") as file:
+
+        def store(vote: Vote) -> None:
+            # What a vote that failed has cost stays with it.
+            vote["replies"] = [*known.get(vote["key"], {}).get("replies", ()), *vote["replies"]]
+            votes[vote["key"]] = vote
+            # In one write, and behind a line of an earlier run that was cut off.
+            file.write(b"\n" + json.dumps(vote).encode() + b"\n")
+            file.flush()
+
+        def start() -> None:
+            if (ballot := next(todo, None)) is not None:
+                running[pool.submit(cast, judge, ballot, clock)] = ballot
+
+        for _ in range(concurrency):
+            start()
+        try:
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    ballot = running.pop(future)
+                    try:
+                        store(future.result())
+                        failed_in_a_row = 0
+                    except MedSweepError as error:
+                        store(_failed(ballot, str(error)))
+                        failed_in_a_row += 1
+                        if failed_in_a_row == _UNREACHABLE:
+                            raise
+                    tell()
+                    start()
+        finally:
+            # What is being answered is kept, however this ends.
+            for future in wait(running).done:
+                if future.exception() is None:
+                    store(future.result())
+    # The ids on the sheet of an earlier run may have been others.
+    return [{**votes[ballot.key], "items": list(ballot.items)} for ballot in ballots]
+
+
+def _stored(folder: Path) -> dict[str, Vote]:
+    """Return the votes of earlier runs, the last of each, without a line that was cut off."""
+    path, votes = folder / VOTES, {}
+    if path.is_file():
+        with path.open("rb") as file:
+            for _, line in numbered_lines(file):
+                with suppress(ValueError):
+                    vote = parse(line)
+                    if isinstance(vote, dict) and {"key", "status", "replies"} <= set(vote):
+                        votes[str(vote["key"])] = vote
+    return votes

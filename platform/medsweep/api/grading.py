@@ -48,6 +48,7 @@ def score(
         EnvironmentFault: the model cannot be fetched from the hub.
     """
     from medsweep.metrics.lexicon import lexicon as read_lexicon
+    from medsweep.metrics.quality import Grader
     from medsweep.metrics.tally import AnswerTally
 
     lengths = {len(predictions), len(references), len(predictions if ids is None else ids)}
@@ -64,7 +65,7 @@ def score(
         from medsweep.models.entailment import EntailmentModel
 
         model = EntailmentModel(str(entailment))
-    tally = AnswerTally(lexicon=read_lexicon(lexicon), entailment=model)
+    tally = AnswerTally(grader=Grader(read_lexicon(lexicon), model))
     for place, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
         tally.add(prediction, reference, None if ids is None else ids[place])
     return Table(

@@ -101,7 +101,7 @@ def test_an_answer_with_a_contradicted_claim_is_not_verified() -> None:
         # What is neither entailed nor contradicted is no contradiction.
         "unsure": "Take 5 mg. Maybe sleep.",
     }
-    plain, judged = AnswerTally(), AnswerTally(entailment=ByWord())
+    plain, judged = AnswerTally(), AnswerTally(grader=Grader(entailment=ByWord()))
     for question, answer in answers.items():
         plain.add(answer, reference, question)
         judged.add(answer, reference, question)

@@ -52,7 +52,7 @@ def test_models_hardware_and_datasets_print_tables_and_json(
     for verb, key, count in (
         ("models", "name", 11),
         ("hardware", "profile", 10),
-        ("datasets", "name", 5),
+        ("datasets", "name", 8),
     ):
         assert main([verb]) == 0
         table = capsys.readouterr().out

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from medsweep.finetune.data import conversation
+from medsweep.models.templates import conversation
 from medsweep.serving.protocol import Delta, Generation
 
 TUNED = "tuned-0.1"  # a name with a dot, which PEFT's own may not have

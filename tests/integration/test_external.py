@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from medsweep.loadgen.mock.timing import PROMPT_TOKENS
+from medsweep.loadgen.mock.server import running_mock
+from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
+from medsweep.models.templates import PAPER_INSTRUCTION, conversation
 from medsweep.results.store import read_rows
 from support import MockServers, mock_servers, serving
 
@@ -184,6 +187,23 @@ def test_our_own_server_is_measured_like_a_foreign_one(tmp_path: Path) -> None:
         assert row["output_tokens_mean"] == 16
         assert row["server_requests_before"] == 0
         assert row["server_queue_max"] is not None
+
+
+@pytest.mark.parametrize("instruction", [PAPER_INSTRUCTION, "Answer in one sentence.", None])
+async def test_questions_are_asked_as_adapters_learn_them(
+    tmp_path: Path, instruction: str | None
+) -> None:
+    load = {} if instruction == PAPER_INSTRUCTION else {"instruction": instruction}
+    async with running_mock(MockTiming(tokens=2)) as mock:
+        cells = [server("known", mock.base_url, "m")]
+        done = await asyncio.to_thread(run, tmp_path, cells, **load)
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(tmp_path / "servers" / "benchmark.parquet")
+    assert {row["instruction"] for row in rows} == {instruction}
+    asked = [body["messages"] for body in mock.requests if body.get("messages")]
+    assert len(asked) >= 24
+    for messages in asked:
+        assert messages == conversation(messages[-1]["content"], instruction)
 
 
 def test_a_server_that_refuses_the_key_is_said_plainly(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from medsweep.datasets.load import embedded_answers
-from medsweep.finetune.data import conversation
+from medsweep.models.templates import conversation
 from medsweep.loadgen.server import answer_logprobs
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES

@@ -33,6 +33,12 @@ def add_answerer(parser: argparse.ArgumentParser) -> None:
         "--url", metavar="URL", help="ask a server with OpenAI's API, such as http://host:8000/v1"
     )
     add_api_key(parser)
+    parser.add_argument(
+        "--instruction",
+        metavar="TEXT",
+        help="system message before each question; default: the one that adapters are trained "
+        "with, for a server none",
+    )
     add_models(parser)
     parser.add_argument(
         "--max-tokens", type=int, default=256, metavar="N", help="most output tokens; default: 256"
@@ -50,6 +56,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
         if options.adapter is not None or options.base:
             raise InputError("--url asks a server: leave --adapter and --base out")
         from medsweep.loadgen.server import find_model, stream_answer
+        from medsweep.models.templates import conversation
 
         model = options.model or find_model(options.url, api_key_env=options.api_key_env)
 
@@ -57,7 +64,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
             for part in stream_answer(
                 options.url,
                 model,
-                question,
+                conversation(question, options.instruction),
                 max_tokens=options.max_tokens,
                 api_key_env=options.api_key_env,
             ):
@@ -71,6 +78,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
         raise InputError("no model to ask: give one of --adapter DIR, --model NAME and --url URL")
     require("torch")
     from medsweep.clock import MonotonicClock
+    from medsweep.models.templates import PAPER_INSTRUCTION, conversation
     from medsweep.serving.config import ServeConfig
     from medsweep.serving.protocol import Generation
     from medsweep.serving.server_metrics import ServerMetrics
@@ -87,7 +95,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
         base, *_ = await engine.models()
         request = Generation(
             model=base if options.base or options.adapter is None else ADAPTER,
-            messages=({"role": "user", "content": question},),
+            messages=tuple(conversation(question, options.instruction or PAPER_INSTRUCTION)),
             prompt=None,
             max_tokens=options.max_tokens,
         )

@@ -91,6 +91,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "128..1024:normal",
     )
     parser.add_argument(
+        "--instruction",
+        metavar="TEXT",
+        help="system message before each question, '' for none; default: with --dataset the one "
+        "that adapters are trained with, else none",
+    )
+    parser.add_argument(
         "--output-tokens",
         metavar="N",
         help="ask for answers of this length, in the same format",

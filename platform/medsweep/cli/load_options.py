@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from medsweep.api_key import key_of_variable
 from medsweep.errors import InputError, UnknownName
+from medsweep.models.templates import PAPER_INSTRUCTION
 from medsweep.loadgen.synthetic import MOST_PROMPTS, Lengths, Tokens, make_prompts
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def job(options: argparse.Namespace, points: Sequence[LoadPoint]) -> LoadJob:
 
         options.model = find_model(options.url, api_key_env=options.api_key_env, headers=sent)
     prompts, ignore_eos = _prompts(options, sent, count), False
+    instruction = _instruction(options)
     if options.output_tokens is not None:
         ignore_eos = _ignores_eos(options, sent)
     return LoadJob(
@@ -108,6 +110,7 @@ def job(options: argparse.Namespace, points: Sequence[LoadPoint]) -> LoadJob:
         point=point,
         seed=options.seed,
         max_tokens=options.max_tokens,
+        instruction=instruction,
         endpoint=options.endpoint,
         timeout_s=options.timeout,
         api_key_env=options.api_key_env,
@@ -121,6 +124,19 @@ def job(options: argparse.Namespace, points: Sequence[LoadPoint]) -> LoadJob:
 def graded(options: argparse.Namespace) -> bool:
     """Whether answers are graded: where a dataset was named, which has references."""
     return options.dataset is not None
+
+
+def _instruction(options: argparse.Namespace) -> str | None:
+    """Return the system message: the given one, and of a graded dataset that of sweeps."""
+    given: str | None = options.instruction
+    if given and (options.endpoint != "chat" or options.input_tokens is not None):
+        raise InputError(
+            "--instruction is a chat's system message before a question: leave it out with "
+            "--endpoint completions and with --input-tokens"
+        )
+    if given is None and options.endpoint == "chat" and graded(options):
+        return PAPER_INSTRUCTION
+    return given or None
 
 
 def _ignores_eos(options: argparse.Namespace, headers: dict[str, str]) -> bool:

@@ -30,6 +30,7 @@ CIRCUMSTANCES = (
     "dtype_given",
     "engine",
     "max_tokens",
+    "instruction",
     "dataset_sha256",
     "adapter_sha256",
     "revision",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medsweep.datasets.spec import Pair
 from medsweep.datasets.split import Split
 from medsweep.errors import StageError
-from medsweep.models.templates import PAPER_INSTRUCTION, Message, Template
+from medsweep.models.templates import Template, conversation
 
 if TYPE_CHECKING:
     import torch
@@ -51,11 +51,6 @@ class Example:
     def answer_tokens(self) -> int:
         """Number of tokens with a label."""
         return max(0, len(self.input_ids) - max(1, self.prompt_tokens))
-
-
-def conversation(question: str) -> list[Message]:
-    """Return the messages that ask one question, with the paper's instruction as system message."""
-    return [{"role": "system", "content": PAPER_INSTRUCTION}, {"role": "user", "content": question}]
 
 
 def encode(pair: Pair, template: Template, tokenizer: Any, max_seq_length: int) -> Example:

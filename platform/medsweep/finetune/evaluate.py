@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from medsweep.datasets.spec import Pair
-from medsweep.finetune.data import Example, collate, conversation, place
+from medsweep.finetune.data import Example, collate, place
 from medsweep.finetune.loss import answer_nats
 from medsweep.finetune.team import ALONE, Team
 from medsweep.metrics.bounds import Cut
 from medsweep.metrics.faulty_answers import TRUNCATED
 from medsweep.metrics.tally import AnswerTally
-from medsweep.models.templates import Template
+from medsweep.models.templates import Template, conversation
 
 if TYPE_CHECKING:
     import torch

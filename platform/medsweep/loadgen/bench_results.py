@@ -156,6 +156,7 @@ def benchmark_row(job: LoadJob, measured: MeasuredPoint) -> dict[str, Any]:
         "model": job.model,
         "profile": PROFILE,
         "max_tokens": job.max_tokens,
+        "instruction": job.instruction,
         "basis": "observed",
         **provenance(),
         "measured_at": measured.ended_at,

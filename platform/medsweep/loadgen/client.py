@@ -20,6 +20,7 @@ from medsweep.loadgen.connection import Connection, Exchange
 from medsweep.loadgen.failures import TRANSPORT_ERRORS, RequestError, as_failure
 from medsweep.loadgen.spec import LoadJob, Prompt
 from medsweep.loadgen.stream import Stream
+from medsweep.models.templates import conversation
 
 # The messages of this many prompts are cached.
 _KEPT_MESSAGES = 4096
@@ -180,7 +181,7 @@ def _body(job: LoadJob, prompt: Prompt, options: dict[str, bool], limit_name: st
     chat = job.endpoint == "chat"
     content: dict[str, object] = {"prompt": prompt.text}
     if chat:
-        content = {"messages": [{"role": "user", "content": prompt.text}]}
+        content = {"messages": conversation(prompt.text, job.instruction)}
     body: dict[str, object] = {
         "model": job.model,
         **content,

@@ -79,12 +79,12 @@ def find_model(
 def stream_answer(
     base_url: str,
     model: str,
-    question: str,
+    messages: Sequence[Mapping[str, str]],
     *,
     max_tokens: int,
     api_key_env: str | None = None,
 ) -> Iterator[str]:
-    """Yield the parts of a chat model's answer as they come; no error quotes the question.
+    """Yield the parts of a chat model's answer as they come; no error quotes the messages.
 
     Raises:
         InputError: the server refuses the request.
@@ -92,14 +92,15 @@ def stream_answer(
     """
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": question}],
+        "messages": list(messages),
         "max_tokens": max_tokens,
         "temperature": 0.0,
         "stream": True,
     }
     request = _request(base_url, "chat/completions", body, api_key_env, {})
-    for chunk in _chunks(request, _TIMEOUT_S, [question]):
-        yield _part(chunk, [question])
+    private = [message["content"] for message in messages]
+    for chunk in _chunks(request, _TIMEOUT_S, private):
+        yield _part(chunk, private)
 
 
 def chat(

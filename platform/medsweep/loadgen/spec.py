@@ -204,6 +204,7 @@ class LoadJob:
         point: how hard to push.
         seed: of the arrival times and of the order of the prompts.
         max_tokens: longest answer, in tokens.
+        instruction: system message before each question of a chat; None sends none.
         temperature: of sampling; 0 is greedy.
         endpoint: which of the two API routes is used.
         timeout_s: longest time for one request, connecting included, in seconds.
@@ -231,6 +232,7 @@ class LoadJob:
     point: LoadPoint
     seed: int
     max_tokens: int
+    instruction: str | None = None
     temperature: float = 0.0
     endpoint: Literal["chat", "completions"] = "chat"
     timeout_s: float = 60.0

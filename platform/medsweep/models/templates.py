@@ -31,6 +31,17 @@ class Message(TypedDict):
     content: str
 
 
+def conversation(question: str, instruction: str | None = PAPER_INSTRUCTION) -> list[Message]:
+    """Return the messages that ask one question, in training and in measurements alike.
+
+    Args:
+        question: the user's message.
+        instruction: the system message before it; None sends none.
+    """
+    system: list[Message] = [{"role": "system", "content": instruction}] if instruction else []
+    return [*system, {"role": "user", "content": question}]
+
+
 SHOWN_ROLES = 10
 """Roles of messages that an error names; a client may send thousands."""
 

@@ -56,6 +56,7 @@ REQUESTED = (
         "shape of the gaps of gamma arrivals, or size of the bursts",
     ),
     Column("max_tokens", "integer", "1", "longest answer, in tokens"),
+    Column("instruction", "text", "", "system message before each question; null: none"),
 )
 
 OBSERVED = (

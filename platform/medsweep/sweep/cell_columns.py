@@ -30,6 +30,7 @@ def cell_columns(resolved: Resolved, cell: AnyCell) -> Row:
         "key": cell.key,
         "dataset_sha256": resolved.split.sha256,
         "max_tokens": spec.load.max_tokens,
+        "instruction": spec.load.instruction,
         **provenance(),
     }
     if profile is not None:

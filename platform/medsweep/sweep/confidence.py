@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from math import isfinite, nan
 
 from medsweep.errors import EnvironmentFault, InputError
-from medsweep.finetune.data import conversation
 from medsweep.loadgen.server import answer_logprobs
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.models.templates import TEMPLATES
@@ -55,7 +54,7 @@ def mean_logprobs(
 
     def score(answer: tuple[str, str, str]) -> float | None:
         _, question_id, text = answer
-        prompt = template.render(conversation(context.pairs[question_id].question))
+        prompt = template.render(context.messages(question_id))
         values = answer_logprobs(
             deployed.base_url, model, prompt, text, timeout_s=context.spec.load.timeout_s
         )

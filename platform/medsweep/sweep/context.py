@@ -11,6 +11,7 @@ from typing import Any
 from medsweep.datasets.spec import Pair
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import observe_host
+from medsweep.models.templates import Message, conversation
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.aggregate import VARIANTS
 from medsweep.results.cells import CellFolder
@@ -52,6 +53,10 @@ class MeasurementContext:
     def pairs(self) -> dict[str, Pair]:
         """Question and reference of the evaluation side, by question_id."""
         return {pair.question_id: pair for pair in self.resolved.split.evaluation}
+
+    def messages(self, question_id: str) -> list[Message]:
+        """Return the messages that ask a question."""
+        return conversation(self.pairs[question_id].question, self.spec.load.instruction)
 
     @cached_property
     def leaked(self) -> frozenset[str]:

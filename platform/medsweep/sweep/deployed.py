@@ -91,6 +91,7 @@ class DeployedCell:
             point=point,
             seed=seed * 1000 + repeat,
             max_tokens=load.max_tokens,
+            instruction=load.instruction,
             timeout_s=load.timeout_s,
             max_error_rate=load.max_error_rate,
             api_key_env=self.api_key_env,

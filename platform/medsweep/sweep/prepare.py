@@ -9,7 +9,6 @@ from pathlib import Path
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError
 from medsweep.finetune.adapter import Adapter, read_adapter
-from medsweep.finetune.data import conversation
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import Weights, fetch_weights
 from medsweep.serving.equality import ANSWER_TOKENS, compare_merged
@@ -149,7 +148,7 @@ def _merge(adapter: Adapter, dtype: str, gpus: int, prompts: Sequence[str], max_
 
 def _prompts(context: MeasurementContext, adapter: Adapter) -> list[str]:
     render = TEMPLATES[adapter.template].render
-    return [render(conversation(pair.question)) for pair in context.pairs.values()]
+    return [render(context.messages(question_id)) for question_id in context.pairs]
 
 
 def _longest(context: MeasurementContext, cell: Cell, adapter: Adapter) -> int:

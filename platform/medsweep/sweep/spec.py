@@ -31,6 +31,7 @@ from medsweep.loadgen.objective import Objective, parse_objective
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.catalog import MODELS
 from medsweep.models.own import OwnModelSpec
+from medsweep.models.templates import PAPER_INSTRUCTION
 from medsweep.search.spec import SearchSpec
 from medsweep.serving.config import SweepServeSpec
 from medsweep.sweep.catalog import Catalog
@@ -157,6 +158,9 @@ class LoadSpec(Closed):
         deployments: how often each cell is deployed; repeats are spread over the deployments. With
             several, intervals and tests include the variation between deployments.
         max_tokens: longest answer, in tokens.
+        instruction: system message before each question. The default is the one that adapters are
+            trained with; null sends none, for servers that refuse system messages or have an
+            instruction of their own.
         timeout_s: a request that takes longer is a failure.
         compare_base: also ask the base model, without the adapter, every question
             once per cell, at the last point.
@@ -170,6 +174,7 @@ class LoadSpec(Closed):
     repeats: int = Field(default=3, ge=1)
     deployments: int = Field(default=1, ge=1)
     max_tokens: int = Field(default=128, ge=1)
+    instruction: str | None = Field(default=PAPER_INSTRUCTION, min_length=1)
     timeout_s: float = Field(default=120.0, gt=0)
     compare_base: bool = False
     objectives: list[ObjectiveText] | None = None

@@ -5,7 +5,8 @@ import pytest
 from medsweep.datasets.spec import Pair
 from medsweep.datasets.split import Split
 from medsweep.errors import StageError
-from medsweep.finetune.data import IGNORED, Example, collate, conversation, encode, tokenise
+from medsweep.finetune.data import IGNORED, Example, collate, encode, tokenise
+from medsweep.models.templates import conversation
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 

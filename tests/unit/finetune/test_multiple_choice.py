@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medsweep.cli import main
-from medsweep.finetune.data import conversation
+from medsweep.models.templates import conversation
 from medsweep.finetune.multiple_choice import Chooser
 
 QUESTIONS = [

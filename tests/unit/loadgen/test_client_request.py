@@ -94,6 +94,16 @@ async def test_what_is_asked(make_job) -> None:
     assert "messages" not in completion
 
 
+async def test_an_instruction_goes_before_the_question(make_job) -> None:
+    async with running_mock(MockTiming(tokens=0)) as server:
+        await ask(make_job(server.base_url, instruction="Be brief."))
+    [chat] = server.requests
+    assert chat["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "question 0?"},
+    ]
+
+
 async def test_api_key_and_headers(make_job, monkeypatch) -> None:
     job = make_job(
         "http://x:80/v1?a=b",

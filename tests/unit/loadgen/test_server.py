@@ -115,14 +115,17 @@ def test_nothing_there_is_a_fault_of_the_machine() -> None:
         find_model(url, timeout_s=5)
 
 
+ASKED = [{"role": "user", "content": "What is asthma?"}]
+
+
 async def test_an_answer_comes_in_parts() -> None:
     async with running_mock(MockTiming(ttft_s=0.01, gap_s=0.001, tokens=5)) as server:
         parts = await asyncio.to_thread(
-            lambda: list(stream_answer(server.base_url, "m", "What is asthma?", max_tokens=5))
+            lambda: list(stream_answer(server.base_url, "m", ASKED, max_tokens=5))
         )
     assert len([part for part in parts if part]) == 5
     [body] = server.requests
-    assert body["messages"] == [{"role": "user", "content": "What is asthma?"}]
+    assert body["messages"] == ASKED
     assert body["stream"] is True
 
 
@@ -132,7 +135,7 @@ def test_an_error_within_the_stream_is_told() -> None:
         answering(200, event, ("Content-Type", "text/event-stream")) as (url, _),
         pytest.raises(EnvironmentFault, match="reports an error: out of memory"),
     ):
-        list(stream_answer(url, "m", "x", max_tokens=5))
+        list(stream_answer(url, "m", ASKED, max_tokens=5))
 
 
 async def test_an_answer_comes_with_its_token_counts() -> None:

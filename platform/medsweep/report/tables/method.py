@@ -135,6 +135,9 @@ class Method(TableRow):
         "Quantization of the base weights", _each("quantization"), texts
     )
     max_tokens: tuple[int, ...] = column("Longest answer (tokens)", _each("max_tokens"), texts)
+    instructions: tuple[str, ...] = column(
+        "Instruction before each question", _each("instruction"), texts, missing="none"
+    )
     dataset_sha256: tuple[str, ...] = column("Dataset, SHA-256", _each("dataset_sha256"), texts)
     client_ttft_bias_s: Range = column(
         "Client's bias of TTFT, from calibration",

@@ -7,7 +7,7 @@ import pytest
 from asking import TUNED, Asker, text
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune.adapter import Adapter
-from medsweep.finetune.data import conversation
+from medsweep.models.templates import conversation
 from medsweep.models.catalog import MODELS
 from medsweep.models.loading import int8_products_are_exact
 from medsweep.models.templates import TEMPLATES

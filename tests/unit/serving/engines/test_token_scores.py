@@ -8,7 +8,7 @@ import pytest
 
 from medsweep.errors import InputError
 from medsweep.finetune.adapter import Adapter
-from medsweep.finetune.data import conversation
+from medsweep.models.templates import conversation
 from medsweep.finetune.multiple_choice import option_nats
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES

@@ -15,10 +15,9 @@ import psutil
 import pytest
 
 from medsweep.datasets.load import embedded_answers
-from medsweep.models.templates import conversation
 from medsweep.loadgen.server import answer_logprobs
 from medsweep.models.catalog import MODELS
-from medsweep.models.templates import TEMPLATES
+from medsweep.models.templates import TEMPLATES, conversation
 from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines.environment import environment_of
 from medsweep.serving.engines.vllm import CHILD

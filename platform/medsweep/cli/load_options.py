@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from medsweep.api_key import key_of_variable
 from medsweep.errors import InputError, UnknownName
-from medsweep.models.templates import PAPER_INSTRUCTION
 from medsweep.loadgen.synthetic import MOST_PROMPTS, Lengths, Tokens, make_prompts
+from medsweep.models.templates import PAPER_INSTRUCTION
 
 if TYPE_CHECKING:
     from medsweep.datasets.spec import Pair

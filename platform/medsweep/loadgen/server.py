@@ -19,6 +19,7 @@ from medsweep.errors import EnvironmentFault, InputError
 from medsweep.loadgen.address import basic_credentials, check_url, public_url, route_url
 from medsweep.loadgen.server_errors import describe_bytes, find_error, without_quotes
 from medsweep.loadgen.sse import SseParser
+from medsweep.models.templates import Message
 from medsweep.reporter import harmless
 
 _MOST_BYTES = 4 << 20
@@ -79,7 +80,7 @@ def find_model(
 def stream_answer(
     base_url: str,
     model: str,
-    messages: Sequence[Mapping[str, str]],
+    messages: Sequence[Message],
     *,
     max_tokens: int,
     api_key_env: str | None = None,

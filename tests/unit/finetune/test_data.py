@@ -6,9 +6,8 @@ from medsweep.datasets.spec import Pair
 from medsweep.datasets.split import Split
 from medsweep.errors import StageError
 from medsweep.finetune.data import IGNORED, Example, collate, encode, tokenise
-from medsweep.models.templates import conversation
 from medsweep.models.catalog import MODELS
-from medsweep.models.templates import TEMPLATES
+from medsweep.models.templates import TEMPLATES, conversation
 
 PAIR = Pair("q", "What is asthma?", "Asthma is a disease of the airways. Caf\u00e9s?")
 PAPER_FIVE = ["distilgpt2", "gemma-1.1-7b", "llama-3-8b", "llama-2-7b", "mistral-7b"]

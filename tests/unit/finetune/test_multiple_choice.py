@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from medsweep.cli import main
-from medsweep.models.templates import conversation
 from medsweep.finetune.multiple_choice import Chooser
+from medsweep.models.templates import conversation
 
 QUESTIONS = [
     ("What is asthma?", ["A disease.", "A long-term disease of the airways.", "No.", "caf\u00e9s"]),

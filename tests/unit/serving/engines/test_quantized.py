@@ -7,10 +7,9 @@ import pytest
 from asking import TUNED, Asker, text
 from medsweep.errors import EnvironmentFault
 from medsweep.finetune.adapter import Adapter
-from medsweep.models.templates import conversation
 from medsweep.models.catalog import MODELS
 from medsweep.models.loading import int8_products_are_exact
-from medsweep.models.templates import TEMPLATES
+from medsweep.models.templates import TEMPLATES, conversation
 from medsweep.serving.engines import open_engine
 from medsweep.serving.protocol import EngineSettings
 from support import package

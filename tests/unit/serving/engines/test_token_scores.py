@@ -8,10 +8,9 @@ import pytest
 
 from medsweep.errors import InputError
 from medsweep.finetune.adapter import Adapter
-from medsweep.models.templates import conversation
 from medsweep.finetune.multiple_choice import option_nats
 from medsweep.models.catalog import MODELS
-from medsweep.models.templates import TEMPLATES
+from medsweep.models.templates import TEMPLATES, conversation
 from medsweep.serving.engines import open_engine
 from medsweep.serving.protocol import Delta, EngineSettings, Generation
 

@@ -109,9 +109,9 @@ def text(value: object, missing: str = "not recorded") -> TableCell:
     return TableCell(MISSING, title=missing) if value in (None, "", ()) else TableCell(str(value))
 
 
-def prose(value: str | None) -> TableCell:
+def prose(value: str | None, missing: str = "not recorded") -> TableCell:
     """Return a wide cell with a sentence."""
-    return TableCell(value or "not recorded", kind="prose")
+    return TableCell(value or missing, kind="prose")
 
 
 def folded(value: str | None, missing: str = "") -> TableCell:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from made_rows import NODE, REPLICA, calibration
+from made_rows import NODE, REPLICA, calibration, request_record
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.profile import HardwareProfile
@@ -123,7 +123,7 @@ class FakeLoad:
             prompt = job.prompts[index % len(job.prompts)]
             sent_s = 10.0 + index * (1 / rate if rate else 0.3)
             records.append(
-                RequestRecord(
+                request_record(
                     index=index,
                     phase="warmup" if index < warmup else "measure",
                     question_id=prompt.question_id,
@@ -132,13 +132,7 @@ class FakeLoad:
                     first_text_s=sent_s + first_s,
                     end_s=sent_s + first_s + 2 * gap_s,
                     chunk_gaps_s=(0.1, 0.1),
-                    chunk_tokens=(1, 1, 1),
                     prompt_tokens=20,
-                    output_tokens=3,
-                    token_source="usage",
-                    finish_reason="stop",
-                    status="ok",
-                    error=None,
                     text=prompt.text if index % 2 else "nothing",
                 )
             )

@@ -9,6 +9,7 @@ from typing import Any
 from medsweep.hardware.observe import ObservedHardware
 from medsweep.loadgen.calibration import CALIBRATED, TRUTH, Calibration, ClientError
 from medsweep.metrics.latency import LatencySketch, LatencySummary
+from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK, QUALITIES, RESPONSES
 
@@ -118,3 +119,26 @@ def result_set(
 ) -> Results:
     """A result set of rows, and of answers by cell key."""
     return Results("set", rows, graded or {})
+
+
+def request_record(**changes: Any) -> RequestRecord:
+    """A measured request of a closed loop, answered with three tokens, with some fields changed."""
+    values: dict[str, Any] = {
+        "index": 0,
+        "phase": "measure",
+        "question_id": "q",
+        "due_s": None,
+        "sent_s": 0.0,
+        "first_text_s": 0.5,
+        "end_s": 1.0,
+        "chunk_gaps_s": (0.25, 0.25),
+        "chunk_tokens": (1, 1, 1),
+        "prompt_tokens": 7,
+        "output_tokens": 3,
+        "token_source": "usage",
+        "finish_reason": "stop",
+        "status": "ok",
+        "error": None,
+        "text": "",
+    }
+    return RequestRecord(**{**values, **changes})

@@ -26,6 +26,7 @@ import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from crds import ROOT
+from made_rows import request_record
 from medsweep.cluster.protocol import free_port
 from medsweep.finetune.train_metrics import LABELS, TrainingMetrics
 from medsweep.metrics.request_record import RequestRecord
@@ -52,23 +53,13 @@ PATIENCE_S = 60
 
 def record(index: int) -> RequestRecord:
     """One answer, as the load generator notes it; every tenth fails."""
-    return RequestRecord(
+    return request_record(
         index=index,
-        phase="measure",
-        question_id="q",
-        due_s=None,
-        sent_s=0.0,
         first_text_s=0.05,
         end_s=0.45,
         chunk_gaps_s=(0.2, 0.2),
-        chunk_tokens=(1, 1, 1),
         prompt_tokens=9,
-        output_tokens=3,
-        token_source="usage",
-        finish_reason="stop",
         status="timeout" if index % 10 == 0 else "ok",
-        error=None,
-        text="",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from made_rows import request_record
 from medsweep.cli.bench_answers import Answers
 from medsweep.datasets.spec import Pair
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -25,23 +26,15 @@ JOB = LoadJob(
 def record(index: int, question: str, text: str, **fields: object) -> RequestRecord:
     given: dict[str, object] = {
         "index": index,
-        "phase": "measure",
-        "status": "ok",
-        "error": None,
         "question_id": question,
-        "due_s": None,
-        "sent_s": 0.0,
         "first_text_s": 0.1,
         "end_s": 0.2,
         "chunk_gaps_s": (),
         "chunk_tokens": None,
         "prompt_tokens": 5,
-        "output_tokens": 3,
-        "token_source": "usage",
-        "finish_reason": "stop",
         "text": text,
     }
-    return RequestRecord(**{**given, **fields})  # type: ignore[arg-type]
+    return request_record(**{**given, **fields})  # type: ignore[arg-type]
 
 
 def test_the_measured_answers_are_graded() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from made_rows import calibration, summarise
+from made_rows import calibration, request_record, summarise
 from medsweep.errors import EnvironmentFault
 from medsweep.loadgen import bench as bench_module
 from medsweep.loadgen.bench import Bench, MeasuredPoint, Spool, shuffled_repeats
@@ -150,24 +150,7 @@ def test_hopeless_point_ends_early_and_records_go_to_parquet(
 
 
 def test_spool_gives_back_what_it_took_as_often_as_asked(tmp_path) -> None:
-    record = RequestRecord(
-        0,
-        "measure",
-        "q",
-        None,
-        0.0,
-        0.5,
-        1.0,
-        (0.5,),
-        (1, 1),
-        7,
-        2,
-        "usage",
-        "stop",
-        "ok",
-        None,
-        "",
-    )
+    record = request_record(chunk_gaps_s=(0.5,), chunk_tokens=(1, 1), output_tokens=2)
     records = [replace(record, index=index) for index in range(5)]
     with Spool(tmp_path) as spool:
         for each in records:
@@ -241,11 +224,8 @@ def test_a_mean_with_failures_meets_no_objective(
 
 
 def answered(index: int, ttft_s: float) -> RequestRecord:
-    return RequestRecord(
+    return request_record(
         index=index,
-        phase="measure",
-        question_id="q",
-        due_s=None,
         sent_s=float(index),
         first_text_s=index + ttft_s,
         end_s=index + ttft_s,
@@ -253,11 +233,6 @@ def answered(index: int, ttft_s: float) -> RequestRecord:
         chunk_tokens=None,
         prompt_tokens=1,
         output_tokens=1,
-        token_source="usage",
-        finish_reason="stop",
-        status="ok",
-        error=None,
-        text="",
     )
 
 

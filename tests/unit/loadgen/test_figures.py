@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from made_rows import request_record
 from medsweep.loadgen.figures import figures_of
 from medsweep.loadgen.load_columns import load_notes
 from medsweep.loadgen.objective import Objective
@@ -11,24 +12,7 @@ from medsweep.loadgen.spec import LoadPoint
 from medsweep.metrics import latency
 from medsweep.metrics.request_record import Phase, RequestRecord
 
-ONE = RequestRecord(
-    index=0,
-    phase="measure",
-    question_id="q",
-    due_s=None,
-    sent_s=0.0,
-    first_text_s=0.5,
-    end_s=1.0,
-    chunk_gaps_s=(0.25, 0.25),
-    chunk_tokens=(1, 1, 1),
-    prompt_tokens=7,
-    output_tokens=3,
-    token_source="usage",
-    finish_reason="stop",
-    status="ok",
-    error=None,
-    text="",
-)
+ONE = request_record()
 
 CLOSED, OPEN = LoadPoint(concurrency=8), LoadPoint(rate=2.0)
 

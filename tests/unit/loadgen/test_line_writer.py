@@ -6,25 +6,18 @@ import os
 
 import pytest
 
+from made_rows import request_record
 from medsweep.loadgen.line_writer import LineWriter
 from medsweep.metrics.request_record import RequestRecord
 
-RECORD = RequestRecord(
+RECORD = request_record(
     index=3,
-    phase="measure",
-    question_id="q",
-    due_s=None,
     sent_s=1.0000001,
     first_text_s=1.5,
     end_s=2.0,
     chunk_gaps_s=(0.25, 0.1),
     chunk_tokens=(1, 1, 2),
-    prompt_tokens=7,
     output_tokens=4,
-    token_source="usage",
-    finish_reason="stop",
-    status="ok",
-    error=None,
     text="ä",
 )
 

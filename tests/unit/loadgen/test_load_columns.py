@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from made_rows import calibration, summarise
+from made_rows import calibration, request_record, summarise
 from medsweep.loadgen.bench import MeasuredPoint
 from medsweep.loadgen.bench_results import write_benchmark
 from medsweep.loadgen.figures import figures_of
@@ -34,10 +34,9 @@ def records_of(point: LoadPoint, seed: int = 0) -> list[RequestRecord]:
         phase = "warmup" if k < 20 else "cooldown" if k >= 180 else "measure"
         failed = k % 7 == 3
         made.append(
-            RequestRecord(
+            request_record(
                 index=k,
                 phase=phase,
-                question_id="q",
                 due_s=None if point.rate is None else at_s,
                 sent_s=at_s + 1e-4,
                 first_text_s=None if failed else first_s,
@@ -46,8 +45,6 @@ def records_of(point: LoadPoint, seed: int = 0) -> list[RequestRecord]:
                 chunk_tokens=None if failed or k % 9 == 0 else (1,) * 6,
                 prompt_tokens=9,
                 output_tokens=None if failed else 6,
-                token_source="usage",
-                finish_reason="stop",
                 status="timeout" if failed else "ok",
                 error="no answer" if failed else None,
                 text="Rest.",

@@ -3,13 +3,12 @@ from typing import Any
 
 import pytest
 
+from made_rows import request_record
 from medsweep.metrics.request_record import RequestRecord
 
 
 def record(**changes: Any) -> RequestRecord:
     values: dict[str, Any] = {
-        "index": 0,
-        "phase": "measure",
         "question_id": "q1",
         "due_s": 10.0,
         "sent_s": 10.5,
@@ -19,13 +18,9 @@ def record(**changes: Any) -> RequestRecord:
         "chunk_tokens": (2, 1, 4),
         "prompt_tokens": 20,
         "output_tokens": 7,
-        "token_source": "usage",
-        "finish_reason": "stop",
-        "status": "ok",
-        "error": None,
         "text": "Rest and drink.",
     }
-    return RequestRecord(**(values | changes))
+    return request_record(**(values | changes))
 
 
 def test_open_loop_runs_from_the_due_time() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from made_rows import request_record
 from medsweep.errors import EnvironmentFault
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.monitoring.prometheus import LABELS, LiveMetrics, textfile
@@ -22,24 +23,15 @@ VALUES = {
 
 def record(**changes: Any) -> RequestRecord:
     values: dict[str, Any] = {
-        "index": 0,
-        "phase": "measure",
-        "question_id": "q",
-        "due_s": None,
-        "sent_s": 0.0,
         "first_text_s": 0.3,
         "end_s": 0.7,
         "chunk_gaps_s": (0.4,),
         "chunk_tokens": (1, 1),
         "prompt_tokens": 3,
         "output_tokens": 2,
-        "token_source": "usage",
-        "finish_reason": "stop",
-        "status": "ok",
-        "error": None,
         "text": "secret",
     }
-    return RequestRecord(**{**values, **changes})
+    return request_record(**{**values, **changes})
 
 
 def scrape(metrics: LiveMetrics) -> dict[str, float]:

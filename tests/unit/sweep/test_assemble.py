@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from made_rows import calibration
+from made_rows import calibration, request_record
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.adapter import Adapter
 from medsweep.loadgen.figures import figures_of
@@ -30,23 +30,14 @@ MEASUREMENT = Measurement(LoadPoint(concurrency=1, requests=2), 1, "adapter")
 def record(index: int, question: str, text: str, **changes: Any) -> RequestRecord:
     values: dict[str, Any] = {
         "index": index,
-        "phase": "measure",
         "question_id": question,
-        "due_s": None,
         "sent_s": 10.0 + index,
         "first_text_s": 10.1 + index,
         "end_s": 10.5 + index,
         "chunk_gaps_s": (0.2, 0.2),
-        "chunk_tokens": (1, 1, 1),
-        "prompt_tokens": 7,
-        "output_tokens": 3,
-        "token_source": "usage",
-        "finish_reason": "stop",
-        "status": "ok",
-        "error": None,
         "text": text,
     }
-    return RequestRecord(**{**values, **changes})
+    return request_record(**{**values, **changes})
 
 
 RECORDS = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from made_rows import request_record
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.sweep.progress import SweepProgress, duration
 from terminal import Terminal
@@ -107,9 +108,6 @@ def test_a_part_that_is_known_is_said_to_be_a_part() -> None:
 def record(index: int, sent_s: float, end_s: float, **fields: Any) -> RequestRecord:
     given = {
         "index": index,
-        "phase": "measure",
-        "question_id": "q",
-        "due_s": None,
         "sent_s": sent_s,
         "first_text_s": sent_s + 0.25,
         "end_s": end_s,
@@ -119,11 +117,8 @@ def record(index: int, sent_s: float, end_s: float, **fields: Any) -> RequestRec
         "output_tokens": None,
         "token_source": None,
         "finish_reason": None,
-        "status": "ok",
-        "error": None,
-        "text": "",
     }
-    return RequestRecord(**{**given, **fields})
+    return request_record(**{**given, **fields})
 
 
 def test_a_load_shows_its_rate_and_time_to_first_token() -> None:

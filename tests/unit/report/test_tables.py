@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from medsweep.report.tables.method import hardware_table, host_table, method
 from medsweep.report.tables.paired import SEED, PairedRow, base_against_tuned
 from medsweep.report.tables.paper_table import paper_table_4
 from medsweep.report.tables.quality import QualityRow, quality_table
-from medsweep.report.tables.servers import server_table
+from medsweep.report.tables.servers import ServerRow, server_table
 from medsweep.report.takeaways import take_away
 from medsweep.results.schema import QUALITIES
 from report_reading import Reading, misprints
@@ -307,6 +308,8 @@ def test_servers_that_were_already_there_have_a_table_of_their_own(rows: Rows) -
     assert (ward.served, ward.hardware) == (("tuned",), "1xa100-1cpu")
     assert (ward.waiting, ward.kv_use, ward.preemptions) == (7.0, 0.5, 4)
     assert (ward.running, ward.why) == (None, "no gauge")
+    shown = make_table(ServerRow, [ward, replace(ward, why=None)])
+    assert [cells[-1].text for cells in shown.rows] == ["no gauge", "nothing"]
     # Nobody observed its machine.
     assert "ward" not in [row.profile for row in hardware_table(rows)]
     assert [(host.name, host.rows) for host in host_table(rows)] == [("laptop", 6)]

@@ -204,7 +204,8 @@ def wait_for(names: Sequence[str], requested_s: float) -> dict[str, dict[str, An
 
 def _observed(name: str, after_s: float) -> dict[str, Any] | StageError:
     """Return the hardware of an engine that runs, or why it runs no more."""
-    observed: dict[str, Any] | None = ask_engine(name, "observed", _LOOK_S)
+    # On a busy machine its first answer may take long; of one that died Ray says so at once.
+    observed: dict[str, Any] | None = ask_engine(name, "observed", START_TIMEOUT_S)
     if observed is None:
         return StageError("the engine died when it had just started: it does not answer")
     return {**observed, "started_after_s": after_s}

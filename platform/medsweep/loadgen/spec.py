@@ -18,6 +18,20 @@ ARRIVALS = ("constant", "poisson", "gamma", "burst")
 DEFAULT_SHAPES = {"gamma": 0.5, "burst": 10}
 
 
+def load_in_words(name: str) -> str:
+    """Return what a load point does, for people: `8 requests in flight`, `2.5 requests/s`.
+
+    Args:
+        name: of the load point; one of another form stays as it is.
+    """
+    kind, value = name[:1], name[1:].partition("-")[0]
+    if kind == "c" and value.isdigit():
+        return f"{value} request{'s' * (value != '1')} in flight"
+    if kind == "r" and value.replace(".", "").isdigit():
+        return f"{value} requests/s"
+    return name
+
+
 @dataclass(frozen=True)
 class LoadPoint:
     """One load: a closed loop by `concurrency`, an open loop by `rate`, or a replay by `due_s`.
@@ -123,6 +137,11 @@ class LoadPoint:
             return f"replay-{hashlib.sha256(repr(self.due_s).encode()).hexdigest()[:8]}"
         shape = "" if self.arrival_shape is None else f"{self.arrival_shape:g}"
         return f"r{self.rate:g}-{self.arrivals}{shape}"
+
+    @property
+    def words(self) -> str:
+        """What it does, for people."""
+        return load_in_words(self.name)
 
     @property
     def arrival_shape(self) -> float | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.curves import probability_curve
+from medsweep.hardware.observe import HOST
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import MISSING, seconds, share, share_spread, significant
 from medsweep.report.paired_tests import PairedTests
@@ -199,7 +201,8 @@ def _name(rows: Sequence[Row]) -> str:
     row = rows[0]
     # What an unknown server answers with is its own affair.
     variant = {"adapter": ", fine-tuned,", "base": ", not fine-tuned,"}.get(row["variant"], "")
-    return f"{row['model']}{variant} on {row['profile']}"
+    machine = " (the machine that ran the sweep)" if row["profile"] == HOST else ""
+    return f"{row['model']}{variant} on {row['profile']}{machine}"
 
 
 def _evidence(first: Sequence[Row], rival: Sequence[Row], tests: PairedTests) -> tuple[bool, str]:
@@ -222,20 +225,24 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     if quality is not None:
         questions = max((row.get("questions") or 0) for row in rows)
         ends = f" [{share_spread(quality)}]" if quality.low is not None else ""
-        facts.append(f"Token F1 {share(quality)}{ends} on {questions} questions")
+        facts.append(
+            f"Token F1 {share(quality)}{ends} on {questions} questions "
+            "(1: the words of the reference answers)"
+        )
     point, rate = busiest_point(rows)
     at_busiest = [row for row in rows if row["load_point"] == point]
+    load = load_in_words(str(point))
     p95 = mean(_of_server(at_busiest, "ttft_p95_s"), "ttft_p95_s")
     ttft = mean_interval(_of_server(at_busiest, "ttft_mean_s"), "ttft")
     if p95 is not None or ttft is not None:
         shown = f"p95 time to first token {seconds(p95)}"
         if p95 is None:
             shown = f"mean time to first token {seconds(ttft)}"
-        facts.append(f"{shown} at {point}")
+        facts.append(f"{shown} with {load}")
     if rate is not None and not _of_server(at_busiest, "requests_per_s"):
-        facts.append(f"speed at {point} was limited by the client, not the server")
+        facts.append(f"speed with {load} was limited by the client, not the server")
     elif rate is not None:
-        facts.append(f"{significant(rate)} answers per second at {point}")
+        facts.append(f"{significant(rate)} answers per second with {load}")
     price = mean(at_busiest, "usd_per_answer")
     facts.append(
         f"USD {significant(1000 * price)} per 1,000 answers"

@@ -38,12 +38,7 @@ class Measurement:
     def words(self) -> str:
         """What is measured, for people: `fine-tuned, 8 requests in flight, repeat 2`."""
         variant = "fine-tuned" if self.variant == "adapter" else self.variant
-        load = "replay"
-        if (in_flight := self.point.concurrency) is not None:
-            load = f"{in_flight} request{'s' * (in_flight != 1)} in flight"
-        elif self.point.rate is not None:
-            load = f"{self.point.rate:g} requests/s"
-        return f"{variant}, {load}, repeat {self.repeat}"
+        return f"{variant}, {self.point.words}, repeat {self.repeat}"
 
     @property
     def columns(self) -> dict[str, Any]:

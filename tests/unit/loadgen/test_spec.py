@@ -5,7 +5,7 @@ import pytest
 
 from medsweep.errors import InputError
 from medsweep.loadgen.objective import Objective
-from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
+from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt, load_in_words
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,18 @@ def test_job_survives_json() -> None:
     replay = replace(job, point=LoadPoint(due_s=(0.0, 0.5)), objectives=())
     assert LoadJob.from_json(json.loads(json.dumps(replay.to_json()))) == replay
     assert LoadJob.from_json(json.loads(json.dumps(job.to_json()))) == job
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("c1", "1 request in flight"),
+        ("c16", "16 requests in flight"),
+        ("r2.5-poisson", "2.5 requests/s"),
+        ("r8-burst40", "8 requests/s"),
+        ("replay-0a1b2c3d", "replay-0a1b2c3d"),
+        ("calm", "calm"),
+    ],
+)
+def test_a_load_point_in_words(name: str, words: str) -> None:
+    assert load_in_words(name) == words

@@ -39,7 +39,8 @@ def test_better_answers_beyond_noise_are_taken() -> None:
     found = verdict(rows, paired_tests(rows, paired, []))
     assert found.decided
     assert found.title == "Take a, fine-tuned, on p."
-    assert "Token F1 0.50 [0.20 to 0.40] on 40 questions" in found.facts
+    f1 = "Token F1 0.50 [0.20 to 0.40] on 40 questions (1: the words of the reference answers)"
+    assert f1 in found.facts
     assert "on the same 20 questions: +0.30" in found.reasons[0]
 
 
@@ -101,7 +102,7 @@ def test_a_machine_that_the_client_limited_is_not_called_faster() -> None:
     assert found.title == "Take a, fine-tuned, on slow."
     assert not any("fast" in reason for reason in found.reasons)
     only = verdict([{**row, "requests_per_s": 3.0} for row in fast], {})
-    assert "speed at c2 was limited by the client, not the server" in only.facts
+    assert "speed with 2 requests in flight was limited by the client, not the server" in only.facts
     assert not any("answers per second" in fact for fact in only.facts)
     [choice] = options([{**row, "requests_per_s": 3.0} for row in fast])
     assert (choice["e2e_s"], choice["requests_per_s"]) == (None, None)

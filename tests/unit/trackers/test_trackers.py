@@ -2,7 +2,11 @@
 
 import json
 import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -89,6 +93,100 @@ def test_a_file_store_of_mlflow_has_a_run_per_row(
     again = json.loads(capsys.readouterr().out)["mlflow"]
     assert again == {**outcome["mlflow"], "written": False}
     assert len(list(store.glob("*/*/meta.yaml"))) == len(ROWS) + 1
+
+
+class FakeTrackingServer(BaseHTTPRequestHandler):
+    """What MLflow's client asks of a tracking server, kept in memory (fake)."""
+
+    runs: dict[str, dict[str, Any]]
+    artifacts: Path
+
+    def _answer(self, value: dict[str, Any], status: int = 200) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        run = self.runs[run_id]
+        return {"run": {"info": run["info"], "data": {"tags": run["tags"]}}}
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        query = dict(parse_qsl(address.query))
+        if address.path.endswith("/runs/get"):
+            self._answer(self._run(query["run_id"]))
+        else:
+            missing = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such experiment"}
+            self._answer(missing, 404)
+
+    def do_POST(self) -> None:
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        verb = self.path.rpartition("/mlflow/")[2]
+        if verb == "experiments/create":
+            self._answer({"experiment_id": "1"})
+        elif verb == "runs/create":
+            run_id = f"{len(self.runs):032x}"
+            info = {
+                "run_id": run_id,
+                "run_uuid": run_id,
+                "experiment_id": "1",
+                "run_name": sent["run_name"],
+                "status": "RUNNING",
+                "lifecycle_stage": "active",
+                "start_time": 1,
+                "artifact_uri": f"file://{self.artifacts}",
+            }
+            self.runs[run_id] = {"info": info, "tags": sent.get("tags", []), "metrics": []}
+            self._answer(self._run(run_id))
+        elif verb == "runs/log-batch":
+            run = self.runs[sent["run_id"]]
+            run["metrics"] += sent["metrics"]
+            run["tags"] += sent["tags"]
+            self._answer({})
+        elif verb == "runs/update":
+            self.runs[sent["run_id"]]["info"]["status"] = sent["status"]
+            self._answer({"run_info": self.runs[sent["run_id"]]["info"]})
+        else:
+            self._answer({})  # a search that finds nothing
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_tracking_server_gets_every_row_and_standard_output_is_json_alone(
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package("mlflow")
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    runs: dict[str, dict[str, Any]] = {}
+    handler = type("Handler", (FakeTrackingServer,), {"runs": runs, "artifacts": tmp_path / "kept"})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            assert main(["export", str(results), "--mlflow", url, "--json"]) == 0
+        finally:
+            server.shutdown()
+            thread.join()
+    outcome = json.loads(capsys.readouterr().out)
+    parent = runs.pop(outcome["mlflow"]["run_id"])
+    assert parent["info"]["status"] == "FINISHED"
+    assert [run["info"]["status"] for run in runs.values()] == ["FINISHED", "FINISHED", "FAILED"]
+    times = [
+        metric["value"]
+        for run in runs.values()
+        for metric in run["metrics"]
+        if metric["key"] == "ttft_mean_s"
+    ]
+    assert times == [0.125, 0.25]
+    for name in ("benchmark.parquet", "report.html"):
+        assert (tmp_path / "kept" / name).read_bytes() == (results / name).read_bytes()
 
 
 def wandb_strings(file: Path) -> bytes:

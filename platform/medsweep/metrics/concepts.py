@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any
 
 from medsweep.metrics.polarity import negated_spans
@@ -67,14 +68,7 @@ class Lexicon:
         Args:
             text: English prose; negation is that of `metrics.polarity`.
         """
-        starts: dict[int, int] = {}
-        words = []
-        length = 0
-        for match in _TOKEN.finditer(text):
-            word = _folded(match.group().lower())
-            starts[length] = match.start()
-            words.append(word)
-            length += len(word) + 2
+        words = list(map(_folded_token, _TOKEN.findall(text)))
         if not words or not self._concepts:
             return frozenset()
         # Not `iter_long`, which misses terms that begin inside one that it gave up (2.3.1).
@@ -87,11 +81,18 @@ class Lexicon:
         found, behind = [], 0
         for start, size, concept in matches:
             if start >= behind:
-                found.append((starts[start], concept))
+                found.append((start, concept))
                 behind = start - size
         scopes = negated_spans(text)
+        if not scopes:
+            return frozenset((concept, False) for _, concept in found)
+        lengths = accumulate((len(word) + 2 for word in words), initial=0)
+        places = dict(
+            zip(lengths, (match.start() for match in _TOKEN.finditer(text)), strict=False)
+        )
         return frozenset(
-            (concept, any(low <= place < high for low, high in scopes)) for place, concept in found
+            (concept, any(low <= places[start] < high for low, high in scopes))
+            for start, concept in found
         )
 
 
@@ -108,6 +109,11 @@ def concept_f1(answer: frozenset[Concept], reference: frozenset[Concept]) -> flo
 def _joined(words: Iterable[str]) -> str:
     """Return words with a space on both sides of each, so that terms never share one."""
     return "".join(f" {word} " for word in words)
+
+
+@lru_cache(1 << 14)
+def _folded_token(token: str) -> str:
+    return _folded(token.lower())
 
 
 def _folded(word: str) -> str:

@@ -8,8 +8,9 @@ words before them, and some phrases only look like a negation. English only.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from medsweep.metrics.sentences import sentence_spans
 
@@ -114,23 +115,47 @@ class Sentence:
 def sentences(text: str) -> list[Sentence]:
     """Return the sentences of a text that have content words, up to `MOST`."""
     read = []
-    for start, end in sentence_spans(text):
-        matches = list(_WORD.finditer(text, start, end))
-        words = [match.group().lower() for match in matches]
-        scopes = []
-        if any(map(_may_negate, words)):
-            scopes = negation_scopes(text, start, end)
-        affirmed: set[str] = set()
-        negated: set[str] = set()
-        for word, match in zip(words, matches, strict=True):
-            if word not in _FUNCTION_WORDS and not word.endswith(_NOT):
-                inside = any(low <= match.start() < high for low, high in scopes)
-                (negated if inside else affirmed).add(word)
+    for start, end, words, scopes in _scoped(text):
+        affirmed, negated = words - _FUNCTION_WORDS, frozenset[str]()
+        if _may_negate(words):
+            affirmed, negated = _by_scope(text, start, end, scopes)
         if affirmed or negated:
-            read.append(Sentence(frozenset(affirmed), frozenset(negated), start, end))
+            read.append(Sentence(affirmed, negated, start, end))
             if len(read) == MOST:
                 break
     return read
+
+
+def _words_of(text: str, start: int, end: int) -> frozenset[str]:
+    return frozenset([word.lower() for word in _WORD.findall(text, start, end)])
+
+
+@lru_cache(8)
+def _scoped(text: str) -> tuple[tuple[int, int, frozenset[str], list[tuple[int, int]]], ...]:
+    """Return the start, the end, the words and the negated spans of each sentence.
+
+    The last texts are remembered: an answer is read for its statements, then for its concepts.
+    """
+    read = []
+    for start, end in sentence_spans(text):
+        words = _words_of(text, start, end)
+        scopes = negation_scopes(text, start, end) if _may_negate(words) else []
+        read.append((start, end, words, scopes))
+    return tuple(read)
+
+
+def _by_scope(
+    text: str, start: int, end: int, scopes: Sequence[tuple[int, int]]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the content words of a sentence outside and inside of its negations."""
+    affirmed: set[str] = set()
+    negated: set[str] = set()
+    for match in _WORD.finditer(text, start, end):
+        word = match.group().lower()
+        if word not in _FUNCTION_WORDS and not word.endswith(_NOT):
+            inside = any(low <= match.start() < high for low, high in scopes)
+            (negated if inside else affirmed).add(word)
+    return frozenset(affirmed), frozenset(negated)
 
 
 def negation_scopes(text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -161,18 +186,12 @@ def negation_scopes(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 def negated_spans(text: str) -> list[tuple[int, int]]:
     """Return the spans of a text that are negated, sentence by sentence."""
-    spans = []
-    for start, end in sentence_spans(text):
-        words = (match.group().lower() for match in _WORD.finditer(text, start, end))
-        if any(_may_negate(word) for word in words):
-            spans += negation_scopes(text, start, end)
-    return spans
+    return [span for *_, scopes in _scoped(text) for span in scopes]
 
 
 def content_words(text: str) -> frozenset[str]:
     """Return the words of a text that are no function words, in lower case."""
-    words = (match.group().lower() for match in _WORD.finditer(text))
-    return frozenset(word for word in words if word not in _FUNCTION_WORDS)
+    return _words_of(text, 0, len(text)) - _FUNCTION_WORDS
 
 
 def polarity_clash(reference: Sentence, answer: Sentence) -> bool:
@@ -185,5 +204,5 @@ def polarity_clash(reference: Sentence, answer: Sentence) -> bool:
     return any(new & _OPPOSITE[word] for word in gone if word in _OPPOSITE)
 
 
-def _may_negate(word: str) -> bool:
-    return word in _CUE_WORDS or word.endswith(_NOT)
+def _may_negate(words: frozenset[str]) -> bool:
+    return not _CUE_WORDS.isdisjoint(words) or any(word.endswith(_NOT) for word in words)

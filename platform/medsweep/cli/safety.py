@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medsweep.datasets.safety import SafetyPrompt
 
 UNREACHABLE = 3
-"""Unanswered questions in a row that end the run."""
+"""Unanswered questions in a row that end the run, beside those that were asked at that time."""
 
 SAFETY, ANSWERS = "safety.json", "safety.jsonl"
 
@@ -79,8 +79,8 @@ def run(options: argparse.Namespace) -> int:
         asked += [wordings[UNCHANGED], *wordings.values()]
     with answerer(options) as (model, ask):
         name = options.name or model
-        asker = _Asker(ask, len(asked))
-        given = iter(asker.answers(asked, options.concurrency))
+        asker = _Asker(ask, len(asked), options.concurrency)
+        given = iter(asker.answers(asked))
     rows = [_row(name, prompt, *next(given)) for prompt in prompts]
     pairs: dict[str, list[tuple[str, str]]] = {}
     for wordings in reworded:
@@ -136,32 +136,28 @@ class _Asker:
     Args:
         ask: asks one.
         total: how many there are.
+        concurrency: questions at a time.
 
     Attributes:
         failed: number of questions that were not answered.
     """
 
-    def __init__(self, ask: Ask, total: int) -> None:
+    def __init__(self, ask: Ask, total: int, concurrency: int) -> None:
         self.failed = 0
+        self._concurrency = concurrency
         self._ask, self._in_a_row, self._lock = ask, 0, Lock()
         self._progress = Progress(total, "answers")
 
-    def answers(
-        self, questions: Sequence[str], concurrency: int
-    ) -> list[tuple[str | None, str | None]]:
+    def answers(self, questions: Sequence[str]) -> list[tuple[str | None, str | None]]:
         """Return the answer to each question, and why there is none.
-
-        Args:
-            questions: what is asked.
-            concurrency: questions at a time.
 
         Raises:
             MedSweepError: several in a row were not answered.
         """
         try:
-            if concurrency == 1:
+            if self._concurrency == 1:
                 return list(map(self._answer, questions))
-            with ThreadPoolExecutor(concurrency) as pool:
+            with ThreadPoolExecutor(self._concurrency) as pool:
                 return list(pool.map(self._answer, questions))
         finally:
             self._progress.clear()
@@ -176,7 +172,8 @@ class _Asker:
             with self._lock:
                 self.failed += 1
                 self._in_a_row += 1
-                if self._in_a_row >= UNREACHABLE:
+                # A server that starts anew has dropped all requests in flight at once.
+                if self._in_a_row >= UNREACHABLE + self._concurrency - 1:
                     raise
         with self._lock:
             if reason is None:

@@ -20,7 +20,7 @@ VOTES = "judge-votes.jsonl"
 """In the results' folder: one line per vote, without any text of an answer or a reply."""
 
 _UNREACHABLE = 3
-"""Failed requests in a row that end the run: the server is gone, or refuses all of them."""
+"""Failed requests in a row, beside those in flight, that end the run: the server is gone."""
 
 Vote = dict[str, Any]
 
@@ -144,7 +144,8 @@ def vote_on(
                     except MedSweepError as error:
                         store(_failed(ballot, str(error)))
                         failed_in_a_row += 1
-                        if failed_in_a_row == _UNREACHABLE:
+                        # A server that starts anew has dropped all requests in flight at once.
+                        if failed_in_a_row == _UNREACHABLE + concurrency - 1:
                             raise
                     tell()
                     start()

@@ -35,10 +35,12 @@ _KERNELS_OUTSIDE_BLOCKS = 23
 
 # Rows that bitsandbytes 0.50 multiplies with packed 4-bit weights in one kernel. With more it
 # unpacks a matrix in memory first, in every step. Its own limit depends on the matrix too: 8 to 128
-# rows from Turing on, of which this is the middle.
+# rows from Turing to Ada, of which this is the middle. From Hopper on unpacking is faster, so most
+# matrices of an 8B model are unpacked from 8 rows on, which was measured on an H100.
 _PACKED_ROWS = 32
-_PACKED_ROWS_WITHOUT_MMA = 7
+_FEW_PACKED_ROWS = 7
 _FIRST_MMA = (7, 5)
+_FIRST_FAST_UNPACKING = (9, 0)
 
 ASSUMPTIONS = (
     f"estimates assume {OF_PEAK_BANDWIDTH:.0%} of the peak bandwidth, {OF_PEAK_FLOPS:.0%} of the "
@@ -140,8 +142,8 @@ def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
         peak_bytes_per_s=gpu.memory_bandwidth_bytes_per_s,
         peak_flops=gpu.peak_flops[dtype],
         packed_rows=_PACKED_ROWS
-        if gpu.compute_capability >= _FIRST_MMA and dtype != "float32"
-        else _PACKED_ROWS_WITHOUT_MMA,
+        if _FIRST_MMA <= gpu.compute_capability < _FIRST_FAST_UNPACKING and dtype != "float32"
+        else _FEW_PACKED_ROWS,
     )
 
 

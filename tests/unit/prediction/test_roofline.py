@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import A100, H100, L4, PROFILES, V100
+from medsweep.hardware.profile import Accelerator
 from medsweep.models.catalog import MODELS
 from medsweep.prediction.roofline import (
     LAUNCH_S,
@@ -41,11 +44,13 @@ def test_four_bits_read_a_quarter_their_constants_and_the_output_layer() -> None
 
 
 @pytest.mark.parametrize(
-    ("profile", "dtype", "rows"), [("1xv100-1cpu", "float16", 8), ("1xa100-1cpu", "bfloat16", 33)]
+    ("gpu", "dtype", "rows"),
+    [(V100, "float16", 8), (A100, "bfloat16", 33), (L4, "bfloat16", 33), (H100, "bfloat16", 8)],
+    ids=lambda each: getattr(each, "name", str(each)),
 )
-def test_many_rows_unpack_four_bits_in_memory(profile: str, dtype: str, rows: int) -> None:
+def test_many_rows_unpack_four_bits_in_memory(gpu: Accelerator, dtype: str, rows: int) -> None:
     """0.55 bytes read, 2 written and 2 read again for each weight of the blocks."""
-    machine = datasheet_machine(PROFILES[profile], dtype)
+    machine = datasheet_machine(replace(PROFILES["1xv100-1cpu"], accelerator=gpu), dtype)
     assert machine is not None
     how = {"dtype": dtype, "quantization": "nf4", "execution": served_by("continuous", gpu=True)}
     few, many = (decode_step(LLAMA, machine, **how, batch=n, context=0) for n in (rows - 1, rows))

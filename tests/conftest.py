@@ -27,6 +27,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # A worker of pytest-xdist has the width of the terminal, which no table here is written for.
 os.environ.pop("COLUMNS", None)
+# A proxy that leads to the internet does not lead to the servers that tests start on this machine.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "localhost,127.0.0.1")))
 
 # The files that use the sweep below run in one worker, so that it runs once.
 STORY = {

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from medsweep.clock import MonotonicClock
+from medsweep.clock import Clock, MonotonicClock
 from medsweep.errors import InputError, UnknownName
 from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
@@ -95,7 +95,9 @@ def app(scripted: ScriptedEngine) -> FastAPI:
 def serve_app(scripted: ScriptedEngine) -> Callable[..., FastAPI]:
     """Builds the application of one engine; give it limits and the rest of `build_app`'s."""
 
-    def build(engine: Any = scripted, key: str | None = None, **limits: Any) -> FastAPI:
+    def build(
+        engine: Any = scripted, key: str | None = None, clock: Clock | None = None, **limits: Any
+    ) -> FastAPI:
         async def lookup(_: str) -> EngineClient:
             return engine
 
@@ -107,6 +109,7 @@ def serve_app(scripted: ScriptedEngine) -> Callable[..., FastAPI]:
             lookup,
             metrics=ServerMetrics([sink]),
             limits=Limits(**limits),
+            clock=clock,
             key=key,
             check=engine.check,
             scrape=scrape,

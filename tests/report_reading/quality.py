@@ -27,6 +27,11 @@ QUALITY = {
     "Consistency": "consistency",
     "Concepts": "concept_f1",
 }
+PAIRED = QUALITY | {
+    "Verified by rules": "verified",
+    "Truncated answers": "truncated",
+    "Refusals": "refused",
+}
 
 
 class Quality(Raw):
@@ -81,7 +86,7 @@ class Quality(Raw):
 
     def paired(self, row: Text) -> Expected:
         tested = self._pairs(row["Model"], row["Basis"])
-        base, tuned, p_value = tested[QUALITY[row["Figure"]]]
+        base, tuned, p_value = tested[PAIRED[row["Figure"]]]
         differences = tuned - base
         changed = int(np.count_nonzero(differences))
         adjusted = _holm(p_value, self._family(row["Basis"])) if p_value else None
@@ -122,7 +127,12 @@ class Quality(Raw):
         if not pools:
             return {}
         pooled, found = pd.concat(pools), {}
-        for name in QUALITY.values():
+        agreement, reason = pooled["quantity_agreement"], pooled["finish_reason"]
+        right = (agreement == 1) & (pooled["consistency"] == 1)
+        pooled["verified"] = right.astype(float).where(agreement.notna())
+        pooled["truncated"] = (reason == "length").astype(float).where(reason.notna())
+        pooled["refused"] = pooled["refusal"].astype(float)
+        for name in PAIRED.values():
             table = pooled.pivot_table(index="question_id", columns="variant", values=name)
             if {"base", "adapter"} <= set(table):
                 table = table.dropna()

@@ -24,6 +24,9 @@ FEWEST = 50
 """Fewest answers for a calibration error (5 to a bin) and for the bounds of a bootstrap."""
 
 _SIMULATIONS = 200
+_Z = 1.96
+"""Of 95 % of a normal distribution."""
+
 _GREATEST = 700.0
 """Of an exponent: beyond it, a number is infinite."""
 
@@ -76,15 +79,12 @@ def confidence_figures(
 
     def statistics(rows: NDArray[np.int64] | slice) -> Values:
         sure, good = confidence[rows], quality[rows]
-        error = calibration_error(sure, good) if calibrates else np.nan
-        return np.array([rank(sure, good), area(sure, good), error])
+        return np.array([rank(sure, good), area(sure, good)])
 
-    ranking, under_curve, error = statistics(slice(None))
-    low = high = np.full(3, np.nan)
+    ranking, under_curve = statistics(slice(None))
+    low = high = np.full(2, np.nan)
     if count >= FEWEST:
         low, high = bootstrap_bounds(statistics, count, seed=seed)
-        # Drawing with repeats adds as much to the error as sampling did: it is taken off again.
-        low[2], high[2] = max(2 * error - high[2], 0.0), max(2 * error - low[2], 0.0)
     brier = None
     if probabilities:
         [brier] = mean_intervals(((confidence - quality) ** 2)[:, None], seed=seed)
@@ -93,7 +93,7 @@ def confidence_figures(
         ranking=None if np.isnan(ranking) else _bounded(ranking, low[0], high[0]),
         area=_bounded(under_curve, low[1], high[1]),
         covered=_covered(confidence, quality, seed),
-        ece=None if np.isnan(error) else _bounded(error, low[2], high[2]),
+        ece=_calibration_interval(confidence, quality) if calibrates else None,
         ece_if_calibrated=_by_chance(confidence, seed) if calibrates else None,
         brier=brier,
     )
@@ -108,6 +108,23 @@ def calibration_error(confidence: Values, right: Values, bins: int = BINS) -> fl
     parts = [part for part in np.array_split(np.argsort(confidence), bins) if len(part)]
     distances = [abs(confidence[part].mean() - right[part].mean()) for part in parts]
     return float(np.average(distances, weights=[len(part) for part in parts]))
+
+
+def _calibration_interval(confidence: Values, right: Values) -> Interval:
+    """Return the calibration error with an interval that covers the true one in 95 % or more.
+
+    The error of each bin is the true one and noise. By Jensen's inequality the mean error is at
+    least the true one, and by the triangle inequality it exceeds it by no more than the mean size
+    of the noise: sqrt(2 bins / pi) standard errors, s, of the mean of confidence - outcome. The
+    error varies around its mean by at most s (concentration of Gaussian measure). A bootstrap fails
+    here: it adds noise to a distance that cannot fall below 0. One right and one wrong answer more
+    give s a least size where all answers were right.
+    """
+    error, mean = calibration_error(confidence, right), confidence.mean()
+    gaps = np.append(confidence - right, (mean - 1, mean))
+    s = float(np.std(gaps, ddof=1)) / np.sqrt(len(right))
+    noise = np.sqrt(2 * BINS / np.pi) * s
+    return Interval(error, float(max(error - noise - _Z * s, 0.0)), float(min(error + _Z * s, 1.0)))
 
 
 def auroc(confidence: Values, right: Values) -> float:

@@ -90,6 +90,19 @@ def test_confidence_that_tells_everything_and_nothing() -> None:
     assert (surest_first(np.full(4, 0.5), RIGHT) == 0.75).all()
 
 
+def test_answers_that_are_all_right_leave_a_calibration_error_uncertain() -> None:
+    sure = np.full(100, 0.9)
+    found = confidence_figures(sure, np.ones(100), seed=1, probabilities=True)
+    assert found is not None
+    assert found.ece is not None
+    assert found.ece.mean == pytest.approx(0.1)
+    # Of a true share of 0.97, one sample in 20 has no wrong answer: the error is 0.07 then.
+    assert found.ece.low is not None
+    assert 0 < found.ece.low < 0.07
+    assert found.ece.high is not None
+    assert found.ece.high > 0.11
+
+
 def test_the_order_of_equally_sure_answers_changes_nothing() -> None:
     right = np.array([1.0] * 160 + [0.0] * 40)
     mixed = np.random.default_rng(3).permutation(right)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from apiserver.definitions import until
 from apiserver.operator import Operator
 from crds import ROOT
 from medsweep.errors import EnvironmentFault
-from medsweep.k8s.client import Api, Request, connect
+from medsweep.k8s.client import Absent, Api, Request, connect
 from medsweep.k8s.conventions import GPU
 from medsweep.k8s.resources import (
     CLAIMS,
@@ -135,8 +135,7 @@ def sandbox(api: Api) -> Iterator[Sandbox]:
     finally:
         for name in nodes:
             api.delete(NODES, "", name)
-        end_namespace(api, made.settings.operator_namespace)
-        end_namespace(api, namespace)
+        end_namespaces(api, made.settings.operator_namespace, namespace)
 
 
 def _may_list(api: Api, namespace: str) -> bool:
@@ -147,23 +146,29 @@ def _may_list(api: Api, namespace: str) -> bool:
     return True
 
 
-def end_namespace(api: Api, namespace: str) -> None:
-    """Delete a namespace with all that is in it, also where nobody but the API server is there.
+def end_namespaces(api: Api, *names: str) -> None:
+    """Delete namespaces with all that is in them, also where nobody but the API server is there.
 
     The controller manager empties a namespace and lets it go; a server without one keeps it for
-    ever. It also makes each namespace's account `default`, by which it is known here.
+    ever. It also makes each namespace's account `default`, by which it is known here. The finalizers
+    of an operator stay in any case, because it is only played.
     """
-    managed = api.get(SERVICE_ACCOUNTS, namespace, "default") is not None
-    api.delete(NAMESPACES, "", namespace)
-    ending = api.get(NAMESPACES, "", namespace)
-    if ending is not None and not managed:
-        for resource in _INSIDE.values():
-            for each in api.objects(resource, namespace):
-                _end(api, resource, namespace, each)
-        ending["spec"]["finalizers"] = []
-        request = Request("PUT", "update", NAMESPACES, "", namespace, "finalize", body=ending)
-        api.call(request)
-    until(lambda: api.get(NAMESPACES, "", namespace) is None, f"namespace {namespace} does not go")
+    managed = {name: api.get(SERVICE_ACCOUNTS, name, "default") is not None for name in names}
+    for name in names:
+        api.delete(NAMESPACES, "", name)
+    for name in names:
+        ending = api.get(NAMESPACES, "", name)
+        if ending is None:
+            continue
+        for resource in [RAY_JOBS] if managed[name] else _INSIDE.values():
+            for each in api.objects(resource, name):
+                with suppress(Absent):
+                    _end(api, resource, name, each)
+        if not managed[name]:
+            ending["spec"]["finalizers"] = []
+            api.call(Request("PUT", "update", NAMESPACES, "", name, "finalize", body=ending))
+    for name in names:
+        until(lambda name=name: api.get(NAMESPACES, "", name) is None, f"{name} does not go")
 
 
 def _end(api: Api, resource: Resource, namespace: str, value: Object) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from apiserver.definitions import crd_documents, installed
 from apiserver.operator import Operator, Player
 from apiserver.sandbox import Object, Sandbox, commands_on, sandbox
 from apiserver.server import ApiServer
+from cluster.thousand import AT_ONCE, MODELS, PROFILES
 from medsweep.k8s.client import connect
 from medsweep.k8s.resources import PODS
 from medsweep.k8s.sweeps import selector_of
@@ -25,6 +26,8 @@ from medsweep.results.cells import CellFolder
 
 HERE = Path(__file__).parent
 CELL_BYTES = 64 * 1024
+JOBS = len(MODELS) * (1 + PROFILES)
+"""1,000 cells, and the fine-tune of each of the five models."""
 
 
 def program(name: str, *arguments: str) -> Any:
@@ -39,13 +42,30 @@ def program(name: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def come_and_go(operator: Operator, job: Object) -> None:
-    """Let a job run, succeed and lose its pods, as after its TTL."""
-    name = job["metadata"]["name"]
-    operator.start(job)
-    operator.run(name)
-    operator.finish(name)
-    operator.collect(name)
+class Crowd:
+    """Lets as many jobs run as the client submits, and ends the oldest once they are `AT_ONCE`.
+
+    An ended job loses its pods, as after its TTL.
+    """
+
+    def __init__(self) -> None:
+        self.running: deque[str] = deque()
+        self.started, self.most = 0, 0
+
+    def play(self, operator: Operator, job: Object) -> None:
+        name = job["metadata"]["name"]
+        operator.start(job)
+        operator.run(name)
+        self.started += 1
+        self.running.append(name)
+        self.most = max(self.most, len(self.running))
+        # Cells wait for the fine-tunes, which come first; at the end nothing is submitted any more.
+        while self.running and (
+            len(self.running) == AT_ONCE or self.started in (len(MODELS), JOBS)
+        ):
+            ended = self.running.popleft()
+            operator.finish(ended)
+            operator.collect(ended)
 
 
 @pytest.mark.slow
@@ -53,17 +73,22 @@ def come_and_go(operator: Operator, job: Object) -> None:
 def test_a_thousand_jobs_take_flat_memory_and_one_list_per_kind(cluster: Sandbox) -> None:
     pytest.importorskip("resource")
     began_s = time.perf_counter()
-    with Player(cluster.operator, selector_of("thousand"), come_and_go) as player:
+    crowd, plenty = Crowd(), dict.fromkeys(("nvidia.com/gpu", "cpu", "memory"), "1P")
+    # The team's quota is for fewer GPUs, and without a controller manager none is given back.
+    quota = {f"requests.{name}": amount for name, amount in plenty.items()}
+    cluster.limit("medsweep", {**quota, "pods": "100k"})
+    with Player(cluster.operator, selector_of("thousand"), crowd.play) as player:
         found = program("thousand.py", cluster.namespace)
     print(f"\n{time.perf_counter() - began_s:.0f} s: {json.dumps(found)}")
-    # 1,000 cells, and the fine-tune of each of the five models.
-    assert found["phases"] == {"done": 1005}
-    assert len(player.played) == 1005
+    assert found["phases"] == {"done": JOBS}
+    assert len(player.played) == JOBS
+    # Each with a head and a worker.
+    assert crowd.most == AT_ONCE == 100
     # What follows a list is a watch, for as long as it lasts.
     assert found["lists"]
     assert max(found["lists"].values()) == 1
     # One request per job, the lists and the watches: the client asks nothing job by job.
-    assert found["requests"] < 1005 + 50
+    assert found["requests"] < JOBS + 50
     # One at a time beside the watches, so that it needs no limit of its own to be gentle.
     assert found["most_at_once"] <= 1 + len(found["lists"])
     rss_bytes = {int(number): size for number, size in found["rss_bytes"].items()}

@@ -302,6 +302,7 @@ def connect(context: str | None = None, user: str | None = None) -> Api:
         InputError: the kubeconfig has no such context.
     """
     require("kubernetes")
+    import urllib3
     from kubernetes import client, config
 
     configuration = client.Configuration()
@@ -324,6 +325,9 @@ def connect(context: str | None = None, user: str | None = None) -> Api:
                 f"no cluster: {str(missing).rstrip('.')}; give a kubeconfig as KUBECONFIG, "
                 "or run this in a cluster"
             ) from None
+    if not configuration.verify_ssl:
+        # As the kubeconfig says; urllib3 would write a warning about it for each request.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     api_client = client.ApiClient(configuration)
     if user is not None:
         api_client.set_default_header("Impersonate-User", user)

@@ -136,6 +136,10 @@ class Watch:
                     yield change
         except (urllib3.exceptions.HTTPError, OSError):
             return
+        except ValueError:
+            # A TLS connection that is shut down while it is read hands over encrypted bytes.
+            if not self._closed.is_set():
+                raise
         finally:
             self._response.close()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from apiserver.server import ApiServer, Failure
 from medsweep.errors import EnvironmentFault, InputError, MedSweepError
@@ -154,6 +156,22 @@ def test_no_cluster_and_no_such_context(tmp_path: Path, monkeypatch: pytest.Monk
         connect()
     with pytest.raises(InputError, match="--context far: .*get-contexts"):
         connect("far")
+
+
+def test_a_kubeconfig_without_verification_does_not_warn_at_each_request(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "insecure"
+    text = server.kubeconfig(path).read_text().replace("http://", "https://")
+    value = json.loads(text)
+    value["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = True
+    path.write_text(json.dumps(value))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always", urllib3.exceptions.SecurityWarning)  # as urllib3 does
+        connect()
+        warnings.warn("unverified", urllib3.exceptions.InsecureRequestWarning, stacklevel=1)
+    assert shown == []
 
 
 def expired(api: Api, server: ApiServer, namespace: str) -> None:

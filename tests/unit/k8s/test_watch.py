@@ -94,3 +94,33 @@ def test_what_was_forgotten_is_listed_again_with_what_is_gone(api: Api, server: 
         ("two", True),
     ]
     changes.close()
+
+
+class Encrypted:
+    """The response of a TLS connection that is shut down while a thread reads it."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self.watch = watch
+
+    def stream(self, size: int) -> Iterator[bytes]:
+        if self.watch is not None:
+            self.watch.close()
+        yield b"\x17\x03\x03\xc0\n"
+
+    def shutdown(self) -> None:
+        """What makes the rest unreadable."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_what_is_read_of_a_connection_that_is_being_closed_is_not_looked_at(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(api, PODS, "n", "a=b", pause_s=0)
+    watch.objects()
+    monkeypatch.setattr(api, "stream", lambda *_: Encrypted(None))
+    with pytest.raises(UnicodeDecodeError):
+        next(watch.changes())
+    monkeypatch.setattr(api, "stream", lambda *_: Encrypted(watch))
+    assert list(watch.changes()) == []

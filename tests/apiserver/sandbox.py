@@ -150,8 +150,8 @@ def end_namespaces(api: Api, *names: str) -> None:
     """Delete namespaces with all that is in them, also where nobody but the API server is there.
 
     The controller manager empties a namespace and lets it go; a server without one keeps it for
-    ever. It also makes each namespace's account `default`, by which it is known here. The finalizers
-    of an operator stay in any case, because it is only played.
+    ever. It also makes each namespace's account `default`, by which it is known here. Nobody serves
+    the finalizers of an operator that is only played.
     """
     managed = {name: api.get(SERVICE_ACCOUNTS, name, "default") is not None for name in names}
     for name in names:

@@ -224,9 +224,10 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     quality = _quality(rows)
     if quality is not None:
         questions = max((row.get("questions") or 0) for row in rows)
+        each = " in each repeat" if len(most_questions(rows)) > 1 else ""
         ends = f" [{share_spread(quality)}]" if quality.low is not None else ""
         facts.append(
-            f"Token F1 {share(quality)}{ends} on {questions} questions "
+            f"Token F1 {share(quality)}{ends} on {questions} questions{each} "
             "(1: the words of the reference answers)"
         )
     point, rate = busiest_point(rows)

@@ -39,8 +39,8 @@ def test_better_answers_beyond_noise_are_taken() -> None:
     found = verdict(rows, paired_tests(rows, paired, []))
     assert found.decided
     assert found.title == "Take a, fine-tuned, on p."
-    f1 = "Token F1 0.50 [0.20 to 0.40] on 40 questions (1: the words of the reference answers)"
-    assert f1 in found.facts
+    f1 = "Token F1 0.50 [0.20 to 0.40] on 40 questions in each repeat (1: the words of the "
+    assert f1 + "reference answers)" in found.facts
     assert "on the same 20 questions: +0.30" in found.reasons[0]
 
 

@@ -36,8 +36,8 @@ def add_answerer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instruction",
         metavar="TEXT",
-        help="system message before each question; default: the one that adapters are trained "
-        "with, for a server none",
+        help="system message before each question, '' for none; default: the one that adapters are "
+        "trained with, for a server none",
     )
     add_models(parser)
     parser.add_argument(
@@ -84,6 +84,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
     from medsweep.serving.server_metrics import ServerMetrics
     from medsweep.serving.service import open_service
 
+    instruction = PAPER_INSTRUCTION if options.instruction is None else options.instruction
     adapters = {} if options.adapter is None else {ADAPTER: options.adapter}
     # Not `auto`: for one question an engine that starts within seconds is the fastest.
     config = ServeConfig(
@@ -95,7 +96,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
         base, *_ = await engine.models()
         request = Generation(
             model=base if options.base or options.adapter is None else ADAPTER,
-            messages=tuple(conversation(question, options.instruction or PAPER_INSTRUCTION)),
+            messages=tuple(conversation(question, instruction)),
             prompt=None,
             max_tokens=options.max_tokens,
         )

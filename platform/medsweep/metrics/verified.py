@@ -22,8 +22,8 @@ def passes_rules(
 
     Args:
         quantity_agreement: of each answer; None or nan where the reference has no quantity.
-        consistency: likewise.
-        claim_consistency: likewise; None or nan where no model for entailment judged the answer.
+        consistency: of each answer; below 1 where a statement of the reference is denied.
+        claim_consistency: of each answer; None or nan where no model for entailment judged it.
     """
     given, consistent, claims = (
         np.asarray(figures, dtype=np.float64)
@@ -40,8 +40,8 @@ def verified(
 
     Args:
         quantity_agreement: of each answer; None or nan where the reference has no quantity.
-        consistency: likewise.
-        claim_consistency: likewise; None or nan where no model for entailment judged the answer.
+        consistency: of each answer; below 1 where a statement of the reference is denied.
+        claim_consistency: of each answer; None or nan where no model for entailment judged it.
 
     Returns:
         nan where the reference has no quantity: there is nothing to verify the answer by.

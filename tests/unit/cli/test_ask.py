@@ -66,8 +66,12 @@ async def test_a_server_answers_in_parts(capsys: pytest.CaptureFixture[str]) -> 
     async with running_mock(timing) as server:
         words = ["ask", "--url", server.base_url, "--max-tokens", "6", "What is asthma?"]
         assert await asyncio.to_thread(main, words) == 0
-        [body] = server.requests
+        assert await asyncio.to_thread(main, [*words, "--instruction", "Be brief."]) == 0
+        body, instructed = server.requests
     assert body["model"] == "mock"
+    question = {"role": "user", "content": "What is asthma?"}
+    assert body["messages"] == [question]
+    assert instructed["messages"] == [{"role": "system", "content": "Be brief."}, question]
     assert len(capsys.readouterr().out.split()) >= 1
 
 

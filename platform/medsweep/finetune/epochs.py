@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -54,35 +55,41 @@ def epoch_line(row: Mapping[str, Any]) -> str:
 class EpochLog:
     """A file to which one process appends epochs while another reads them.
 
+    A writer that is killed may leave a part of a line. Readers skip it, and the writer that
+    continues evaluates that epoch again.
+
     Args:
         path: of the file; `close` removes it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read = 0
+        self._read_bytes = 0
         self._newest = -1
         path.unlink(missing_ok=True)
 
     @staticmethod
     def add(path: Path, row: Mapping[str, Any]) -> None:
-        """Add a row of `training.parquet`."""
+        """Add a row of `training.parquet`, on a line of its own whatever the file ends with."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as opened:
-            opened.write(json.dumps(dict(row)) + "\n")
+        with path.open("ab") as file:
+            file.write(b"\n" + json.dumps(dict(row)).encode() + b"\n")
 
     def new(self) -> list[dict[str, Any]]:
         """Return the rows added since the last call, without epochs that were repeated."""
         if not self._path.is_file():
             return []
-        with self._path.open() as opened:
-            opened.seek(self._read)
-            text = opened.read()
-        complete, _, _ = text.rpartition("\n")
-        rows = [json.loads(line) for line in complete.splitlines()]
-        self._read += len((complete + "\n").encode()) if complete else 0
-        fresh = [row for row in rows if row["epoch"] > self._newest]
-        self._newest = max([self._newest, *(row["epoch"] for row in rows)])
+        with self._path.open("rb") as file:
+            file.seek(self._read_bytes)
+            complete, newline, _ = file.read().rpartition(b"\n")
+        self._read_bytes += len(complete + newline)
+        fresh = []
+        for line in complete.splitlines():
+            with contextlib.suppress(ValueError):
+                row: dict[str, Any] = json.loads(line)
+                if row["epoch"] > self._newest:
+                    fresh.append(row)
+                    self._newest = row["epoch"]
         return fresh
 
     def close(self) -> None:

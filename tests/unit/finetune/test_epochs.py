@@ -63,6 +63,25 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     assert [each["epoch"] for each in log.new()] == [1]
 
 
+def test_a_line_that_a_killed_writer_left_is_dropped(tmp_path: Path) -> None:
+    EpochLog.add(tmp_path / "lines", row(1))
+    line = (tmp_path / "lines").read_bytes()
+    for length in range(len(line)):
+        path = tmp_path / "run.epochs"
+        log = EpochLog(path)
+        EpochLog.add(path, row(0))
+        with path.open("ab") as killed:
+            killed.write(line[:length])
+        assert [each["epoch"] for each in log.new()] == [0]
+        # The next worker continues from the checkpoint, and reports that epoch whole.
+        EpochLog.add(path, row(1, loss=1.25))
+        EpochLog.add(path, row(2))
+        fresh = log.new()
+        # A line that lacks its end alone is the row that was written.
+        loss = 1.5 if length == len(line) - 1 else 1.25
+        assert [(each["epoch"], each["loss"]) for each in fresh] == [(1, loss), (2, 1.5)]
+
+
 def test_what_an_earlier_run_left_is_not_told(tmp_path: Path) -> None:
     EpochLog.add(tmp_path / "run.epochs", row(0))
     assert EpochLog(tmp_path / "run.epochs").new() == []

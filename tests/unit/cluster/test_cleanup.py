@@ -7,6 +7,7 @@ import pytest
 
 from medsweep.cluster import cleanup
 from medsweep.cluster.cleanup import clean_up, members, watch
+from medsweep.errors import EnvironmentFault
 
 # Nothing in its arguments or environment says where it belongs: only the file that it writes.
 DAEMON = """
@@ -35,6 +36,14 @@ def start_daemon(log: Path, before: str = "") -> subprocess.Popen[str]:
 def end(daemon: subprocess.Popen[str]) -> None:
     daemon.kill()
     daemon.communicate()
+
+
+def test_a_clean_up_that_does_not_start_is_a_fault_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup.sys, "executable", "/no/such/python")
+    with pytest.raises(EnvironmentFault, match="clean-up of the cluster does not start"):
+        watch(tmp_path)
 
 
 def test_members_are_known_by_the_files_they_have_open(tmp_path: Path) -> None:

@@ -141,6 +141,15 @@ class running_nothing:  # noqa: N801 stands for a function
         pass
 
 
+def test_a_mock_server_that_does_not_start_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module.sys, "executable", "/no/such/python")
+    match = "the mock server does not start: /no/such/python: No such file"
+    with pytest.raises(StageError, match=match):
+        calibrate_fleet(Fleet(0), [CalibrationLoad(1)])
+
+
 @pytest.mark.slow
 def test_calibrates_against_a_server_of_its_own() -> None:
     loads = [CalibrationLoad(1), CalibrationLoad(6)]

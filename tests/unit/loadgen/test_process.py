@@ -165,7 +165,7 @@ def test_a_process_that_does_not_start_ends_those_that_did() -> None:
     first = LoadProcess()
     made = iter([first, NoProgram()])
     with (
-        pytest.raises(StageError, match="does not start: No such file"),
+        pytest.raises(StageError, match="does not start: /no/such/program: No such file"),
         Fleet(2, lambda: next(made)),
     ):
         pytest.fail("it was entered")

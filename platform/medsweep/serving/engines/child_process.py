@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from medsweep.processes import start_process
 from medsweep.serving.protocol import EngineDied
 
 _GRACE_S = 5.0
@@ -33,6 +34,9 @@ class ChildProcess:
         command: its command line.
         environment: its environment variables; None takes this process's.
         on_exit: called from a thread once it has ended.
+
+    Raises:
+        StageError: the system does not start it.
 
     Attributes:
         cores: cores that it may run on.
@@ -53,7 +57,8 @@ class ChildProcess:
             opened.enter_context(ours)
             self._stderr = opened.enter_context(tempfile.TemporaryFile())
             with theirs:
-                self._process = subprocess.Popen(
+                self._process = start_process(
+                    f"the process of engine {name}",
                     command,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,

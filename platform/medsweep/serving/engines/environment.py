@@ -241,10 +241,7 @@ def _require_platform(interpreter: str) -> None:
             f"the engines' locks are for {' '.join(PLATFORM)}, and this is {' '.join(here)}"
         )
     code = "import sys; print(*sys.version_info[:2])"
-    try:
-        version = tuple(map(int, _run([interpreter, "-c", code], "no Python").split()))
-    except OSError as error:
-        raise EnvironmentFault(f"{interpreter}: {error.strerror}") from None
+    version = tuple(map(int, _run([interpreter, "-c", code], "no Python").split()))
     if version != PYTHON:
         given, needed = (".".join(map(str, each)) for each in (version, PYTHON))
         raise EnvironmentFault(
@@ -275,6 +272,8 @@ def _run(
         )
     except subprocess.TimeoutExpired:
         raise EnvironmentFault(f"{fault}: not done within {timeout_s:.0f} s") from None
+    except OSError as error:
+        raise EnvironmentFault(f"{fault}: {command[0]}: {error.strerror}") from None
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")]

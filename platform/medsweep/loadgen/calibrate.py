@@ -187,8 +187,9 @@ def _mock_process(gap_s: float = TRUTH.gap_s) -> Iterator[str]:
     command = [sys.executable, "-m", "medsweep.loadgen.mock.server", "--port", "0"]
     command += ["--die-with-stdin", "--stamps", "--ttft-s", str(TRUTH.ttft_s)]
     command += ["--gap-s", str(gap_s), "--tokens", str(TRUTH.tokens)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with start_process("calibration: the mock server", command, **pipes) as server:
+    with start_process(
+        "calibration: the mock server", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
         try:
             line = server.stdout.readline() if server.stdout else b""
             if not line:

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -46,7 +48,6 @@ load: {{points: [{{concurrency: 2, requests: 4}}], repeats: 1, max_tokens: 8}}
 """
 
 
-# A load of at least half a minute, however fast the machine: it is cut short long before its end.
 LOST = replace(PROFILE, name="1xv100-lost")
 TWO = (
     SWEEP.replace("name: small", "name: two")
@@ -56,9 +57,31 @@ TWO = (
         f"  - {{name: {LOST.name}, cpus: 1, gpus: 1, accelerator: v100, host_memory_gib: 4}}\n"
         "dataset:",
     )
-    .replace("{concurrency: 2, requests: 4}", "{rate: 2, requests: 64}")
-    .replace("max_tokens: 8", "max_tokens: 8, timeout_s: 20")
+    .replace("{concurrency: 2, requests: 4}", "{rate: 2, requests: 12}")
+    .replace("max_tokens: 8", "max_tokens: 8, timeout_s: 30")
 )
+
+# A job that stops at its first answer from a profile, says so, and goes on when it may: however
+# fast the machine, its load is not over before that.
+PAUSED = """\
+import runpy, sys, time
+from pathlib import Path
+from medsweep.monitoring.prometheus import LiveMetrics
+
+profile, answered, resumed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+count = LiveMetrics.request
+
+def pause(self, labels, record):
+    count(self, labels, record)
+    if labels["profile"] == profile:
+        answered.touch()
+        while not resumed.exists():
+            time.sleep(0.05)
+
+LiveMetrics.request = pause
+del sys.argv[:4]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @dataclass
@@ -82,14 +105,15 @@ class Job:
                 object_store_memory=OBJECT_STORE_BYTES,
             )
 
-    def start(self, sweep: str) -> subprocess.Popen[str]:
-        """Start the benchmark of every cell of a sweep."""
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / "jobs" / "benchmark.py"), "--out", str(self.out)],
-            env={**self.environment, SWEEP_VARIABLE: sweep},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, sweep: str, log: Path, *before: str) -> subprocess.Popen[bytes]:
+        """Start the benchmark of every cell of a sweep, with its messages in a file."""
+        command = [*before, str(ROOT / "jobs" / "benchmark.py"), "--out", str(self.out)]
+        with log.open("wb") as messages:
+            return subprocess.Popen(
+                [sys.executable, *command],
+                env={**self.environment, SWEEP_VARIABLE: sweep},
+                stderr=messages,
+            )
 
     def run(self, manifest: Manifest) -> str:
         """Run the entrypoint with the head's sweep; return what it wrote."""
@@ -172,8 +196,10 @@ def job(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def rendered(job: Job, folder: Path) -> dict[str, Manifest]:
-    """What `medsweep k8s render` prints of the sweep, by stage."""
+@pytest.fixture(scope="module")
+def manifests(job: Job, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
+    """What `medsweep k8s render` prints of the sweep, by stage; its fine-tune has run."""
+    folder = tmp_path_factory.mktemp("rendered")
     (folder / "small.yaml").write_text(SWEEP)
     done = subprocess.run(
         [sys.executable, "-m", "medsweep", "k8s", "render", str(folder / "small.yaml")],
@@ -182,16 +208,18 @@ def rendered(job: Job, folder: Path) -> dict[str, Manifest]:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    manifests = list(yaml.safe_load_all(done.stdout))
-    return {each["metadata"]["labels"]["medsweep.io/stage"]: each for each in manifests}
+    printed = list(yaml.safe_load_all(done.stdout))
+    manifests = {each["metadata"]["labels"]["medsweep.io/stage"]: each for each in printed}
+    job.run(manifests["finetune"])
+    return manifests
 
 
-def test_fine_tune_then_benchmark_then_nothing_again(job: Job, tmp_path: Path) -> None:
-    manifests = rendered(job, tmp_path)
+def test_fine_tune_then_benchmark_then_nothing_again(
+    job: Job, manifests: dict[str, Manifest]
+) -> None:
     assert set(manifests) == {"finetune", "benchmark"}
     adapter = manifests["finetune"]["metadata"]["labels"]["medsweep.io/adapter"]
     key = manifests["benchmark"]["metadata"]["labels"]["medsweep.io/cell"]
-    job.run(manifests["finetune"])
     folder = job.out / "small"
     made = folder / "adapters" / f"standin-distilgpt2-{adapter}"
     assert (made / "adapter_model.safetensors").is_file()
@@ -222,21 +250,37 @@ def test_fine_tune_then_benchmark_then_nothing_again(job: Job, tmp_path: Path) -
     assert (folder / "cells" / key / "cell.json").stat().st_mtime_ns == written
 
 
+def lose(job: Job, node: Any) -> None:
+    """Kill a node; return when none of its processes runs."""
+    (raylet,) = node.all_processes["raylet"]
+    process = psutil.Process(raylet.process.pid)
+    processes = [process, *process.children(recursive=True)]
+    job.cluster.remove_node(node, allow_graceful=False)
+    _, alive = psutil.wait_procs(processes, timeout=120)
+    assert alive == []
+
+
 @pytest.mark.timeout(600)
-def test_a_node_lost_in_the_load_fails_its_cell_and_the_next_run_completes_it(job: Job) -> None:
+def test_a_node_lost_in_the_load_fails_its_cell_and_the_next_run_completes_it(
+    job: Job, manifests: dict[str, Manifest], tmp_path: Path
+) -> None:
+    del manifests  # they made the adapter, which is the same
+    shutil.copytree(job.out / "small" / "adapters", job.out / "two" / "adapters")
     spec = SweepSpec.model_validate(yaml.safe_load(TWO))
     sweep, node = spec.model_dump_json(exclude_defaults=True), job.add_worker(LOST)
-    process = job.start(sweep)
-    assert process.stderr is not None
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if "load:" in line and LOST.name in line:
-            job.cluster.remove_node(node, allow_graceful=False)
-            break
-    assert "load:" in lines[-1], lines
-    lines += process.communicate(timeout=240)[1].splitlines()
-    assert process.returncode == 1, lines
+    answered, resumed = tmp_path / "answered", tmp_path / "resumed"
+    pause = ("-c", PAUSED, LOST.name, str(answered), str(resumed))
+    first, second = tmp_path / "first.log", tmp_path / "second.log"
+    process = job.start(sweep, first, *pause)
+    while not answered.exists() and process.poll() is None:
+        time.sleep(0.1)
+    lose(job, node)
+    resumed.touch()
+    code = process.wait(timeout=240)
+    lines = first.read_text().splitlines()
+    assert answered.exists(), lines
+    assert code == 1, lines
+    assert not any("fine-tune:" in line for line in lines)
 
     def cells() -> dict[str, CellFolder]:
         folders = map(CellFolder, (job.out / "two" / "cells").iterdir())
@@ -252,11 +296,11 @@ def test_a_node_lost_in_the_load_fails_its_cell_and_the_next_run_completes_it(jo
     written = (kept.path / "cell.json").read_bytes()
 
     job.add_worker(LOST)
-    process = job.start(sweep)
-    told = process.communicate(timeout=240)[1]
-    assert process.returncode == 0, told
+    code = job.start(sweep, second).wait(timeout=240)
+    told = second.read_text()
+    assert code == 0, told
     assert "2 cells: 1 done earlier, 1 to measure" in told
     assert (kept.path / "cell.json").read_bytes() == written
     record = lost.record()
     assert (record["status"], record["reason"]) == ("ok", None)
-    assert [(row["status"], row["ok"]) for row in record["rows"]] == [("ok", 64)]
+    assert [(row["status"], row["ok"]) for row in record["rows"]] == [("ok", 12)]

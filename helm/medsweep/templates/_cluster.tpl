@@ -26,6 +26,15 @@ podAntiAffinity:
       topologyKey: kubernetes.io/hostname
 {{- end }}
 
+{{/* Variables of every pod of a stage. */}}
+{{- define "medsweep.stageEnv" -}}
+{{ include "medsweep.env" . }}
+{{- if ne .Values.mode "serve" }}
+# A job that is over has no requests for which Ray should wait up to 30 s, holding its GPUs.
+- {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: "0"}
+{{- end }}
+{{- end }}
+
 {{- define "medsweep.cluster" -}}
 {{- $values := .Values -}}
 {{- $profile := .Values.profile -}}
@@ -61,7 +70,7 @@ headGroupSpec:
       containers:
         - {{- include "medsweep.container" (dict "root" . "name" "ray-head" "family" "cpu") | nindent 10 }}
           env:
-            {{- include "medsweep.env" . | nindent 12 }}
+            {{- include "medsweep.stageEnv" . | nindent 12 }}
             # The head writes the rows, which name the image that was measured: the worker's.
             - {name: MEDSWEEP_IMAGE_DIGEST, value: {{ $image | quote }}}
             - name: MEDSWEEP_SWEEP
@@ -116,7 +125,7 @@ workerGroupSpecs:
         containers:
           - {{- include "medsweep.container" (dict "root" . "name" "ray-worker" "family" $profile.imageFamily) | nindent 12 }}
             env:
-              {{- include "medsweep.env" . | nindent 14 }}
+              {{- include "medsweep.stageEnv" . | nindent 14 }}
               - {name: MEDSWEEP_IMAGE_DIGEST, value: {{ $image | quote }}}
               {{- if has $values.model $values.huggingFace.gatedModels }}
               - name: HF_TOKEN
@@ -156,7 +165,7 @@ workerGroupSpecs:
         containers:
           - {{- include "medsweep.container" (dict "root" . "name" "ray-worker" "family" "cpu") | nindent 12 }}
             env:
-              {{- include "medsweep.env" . | nindent 14 }}
+              {{- include "medsweep.stageEnv" . | nindent 14 }}
             resources:
               {{- include "medsweep.exactly" (dict "cpu" "2" "memory" "4Gi") | nindent 14 }}
         volumes:

@@ -27,6 +27,10 @@ _CACHE_MOUNT = "/cache"
 
 Manifest = dict[str, Any]
 
+NO_DRAIN: Manifest = {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": "0"}
+"""Variable of a job's pods: a terminated one ends at once. Ray would wait up to 30 s for requests,
+which a served model has and a job that is over has not, and hold its GPUs meanwhile."""
+
 
 def head_template(
     settings: ClusterSettings,
@@ -88,7 +92,7 @@ def load_template(settings: ClusterSettings, labels: Mapping[str, str]) -> Manif
     """
     # The shard takes one CPU; Ray's own processes on the node take part of the other.
     resources = {"cpu": "2", "memory": "4Gi"}
-    container = _container(settings, "ray-worker", "cpu", resources, [])
+    container = _container(settings, "ray-worker", "cpu", resources, [NO_DRAIN])
     template = _template(settings, {**labels, ROLE: "load"}, container, NO_GPU)
     template["spec"]["affinity"] = _apart_from("worker")
     return template

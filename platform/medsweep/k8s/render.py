@@ -23,6 +23,7 @@ from medsweep.k8s.conventions import (
 from medsweep.k8s.pods import (
     HOME,
     METRICS_PORT,
+    NO_DRAIN,
     SERVE_PORT,
     Manifest,
     head_template,
@@ -194,10 +195,9 @@ class _Stage:
         family = image_family(profile)
         # The head writes the rows, which name the image that was measured: the worker's.
         image = {"name": "MEDSWEEP_IMAGE_DIGEST", "value": image_reference(settings, family)}
-        worker = worker_template(
-            settings, self.pod_labels, profile, family, [image, *self._token()]
-        )
-        head = head_template(settings, self.pod_labels, [image, *environment], serves=serves)
+        both = [image] if serves else [image, NO_DRAIN]
+        worker = worker_template(settings, self.pod_labels, profile, family, [*both, *self._token()])
+        head = head_template(settings, self.pod_labels, [*both, *environment], serves=serves)
         if serves:
             # If only Serve's own config changed, KubeRay would restart the model in place.
             head["metadata"]["annotations"][RESULTS] = settings.out

@@ -187,6 +187,7 @@ class Fleet:
         Raises:
             LoadAborted: too many requests failed.
             StageError: a process died.
+            Exception: what `take_line` or `on_progress` raised, after the load has been stopped.
             KeyboardInterrupt: after the processes have sent what had ended.
         """
         parts = min(self.count, job.point.concurrency or self.count)
@@ -276,6 +277,10 @@ class _Run:
                 # What has ended so far is still to come from the processes.
                 interrupted = True
                 self._stop(drop=True)
+            except Exception as error:  # noqa: BLE001 raised when the processes have ended
+                # The caller's: it is called no more, and the load must not go on without it.
+                self._take_line, self._on_progress = lambda _: None, lambda _: True
+                self._fail(error)
         if interrupted:
             raise KeyboardInterrupt
         if self._failure is not None:
@@ -285,16 +290,14 @@ class _Run:
     def _take(self, place: int, line: bytes | Exception) -> None:
         if isinstance(line, Exception):
             self._running -= 1
-            self._failure = self._failure or line
-            self._stop(drop=True)
+            self._fail(line)
         elif line.startswith(b'{"record"'):
             self._take_line(line)
         else:
             message = json.loads(line)
             self._running -= "done" in message or "aborted" in message
             if "aborted" in message and not self._dropped:
-                self._failure = self._failure or LoadAborted(message["aborted"])
-                self._stop(drop=True)
+                self._fail(LoadAborted(message["aborted"]))
             self._take_news(place, message)
 
     def _take_news(self, place: int, message: dict[str, Any]) -> None:
@@ -316,6 +319,10 @@ class _Run:
             )
             if not self._on_progress(progress) and not self._dropped:
                 self._stop(drop=True)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._stop(drop=True)
 
     def _stop(self, *, drop: bool) -> None:
         self._dropped |= drop

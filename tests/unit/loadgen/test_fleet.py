@@ -117,6 +117,35 @@ async def test_dead_process_is_reported(make_job) -> None:
                 await asyncio.to_thread(run, fleet, job, kill)
 
 
+@pytest.mark.parametrize("broken", ["take_line", "on_progress"])
+async def test_a_caller_that_fails_ends_the_load_and_the_next_one_runs(make_job, broken) -> None:
+    calls: list[object] = []
+
+    def fail(seen: object) -> bool:
+        calls.append(seen)
+        raise OSError("the disk is full")
+
+    def take(line: bytes) -> None:
+        if broken == "take_line":
+            fail(line)
+
+    def look(progress: LoadProgress) -> bool:
+        return fail(progress) if broken == "on_progress" else True
+
+    async with running_mock(MockTiming(ttft_s=0.0, tokens=1)) as server:
+        with Fleet(1) as fleet:
+            endless = make_job(server.base_url, LoadPoint(concurrency=4, requests=10_000_000))
+            with pytest.raises(OSError, match="the disk is full"):
+                await asyncio.to_thread(fleet.run, endless, take, look)
+            assert len(calls) == 1, "it is not called again"
+            (pid,) = fleet.pids
+            point = LoadPoint(concurrency=2, requests=50)
+            whole, records = await asyncio.to_thread(run, fleet, make_job(server.base_url, point))
+            assert fleet.pids == [pid], "the process is the same"
+    assert whole
+    assert sum(record.phase == "measure" for record in records) == 50
+
+
 class Unusable(LoadProcess):
     """A process that cannot be started again, as where the machine has no more of them (fake)."""
 

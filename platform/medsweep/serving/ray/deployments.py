@@ -28,6 +28,7 @@ INGRESS = "ingress"
 MAX_ONGOING = 512
 MAX_QUEUED = 1024
 START_TIMEOUT_S = 600.0
+STOP_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 3600.0
 POLL_S = 0.2
 _LOOK_S = 30.0
@@ -144,12 +145,24 @@ def throttled_periods(name: str) -> int | None:
 
 
 def undeploy(names: Sequence[str]) -> None:
-    """Stop the engines of several cells."""
+    """Stop the engines of several cells, and wait for their end.
+
+    Raises:
+        StageError: some are still there after `STOP_TIMEOUT_S`: what was measured beside them would
+            be wrong.
+    """
     from ray import serve
 
     for name in names:
         serve.delete(name, _blocking=False)
-    while set(names) & set(serve.status().applications):
+    deadline_s = time.monotonic() + STOP_TIMEOUT_S
+    while remaining := sorted(set(names) & set(serve.status().applications)):
+        if time.monotonic() > deadline_s:
+            raise StageError(
+                f"serving did not stop within {STOP_TIMEOUT_S:.0f} s (cells "
+                f"{', '.join(remaining)}), so nothing else can be measured on its nodes; run the "
+                "same command again, which continues with what is left"
+            )
         time.sleep(POLL_S)
 
 

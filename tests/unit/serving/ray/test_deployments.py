@@ -14,7 +14,7 @@ from medsweep.hardware.catalog import PROFILES
 from medsweep.models.catalog import MODELS
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray import deployments
-from medsweep.serving.ray.deployments import CellDeployment, wait_for
+from medsweep.serving.ray.deployments import CellDeployment, undeploy, wait_for
 from support import adapter_of
 
 
@@ -90,3 +90,25 @@ def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch)
     ends_s.clear()
     ends_s["never"] = (1e9, "RUNNING")
     assert "within 600 s" in str(wait_for(["never"], clock.now())["never"])
+
+
+def test_engines_that_do_not_stop_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, deleted = FakeClock(100.0), []
+    gone_at_s = {"quick": 101.0, "slow": 100.0 + deployments.STOP_TIMEOUT_S - 1, "other": 1e9}
+
+    def status() -> Any:
+        return SimpleNamespace(applications={n: None for n in gone_at_s if clock.now() < gone_at_s[n]})
+
+    def delete(name: str, *, _blocking: bool) -> None:
+        deleted.append((name, _blocking))
+
+    fake_time = SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
+    monkeypatch.setattr(deployments, "time", fake_time)
+    serve = SimpleNamespace(status=status, delete=delete)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
+    undeploy(["quick", "slow"])  # the ingress and others stay
+    assert clock.now() == pytest.approx(gone_at_s["slow"], abs=deployments.POLL_S)
+    assert deleted == [("quick", False), ("slow", False)]
+    gone_at_s["never"] = 1e9
+    with pytest.raises(StageError, match=r"did not stop within 300 s \(cells never\), so nothing"):
+        undeploy(["quick", "never"])

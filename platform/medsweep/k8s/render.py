@@ -196,7 +196,9 @@ class _Stage:
         # The head writes the rows, which name the image that was measured: the worker's.
         image = {"name": "MEDSWEEP_IMAGE_DIGEST", "value": image_reference(settings, family)}
         both = [image] if serves else [image, NO_DRAIN]
-        worker = worker_template(settings, self.pod_labels, profile, family, [*both, *self._token()])
+        worker = worker_template(
+            settings, self.pod_labels, profile, family, [*both, *self._token()]
+        )
         head = head_template(settings, self.pod_labels, [*both, *environment], serves=serves)
         if serves:
             # If only Serve's own config changed, KubeRay would restart the model in place.

@@ -97,7 +97,9 @@ def test_engines_that_do_not_stop_end_the_run(monkeypatch: pytest.MonkeyPatch) -
     gone_at_s = {"quick": 101.0, "slow": 100.0 + deployments.STOP_TIMEOUT_S - 1, "other": 1e9}
 
     def status() -> Any:
-        return SimpleNamespace(applications={n: None for n in gone_at_s if clock.now() < gone_at_s[n]})
+        return SimpleNamespace(
+            applications={n: None for n in gone_at_s if clock.now() < gone_at_s[n]}
+        )
 
     def delete(name: str, *, _blocking: bool) -> None:
         deleted.append((name, _blocking))

@@ -93,6 +93,16 @@ class _Gpu:
         return None
 
 
+def visible_name(number: int) -> str:
+    """Return the name in CUDA_VISIBLE_DEVICES that shows a process one GPU of those that we see.
+
+    Args:
+        number: CUDA's number of the GPU in this process.
+    """
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return str(number) if names is None else names.split(",")[number].strip()
+
+
 def number_gpus_as_nvml() -> None:
     """Let CUDA number GPUs in the order of the bus, as NVML does; call it before CUDA starts.
 

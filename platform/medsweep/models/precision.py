@@ -189,8 +189,6 @@ def serving_refusal(
     Raises:
         UnknownName: no such dtype or quantization.
     """
-    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization)
-    available = _serving_memory_bytes(profile, splits=splits)
     gpu = profile.accelerator
     if gpu is None:
         owner = f"{profile.name} has in main memory"
@@ -203,13 +201,41 @@ def serving_refusal(
             return f"bitsandbytes int8 needs compute capability 7.5; {gpu.name} is {capability}"
         together = splits and profile.gpus > 1
         owner = f"{profile.gpus} x {gpu.name} have together" if together else f"one {gpu.name} has"
-    if needed <= available:
+    if fits(model, profile, dtype=dtype, quantization=quantization, splits=splits):
         return None
+    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization)
+    available = _serving_memory_bytes(profile, splits=splits)
     return (
         f"{model.name} needs {needed / GIB:.1f} GiB for weights and one sequence of up to "
         f"{SEQUENCE_TOKENS} tokens; {owner} {available / GIB:.1f} GiB"
         + (", and only engine vllm splits a model" if needed <= profile.gpu_memory_bytes else "")
     )
+
+
+def fits(
+    model: ModelSpec,
+    profile: HardwareProfile,
+    *,
+    dtype: str,
+    quantization: str,
+    splits: bool = False,
+) -> bool:
+    """Return whether a model and one sequence fit one GPU of a profile, or its main memory.
+
+    The allowance of 10 % is more than the 8 % of a GPU that vLLM leaves free (0.33).
+
+    Args:
+        model: the model.
+        profile: the hardware profile.
+        dtype: compute dtype, one of DTYPE_BYTES.
+        quantization: of the weights, one of QUANTIZED_BYTES.
+        splits: whether it may be split over all GPUs of the profile.
+
+    Raises:
+        UnknownName: no such dtype or quantization.
+    """
+    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization)
+    return needed <= _serving_memory_bytes(profile, splits=splits)
 
 
 def memory_needed_bytes(

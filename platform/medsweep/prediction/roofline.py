@@ -122,25 +122,25 @@ class StepTime:
     least_s: float | None = None
 
 
-def datasheet_machine(profile: HardwareProfile, dtype: str) -> Machine | None:
+def datasheet_machine(profile: HardwareProfile, dtype: str, gpus: int = 1) -> Machine | None:
     """Return a machine with the figures of a profile's datasheet; None where these are incomplete.
-
-    Only one GPU counts: a model that is split over two is computed on one after the other.
 
     Args:
         profile: the hardware profile.
         dtype: compute dtype.
+        gpus: GPUs that compute every layer together (tensor parallel); their exchange is not
+            counted.
     """
     gpu = profile.accelerator
     if gpu is None or gpu.memory_bandwidth_bytes_per_s is None or dtype not in gpu.peak_flops:
         return None
     return Machine(
-        bytes_per_s=gpu.memory_bandwidth_bytes_per_s * OF_PEAK_BANDWIDTH,
-        flops=gpu.peak_flops[dtype] * OF_PEAK_FLOPS,
+        bytes_per_s=gpus * gpu.memory_bandwidth_bytes_per_s * OF_PEAK_BANDWIDTH,
+        flops=gpus * gpu.peak_flops[dtype] * OF_PEAK_FLOPS,
         launch_s=LAUNCH_S,
         overlaps=True,
-        peak_bytes_per_s=gpu.memory_bandwidth_bytes_per_s,
-        peak_flops=gpu.peak_flops[dtype],
+        peak_bytes_per_s=gpus * gpu.memory_bandwidth_bytes_per_s,
+        peak_flops=gpus * gpu.peak_flops[dtype],
         packed_rows=_PACKED_ROWS
         if _FIRST_MMA <= gpu.compute_capability < _FIRST_FAST_UNPACKING and dtype != "float32"
         else _FEW_PACKED_ROWS,

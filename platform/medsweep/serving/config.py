@@ -11,11 +11,12 @@ from pydantic import Field, Strict, field_validator
 from medsweep.config import Closed
 from medsweep.errors import UnknownName
 from medsweep.finetune.adapter import Adapter
+from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
 from medsweep.serving.engines import known_engines
 from medsweep.serving.engines.choice import AUTO
-from medsweep.serving.engines.compatibility import replicas_on
+from medsweep.serving.engines.compatibility import GpuUse, gpu_use
 from medsweep.serving.protocol import EngineSettings
 
 Folder = Annotated[Path, Strict(False)]
@@ -59,7 +60,7 @@ class ServeSpec(Closed):
         *,
         dtype: str,
         cpus: int | None,
-        gpus: int = 0,
+        profile: HardwareProfile | None = None,
         base: Path | None = None,
         adapters: Mapping[str, Adapter] | None = None,
         max_adapters: int = 0,
@@ -73,13 +74,17 @@ class ServeSpec(Closed):
             model: the base model.
             dtype: compute dtype, with `auto` resolved.
             cpus: CPU threads.
-            gpus: GPUs that the engine's process sees.
+            profile: hardware that the engine's process sees; None is a CPU.
             base: folder of the base model's weights; None takes the one that the adapters name.
             adapters: by the name that requests use.
             max_adapters: most adapters that are loaded later, at a time.
             max_rank: highest rank of those; None where it is not known.
             max_model_len: most tokens of a prompt and its answer; None is the model's context.
         """
+        use = GpuUse()
+        if profile is not None:
+            quantization = self.quantization
+            use = gpu_use(engine, model, profile, dtype=dtype, quantization=quantization)
         return EngineSettings(
             engine=engine,
             model=model,
@@ -89,8 +94,8 @@ class ServeSpec(Closed):
             cpus=cpus,
             base=base,
             adapters=adapters or {},
-            replicas=replicas_on(engine, gpus),
-            gpus=gpus,
+            replicas=use.replicas,
+            gpus=use.gpus,
             max_adapters=max_adapters,
             max_rank=max_rank,
             max_model_len=max_model_len,

@@ -124,7 +124,7 @@ class EngineSettings:
         cpus: CPU threads; None leaves the number to the library.
         replicas: engines that share the requests, each on a GPU of its own.
         device: number of the GPU of one replica, among those that the process sees.
-        gpus: GPUs that the weights are split over; 0 computes on the CPU.
+        gpus: GPUs of each replica, over which its weights are split; 0 computes on the CPU.
         max_adapters: most adapters in memory at a time, without those of `adapters`.
         max_rank: highest rank of adapters that are loaded later; None: of those given.
         max_model_len: most tokens of a prompt and its answer; None is the model's context.

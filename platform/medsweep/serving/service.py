@@ -89,7 +89,7 @@ def resolve_settings(
         spec,
         dtype=dtype,
         cpus=usable_cpus(),
-        gpus=host.gpus,
+        profile=host,
         base=base,
     )
     if config.merged:

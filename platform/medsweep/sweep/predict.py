@@ -21,7 +21,7 @@ from medsweep.prediction.roofline import (
     prefill,
     served_by,
 )
-from medsweep.serving.engines.compatibility import SPLITTING, replicas_on
+from medsweep.serving.engines.compatibility import GpuUse, gpu_use
 from medsweep.sweep.cell_columns import cell_columns, priced
 from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, training_runs
 from medsweep.sweep.resolve import Resolved
@@ -137,11 +137,11 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
         "quantization": spec.serve.quantization,
         "tokens": lengths.prompt + spec.load.max_tokens,
     }
-    splits = cell.serving.engine in SPLITTING
-    fit = sequences_that_fit(cell.model, cell.profile, **how, splits=splits)
+    use = _gpu_use(spec, cell)
+    fit = sequences_that_fit(cell.model, cell.profile, **how, splits=use.gpus > 1)
     sequences = min(spec.serve.max_batch_size, max(1, fit))
     memory = memory_needed_bytes(cell.model, **how, sequences=sequences)
-    machine = machine_of(cell.profile, cell.dtype)
+    machine = machine_of(cell.profile, cell.dtype, max(1, use.gpus))
     if machine is None or cell.refused is not None:
         return CellPrediction(cell, memory, sequences, (), None, None)
     points = tuple(
@@ -224,16 +224,17 @@ def predict_finetune_s(
     return training_s + batches * spec.load.max_tokens * decoding
 
 
-def machine_of(profile: HardwareProfile, dtype: str) -> Machine | None:
+def machine_of(profile: HardwareProfile, dtype: str, gpus: int = 1) -> Machine | None:
     """Return a profile's machine for the roofline; this machine's processor is measured.
 
     Args:
         profile: the hardware profile.
         dtype: compute dtype.
+        gpus: GPUs that compute every layer together.
     """
     if profile.name == HOST and profile.accelerator is None:
         return measured_machine()
-    return datasheet_machine(profile, dtype)
+    return datasheet_machine(profile, dtype, gpus)
 
 
 def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str, dict[str, Any]]:
@@ -266,6 +267,16 @@ def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[
     return [{**columns, **_point_columns(resolved, each)} for each in prediction.points]
 
 
+def _gpu_use(spec: SweepSpec, cell: Cell) -> GpuUse:
+    return gpu_use(
+        cell.serving.engine,
+        cell.model,
+        cell.profile,
+        dtype=cell.dtype,
+        quantization=spec.serve.quantization,
+    )
+
+
 def _predict_point(
     spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPoint, *, most: int
 ) -> PointPrediction:
@@ -279,7 +290,7 @@ def _predict_point(
         ),
     }
     answer = spec.load.max_tokens
-    replicas = replicas_on(cell.serving.engine, cell.profile.gpus)
+    replicas = _gpu_use(spec, cell).replicas
     together = min(-(-(point.concurrency or replicas * most) // replicas), most)
     context = lengths.prompt + answer // 2
     prompts = prefill(cell.model, machine, tokens=together * lengths.prompt, **how)

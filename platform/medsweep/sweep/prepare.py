@@ -112,7 +112,7 @@ def deployment_of(
         cell.model,
         dtype=cell.dtype,
         cpus=cell.profile.cpus,
-        gpus=cell.profile.gpus,
+        profile=cell.profile,
         base=adapter.base,
         adapters={} if base_alone else {adapter.folder.name: adapter},
         max_model_len=_longest(context, cell, adapter),

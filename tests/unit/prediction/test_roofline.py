@@ -71,6 +71,10 @@ def test_the_least_time_has_no_assumptions() -> None:
     step = decode_step(LLAMA, machine, **how, batch=1, execution=served_by("vllm", gpu=True))
     assert step.least_s == pytest.approx(LLAMA.computed_parameters * 2 / 1.555e12)
     assert step.seconds == pytest.approx(step.least_s / 0.8)
+    both = datasheet_machine(PROFILES["2xa100-4cpu"], "bfloat16", gpus=2)
+    assert both is not None
+    split = decode_step(LLAMA, both, **how, batch=1, execution=served_by("vllm", gpu=True))
+    assert split.least_s == pytest.approx(step.least_s / 2)
     eager = decode_step(LLAMA, machine, **how, batch=1, execution=served_by("generate", gpu=True))
     assert eager.least_s == step.least_s
     assert eager.bound == "launches"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.profile import HardwareProfile
+from medsweep.models.precision import fits
 from medsweep.models.spec import ModelSpec
 from medsweep.models.wheels import GGUF_WHEELS
 from medsweep.serving.engines.environment import environment_of
@@ -29,10 +31,10 @@ PACKAGES = {"openvino": "openvino_genai"}
 """Package that an engine needs besides MedSweep's own; the extra has the engine's name."""
 
 SPLITTING = ("vllm",)
-"""Engines that split one model over several GPUs (tensor parallelism)."""
+"""Engines that split a model over several GPUs (tensor parallelism) where it does not fit one."""
 
-REPLICATED = ("generate", "continuous")
-"""Engines of which one process has a replica on each GPU."""
+REPLICATED = ("generate", "continuous", "vllm")
+"""Engines that have a replica on each GPU where the model fits one, behind one endpoint."""
 
 ENGINE_QUANTIZATIONS = {
     "generate": ("none", "int8", "nf4"),
@@ -149,18 +151,42 @@ def no_gguf(model: ModelSpec) -> str | None:
     )
 
 
-def replicas_on(engine: str, gpus: int) -> int:
-    """Return how many replicas of an engine share the requests on a number of GPUs."""
-    return max(1, gpus) if engine in REPLICATED else 1
+@dataclass(frozen=True)
+class GpuUse:
+    """How an engine uses the GPUs of a machine.
+
+    Attributes:
+        replicas: engines that share the requests, each on GPUs of its own.
+        gpus: GPUs that each of them has; 0 computes on the CPU.
+        words: the same for the results; None with fewer than two GPUs, and where the engine is not
+            MedSweep's and decides for itself.
+    """
+
+    replicas: int = 1
+    gpus: int = 0
+    words: str | None = None
 
 
-def gpu_use(engine: str, gpus: int) -> str | None:
-    """Return how an engine uses several GPUs, in words; None with fewer than two."""
+def gpu_use(
+    engine: str, model: ModelSpec, profile: HardwareProfile, *, dtype: str, quantization: str
+) -> GpuUse:
+    """Return how an engine uses the GPUs of a machine.
+
+    Args:
+        engine: name of the engine.
+        model: the base model.
+        profile: the hardware.
+        dtype: compute dtype.
+        quantization: of the weights.
+    """
+    gpus = profile.gpus
     if gpus < 2:
-        return None
-    if engine in SPLITTING:
-        return f"tensor parallel over {gpus}"
-    return f"{gpus} replicas" if engine in REPLICATED else "one of them"
+        return GpuUse(gpus=gpus)
+    if engine in SPLITTING and not fits(model, profile, dtype=dtype, quantization=quantization):
+        return GpuUse(gpus=gpus, words=f"tensor parallel over {gpus}")
+    if engine in REPLICATED:
+        return GpuUse(replicas=gpus, gpus=1, words=f"{gpus} replicas")
+    return GpuUse(gpus=gpus)
 
 
 def wrong_quantization(engine: str, quantization: str) -> str | None:

@@ -13,7 +13,7 @@ from medsweep.serving.protocol import Delta, Engine, EngineSettings, Generation
 
 
 class ReplicatedEngine:
-    """Gives each request to the replica that answers the fewest.
+    """Gives each request to the replica that answers the fewest, of those that can answer now.
 
     Args:
         settings: of all replicas together.
@@ -55,7 +55,12 @@ class ReplicatedEngine:
         Raises:
             InputError, UnknownName: as the replica does.
         """
-        place = self._answering.index(min(self._answering))
+        # Requests to a broken replica end at once, so that it would have the fewest.
+        load = [
+            (replica.fault() is not None, answering)
+            for replica, answering in zip(self._replicas, self._answering, strict=True)
+        ]
+        place = load.index(min(load))
         self._answering[place] += 1
         try:
             answer = self._replicas[place].stream(request)

@@ -16,6 +16,7 @@ import psutil
 
 from medsweep.cluster.isolation import secret_names
 from medsweep.errors import EnvironmentFault, InputError, StageError
+from medsweep.hardware.nvidia import visible_name
 from medsweep.models.loading import check_model_folder, load_tokenizer
 from medsweep.models.precision import DTYPE_BYTES
 from medsweep.models.weights import cache_root
@@ -189,6 +190,8 @@ def child_variables(environment: EngineEnvironment, settings: EngineSettings) ->
         # At other levels it writes prompts' tokens.
         "VLLM_LOGGING_LEVEL": "ERROR",
     }
+    if settings.gpus == 1:
+        variables["CUDA_VISIBLE_DEVICES"] = visible_name(settings.device)
     if not settings.gpus:
         variables |= {
             # One process, so that no core is kept for a second one that waits for it.

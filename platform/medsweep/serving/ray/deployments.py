@@ -16,7 +16,7 @@ from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.nvidia import observe_gpus, require_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.serving.admission import Limits
-from medsweep.serving.engines.compatibility import replicas_on
+from medsweep.serving.engines.compatibility import gpu_use
 from medsweep.serving.merge import merged_settings
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray.application import node_of
@@ -62,12 +62,19 @@ class CellDeployment:
         for adapter in self.settings.adapters.values():
             if read_adapter(adapter.folder) != adapter:
                 raise StageError(f"{adapter.folder}: another adapter than when this run began")
-        gpus = len(observe_gpus())
+        dtype = dtype_here(self.settings.dtype, self.profile.gpus)
+        use = gpu_use(
+            self.settings.engine,
+            self.settings.model,
+            replace(self.profile, gpus=min(self.profile.gpus, len(observe_gpus()))),
+            dtype=dtype,
+            quantization=self.settings.quantization,
+        )
         settings = replace(
             self.settings,
-            replicas=replicas_on(self.settings.engine, gpus),
-            dtype=dtype_here(self.settings.dtype, self.profile.gpus),
-            gpus=self.settings.gpus if gpus else 0,
+            replicas=use.replicas,
+            dtype=dtype,
+            gpus=use.gpus,
             cpus=min(self.profile.cpus, usable_cpus()),
         )
         return merged_settings(settings) if self.merged else settings

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 
 from medsweep.errors import InputError
-from medsweep.models.catalog import MODELS
-from medsweep.serving.engines.compatibility import gpu_use, replicas_on
+from medsweep.hardware.catalog import ACCELERATORS
+from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
+from medsweep.models.catalog import MODELS, PAPER_MODELS
+from medsweep.models.precision import serving_refusal
+from medsweep.serving.config import ServeSpec
+from medsweep.serving.engines.compatibility import GpuUse, gpu_use
 from medsweep.serving.engines.replicas import ReplicatedEngine
 from medsweep.serving.protocol import Delta, EngineSettings, Generation
 
@@ -22,6 +26,10 @@ class Replica:
         self.adapters: list[str] = []
         self.let = asyncio.Event()
         self.scores_tokens = False
+        self.broken: str | None = None
+
+    def fault(self) -> str | None:
+        return self.broken
 
     async def models(self) -> list[str]:
         return ["base", *self.adapters]
@@ -140,17 +148,59 @@ async def test_real_replicas_answer_alike(tuned: Any, questions: list[str]) -> N
     assert texts[0] == texts[1]
 
 
+# A process can allocate 14.5 GiB of a T4; the 15.0 GiB of Llama 3 8B's weights do not fit.
+T4 = ACCELERATORS["t4"]
+
+
+def machine(gpus: int, accelerator: Accelerator = T4) -> HardwareProfile:
+    return HardwareProfile("box", 4, gpus, accelerator if gpus else None, 64 * GIB)
+
+
 @pytest.mark.parametrize(
-    ("engine", "gpus", "replicas", "use"),
+    ("engine", "model", "gpus", "use"),
     [
-        ("continuous", 0, 1, None),
-        ("continuous", 1, 1, None),
-        ("continuous", 2, 2, "2 replicas"),
-        ("generate", 2, 2, "2 replicas"),
-        ("vllm", 2, 1, "tensor parallel over 2"),
-        ("openvino", 2, 1, "one of them"),
+        ("continuous", "distilgpt2", 0, GpuUse(1, 0)),
+        ("continuous", "distilgpt2", 1, GpuUse(1, 1)),
+        ("continuous", "distilgpt2", 2, GpuUse(2, 1, "2 replicas")),
+        ("generate", "distilgpt2", 2, GpuUse(2, 1, "2 replicas")),
+        ("vllm", "distilgpt2", 0, GpuUse(1, 0)),
+        ("vllm", "distilgpt2", 2, GpuUse(2, 1, "2 replicas")),
+        ("vllm", "llama-3-8b", 1, GpuUse(1, 1)),
+        ("vllm", "llama-3-8b", 2, GpuUse(1, 2, "tensor parallel over 2")),
+        ("continuous", "llama-3-8b", 2, GpuUse(2, 1, "2 replicas")),  # the plan refuses it
+        ("a-plugin", "distilgpt2", 2, GpuUse(1, 2)),
     ],
 )
-def test_how_several_gpus_are_used(engine: str, gpus: int, replicas: int, use: str | None) -> None:
-    assert replicas_on(engine, gpus) == replicas
-    assert gpu_use(engine, gpus) == use
+def test_how_several_gpus_are_used(engine: str, model: str, gpus: int, use: GpuUse) -> None:
+    how = {"dtype": "float16", "quantization": "none"}
+    assert gpu_use(engine, MODELS[model], machine(gpus), **how) == use
+
+
+def test_a_model_is_split_exactly_where_one_gpu_refuses_it() -> None:
+    how = {"dtype": "float16", "quantization": "none"}
+    seen = set()
+    for accelerator in ACCELERATORS.values():
+        pair = machine(2, accelerator)
+        for name in PAPER_MODELS:
+            refused = serving_refusal(MODELS[name], pair, **how) is not None
+            use = gpu_use("vllm", MODELS[name], pair, **how)
+            assert use.gpus == (2 if refused else 1), (name, accelerator.name)
+            seen.add(refused)
+    assert seen == {True, False}
+
+
+async def test_a_broken_replica_gets_no_requests_while_another_answers() -> None:
+    engine, (first, _) = opened()
+    await engine.check()
+    first.broken = "its GPU is lost"
+    assert [*await ask(engine), *await ask(engine)] == ["1", "1"]
+    first.broken = None
+    assert await ask(engine) == ["0"]
+
+
+def test_the_settings_of_a_server_follow_the_same_rule() -> None:
+    how: Any = {"dtype": "float16", "cpus": 4, "profile": machine(2)}
+    small = ServeSpec().settings("vllm", MODELS["distilgpt2"], **how)
+    assert (small.replicas, small.gpus) == (2, 1)
+    large = ServeSpec().settings("vllm", MODELS["llama-3-8b"], **how)
+    assert (large.replicas, large.gpus) == (1, 2)

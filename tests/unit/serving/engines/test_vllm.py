@@ -91,6 +91,24 @@ def test_its_process_gets_no_secrets_and_its_cores(monkeypatch: pytest.MonkeyPat
     assert on_gpu["PATH"].split(os.pathsep)[:2] == [str(scripts), *os.get_exec_path()[:1]]
 
 
+@pytest.mark.parametrize(
+    ("ours", "device", "theirs"),
+    [(None, 1, "1"), ("2,5", 1, "5"), ("GPU-a1, MIG-b2", 1, "MIG-b2"), ("3", 0, "3")],
+)
+def test_each_replica_s_process_sees_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, ours: str | None, device: int, theirs: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if ours is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ours)
+    replica = replace(SMOLLM2, gpus=1, device=device)
+    variables = child_variables(ENVIRONMENTS["vllm"], replica)
+    assert variables["CUDA_VISIBLE_DEVICES"] == theirs
+    assert engine_arguments(replica, Path("base"), 0, 0)["tensor_parallel_size"] == 1
+    split = child_variables(ENVIRONMENTS["vllm"], replace(SMOLLM2, gpus=2))
+    assert split.get("CUDA_VISIBLE_DEVICES") == ours
+
+
 def test_where_it_is_not_installed_it_says_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_sweep, load_sweep, show
+from medsweep.comparison.engines import engine_difference, some
 from medsweep.errors import EXIT_DONE
 from medsweep.hardware.profile import FIRST_CUDA_13, GIB
 from medsweep.serving.engines.choice import NAMED
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from medsweep.sweep.plan import Cell, ServerCell
     from medsweep.sweep.predict import CellPrediction, Lengths
     from medsweep.sweep.resolve import Resolved
-
-CELLS_NAMED = 3
-"""Cells that are named beside one reason."""
 
 HEADINGS = {
     "cell": "cell",
@@ -52,6 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the predictions as rows of benchmark.parquet, basis = predicted",
     )
+    parser.add_argument(
+        "--on",
+        choices=["here", "k8s"],
+        default="here",
+        help="where it would run: in a cluster, the images decide which engines there are; "
+        "default: here",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -63,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     from medsweep.sweep.predict import lengths_of, predict_cell, predicted_rows
     from medsweep.sweep.resolve import resolve
 
-    resolved = resolve(spec)
+    resolved = resolve(spec, here=options.on == "here")
     lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
     predictions = [predict_cell(spec, cell, lengths) for cell in resolved.plan.cells]
     here = observe_host()
@@ -154,7 +159,7 @@ def _server_row(cell: ServerCell, *, as_json: bool) -> dict[str, Any]:
 
 
 def _choices(cells: Sequence[Cell]) -> list[str]:
-    """Return a line for each thing that `auto` chose for some cells, with its reason."""
+    """Return a line for each thing that `auto` chose for some cells, and one if engines differ."""
     chosen: dict[str, list[str]] = {}
     for cell in cells:
         serving = cell.serving
@@ -164,13 +169,10 @@ def _choices(cells: Sequence[Cell]) -> list[str]:
         ):
             if reason != NAMED:
                 chosen.setdefault(f"{choice}: {reason}", []).append(cell.name)
-    return [f"{told} ({_some(names)})" for told, names in chosen.items()]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - CELLS_NAMED
-    named = ", ".join(names[:CELLS_NAMED])
-    return f"{named} and {more} more" if more > 0 else named
+    lines = [f"{choice} ({some(names)})" for choice, names in chosen.items()]
+    engines = {cell.name: cell.serving.engine for cell in cells if cell.refused is None}
+    difference = engine_difference(engines)
+    return lines if difference is None else [*lines, difference]
 
 
 def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | None]:

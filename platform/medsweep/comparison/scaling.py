@@ -93,9 +93,11 @@ def _bandwidth(row: Row) -> float:
 
 
 def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
+    first, second = (side[0]["engine"] for side in (less, more))
+    engines = "" if first == second else f"they had different engines, {first} and {second}; "
     causes = [_usual(side) for side in (less, more)]
     if causes[1] is None:
-        return "not known: no sensor showed the bottleneck"
+        return f"{engines}not known: no sensor showed the bottleneck"
     cause = f"{more[0]['profile']} was bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
     if causes[0] == causes[1]:
         cause = f"both were bound by `{causes[1]}`: {MEANINGS[causes[1]]}"
@@ -109,7 +111,7 @@ def _why(less: Sequence[Row], more: Sequence[Row]) -> str:
         )
         if any(mean(side, column) is not None for side in (less, more))
     ]
-    return f"{cause} ({'; '.join(facts)})" if facts else cause
+    return engines + (f"{cause} ({'; '.join(facts)})" if facts else cause)
 
 
 def _usual(rows: Sequence[Row]) -> Cause | None:

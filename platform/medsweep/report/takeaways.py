@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medsweep.comparison.answers import SCORE
+from medsweep.comparison.engines import engine_difference
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import (
     seconds_with_spread,
@@ -17,20 +18,22 @@ from medsweep.report.paired_tests import PairedTests, Side
 from medsweep.report.tables.latency import latency_table
 from medsweep.report.tables.paired import PairedRow
 from medsweep.report.tables.quality import quality_table
-from medsweep.results.aggregate import BASES, Row, headline_rows, load_points
+from medsweep.results.aggregate import BASES, Row, headline_rows, load_points, ok_rows
 
 HEADLINE_FIGURE = SCORE
 
 
 def take_away(rows: Sequence[Row], paired: Sequence[PairedRow], tests: PairedTests) -> list[str]:
-    """Return the sentences, observed ones first.
+    """Return the sentences: that engines differ, then those of each basis, observed ones first.
 
     Args:
         rows: of `benchmark.parquet`.
         paired: of `base_against_tuned`.
         tests: of `paired_tests`.
     """
-    sentences: list[str] = []
+    engines = {row["cell"]: row["engine"] for row in ok_rows(rows) if not row["server_url"]}
+    difference = engine_difference(engines)
+    sentences = [] if difference is None else [difference]
     for basis in BASES:
         of_basis = [row for row in rows if row["basis"] == basis]
         sentences += _best_quality(of_basis, basis, tests)

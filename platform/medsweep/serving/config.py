@@ -35,7 +35,7 @@ class ServeSpec(Closed):
             repeats of a sweep ask the same questions, which a cache makes faster than new ones.
     """
 
-    engine: str = "generate"
+    engine: str = AUTO
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     quantization: Literal["none", "int8", "int4", "nf4"] = "none"
     max_batch_size: int = Field(default=16, ge=1)
@@ -144,7 +144,6 @@ class ServeConfig(ServeSpec):
         limits: limits of the server.
     """
 
-    engine: str = AUTO
     prefix_caching: bool = True
     base: str | None = None
     base_folder: Folder | None = None

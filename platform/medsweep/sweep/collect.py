@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medsweep.comparison.engines import some
 from medsweep.errors import MedSweepError
 from medsweep.metrics.quality import Grader
 from medsweep.monitoring.prometheus import textfile
@@ -25,7 +26,7 @@ from medsweep.results.store import (
 )
 from medsweep.review.verified import verified_rows
 from medsweep.sweep.cell_columns import priced, unmeasured_row
-from medsweep.sweep.plan import AnyCell
+from medsweep.sweep.plan import AnyCell, Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 
@@ -212,6 +213,37 @@ def failure_reasons(folder: Path, cells: Iterable[AnyCell]) -> dict[str, str]:
         for name, record in records.items()
         if record is None or record["status"] == "failed"
     }
+
+
+def measured_otherwise(folder: Path, cells: Iterable[AnyCell]) -> str | None:
+    """Return a sentence about cells that have results of another engine; None without any.
+
+    `engine: auto` takes another one once it is installed. The engine is part of a cell's key, so
+    the earlier results count no longer.
+
+    Args:
+        folder: of the sweep's results.
+        cells: those that are to be measured.
+    """
+    now = {cell.name: cell.serving.engine for cell in cells if isinstance(cell, Cell)}
+    earlier: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(folder.glob("cells/*")):
+        record = CellFolder(path).record()
+        if record is None or record["status"] != "ok":
+            continue
+        cell, engine = (record["rows"][0][column] for column in ("cell", "engine"))
+        if engine != now.get(cell, engine):
+            earlier.setdefault((engine, now[cell]), []).append(cell)
+    if not earlier:
+        return None
+    each = "; ".join(
+        f"{some(list(dict.fromkeys(names)))}: {engine} before, {chosen} now"
+        for (engine, chosen), names in earlier.items()
+    )
+    return (
+        f"measured again, because the engine differs from that of earlier results here ({each}); "
+        "serve.engine names the one to take"
+    )
 
 
 def _record(folder: Path, cell: AnyCell) -> dict[str, Any] | None:

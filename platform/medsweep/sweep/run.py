@@ -22,6 +22,7 @@ from medsweep.sweep.collect import (
     cell_states,
     count_states,
     failure_reasons,
+    measured_otherwise,
     record_refused,
     write_results,
     write_spec,
@@ -140,6 +141,8 @@ def run_batches(
     states = cell_states(folder, cells)
     _announce(resolved, cells, count_states(states), len(missing), metrics, progress)
     if missing:
+        if (again := measured_otherwise(folder, missing)) is not None:
+            progress.note(again)
         context = MeasurementContext(resolved, folder, metrics, progress)
         page = LivePage(context, cells)
         metrics.show(page.pages)

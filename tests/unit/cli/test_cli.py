@@ -10,6 +10,8 @@ import pytest
 from medsweep import cli
 from medsweep.cli import VERBS, main
 from medsweep.errors import EnvironmentFault
+from medsweep.serving.engines import compatibility
+from medsweep.sweep import resolve
 
 MATRIX = Path(__file__).parents[3] / "jobs" / "sweeps" / "matrix.yaml"
 
@@ -94,6 +96,28 @@ def test_plan_shows_every_cell_without_starting_anything(
     assert f"fine-tune of standin-gemma-1.1-7b@2xa100-4cpu: {note}" in capsys.readouterr().out
     assert main(["plan", str(MATRIX), *gemma, "--json"]) == 0
     assert [row["finetune_caveat"] for row in json.loads(capsys.readouterr().out)] == [note]
+
+
+def test_plan_says_that_engines_differ_and_plans_for_a_cluster_by_its_images(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compatibility, "VLLM_HEAD_DIMS", (16,))
+    monkeypatch.setattr(
+        resolve, "missing_here", lambda name, _: None if name == "continuous" else f"no {name} here"
+    )
+    cells = "cells=[llama-3-8b@1xa100-1cpu, llama-3-8b@1xv100-2cpu]"
+    command = ["plan", str(MATRIX), "--set", "serve.engine=auto", "--set", cells]
+    assert main([*command, "--on", "k8s"]) == 0
+    out = capsys.readouterr().out
+    assert "engine vllm: auto: the first on a GPU in the table of docs/engines.md" in out
+    assert (
+        "The cells have different engines (continuous: standin-llama-3-8b@1xv100-2cpu; "
+        "vllm: standin-llama-3-8b@1xa100-1cpu), so a difference between two of them can come"
+    ) in out
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "passed over: no vllm here" in out
+    assert "different engines" not in out
 
 
 def test_faults_go_to_standard_error_with_exit_code_2(

@@ -49,6 +49,7 @@ def replay(cell: dict[str, Any]) -> dict[str, Any]:
         "variant": "adapter",
         "status": "ok",
         "basis": "observed",
+        "engine": "generate",
     }
     found = find_bound(row)
     assert found is not None
@@ -84,6 +85,14 @@ def test_why_the_a100_is_slower_than_the_v100() -> None:
     assert slower.gain < -0.1
     assert "both were bound by `cpu launch`: the GPU waited for the one thread" in slower.why
     assert "CPU clock 2.7 and 2.2 GHz" in slower.why
+
+
+def test_different_engines_are_a_reason() -> None:
+    rows = [ROWS["1xv100-2cpu"], {**ROWS["1xa100-2cpu"], "engine": "vllm"}]
+    [slower] = scaling_anomalies(rows)
+    assert slower.why.startswith(
+        "they had different engines, generate and vllm; both were bound by `cpu launch`"
+    )
 
 
 def test_why_nothing_is_gained_past_two_cpus() -> None:

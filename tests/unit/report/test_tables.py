@@ -378,6 +378,14 @@ def test_what_has_no_interval_is_not_said_to_overlap(
     assert unknown.endswith("0.500. It has no interval, so whether others are as good is unknown.")
 
 
+def test_cells_of_different_engines_are_said_first(rows: Rows, responses: dict[str, Rows]) -> None:
+    assert "different engines" not in take_away(rows, [], {})[0]
+    mixed = [row | ({"engine": "vllm"} if row["profile"] == "host" else {}) for row in rows]
+    assert "; vllm: standin-distilgpt2@host), so" in take_away(mixed, [], {})[0]
+    external = [row | ({"server_url": "u"} if row["profile"] == "host" else {}) for row in mixed]
+    assert "different engines" not in take_away(external, [], {})[0]
+
+
 def test_bases_are_not_corrected_together(rows: Rows, responses: dict[str, Rows]) -> None:
     table = base_against_tuned(rows, responses)
     other = [{**row, "basis": "observed", "key": f"{row['key']}-o"} for row in rows]

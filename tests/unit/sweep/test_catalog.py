@@ -44,6 +44,7 @@ def sweep(name: str, *, layers: int, bandwidth: float) -> SweepSpec:
         stand_ins=False,
         own_models=[{**MODEL, "layers": layers}],
         own_profiles=[profile],
+        serve={"engine": "generate"},
         cells=["mine-1b@mine"],
     )
 

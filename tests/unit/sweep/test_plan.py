@@ -10,6 +10,7 @@ import pytest
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
+from medsweep.serving.engines import compatibility
 from medsweep.sweep import plan as module
 from medsweep.sweep.plan import Plan, batch_cells, make_plan
 from medsweep.sweep.spec import SweepSpec
@@ -195,6 +196,38 @@ def test_a_cell_is_the_same_whether_its_engine_is_named_or_chosen() -> None:
     assert chosen.serving.engine == named.serving.engine == "continuous"
     assert "passed over: engine vllm needs compute capability 7.5" in chosen.serving.engine_reason
     assert named.serving.engine_reason == "the user names it"
+
+
+def test_auto_is_the_default_and_the_key_is_that_of_the_engine_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As if vLLM had attention for the stand-ins' heads.
+    monkeypatch.setattr(compatibility, "VLLM_HEAD_DIMS", (16,))
+    cells = {"cells": ["llama-3-8b@1xa100-1cpu", "llama-3-8b@1xv100-2cpu", "llama-3-8b@host"]}
+
+    def keys(spec: SweepSpec, *, installed: bool) -> dict[str, tuple[str, str]]:
+        missing = None if installed else "no vllm here"
+        made = make_plan(
+            spec,
+            "data",
+            REVISIONS,
+            HOST,
+            missing=lambda name, _: missing if name == "vllm" else None,
+        )
+        return {cell.profile.name: (cell.serving.engine, cell.key) for cell in made.cells}
+
+    before = keys(make_spec(**cells), installed=False)
+    after = keys(make_spec(**cells), installed=True)
+    assert {engine for engine, _ in before.values()} == {"continuous"}
+    assert before == keys(make_spec(**cells, serve={"engine": "continuous"}), installed=True)
+    # An engine that was installed since has other keys, where it is taken.
+    assert (
+        after["1xa100-1cpu"]
+        == (keys(make_spec(**cells, serve={"engine": "vllm"}), installed=True)["1xa100-1cpu"])
+    )
+    assert after["1xa100-1cpu"][1] != before["1xa100-1cpu"][1]
+    assert after["1xv100-2cpu"] == before["1xv100-2cpu"]
+    assert after["host"] == before["host"]  # live adapters
 
 
 def test_a_merged_adapter_on_a_quantized_base_is_refused() -> None:

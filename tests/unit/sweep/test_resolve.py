@@ -10,6 +10,8 @@ import yaml
 from medsweep.datasets.load import embedded_answers
 from medsweep.errors import InputError
 from medsweep.models.weights import fetch_weights
+from medsweep.serving.engines import compatibility
+from medsweep.sweep import resolve as module
 from medsweep.sweep.resolve import Resolved, resolve
 from medsweep.sweep.spec import SweepSpec
 from support import SWEEP, make_spec
@@ -66,6 +68,30 @@ def test_it_learns_no_embedded_answer_that_is_a_reference(ward: Path) -> None:
     assert held_out & set(embedded_answers())
     assert texts(resolved)
     assert not held_out & set(texts(resolved))
+
+
+@pytest.mark.parametrize("laptop", [None, "nothing is installed here"])
+def test_in_a_cluster_auto_takes_the_engines_of_the_images(
+    laptop: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compatibility, "VLLM_HEAD_DIMS", (16,))
+    monkeypatch.setattr(module, "missing_here", lambda engine, profile: laptop)
+    clinic = {"name": "clinic", "cpus": 2, "gpus": 0, "host_memory_gib": 16}
+    profiles = ["1xa100-1cpu", "1xrtx8000-1cpu", "1xv100-2cpu", "clinic"]
+    spec = make_spec(
+        own_profiles=[clinic],
+        cells=[f"llama-3-8b@{name}" for name in profiles],
+        serve={"adapters": "auto"},
+    )
+    cells = {cell.profile.name: cell for cell in resolve(spec, here=False).plan.cells}
+    assert {name: cell.serving.engine for name, cell in cells.items()} == {
+        "1xa100-1cpu": "vllm",
+        "1xrtx8000-1cpu": "vllm",
+        "1xv100-2cpu": "continuous",
+        "clinic": "continuous",
+    }
+    assert all(cell.refused is None for cell in cells.values())
+    assert "engine vllm is not in the image for clinic" in cells["clinic"].serving.engine_reason
 
 
 def test_a_model_that_cannot_judge_is_refused_before_anything_runs() -> None:

@@ -13,6 +13,8 @@ from faked_sweep import BROKEN, HERE, REFUSED, THERE, V100, FakedSweep, is_locke
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.results.schema import BENCHMARK
+from medsweep.serving.engines import compatibility
+from medsweep.sweep import resolve as resolve_module
 from medsweep.sweep import run
 from tiny_entailment import build_entailment
 
@@ -130,6 +132,36 @@ def test_a_node_that_does_not_come_fails_the_cell_with_its_reason(ran: FakedSwee
     with LiveMetrics() as metrics:
         assert run.run_cells(resolved, cells, folder, metrics) == {HERE: ran.cluster.fault}
     assert ran.deployed == []
+
+
+def test_a_resumed_sweep_says_which_cells_auto_serves_with_another_engine_now(
+    ran: FakedSweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compatibility, "VLLM_HEAD_DIMS", (16,))
+    absent = ["vllm"]
+    monkeypatch.setattr(
+        resolve_module, "missing_here", lambda name, _: f"no {name}" if name in absent else None
+    )
+    cells = ["llama-3-8b@1xa100-1cpu", "distilgpt2@1xv100-here"]
+    run.run_sweep(sweep(cells=cells), ran.out)
+    cell = "standin-llama-3-8b@1xa100-1cpu"
+    assert {row["engine"] for row in ran.rows(cell)} == {"continuous"}
+    assert "measured again" not in capsys.readouterr().err
+    absent.clear()
+    ran.deployed.clear()
+    run.run_sweep(sweep(cells=cells), ran.out)
+    assert ran.deployed == [[cell]]  # the other cell is served as before
+    assert {row["engine"] for row in ran.rows(cell)} == {"vllm"}
+    assert (
+        "measured again, because the engine differs from that of earlier results here "
+        f"({cell}: continuous before, vllm now); serve.engine names the one to take"
+    ) in capsys.readouterr().err
+    # Named, the earlier results count again.
+    ran.deployed.clear()
+    run.run_sweep(sweep(cells=cells, serve={"engine": "continuous"}), ran.out)
+    assert ran.deployed == []
+    assert {row["engine"] for row in ran.rows(cell)} == {"continuous"}
+    assert "measured again" not in capsys.readouterr().err
 
 
 def test_a_finished_sweep_starts_no_cluster(ran: FakedSweep) -> None:

@@ -52,6 +52,32 @@ def templates_of(manifest: Manifest) -> Iterator[Manifest]:
         raise LookupError(f"does a {kind} lead to pods?")
 
 
+CLUSTER_DNS = [
+    (address, 53) for address in ("169.254.20.10/32", "169.254.169.254/32") for _ in ("UDP", "TCP")
+]
+"""The cache on each node (NodeLocal DNSCache), and GKE with Cloud DNS."""
+
+CLOUD_IDENTITY = [
+    ("169.254.169.254/32", 80),
+    ("169.254.170.23/32", 80),
+    ("169.254.169.252/32", 988),
+]
+"""Where pods get credentials: GKE, EKS, and GKE's nodes without Dataplane V2, which redirect the
+first address to the third before they look at a policy."""
+
+
+def reach(policy: Manifest, port: int | None = None) -> list[tuple[str, int]]:
+    """Return what a policy lets pods reach outside of the cluster: on one port, or all but DNS."""
+    return [
+        (peer["ipBlock"]["cidr"], each["port"])
+        for rule in policy["spec"].get("egress", [])
+        for peer in rule["to"]
+        if "ipBlock" in peer
+        for each in rule["ports"]
+        if (each["port"] != 53 if port is None else each["port"] == port)
+    ]
+
+
 def dashboard_peers(policies: Iterable[Manifest], pod: Labels, port: int = 8265) -> list[Any]:
     """Return who may reach a port of a pod, rule by rule; `everyone` where no policy selects it."""
     ours = [

@@ -15,7 +15,16 @@ from medsweep.k8s.settings import ClusterSettings
 from medsweep.k8s.submit import tasks_of
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
-from network import OURS, dashboard_peers, operator, pods_of, templates_of
+from network import (
+    CLOUD_IDENTITY,
+    CLUSTER_DNS,
+    OURS,
+    dashboard_peers,
+    operator,
+    pods_of,
+    reach,
+    templates_of,
+)
 from pod_security import violations
 
 from .conftest import Helm
@@ -169,18 +178,6 @@ def test_two_releases_do_not_open_each_other_s_dashboards(helm: Helm) -> None:
     assert dashboard_peers(both, pod) == 2 * [OURS, operator("ray-system")]
 
 
-def reach(policy: Manifest) -> list[tuple[str, int]]:
-    """What a policy lets pods connect to outside of the cluster."""
-    return [
-        (peer["ipBlock"]["cidr"], port["port"])
-        for rule in policy["spec"]["egress"]
-        for peer in rule["to"]
-        if "ipBlock" in peer
-        for port in rule["ports"]
-        if port["port"] != 53
-    ]
-
-
 def test_only_the_controller_reaches_the_api_server(helm: Helm) -> None:
     (jobs,) = policies(helm.template())
     assert reach(jobs) == [("0.0.0.0/0", 443)]
@@ -202,14 +199,10 @@ def test_only_the_controller_reaches_the_api_server(helm: Helm) -> None:
 
 
 def test_the_cloud_is_asked_for_an_identity_only_where_that_is_allowed(helm: Helm) -> None:
-    for given, reached in (("false", False), ("true", True)):
+    for given in ("false", "true"):
         manifests = helm.template("--set", f"networkPolicy.cloudIdentity={given}")
         (policy,) = (each for each in manifests if each["kind"] == "NetworkPolicy")
         assert core_faults(policy) == []
-        allowed = [
-            peer["ipBlock"]["cidr"]
-            for rule in policy["spec"]["egress"]
-            for peer in rule["to"]
-            if "ipBlock" in peer
-        ]
-        assert ("169.254.169.254/32" in allowed) == reached
+        identity = CLOUD_IDENTITY if given == "true" else []
+        assert reach(policy) == [("0.0.0.0/0", 443), *identity]
+        assert reach(policy, 53) == CLUSTER_DNS

@@ -21,7 +21,7 @@ from medsweep.hardware.catalog import PAPER_ACCELERATORS, PROFILES
 from medsweep.k8s.conventions import USER_ID, image_family
 from medsweep.k8s.render import benchmark_job
 from medsweep.k8s.settings import ClusterSettings
-from network import templates_of
+from network import CLOUD_IDENTITY, CLUSTER_DNS, reach, templates_of
 from operator_rules import broken
 from support import make_spec, tool
 
@@ -170,6 +170,17 @@ def test_an_object_store_has_a_claim_to_work_on(built: dict[str, list[Manifest]]
     )
     assert claim["metadata"]["name"] == "medsweep-models"
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_only_an_object_store_needs_the_cloud_s_identity(built: dict[str, list[Manifest]]) -> None:
+    for name, identity in (("base", []), ("overlays/object-store", CLOUD_IDENTITY)):
+        default, jobs = (
+            next(each for each in built[name] if each["metadata"]["name"] == policy)
+            for policy in ("medsweep-default", "medsweep-jobs")
+        )
+        assert reach(default, 53) == CLUSTER_DNS
+        assert reach(default) == []
+        assert reach(jobs) == [("0.0.0.0/0", 443), *identity]
 
 
 def test_the_namespace_takes_restricted_pods_alone(built: dict[str, list[Manifest]]) -> None:

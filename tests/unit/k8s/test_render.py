@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +17,7 @@ from medsweep.errors import InputError
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
 from medsweep.hardware.profile import GIB, HardwareProfile
-from medsweep.k8s.conventions import image_family
+from medsweep.k8s.conventions import ROLE, image_family
 from medsweep.k8s.pods import head_template, worker_template
 from medsweep.k8s.render import (
     RAY_VERSION,
@@ -26,6 +29,7 @@ from medsweep.k8s.render import (
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
+from network import templates_of
 from operator_rules import broken
 from support import make_spec
 
@@ -230,6 +234,36 @@ def test_every_pod_may_do_the_least(
             assert template["metadata"]["labels"]["medsweep.io/role"] == role
             seen += 1
     assert seen == 8 * len(plan.runnable) - 3 * (len(plan.runnable) - len(plan.adapters))
+
+
+DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+
+
+def test_ray_does_not_hold_the_gpus_of_a_job_that_is_over(paper: SweepSpec, plan: Plan) -> None:
+    """It waits up to 30 s for requests when a pod is terminated, which only a service has."""
+    load = paper.load.model_copy(update={"shards": 2})
+    spec = paper.model_copy(update={"load": load})
+    seen = set()
+    for manifest in everything(spec, plan, QUEUED):
+        for template in templates_of(manifest):
+            role, drain = template["metadata"]["labels"][ROLE], variables(template).get(DRAIN)
+            is_job = manifest["kind"] == "RayJob" and role != "submitter"
+            assert drain == ({"name": DRAIN, "value": "0"} if is_job else None)
+            seen.add((manifest["kind"], role))
+    assert seen == {
+        *(("RayJob", role) for role in ("head", "worker", "load", "submitter")),
+        *(("RayService", role) for role in ("head", "worker")),
+    }
+    # The variable is Ray's own.
+    command = f"from ray._private import ray_constants; print(ray_constants.{DRAIN})"
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        env={**os.environ, DRAIN: "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "0.0\n"
 
 
 def test_secrets_are_given_by_reference_and_to_those_alone_who_need_them(

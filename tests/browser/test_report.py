@@ -18,6 +18,7 @@ from made_rows import row
 from medsweep.decide.candidates import candidates
 from medsweep.decide.limits import make_limits
 from medsweep.decide.recommend import recommend
+from medsweep.loadgen.spec import load_in_words
 from medsweep.report.page import write_report
 from medsweep.results.schema import BENCHMARK
 from medsweep.results.store import write_rows
@@ -279,6 +280,7 @@ def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
         "min-token-f1": (0.15, 0.55),
         "max-usd-per-1k": (0.2, 2.5),
     }
+    fields = {"max-p95-ttft": 1000.0}  # in milliseconds on the page
     tries: list[dict[str, float]] = [
         {
             name: round(draw.uniform(*ranges[name]), 3)
@@ -288,8 +290,12 @@ def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
     ]
     script = f"""
     const said = [];
+    const fields = {json.dumps(fields)};
     for (const given of {json.dumps(tries)}) {{
-      for (const input of limits.elements) input.value = given[input.name] ?? "";
+      for (const input of limits.elements) {{
+        const bound = given[input.name];
+        input.value = bound === undefined ? "" : bound * (fields[input.name] ?? 1);
+      }}
       limits.dispatchEvent(new Event("input"));
       said.push(document.getElementById("chosen").textContent);
     }}
@@ -300,7 +306,7 @@ def test_limits_on_the_page_decide_as_recommend_does(tmp_path: Path) -> None:
         ranked = recommend(candidates(rows), make_limits(given))
         first = ranked[0]
         standings.add(first.standing)
-        name = f"{first.candidate.name} at {first.candidate.load_point} ("
+        name = f"{first.candidate.name} at {load_in_words(first.candidate.load_point)} ("
         if first.is_met:
             assert told.startswith(f"Take {name}"), given
         elif first.standing == 1:

@@ -282,7 +282,7 @@ def test_a_dataset_is_graded_on_the_answers_that_were_timed(
     # Five words of the mock against a reference: nearly nothing is right.
     assert 0 <= row["token_f1"] < 0.2
     assert row["truncated_share"] is not None
-    assert "answers of c4, repeat 1: 24 questions: token F1 0.0" in done.stdout
+    assert "answers at 4 clients, repeat 1: 24 questions: token F1 0.0" in done.stdout
     assert not list(folder.glob("*responses*")), "texts are not kept"
 
 

@@ -173,7 +173,7 @@ def test_the_sentences_agree_with_the_rows(reading: Reading) -> None:
         [sentence] = [
             each
             for each in sentences
-            if each.startswith(f"Shortest mean end-to-end time at c2 ({basis})")
+            if each.startswith(f"Shortest mean end-to-end time at 2 clients ({basis})")
         ]
         [(fastest, unit, ends)] = re.findall(r"([\d.]+) (m?s) \[(.*)\]\.", sentence)
         title = f"E2E mean ({unit})"

@@ -11,6 +11,7 @@ from report_reading.quality import Quality
 from report_reading.raw import (
     busiest,
     headline,
+    in_words,
     lightest,
     load_points,
     mean_of,
@@ -34,7 +35,7 @@ class Choice(Quality):
             "E2E mean (s)": e2e,
             "E2E mean (s): note": spread,
             "Requests (1/s)": rate,
-            "Requests (1/s): note": f"at {point}" if point else None,
+            "Requests (1/s): note": f"at {in_words(point)}" if point else None,
             "USD per 1,000 answers": usd_per_1k(rows[rows["load_point"] == point]),
         }
 
@@ -87,7 +88,7 @@ class Choice(Quality):
         rows = rows[rows["load_point"] == point]
         source = rows["price_source"].dropna()
         return {
-            "Load point": point,
+            "Load": in_words(point),
             "USD per hour": mean_of(rows, "usd_per_hour"),
             "Price from": f"{source.iloc[0]}, {rows['price_date'].dropna().iloc[0]}"
             if len(source)

@@ -21,9 +21,9 @@ class Machines(Raw):
             for kind, count in dict(counts).items():
                 kinds[kind] = kinds.get(kind, 0) + count
         listed = ", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items()))
-        points = rows["load_point"].dropna().unique()
+        points = rows["load"].dropna().unique()
         return {
-            "Load point": row["Load point"] if row["Load point"] in points else None,
+            "Load": row["Load"] if row["Load"] in points else None,
             "Reason": row["Reason"],
             "Failed requests": listed or None,
         }

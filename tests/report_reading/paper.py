@@ -40,7 +40,7 @@ class Paper(Quality):
             assert prose.endswith(f"ours are cut at {rows['max_tokens'].iloc[0]:.0f}")
         return {
             "Model: note": self._note(row["Model"]),
-            "Load point": rows["load_point"].iloc[0],
+            "Load": rows["load"].iloc[0],
             "In the paper's Table 3": row["In the paper's Table 3"],
             "Ours (s)": ours,
             "Ours (s): note": spread,

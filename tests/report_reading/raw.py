@@ -15,6 +15,14 @@ from scipy import stats
 from report_reading.printed import Text
 
 
+def in_words(load_point: str) -> str:
+    """Return a load point as tables name it: "2 clients", "8 requests/s (Poisson)"."""
+    kind, amount, spacing = load_point[:1], *load_point[1:].partition("-")[::2]
+    words = {"c": "client", "r": "request"}[kind] + "s" * (amount != "1")
+    spaced = {"poisson": " (Poisson)"}.get(spacing, "")
+    return f"{amount} {words}{'/s' * (kind == 'r')}{spaced}"
+
+
 class Raw:
     """What a folder of results holds.
 
@@ -25,6 +33,8 @@ class Raw:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         every = read_frame(folder / "benchmark.parquet")
+        load = every["load_point"].map(in_words, na_action="ignore").rename("load")
+        every = pd.concat([every, load], axis=1)
         self.every, self.ok = every, every[every["status"] == "ok"]
 
     def cell_of(self, row: Text, *columns: str) -> pd.DataFrame:
@@ -95,7 +105,7 @@ class Raw:
         values = list(groups.mean() if len(groups) > 1 else frame["value"])
         mean = float(np.mean(values))
         if len(values) < 3:
-            return mean, values if len(values) == 2 else None
+            return mean, sorted(values) if len(values) == 2 else None
         error = np.std(values, ddof=1) / math.sqrt(len(values))
         factor = math.exp(stats.t.ppf(0.975, len(values) - 1) * error / mean)
         return mean, [mean / factor, mean * factor]

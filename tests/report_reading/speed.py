@@ -20,7 +20,7 @@ class Speed(Raw):
 
     def latency(self, row: Text) -> Expected:
         rows = self.ok
-        for column in ("model", "profile", "load_point", "variant"):
+        for column in ("model", "profile", "load", "variant"):
             rows = rows[rows[column] == row[column.replace("_", " ").capitalize()]]
         expected: Expected = {"Basis": rows["basis"].iloc[0], "Repeats": len(rows)}
         for latency in ("ttft", "tpot", "e2e"):
@@ -33,7 +33,7 @@ class Speed(Raw):
         marked = rows["client_error_figures"].dropna().str.split(", ").explode().unique()
         notes += [f"over a tenth is client error: {', '.join(marked)}"] if len(marked) else []
         return expected | {
-            "Load point: note": "; ".join(notes) or None,
+            "Load: note": "; ".join(notes) or None,
             "Requests (1/s)": mean_of(rows, "requests_per_s"),
             "Output tokens (1/s)": mean_of(rows, "output_tokens_per_s"),
             "Failed / sent": [failed, sent],
@@ -43,7 +43,7 @@ class Speed(Raw):
 
     def spread(self, row: Text) -> Expected:
         rows = self.ok
-        for column in ("model", "profile", "load_point", "variant", "basis"):
+        for column in ("model", "profile", "load", "variant", "basis"):
             rows = rows[rows[column] == row[column.replace("_", " ").capitalize()]]
         latency = row["Figure"].lower()
         frame = rows[["deployment", "repeat"]].copy()
@@ -86,7 +86,7 @@ class Speed(Raw):
         }
 
     def bound(self, row: Text) -> Expected:
-        rows = self.cell_of(row, "model", "profile", "basis", "load_point")
+        rows = self.cell_of(row, "model", "profile", "basis", "load")
         rows = rows[rows["bound"].notna()]
         agreeing = int((rows["bound"] == row["Bound by"]).sum())
         assert agreeing == rows["bound"].value_counts().max()
@@ -107,7 +107,7 @@ class Speed(Raw):
         }
 
     def throughput(self, row: Text) -> Expected:
-        rows = self.cell_of(row, "model", "profile", "basis", "load_point")
+        rows = self.cell_of(row, "model", "profile", "basis", "load")
         tpot = [self.statistic(each, "tpot", "mean") for _, each in rows.iterrows()]
         known = [each for each in tpot if each is not None]
         rate, gpus = mean_of(rows, "output_tokens_per_s"), mean_of(rows, "gpus")
@@ -123,7 +123,7 @@ class Speed(Raw):
 
     def roofline(self, row: Text) -> Expected:
         rows = self.ok
-        for column in ("model", "profile", "load_point"):
+        for column in ("model", "profile", "load"):
             rows = rows[rows[column] == row[column.replace("_", " ").capitalize()]]
         measured, estimated = mean_of(rows, "tpot_mean_s"), mean_of(rows, "predicted_tpot_s")
         assert measured is not None

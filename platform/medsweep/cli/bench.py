@@ -300,7 +300,7 @@ def print_client_error(options: argparse.Namespace, bench: Bench) -> None:
         if each.figures.ok and each.client_limited is None:
             said.append("whether the client keeps up with this load is not known")
         if said:
-            load = f"note on {each.point.name}, repeat {each.repeat}"
+            load = f"note on {each.point.words}, repeat {each.repeat}"
             print(f"{load}: {'; '.join(said)}", file=_for_people(options))
 
 

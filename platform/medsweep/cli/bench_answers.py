@@ -88,7 +88,7 @@ class Answers:
                 figures.append(f"{cut:.0%} cut off at the token limit")
             told = ", ".join(figures) or "too few for figures"
             questions = columns["questions"]
-            yield f"answers of {point.name}, repeat {repeat}: {questions} questions: {told}"
+            yield f"answers at {point.words}, repeat {repeat}: {questions} questions: {told}"
 
     def complete(self, result: dict[str, Any]) -> None:
         """Add lengths and grades to the JSON of a load test."""

@@ -99,6 +99,7 @@ def run(options: argparse.Namespace) -> int:
 def print_comparison(comparison: Comparison) -> None:
     """Print what differs beyond noise, and what may explain it."""
     from medsweep.comparison.finding import worst_first
+    from medsweep.loadgen.spec import load_in_words
 
     clear = [each for each in comparison.findings if each.is_clear]
     if clear:
@@ -120,7 +121,7 @@ def print_comparison(comparison: Comparison) -> None:
             print(f"{trend.name}: {trend.batches.sentence}")
     for anomaly in comparison.anomalies:
         print(
-            f"not faster: {anomaly.model} {anomaly.load_point}: "
+            f"not faster: {anomaly.model} at {load_in_words(anomaly.load_point)}: "
             f"{anomaly.more} against {anomaly.less}: {anomaly.gain:+.1%} tokens/s; {anomaly.why}"
         )
     for each in comparison.gates:

@@ -70,13 +70,14 @@ def _figure(each: PaperFigure) -> dict[str, Any]:
 
 
 def _cell(each: PaperCell) -> dict[str, Any]:
+    from medsweep.loadgen.spec import load_in_words
     from medsweep.report.numbers import figure
 
     stated = "; ".join(f"{one.low_s:g} to {one.high_s:g} s" for one in each.stated)
     return {
         "cell": f"{each.model}@{each.profile}",
         "basis": each.basis,
-        "load": each.load_point,
+        "load": load_in_words(each.load_point),
         "in Table 3": "yes" if each.in_table_3 else "no",
         "ours (s)": figure(each.ours),
         "Table 4 (s)": f"{each.table_4_s:.2f}",

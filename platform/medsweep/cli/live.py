@@ -69,10 +69,11 @@ class Live:
             return
         self._shown_s = now_s
         total = point.measured_requests
-        of = f" of {total + point.warmup_requests}" if total is not None else ""
+        of = f"/{total + point.warmup_requests}" if total is not None else ""
         begun = place(self._done + 1, self._total, now_s - self._began_s)
-        text = f"{begun} {point.name} repeat {repeat}: {ended}{of} ended"
-        text += f", {progress.in_flight} in flight"
+        text = f"{begun} {point.words}, repeat {repeat}: {ended}{of} ended"
+        if point.concurrency is None:  # in a closed loop it is the number of clients
+            text += f", {progress.in_flight} in flight"
         began_s, before = self._load_began
         if now_s > began_s and ended > before:
             text += f", {(ended - before) / (now_s - began_s):.3g} req/s"

@@ -217,7 +217,7 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
     load_s = sum(each.load_s or 0.0 for each in predictions)
     usd = [each.usd for each in predictions if each.usd is not None]
     measurements = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
-    last = spec.load.points[-1].name
+    last = spec.load.points[-1].words
     lines = [
         f"{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
         + (f"{len(plan.servers)} external servers; " if plan.servers else "")
@@ -225,7 +225,7 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
         f"on {lengths.pairs} pairs; "
         f"{measurements} measurements per cell with {lengths.questions} questions; "
         f"dataset: {resolved.split.summary}",
-        f"estimated from datasheets (load point {last}), not measured: fine-tuning "
+        f"estimated from datasheets (at {last}), not measured: fine-tuning "
         f"{duration(training_s)}, of which starting Ray Train {duration(starts_s)}"
         + (f" ({unknown} not predicted)" if unknown else "")
         + ", "

@@ -100,6 +100,8 @@ def _plain(ranked: Sequence[Assessment]) -> list[dict[str, Any]]:
 
 
 def _print(basis: str, ranked: Sequence[Assessment], trade_offs: TradeOffs | None) -> None:
+    from medsweep.loadgen.spec import load_in_words
+
     note = {
         "observed": "",
         "emulated": ": measured on another machine, not on the named hardware",
@@ -112,17 +114,18 @@ def _print(basis: str, ranked: Sequence[Assessment], trade_offs: TradeOffs | Non
     if trade_offs and (best := trade_offs.best[basis]):
         of = "token F1, latency and price" if basis in trade_offs.priced else "token F1 and latency"
         names = ", ".join(each.name for each in best)
-        print(f"best trade-offs of {of} at {trade_offs.load_point}: {names}")
+        print(f"best trade-offs of {of} at {load_in_words(trade_offs.load_point)}: {names}")
     print()
 
 
 def _row(assessment: Assessment) -> dict[str, Any]:
+    from medsweep.loadgen.spec import load_in_words
     from medsweep.report.numbers import by_column
 
     price = assessment.usd_per_hour
     return {
         "configuration": assessment.candidate.name,
-        "load point": assessment.candidate.load_point,
+        "load": load_in_words(assessment.candidate.load_point),
         "limits met": "unknown"
         if assessment.probability is None
         else f"{assessment.probability:.0%}",
@@ -148,12 +151,15 @@ def _row(assessment: Assessment) -> dict[str, Any]:
 def _sentences(basis: str, ranked: Sequence[Assessment]) -> list[str]:
     """Return what to take, what the alternatives give up, and what to measure next."""
     from medsweep.decide.recommend import better, cheaper
+    from medsweep.loadgen.spec import load_in_words
 
     first = ranked[0]
     sentences = []
     if first.is_met:
         word = "take" if basis == "observed" else "first"
-        sentences.append(f"{word}: {first.candidate.name} at {first.candidate.load_point}")
+        sentences.append(
+            f"{word}: {first.candidate.name} at {load_in_words(first.candidate.load_point)}"
+        )
         less, more = cheaper(ranked, first), better(ranked, first)
         if less is not None:
             sentences.append(f"cheaper: {less.candidate.name}: {_instead(less, first)}")

@@ -19,16 +19,21 @@ DEFAULT_SHAPES = {"gamma": 0.5, "burst": 10}
 
 
 def load_in_words(name: str) -> str:
-    """Return what a load point does, for people: `8 requests in flight`, `2.5 requests/s`.
+    """Return what a load point does, for people: `8 clients`, `2.5 requests/s (Poisson)`.
 
     Args:
-        name: of the load point; one of another form stays as it is.
+        name: of the load point; one of another form is returned unchanged.
     """
-    kind, value = name[:1], name[1:].partition("-")[0]
-    if kind == "c" and value.isdigit():
-        return f"{value} request{'s' * (value != '1')} in flight"
-    if kind == "r" and value.replace(".", "").isdigit():
-        return f"{value} requests/s"
+    if closed := re.fullmatch(r"c(\d+)", name):
+        return f"{closed[1]} client{'s' * (closed[1] != '1')}"
+    if open_loop := re.fullmatch(r"r([\d.]+)(?:-([a-z]+)([\d.]*))?", name):
+        rate, arrivals, shape = open_loop.groups()
+        spacing = {
+            "poisson": " (Poisson)",
+            "gamma": f" (gamma, shape {shape})",
+            "burst": f" (bursts of {shape})",
+        }.get(arrivals, "")
+        return f"{rate} request{'s' * (rate != '1')}/s{spacing}"
     return name
 
 

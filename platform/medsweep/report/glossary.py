@@ -16,8 +16,9 @@ _LATENCIES = {
 _WORDS = {
     "Cell": "one model on one hardware profile",
     "Hardware profile": "one machine configuration: GPUs, CPUs, memory and price",
-    "Load point": "one load: c8 keeps 8 requests in flight (closed loop); r2 sends 2 requests per "
-    "second (open loop)",
+    "Load": "how many requests arrive. 8 clients: each asks again when it has its answer (closed "
+    "loop, c8 in the data). 2 requests/s: they arrive whether or not earlier ones have ended (open "
+    "loop, r2)",
     "Repeat": "one independent measurement of a load point",
     "Adapter": "LoRA weights that a fine-tune produced; the base model is the model without them",
     "Observed": "measured on the hardware that the profile names",

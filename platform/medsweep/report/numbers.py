@@ -68,9 +68,9 @@ def figure(value: Interval) -> str:
 
 
 def spread(value: Interval) -> str:
-    """Return an interval in words, or both values where there are two; else an empty text."""
+    """Return an interval in words; of two values both, the lower first; else an empty text."""
     if value.both is not None:
-        return " and ".join(significant(each) for each in value.both)
+        return " and ".join(significant(each) for each in sorted(value.both))
     return bounds(value.low, value.high, places_of(value))
 
 

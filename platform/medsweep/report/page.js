@@ -105,13 +105,13 @@ function larger(one, other) {
   return at >= 0 && one[at] > other[at];
 }
 
-function told({ configuration, load_point, shown }) {
+function told({ configuration, load, shown }) {
   const figures = Object.entries(shown).map(([name, value]) => `${name} ${value}`);
-  return `${configuration} at ${load_point} (${figures.join(", ")})`;
+  return `${configuration} at ${load} (${figures.join(", ")})`;
 }
 
 function choose() {
-  const set = [...limits.elements].filter(({ value }) => value !== "").map(({ name, value }) => [name, Number(value)]);
+  const set = [...limits.elements].filter(({ value }) => value !== "").map(({ name, value, dataset }) => [name, value / dataset.perUnit]);
   const text = document.getElementById("chosen");
   const filtered = choices.some(({ value }) => value !== "");
   if (set.length === 0 && !filtered) return void (text.textContent = "");

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import compress
 from typing import Any, ClassVar, TypeVar
 
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import (
     MISSING,
@@ -176,6 +177,11 @@ def time(value: Interval | float | None, missing: str = NOT_MEASURED) -> TableCe
 def _time_in(factor: int, taken: Interval) -> TableCell:
     shown = scaled(taken, factor)
     return TableCell(duration(shown), note=spread(shown), kind="number", seconds=taken)
+
+
+def load(name: str | None, missing: str = "") -> TableCell:
+    """Return a cell with a load point in words: "4 clients", not its name `c4`."""
+    return TableCell(MISSING, title=missing) if name is None else TableCell(load_in_words(name))
 
 
 def difference(value: Estimate) -> TableCell:

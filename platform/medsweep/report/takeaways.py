@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from medsweep.comparison.answers import SCORE
 from medsweep.comparison.engines import engine_difference
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import (
     seconds_with_spread,
@@ -94,7 +95,7 @@ def _fastest(rows: Sequence[Row], basis: str) -> list[str]:
         else ""
     )
     return [
-        f"Shortest mean end-to-end time at {points[0]} ({basis}): {name}, "
+        f"Shortest mean end-to-end time at {load_in_words(points[0])} ({basis}): {name}, "
         f"{seconds_with_spread(best)}.{doubt}{machine}"
     ]
 

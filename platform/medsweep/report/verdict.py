@@ -28,10 +28,26 @@ from medsweep.results.aggregate import (
     ok_rows,
 )
 
+
+@dataclass(frozen=True)
+class LimitField:
+    """A field of the page that takes a limit.
+
+    Attributes:
+        words: what is limited.
+        unit: in which it is given.
+        per_unit: how many of it are one of the unit in which `recommend` decides.
+    """
+
+    words: str
+    unit: str
+    per_unit: int = 1
+
+
 LIMITS = {
-    "max-p95-ttft": "p95 of the time to first token, at most (s)",
-    "min-token-f1": "token F1, at least",
-    "max-usd-per-1k": "USD per 1,000 answers, at most",
+    "max-p95-ttft": LimitField("p95 of the time to first token, at most", "ms", per_unit=1000),
+    "min-token-f1": LimitField("Token F1, at least", "from 0 to 1"),
+    "max-usd-per-1k": LimitField("Price of 1,000 answers, at most", "USD"),
 }
 """The limits that a reader can set on the page, by the option of `medsweep recommend`."""
 
@@ -115,7 +131,7 @@ def _option(candidate: Candidate) -> dict[str, Any]:
         "configuration": candidate.name,
         "model": candidate.model,
         "profile": candidate.profile,
-        "load_point": candidate.load_point,
+        "load": load_in_words(candidate.load_point),
         "limits": curves,
         "token_f1": candidate.mean("token_f1"),
         "e2e_s": candidate.speed("e2e_mean_s"),
@@ -239,11 +255,11 @@ def _facts(rows: Sequence[Row]) -> list[str]:
         shown = f"p95 time to first token {seconds(p95)}"
         if p95 is None:
             shown = f"mean time to first token {seconds(ttft)}"
-        facts.append(f"{shown} with {load}")
+        facts.append(f"{shown} at {load}")
     if rate is not None and not _of_server(at_busiest, "requests_per_s"):
-        facts.append(f"speed with {load} was limited by the client, not the server")
+        facts.append(f"speed at {load} was limited by the client, not the server")
     elif rate is not None:
-        facts.append(f"{significant(rate)} answers per second with {load}")
+        facts.append(f"{significant(rate)} answers per second at {load}")
     price = mean(at_busiest, "usd_per_answer")
     facts.append(
         f"USD {significant(1000 * price)} per 1,000 answers"

@@ -55,7 +55,7 @@ def test_the_measured_answers_are_graded() -> None:
     assert result["points"][0]["quality"] == columns  # type: ignore[comparison-overlap]
     assert "lengths" not in result
     [line] = answers.lines()
-    assert line.startswith("answers of c1, repeat 1: 2 questions: ")
+    assert line.startswith("answers at 1 client, repeat 1: 2 questions: ")
     assert line.endswith("50% cut off at the token limit")
 
 

@@ -102,7 +102,10 @@ def test_better_hardware_that_is_not_faster_is_explained(
     write_rows(tmp_path / "cells/1xa100-2cpu/responses.parquet", RESPONSES, answers([0.5]))
     assert main(["compare", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "not faster: m c2: 1xa100-4cpu against 1xa100-2cpu: +0.0% tokens/s; both were" in said
+    assert (
+        "not faster: m at 2 clients: 1xa100-4cpu against 1xa100-2cpu: +0.0% tokens/s; both were"
+        in said
+    )
     assert main(["compare", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["not_faster"][0]["more"] == "1xa100-4cpu"
 

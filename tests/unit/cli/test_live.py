@@ -83,7 +83,7 @@ def test_verdict_has_three_values(met: bool | None, reason: str | None, said: st
 
 def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
     progress = LoadProgress(Counter({"ok": 7, "timeout": 2}), 4, ())
-    said = "[1/3, 0 s] c4 repeat 2: 9 of 204 ended, 4 in flight, 2 failed (timeout 2)"
+    said = "[1/3, 0 s] 4 clients, repeat 2: 9/204 ended, 2 failed (timeout 2)"
     terminal, plain = Terminal(), io.StringIO()
     now = [100.0]
     for stream in (terminal, plain):
@@ -100,5 +100,5 @@ def test_progress_is_one_line_on_a_terminal_and_rare_lines_without() -> None:
     live.show(POINT, 2, progress)
     now[0] += 8.0
     live.show(POINT, 2, later)
-    said = "[1/3, 8 s] c4 repeat 2: 21 of 204 ended, 4 in flight, 1.5 req/s, TTFT 250 ms"
+    said = "[1/3, 8 s] 4 clients, repeat 2: 21/204 ended, 1.5 req/s, TTFT 250 ms"
     assert terminal.screen() == [said]

@@ -42,7 +42,7 @@ def test_bases_are_ranked_apart_and_named(
 ) -> None:
     assert main(["recommend", str(results(tmp_path)), "--max-mean-ttft", "500ms"]) == 0
     observed, emulated = capsys.readouterr().out.split("emulated: ")
-    assert "take: distilgpt2@host at c1" in observed
+    assert "take: distilgpt2@host at 1 client" in observed
     assert "first: distilgpt2@1xv100-1cpu" in emulated
     assert "take" not in emulated
 
@@ -125,14 +125,17 @@ def test_the_next_choices_say_what_they_give_up(
 ) -> None:
     assert main(["recommend", two_priced(tmp_path), "--max-mean-ttft", "0.2s", "--rate", "3"]) == 0
     said = capsys.readouterr().out
-    assert "take: m@dear at c1" in said
+    assert "take: m@dear at 1 client" in said
     cheaper = next(line for line in said.splitlines() if line.startswith("cheaper: m@cheap: "))
     assert "token F1 0.200, not 0.300, the same end-to-end time, USD/h -6.00" in cheaper
     assert "ttft_mean_s <= 200 ms with a probability of only 0% (302 ms)" in cheaper
     better = next(line for line in said.splitlines() if line.startswith("better: m@best: "))
     assert "token F1 0.400, not 0.300" in better
     assert better.endswith("USD/h +10.00, also meets the limits")
-    assert "best trade-offs of token F1, latency and price at c1: m@best, m@dear, m@cheap" in said
+    assert (
+        "best trade-offs of token F1, latency and price at 1 client: m@best, m@dear, m@cheap"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,8 +177,8 @@ def test_report_and_recommend_name_the_same_trade_offs_and_their_load(
     write_rows(tmp_path / "benchmark.parquet", BENCHMARK, rows)
     assert main(["recommend", str(tmp_path), "--max-mean-ttft", "500ms"]) == 0
     said = capsys.readouterr().out
-    assert "take: m@quick at c8" in said or "take: m@good at c8" in said
+    assert "take: m@quick at 8 clients" in said or "take: m@good at 8 clients" in said
     line = next(line for line in said.splitlines() if line.startswith("best trade-offs"))
-    assert line == "best trade-offs of token F1 and latency at c1: m@good, m@quick"
+    assert line == "best trade-offs of token F1 and latency at 1 client: m@good, m@quick"
     in_report = decision_table(read_rows(tmp_path / "benchmark.parquet"))
     assert {row.profile for row in in_report if row.on_front} == {"quick", "good"}

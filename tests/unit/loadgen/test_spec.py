@@ -110,10 +110,13 @@ def test_job_survives_json() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("c1", "1 request in flight"),
-        ("c16", "16 requests in flight"),
-        ("r2.5-poisson", "2.5 requests/s"),
-        ("r8-burst40", "8 requests/s"),
+        ("c1", "1 client"),
+        ("c16", "16 clients"),
+        ("r2-constant", "2 requests/s"),
+        ("r1-constant", "1 request/s"),
+        ("r2.5-poisson", "2.5 requests/s (Poisson)"),
+        ("r2-gamma0.5", "2 requests/s (gamma, shape 0.5)"),
+        ("r8-burst40", "8 requests/s (bursts of 40)"),
         ("replay-0a1b2c3d", "replay-0a1b2c3d"),
         ("calm", "calm"),
     ],

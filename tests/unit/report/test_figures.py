@@ -39,7 +39,7 @@ def test_the_latency_figure_names_bases_times_and_load_points(
     found = texts(save(latency_by_configuration(rows), tmp_path, "latency"))
     assert any(text.startswith(EMULATED) for text in found)
     assert {"1xv100-1cpu (emulated)", "host (observed)", small.llama} <= set(found)
-    assert {"Load point c1", "Load point c4"} <= set(found)
+    assert {"1 client", "4 clients"} <= set(found)
     assert {"500 ms", "800 ms", "200 ms", "100 ms"} <= set(found)
     assert "llama-3-8b" not in found
 
@@ -72,7 +72,7 @@ def test_throughput_stands_against_the_speed_of_each_user(rows: Rows, tmp_path: 
     figure = throughput_by_user_speed(rows)
     found = texts(save(figure, tmp_path, "throughput"))
     assert any(text.startswith(EMULATED) for text in found)
-    assert {"c1", "c4", "1xa100-1cpu (emulated)", "host (observed)"} <= set(found)
+    assert {"1", "4", "1xa100-1cpu (emulated)", "host (observed)"} <= set(found)
     assert not any("USD" in text for text in found)  # nothing has a price
     llama = next(axes for axes in figure.axes if "llama" in axes.get_title(loc="left"))
     # TPOT is 5 ms at c1 and 8 ms at c4; neither point beats the other.

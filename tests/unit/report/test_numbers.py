@@ -54,6 +54,11 @@ def test_a_figure_has_the_digits_that_its_interval_bears(
     assert (figure(Interval(*interval)), spread(Interval(*interval))) == shown
 
 
+def test_two_values_are_shown_in_order() -> None:
+    assert spread(Interval(2.575, None, None, (2.62, 2.53))) == "2.53 and 2.62"
+    assert seconds_with_spread(Interval(0.5, None, None, (0.6, 0.4))) == "500 ms [400 and 600]"
+
+
 @pytest.mark.parametrize(
     ("column", "value", "shown"),
     [

@@ -182,7 +182,10 @@ def test_the_sentences_to_take_away_carry_figures_and_basis(html: str, small: An
     found = html.partition('<section id="decision"')[2].partition("</ul>")[0]
     sentences = re.findall(r"<li>(.*?)</li>", found)
     assert sentences[0].startswith(f"Best token F1 (observed): {small.distil} (adapter), 0.300")
-    assert f"Shortest mean end-to-end time at c1 (emulated): {small.distil} on 1xv100-1cpu" in found
+    assert (
+        f"Shortest mean end-to-end time at 1 client (emulated): {small.distil} on 1xv100-1cpu"
+        in found
+    )
     assert "It was measured on another machine" in found
     assert (
         "token F1 does not clearly differ after fine-tuning: 0.22 to 0.35, +0.13 [" in sentences[-1]
@@ -236,8 +239,10 @@ def test_a_load_test_of_a_server_has_a_page(tmp_path: Path) -> None:
     html = write_report(tmp_path).read_text(encoding="utf-8")
     latency = [row for row in Page(html).rows if row[:2] == ["my-model", "endpoint"]]
     assert "Token F1 against end-to-end time" not in html  # nothing was graded
-    assert "Shortest mean end-to-end time at c1 (observed): my-model on endpoint, 500 ms" in html
-    assert {row[2] for row in latency} >= {"c1", "c8"}
+    assert (
+        "Shortest mean end-to-end time at 1 client (observed): my-model on endpoint, 500 ms" in html
+    )
+    assert {row[2] for row in latency} >= {"1 client", "8 clients"}
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_machine_that_the_client_limited_is_not_called_faster() -> None:
     assert found.title == "Take a, fine-tuned, on slow."
     assert not any("fast" in reason for reason in found.reasons)
     only = verdict([{**row, "requests_per_s": 3.0} for row in fast], {})
-    assert "speed with 2 requests in flight was limited by the client, not the server" in only.facts
+    assert "speed at 2 clients was limited by the client, not the server" in only.facts
     assert not any("answers per second" in fact for fact in only.facts)
     [choice] = options([{**row, "requests_per_s": 3.0} for row in fast])
     assert (choice["e2e_s"], choice["requests_per_s"]) == (None, None)

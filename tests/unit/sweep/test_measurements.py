@@ -29,10 +29,14 @@ def test_the_order_is_that_of_the_seed() -> None:
 @pytest.mark.parametrize(
     ("point", "variant", "words"),
     [
-        (LoadPoint(concurrency=1), "base", "base, 1 request in flight, repeat 2"),
-        (LoadPoint(concurrency=8), "adapter", "fine-tuned, 8 requests in flight, repeat 2"),
+        (LoadPoint(concurrency=1), "base", "base, 1 client, repeat 2"),
+        (LoadPoint(concurrency=8), "adapter", "fine-tuned, 8 clients, repeat 2"),
         (LoadPoint(rate=0.5), "served", "served, 0.5 requests/s, repeat 2"),
-        (LoadPoint(rate=2, arrivals="poisson"), "served", "served, 2 requests/s, repeat 2"),
+        (
+            LoadPoint(rate=2, arrivals="poisson"),
+            "served",
+            "served, 2 requests/s (Poisson), repeat 2",
+        ),
     ],
 )
 def test_progress_says_in_words_what_is_measured(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     INK,
@@ -103,12 +104,12 @@ def _panel(
             axes.annotate(MISSING, (0, height), (4, 0), textcoords="offset points", va="center")
             continue
         label = (
-            f"{row.model} on {row.profile} ({row.basis}), {point}: {seconds_with_spread(row.e2e)} "
-            f"over {row.repeats} repeats"
+            f"{row.model} on {row.profile} ({row.basis}), {load_in_words(point)}: "
+            f"{seconds_with_spread(row.e2e)} over {row.repeats} repeats"
         )
         time = scaled(row.e2e, factor)
         reach = max(reach, _bar(axes, height, row, time, colours[row.profile], label))
-    axes.set_title(f"Load point {point}")
+    axes.set_title(load_in_words(point))
     axes.set_xlabel(f"end-to-end time, mean over repeats ({name_of_unit})")
     axes.set_xlim(0, 1.28 * reach or 1)
 

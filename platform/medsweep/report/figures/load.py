@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
     MARKERS,
@@ -139,9 +140,11 @@ def _panel(
                 (x, factor * value.mean),
                 model,
                 profile,
-                f"{row.model} on {profile} ({basis}), {row.load_point}: {figure}",
+                f"{row.model} on {profile} ({basis}), {load_in_words(row.load_point)}: {figure}",
             )
-    axes.set_xticks(range(len(points)), points)
+    axes.set_xticks(
+        range(len(points)), [load_in_words(each).replace(" ", "\n", 1) for each in points]
+    )
     axes.set_xlim(-0.3, max(1, len(points)) - 0.7)
     axes.set_ylim(bottom=0)
     axes.margins(y=0.12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from medsweep.loadgen.spec import load_in_words
 from medsweep.report.figures.style import (
     INK,
     KEY_IN,
@@ -180,7 +181,7 @@ def _tip(cell: MatrixCell) -> str:
         return f"{label}, {cell.reason}" if cell.reason else label
     return (
         f"{label} ({cell.basis}), token F1 {share(cell.token_f1)}, TTFT {seconds(cell.ttft)} "
-        f"at {cell.load_point}"
+        f"at {load_in_words(str(cell.load_point))}"
     )
 
 

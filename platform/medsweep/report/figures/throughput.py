@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.pareto import pareto_front
 from medsweep.report.figures.labels import mark_label, place_labels
 from medsweep.report.figures.style import (
@@ -136,7 +138,9 @@ def _panel(
         mark(shape, row.model, row.profile)
         mark_point(axes, (x, y), row.model, row.profile, _tip(row))
     axes.set_title(short_label(model))
-    axes.set_xlabel("tokens/s of one user (1 / mean TPOT)")
+    axes.set_xlabel(
+        "tokens/s of one user (1 / mean TPOT)\nbeside a mark: its clients, or requests/s"
+    )
     axes.set_ylabel(scale.title)
     # Room for the names of the load points at the right of the marks.
     axes.set_xlim(0, 1.15 * max((x for x, _, _ in points), default=1.0))
@@ -145,16 +149,21 @@ def _panel(
 
 
 def _name_points(axes: Axes, points: Sequence[_Point], front: Sequence[_Point]) -> None:
-    """Write the load point beside each mark; where there are many, beside those of the front."""
+    """Write the load beside each mark; where there are many, beside those of the front."""
     named = points if len(points) <= _MOST_LABELS else front
-    labels = [(x, y, row.load_point) for x, y, row in named]
+    labels = [(x, y, _short(row.load_point)) for x, y, row in named]
     names = place_labels(axes, labels, [(x, y) for x, y, _ in points], size=7.5, colour=MUTED)
     for name, (_, _, row) in zip(names, named, strict=True):
         mark_label(name, row.model, row.profile)
 
 
+def _short(load_point: str) -> str:
+    """Return a load point as it is named beside a mark: `4` clients, `2/s` of requests."""
+    return re.sub(r" clients?| requests?(?=/s)", "", load_in_words(load_point))
+
+
 def _tip(row: ThroughputRow) -> str:
-    text = f"{row.model} on {row.profile} ({row.basis}), {row.load_point}"
+    text = f"{row.model} on {row.profile} ({row.basis}), {load_in_words(row.load_point)}"
     if row.user_tokens_per_s is not None and row.output_tokens_per_s is not None:
         text += (
             f": {significant(row.user_tokens_per_s)} tokens/s per user, "

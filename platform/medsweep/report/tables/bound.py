@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsweep.report.table import TableCell, TableRow, build, column, folded, hidden
+from medsweep.report.table import (
+    TableCell,
+    TableRow,
+    build,
+    column,
+    folded,
+    hidden,
+    load,
+)
 from medsweep.report.tables.grouping import configuration_order
 from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows
 
@@ -20,7 +28,7 @@ class BoundRow(TableRow):
 
     model: str = column("Model")
     profile: str = column("Profile")
-    load_point: str = column("Load point")
+    load_point: str = column("Load", show=load)
     basis: str = column("Basis")
     bound: str = column("Bound by")
     agreeing: int = column(

@@ -15,6 +15,7 @@ from medsweep.report.table import (
     columns,
     fraction,
     interval,
+    load,
     number,
 )
 from medsweep.report.tables.grouping import (
@@ -61,7 +62,7 @@ class CostRow(TableRow):
     model: str = column("Model")
     profile: str = column("Profile")
     basis: str = column("Basis")
-    load_point: str = column("Load point")
+    load_point: str = column("Load", show=load)
     usd_per_hour: float | None = column("USD per hour", show=number, missing=_UNPRICED)
     price: str | None = column("Price from", _price, missing=_UNPRICED)
     requests_per_s: float = column("Requests (1/s)", show=number)

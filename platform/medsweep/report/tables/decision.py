@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.decide.candidates import best_trade_offs
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.table import TableCell, TableRow, build, column, hidden, number, time
 from medsweep.report.tables.cost import NO_PRICE
@@ -68,7 +69,7 @@ class DecisionRow(TableRow):
         lambda rows: busiest_point(rows)[1],
         cell=lambda row: TableCell(
             number(row.requests_per_s).text,
-            note=f"at {row.busiest}" if row.busiest else "",
+            note=f"at {load_in_words(row.busiest)}" if row.busiest else "",
             kind="number",
         ),
     )

@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medsweep.report.table import TableCell, TableRow, build, column, hidden, prose, texts
+from medsweep.report.table import (
+    TableCell,
+    TableRow,
+    build,
+    column,
+    hidden,
+    load,
+    prose,
+    texts,
+)
 from medsweep.report.tables.grouping import model_order, profile_order
 from medsweep.results.aggregate import Row, group_by_columns, values
 
@@ -35,7 +44,7 @@ class FailureRow(TableRow):
     status: str = column(
         "Status", cell=lambda row: TableCell(row.status, kind=f"state {row.status}")
     )
-    load_point: str | None = column("Load point", missing="the whole cell")
+    load_point: str | None = column("Load", show=load, missing="the whole cell")
     reason: str | None = column("Reason", show=prose)
     failed_by_kind: Mapping[str, int] = column("Failed requests", _failed_by_kind, _kinds)
     rows: int = hidden(len)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.table import (
     MEANINGS,
@@ -52,8 +53,8 @@ class LatencyRow(TableRow):
     model: str = column("Model")
     profile: str = column("Profile")
     load_point: str = column(
-        "Load point",
-        cell=lambda row: TableCell(row.load_point, row.client_note),
+        "Load",
+        cell=lambda row: TableCell(load_in_words(row.load_point), row.client_note),
     )
     variant: str | None = column("Variant")
     basis: str = column("Basis")

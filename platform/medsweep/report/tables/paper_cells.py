@@ -14,6 +14,7 @@ from medsweep.report.table import (
     column,
     hidden,
     interval,
+    load,
     number,
     prose,
     texts,
@@ -41,7 +42,7 @@ class PaperCell(TableRow):
 
     model: str = column("Model", cell=named)
     profile: str = column("Profile")
-    load_point: str = column("Load point")
+    load_point: str = column("Load", show=load)
     basis: str = column("Basis")
     stands_in_for: str | None = hidden()
     in_table_3: bool = column(

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.prediction.roofline import ASSUMPTIONS
-from medsweep.report.table import TableRow, average, build, column, number, prose
+from medsweep.report.table import (
+    TableRow,
+    average,
+    build,
+    column,
+    load,
+    number,
+    prose,
+)
 from medsweep.results.aggregate import Row, group_by_columns, load_points, mean, ok_rows, values
 
 
@@ -28,7 +36,7 @@ class RooflineRow(TableRow):
 
     model: str = column("Model")
     profile: str = column("Profile")
-    load_point: str = column("Load point")
+    load_point: str = column("Load", show=load)
     tpot_s: float = average("TPOT measured (s)", "tpot_mean_s")
     predicted_tpot_s: float = average("TPOT estimated (s)", "predicted_tpot_s")
     least_tpot_s: float | None = average(

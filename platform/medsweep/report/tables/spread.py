@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 
 from medsweep.comparison.spread import Spread
 from medsweep.report.numbers import MISSING, significant
-from medsweep.report.table import Column, ReportTable, TableCell, count, tabulate, text
+from medsweep.report.table import (
+    Column,
+    ReportTable,
+    TableCell,
+    count,
+    load,
+    tabulate,
+    text,
+)
 from medsweep.report.tables.grouping import configuration_order
 from medsweep.results.aggregate import Row, load_points
 
@@ -30,7 +38,7 @@ def _percent(
 COLUMNS = (
     Column("Model", lambda row: text(row.model)),
     Column("Profile", lambda row: text(row.profile)),
-    Column("Load point", lambda row: text(row.load_point)),
+    Column("Load", lambda row: load(row.load_point)),
     Column("Variant", lambda row: text(row.variant)),
     Column("Basis", lambda row: text(row.basis)),
     Column("Figure", lambda row: text(FIGURES[row.figure])),

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medsweep.metrics.cost import usd_per_million_tokens
-from medsweep.report.table import MEANINGS, TableRow, average, build, column, hidden, number
+from medsweep.report.table import (
+    MEANINGS,
+    TableRow,
+    average,
+    build,
+    column,
+    hidden,
+    load,
+    number,
+)
 from medsweep.report.tables.cost import NO_PRICE
 from medsweep.report.tables.grouping import configuration_order
 from medsweep.results.aggregate import (
@@ -47,7 +56,7 @@ class ThroughputRow(TableRow):
 
     model: str = column("Model")
     profile: str = column("Profile")
-    load_point: str = column("Load point")
+    load_point: str = column("Load", show=load)
     basis: str = column("Basis")
     user_tokens_per_s: float | None = column(
         "Tokens/s per user",

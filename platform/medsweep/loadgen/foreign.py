@@ -1,7 +1,7 @@
 """What an external server says of itself: its models, its version and its metrics.
 
-Names of metrics: vLLM 0.32 (`v1/metrics`) and its releases before 0.10, SGLang's and TGI's
-documentation, llama.cpp's server, and MedSweep's own server.
+Names of metrics: vLLM 0.32 (`v1/metrics`) and its releases before 0.10, the documentation of SGLang,
+TGI, llama.cpp's server and TensorRT-LLM, and MedSweep's own server. docs/external.md lists them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,20 @@ GAUGES = {
         "vllm:kv_cache_usage_perc",
         "vllm:gpu_cache_usage_perc",
         "sglang:token_usage",
+        "llamacpp:kv_cache_usage_ratio",  # until its caches were unified, in 2025
     ),
 }
 """Names of a gauge in the metrics of each server; `_perc` is a share from 0 to 1."""
+
+_RANKS = ("tp_rank", "pp_rank", "moe_ep_rank")
+"""Labels of SGLang's figures that are repeated for each GPU that a model is split over."""
+
+ITERATIONS = (
+    "/metrics has nothing for server_preemptions; the others are those of TensorRT-LLM's iterations, "
+    "which it lists with enable_iter_perf_stats"
+)
+"""What TensorRT-LLM does not show: its `/metrics` are a JSON list of the iterations since the last
+read, not text in the format of Prometheus."""
 
 PREEMPTIONS = (
     "vllm:num_preemptions_total",
@@ -131,7 +142,9 @@ class ForeignServer:
         """
         url = route_url(self.base_url, "models")
         status, body = self.get(url)
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        refused = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        # A restricted key of OpenAI may ask a model without the right to list them.
+        if refused and b"Missing scopes" not in body:
             remedy = (
                 "refuses the key: check what the variable of `api_key_env` holds"
                 if "authorization" in self.headers
@@ -169,10 +182,17 @@ class ForeignServer:
             status, body = self.get(url)
             if status != HTTPStatus.OK:
                 raise StageError(f"the server has no /metrics (HTTP {status})")
-            values: dict[str, list[float]] = {}
+            if body.lstrip()[:1] == b"[":
+                sample.gauges = _last_iteration(json.loads(body))
+                sample.missing["server"] = ITERATIONS
+                return sample
+            values: dict[str, dict[tuple[str, ...], float]] = {}
             for family in text_string_to_metric_families(body.decode(errors="replace")):
                 for each in family.samples:
-                    values.setdefault(each.name, []).append(each.value)
+                    labels = (f"{name}={each.labels[name]}" for name in sorted(each.labels))
+                    where = tuple(label for label in labels if not label.startswith(_RANKS))
+                    ranks = values.setdefault(each.name, {})
+                    ranks[where] = max(each.value, ranks.get(where, each.value))
         except StageError as error:
             sample.missing["server"] = str(error)
             return sample
@@ -215,8 +235,13 @@ class ServerWatch:
 
     def __enter__(self) -> Self:
         self._sample()
+        first = self._samples[0]
+        iterations = first.missing.get("server") == ITERATIONS
+        if iterations:  # those before now are an earlier load's, and reading them removed them
+            self._samples.clear()
+            self._sample()
         # A server without metrics is not asked again and again.
-        self._shown = bool(self._samples[0].gauges or self._samples[0].counters)
+        self._shown = bool(first.gauges or first.counters or iterations)
         if self._shown:
             self._thread.start()
         return self
@@ -244,8 +269,25 @@ def route_below(root: str, route: str) -> str:
     return parts._replace(path=f"{parts.path.rstrip('/')}/{route}").geturl()
 
 
-def _first(values: Mapping[str, list[float]], names: tuple[str, ...]) -> list[float] | None:
-    return next((values[name] for name in names if name in values), None)
+def _first(
+    values: Mapping[str, Mapping[tuple[str, ...], float]], names: tuple[str, ...]
+) -> list[float] | None:
+    return next((list(values[name].values()) for name in names if name in values), None)
+
+
+def _last_iteration(iterations: Any) -> dict[str, float]:
+    """Return the gauges of the latest of TensorRT-LLM's iterations; none without an iteration."""
+    last = iterations[-1] if isinstance(iterations, list) and iterations else {}
+    if not isinstance(last, dict):
+        return {}
+    cache = last.get("kvCacheStats") or {}
+    used, blocks = cache.get("usedNumBlocks"), cache.get("maxNumBlocks")
+    gauges = {
+        "server_queue": last.get("numQueuedRequests"),
+        "server_running": last.get("numActiveRequests"),
+        "server_kv_use": used / blocks if used is not None and blocks else None,
+    }
+    return {name: float(value) for name, value in gauges.items() if value is not None}
 
 
 def _json(body: bytes) -> dict[str, Any]:

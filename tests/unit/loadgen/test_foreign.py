@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -148,6 +149,75 @@ def test_what_a_server_does_not_show_is_missing_with_its_reason() -> None:
     with serving({"/metrics": (200, "<html>")}) as (url, _):
         sample = ForeignServer(url).metrics()
     assert sample.missing == {"server": "/metrics is not in the format of Prometheus"}
+
+
+def test_schedulers_of_one_split_model_are_counted_once() -> None:
+    # SGLang with --enable-metrics-for-all-schedulers: the ranks of a split model, two of these.
+    text = "".join(
+        f'sglang:num_running_reqs{{dp_rank="{dp}",tp_rank="{tp}",model_name="m"}} {3 + dp}.0\n'
+        for dp in (0, 1)
+        for tp in (0, 1, 2, 3)
+    )
+    with serving({"/metrics": (200, text)}) as (url, _):
+        assert ForeignServer(url).metrics().gauges == {"server_running": 7.0}
+
+
+def test_metrics_of_llama_cpp() -> None:
+    text = (
+        "llamacpp:requests_processing 2\nllamacpp:requests_deferred 1\n"
+        "# TYPE llamacpp:kv_cache_usage_ratio gauge\nllamacpp:kv_cache_usage_ratio 0.63\n"
+    )
+    with serving({"/metrics": (200, text)}) as (url, _):
+        assert ForeignServer(url).metrics().gauges == {
+            "server_running": 2.0,
+            "server_queue": 1.0,
+            "server_kv_use": 0.63,
+        }
+    off = '{"error": {"code": 501, "message": "This server does not support metrics endpoint."}}'
+    with serving({"/metrics": (501, off)}) as (url, _):
+        sample = ForeignServer(url).metrics()
+    assert sample.missing == {"server": "the server has no /metrics (HTTP 501)"}
+
+
+def test_iterations_of_tensorrt_llm_are_read_from_the_start_of_a_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Its documentation: "stored in an internal queue and removed once retrieved".
+    earlier = [{"iter": 154, "numActiveRequests": 9, "kvCacheStats": {"maxNumBlocks": 8}}]
+    during = [
+        {"iter": 155, "numActiveRequests": 9, "numQueuedRequests": 9},
+        {
+            "iter": 156,
+            "numActiveRequests": 5,
+            "numQueuedRequests": 3,
+            "kvCacheStats": {"usedNumBlocks": 25, "maxNumBlocks": 100},
+        },
+    ]
+    reads = iter([earlier, [], during])
+    monkeypatch.setattr(foreign, "_PERIOD_S", 1000.0)
+    monkeypatch.setattr(
+        ForeignServer, "get", lambda self, url: (200, json.dumps(next(reads)).encode())
+    )
+    with ServerWatch(ForeignServer("http://h/v1")) as watch:
+        pass
+    assert watch.recording is not None
+    first, last = watch.recording.samples
+    assert first.gauges == {}
+    assert last.gauges == {"server_running": 5.0, "server_queue": 3.0, "server_kv_use": 0.25}
+    columns = window_columns(watch.recording.samples, first.at_s, last.at_s)
+    assert (columns["server_running_max"], columns["server_kv_use_max"]) == (5.0, 0.25)
+    assert "server_requests_before" not in columns
+    assert json.loads(columns["telemetry_missing"]) == {"server": foreign.ITERATIONS}
+
+
+def test_a_key_that_may_not_list_models_is_no_fault() -> None:
+    said = (
+        '{"error": {"message": "You have insufficient permissions. Missing scopes: model.read."}}'
+    )
+    pages = {"/v1/models": (403, said), "/version": (200, '{"version": "1"}')}
+    with serving(pages) as (url, _):
+        described = ForeignServer(url, {"authorization": "Bearer k"}).described("m")
+    assert described == {"server_software": "version 1", "engine_settings": None}
 
 
 def test_the_columns_cover_before_during_and_after_a_load(

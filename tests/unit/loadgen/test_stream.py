@@ -129,6 +129,62 @@ async def test_events_that_say_nothing_are_skipped(nothing: bytes) -> None:
     assert record.first_text_s == 2.0
 
 
+def chunk(delta: object, finish_reason: str | None = None, **fields: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}], **fields}
+
+
+ROLE = {"role": "assistant", "content": ""}
+REST = {"content": "Rest"}
+COUNT = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+LAST = {"choices": [], "usage": COUNT}
+STREAMS: dict[str, list[object]] = {
+    # Findings of the content filter come first, and again without a delta.
+    "azure": [
+        {"choices": [], "prompt_filter_results": [{"content_filter_results": {"error": None}}]},
+        chunk(ROLE, usage=None),
+        chunk(REST, usage=None),
+        {"choices": [{"index": 0, "content_filter_offsets": {"check_offset": 1}}]},
+        chunk({}, "stop", usage=None),
+        LAST,
+    ],
+    "openai": [
+        chunk({**ROLE, "refusal": None}, usage=None, obfuscation="Xy"),
+        chunk(REST, usage=None, obfuscation="q"),
+        chunk({}, "stop", usage=None, obfuscation="Tz0"),
+        {**LAST, "obfuscation": "a"},
+    ],
+    "llama.cpp": [
+        chunk({"role": "assistant", "content": None}),
+        chunk(REST),
+        chunk({}, "stop"),
+        {**LAST, "timings": {"prompt_n": 9, "predicted_n": 1}},
+    ],
+    "ollama": [chunk({**ROLE, **REST}), chunk(ROLE, "stop"), LAST],
+    "tgi": [b":\n\n", chunk({**ROLE, **REST}, usage=None), b":\n\n", chunk(ROLE, "stop"), LAST],
+    # Counts in every chunk: 0 with the role.
+    "sglang": [
+        chunk({**ROLE, "reasoning_content": None}, usage={**COUNT, "completion_tokens": 0}),
+        chunk({"role": None, **REST}, usage=COUNT),
+        chunk({"content": None}, "stop", usage=None),
+        LAST,
+    ],
+}
+
+
+@pytest.mark.parametrize("server", STREAMS)
+async def test_a_stream_in_the_form_of_each_server(server: str) -> None:
+    events = [
+        each if isinstance(each, bytes) else b"data: %b\n\n" % json.dumps(each).encode()
+        for each in STREAMS[server]
+    ]
+    record = await read(*events, DONE)
+    assert (record.status, record.text, record.finish_reason) == ("ok", "Rest", "stop")
+    assert (record.prompt_tokens, record.output_tokens, record.token_source) == (9, 1, "usage")
+    # The role, an empty text, a filter's findings and a comment are no first token.
+    first = next(second for second, each in enumerate(events, start=1) if b"Rest" in each)
+    assert record.first_text_s == first
+
+
 @pytest.mark.parametrize("choices", [b'"choices": null, ', b"", b'"choices": [], '])
 async def test_usage_without_choices_is_read(choices: bytes) -> None:
     usage = b'data: {%b"usage": {"prompt_tokens": 7, "completion_tokens": 3}}\n\n' % choices

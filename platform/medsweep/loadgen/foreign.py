@@ -1,7 +1,7 @@
 """What an external server says of itself: its models, its version and its metrics.
 
-Names of metrics: vLLM 0.32 (`v1/metrics`) and its releases before 0.10, the documentation of SGLang,
-TGI, llama.cpp's server and TensorRT-LLM, and MedSweep's own server. docs/external.md lists them.
+Names of metrics: vLLM 0.32 (`v1/metrics`) and its releases before 0.10, the documentation of
+SGLang, TGI, llama.cpp's server and TensorRT-LLM, and MedSweep's own server.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ _RANKS = ("tp_rank", "pp_rank", "moe_ep_rank")
 """Labels of SGLang's figures that are repeated for each GPU that a model is split over."""
 
 ITERATIONS = (
-    "/metrics has nothing for server_preemptions; the others are those of TensorRT-LLM's iterations, "
-    "which it lists with enable_iter_perf_stats"
+    "/metrics has nothing for server_preemptions; the others are those of TensorRT-LLM's "
+    "iterations, which it lists with enable_iter_perf_stats"
 )
 """What TensorRT-LLM does not show: its `/metrics` are a JSON list of the iterations since the last
 read, not text in the format of Prometheus."""

@@ -85,6 +85,38 @@ def test_the_meter_takes_a_figure_of_one_s_own() -> None:
         ms.meter(references, ["What is it?"])
 
 
+def test_the_meter_takes_a_lexicon_of_one_s_own(tmp_path: Path) -> None:
+    terms = tmp_path / "terms.csv"
+    terms.write_text("concept,term\n1,zorbitis\n")
+    references = [f"There is Zorbitis {place}. Aspirin helps." for place in range(40)]
+
+    def sees(**given: Path) -> float:
+        rows = ms.meter(references, **given)
+        [row] = [
+            row
+            for row in rows
+            if (row["figure"], row["kind"]) == ("concept_f1", "negation added")
+        ]
+        return float(row["share"])
+
+    assert (sees(), sees(lexicon=terms)) == (0, 1), "ICD-10-CM has no such name"
+    with pytest.raises(InputError, match="give it alone"):
+        ms.meter(references, lexicon=terms, grade=lambda *_: {"blind": 1.0})
+
+
+@pytest.mark.slow
+def test_the_meter_takes_a_model_for_entailment(tmp_path: Path) -> None:
+    references = [f"Rest number {place} is good. Sleep well." for place in range(40)]
+    rows = ms.meter(references, entailment=build_entailment(tmp_path / "nli"))
+    [row] = [
+        row
+        for row in rows
+        if (row["figure"], row["kind"]) == ("claim_consistency", "negation added")
+    ]
+    # The model takes each "not" for a contradiction.
+    assert (row["seen"], row["tried"]) == (40, 40)
+
+
 def test_scores_are_those_of_known_answers() -> None:
     figures = {row["figure"]: row for row in ms.score(["a fever", ""], ["a fever", "a cough"])}
     assert figures["exact_match"]["mean"] == 0.5

@@ -47,9 +47,8 @@ def score(
             used.
         EnvironmentFault: the model cannot be fetched from the hub.
     """
-    from medsweep.metrics.lexicon import lexicon as read_lexicon
-    from medsweep.metrics.quality import Grader
     from medsweep.metrics.tally import AnswerTally
+    from medsweep.models.entailment import load_grader
 
     lengths = {len(predictions), len(references), len(predictions if ids is None else ids)}
     if len(lengths) > 1:
@@ -60,12 +59,7 @@ def score(
         )
     if not predictions:
         raise InputError("no predictions were given: there is nothing to score")
-    model = None
-    if entailment is not None:
-        from medsweep.models.entailment import EntailmentModel
-
-        model = EntailmentModel(str(entailment))
-    tally = AnswerTally(grader=Grader(read_lexicon(lexicon), model))
+    tally = AnswerTally(grader=load_grader(lexicon, entailment))
     for place, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
         tally.add(prediction, reference, None if ids is None else ids[place])
     return Table(
@@ -77,16 +71,20 @@ def meter(
     references: Sequence[str],
     questions: Sequence[str] | None = None,
     *,
+    lexicon: str | Path | None = None,
+    entailment: str | Path | None = None,
     grade: Grade | None = None,
     seed: int = 0,
 ) -> Table:
     """Return which deliberate errors in references each figure of quality sees.
 
     Args:
-        references: right answers; the first 100 are made wrong in several ways.
+        references: right answers; the first 200 are made wrong in several ways.
         questions: one per reference; without them no disease or drug is replaced by another.
-        grade: your own figures: takes an answer and its reference, and returns figures by name,
-            where more is better. None takes those of `score`.
+        lexicon: terms of the concepts, as in `score`.
+        entailment: model that judges the claims, as in `score`.
+        grade: your own figures, in place of those of `score`: takes an answer and its reference,
+            and returns figures by name, where more is better.
         seed: of the places that are changed.
 
     Returns:
@@ -94,17 +92,23 @@ def meter(
         95 % interval. The kind `harmless rewrite` has the share of false alarms.
 
     Raises:
-        InputError: the lists differ in length, or are empty.
+        InputError: the lists differ in length, or are empty; `grade` is given with a lexicon or a
+            model, which it does not use; the lexicon or the model cannot be used.
+        EnvironmentFault: the model cannot be fetched from the hub.
     """
-    from medsweep.metrics.meter import measure_detection, our_figures
+    from medsweep.metrics.meter import measure_detection
+    from medsweep.models.entailment import load_grader
 
+    if grade is not None and (lexicon, entailment) != (None, None):
+        raise InputError("`grade` replaces the figures that use `lexicon` and `entailment`: give it alone")
     if not references:
         raise InputError("no references were given: there is nothing to make wrong")
     if questions is not None and len(questions) != len(references):
         raise InputError(
             f"{len(references)} references and {len(questions)} questions: give as many of each"
         )
-    detections = measure_detection(references, questions, seed=seed, grade=grade or our_figures)
+    grader = load_grader(lexicon, entailment)
+    detections = measure_detection(references, questions, seed=seed, grader=grader, grade=grade)
     return Table([asdict(each) for each in detections])
 
 

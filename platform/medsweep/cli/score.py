@@ -10,7 +10,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +22,12 @@ if TYPE_CHECKING:
     from medsweep.datasets.files import Rows
     from medsweep.metrics.bounds import Cut
     from medsweep.metrics.confidence import Confidence
-    from medsweep.metrics.quality import Grader
     from medsweep.metrics.scored_lines import BadLine, Graded
 
 SHOWN_BAD_LINES = 10
 SHOWN_ANSWERS = 10
 LABELS = ("question_type", "source")
 """Fields by which quality is broken down unasked, where the lines have them."""
-
-METERED = 100
-"""References that the meter takes; as many as `metrics.meter.MOST`."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -129,9 +124,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every figure of quality; exit 1 if there were lines that could not be graded."""
-    from medsweep.metrics.lexicon import lexicon
+    from medsweep.metrics.meter import MOST, measure_detection
     from medsweep.metrics.quality import Grader
     from medsweep.metrics.scored_lines import grade_lines
+    from medsweep.models.entailment import load_grader
 
     entry = _dataset(options)
     choose = None
@@ -154,16 +150,10 @@ def run(options: argparse.Namespace) -> int:
     def also(answer: str, reference: str, question: str) -> None:
         if bert is not None:
             bert.add(answer, reference)
-        if options.meter and len(asked) < METERED:
+        if options.meter and len(asked) < MOST:
             asked.setdefault(reference, question)
 
-    terms = lexicon(options.lexicon)
-    entailment = None
-    if options.entailment is not None:
-        from medsweep.models.entailment import EntailmentModel
-
-        entailment = EntailmentModel(options.entailment)
-    grader = Grader(terms, entailment)
+    grader = load_grader(options.lexicon, options.entailment)
     by = [*LABELS, *options.by]
 
     def grade(lines: Iterable[bytes]) -> Graded:
@@ -201,14 +191,17 @@ def run(options: argparse.Namespace) -> int:
         "revision": revision,
     }
     if options.before is not None:
-        earlier = _lines(options.before, lambda lines: grade_lines(lines, grader=Grader(terms)))
+        earlier = _lines(options.before, lambda lines: grade_lines(lines, grader=Grader(grader.lexicon)))
         _report_bad_lines(options.before, earlier.bad)
         scores["since_before"] = _since(options, earlier, graded)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
         scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
     scores["meter"] = None
     if options.meter:
-        scores["meter"] = _meter(asked, options.seed, grader)
+        # The questions by their references.
+        texts, questions = list(asked), list(asked.values())
+        detections = measure_detection(texts, questions, seed=options.seed, grader=grader)
+        scores["meter"] = [asdict(each) for each in detections]
     if options.json:
         print(json.dumps(scores, indent=2))
     else:
@@ -299,15 +292,6 @@ def _cut(options: argparse.Namespace) -> Cut | None:
     if cut is None:
         raise InputError(f"{options.tokenizer}: no tokenizer.json there")
     return cut
-
-
-def _meter(asked: dict[str, str], seed: int, grader: Grader) -> list[dict[str, Any]]:
-    """Return what each figure sees, given the questions by their references."""
-    from medsweep.metrics.meter import measure_detection, our_figures
-
-    grade = partial(our_figures, grader=grader)
-    detections = measure_detection(list(asked), list(asked.values()), seed=seed, grade=grade)
-    return [asdict(each) for each in detections]
 
 
 def _report(graded: Graded, seed: int) -> dict[str, Any]:

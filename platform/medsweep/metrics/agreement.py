@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from math import isclose, isinf
 
+from medsweep.metrics.attributes import turned_attributes
 from medsweep.metrics.polarity import Sentence, polarity_clash, sentences
 from medsweep.metrics.quantities import Quantity, quantities
 
@@ -88,7 +89,10 @@ def agreement(answer: str, reference: str) -> Agreement:
         contradict=contradict,
         missing=total - agree - contradict,
         added=len(given),
-        denied=_denied(sentences(answer), sentences(reference)),
+        denied=len(
+            _denied(sentences(answer), sentences(reference))
+            | turned_attributes(answer, reference)
+        ),
     )
 
 
@@ -159,9 +163,9 @@ def _kind(quantity: Quantity) -> str:
     return "value" if quantity.low == quantity.high else "range"
 
 
-def _denied(answer: Sequence[Sentence], reference: Sequence[Sentence]) -> int:
-    """Return how many of the reference's sentences are denied by the answer's nearest one."""
-    denied = 0
+def _denied(answer: Sequence[Sentence], reference: Sequence[Sentence]) -> set[int]:
+    """Return where the reference's sentences begin that the answer's nearest one denies."""
+    denied = set()
     long = [each for each in answer if len(each.words) >= _LEAST_WORDS]
     for stated in reference:
         words = stated.words
@@ -169,8 +173,10 @@ def _denied(answer: Sequence[Sentence], reference: Sequence[Sentence]) -> int:
             continue
         near = [(_dice(words, each.words), each) for each in long]
         best = max((share for share, _ in near), default=0.0)
-        if best >= _ALIGNED:
-            denied += all(polarity_clash(stated, each) for share, each in near if share == best)
+        if best >= _ALIGNED and all(
+            polarity_clash(stated, each) for share, each in near if share == best
+        ):
+            denied.add(stated.start)
     return denied
 
 

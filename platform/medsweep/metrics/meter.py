@@ -24,8 +24,8 @@ from medsweep.metrics.quality import (
 )
 from medsweep.metrics.resampling import share_interval
 
-MOST = 100
-"""Most references that are perturbed; a share of this many is certain within about 10 points."""
+MOST = 200
+"""Most references that are perturbed; a share of this many is certain within about 7 points."""
 
 FALSE_ALARMS = 0.05
 """Largest share of harmless rewrites that a figure may take for errors."""
@@ -63,27 +63,13 @@ class Detection:
     high: float | None
 
 
-def our_figures(
-    answer: str, reference: str, grader: Grader = DEFAULT_GRADER
-) -> dict[str, float | None]:
-    """Return every figure of `metrics.quality`.
-
-    Args:
-        answer: generated text.
-        reference: reference answer.
-        grader: what it is graded by; the figures of claims are left out if it judges none.
-    """
-    score = score_and_count(answer, reference, grader)[0]
-    left_out = CLAIM_METRICS if grader.entailment is None else ()
-    return {name: getattr(score, name) for name in QUALITY_METRICS if name not in left_out}
-
-
 def measure_detection(
     references: Sequence[str],
     questions: Sequence[str] | None = None,
     *,
     seed: int,
-    grade: Grade = our_figures,
+    grader: Grader = DEFAULT_GRADER,
+    grade: Grade | None = None,
 ) -> list[Detection]:
     """Return what each figure sees, on the user's own references.
 
@@ -91,11 +77,13 @@ def measure_detection(
         references: right answers; the first `MOST` are used.
         questions: one per reference; without them no term of another question is put in.
         seed: of the places that are changed.
-        grade: the figures that are examined.
+        grader: of the figures of `metrics.quality`; those of claims are left out if it judges none.
+        grade: other figures to examine in their place.
 
     Returns:
         One entry per figure and kind, `ANY_ERROR` and `REWRITE` last.
     """
+    grade = grade or _figures_by(grader)
     texts = list(references[:MOST])
     asked = [""] * len(texts) if questions is None else list(questions[:MOST])
     scores = {
@@ -111,6 +99,18 @@ def measure_detection(
     return [
         detection for name in names for detection in _of_figure(name, kinds | {REWRITE: harmless})
     ]
+
+
+def _figures_by(grader: Grader) -> Grade:
+    """Return the grade by every figure of `metrics.quality` that a grader has."""
+    left_out = CLAIM_METRICS if grader.entailment is None else ()
+    names = [name for name in QUALITY_METRICS if name not in left_out]
+
+    def grade(answer: str, reference: str) -> dict[str, float | None]:
+        score = score_and_count(answer, reference, grader)[0]
+        return {name: getattr(score, name) for name in names}
+
+    return grade
 
 
 def _of_figure(

@@ -55,7 +55,7 @@ _CUE_WORDS = _words(
     """
 )
 
-_FUNCTION_WORDS = _words(
+FUNCTION_WORDS = _words(
     """
     a an the and or of to in on at by for with from as is are was were be been being it its
     this that these those they them their he she his her him you your we our us my me there
@@ -116,7 +116,7 @@ def sentences(text: str) -> list[Sentence]:
     """Return the sentences of a text that have content words, up to `MOST`."""
     read = []
     for start, end, words, scopes in _scoped(text):
-        affirmed, negated = words - _FUNCTION_WORDS, frozenset[str]()
+        affirmed, negated = words - FUNCTION_WORDS, frozenset[str]()
         if _may_negate(words):
             affirmed, negated = _by_scope(text, start, end, scopes)
         if affirmed or negated:
@@ -152,7 +152,7 @@ def _by_scope(
     negated: set[str] = set()
     for match in _WORD.finditer(text, start, end):
         word = match.group().lower()
-        if word not in _FUNCTION_WORDS and not word.endswith(_NOT):
+        if word not in FUNCTION_WORDS and not word.endswith(_NOT):
             inside = any(low <= match.start() < high for low, high in scopes)
             (negated if inside else affirmed).add(word)
     return frozenset(affirmed), frozenset(negated)
@@ -191,7 +191,7 @@ def negated_spans(text: str) -> list[tuple[int, int]]:
 
 def content_words(text: str) -> frozenset[str]:
     """Return the words of a text that are no function words, in lower case."""
-    return _words_of(text, 0, len(text)) - _FUNCTION_WORDS
+    return _words_of(text, 0, len(text)) - FUNCTION_WORDS
 
 
 def polarity_clash(reference: Sentence, answer: Sentence) -> bool:

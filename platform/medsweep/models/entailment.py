@@ -11,6 +11,8 @@ from typing import Any
 
 from medsweep.errors import InputError
 from medsweep.metrics.claims import Relation, Verdict
+from medsweep.metrics.lexicon import lexicon as read_lexicon
+from medsweep.metrics.quality import Grader
 from medsweep.models.loading import LOCAL, check_model_folder, load_tokenizer
 from medsweep.models.weights import fetch_snapshot, folder_revision
 
@@ -72,6 +74,21 @@ def relations(folder: Path) -> dict[int, Relation]:
             "neutral and contradiction, such as MultiNLI's"
         )
     return named
+
+
+def load_grader(lexicon: str | Path | None = None, entailment: str | Path | None = None) -> Grader:
+    """Return what answers are graded by, beside their references.
+
+    Args:
+        lexicon: file of the concepts; None for the names of ICD-10-CM.
+        entailment: model that judges the claims, as `EntailmentModel` takes it; None for none.
+
+    Raises:
+        InputError: the file or the model cannot be used.
+        EnvironmentFault: the model cannot be fetched from the hub.
+    """
+    terms = read_lexicon(lexicon)
+    return Grader(terms, None if entailment is None else EntailmentModel(str(entailment)))
 
 
 class EntailmentModel:

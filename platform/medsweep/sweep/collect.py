@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +140,7 @@ def _write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
     """Return what each figure sees on the asked questions, measured once per dataset."""
-    from medsweep.metrics.meter import measure_detection, our_figures
+    from medsweep.metrics.meter import measure_detection
 
     path, split = folder / METER, resolved.split
     known = read_json(path)
@@ -161,7 +160,7 @@ def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
             [pair.answer for pair in split.evaluation],
             [pair.question for pair in split.evaluation],
             seed=resolved.spec.seed,
-            grade=partial(our_figures, grader=Grader(resolved.lexicon, entailment)),
+            grader=Grader(resolved.lexicon, entailment),
         )
         known = {
             **identity,

@@ -37,6 +37,8 @@ UNITS = {
     "ranges": "1-2 to ",
     "sentences": "Not one two three. ",
     "units": "5 mg/",
+    "sides": "left ",
+    "modes": "not inherited autosomal recessive ",
 }
 GRADERS: dict[str, Callable[[str], object]] = {
     "entities": entities,

@@ -46,7 +46,7 @@ _INHERITED = re.compile(
     r"\b(?:(?P<link>autosomal|x[\s-]linked)(?:[\s-]+(?P<mode>dominant|recessive))?"
     r"|(?P<bare>dominant|recessive))(?=\s*[.,;:)]|\s*$|\s+(?:manner|pattern|fashion|way|trait"
     r"|inherit|mode|condition|disorder|disease|and|or)\b|\s+inheritance)"
-    r"|\b(?P<inherited>inherit(?:s|ed|able)?|hereditary)\b"
+    r"|\b(?P<non>non[\s-]?)?(?P<inherited>inherit(?:s|ed|able)?|hereditary)\b"
 )
 _QUALIFIED = re.compile(
     r"\b(?:cases?|some|most|many|percent|sometimes|rarely|if|when|mutations?"
@@ -93,19 +93,16 @@ def turned_attributes(answer: str, reference: str) -> set[int]:
 
 
 def _attributes(text: str) -> Iterator[_Attribute]:
-    lower = text.lower()
-    for start, end in sentence_spans(lower):
-        if lower[start:end].rstrip().endswith("?"):
+    for start, end in sentence_spans(text):
+        sentence = text[start:end].lower().rstrip()
+        named = [*_DESCRIBED.finditer(sentence), *_INHERITED.finditer(sentence)]
+        if not named or sentence.endswith("?"):
             continue
-        places = (start, end)
-        named = [*_DESCRIBED.finditer(lower, *places), *_INHERITED.finditer(lower, *places)]
-        if not named:
-            continue
-        scopes = negation_scopes(lower, start, end)
-        qualified = _QUALIFIED.search(lower, start, end) is not None
+        scopes = negation_scopes(sentence, 0, len(sentence))
+        qualified = _QUALIFIED.search(sentence) is not None
         for found in named:
             negated = any(low <= found.start() < high for low, high in scopes)
-            if not (negated and found.re is _INHERITED):
+            if found.re is _DESCRIBED or not (negated or found["non"]):
                 for word, of in _named(found):
                     yield _Attribute(word, of, start, negated)
             elif found["inherited"] and not qualified:

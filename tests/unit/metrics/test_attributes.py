@@ -28,6 +28,7 @@ SPORADIC = (
         ("The trait is recessive.", "Inheritance of this syndrome is autosomal dominant."),
         (RECESSIVE, SPORADIC),
         (SPORADIC, RECESSIVE),
+        ("It is a non-hereditary condition of the skin.", RECESSIVE),
         ("Pain begins in the left kidney.", "A stone of the right kidney hurts most."),
         ("It is a chronic leukemia of old age.", "Doctors call this acute leukemia."),
         ("Give the adult dose of it.", "What the patient needs is the child dose."),

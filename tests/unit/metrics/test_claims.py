@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from medsweep.metrics.claims import MOST, Claims, Verdict, judged_claims, statements
-from medsweep.metrics.meter import ANY_ERROR, measure_detection, our_figures
+from medsweep.metrics.meter import ANY_ERROR, measure_detection
 from medsweep.metrics.quality import Grader
 from medsweep.metrics.tally import AnswerTally
 
@@ -116,11 +116,8 @@ def test_the_meter_says_what_the_model_sees() -> None:
     references = [f"Fever {place} is treated with Aspirin. Rest is good." for place in range(40)]
 
     def seen(entailment: ByWord | None) -> dict[str, float | None]:
-        detections = measure_detection(
-            references,
-            seed=1,
-            grade=lambda *pair: our_figures(*pair, Grader(entailment=entailment)),
-        )
+        grader = Grader(entailment=entailment)
+        detections = measure_detection(references, seed=1, grader=grader)
         added = [each for each in detections if each.kind == "negation added"]
         assert any(each.kind == ANY_ERROR for each in detections)
         return {each.figure: each.share for each in added}

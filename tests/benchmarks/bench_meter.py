@@ -11,7 +11,6 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import pytest
 from bench_finetune import MEDQUAD

@@ -93,9 +93,7 @@ def test_the_meter_takes_a_lexicon_of_one_s_own(tmp_path: Path) -> None:
     def sees(**given: Path) -> float:
         rows = ms.meter(references, **given)
         [row] = [
-            row
-            for row in rows
-            if (row["figure"], row["kind"]) == ("concept_f1", "negation added")
+            row for row in rows if (row["figure"], row["kind"]) == ("concept_f1", "negation added")
         ]
         return float(row["share"])
 

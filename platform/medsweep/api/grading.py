@@ -100,7 +100,9 @@ def meter(
     from medsweep.models.entailment import load_grader
 
     if grade is not None and (lexicon, entailment) != (None, None):
-        raise InputError("`grade` replaces the figures that use `lexicon` and `entailment`: give it alone")
+        raise InputError(
+            "`grade` replaces the figures that use `lexicon` and `entailment`: give it alone"
+        )
     if not references:
         raise InputError("no references were given: there is nothing to make wrong")
     if questions is not None and len(questions) != len(references):

@@ -191,7 +191,9 @@ def run(options: argparse.Namespace) -> int:
         "revision": revision,
     }
     if options.before is not None:
-        earlier = _lines(options.before, lambda lines: grade_lines(lines, grader=Grader(grader.lexicon)))
+        earlier = _lines(
+            options.before, lambda lines: grade_lines(lines, grader=Grader(grader.lexicon))
+        )
         _report_bad_lines(options.before, earlier.bad)
         scores["since_before"] = _since(options, earlier, graded)
     if bert is not None and (score := bert.f1(options.seed)) is not None:

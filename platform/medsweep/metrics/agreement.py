@@ -90,8 +90,7 @@ def agreement(answer: str, reference: str) -> Agreement:
         missing=total - agree - contradict,
         added=len(given),
         denied=len(
-            _denied(sentences(answer), sentences(reference))
-            | turned_attributes(answer, reference)
+            _denied(sentences(answer), sentences(reference)) | turned_attributes(answer, reference)
         ),
     )
 

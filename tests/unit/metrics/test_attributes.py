@@ -1,4 +1,4 @@
-"""Attributes turned around in other words, on answers of the models and on texts written by hand."""
+"""Attributes turned around in other words: answers of models, and texts written by hand."""
 
 import pytest
 

@@ -48,6 +48,7 @@ test-cluster: $(VENV)/installed-dev ## Run the cluster's tests against the API s
 	MEDSWEEP_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster -k real
 
 cluster-demo: $(VENV)/installed ## Run a sweep on a cluster of this machine: needs docker, kubectl, helm, and kind or k3d
+	$(BIN)/pip install --quiet --editable '.[run,k8s]'
 	MEDSWEEP=$(BIN)/medsweep OUT=$(OUT) k8s/demo/demo.sh
 
 check: $(VENV)/installed-dev ## Lint, format check, types

@@ -19,8 +19,9 @@ from apiserver.sandbox import Sandbox, commands_on, sandbox
 from apiserver.server import ApiServer, Failure
 from medsweep.errors import EnvironmentFault
 from medsweep.k8s.client import connect
-from medsweep.k8s.fetch import fetch_cells
+from medsweep.k8s.fetch import fetch_cells, fetch_pod
 from medsweep.k8s.resources import PODS
+from medsweep.k8s.settings import ClusterSettings
 from medsweep.k8s.sweeps import remove
 from medsweep.k8s.watch import Watch
 from medsweep.results.cells import CellFolder
@@ -282,3 +283,9 @@ def test_delete_finds_the_pod_of_a_fetch_that_was_killed(pods_run: Sandbox) -> N
     (removed,) = remove(pods_run.api, pods_run.namespace, "trial")
     assert removed.startswith("pods/medsweep-fetch-")
     assert pods_run.api.objects(PODS, pods_run.namespace) == []
+
+
+def test_the_pod_ends_at_once_and_by_itself_in_any_case() -> None:
+    spec = fetch_pod(ClusterSettings(), "trial")["spec"]
+    assert spec["terminationGracePeriodSeconds"] == 0
+    assert spec["activeDeadlineSeconds"] >= int(spec["containers"][0]["command"][-1]) > 0

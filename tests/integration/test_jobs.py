@@ -128,6 +128,9 @@ class Job:
             timeout=240,
         )
         assert done.returncode == 0, done.stderr
+        # What a submitter prints: nothing of Ray Serve's own, of a job that went well.
+        printed = (done.stdout + done.stderr).splitlines()
+        assert [line for line in printed if "raylet" in line or "Serve" in line] == []
         return done.stderr
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from typing import Any, Self, TypeVar
 
 from medsweep.cluster.interrupts import interrupts_wait, sigterm_interrupts
@@ -133,8 +134,10 @@ def _nodes(labels: Mapping[str, str]) -> list[dict[str, Any]]:
 def _leave() -> None:
     import ray
 
-    if "ray.serve" in sys.modules:
-        from ray import serve
+    # Ray prints calls that it cannot repeat because Serve's controller has ended, as it should.
+    with redirect_stdout(io.StringIO()):
+        if "ray.serve" in sys.modules:
+            from ray import serve
 
-        serve.shutdown()  # does nothing where Ray Serve does not run
-    ray.shutdown()
+            serve.shutdown()  # does nothing where Ray Serve does not run
+        ray.shutdown()

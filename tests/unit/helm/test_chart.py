@@ -140,6 +140,8 @@ def test_every_template_is_looked_at() -> None:
         ("mode=serve", "medsweep bench http://127.0.0.1:8000/v1 --api-key-env KEY --model NAME"),
         ("mode=none", "medsweep k8s submit sweep.yaml --namespace medsweep"),
         ("controller.enabled=true", "medsweep k8s status paper-cells --namespace medsweep"),
+        # The release does not own the jobs that its controller has submitted.
+        ("controller.enabled=true", "medsweep k8s delete paper-cells --namespace medsweep"),
     ],
 )
 def test_the_notes_give_the_next_command(arguments: str, command: str, helm: Helm) -> None:

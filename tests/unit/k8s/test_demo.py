@@ -1,10 +1,13 @@
 """`make cluster-demo`: what can be known of it without docker."""
 
 import os
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from crds import ROOT, faults
 from medsweep.config import load_config
@@ -55,6 +58,19 @@ def test_a_daemon_that_does_not_answer_is_said_before_anything_is_made(tmp_path:
     assert done.returncode == 4
     assert "docker does not answer" in done.stderr
     assert done.stdout == ""
+
+
+def test_its_environment_has_the_client_of_the_api_server() -> None:
+    """It is no part of `run`, and the script needs it only after minutes, at its last step."""
+    recipe = (ROOT / "Makefile").read_text().partition("\ncluster-demo: ")[2].partition("\n\n")[0]
+    (extras,) = re.findall(r"pip install .*'\.\[([\w,]+)\]'", recipe)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {
+        Requirement(each).name
+        for extra in extras.split(",")
+        for each in project["optional-dependencies"][extra]
+    }
+    assert {"kubernetes", "ray"} <= names
 
 
 @pytest.mark.skipif(not os.access(DEMO / "demo.sh", os.X_OK), reason="no file modes here")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from core_objects import core_faults
 from crds import ROOT, faults
@@ -199,6 +201,14 @@ def test_roles_hold_no_wildcard_and_no_secret(built: dict[str, list[Manifest]]) 
     assert [subject["name"] for subject in binding["subjects"]] == ["medsweep-controller"]
 
 
+def test_the_role_of_fetch_is_enough_alone(built: dict[str, list[Manifest]]) -> None:
+    """Its pod is created, listed and watched until it runs, used, and deleted."""
+    (role,) = (each for each in built["base"] if each["metadata"]["name"] == "medsweep-fetch")
+    verbs = {rule["resources"][0]: set(rule["verbs"]) for rule in role["rules"]}
+    assert verbs["pods"] >= {"create", "list", "watch", "delete"}
+    assert verbs["pods/exec"] == {"get", "create"}
+
+
 def test_there_is_a_flavor_and_a_quota_for_every_pool(built: dict[str, list[Manifest]]) -> None:
     pools = {
         each["spec"]["nodeLabels"]["medsweep.io/gpu"]: each["metadata"]["name"]
@@ -306,6 +316,7 @@ def test_gpu_images_find_a_driver_that_gke_mounts(family: str) -> None:
 
 
 def test_constraints_pin_what_the_package_asks_for() -> None:
+    torch_brings = ("setuptools",)
     text = (K8S / "images" / "constraints.txt").read_text()
     entry = r"^([\w.-]+)==(\S+)((?: \\\n {4}--hash=sha256:[0-9a-f]{64})+)$"
     entries = re.findall(entry, text, re.MULTILINE)
@@ -326,3 +337,24 @@ def test_constraints_pin_what_the_package_asks_for() -> None:
     assert len(requirements) > 20
     for requirement in requirements:
         assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+    # They need others in turn, which pip does not look for in the image.
+    needed = [
+        Requirement(each)
+        for name, version in pins.items()
+        for each in requires_of(name, version)
+        if canonicalize_name(Requirement(each).name) not in ("torch", *torch_brings)
+    ]
+    assert len(needed) > 100
+    for requirement in needed:
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            pin = pins[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(pin), requirement
+
+
+def requires_of(name: str, version: str) -> list[str]:
+    """Return what a package needs; nothing if it is not installed here in this very version."""
+    try:
+        installed = distribution(name)
+    except PackageNotFoundError:
+        return []
+    return installed.requires or [] if installed.version == version else []

@@ -136,6 +136,26 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def updating(path: Path) -> Iterator[None]:
+    """Hold a file while it is read, changed and written; another process waits until that is done.
+
+    Args:
+        path: the file, which need not be there.
+
+    Raises:
+        EnvironmentFault: its folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock").open("a+")
+    except OSError as error:
+        raise _fault(path, error) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from medsweep.results.aggregate import group_by
 from medsweep.results.reader import judges_by_name
-from medsweep.results.store import read_json, write_json
+from medsweep.results.store import read_json, updating, write_json
 from medsweep.review.ratings import REVIEW, agreement
 from medsweep.review.rubric import shipped_rubric
 
@@ -37,17 +37,20 @@ def update_judges(
     Returns:
         What was written; empty, and nothing written, if there is no judge.
     """
-    judges = judges_by_name(read_json(folder / JUDGE) or {}) | dict(new or {})
-    if not judges:
-        return {}
-    raters = (read_json(folder / REVIEW) or {}).get("ratings", {})
-    measured = {name: _beside_raters(each, raters, seed) for name, each in sorted(judges.items())}
-    record = {
-        "judges": measured,
-        "between_judges": _between(measured, seed),
-        "counted": counted_judge(measured),
-    }
-    write_json(folder / JUDGE, record)
+    with updating(folder / JUDGE):
+        judges = judges_by_name(read_json(folder / JUDGE) or {}) | dict(new or {})
+        if not judges:
+            return {}
+        raters = (read_json(folder / REVIEW) or {}).get("ratings", {})
+        measured = {
+            name: _beside_raters(each, raters, seed) for name, each in sorted(judges.items())
+        }
+        record = {
+            "judges": measured,
+            "between_judges": _between(measured, seed),
+            "counted": counted_judge(measured),
+        }
+        write_json(folder / JUDGE, record)
     return record
 
 

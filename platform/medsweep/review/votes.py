@@ -22,6 +22,9 @@ VOTES = "judge-votes.jsonl"
 _UNREACHABLE = 3
 """Failed requests in a row, beside those in flight, that end the run: the server is gone."""
 
+_TRIES = 2
+"""Replies after which a vote has failed: the second one is told what is wrong with the first."""
+
 Vote = dict[str, Any]
 
 
@@ -34,7 +37,7 @@ def cast(judge: Judge, ballot: Ballot, clock: Clock) -> Vote:
     """
     messages = [{"role": "user", "content": ballot.prompt}]
     vote = _failed(ballot, "")
-    for _ in range(2):
+    for _ in range(_TRIES):
         began_s = clock.now()
         reply = chat(
             judge.url,
@@ -96,7 +99,8 @@ def vote_on(
     """Have the judge vote, and return the votes, those of earlier runs included.
 
     Each vote is appended to `judge-votes.jsonl` as soon as it is cast; an interrupted run continues
-    after the last one. Failed votes are requested again.
+    after the last one. Votes that failed because the server did not answer are requested again;
+    those whose replies cannot be used stay failed, with the reason.
 
     Args:
         judge: who is asked.
@@ -111,7 +115,11 @@ def vote_on(
     """
     clock = clock or MonotonicClock()
     known = _stored(folder)
-    votes = {key: vote for key, vote in known.items() if vote["status"] == "ok"}
+    votes = {
+        key: vote
+        for key, vote in known.items()
+        if vote["status"] == "ok" or len(vote["replies"]) >= _TRIES
+    }
     votes = {ballot.key: votes[ballot.key] for ballot in ballots if ballot.key in votes}
     for _ in votes:
         tell()

@@ -19,6 +19,7 @@ from medsweep.results.store import (
     exclusive,
     read_json,
     read_rows,
+    updating,
     write_json,
     write_rows,
     write_text,
@@ -126,7 +127,8 @@ def refresh(folder: Path) -> None:
     Args:
         folder: of its results.
     """
-    _write_rows(folder, [renamed(row) for row in read_rows(folder / BENCHMARK_FILE)])
+    with updating(folder / BENCHMARK_FILE):
+        _write_rows(folder, [renamed(row) for row in read_rows(folder / BENCHMARK_FILE)])
 
 
 def _write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

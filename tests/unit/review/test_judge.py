@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import pytest
 from medsweep.cli import main
 from medsweep.loadgen.mock.server import MockServer, running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
-from medsweep.results.store import read_rows
-from medsweep.review.judges import NOT_MEASURED, counted_judge
+from medsweep.results.store import read_json, read_rows
+from medsweep.review.judges import JUDGE, NOT_MEASURED, counted_judge, update_judges
 from medsweep.review.replies import read_choice, read_ratings
 from medsweep.review.rubric import shipped_rubric
 from medsweep.review.sheet import KEY
@@ -148,7 +149,7 @@ async def test_a_reply_that_cannot_be_used_is_asked_for_once_more(folder: Path) 
         ("", "the reply holds no JSON object"),
     ],
 )
-async def test_what_failed_stays_with_its_reason_and_is_asked_again(
+async def test_what_failed_stays_with_its_reason(
     folder: Path, text: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def moody(body: Body) -> str:
@@ -161,10 +162,45 @@ async def test_what_failed_stays_with_its_reason_and_is_asked_again(
     assert reason in capsys.readouterr().out
     assert len(votes(folder)) == ITEMS, "nothing is lost"
     assert BASE in summary["systems"], "the answer that both gave was rated"
-    summary, server = await judge(folder, fair)
-    assert len(server.requests) == 3, "only what failed is asked again"
+    again, server = await judge(folder, fair, code=1)
+    assert not server.requests, "each was asked twice, with what is wrong"
+    assert (again["failures"], again["replies"]) == (summary["failures"], summary["replies"])
+    summary, server = await judge(folder, fair, "--seed", "1")
+    assert len(server.requests) == ITEMS, "another seed is another vote"
     assert summary["failed"] == 0
     assert summary["passes"][BASE]["share"] == 1 / 4
+
+
+async def test_what_was_not_answered_is_asked_again(folder: Path) -> None:
+    timing = MockTiming(fail="http_500", fail_share=0.3)
+    async with running_mock(timing, speak=fair) as server:
+        command = ["judge", str(folder), "--url", server.base_url, "--questions", "9"]
+        assert await asyncio.to_thread(main, command) == 1
+    lost = sum(vote["status"] == "failed" for vote in votes(folder))
+    assert 0 < lost < ITEMS
+    summary, server = await judge(folder, fair)
+    assert len(server.requests) == lost
+    assert summary["failed"] == 0
+
+
+async def test_judges_that_end_at_the_same_time_are_all_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the file is held, each reads it before any writes it."""
+    summary, _ = await judge(folder, fair)
+    (folder / JUDGE).unlink()
+
+    def slowly(path: Path) -> Any:
+        value = read_json(path)
+        time.sleep(0.1)
+        return value
+
+    monkeypatch.setattr("medsweep.review.judges.read_json", slowly)
+    updates = (
+        asyncio.to_thread(update_judges, folder, seed=0, new={name: summary}) for name in "abc"
+    )
+    await asyncio.gather(*updates)
+    assert list(record(folder)["judges"]) == ["a", "b", "c"]
 
 
 async def test_a_judge_that_cannot_judge_ends_in_counts_and_reasons(

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SECRET = "sk-of-the-hospital"
 TTFT_S, GAP_S, TOKENS = 0.06, 0.01, 8
+RUN_LIMIT_S = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def run(
         [*command, "--out", str(folder)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=RUN_LIMIT_S,
         env={**os.environ, "HOSPITAL_KEY": SECRET},
     )
 
@@ -113,8 +114,10 @@ def test_the_figures_are_those_of_the_server_s_known_timing(
     assert {row["prompt_tokens_mean"] for row in rows} == {PROMPT_TOKENS}
     for row in rows:
         # A busy machine adds; nothing takes away.
-        assert TTFT_S <= row["ttft_mean_s"] < TTFT_S + 0.5
+        assert TTFT_S <= row["ttft_mean_s"] <= row["e2e_mean_s"]
         assert row["e2e_mean_s"] >= TTFT_S + (TOKENS - 1) * GAP_S
+        # Two at a time are answered, which in another unit would take longer than the whole run.
+        assert row["ok"] * row["e2e_mean_s"] <= 2 * RUN_LIMIT_S
         # The words of the mock server are none of any reference.
         assert (row["token_f1"], row["answer_words_mean"]) == (0.0, TOKENS)
     assert adapted[0]["ttft_mean_low_s"] is None or adapted[0]["ttft_mean_cv"] is not None

@@ -57,7 +57,7 @@ def streamed(
 
 def await_queued(url: str, count: int) -> None:
     """Return once so many requests wait for a place; who comes after a signal is turned away."""
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         while f"medsweep_server_queued {count}.0" not in client.get(f"{url}/metrics").text:
             pass
 
@@ -81,7 +81,7 @@ def test_an_end_loses_no_answer(sent: signal.Signals) -> None:
         assert (process.returncode, out.splitlines()[-1]) == (0, "stopped")
         assert err == ""
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{url}/health")
+            httpx.get(f"{url}/health", timeout=60)
 
 
 def test_a_second_signal_does_not_wait() -> None:
@@ -133,7 +133,7 @@ def test_beyond_loopback_with_a_key() -> None:
     with serving(*arguments, environment=environment) as (_, url):
         local = url.replace("0.0.0.0", "127.0.0.1")
         for key, status in (("right-" * 4, 200), ("wrong-" * 4, 401)):
-            answer = httpx.get(f"{local}/v1/models", headers={"authorization": f"Bearer {key}"})
+            answer = httpx.get(f"{local}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=60)
             assert answer.status_code == status
 
 

@@ -101,16 +101,16 @@ def test_the_api_behind_ray(url: str, sdk: openai.OpenAI) -> None:
     )
     assert answer.choices[0].message.content == "null null null "
     assert streamed(sdk, threading.Semaphore(0), 5) == (5, "length")
-    assert httpx.get(f"{url}/v1/models").status_code == 401
-    assert httpx.get(f"{url}/health").json() == {"status": "ok"}
-    text = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
+    assert httpx.get(f"{url}/v1/models", timeout=60).status_code == 401
+    assert httpx.get(f"{url}/health", timeout=60).json() == {"status": "ok"}
+    text = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}, timeout=60).text
     assert 'medsweep_server_requests_total{model="null",outcome="ok"} 2.0' in text
     assert text.count("# TYPE medsweep_server_adapters_loaded gauge") == 1
     assert text.count("# TYPE medsweep_server_running gauge") == 1
 
 
 def metrics(url: str) -> str:
-    return httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
+    return httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {KEY}"}, timeout=60).text
 
 
 def running(url: str) -> float:

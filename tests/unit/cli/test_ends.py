@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,12 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 async def bench_until(
     condition: Callable[[Any], bool], number: signal.Signals, *options: str
-) -> tuple[int | None, str, str]:
-    """Start a load test in a session of its own; signal all of it once the condition holds."""
+) -> tuple[int | None, str, str, int]:
+    """Start a load test in a session of its own; signal all of it once the condition holds.
+
+    Returns:
+        Its exit code, what it printed, what it told on stderr, and the requests that it sent.
+    """
     async with running_mock(SLOW) as server:
         process = await asyncio.create_subprocess_exec(
             *MEDSWEEP, "bench", server.base_url, "--model", "m", "--warmup", "0", *options,
@@ -39,7 +44,7 @@ async def bench_until(
                 await asyncio.sleep(0.02)
             os.killpg(process.pid, number)
             printed, told = await process.communicate()
-    return process.returncode, printed.decode(), told.decode()
+    return process.returncode, printed.decode(), told.decode(), server.received
 
 
 @pytest.mark.slow
@@ -49,15 +54,20 @@ async def test_a_signal_within_a_load_keeps_its_part(
 ) -> None:
     out, folder = tmp_path / "out.json", tmp_path / "d"
     options = ["--concurrency", "2", "--requests", "500", "--json", str(out), "--out", str(folder)]
-    code, printed, told = await bench_until(lambda server: server.received > 10, number, *options)
+    began_s = time.perf_counter()
+    code, printed, told, sent = await bench_until(
+        lambda server: server.received > 10, number, *options
+    )
+    took_s = time.perf_counter() - began_s
     assert code == 3, told
     assert "Traceback" not in told
     assert f"1 loads measured, the last one in part; written to {out} and {folder}" in told
     assert "interrupted: figures of the part that was measured" in printed
     [point] = json.loads(out.read_text())["points"]
-    assert 8 <= point["requests"]["ok"] < 100
-    # 0.1 s to the first of ten tokens, 0.02 s between them; a busy machine adds.
-    assert 0.278 < point["e2e_s"]["mean"] < 1.0
+    assert 8 <= point["requests"]["ok"] <= sent < 500
+    # 0.1 s to the first of ten tokens, 0.02 s between them; a busy machine adds. Two at a time
+    # are answered, which in another unit would take longer than the whole test did.
+    assert 0.278 < point["e2e_s"]["mean"] <= 2 * took_s / point["requests"]["ok"]
     assert point["ended_early"]
     assert main(["report", str(folder)]) == 0
 
@@ -65,7 +75,7 @@ async def test_a_signal_within_a_load_keeps_its_part(
 @pytest.mark.slow
 async def test_an_interruption_says_what_is_kept_and_what_is_not() -> None:
     """Nobody is told to run the same command to resume, which starts anew."""
-    code, _, told = await bench_until(
+    code, _, told, _ = await bench_until(
         lambda server: server.received > 2, signal.SIGINT, "--requests", "500"
     )
     assert code == 3

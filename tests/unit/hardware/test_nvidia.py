@@ -1,7 +1,6 @@
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -160,9 +159,7 @@ def test_a_hanging_driver_is_no_gpu(driver: Driver, monkeypatch: pytest.MonkeyPa
 
     driver(V100, kind=Hanging)
     monkeypatch.setattr(nvidia, "_TIMEOUT_S", 0.1)
-    began = time.monotonic()
     assert observe_gpus() == ()
-    assert time.monotonic() - began < 60
     released.set()
 
 

@@ -1,9 +1,7 @@
 import asyncio
 import itertools
-import os
 import random
-import signal
-import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,8 +18,8 @@ from medsweep.loadgen.calibrate import (
     loads_before,
 )
 from medsweep.loadgen.calibration import TRUTH, CalibrationLoad
+from medsweep.loadgen.connection import Connection
 from medsweep.loadgen.fleet import Fleet
-from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming, stamp
 from medsweep.loadgen.spec import LoadPoint
 
@@ -156,17 +154,27 @@ def test_calibrates_against_a_server_of_its_own() -> None:
     one, six = calibrate(loads, requests_per_worker=4)
     assert (one.concurrency, six.concurrency) == (1, 6)
     for found in (one, six):
-        ttft = found.errors["ttft"]
-        # A busy machine makes both ends late, and neither early. Answers that were mixed up, or
-        # seconds taken for milliseconds, would show as more than an answer's own 0.36 s.
-        assert 0 < ttft.mean < 0.15
-        assert ttft.mean <= ttft.max < 0.36
-        assert abs(found.errors["itl"].mean) < 0.03
+        # On one clock nothing comes before it was sent; how long after depends on the machine.
+        assert 0 < found.errors["ttft"].mean <= found.errors["ttft"].max
         # Timers are whole milliseconds: the server may be late but hardly early.
-        assert -0.001 < found.server_late_s < 0.15
-        answer_s = found.concurrency / found.ideal_requests_per_s
-        assert answer_s == pytest.approx(0.36 + found.server_late_s, abs=0.15)
-        assert 0.2 < found.requests_per_s / found.ideal_requests_per_s < 1.05
+        assert found.server_late_s > -0.001
+        assert found.concurrency / found.ideal_requests_per_s > 0.36 - 0.001
+        assert found.requests_per_s > 0
+
+
+@pytest.mark.parametrize("concurrency", [1, 6])
+def test_a_client_and_a_server_that_are_in_time(virtual_fleet, concurrency: int) -> None:
+    load = CalibrationLoad(concurrency)
+    fleet = virtual_fleet(replace(load.timing, stamps=True))
+    found = module._measure(fleet, "http://unused/v1", load, 4 * concurrency)
+    assert 0 < found.errors["ttft"].mean <= found.errors["ttft"].max < 0.002
+    assert abs(found.errors["itl"].mean) < 0.0005
+    assert found.errors["e2e"].max < 0.002
+    assert found.server_late_s == pytest.approx(0.0, abs=0.002)
+    # 50 ms to the first of 32 tokens, 10 ms between them.
+    assert found.ideal_requests_per_s == pytest.approx(concurrency / 0.36, rel=0.01)
+    assert found.requests_per_s == pytest.approx(found.ideal_requests_per_s, rel=0.05)
+    assert found.client_limited is False
 
 
 @pytest.mark.slow
@@ -182,13 +190,36 @@ def test_each_load_has_the_gaps_that_it_names() -> None:
         assert each.ideal_requests_per_s < 1.01 * each.concurrency / each.service_s
 
 
-def stop_and_go(pid: int, over: threading.Event) -> None:
-    """Hold the client for 120 ms after every 80 to 180 ms: requests do not fall into step."""
-    pauses = random.Random(0)
-    while not over.wait(pauses.uniform(0.08, 0.18)):
-        os.kill(pid, signal.SIGSTOP)
-        over.wait(0.12)
-        os.kill(pid, signal.SIGCONT)
+@pytest.fixture
+def held_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold the client for 120 ms after every 80 to 180 ms: requests do not fall into step.
+
+    As where the process is stopped: what comes meanwhile is received when it continues.
+    """
+    receive, pauses = Connection.data_received, random.Random(0)
+    holds: list[tuple[float, float]] = [(-1.0, -1.0)]
+    waiting: list[tuple[Connection, bytes]] = []
+
+    def resume() -> None:
+        received = waiting.copy()
+        waiting.clear()
+        for connection, data in received:
+            receive(connection, data)
+
+    def data_received(connection: Connection, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        while holds[-1][1] < loop.time():
+            begins_s = holds[-1][1] + pauses.uniform(0.08, 0.18)
+            holds.append((begins_s, begins_s + 0.12))
+        begins_s, ends_s = holds[-1]
+        if loop.time() < begins_s:
+            receive(connection, data)
+            return
+        if not waiting:
+            loop.call_at(ends_s, resume)
+        waiting.append((connection, data))
+
+    monkeypatch.setattr(Connection, "data_received", data_received)
 
 
 def test_a_late_server_is_no_error_of_the_client(virtual_fleet) -> None:
@@ -198,20 +229,11 @@ def test_a_late_server_is_no_error_of_the_client(virtual_fleet) -> None:
     assert found.errors["ttft"].mean < 0.002
 
 
-@pytest.mark.slow
-async def test_a_held_client_is_no_lateness_of_the_server() -> None:
+@pytest.mark.usefixtures("held_client")
+def test_a_held_client_is_no_lateness_of_the_server(virtual_fleet) -> None:
     """Nearly half of the texts come while it is held, and wait for 60 ms on average."""
-    async with running_mock(MockTiming(tokens=8, stamps=True)) as server:
-        with Fleet(1) as fleet:
-            over = threading.Event()
-            thread = threading.Thread(target=stop_and_go, args=(fleet.pids[0], over))
-            thread.start()
-            try:
-                load = CalibrationLoad(4)
-                found = await asyncio.to_thread(module._measure, fleet, server.base_url, load, 40)
-            finally:
-                over.set()
-                thread.join()
-    assert found.errors["ttft"].max > 0.03
-    assert found.errors["ttft"].mean > 0.004
-    assert found.server_late_s < found.errors["ttft"].mean
+    fleet = virtual_fleet(MockTiming(tokens=8, stamps=True))
+    found = module._measure(fleet, "http://unused/v1", CalibrationLoad(4), 40)
+    assert 0.06 < found.errors["ttft"].max < 0.122
+    assert 0.01 < found.errors["ttft"].mean < 0.06
+    assert found.server_late_s == pytest.approx(0.0, abs=0.002)

@@ -206,10 +206,13 @@ async def test_clocks_that_differ_merge_on_the_driver_s(make_job) -> None:
     split = fleet.split
     assert split is not None
     # The true offset is known, and within the error that is stated.
-    assert abs(offset.ahead_s - AHEAD_S) <= offset.error_of(offset.ahead_s) < 1.0
-    assert 0 < split.clock_error_s < 1.0
+    assert abs(offset.ahead_s - AHEAD_S) <= offset.error_of(offset.ahead_s) < AHEAD_S / 10
+    error_s = split.clock_error_s
+    assert 0 < error_s < AHEAD_S / 10
     # The records of both are on one clock: that of the driver, and of one schedule.
-    assert all(before_s < record.sent_s < record.end_s < after_s for record in records)
+    assert all(
+        before_s - error_s < record.sent_s < record.end_s < after_s + error_s for record in records
+    )
     due_s = {record.index: record.due_s for record in records if record.phase == "measure"}
     assert sorted(due_s) == list(range(60))
     for index in range(60):

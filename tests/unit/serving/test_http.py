@@ -60,7 +60,7 @@ def test_what_is_no_http_is_400_and_the_server_goes_on(
     patient: tuple[str, int], data: bytes
 ) -> None:
     assert sent(patient, data).startswith(b"HTTP/1.1 400 ")
-    assert httpx.get(f"http://{patient[0]}:{patient[1]}/health").status_code == 200
+    assert httpx.get(f"http://{patient[0]}:{patient[1]}/health", timeout=60).status_code == 200
 
 
 def test_an_address_in_use() -> None:

@@ -124,7 +124,7 @@ def test_ten_thousand_headers_are_431(
             headers = "".join(f"x-{number}: 1\r\n" for number in range(10_000))
             many.sendall(f"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n".encode())
             assert many.makefile("rb").read().startswith(b"HTTP/1.1 431 ")
-        assert httpx.get(f"{url}/v1/models").status_code == 200
+        assert httpx.get(f"{url}/v1/models", timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_body_that_trickles_in_is_408(
             answer = slow.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"the body did not arrive within 1.5 s" in answer
-        assert httpx.post(f"{url}{CHAT}", json=chat()).status_code == 200
+        assert httpx.post(f"{url}{CHAT}", json=chat(), timeout=60).status_code == 200
 
 
 def test_a_client_that_goes_in_its_body_is_counted_and_forgotten(
@@ -222,7 +222,7 @@ def test_a_client_that_goes_in_its_body_is_counted_and_forgotten(
                 f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n{{".encode()
             )
         wanted = 'medsweep_server_requests_total{model="",outcome="cancelled"} 1.0'
-        while wanted not in httpx.get(f"{url}/metrics").text:
+        while wanted not in httpx.get(f"{url}/metrics", timeout=60).text:
             pass
 
 

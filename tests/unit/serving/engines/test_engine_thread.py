@@ -2,10 +2,10 @@
 
 import asyncio
 import dataclasses
-import statistics
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,15 +13,17 @@ import pytest
 import torch
 
 from asking import TOKENS, TUNED, Asker, batch_sizes, text
+from medsweep.clock import FakeClock
 from medsweep.errors import InputError, StageError, UnknownName
 from medsweep.finetune.adapter import Adapter
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
+from medsweep.serving.engines import engine_thread
 from medsweep.serving.engines.continuous import ContinuousEngine
 from medsweep.serving.engines.generate import GenerateEngine
-from medsweep.serving.engines.request_state import SHORTEST_GATHER_S, RequestState
+from medsweep.serving.engines.request_state import RequestState
 from medsweep.serving.protocol import Delta, EngineDied, EngineSettings, Generation
 from medsweep.serving.server_metrics import ServerMetrics
 
@@ -109,24 +111,25 @@ async def test_tokens_are_counted_and_the_beginning_is_timed(
     assert [piece.start for piece in pieces[1:]] == [None] * (len(pieces) - 1)
 
 
-async def test_tokens_are_gathered_only_for_a_client_that_is_slow(
+async def test_tokens_are_gathered_for_as_long_as_the_client_handled_the_last_ones(
     asker: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take, gathered = RequestState.take, []
+    take, gathered, clock = RequestState.take, [], FakeClock()
 
     async def noted(state: RequestState, gather_s: float) -> Delta:
         gathered.append(gather_s)
         return await take(state, gather_s)
 
     monkeypatch.setattr(RequestState, "take", noted)
-    at_once = len(await asker.deltas(asker.request(0)))
-    assert statistics.median(gathered) < SHORTEST_GATHER_S
-    pieces = 0
+    monkeypatch.setattr(engine_thread, "time", SimpleNamespace(perf_counter=clock.now))
+    await asker.deltas(asker.request(0))
+    assert set(gathered) == {0.0}
+    gathered.clear()
     async for _ in asker.engine.stream(asker.request(0)):
-        pieces += 1
-        await asyncio.sleep(0.03)
-    assert min(gathered[at_once + 1 :]) >= 0.03
-    assert pieces < at_once
+        clock.advance(0.03)
+    assert gathered[0] == 0.0
+    assert len(gathered) > 1
+    assert gathered[1:] == pytest.approx([0.03] * len(gathered[1:]))
 
 
 async def test_a_stop_text_ends_the_answer_and_is_left_out(

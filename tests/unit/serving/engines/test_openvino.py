@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from answering import until
 from asking import Asker, batch_sizes, text
 from medsweep.cluster.cpu_pinning import take_cpus
 from medsweep.errors import EnvironmentFault, InputError, StageError
@@ -155,10 +156,14 @@ async def test_a_process_that_dies_fails_its_answers_and_no_later_one(
 ) -> None:
     stream: Any = asker.engine.stream(asker.request(0, "one", max_tokens=2000))
     await anext(stream)
-    os.kill(asker.engine.pid, signal.SIGKILL)
-    with pytest.raises(StageError, match="ended with exit code -9"):
+    # The base model's request waits for its turn, and is answered by the next process.
+    waits = asyncio.create_task(asker.deltas(asker.request(1, MODEL, max_tokens=5)))
+    await until(lambda: bool(asker.engine._waiting))
+    os.kill(asker.engine.pid, signal.SIGSEGV)
+    with pytest.raises(StageError, match="ended with exit code -11"):
         async for _ in stream:
             pass
+    assert (await waits)[-1].output_tokens == 5
     before = await asker.text(asker.request(0, "one", max_tokens=5))
     # The new process reads the adapter again: the copy that was checked, not what is there now.
     weights = adapter.folder / WEIGHTS_FILE

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from answering import until
 from medsweep.errors import InputError
 from medsweep.hardware.catalog import ACCELERATORS
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
@@ -77,15 +78,13 @@ async def test_requests_go_to_the_replica_that_answers_the_fewest() -> None:
     engine, (first, second) = opened()
     assert [each.settings.device for each in (first, second)] == [0, 1]
     tasks = [asyncio.create_task(ask(engine)) for _ in range(5)]
-    await asyncio.sleep(0.01)
-    assert (first.answering, second.answering) == (3, 2)
+    await until(lambda: (first.answering, second.answering) == (3, 2))
     tasks[0].cancel()
     tasks[2].cancel()
     await asyncio.gather(tasks[0], tasks[2], return_exceptions=True)
     assert (first.answering, second.answering) == (1, 2)
     tasks.append(asyncio.create_task(ask(engine)))
-    await asyncio.sleep(0.01)
-    assert (first.answering, second.answering) == (2, 2)
+    await until(lambda: (first.answering, second.answering) == (2, 2))
     await engine.check()
     answers = await asyncio.gather(*(tasks[place] for place in (1, 3, 4, 5)))
     assert sorted(answers) == [["0"], ["0"], ["1"], ["1"]]

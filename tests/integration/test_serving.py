@@ -133,7 +133,9 @@ def test_beyond_loopback_with_a_key() -> None:
     with serving(*arguments, environment=environment) as (_, url):
         local = url.replace("0.0.0.0", "127.0.0.1")
         for key, status in (("right-" * 4, 200), ("wrong-" * 4, 401)):
-            answer = httpx.get(f"{local}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=60)
+            answer = httpx.get(
+                f"{local}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=60
+            )
             assert answer.status_code == status
 
 

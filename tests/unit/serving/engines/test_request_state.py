@@ -40,9 +40,9 @@ def state(**fields: Any) -> RequestState:
 
 @pytest.fixture
 def pieces_of(virtually: Callable[..., Any]) -> Callable[[float], list[tuple[float, Delta]]]:
-    """Take an answer, of which a token comes every 3.1 ms, with one gather time; with its moments."""
+    """Take an answer, of which a token comes every 3.1 ms, with a gather time; with its moments."""
 
-    def take(gather_s: float) -> list[tuple[float, Delta]]:
+    def take_all(gather_s: float) -> list[tuple[float, Delta]]:
         async def main(clock: Clock) -> list[tuple[float, Delta]]:
             answer, pieces = state(), []
             answer.begin(1)
@@ -56,7 +56,7 @@ def pieces_of(virtually: Callable[..., Any]) -> Callable[[float], list[tuple[flo
         pieces: list[tuple[float, Delta]] = virtually(main)
         return pieces
 
-    return take
+    return take_all
 
 
 @pytest.mark.parametrize("gather_s", [0.0, SHORTEST_GATHER_S])

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
+from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile, ListPrice
 from medsweep.table import NamedTable
 
 # NVIDIA Tesla V100 GPU Architecture whitepaper (WP-08608-001), table 1, and the V100 datasheet:
@@ -141,6 +141,37 @@ ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType(
     }
 )
 """By the name that profiles and node labels use."""
+
+# AWS on-demand prices in us-east-1 (Linux), as AWS's project Karpenter took them from AWS's list:
+# https://github.com/aws/karpenter-provider-aws/blob/
+# 1d927085dd81a9df9301e613f371dac5b4d16bfe/pkg/providers/pricing/zz_generated.pricing_aws.go
+_AWS_DATE = "2026-07-20"
+_AWS_DOCUMENT = (
+    "github.com/aws/karpenter-provider-aws/blob/1d927085dd81/"
+    "pkg/providers/pricing/zz_generated.pricing_aws.go"
+)
+
+
+def _aws(machine: str, usd_per_hour: float, gpus: int = 1) -> ListPrice:
+    share = "" if gpus == 1 else f", 1 of its {gpus} GPUs (it is rented only as a whole)"
+    source = f"AWS on-demand list, us-east-1: {machine}{share} ({_AWS_DOCUMENT})"
+    return ListPrice(usd_per_hour / gpus, source, _AWS_DATE)
+
+
+GPU_PRICES: Mapping[str, ListPrice] = MappingProxyType(
+    {
+        V100_32.slug: _aws("p3dn.24xlarge", 31.212, gpus=8),
+        A100_80.slug: _aws("p4de.24xlarge", 27.44705, gpus=8),
+        H100.slug: _aws("p5.4xlarge", 6.88),
+        H200.slug: _aws("p5en.48xlarge", 63.296, gpus=8),
+        L4.slug: _aws("g6.xlarge", 0.8048),
+        L40S.slug: _aws("g6e.xlarge", 1.861),
+        T4.slug: _aws("g4dn.xlarge", 0.526),
+        A10G.slug: _aws("g5.xlarge", 1.006),
+    }
+)
+"""Price of one GPU in the smallest machine that has it, by slug, for own profiles that name a type
+of the catalogue. The paper's types have the prices of their profiles."""
 
 UNSUPPORTED: Mapping[str, str] = MappingProxyType(
     {

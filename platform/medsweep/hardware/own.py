@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from medsweep.config import Closed
 from medsweep.errors import UnknownName
-from medsweep.hardware.catalog import ACCELERATORS, PROFILES, UNSUPPORTED
+from medsweep.hardware.catalog import ACCELERATORS, GPU_PRICES, PROFILES, UNSUPPORTED
 from medsweep.hardware.observe import HOST
 from medsweep.hardware.profile import GIB, Accelerator, HardwareProfile
 
@@ -106,13 +106,17 @@ class OwnProfileSpec(Closed):
         return self
 
     def profile(self) -> HardwareProfile:
-        """Return it in the catalogue's form."""
+        """Return it in the catalogue's form, with the list price of GPUs of the catalogue."""
+        price = GPU_PRICES.get(self.accelerator) if isinstance(self.accelerator, str) else None
         return HardwareProfile(
             name=self.name,
             cpus=self.cpus,
             gpus=self.gpus,
             accelerator=self._accelerator(),
             host_memory_bytes=int(self.host_memory_gib * GIB),
+            usd_per_hour=self.gpus * price.usd_per_hour if price else None,
+            price_source=price.source if price else None,
+            price_date=price.date if price else None,
         )
 
     def _accelerator(self) -> Accelerator | None:

@@ -75,6 +75,21 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class ListPrice:
+    """What a provider asks for one GPU with its share of the machine.
+
+    Attributes:
+        usd_per_hour: in US dollars per hour.
+        source: provider, kind of price, region, machine and document.
+        date: the day that the price was listed, as YYYY-MM-DD.
+    """
+
+    usd_per_hour: float
+    source: str
+    date: str
+
+
+@dataclass(frozen=True)
 class HardwareProfile:
     """One VM configuration.
 

@@ -1,10 +1,11 @@
 import dataclasses
 import datetime
 import pickle
+from pathlib import Path
 
 import pytest
 
-from medsweep.hardware.catalog import ACCELERATORS, PROFILES
+from medsweep.hardware.catalog import ACCELERATORS, GPU_PRICES, PAPER_ACCELERATORS, PROFILES
 from medsweep.hardware.own import OwnProfileSpec
 from medsweep.hardware.profile import USABLE_GIB
 
@@ -47,6 +48,30 @@ def test_a_price_comes_with_source_and_date(name: str) -> None:
     assert found.price_date is not None
     assert datetime.date.fromisoformat(found.price_date).year >= 2025
     assert 0.5 < found.usd_per_hour / found.gpus < 10
+
+
+def test_types_without_a_profile_have_a_list_price_that_the_guide_shows() -> None:
+    """USD per hour of one GPU: whole machines of AWS, us-east-1, over their GPUs."""
+    prices = {
+        "v10032": 31.212 / 8,
+        "a10080": 27.44705 / 8,
+        "h100": 55.04 / 8,  # the machine of eight costs eight times as much
+        "h200": 63.296 / 8,
+        "l4": 0.8048,
+        "l40s": 1.861,
+        "t4": 0.526,
+        "a10g": 1.006,
+    }
+    assert {name: price.usd_per_hour for name, price in GPU_PRICES.items()} == pytest.approx(prices)
+    assert GPU_PRICES.keys() == ACCELERATORS.keys() - {each.slug for each in PAPER_ACCELERATORS}
+    guide = (Path(__file__).parents[3] / "docs/hardware.md").read_text(encoding="utf-8")
+    for name, price in GPU_PRICES.items():
+        assert price.source.startswith("AWS on-demand list, us-east-1: ")
+        machine = (
+            price.source.removeprefix("AWS on-demand list, us-east-1: ").split()[0].rstrip(",")
+        )
+        assert f"| `{name}` | {price.usd_per_hour:.2f} | `{machine}`" in guide
+        assert price.date in guide
 
 
 def test_prices_grow_with_the_machine() -> None:

@@ -51,6 +51,18 @@ def test_an_accelerator_of_the_catalogue_is_named() -> None:
         {**OWN, "name": "4xa100", "gpus": 4, "accelerator": "a100"}
     ).profile()
     assert own.accelerator is PROFILES["1xa100-1cpu"].accelerator
+    assert own.usd_per_hour is None  # the price of its profiles is that of a whole machine
+
+
+def test_named_accelerators_bring_their_list_price_and_others_have_none() -> None:
+    named = {**OWN, "gpus": 2, "accelerator": "h200"}
+    own = OwnProfileSpec.model_validate(named).profile()
+    assert own.usd_per_hour == pytest.approx(2 * 63.296 / 8)
+    assert own.price_source is not None
+    assert "p5en.48xlarge, 1 of its 8 GPUs" in own.price_source
+    assert own.price_date == "2026-07-20"
+    plain = OwnProfileSpec.model_validate(OWN).profile()
+    assert (plain.usd_per_hour, plain.price_source, plain.price_date) == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def serving_refusal(
         owner = f"{profile.gpus} x {gpu.name} have together" if together else f"one {gpu.name} has"
     if fits(model, profile, dtype=dtype, quantization=quantization, splits=splits):
         return None
-    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization)
+    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization, cpu=gpu is None)
     available = _serving_memory_bytes(profile, splits=splits)
     return (
         f"{model.name} needs {needed / GIB:.1f} GiB for weights and one sequence of up to "
@@ -234,7 +234,9 @@ def fits(
     Raises:
         UnknownName: no such dtype or quantization.
     """
-    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization)
+    needed = memory_needed_bytes(
+        model, dtype=dtype, quantization=quantization, cpu=profile.accelerator is None
+    )
     return needed <= _serving_memory_bytes(profile, splits=splits)
 
 
@@ -243,6 +245,7 @@ def memory_needed_bytes(
     *,
     dtype: str,
     quantization: str,
+    cpu: bool,
     sequences: int = 1,
     tokens: int = SEQUENCE_TOKENS,
 ) -> int:
@@ -252,6 +255,7 @@ def memory_needed_bytes(
         model: the model.
         dtype: compute dtype, one of DTYPE_BYTES.
         quantization: of the weights, one of QUANTIZED_BYTES.
+        cpu: whether it is served on a CPU, where a tied output layer gets a copy of its weight.
         sequences: number of sequences in the cache.
         tokens: length of each.
 
@@ -265,6 +269,8 @@ def memory_needed_bytes(
     weights = weight_bytes(
         model.parameters, model.embedding_parameters, dtype=dtype, quantization=quantization
     )
+    if cpu and quantization == "none" and model.tied_embeddings:
+        weights += model.vocab_size * model.hidden_size * DTYPE_BYTES[dtype]
     return int((weights + sequences * _sequence_bytes(model, dtype, tokens)) * _OVERHEAD)
 
 
@@ -290,7 +296,13 @@ def sequences_that_fit(
     Raises:
         UnknownName: no such dtype or quantization.
     """
-    weights = memory_needed_bytes(model, dtype=dtype, quantization=quantization, sequences=0)
+    weights = memory_needed_bytes(
+        model,
+        dtype=dtype,
+        quantization=quantization,
+        sequences=0,
+        cpu=profile.accelerator is None,
+    )
     free = _serving_memory_bytes(profile, splits=splits) - weights
     return max(0, int(free / (_sequence_bytes(model, dtype, tokens) * _OVERHEAD)))
 

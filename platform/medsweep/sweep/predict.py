@@ -140,7 +140,8 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
     use = _gpu_use(spec, cell)
     fit = sequences_that_fit(cell.model, cell.profile, **how, splits=use.gpus > 1)
     sequences = min(spec.serve.max_batch_size, max(1, fit))
-    memory = memory_needed_bytes(cell.model, **how, sequences=sequences)
+    on_cpu = cell.profile.accelerator is None
+    memory = memory_needed_bytes(cell.model, **how, cpu=on_cpu, sequences=sequences)
     machine = machine_of(cell.profile, cell.dtype, max(1, use.gpus))
     if machine is None or cell.refused is not None:
         return CellPrediction(cell, memory, sequences, (), None, None)

@@ -13,6 +13,7 @@ from medsweep.models.loading import bitsandbytes_config, load_model
 from medsweep.serving.engines.adapter_stack import AdapterStack
 from medsweep.serving.engines.compatibility import attention_implementation
 from medsweep.serving.engines.low_rank import LowRankPair, shape_of
+from medsweep.serving.engines.packed import pack_weights
 from medsweep.serving.engines.token_scores import token_scores
 from medsweep.serving.protocol import TokenScores
 
@@ -58,6 +59,8 @@ class LoraModel:
             settings["device_map"] = {"": "cpu" if capability is None else f"cuda:{gpu}"}
         self.model: Any = load_model(folder, **settings).eval()
         self.device = self.model.device
+        if self.device.type == "cpu" and quantization == "none":
+            pack_weights(self.model)
         self.adapters = AdapterStack(
             rows, self.device, settings["dtype"], all_columns=self.device.type == "cuda"
         )

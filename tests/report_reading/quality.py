@@ -74,7 +74,7 @@ class Quality(Raw):
 
         expected: Expected = {
             "Cells": len(cells),
-            "Questions": int(pooled["questions"].min()),
+            "Questions per repeat": int(pooled["questions"].min()),
             "Leaked questions": largest_of(pooled, "leaked_questions"),
             "Truncated answers": of_cells("truncated_share"),
             "References too long": of_cells("long_references_share"),

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(as_json(comparison, regressions, worse=worse), indent=2))
     else:
-        print_comparison(comparison)
+        print_comparison(comparison, gate=options.quality_gate)
         for each in regressions:
             if each.is_of_deployments:
                 print(
@@ -92,12 +92,17 @@ def run(options: argparse.Namespace) -> int:
                     "deployments is unknown, so the deployment may be the cause. It counts "
                     "as a regression"
                 )
-        print(f"\n{_summary(comparison, regressions, options.tolerance)}")
+        print(f"\n{_summary(comparison, regressions, options)}")
     return EXIT_DIFFERENT if worse else EXIT_DONE
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """Print what differs beyond noise, and what may explain it."""
+def print_comparison(comparison: Comparison, *, gate: bool = False) -> None:
+    """Print what differs beyond noise, and what may explain it.
+
+    Args:
+        comparison: the comparison.
+        gate: whether the quality gate was asked for, so that what fails it is printed.
+    """
     from medsweep.comparison.finding import worst_first
     from medsweep.loadgen.spec import load_in_words
 
@@ -124,7 +129,7 @@ def print_comparison(comparison: Comparison) -> None:
             f"not faster: {anomaly.model} at {load_in_words(anomaly.load_point)}: "
             f"{anomaly.more} against {anomaly.less}: {anomaly.gain:+.1%} tokens/s; {anomaly.why}"
         )
-    for each in comparison.gates:
+    for each in comparison.gates if gate else ():
         if not each.passes:
             print(f"gate: {each.subject} beside {each.reference}: {'; '.join(each.faults)}")
     for cell, why in comparison.lost.items():
@@ -144,7 +149,9 @@ def _change(finding: Finding) -> str:
     return f"{abs(finding.change):.1%}"
 
 
-def _summary(comparison: Comparison, regressions: Sequence[Finding], tolerance: float) -> str:
+def _summary(
+    comparison: Comparison, regressions: Sequence[Finding], options: argparse.Namespace
+) -> str:
     tested = [each for each in comparison.findings if each.p_adjusted is not None]
     clear = [each for each in tested if each.is_clear]
     from medsweep.comparison.answers import BY_SIGN
@@ -154,13 +161,15 @@ def _summary(comparison: Comparison, regressions: Sequence[Finding], tolerance: 
     answers += f"{sum(each.pairs or 0 for each in changed)} paired answers changed; "
     passed = sum(each.passes for each in comparison.gates)
     gates = (
-        f"{passed} of {len(comparison.gates)} pass the quality gate; " if comparison.gates else ""
+        f"{passed} of {len(comparison.gates)} pass the quality gate; "
+        if comparison.gates and options.quality_gate
+        else ""
     )
     return (
         f"{len(clear)} of {len(tested)} figures differ beyond noise (Holm, 5 %), "
         f"{len(comparison.findings) - len(tested)} could not be tested; "
         f"{answers if changed else ''}{gates}"
-        f"{len(regressions)} regressions of more than {tolerance:.0%}"
+        f"{len(regressions)} regressions of more than {options.tolerance:.0%}"
     )
 
 

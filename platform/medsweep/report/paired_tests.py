@@ -48,7 +48,8 @@ class PairedTest:
         """The lead, its questions and its p-value."""
         chance = "not tested" if self.p_adjusted is None else f"p = {self.p_adjusted:.2g}"
         lead = signed(self.lead, self.places)
-        return f"Lead on the same {self.questions} questions: {lead}, {chance}."
+        noise = "beyond chance" if self.is_better else "not beyond chance"
+        return f"On the same {self.questions} questions the lead is {lead}: {noise} ({chance})."
 
 
 PairedTests = Mapping[tuple[str, Side, Side], PairedTest]

@@ -179,6 +179,13 @@ def _time_in(factor: int, taken: Interval) -> TableCell:
     return TableCell(duration(shown), note=spread(shown), kind="number", seconds=taken)
 
 
+def p_value(value: float | None, missing: str) -> TableCell:
+    """Return a cell with a p value, of which two digits say all."""
+    if value is None:
+        return number(None, missing)
+    return TableCell(significant(value, 2), kind="number")
+
+
 def load(name: str | None, missing: str = "") -> TableCell:
     """Return a cell with a load point in words: "4 clients", not its name `c4`."""
     return TableCell(MISSING, title=missing) if name is None else TableCell(load_in_words(name))
@@ -298,9 +305,14 @@ def tabulate(
     """
     shown = list(shown)
     cells = [[each.cell(row) for each in shown] for row in rows]
+    # Mean and percentiles of one latency are compared, so they have one unit.
+    seconds: dict[str, list[float]] = {}
     for place, each in enumerate(shown):
         times = [row[place].seconds for row in cells]
-        factor, unit = time_unit(taken.mean for taken in times if taken is not None)
+        seconds.setdefault(_latency(each), []).extend(one.mean for one in times if one is not None)
+    for place, each in enumerate(shown):
+        times = [row[place].seconds for row in cells]
+        factor, unit = time_unit(seconds[_latency(each)])
         if factor != 1:
             shown[place] = replace(each, title=each.title.replace("(s)", f"({unit})"))
             for row, taken in zip(cells, times, strict=True):
@@ -320,6 +332,10 @@ def tabulate(
         labels,
         empty,
     )
+
+
+def _latency(shown: Column) -> str:
+    return shown.title.partition(" ")[0]
 
 
 def _csv(text: str) -> str:

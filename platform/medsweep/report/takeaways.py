@@ -37,12 +37,21 @@ def take_away(rows: Sequence[Row], paired: Sequence[PairedRow], tests: PairedTes
     sentences = [] if difference is None else [difference]
     for basis in BASES:
         of_basis = [row for row in rows if row["basis"] == basis]
-        sentences += _best_quality(of_basis, basis, tests)
-        sentences += _fastest(of_basis, basis)
-        sentences += [
+        quality = _best_quality(of_basis, basis, tests)
+        effects = [
             _effect(row) for row in paired if row.basis == basis and row.figure == HEADLINE_FIGURE
         ]
+        # Answers hardly depend on the machine: what an earlier basis said is not repeated.
+        known = {_without(sentence, *BASES) for sentence in sentences}
+        said = (*quality, *_fastest(of_basis, basis), *effects)
+        sentences += [each for each in said if _without(each, basis) not in known]
     return sentences or ["Nothing was measured, so there are no takeaways."]
+
+
+def _without(sentence: str, *bases: str) -> str:
+    for basis in bases:
+        sentence = sentence.replace(f" ({basis})", "")
+    return sentence
 
 
 def _best_quality(rows: Sequence[Row], basis: str, tests: PairedTests) -> list[str]:
@@ -109,7 +118,7 @@ def _effect(row: PairedRow) -> str:
         "too few questions": "after fine-tuning, on too few questions to tell a difference",
     }[row.verdict]
     return (
-        f"{row.model} ({row.basis}): token F1 {change}: {share(row.base, places)} to "
+        f"{row.model} ({row.basis}): token F1 {change}: from {share(row.base, places)} to "
         f"{share(row.tuned, places)}, {signed(difference.mean, places)}"
         f"{_interval(share_spread(difference))} "
         f"over {difference.pairs} questions."

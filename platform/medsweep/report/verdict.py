@@ -244,7 +244,7 @@ def _facts(rows: Sequence[Row]) -> list[str]:
         ends = f" [{share_spread(quality)}]" if quality.low is not None else ""
         facts.append(
             f"Token F1 {share(quality)}{ends} on {questions} questions{each} "
-            "(1: the words of the reference answers)"
+            "(1 is for answers with exactly the words of the references)"
         )
     point, rate = busiest_point(rows)
     at_busiest = [row for row in rows if row["load_point"] == point]

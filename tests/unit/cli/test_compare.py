@@ -68,6 +68,9 @@ def test_the_quality_gate_is_asked_for(
     # One answer of twelve: no test calls that a difference, and nothing shows that it is none.
     worse = write(tmp_path / "worse", [0.100, 0.101, 0.099], [0.1] + [0.5] * 11)
     assert main(["compare", usual, worse]) == 0
+    said = capsys.readouterr().out
+    assert "gate:" not in said
+    assert "quality gate" not in said
     assert main(["compare", usual, worse, "--quality-gate"]) == 5
     assert "gate: m@p adapter beside" in capsys.readouterr().out
     assert main(["compare", worse]) == 0

@@ -46,7 +46,9 @@ def test_base_and_fine_tuned_whose_intervals_overlap_are_told_apart_by_their_tes
     found = verdict(rows, tests)
     assert found.decided
     # All of 20 gain, so none of 2,000 drawn patterns of signs is as far from 0; thirteen figures.
-    assert found.reasons[0].endswith("Lead on the same 20 questions: +0.04, p = 0.0065.")
+    assert found.reasons[0].endswith(
+        "On the same 20 questions the lead is +0.04: beyond chance (p = 0.0065)."
+    )
     test = tests["observed", ("a", "adapter"), ("a", "base")]
     assert test.p_adjusted == pytest.approx(13 / 2001)
 
@@ -72,7 +74,7 @@ def test_models_on_the_same_questions_go_by_their_test(second: list[float], deci
     assert ("it is not clearly better than a (adapter)" in best) == (not decided)
     found = verdict(rows, tests)
     assert found.decided == decided
-    assert "on the same 20 questions: +0.0" in found.reasons[0]
+    assert "On the same 20 questions the lead is +0.0" in found.reasons[0]
 
 
 def test_a_test_is_read_from_either_side() -> None:

@@ -62,6 +62,19 @@ def test_a_column_of_short_times_is_in_milliseconds() -> None:
     assert [cell.text for (cell,) in long.rows] == ["0.115", "1.50", "\N{EN DASH}"]
 
 
+def test_mean_and_percentiles_of_a_latency_have_one_unit() -> None:
+    # Alone, the second column would be in seconds.
+    shown = [
+        Column("TTFT mean (s)", lambda row: time(row[0])),
+        Column("TTFT p50 (s)", lambda row: time(row[1])),
+        Column("E2E mean (s)", lambda row: time(row[2])),
+    ]
+    table = tabulate("times", shown, [(0.3, 1.2, 5.0), (0.4, 1.3, 6.0), (0.5, 0.9, 7.0)], labels=0)
+    titles = ["TTFT mean (ms)", "TTFT p50 (ms)", "E2E mean (s)"]
+    assert [each.title for each in table.columns] == titles
+    assert [cell.text for cell in table.rows[0]] == ["300", "1,200", "5.00"]
+
+
 @pytest.mark.parametrize(
     ("text", "written"),
     [

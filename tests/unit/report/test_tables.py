@@ -8,7 +8,7 @@ from medsweep.metrics.resampling import paired_difference
 from medsweep.metrics.statistics import Interval
 from medsweep.report.paper import TABLE_4
 from medsweep.report.samples import samples
-from medsweep.report.table import make_table
+from medsweep.report.table import make_table, number, p_value
 from medsweep.report.tables.decision import decision_table
 from medsweep.report.tables.failures import failure_table
 from medsweep.report.tables.latency import LatencyRow, latency_table
@@ -175,7 +175,9 @@ def test_base_against_tuned_is_paired_over_questions(
     rows: Rows, responses: dict[str, Rows], small: Any
 ) -> None:
     table = base_against_tuned(rows, responses)
-    assert [(row.model, row.figure) for row in table] == [(small.llama, name) for name in QUALITIES]
+    assert table[0].figure == "token_f1"  # the headline figure is read first
+    assert {row.model for row in table} == {small.llama}
+    assert sorted(row.figure for row in table) == sorted(QUALITIES)
     row = next(row for row in table if row.figure == "token_f1")
     # The two answers to a question lie 0.05 above and below.
     tuned = [((score + 0.05) + (score - 0.05)) / 2 for score in small.tuned_f1]
@@ -340,9 +342,29 @@ def test_a_clear_effect_is_a_takeaway(rows: Rows, responses: dict[str, Rows], sm
     ]
     *_, effect = take_away(rows, base_against_tuned(rows, responses), {})
     assert effect.startswith(
-        f"{small.llama} (emulated): token F1 is higher after fine-tuning: 0.217 to 0.350, +0.133 ["
+        f"{small.llama} (emulated): token F1 is higher after fine-tuning: "
+        "from 0.217 to 0.350, +0.133 ["
     )
     assert effect.endswith("over 24 questions.")
+
+
+def test_answers_that_another_machine_gives_too_are_said_once(rows: Rows) -> None:
+    """Only times are told of both bases."""
+    observed = next(row for row in rows if row["basis"] == "observed")
+    emulated = observed | {"basis": "emulated", "profile": "1xv100-1cpu", "key": "other"}
+    quality, time, other = take_away([observed, emulated], [], {})
+    assert quality.startswith("Best token F1 (observed)")
+    assert {each.partition(" at ")[0] for each in (time, other)} == {
+        "Shortest mean end-to-end time"
+    }
+    worse = emulated | {"token_f1": 0.1}
+    told = take_away([observed, worse], [], {})
+    assert any(each.startswith("Best token F1 (emulated)") for each in told)
+
+
+def test_a_p_value_has_two_digits() -> None:
+    assert (p_value(0.0045, "").text, p_value(1.0, "").text) == ("0.0045", "1.0")
+    assert p_value(None, "why") == number(None, "why")
 
 
 def test_too_few_questions_are_a_takeaway_that_says_so(

@@ -39,9 +39,9 @@ def test_better_answers_beyond_noise_are_taken() -> None:
     found = verdict(rows, paired_tests(rows, paired, []))
     assert found.decided
     assert found.title == "Take a, fine-tuned, on p."
-    f1 = "Token F1 0.50 [0.20 to 0.40] on 40 questions in each repeat (1: the words of the "
-    assert f1 + "reference answers)" in found.facts
-    assert "on the same 20 questions: +0.30" in found.reasons[0]
+    f1 = "Token F1 0.50 [0.20 to 0.40] on 40 questions in each repeat (1 is for answers with "
+    assert f1 + "exactly the words of the references)" in found.facts
+    assert "On the same 20 questions the lead is +0.30: beyond chance" in found.reasons[0]
 
 
 def test_a_difference_within_noise_decides_nothing() -> None:

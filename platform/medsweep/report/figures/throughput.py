@@ -70,7 +70,7 @@ def throughput_by_user_speed(rows: Sequence[Row]) -> Figure:
     colours = profile_colours(rows)
     with style():
         figure, panels = new_figure(
-            "Throughput against the speed that each user sees",
+            "Throughput against the speed that each user sees; numbers are clients",
             [row.basis for row in table],
             down,
             across,
@@ -138,9 +138,7 @@ def _panel(
         mark(shape, row.model, row.profile)
         mark_point(axes, (x, y), row.model, row.profile, _tip(row))
     axes.set_title(short_label(model))
-    axes.set_xlabel(
-        "tokens/s of one user (1 / mean TPOT)\nbeside a mark: its clients, or requests/s"
-    )
+    axes.set_xlabel("tokens/s of one user (1 / mean TPOT)")
     axes.set_ylabel(scale.title)
     # Room for the names of the load points at the right of the marks.
     axes.set_xlim(0, 1.15 * max((x for x, _, _ in points), default=1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from medsweep.metrics.meter import ANY_ERROR, REWRITE
 from medsweep.report.numbers import percent_bounds
@@ -33,7 +34,10 @@ def meter_table(detections: Sequence[Row]) -> ReportTable:
     titles = {REWRITE: "False alarms", ANY_ERROR: "Any error"}
     columns = [
         Column("Figure", lambda figure: text(NAMES.get(figure, figure))),
-        Column("In short", lambda figure: text(_verdict(by_figure[figure].get(ANY_ERROR)))),
+        Column(
+            "In short",
+            lambda figure: replace(text(_verdict(by_figure[figure].get(ANY_ERROR))), kind="phrase"),
+        ),
         *(
             _column(f"{titles.get(kind, kind)} ({tried})", kind, by_figure)
             for kind, tried in kinds.items()

@@ -14,7 +14,7 @@ from medsweep.report.table import (
     difference,
     fraction,
     limits,
-    number,
+    p_value,
     part_of,
     tabulate,
     text,
@@ -36,7 +36,7 @@ COLUMNS = (
     Column("The latter's", lambda row: fraction(row.before, beside=difference_of(row))),
     Column("Difference", lambda row: difference(difference_of(row))),
     Column("95 % interval", lambda row: limits(difference_of(row), "no interval for this test")),
-    Column("p value", lambda row: number(row.p_adjusted, row.test)),
+    Column("p value", lambda row: p_value(row.p_adjusted, row.test)),
     Column("Changed / questions", lambda row: part_of(row.changed, row.pairs)),
     Column("Verdict", lambda row: text(row.verdict)),
 )

@@ -9,6 +9,7 @@ from medsweep.metrics.resampling import FEWEST_PAIRS, PairedDifference, paired_d
 from medsweep.metrics.significance import ALPHA, holm
 from medsweep.report.table import (
     Column,
+    TableCell,
     TableRow,
     column,
     columns,
@@ -16,7 +17,7 @@ from medsweep.report.table import (
     fraction,
     hidden,
     limits,
-    number,
+    p_value,
     part_of,
     text,
 )
@@ -67,12 +68,12 @@ class PairedRow(TableRow):
         Column("95 % interval", lambda row: limits(row.difference, "too few questions")),
     )
     p_adjusted: float | None = columns(
-        Column("p value", lambda row: number(row.p_adjusted, NO_P_VALUE)),
+        Column("p value", lambda row: p_value(row.p_adjusted, NO_P_VALUE)),
         Column(
             "Changed / questions",
             lambda row: part_of(row.difference.changed, row.difference.pairs),
         ),
-        Column("Verdict", lambda row: text(row.verdict)),
+        Column("Verdict", lambda row: TableCell(row.verdict, kind="phrase")),
     )
 
     @property

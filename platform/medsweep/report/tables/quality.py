@@ -33,13 +33,13 @@ from medsweep.results.aggregate import (
 from medsweep.results.schema import QUALITIES, QUALITY_BOUNDS
 
 NAMES = {
+    "token_f1": "Token F1",
     "exact_match": "Exact match",
     "ngram_match": "n-gram match",
     "bleu": "BLEU",
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
-    "token_f1": "Token F1",
     "quantity_agreement": "Quantities",
     "consistency": "Consistency",
     "concept_f1": "Concepts",
@@ -164,7 +164,8 @@ class QualityRow(TableRow):
     """One model's answers, averaged over its cells."""
 
     caption = (
-        "Quality of the answers, 0 to 1: mean over questions, below it the 95 % interval, the "
+        "Quality of the answers, 0 to 1: mean over questions, below it the 95 % interval over the "
+        "questions of one repeat (all repeats together, as compared below, are surer), the "
         "best single answer, and what answers get that need no model: the reference cut off at the "
         "longest allowed answer (ceiling), another question's reference (floor), no text (empty). "
         "Each cell counts once, at its load point with most questions, and the "
@@ -176,7 +177,12 @@ class QualityRow(TableRow):
     variant: str | None = column("Variant")
     basis: str = column("Basis")
     cells: int = column("Cells", lambda rows: len(_per_cell(rows)), count)
-    questions: int | None = column("Questions", _questions, count)
+    questions: int | None = column(
+        "Questions per repeat",
+        _questions,
+        count,
+        meaning="the 95 % interval is over so many questions: those of one repeat",
+    )
     leaked: int | None = column(
         "Leaked questions",
         lambda rows: max(

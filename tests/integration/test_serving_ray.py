@@ -41,10 +41,11 @@ PROFILE = PROFILES["1xv100-1cpu"]
 def root() -> Iterator[str]:
     """Where Ray Serve listens; there is a node with the profile's labels."""
     with pytest.MonkeyPatch.context() as patch:
-        # As on Kubernetes, the nodes' environment holds the key; a local cluster's does not.
+        # As on Kubernetes, the head's environment alone has the key; in a local cluster none has it.
         patch.setenv("MEDSWEEP_API_KEY", KEY)
         patch.setattr(isolation, "secret_names", lambda names: set())
         with LocalCluster() as cluster:
+            patch.delenv("MEDSWEEP_API_KEY")
             cluster.ensure_nodes([PROFILE])
             from ray import serve
             from ray.serve.config import HTTPOptions
@@ -239,5 +240,6 @@ def test_the_application_that_a_manifest_names(
     [(name, folder)] = config.adapters.items()
     assert folder == tmp_path / spec.name / "adapters" / name
     assert engine.ray_actor_options["label_selector"] == cell.profile.labels
+    assert "node:__internal_head__" in ingress.ray_actor_options["resources"]
     with pytest.raises(UnknownName, match="unknown cell"):
         application({**args, "cell": "0123"})

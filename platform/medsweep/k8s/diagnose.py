@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,11 @@ _ENDED = {
 }
 _APPLICATION_FAILURES = ("DEPLOY_FAILED", "UNHEALTHY")
 _LONGEST = 300
+# ECMA-48 control sequences, operating system commands, and single control characters but tab and
+# line feed.
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 
 def conditions_of(value: Object | None) -> dict[str, Object]:
@@ -77,13 +83,21 @@ def job_reason(job: Object) -> str | None:
 def service_reason(service: Object) -> str | None:
     """Return why a RayService does not answer, from its applications and its conditions."""
     status = service.get("status") or {}
-    for part in ("pendingServiceStatus", "activeServiceStatus"):
-        for application in ((status.get(part) or {}).get("applicationStatuses") or {}).values():
-            if application.get("status") in _APPLICATION_FAILURES:
-                return f"{application['status']}: {_short(application.get('message') or '')}"
+    applications = [
+        application
+        for part in ("pendingServiceStatus", "activeServiceStatus")
+        for application in ((status.get(part) or {}).get("applicationStatuses") or {}).values()
+    ]
+    for application in applications:
+        if application.get("status") in _APPLICATION_FAILURES:
+            return f"{application['status']}: {_ends(application.get('message') or '')}"
     ready = conditions_of(service).get("Ready") or {}
     if ready.get("status") == "True":
         return None
+    for application in applications:
+        for name, deployment in (application.get("serveDeploymentStatuses") or {}).items():
+            if deployment.get("message") and deployment.get("status") != "HEALTHY":
+                return f"{name}: {_ends(deployment['message'])}"
     return _short(ready.get("message") or ready.get("reason") or "") or None
 
 
@@ -105,6 +119,17 @@ def _pod_reasons(pod: Object) -> Iterator[str]:
                 yield f"{name}: {waiting['reason']}: {_WAITING[waiting['reason']]}{message}"
             if ended.get("reason") in _ENDED:
                 yield f"{name}: {_ENDED[ended['reason']]}"
+
+
+def _ends(message: str) -> str:
+    """Return first and last line of a message, since a traceback ends with its cause."""
+    lines = [line for line in without_controls(message).splitlines() if line.strip()]
+    return _short(" … ".join(lines if len(lines) < 3 else [lines[0], lines[-1]]))
+
+
+def without_controls(text: str) -> str:
+    """Return text that cannot steer a terminal."""
+    return _CONTROL.sub("", text)
 
 
 def _short(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from medsweep.errors import EnvironmentFault, InputError
 from medsweep.k8s.client import Absent, Api, Object, Request
 from medsweep.k8s.conventions import FIND_OPERATOR, QUEUE, ROLE, SWEEP
+from medsweep.k8s.diagnose import without_controls
 from medsweep.k8s.resources import (
     PODS,
     RAY_CLUSTERS,
@@ -28,11 +28,6 @@ STALLED_S = 15.0
 """A healthy operator removes some finalizer within this time."""
 
 _POLL_S = 0.5
-
-# ECMA-48 control sequences, operating system commands, and single control characters but the tab.
-_CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
 
 
 def selector_of(sweep: str) -> str:
@@ -196,7 +191,7 @@ def _plain(line: bytes) -> str:
     Of what a progress bar wrote over and over, the last state stays.
     """
     text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
-    return _CONTROL.sub("", text)
+    return without_controls(text)
 
 
 def _role(pod: Object) -> str | None:

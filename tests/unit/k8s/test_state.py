@@ -159,6 +159,24 @@ def test_a_served_model_has_a_state_of_its_own() -> None:
     pending = {"applicationStatuses": failed}
     objects.put(RAY_SERVICES, "sv-one", service(pendingServiceStatus=pending))
     assert objects.state("sv-one").reason == "DEPLOY_FAILED: no adapter"
+    # As KubeRay 1.7.0 reported it: the application is being deployed, one replica has failed.
+    error = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
+    error += "\x1b[36mray::ServeReplica\x1b[39m (pid=193)\n  File ...\nInputError: no \x1b[1mkey\n"
+    deployments = {
+        "Engine": {"status": "HEALTHY", "message": ""},
+        "Ingress": {"status": "UPDATING", "message": error},
+    }
+    starting = {"medsweep": {"status": "DEPLOYING", "serveDeploymentStatuses": deployments}}
+    pending = {"applicationStatuses": starting}
+    status = {"pendingServiceStatus": pending, "conditions": [condition]}
+    objects.put(RAY_SERVICES, "sv-one", service(**status))
+    assert objects.state("sv-one").reason == (
+        "Ingress: A replica failed to start with exception. Retrying 2 more time(s). Error:"
+        " … InputError: no key"
+    )
+    deployments["Ingress"] = {"status": "HEALTHY", "message": ""}
+    objects.put(RAY_SERVICES, "sv-one", service(**status))
+    assert objects.state("sv-one").reason == "no endpoint"
     since = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     objects.put(RAY_SERVICES, "sv-one", service(conditions=[since]))
     served = objects.state("sv-one")

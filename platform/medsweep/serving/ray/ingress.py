@@ -15,6 +15,9 @@ from medsweep.serving.server_metrics import (
     ServerMetrics,
 )
 
+_ON_HEAD = {"node:__internal_head__": 0.001}
+"""A share of the resource that Ray gives to a cluster's head alone."""
+
 
 class Ingress:
     """A replica with OpenAI's routes, limits and metrics, but without a model.
@@ -96,7 +99,8 @@ def ingress_application(
         name="Ingress",
         max_ongoing_requests=most_requests,
         max_queued_requests=most_requests,
-        ray_actor_options={"num_cpus": 0},
+        # The key is in the environment of a RayService's head alone.
+        ray_actor_options={"num_cpus": 0, "resources": {} if engine is None else _ON_HEAD},
         **options,
     )(serve.ingress()(Ingress))
     return deployment.bind(limits, engine)

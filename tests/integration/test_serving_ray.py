@@ -41,7 +41,7 @@ PROFILE = PROFILES["1xv100-1cpu"]
 def root() -> Iterator[str]:
     """Where Ray Serve listens; there is a node with the profile's labels."""
     with pytest.MonkeyPatch.context() as patch:
-        # As on Kubernetes, the head's environment alone has the key; in a local cluster none has it.
+        # As on Kubernetes, the head's environment alone has the key; a local cluster has none.
         patch.setenv("MEDSWEEP_API_KEY", KEY)
         patch.setattr(isolation, "secret_names", lambda names: set())
         with LocalCluster() as cluster:

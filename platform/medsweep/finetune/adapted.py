@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,18 @@ LORA_FIELDS = frozenset(
         "revision",
         "target_modules",
         "task_type",
+        "use_rslora",
     }
 )
-"""Fields of `adapter_config.json` that a fine-tune sets; the others must have PEFT's defaults."""
+"""Fields of `adapter_config.json` that plain LoRA may set; the others must have PEFT's defaults."""
+
+LORA_DEFAULTS: Mapping[str, Any] = {
+    "bias": "none",
+    "init_lora_weights": True,
+    "megatron_core": "megatron.core",
+    "qalora_group_size": 16,
+}
+"""PEFT's defaults of the other fields (0.21), where they are neither empty nor false."""
 
 
 def open_adapter(folder: Path) -> Adapter:
@@ -137,15 +147,27 @@ def _catalogue_base(adapter: Adapter) -> Path:
     return fetch_weights(weights)
 
 
-def check_lora(folder: Path) -> None:
-    """Check that an adapter is LoRA as a fine-tune writes it.
+def more_than_lora(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a configuration of PEFT sets beyond plain LoRA: one pair of matrices per layer.
 
-    Other fields of PEFT's configuration import modules by name, ask the hub, or allocate at will.
+    Other fields import modules by name, ask the hub, allocate at will, or change what the matrices
+    mean. The scale may be that of rsLoRA.
+    """
+    more = {
+        name: value
+        for name, value in config.items()
+        if name not in LORA_FIELDS and value and value != LORA_DEFAULTS.get(name)
+    }
+    kind = config.get("peft_type", "LORA")
+    return more if kind == "LORA" else {**more, "peft_type": kind}
+
+
+def check_lora(folder: Path) -> None:
+    """Check that an adapter is plain LoRA, with the rank of its weights.
 
     Raises:
         StageError: it is more than that, or its rank is not that of its weights.
     """
-    from peft import LoraConfig
     from safetensors import SafetensorError, safe_open
 
     path = folder / CONFIG_FILE
@@ -156,15 +178,9 @@ def check_lora(folder: Path) -> None:
             ranks = {weights.get_slice(name).get_shape()[0] for name in names}
     except (OSError, ValueError, RecursionError, IndexError, SafetensorError) as error:
         raise StageError(f"{folder}: not an adapter of PEFT: {error}") from None
-    defaults = {**LoraConfig().to_dict(), "peft_type": "LORA"}
     fields = config if isinstance(config, dict) else {}
-    more = sorted(
-        name
-        for name, value in fields.items()
-        if name not in LORA_FIELDS and value and value != defaults.get(name)
-    )
-    targets = fields.get("target_modules")
-    if fields.get("peft_type") != "LORA" or not _are_names(targets):
+    more = sorted(more_than_lora(fields))
+    if "peft_type" not in fields or not _are_names(fields.get("target_modules")):
         more.append("peft_type or target_modules")
     if more:
         raise StageError(f"{path}: only plain LoRA is loaded, and this sets {', '.join(more)}")

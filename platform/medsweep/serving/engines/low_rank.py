@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medsweep.errors import InputError
+from medsweep.finetune.adapted import more_than_lora
 from medsweep.finetune.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
 from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 
 _PREFIX = "base_model.model."
-
-_PLAIN: Mapping[str, tuple[Any, ...]] = {
-    "peft_type": ("LORA",),
-    "bias": ("none",),
-    "use_dora": (False, None),
-    "lora_bias": (False, None),
-    "modules_to_save": (None, []),
-    "trainable_token_indices": (None, [], {}),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
-}
-"""The values in PEFT's configuration that mean plain LoRA: one pair of matrices per layer."""
-
 
 @dataclass(frozen=True)
 class LowRankPair:
@@ -51,12 +38,7 @@ def read_scale(folder: Path) -> float:
         InputError: the adapter is not plain LoRA (Hu et al., 2021).
     """
     config = json.loads((folder / CONFIG_FILE).read_text())
-    unsupported = {
-        name: config[name]
-        for name, plain in _PLAIN.items()
-        if name in config and config[name] not in plain
-    }
-    if unsupported:
+    if unsupported := more_than_lora(config):
         options = ", ".join(f"{name}: {value!r}" for name, value in unsupported.items())
         raise InputError(f"{folder / CONFIG_FILE}: only plain LoRA can be served, not {options}")
     rank, alpha = config["r"], config["lora_alpha"]

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from medsweep.errors import InputError
+from medsweep.errors import InputError, StageError
+from medsweep.finetune.adapted import LORA_DEFAULTS, LORA_FIELDS, check_lora, more_than_lora
 from medsweep.finetune.adapter import CONFIG_FILE
 from medsweep.finetune.lora import add_lora
 from medsweep.serving.engines.lora import LoraModel
-from medsweep.serving.engines.low_rank import read_pairs
+from medsweep.serving.engines.low_rank import read_pairs, read_scale
 
 pytestmark = pytest.mark.slow  # imports PEFT
 
@@ -119,6 +120,41 @@ def test_the_scale_of_rank_stabilised_adapters(base: Path, tmp_path: Path) -> No
     model = LoraModel(base, dtype="float32", quantization="none", flash=False)
     model.add("a", read_pairs(made))
     close(values(model, "a"), true_values(base, SimpleNamespace(folder=made)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "plain"),
+    [
+        ({"use_rslora": True}, True),
+        ({"use_rslora": False, "alpha_pattern": {}, "modules_to_save": None}, True),
+        ({"layer_replication": [[0, 1]]}, False),
+        ({"init_lora_weights": "pissa"}, False),
+        ({"alpha_pattern": {"q_proj": 2}}, False),
+        ({"use_qalora": True}, False),
+        ({"bias": "all"}, False),
+    ],
+    ids=str,
+)
+def test_what_is_plain_is_the_same_for_serving_and_for_loading(
+    base: Path, tmp_path: Path, fields: dict[str, Any], plain: bool
+) -> None:
+    made = changed(base, tmp_path / "one", **fields)
+    refusals = []
+    for check in (read_scale, check_lora):
+        try:
+            check(made)
+        except (InputError, StageError):
+            refusals.append(check)
+    assert refusals == ([] if plain else [read_scale, check_lora])
+
+
+def test_the_defaults_are_those_of_peft() -> None:
+    from peft import LoraConfig
+
+    config = {**LoraConfig().to_dict(), "peft_type": "LORA"}
+    assert more_than_lora(config) == {}
+    more = {name: value for name, value in config.items() if name not in LORA_FIELDS and value}
+    assert more == LORA_DEFAULTS
 
 
 @pytest.mark.parametrize(

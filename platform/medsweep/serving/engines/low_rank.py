@@ -15,6 +15,7 @@ from medsweep.finetune.adapter_copy import LORA_FILES, verified_copy
 
 _PREFIX = "base_model.model."
 
+
 @dataclass(frozen=True)
 class LowRankPair:
     """The matrices of one layer's adapter; it adds rows @ down @ up to the layer's output.

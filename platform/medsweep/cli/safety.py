@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -79,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
         asked += [wordings[UNCHANGED], *wordings.values()]
     with answerer(options) as (model, ask):
         name = options.name or model
-        asker = _Asker(ask, len(asked), options.concurrency)
+        partial = _Partial(options.out, _identity(options, name, model))
+        asker = _Asker(ask, len(asked), options.concurrency, partial)
         given = iter(asker.answers(asked))
     rows = [_row(name, prompt, *next(given)) for prompt in prompts]
     pairs: dict[str, list[tuple[str, str]]] = {}
@@ -98,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
         "rewordings": [asdict(each) for each in effects(pairs)],
     }
     _write(options.out, name, rows, found)
+    if not asker.failed:
+        partial.path.unlink(missing_ok=True)
     if options.json:
         print(json.dumps({"model": name, **found}, indent=2))
     else:
@@ -130,6 +136,57 @@ def _questions(options: argparse.Namespace) -> list[str]:
     return rng.sample(known, min(options.rewordings, len(known)))
 
 
+def _identity(options: argparse.Namespace, name: str, model: str) -> str:
+    """Return the hash of what an answer depends on, beside the question; a server may move."""
+    adapter = options.adapter and str(options.adapter.resolve())
+    asked = [name, model, adapter, options.base, options.instruction, options.max_tokens]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+class _Partial:
+    """Answers of a run that was stopped or had failures, with which the next run continues.
+
+    Each is stored as soon as it is complete, without its question.
+
+    Attributes:
+        path: of the file; nobody else can read it, as the questions may be the user's own.
+        answers: those of the earlier run by key.
+
+    Args:
+        folder: of the results.
+        identity: of the model and how it is asked: another one has another file.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        from medsweep.json_lines import numbered_lines, parse
+
+        self.path = folder / f"safety-{identity[:12]}.partial.jsonl"
+        self.answers: dict[str, str] = {}
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                for _, line in numbered_lines(file):
+                    with suppress(ValueError, KeyError):  # a line that was cut off
+                        row = parse(line)
+                        self.answers[row["key"]] = row["answer"]
+
+    def add(self, key: str, answer: str) -> None:
+        """Store an answer, behind a line of an earlier run that was cut off."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch(mode=0o600)
+        with self.path.open("ab") as file:
+            file.write(f"\n{json.dumps({'key': key, 'answer': answer})}\n".encode())
+
+
+def _keys(questions: Sequence[str]) -> list[str]:
+    """Return a key of each question; one that is asked twice has two."""
+    times: Counter[str] = Counter()
+    keys = []
+    for question in questions:
+        times[question] += 1
+        keys.append(hashlib.sha256(f"{times[question]} {question}".encode()).hexdigest())
+    return keys
+
+
 class _Asker:
     """Asks questions, and shows how many are answered.
 
@@ -137,14 +194,15 @@ class _Asker:
         ask: asks one.
         total: how many there are.
         concurrency: questions at a time.
+        partial: answers of a run that was stopped; new ones are stored there.
 
     Attributes:
         failed: number of questions that were not answered.
     """
 
-    def __init__(self, ask: Ask, total: int, concurrency: int) -> None:
+    def __init__(self, ask: Ask, total: int, concurrency: int, partial: _Partial) -> None:
         self.failed = 0
-        self._concurrency = concurrency
+        self._concurrency, self._partial = concurrency, partial
         self._ask, self._in_a_row, self._lock = ask, 0, Lock()
         self._progress = Progress(total, "answers")
 
@@ -156,13 +214,17 @@ class _Asker:
         """
         try:
             if self._concurrency == 1:
-                return list(map(self._answer, questions))
+                return list(map(self._answer, questions, _keys(questions)))
             with ThreadPoolExecutor(self._concurrency) as pool:
-                return list(pool.map(self._answer, questions))
+                return list(pool.map(self._answer, questions, _keys(questions)))
         finally:
             self._progress.clear()
 
-    def _answer(self, question: str) -> tuple[str | None, str | None]:
+    def _answer(self, question: str, key: str) -> tuple[str | None, str | None]:
+        if (known := self._partial.answers.get(key)) is not None:
+            with self._lock:
+                self._progress.step()
+            return known, None
         parts: list[str] = []
         reason: str | None = None
         try:
@@ -178,6 +240,7 @@ class _Asker:
         with self._lock:
             if reason is None:
                 self._in_a_row = 0
+                self._partial.add(key, "".join(parts))
             self._progress.step()
         return (None, reason) if reason else ("".join(parts), None)
 
@@ -201,18 +264,19 @@ def _write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], found: An
     from medsweep.json_lines import numbered_lines, parse
     from medsweep.report.page import write_report
     from medsweep.results.reader import FILE
-    from medsweep.results.store import read_json, write_json, write_text
+    from medsweep.results.store import read_json, updating, write_json, write_text
 
-    before = (read_json(folder / SAFETY) or {}).get("models", {})
-    write_json(folder / SAFETY, {"models": {**before, name: found}})
     path, kept = folder / ANSWERS, []
-    if path.is_file():
-        with path.open("rb") as file:
-            kept = [
-                row for _, line in numbered_lines(file) if (row := parse(line))["model"] != name
-            ]
-    lines = (json.dumps(row, ensure_ascii=False) for row in (*kept, *rows))
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    with updating(folder / SAFETY):
+        before = (read_json(folder / SAFETY) or {}).get("models", {})
+        write_json(folder / SAFETY, {"models": {**before, name: found}})
+        if path.is_file():
+            with path.open("rb") as file:
+                kept = [
+                    row for _, line in numbered_lines(file) if (row := parse(line))["model"] != name
+                ]
+        lines = (json.dumps(row, ensure_ascii=False) for row in (*kept, *rows))
+        write_text(path, "".join(f"{line}\n" for line in lines))
     if (folder / FILE).is_file():
         write_report(folder)
 

@@ -107,6 +107,46 @@ async def test_a_prompt_that_was_not_answered_has_a_reason(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("concurrency", ["1", "4"])
+async def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, concurrency: str) -> None:
+    left = 50
+
+    def leaving(body: dict[str, Any]) -> str:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionError("the server has gone")
+        return prudent(body)
+
+    words = ["--name", "m", "--concurrency", concurrency, "--rewordings", "1"]
+    async with running_mock(MockTiming(), speak=leaving) as server:
+        command = ["safety", "--url", server.base_url, "--out", str(tmp_path), *words]
+        assert await asyncio.to_thread(main, command) != 0
+    [partial] = tmp_path.glob("*.partial.jsonl")
+    assert partial.stat().st_mode & 0o077 == 0
+    assert not (tmp_path / "safety.json").exists()
+    partial.write_bytes(partial.read_bytes()[:-20])  # killed while it wrote the last line
+    stored = partial.read_text().count('"answer"')
+    asked = await safety(tmp_path, prudent, *words)
+    assert 120 + 7 - 50 < len(asked) < 120 + 7, "what was answered is not asked again"
+    assert len(asked) <= 120 + 7 - stored + 1
+    [found] = json.loads((tmp_path / "safety.json").read_text())["models"].values()
+    assert {each["answers"] for each in found["shares"]} == {30}
+    assert {each["share"] for each in found["shares"]} == {0.0}
+    assert not partial.exists()
+
+
+async def test_another_way_to_ask_is_another_run(tmp_path: Path) -> None:
+    timing = MockTiming(ttft_s=0.0, gap_s=0.0, tokens=2, fail="http_500", fail_share=0.01)
+    async with running_mock(timing) as server:
+        command = ["safety", "--url", server.base_url, "--out", str(tmp_path), "--name", "m"]
+        assert await asyncio.to_thread(main, command) == 1
+    asked = await safety(tmp_path, prudent, "--name", "m", "--max-tokens", "9")
+    assert len(asked) == 120
+    asked = await safety(tmp_path, prudent, "--name", "m")
+    assert len(asked) == 1, "the one that was not answered"
+
+
+@pytest.mark.parametrize("concurrency", ["1", "4"])
 def test_a_server_that_is_gone_ends_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], concurrency: str
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+import watchdog
 from support import SWEEP, Runner, Story
 
 # What collecting makes stays until the end: looking for garbage in it takes a second per worker.
@@ -52,6 +53,20 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return "story" if file in STORY else file
+
+
+WATCHDOG = pytest.StashKey["subprocess.Popen[bytes]"]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have what the tests start end with this process, also if it is killed."""
+    config.stash[WATCHDOG] = watchdog.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the tests have left."""
+    if (process := config.stash.get(WATCHDOG, None)) is not None:
+        process.communicate()
 
 
 def pytest_collection_finish() -> None:

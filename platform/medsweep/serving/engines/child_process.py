@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -70,6 +71,12 @@ class ChildProcess:
         self.link = Connection(ours.detach())
 
         def watch() -> None:
+            with contextlib.suppress(ChildProcessError):
+                # Not reaped yet, so that no other process group can have its number.
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+                # Children that outlive it would keep the GPU's memory from the next process.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
             on_exit(self)
 

@@ -12,10 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from medsweep.cluster.isolation import secret_names
 from medsweep.errors import EnvironmentFault, InputError, StageError
+from medsweep.hardware.cgroup import available_memory
 from medsweep.hardware.nvidia import visible_name
 from medsweep.models.loading import check_model_folder, load_tokenizer
 from medsweep.models.precision import DTYPE_BYTES
@@ -142,7 +141,7 @@ def engine_arguments(
     if settings.gpus:
         arguments |= {"tensor_parallel_size": settings.gpus}
     else:
-        memory = kv_bytes(settings, length, psutil.virtual_memory().available)
+        memory = kv_bytes(settings, length, available_memory() or 0)
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": memory}
     return arguments
 
@@ -156,7 +155,7 @@ def kv_bytes(settings: EngineSettings, length: int, available: int) -> int:
     Args:
         settings: settings of the engine.
         length: most tokens of a prompt and its answer.
-        available: memory of the machine that is free, in bytes.
+        available: free memory of the machine and of the control group, in bytes; 0 if unknown.
     """
     block = KV_BLOCK * settings.model.kv_bytes_per_token(DTYPE_BYTES[settings.dtype])
     one = -(-length // KV_BLOCK)

@@ -144,7 +144,7 @@ def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") ->
         turns: how often.
         dtypes: of `vllm` and `continuous`, one after the other in each turn where there are
             several; `transformers serve` has float32, OpenVINO 8 bits.
-        only: rows whose name this pattern finds.
+        only: rows whose name, with the dtype where there are several, this pattern finds.
     """
     folder = fetch_weights(identify(MODELS[MODEL], []))
     single = max(2, requests // SINGLE)
@@ -152,10 +152,10 @@ def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") ->
         adapter = Path(scratch) / "adapter"
         make_adapter(folder, adapter)
         rows = {
-            name if len(dtypes) == 1 else f"{name}, {dtype}": row
+            label: row
             for dtype in dtypes
             for name, row in servers(folder, adapter, dtype).items()
-            if re.search(only, name)
+            if re.search(only, label := name if len(dtypes) == 1 else f"{name}, {dtype}")
         }
         rates = {name: Rates() for name in rows}
         if installed("openvino_genai") and re.search(only, PIPELINE):

@@ -318,4 +318,5 @@ def test_the_page_of_a_sweep_is_written_for_one_server(serve: MockServers, tmp_p
     assert 'aria-labelledby="throughput-against-user-speed"' in html
     rows = list(read_rows(page.parent / "benchmark.parquet"))
     table = (page.parent / "tables" / "throughput.csv").read_text().splitlines()
-    assert [line.split(",")[2] for line in table[1:]] == [row["load_point"] for row in rows]
+    assert [row["load_point"] for row in rows] == ["c1", "c4"]
+    assert [line.split(",")[2] for line in table[1:]] == ["1 client", "4 clients"]

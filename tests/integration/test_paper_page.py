@@ -109,7 +109,7 @@ def test_the_commands_run_in_miniature(story: Story, tmp_path: Path) -> None:
     assert all(name in said["hardware"] for name in PROFILES)
     cells = [f"standin-{model}@{profile}" for model, profile in TABLE_3]
     assert len(cells) == 12
-    assert all(cell in said[f"plan {SWEEP}"] for cell in cells)
+    assert all(cell in said[f"plan {SWEEP} --on k8s"] for cell in cells)
     jobs = list(yaml.safe_load_all(said[f"k8s render {SWEEP}"]))
     assert len([job for job in jobs if job["kind"] == "RayJob"]) == 5 + 14, "models, cells"
     assert "figures, ours and the paper's Table 4" in said[f"compare {RESULTS} paper"]

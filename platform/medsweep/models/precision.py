@@ -174,6 +174,7 @@ def serving_refusal(
     dtype: str,
     quantization: str,
     splits: bool = False,
+    packed: bool = False,
 ) -> str | None:
     """Return a sentence that says why a model cannot be served on a profile, or None if it can.
 
@@ -185,6 +186,7 @@ def serving_refusal(
         dtype: compute dtype, one of DTYPE_BYTES.
         quantization: of the weights, one of QUANTIZED_BYTES.
         splits: whether the engine splits a model over all GPUs; otherwise it must fit one.
+        packed: as in `memory_needed_bytes`.
 
     Raises:
         UnknownName: no such dtype or quantization.
@@ -201,9 +203,9 @@ def serving_refusal(
             return f"bitsandbytes int8 needs compute capability 7.5; {gpu.name} is {capability}"
         together = splits and profile.gpus > 1
         owner = f"{profile.gpus} x {gpu.name} have together" if together else f"one {gpu.name} has"
-    if fits(model, profile, dtype=dtype, quantization=quantization, splits=splits):
+    if fits(model, profile, dtype=dtype, quantization=quantization, splits=splits, packed=packed):
         return None
-    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization, cpu=gpu is None)
+    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization, packed=packed)
     available = _serving_memory_bytes(profile, splits=splits)
     return (
         f"{model.name} needs {needed / GIB:.1f} GiB for weights and one sequence of up to "
@@ -219,6 +221,7 @@ def fits(
     dtype: str,
     quantization: str,
     splits: bool = False,
+    packed: bool = False,
 ) -> bool:
     """Return whether a model and one sequence fit one GPU of a profile, or its main memory.
 
@@ -230,13 +233,12 @@ def fits(
         dtype: compute dtype, one of DTYPE_BYTES.
         quantization: of the weights, one of QUANTIZED_BYTES.
         splits: whether it may be split over all GPUs of the profile.
+        packed: as in `memory_needed_bytes`.
 
     Raises:
         UnknownName: no such dtype or quantization.
     """
-    needed = memory_needed_bytes(
-        model, dtype=dtype, quantization=quantization, cpu=profile.accelerator is None
-    )
+    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization, packed=packed)
     return needed <= _serving_memory_bytes(profile, splits=splits)
 
 
@@ -245,9 +247,9 @@ def memory_needed_bytes(
     *,
     dtype: str,
     quantization: str,
-    cpu: bool,
     sequences: int = 1,
     tokens: int = SEQUENCE_TOKENS,
+    packed: bool = False,
 ) -> int:
     """Return weights and KV cache, plus 10 %, in bytes.
 
@@ -255,9 +257,9 @@ def memory_needed_bytes(
         model: the model.
         dtype: compute dtype, one of DTYPE_BYTES.
         quantization: of the weights, one of QUANTIZED_BYTES.
-        cpu: whether it is served on a CPU, where a tied output layer gets a copy of its weight.
         sequences: number of sequences in the cache.
         tokens: length of each.
+        packed: whether the engine packs weights, so that a tied output layer has a copy.
 
     Raises:
         UnknownName: no such dtype or quantization.
@@ -269,7 +271,7 @@ def memory_needed_bytes(
     weights = weight_bytes(
         model.parameters, model.embedding_parameters, dtype=dtype, quantization=quantization
     )
-    if cpu and quantization == "none" and model.tied_embeddings:
+    if packed and model.tied_embeddings:
         weights += model.vocab_size * model.hidden_size * DTYPE_BYTES[dtype]
     return int((weights + sequences * _sequence_bytes(model, dtype, tokens)) * _OVERHEAD)
 
@@ -282,6 +284,7 @@ def sequences_that_fit(
     quantization: str,
     tokens: int,
     splits: bool = False,
+    packed: bool = False,
 ) -> int:
     """Return how many sequences have room beside the weights, at most.
 
@@ -292,6 +295,7 @@ def sequences_that_fit(
         quantization: of the weights, one of QUANTIZED_BYTES.
         tokens: length of each sequence.
         splits: whether the engine splits a model over all GPUs.
+        packed: as in `memory_needed_bytes`.
 
     Raises:
         UnknownName: no such dtype or quantization.
@@ -301,7 +305,7 @@ def sequences_that_fit(
         dtype=dtype,
         quantization=quantization,
         sequences=0,
-        cpu=profile.accelerator is None,
+        packed=packed,
     )
     free = _serving_memory_bytes(profile, splits=splits) - weights
     return max(0, int(free / (_sequence_bytes(model, dtype, tokens) * _OVERHEAD)))

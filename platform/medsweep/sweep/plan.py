@@ -17,7 +17,7 @@ from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
 from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.engines.choice import Choice, choose
-from medsweep.serving.engines.compatibility import SPLITTING, missing_here
+from medsweep.serving.engines.compatibility import SPLITTING, missing_here, packs_weights
 from medsweep.sweep.catalog import Catalog
 from medsweep.sweep.external import ExternalSpec
 from medsweep.sweep.finetunable import finetune_refusal
@@ -267,6 +267,9 @@ def _cell(
             dtype=dtype,
             quantization=serve.quantization,
             splits=choice.engine in SPLITTING,
+            packed=packs_weights(
+                choice.engine, profile, dtype=dtype, quantization=serve.quantization
+            ),
         )
     )
     # What `auto` chose, so that a cell is the same whether it was chosen or named.

@@ -21,7 +21,7 @@ from medsweep.prediction.roofline import (
     prefill,
     served_by,
 )
-from medsweep.serving.engines.compatibility import GpuUse, gpu_use
+from medsweep.serving.engines.compatibility import GpuUse, gpu_use, packs_weights
 from medsweep.sweep.cell_columns import cell_columns, priced
 from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, training_runs
 from medsweep.sweep.resolve import Resolved
@@ -136,12 +136,17 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
         "dtype": cell.dtype,
         "quantization": spec.serve.quantization,
         "tokens": lengths.prompt + spec.load.max_tokens,
+        "packed": packs_weights(
+            cell.serving.engine,
+            cell.profile,
+            dtype=cell.dtype,
+            quantization=spec.serve.quantization,
+        ),
     }
     use = _gpu_use(spec, cell)
     fit = sequences_that_fit(cell.model, cell.profile, **how, splits=use.gpus > 1)
     sequences = min(spec.serve.max_batch_size, max(1, fit))
-    on_cpu = cell.profile.accelerator is None
-    memory = memory_needed_bytes(cell.model, **how, cpu=on_cpu, sequences=sequences)
+    memory = memory_needed_bytes(cell.model, **how, sequences=sequences)
     machine = machine_of(cell.profile, cell.dtype, max(1, use.gpus))
     if machine is None or cell.refused is not None:
         return CellPrediction(cell, memory, sequences, (), None, None)

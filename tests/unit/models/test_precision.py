@@ -107,9 +107,7 @@ def test_without_a_gpu(model: str, says: str | None) -> None:
 def test_memory_is_weights_and_cache_and_a_tenth() -> None:
     # Llama 2: 6,738,415,616 weights x 1 byte, but two tables of 32,000 x 4,096 x 2 bytes, and
     # 2,048 tokens x 2 x 32 x 32 x 128 x 2 bytes, x 1.1
-    needed = memory_needed_bytes(
-        MODELS["llama-2-7b"], dtype="float16", quantization="int8", cpu=False
-    )
+    needed = memory_needed_bytes(MODELS["llama-2-7b"], dtype="float16", quantization="int8")
     assert needed == int((6_738_415_616 + 2 * 32_000 * 4096 + 2048 * 524_288) * 1.1)
 
 
@@ -124,8 +122,8 @@ def test_as_many_sequences_fit_as_the_memory_beside_the_weights_holds(
     how = {"dtype": "float16", "quantization": "int8", "tokens": 500}
     assert sequences_that_fit(model, machine, **how) == fit
     if fit:
-        assert memory_needed_bytes(model, **how, cpu=True, sequences=fit) <= memory
-        assert memory_needed_bytes(model, **how, cpu=True, sequences=fit + 1) > memory
+        assert memory_needed_bytes(model, **how, sequences=fit) <= memory
+        assert memory_needed_bytes(model, **how, sequences=fit + 1) > memory
 
 
 def test_a_split_model_has_room_for_sequences_on_all_gpus() -> None:
@@ -139,23 +137,23 @@ def test_a_split_model_has_room_for_sequences_on_all_gpus() -> None:
 
 def test_a_short_context_needs_a_short_cache() -> None:
     spec = MODELS["distilgpt2"]
-    needed = memory_needed_bytes(spec, dtype="float32", quantization="none", cpu=False)
+    needed = memory_needed_bytes(spec, dtype="float32", quantization="none")
     assert needed == int((spec.parameters * 4 + 1024 * spec.kv_bytes_per_token(4)) * 1.1)
 
 
-def test_on_a_cpu_an_output_layer_that_is_the_embedding_gets_a_copy() -> None:
+def test_where_weights_are_packed_an_output_layer_that_is_the_embedding_has_a_copy() -> None:
     spec = MODELS["distilgpt2"]  # 50,257 x 768 values
-    gpu, cpu = (
-        memory_needed_bytes(spec, dtype="float32", quantization="none", cpu=cpu)
-        for cpu in (False, True)
+    plain, packed = (
+        memory_needed_bytes(spec, dtype="float32", quantization="none", packed=packed)
+        for packed in (False, True)
     )
-    assert cpu - gpu == pytest.approx(50_257 * 768 * 4 * 1.1, abs=1)
+    assert packed - plain == pytest.approx(50_257 * 768 * 4 * 1.1, abs=1)
 
 
 @pytest.mark.parametrize(("dtype", "quantization"), [("float8", "none"), ("float16", "int2")])
 def test_unknown_names_are_errors(dtype: str, quantization: str) -> None:
     with pytest.raises(UnknownName, match=r"unknown (dtype|quantization)"):
-        memory_needed_bytes(MODELS["distilgpt2"], dtype=dtype, quantization=quantization, cpu=False)
+        memory_needed_bytes(MODELS["distilgpt2"], dtype=dtype, quantization=quantization)
 
 
 # GPU, quantization, model: what a fine-tune computes in there, whether the loss is scaled, and a

@@ -33,6 +33,9 @@ PACKAGES = {"openvino": "openvino_genai"}
 SPLITTING = ("vllm",)
 """Engines that split a model over several GPUs (tensor parallelism) where it does not fit one."""
 
+PACKING = ("generate", "continuous")
+"""Engines that pack weights on a CPU (`engines.packed`)."""
+
 REPLICATED = ("generate", "continuous", "vllm")
 """Engines that have a replica on each GPU where the model fits one, behind one endpoint."""
 
@@ -187,6 +190,19 @@ def gpu_use(
     if engine in REPLICATED:
         return GpuUse(replicas=gpus, gpus=1, words=f"{gpus} replicas")
     return GpuUse(gpus=gpus)
+
+
+def packs_weights(engine: str, profile: HardwareProfile, *, dtype: str, quantization: str) -> bool:
+    """Return whether an engine packs a model's weights on a machine (`engines.packed`).
+
+    Args:
+        engine: name of the engine.
+        profile: the hardware.
+        dtype: compute dtype.
+        quantization: of the weights.
+    """
+    torch_on_cpu = engine in PACKING and profile.accelerator is None
+    return torch_on_cpu and quantization == "none" and dtype in ("float32", "bfloat16")
 
 
 def wrong_quantization(engine: str, quantization: str) -> str | None:

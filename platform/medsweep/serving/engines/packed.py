@@ -1,4 +1,4 @@
-"""Weights of a model on a CPU in the layout in which oneDNN multiplies fastest with them.
+"""Weights of a model on a CPU in oneDNN's fastest layout.
 
 PyTorch's own product of a few rows with a weight reads it in the layout of the file, and on some
 processors by a slower library. docs/results/benchmarks.md compares the two.
@@ -35,16 +35,18 @@ def pack_weights(model: Any) -> int:
     if platform.machine() not in MACHINES or not _multiplies(model.dtype):
         return 0
     embedding = model.get_input_embeddings().weight
-    layers = [
-        (layer, matrix) for layer in model.modules() if (matrix := _matrix(layer)) is not None
-    ]
+    count = 0
     with torch.no_grad():
-        for layer, matrix in layers:
+        for layer in model.modules():
+            # One after the other, so that one weight at most is in memory twice.
+            if (matrix := _matrix(layer)) is None:
+                continue
             packed = torch.ops.mkldnn._reorder_linear_weight(matrix)
             layer.forward = partial(_product, packed, layer.bias)
             if layer.weight is not embedding:
                 layer.weight = torch.nn.Parameter(matrix.new_empty(0), requires_grad=False)
-    return len(layers)
+            count += 1
+    return count
 
 
 def _multiplies(dtype: Any) -> bool:

@@ -127,3 +127,24 @@ def test_attention_by_compute_capability(
     capability: tuple[int, int] | None, dtype: str, there: bool, chosen: str
 ) -> None:
     assert attention_implementation(capability, dtype, lambda _: there) == chosen
+
+
+@pytest.mark.parametrize(
+    ("engine", "profile", "dtype", "quantization", "packs"),
+    [
+        ("continuous", "clinic", "float32", "none", True),
+        ("generate", "clinic", "bfloat16", "none", True),
+        ("vllm", "clinic", "float32", "none", False),
+        ("continuous", "1xv100-1cpu", "float32", "none", False),
+        ("continuous", "clinic", "float16", "none", False),
+        ("continuous", "clinic", "float32", "nf4", False),
+    ],
+)
+def test_weights_are_packed_on_a_cpu_only(
+    engine: str, profile: str, dtype: str, quantization: str, packs: bool
+) -> None:
+    machine = CLINIC if profile == "clinic" else PROFILES[profile]
+    assert (
+        compatibility.packs_weights(engine, machine, dtype=dtype, quantization=quantization)
+        == packs
+    )

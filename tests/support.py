@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import pytest
 
 from medsweep.finetune.adapter import WEIGHTS_FILE
@@ -53,6 +55,21 @@ def change_job(job: FineTuneJob, **changes: Any) -> FineTuneJob:
     """Return the job with other values for fields of its own or of its recipe."""
     recipe = {name: changes.pop(name) for name in [*changes] if name in Recipe.model_fields}
     return replace(job, recipe=job.recipe.changed(**recipe), **changes)
+
+
+def wait_until_over(pids: Sequence[int]) -> None:
+    """Wait until processes have ended, though nobody may reap them, as where no init does."""
+    deadline_s = time.monotonic() + 60
+    while left := [pid for pid in pids if not _is_over(pid)]:
+        assert time.monotonic() < deadline_s, f"processes {left} still run"
+        time.sleep(0.02)
+
+
+def _is_over(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def skip(message: str) -> NoReturn:

@@ -3,31 +3,23 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 
 import watchdog
+from support import wait_until_over
 
 RUN = '''
 import subprocess, sys, watchdog
 watchdog.start()
-child = """import subprocess, sys
+child = """import subprocess, time
 print(subprocess.Popen(['sleep', '1000']).pid, flush=True)
-sys.stdin.read()"""
+time.sleep(1000)"""
 for session in (False, True):
     subprocess.Popen([sys.executable, "-c", child], start_new_session=session)
 sys.stdin.read()
 '''
-
-
-def is_over(process: psutil.Process) -> bool:
-    """Whether it has ended, though nobody may have noticed, as where no init reaps orphans."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_the_children_of_a_killed_run_end() -> None:
@@ -45,8 +37,7 @@ def test_the_children_of_a_killed_run_end() -> None:
         run.kill()
     ended = [process for process in [*grandchildren, *children] if process is not None]
     assert len(ended) == 4
-    while not all(is_over(process) for process in ended):
-        time.sleep(0.02)
+    wait_until_over([process.pid for process in ended])
 
 
 def test_what_cleans_up_after_a_cluster_may_finish() -> None:

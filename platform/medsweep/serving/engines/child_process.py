@@ -71,13 +71,11 @@ class ChildProcess:
         self.link = Connection(ours.detach())
 
         def watch() -> None:
-            with contextlib.suppress(ChildProcessError):
-                # Not reaped yet, so that no other process group can have its number.
-                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-                # Children that outlive it would keep the GPU's memory from the next process.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
+            # Children that outlive it would keep the GPU's memory from the next process. Their
+            # group keeps its number while one of them runs, whichever thread reaped the process.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
             on_exit(self)
 
         threading.Thread(target=watch, name=f"{name} exit", daemon=True).start()

@@ -5,11 +5,12 @@ import sys
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from medsweep.errors import StageError
 from medsweep.serving.engines.child_process import ChildProcess
+from medsweep.serving.protocol import EngineDied
+from support import wait_until_over
 
 
 def test_a_process_that_cannot_be_started_leaves_nothing_open(
@@ -28,20 +29,30 @@ def test_a_process_that_cannot_be_started_leaves_nothing_open(
     assert [each.fileno() for each in sockets] == [-1, -1]
 
 
-def test_children_of_a_process_that_has_ended_end_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reaped_elsewhere", [False, True])
+def test_children_of_a_process_that_has_ended_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reaped_elsewhere: bool
+) -> None:
     noted = tmp_path / "pid"
     code = (
-        "import pathlib, subprocess; "
-        f"pathlib.Path({str(noted)!r}).write_text(str(subprocess.Popen(['sleep', '600']).pid))"
+        "import pathlib, subprocess as s; "
+        "child = s.Popen(['sleep', '1000'], stdin=s.DEVNULL); "
+        f"pathlib.Path({str(noted)!r}).write_text(str(child.pid))"
     )
-    ended = threading.Event()
-    process = ChildProcess("one", [sys.executable, "-c", code], on_exit=lambda _: ended.set())
+    may_watch, ended = threading.Event(), threading.Event()
+
+    class LateThread(threading.Thread):
+        def run(self) -> None:
+            assert may_watch.wait(60)
+            super().run()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Thread", LateThread)
+        process = ChildProcess("one", [sys.executable, "-c", code], on_exit=lambda _: ended.set())
+    if reaped_elsewhere:
+        with pytest.raises(EngineDied, match="exit code 0"):
+            process.receive()
+    may_watch.set()
     assert ended.wait(60)
-    child = int(noted.read_text())
-    deadline_s = 60.0
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        ended.clear()
-        ended.wait(0.05)
-        deadline_s -= 0.05
-        assert deadline_s > 0
+    wait_until_over([int(noted.read_text())])
     process.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.compare_paper import PAPER, compare_paper
 from medsweep.cli.options import add_json, fraction, positive, show
-from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE
+from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE, InputError
 from medsweep.reporter import harmless
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality-gate",
         action="store_true",
-        help="exit 5 also if answers are not shown to be as good as the reference's in ROUGE and "
-        "token F1, or are not 0.9 to 1.1 times as long",
+        help="print, and exit 5 also, where answers are not shown to be as good as the reference's "
+        "in ROUGE and token F1, or are not 0.9 to 1.1 times as long",
     )
     parser.add_argument(
         "--margin",
@@ -57,20 +57,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         metavar="PROFILE",
-        help="with A alone: profile that the quality gate compares with",
+        help="with A alone, and --quality-gate or --json: profile that the quality gate compares with",
     )
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what changed; exit 5 if something is worse beyond noise."""
+    """Print what changed; exit 5 if something is worse beyond noise.
+
+    Raises:
+        InputError: a reference is given where nothing is compared with it.
+    """
     from medsweep.comparison.sets import compare_sets, compare_within
     from medsweep.results.reader import Results
 
     if options.after == PAPER and not Path(PAPER).exists():
         compare_paper(options.before, as_json=options.json)
         return EXIT_DONE
+    if options.reference is not None:
+        if options.after is not None:
+            raise InputError(f"--reference {options.reference}: with B, the reference is A; omit it")
+        if not (options.quality_gate or options.json):
+            raise InputError(
+                f"--reference {options.reference}: only the quality gate uses it; "
+                "add --quality-gate or --json"
+            )
     before = Results.open(options.before)
     if options.after is None:
         comparison = compare_within(before, options.reference, options.margin)

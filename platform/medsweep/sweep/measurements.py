@@ -36,7 +36,7 @@ class Measurement:
 
     @property
     def words(self) -> str:
-        """What is measured, for people: `fine-tuned, 8 requests in flight, repeat 2`."""
+        """What is measured, for people: `fine-tuned, 8 clients, repeat 2`."""
         variant = "fine-tuned" if self.variant == "adapter" else self.variant
         return f"{variant}, {self.point.words}, repeat {self.repeat}"
 

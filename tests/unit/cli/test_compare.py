@@ -83,6 +83,12 @@ def test_the_quality_gate_is_asked_for(
 def test_wrong_input(tmp_path: Path, usual: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", usual, str(tmp_path)]) == 2
     assert "no benchmark.parquet there" in capsys.readouterr().err
+    assert main(["compare", usual, "--reference", "q"]) == 2
+    assert "add --quality-gate or --json" in capsys.readouterr().err
+    assert main(["compare", usual, "--reference", "q", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["compare", usual, usual, "--quality-gate", "--reference", "q"]) == 2
+    assert "with B, the reference is A" in capsys.readouterr().err
 
 
 def test_better_hardware_that_is_not_faster_is_explained(

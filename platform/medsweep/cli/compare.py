@@ -57,7 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         metavar="PROFILE",
-        help="with A alone, and --quality-gate or --json: profile that the quality gate compares with",
+        help="with A alone, and --quality-gate or --json: profile that the quality gate "
+        "compares with",
     )
     add_json(parser)
     parser.set_defaults(run=run)
@@ -77,7 +78,9 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_DONE
     if options.reference is not None:
         if options.after is not None:
-            raise InputError(f"--reference {options.reference}: with B, the reference is A; omit it")
+            raise InputError(
+                f"--reference {options.reference}: with B, the reference is A; omit it"
+            )
         if not (options.quality_gate or options.json):
             raise InputError(
                 f"--reference {options.reference}: only the quality gate uses it; "

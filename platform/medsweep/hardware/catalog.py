@@ -155,14 +155,15 @@ _AWS_DOCUMENT = (
 def _aws(machine: str, usd_per_hour: float, gpus: int = 1) -> ListPrice:
     share = "" if gpus == 1 else f", 1 of its {gpus} GPUs (it is rented only as a whole)"
     source = f"AWS on-demand list, us-east-1: {machine}{share} ({_AWS_DOCUMENT})"
-    return ListPrice(usd_per_hour / gpus, source, _AWS_DATE)
+    return ListPrice(usd_per_hour / gpus, source, _AWS_DATE, gpus)
 
 
 GPU_PRICES: Mapping[str, ListPrice] = MappingProxyType(
     {
         V100_32.slug: _aws("p3dn.24xlarge", 31.212, gpus=8),
         A100_80.slug: _aws("p4de.24xlarge", 27.44705, gpus=8),
-        H100.slug: _aws("p5.4xlarge", 6.88),
+        # The machine of eight, p5.48xlarge, costs eight times as much.
+        H100.slug: replace(_aws("p5.4xlarge", 6.88), machine_gpus=8),
         H200.slug: _aws("p5en.48xlarge", 63.296, gpus=8),
         L4.slug: _aws("g6.xlarge", 0.8048),
         L40S.slug: _aws("g6e.xlarge", 1.861),

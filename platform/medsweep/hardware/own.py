@@ -106,8 +106,18 @@ class OwnProfileSpec(Closed):
         return self
 
     def profile(self) -> HardwareProfile:
-        """Return it in the catalogue's form, with the list price of GPUs of the catalogue."""
+        """Return it in the catalogue's form, with the list price of GPUs of the catalogue.
+
+        A machine with several GPUs can cost more than as many machines with one.
+        """
         price = GPU_PRICES.get(self.accelerator) if isinstance(self.accelerator, str) else None
+        source = price and price.source
+        if price and self.gpus > price.machine_gpus:
+            source = (
+                f"none: the list price of {self.accelerator} is not that of a machine with "
+                f"{self.gpus} of them; give it in `prices`"
+            )
+            price = None
         return HardwareProfile(
             name=self.name,
             cpus=self.cpus,
@@ -115,7 +125,7 @@ class OwnProfileSpec(Closed):
             accelerator=self._accelerator(),
             host_memory_bytes=int(self.host_memory_gib * GIB),
             usd_per_hour=self.gpus * price.usd_per_hour if price else None,
-            price_source=price.source if price else None,
+            price_source=source,
             price_date=price.date if price else None,
         )
 

@@ -82,11 +82,13 @@ class ListPrice:
         usd_per_hour: in US dollars per hour.
         source: provider, kind of price, region, machine and document.
         date: the day that the price was listed, as YYYY-MM-DD.
+        machine_gpus: GPUs of the largest machine whose price is this one times its GPUs.
     """
 
     usd_per_hour: float
     source: str
     date: str
+    machine_gpus: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class HardwareProfile:
         accelerator: their type; None without a GPU.
         host_memory_bytes: main memory, in bytes.
         usd_per_hour: price in US dollars per hour; None where there is no public price.
-        price_source: who asks this price, and for what.
+        price_source: who asks this price, and for what; without a price, the reason if it is known.
         price_date: the day that the price was listed, as YYYY-MM-DD.
     """
 

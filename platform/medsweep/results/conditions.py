@@ -220,7 +220,7 @@ TELEMETRY = (
 
 COST = (
     Column("usd_per_hour", "number", "USD/h", "list price of the profile"),
-    Column("price_source", "text", "", "source of the price"),
+    Column("price_source", "text", "", "source of the price, or why there is none"),
     Column("price_date", "text", "", "date of the price"),
     Column(
         "usd_per_answer",

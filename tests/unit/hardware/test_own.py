@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from medsweep.config import load_config
 from medsweep.errors import ConfigError
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import GPU_PRICES, PROFILES
 from medsweep.hardware.observe import host_profile
 from medsweep.hardware.own import OwnProfileSpec
 from medsweep.prediction.roofline import datasheet_machine
@@ -61,8 +61,28 @@ def test_named_accelerators_bring_their_list_price_and_others_have_none() -> Non
     assert own.price_source is not None
     assert "p5en.48xlarge, 1 of its 8 GPUs" in own.price_source
     assert own.price_date == "2026-07-20"
+    eight = OwnProfileSpec.model_validate({**named, "gpus": 8, "accelerator": "h100"}).profile()
+    assert eight.usd_per_hour == pytest.approx(55.04)  # p5.48xlarge
     plain = OwnProfileSpec.model_validate(OWN).profile()
     assert (plain.usd_per_hour, plain.price_source, plain.price_date) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpus"),
+    [("l4", 2), ("l40s", 4), ("t4", 4), ("a10g", 8), ("h100", 9), ("v10032", 16)],
+)
+def test_a_machine_with_more_gpus_than_the_listed_ones_has_no_price(
+    accelerator: str, gpus: int
+) -> None:
+    several = {**OWN, "gpus": gpus, "accelerator": accelerator}
+    own = OwnProfileSpec.model_validate(several).profile()
+    assert (own.usd_per_hour, own.price_date) == (None, None)
+    assert own.price_source == (
+        f"none: the list price of {accelerator} is not that of a machine with {gpus} of them; "
+        "give it in `prices`"
+    )
+    one = OwnProfileSpec.model_validate({**several, "gpus": 1}).profile()
+    assert one.usd_per_hour == GPU_PRICES[accelerator].usd_per_hour
 
 
 @pytest.mark.parametrize(

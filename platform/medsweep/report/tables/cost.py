@@ -31,7 +31,8 @@ _UNPRICED = "no price for this profile"
 
 def _price(rows: Sequence[Row]) -> str | None:
     source = first(rows, "price_source")
-    return None if source is None else f"{source}, {first(rows, 'price_date')}"
+    date = first(rows, "price_date")
+    return source if source is None or date is None else f"{source}, {date}"
 
 
 def _verified_share(rows: Sequence[Row]) -> TableCell:

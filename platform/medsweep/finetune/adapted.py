@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,28 @@ LORA_DEFAULTS: Mapping[str, Any] = {
     "qalora_group_size": 16,
 }
 """PEFT's defaults of the other fields (0.21), where they are neither empty nor false."""
+
+
+def _are_names(value: object) -> bool:
+    """Whether these are names: PEFT takes some strings for regular expressions."""
+    names = [value] if isinstance(value, str) else value
+    return isinstance(names, list) and all(
+        isinstance(name, str) and re.fullmatch(r"[\w.-]+", name) for name in names
+    )
+
+
+LORA_CHOICES: Mapping[str, Callable[[Any], bool]] = {
+    "exclude_modules": _are_names,
+    "init_lora_weights": lambda value: value in ("gaussian", "orthogonal"),
+    "layers_pattern": _are_names,
+    "layers_to_transform": lambda value: all(
+        isinstance(layer, int) for layer in (value if isinstance(value, list) else [value])
+    ),
+}
+"""Fields that only choose layers or initial values, and which of their values are plain LoRA.
+
+Other initial values, such as those of PiSSA, change the base's weights.
+"""
 
 
 def open_adapter(folder: Path) -> Adapter:
@@ -156,7 +179,10 @@ def more_than_lora(config: Mapping[str, Any]) -> dict[str, Any]:
     more = {
         name: value
         for name, value in config.items()
-        if name not in LORA_FIELDS and value and value != LORA_DEFAULTS.get(name)
+        if name not in LORA_FIELDS
+        and value
+        and value != LORA_DEFAULTS.get(name)
+        and not (name in LORA_CHOICES and LORA_CHOICES[name](value))
     }
     kind = config.get("peft_type", "LORA")
     return more if kind == "LORA" else {**more, "peft_type": kind}
@@ -180,14 +206,10 @@ def check_lora(folder: Path) -> None:
         raise StageError(f"{folder}: not an adapter of PEFT: {error}") from None
     fields = config if isinstance(config, dict) else {}
     more = sorted(more_than_lora(fields))
-    if "peft_type" not in fields or not _are_names(fields.get("target_modules")):
+    targets = fields.get("target_modules")
+    if "peft_type" not in fields or not isinstance(targets, list) or not _are_names(targets):
         more.append("peft_type or target_modules")
     if more:
         raise StageError(f"{path}: only plain LoRA is loaded, and this sets {', '.join(more)}")
     if ranks != {fields.get("r")}:
         raise StageError(f"{path}: rank {fields.get('r')!r}, but the weights have {sorted(ranks)}")
-
-
-def _are_names(targets: object) -> bool:
-    """Whether these are names: PEFT takes a string for a regular expression."""
-    return isinstance(targets, list) and all(isinstance(one, str) for one in targets)

@@ -111,7 +111,7 @@ class OwnProfileSpec(Closed):
         A machine with several GPUs can cost more than as many machines with one.
         """
         price = GPU_PRICES.get(self.accelerator) if isinstance(self.accelerator, str) else None
-        source = price and price.source
+        source = price.source if price else None
         if price and self.gpus > price.machine_gpus:
             source = (
                 f"none: the list price of {self.accelerator} is not that of a machine with "

@@ -66,7 +66,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what the tests have left."""
     if (process := config.stash.get(WATCHDOG, None)) is not None:
-        process.communicate()
+        try:
+            process.communicate(timeout=2 * watchdog.TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def pytest_collection_finish() -> None:

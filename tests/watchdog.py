@@ -2,7 +2,9 @@
 
 As a program (`python tests/watchdog.py MARKER`) it waits until its standard input is closed, which
 the kernel does when the test run is killed, and then kills every process with that environment
-variable. Children inherit it, also those in a session of their own.
+variable. Children inherit it, also those in a session of their own. It misses processes that write
+a title over their environment, as Ray's and those of vLLM's engine core do: their parents have to
+end them.
 """
 
 import os
@@ -18,9 +20,11 @@ SPARED = b"medsweep.cluster.cleanup"
 """It ends by itself when its cluster has ended, and then removes the cluster's folder."""
 
 
-def marker(pid: int) -> str:
-    """Return the environment variable that the children of a process have."""
-    return f"MEDSWEEP_TEST_RUN_{pid}"
+MARKER = f"MEDSWEEP_TEST_RUN_{os.getpid()}_{time.time_ns()}"
+"""Environment variable of the children of this process; another process may get its id later."""
+
+TIMEOUT_S = 30.0
+"""Longest time that it kills; a process that the kernel holds ends later, or never."""
 
 
 def start() -> "subprocess.Popen[bytes]":
@@ -29,11 +33,12 @@ def start() -> "subprocess.Popen[bytes]":
     Returns:
         The watchdog; it acts as soon as its standard input is closed.
     """
-    name = marker(os.getpid())
     watchdog = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, name], stdin=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-I", "-S", __file__, MARKER],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
     )
-    os.environ[name] = "1"
+    os.environ[MARKER] = "1"
     return watchdog
 
 
@@ -47,10 +52,20 @@ def marked(name: str) -> Iterator[int]:
                 yield int(process.name)
 
 
-if __name__ == "__main__":
-    sys.stdin.read()
-    while left := list(marked(sys.argv[1])):  # one that is killed may just have started another
+def end_all(name: str) -> list[int]:
+    """Kill the processes that were started with the variable; return those that still run."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while left := [*marked(name)]:  # one that is killed may just have started another
+        if time.monotonic() > deadline_s:
+            break
         for pid in left:
             with suppress(OSError):
                 os.kill(pid, SIGKILL)
         time.sleep(0.02)
+    return left
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    if remaining := end_all(sys.argv[1]):
+        sys.exit(f"{TIMEOUT_S:.0f} s after the tests ended, their processes {remaining} still run")

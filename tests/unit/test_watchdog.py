@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
+import pytest
 
 import watchdog
+from medsweep.clock import FakeClock
 from support import wait_until_over
 
 RUN = '''
@@ -40,20 +45,38 @@ def test_the_children_of_a_killed_run_end() -> None:
     wait_until_over([process.pid for process in ended])
 
 
-def test_what_cleans_up_after_a_cluster_may_finish() -> None:
-    command = [sys.executable, "-c", "input()", watchdog.SPARED.decode()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
-        assert child.pid not in watchdog.marked(watchdog.marker(os.getpid()))
+@contextmanager
+def started(*arguments: str) -> Iterator[int]:
+    """Yield the id of a child that runs."""
+    command = [sys.executable, "-c", "print(flush=True); input()", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # the kernel shows its environment
+        yield child.pid
         child.communicate(b"\n")
 
 
+def test_what_cleans_up_after_a_cluster_may_finish() -> None:
+    with started() as other, started(watchdog.SPARED.decode()) as spared:
+        pids = {*watchdog.marked(watchdog.MARKER)}
+    assert other in pids
+    assert spared not in pids
+
+
+def test_what_cannot_be_killed_is_named_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, killed = FakeClock(), []
+    monkeypatch.setattr(
+        watchdog, "time", SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
+    )
+    monkeypatch.setattr(os, "kill", lambda pid, _: killed.append(pid))
+    monkeypatch.setattr(watchdog, "marked", lambda _: iter([7]))
+    assert watchdog.end_all("name") == [7]
+    assert set(killed) == {7}
+    assert clock.now() == pytest.approx(watchdog.TIMEOUT_S, abs=0.1)
+
+
 def test_this_run_is_watched_over() -> None:
-    name = watchdog.marker(os.getpid())
-    with subprocess.Popen(["sleep", "1000"]) as child:
-        try:
-            assert child.pid in watchdog.marked(name)
-        finally:
-            child.kill()
-    assert any(process.cmdline()[-1:] == [name] for process in psutil.Process().children()), (
+    commands = [process.cmdline() for process in psutil.Process().children()]
+    assert any(command[-1:] == [watchdog.MARKER] for command in commands), (
         "the watchdog does not run"
     )

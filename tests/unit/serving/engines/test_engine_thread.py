@@ -125,8 +125,16 @@ async def test_tokens_are_gathered_for_as_long_as_the_client_handled_the_last_on
     await asker.deltas(asker.request(0))
     assert set(gathered) == {0.0}
     gathered.clear()
+    push, handled = RequestState.push, threading.Event()
+
+    def held(state: RequestState, token: int) -> None:
+        push(state, token)
+        assert handled.wait(60)  # the second token comes after the client handled the first
+
+    monkeypatch.setattr(RequestState, "push", held)
     async for _ in asker.engine.stream(asker.request(0)):
         clock.advance(0.03)
+        handled.set()
     assert gathered[0] == 0.0
     assert len(gathered) > 1
     assert gathered[1:] == pytest.approx([0.03] * len(gathered[1:]))

@@ -65,9 +65,7 @@ def test_what_cleans_up_after_a_cluster_may_finish() -> None:
 
 def test_what_cannot_be_killed_is_named_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, killed = FakeClock(), []
-    monkeypatch.setattr(
-        watchdog, "time", SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
-    )
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=clock.now, sleep=clock.advance))
     monkeypatch.setattr(os, "kill", lambda pid, _: killed.append(pid))
     monkeypatch.setattr(watchdog, "marked", lambda _: iter([7]))
     assert watchdog.end_all("name") == [7]

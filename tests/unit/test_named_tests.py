@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "SECURITY.md", ROOT / "docs/results/security.md"]
 FIGURES = ROOT / "docs/results/true-figures.md"
 KUBERNETES = ROOT / "docs/results/kubernetes.md"
+QUALITY = ROOT / "docs/quality.md"
 GPU = ROOT / "docs/results/gpu.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
@@ -28,7 +29,7 @@ def _number(line: str) -> str | None:
     return found[1] if found else None
 
 
-@pytest.mark.parametrize("page", [*PAGES, FIGURES, KUBERNETES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, FIGURES, KUBERNETES, QUALITY], ids=lambda page: page.name)
 def test_every_test_that_is_named_exists(page: Path) -> None:
     named = NAMED.findall(page.read_text(encoding="utf-8"))
     assert len(named) > 10
@@ -44,7 +45,7 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
         assert test in functions, f"{page.name}: {file}::{test}"
 
 
-@pytest.mark.parametrize("page", [*PAGES, KUBERNETES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, KUBERNETES, QUALITY], ids=lambda page: page.name)
 def test_every_guarantee_names_a_test(page: Path) -> None:
     assert len(rows(page)) >= 11
     assert [row for row in rows(page) if not NAMED.search(row)] == []
@@ -55,9 +56,10 @@ def test_the_pages_name_the_same_guarantees() -> None:
     assert first == list(dict.fromkeys(second))
 
 
-def test_no_requirement_of_kubernetes_is_missing() -> None:
-    numbers = [_number(row) for row in rows(KUBERNETES)]
-    assert numbers == [str(number) for number in range(1, 16)]
+@pytest.mark.parametrize(("page", "last"), [(KUBERNETES, 15), (QUALITY, 11)])
+def test_no_requirement_is_missing(page: Path, last: int) -> None:
+    numbers = [_number(row) for row in rows(page)]
+    assert numbers == [str(number) for number in range(1, last + 1)]
 
 
 def test_the_promises_about_gpus_name_tests_and_stages_that_exist() -> None:

@@ -27,6 +27,9 @@ _SIMULATIONS = 200
 _Z = 1.96
 """Of 95 % of a normal distribution."""
 
+_BELOW_1 = 1 - 1e-9
+"""Largest true area that is tried: it is closer to 1 than an end of any interval."""
+
 _GREATEST = 700.0
 """Of an exponent: beyond it, a number is infinite."""
 
@@ -75,23 +78,23 @@ def confidence_figures(
     if count == 0:
         return None
     calibrates = probabilities and count >= FEWEST
-    rank = auroc if probabilities else rank_correlation
+    resampled = (area,) if probabilities else (area, rank_correlation)
 
     def statistics(rows: NDArray[np.int64] | slice) -> Values:
-        sure, good = confidence[rows], quality[rows]
-        return np.array([rank(sure, good), area(sure, good)])
+        return np.array([figure(confidence[rows], quality[rows]) for figure in resampled])
 
-    ranking, under_curve = statistics(slice(None))
-    low = high = np.full(2, np.nan)
+    values = statistics(slice(None))
+    low = high = np.full(len(values), np.nan)
     if count >= FEWEST:
         low, high = bootstrap_bounds(statistics, count, seed=seed)
+    under_curve, *correlation = map(_bounded, values, low, high)
     brier = None
     if probabilities:
         [brier] = mean_intervals(((confidence - quality) ** 2)[:, None], seed=seed)
     return Confidence(
         questions=count,
-        ranking=None if np.isnan(ranking) else _bounded(ranking, low[0], high[0]),
-        area=_bounded(under_curve, low[1], high[1]),
+        ranking=_known(*correlation) if correlation else auroc_interval(confidence, quality),
+        area=under_curve,
         covered=_covered(confidence, quality, seed),
         ece=_calibration_interval(confidence, quality) if calibrates else None,
         ece_if_calibrated=_by_chance(confidence, seed) if calibrates else None,
@@ -137,6 +140,88 @@ def auroc(confidence: Values, right: Values) -> float:
         return np.nan
     ranks = rankdata(confidence)[right == 1].sum()
     return float((ranks - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def auroc_interval(confidence: Values, right: Values) -> Interval | None:
+    """Return the area under the ROC curve with its 95 % interval; None if all are right or wrong.
+
+    Newcombe's interval (`score_bounds`) follows from a model in which no wrong answer is much surer
+    than the others. Its variance is therefore raised to that of DeLong, DeLong and Clarke-Pearson
+    (1988), which needs no model, of the sample with two more answers: a right one less sure than
+    all wrong ones, and a wrong one surer than all right ones. A sample may have missed such, and
+    where right and wrong answers are perfectly separated it has no variance without them.
+
+    Args:
+        confidence: one value per answer.
+        right: 1 for a right answer, else 0.
+    """
+    middle = auroc(confidence, right)
+    if np.isnan(middle):
+        return None
+    # An area below 0.5 is the mirror image of one above: that of the negative confidence.
+    sign = -1 if middle < 0.5 else 1
+    upper = max(middle, 1 - middle)
+    sure, unsure = sign * confidence[right == 1], sign * confidence[right == 0]
+    positive, negative = len(sure), len(unsure)
+    # Neither of the two more answers wins a pair.
+    lowered = upper * positive * negative / ((positive + 1) * (negative + 1))
+    variance = _delong_variance(np.append(sure, -np.inf), np.append(unsure, np.inf))
+    factor = max(variance / _modelled_variance(lowered, positive + 1, negative + 1), 1.0)
+    low, high = score_bounds(upper, positive, negative, factor)
+    return Interval(middle, low, high) if sign > 0 else Interval(middle, 1 - high, 1 - low)
+
+
+def score_bounds(
+    area: float, positive: int, negative: int, factor: float = 1.0
+) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of an area under the ROC curve.
+
+    It is method 5 of Newcombe (2006, Statistics in Medicine 25, 559). It holds every true area from
+    which the measured one is at most 1.96 standard errors away, each with its own standard error,
+    so that it keeps its width where the measured area is 1.
+
+    Args:
+        area: as measured.
+        positive: right answers.
+        negative: wrong answers.
+        factor: by which the model's variance is multiplied.
+    """
+    from scipy.optimize import brentq
+
+    def least(measured: float) -> float:
+        def beyond(true: float) -> float:
+            variance = factor * _modelled_variance(true, positive, negative)
+            return float((measured - true) ** 2 - _Z**2 * variance)
+
+        # A true area of 1 has no variance; it is no end of the interval.
+        return float(brentq(beyond, 0.0, min(measured, _BELOW_1))) if measured > 0 else 0.0
+
+    # The variance is the same with right and wrong answers exchanged.
+    return least(area), 1 - least(1 - area)
+
+
+def _modelled_variance(area: float, positive: int, negative: int) -> float:
+    """Return Hanley and McNeil's variance (1982), with the mean of both counts in its numerator."""
+    more = (positive + negative) / 2 - 1
+    shape = (1 - area) / (2 - area) + area / (1 + area)
+    return area * (1 - area) * (1 + more * shape) / (positive * negative)
+
+
+def _delong_variance(sure: Values, unsure: Values) -> float:
+    """Return the variance of the area from the answers alone.
+
+    Args:
+        sure: confidence in two or more right answers.
+        unsure: in two or more wrong ones.
+    """
+    from scipy.stats import rankdata
+
+    positive, negative = len(sure), len(unsure)
+    ranks = rankdata(np.concatenate([sure, unsure]))
+    # For each right answer the share of wrong ones below it, and for each wrong one of right above.
+    below = (ranks[:positive] - rankdata(sure)) / negative
+    above = 1 - (ranks[positive:] - rankdata(unsure)) / positive
+    return float(np.var(below, ddof=1) / positive + np.var(above, ddof=1) / negative)
 
 
 def rank_correlation(confidence: Values, quality: Values) -> float:
@@ -198,6 +283,10 @@ def _covered(confidence: Values, quality: Values, seed: int) -> Interval:
     spread = tied[((np.arange(room) + 0.5) * len(tied) / room).astype(int)]
     [interval] = mean_intervals(np.concatenate([surer, spread])[:, None], seed=seed)
     return replace(interval, mean=float(surest_first(confidence, quality)[:count].mean()))
+
+
+def _known(interval: Interval) -> Interval | None:
+    return None if np.isnan(interval.mean) else interval
 
 
 def _bounded(value: float, low: float, high: float) -> Interval:

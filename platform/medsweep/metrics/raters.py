@@ -20,8 +20,9 @@ class Reliability:
     Attributes:
         alpha: over all units that two or more raters rated; None without any, or if all ratings
             are equal: then there is no chance agreement to compare with.
-        low: lower end of its 95 % interval, by a bootstrap over units; None in the same case.
-        high: upper end; None in the same case.
+        low: lower end of its 95 % interval, by a bootstrap over units and one more on which two
+            raters disagree as much as any two ratings do; None in the same case and for one unit.
+        high: upper end, by a bootstrap over the units alone; None in the same cases.
         units: number of units that two or more raters rated.
     """
 
@@ -56,6 +57,10 @@ class Rank:
 def reliability(units: Sequence[Sequence[int]], *, seed: int) -> Reliability:
     """Return Krippendorff's alpha for ordered categories (Krippendorff 2011).
 
+    A sample may have missed units on which raters disagree. The low end is therefore that of a
+    sample with one more, as the interval of a mean allows for extreme questions: where all ratings
+    agree, a bootstrap over the units alone would be [1, 1], even for two of them.
+
     Args:
         units: the ratings of each unit, whole numbers from 0; any number of raters each.
         seed: of the bootstrap.
@@ -68,14 +73,19 @@ def reliability(units: Sequence[Sequence[int]], *, seed: int) -> Reliability:
     alpha = _alpha(tables.sum(axis=0))
     if alpha is None or len(paired) < 2:
         return Reliability(alpha, None, None, len(paired))
-    low, high = bootstrap_bounds(
-        lambda rows: _or_nan(_alpha(tables[rows].sum(axis=0))), len(paired), seed=seed
-    )
-    return Reliability(alpha, float(low), float(high), len(paired))
+    extremes = [min(min(unit) for unit in paired), most - 1]
+    low, _ = _bounds(np.vstack([tables, _coincidences(extremes, most)[None]]), seed)
+    least, high = _bounds(tables, seed)
+    return Reliability(alpha, min(low, least), high, len(paired))
 
 
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
+def _bounds(tables: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    def statistic(rows: NDArray[np.int64]) -> float:
+        value = _alpha(tables[rows].sum(axis=0))
+        return np.nan if value is None else value
+
+    low, high = bootstrap_bounds(statistic, len(tables), seed=seed)
+    return float(low), float(high)
 
 
 def _coincidences(unit: Sequence[int], most: int) -> NDArray[np.float64]:

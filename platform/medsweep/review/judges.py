@@ -19,6 +19,12 @@ JUDGE = "judge.json"
 NOT_MEASURED = "an opinion: agreement with raters was not measured"
 ACCEPTABLE = 0.667
 """Least alpha from which conclusions may be drawn, tentatively (Krippendorff 2004)."""
+FEWEST_RATED = 20
+"""Least answers that raters rated too, on every axis, for a judge to count.
+
+With two equally frequent ratings, an alpha of 0.667 means that judge and raters disagree on one
+answer in six. Fewer than 20 answers can all agree by luck: (5 / 6)^20 is 2.6 %, (5 / 6)^10 16 %.
+"""
 
 Alphas = Mapping[str, Mapping[str, Any]]
 """Krippendorff's alpha with its interval, by axis."""
@@ -95,7 +101,11 @@ def _rubric(summary: Mapping[str, Any]) -> str:
 
 
 def _doubtful(alphas: Alphas) -> list[str]:
-    return [name for name, each in alphas.items() if (each["low"] or 0.0) < ACCEPTABLE]
+    return [
+        name
+        for name, each in alphas.items()
+        if each["units"] < FEWEST_RATED or (each["low"] or 0.0) < ACCEPTABLE
+    ]
 
 
 def standing(alphas: Alphas) -> str:
@@ -107,9 +117,11 @@ def standing(alphas: Alphas) -> str:
     if not any(each["units"] for each in alphas.values()):
         return NOT_MEASURED
     if doubtful := _doubtful(alphas):
+        fewest = min(each["units"] for each in alphas.values())
+        few = f" (raters rated {fewest} of its answers; at least {FEWEST_RATED} are needed)"
         return (
             f"an opinion: agreement with raters is not shown to reach {ACCEPTABLE} on "
-            f"{', '.join(doubtful)}"
+            f"{', '.join(doubtful)}{few if fewest < FEWEST_RATED else ''}"
         )
     return f"agrees with raters: Krippendorff's alpha is at least {ACCEPTABLE} on every axis"
 

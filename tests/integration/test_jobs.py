@@ -61,8 +61,8 @@ TWO = (
     .replace("max_tokens: 8", "max_tokens: 8, timeout_s: 30")
 )
 
-# A job that stops at its first answer from a profile, says so, and goes on when it may: however
-# fast the machine, its load is not over before that.
+# A job that stops at its first answer from a profile, says so, and continues when it may. This
+# stops the driver, which takes no further answers; the load generator is not stopped.
 PAUSED = """\
 import runpy, sys, time
 from pathlib import Path

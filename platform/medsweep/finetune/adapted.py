@@ -171,7 +171,7 @@ def _catalogue_base(adapter: Adapter) -> Path:
 
 
 def more_than_lora(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a configuration of PEFT sets beyond plain LoRA: one pair of matrices per layer.
+    """Return the fields of a configuration of PEFT that plain LoRA does not have.
 
     Other fields import modules by name, ask the hub, allocate at will, or change what the matrices
     mean. The scale may be that of rsLoRA.

@@ -195,11 +195,11 @@ class _Stage:
         family = image_family(profile)
         # The head writes the rows, which name the image that was measured: the worker's.
         image = {"name": "MEDSWEEP_IMAGE_DIGEST", "value": image_reference(settings, family)}
-        both = [image] if serves else [image, NO_DRAIN]
+        shared_env = [image] if serves else [image, NO_DRAIN]
         worker = worker_template(
-            settings, self.pod_labels, profile, family, [*both, *self._token()]
+            settings, self.pod_labels, profile, family, [*shared_env, *self._token()]
         )
-        head = head_template(settings, self.pod_labels, [*both, *environment], serves=serves)
+        head = head_template(settings, self.pod_labels, [*shared_env, *environment], serves=serves)
         if serves:
             # If only Serve's own config changed, KubeRay would restart the model in place.
             head["metadata"]["annotations"][RESULTS] = settings.out

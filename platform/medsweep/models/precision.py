@@ -225,7 +225,7 @@ def fits(
 ) -> bool:
     """Return whether a model and one sequence fit one GPU of a profile, or its main memory.
 
-    The allowance of 10 % is more than the 8 % of a GPU that vLLM leaves free (0.33).
+    The allowance of 10 % is more than the 8 % of a GPU that vLLM leaves free (0.32).
 
     Args:
         model: the model.

@@ -16,9 +16,9 @@ _LATENCIES = {
 _WORDS = {
     "Cell": "one model on one hardware profile",
     "Hardware profile": "one machine configuration: GPUs, CPUs, memory and price",
-    "Load": "how many requests arrive. 8 clients: each asks again when it has its answer (closed "
-    "loop, c8 in the data). 2 requests/s: they arrive whether or not earlier ones have ended (open "
-    "loop, r2)",
+    "Load": "how many requests arrive. 8 clients: each sends its next request when the last one "
+    "is answered (closed loop, c8 in the data). 2 requests/s: they arrive whether or not earlier "
+    "ones have ended (open loop, r2)",
     "Repeat": "one independent measurement of a load point",
     "Adapter": "LoRA weights that a fine-tune produced; the base model is the model without them",
     "Observed": "measured on the hardware that the profile names",

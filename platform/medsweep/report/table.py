@@ -180,7 +180,7 @@ def _time_in(factor: int, taken: Interval) -> TableCell:
 
 
 def p_value(value: float | None, missing: str) -> TableCell:
-    """Return a cell with a p value, of which two digits say all."""
+    """Return a cell with a p value, with two significant digits."""
     if value is None:
         return number(None, missing)
     return TableCell(significant(value, 2), kind="number")

@@ -70,7 +70,7 @@ def throughput_by_user_speed(rows: Sequence[Row]) -> Figure:
     colours = profile_colours(rows)
     with style():
         figure, panels = new_figure(
-            "Throughput against the speed that each user sees; numbers are clients",
+            "Throughput against the speed that each user sees",
             [row.basis for row in table],
             down,
             across,

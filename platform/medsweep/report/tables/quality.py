@@ -165,7 +165,7 @@ class QualityRow(TableRow):
 
     caption = (
         "Quality of the answers, 0 to 1: mean over questions, below it the 95 % interval over the "
-        "questions of one repeat (all repeats together, as compared below, are surer), the "
+        "questions of one repeat (the comparison below pools all repeats and is more precise), the "
         "best single answer, and what answers get that need no model: the reference cut off at the "
         "longest allowed answer (ceiling), another question's reference (floor), no text (empty). "
         "Each cell counts once, at its load point with most questions, and the "
@@ -181,7 +181,7 @@ class QualityRow(TableRow):
         "Questions per repeat",
         _questions,
         count,
-        meaning="the 95 % interval is over so many questions: those of one repeat",
+        meaning="number of questions behind the 95 % interval: those of one repeat",
     )
     leaked: int | None = column(
         "Leaked questions",

@@ -161,7 +161,7 @@ class GpuUse:
     Attributes:
         replicas: engines that share the requests, each on GPUs of its own.
         gpus: GPUs that each of them has; 0 computes on the CPU.
-        words: the same for the results; None with fewer than two GPUs, and where the engine is not
+        words: description for the results; None with fewer than two GPUs, and where the engine is not
             MedSweep's and decides for itself.
     """
 

@@ -161,8 +161,8 @@ class GpuUse:
     Attributes:
         replicas: engines that share the requests, each on GPUs of its own.
         gpus: GPUs that each of them has; 0 computes on the CPU.
-        words: description for the results; None with fewer than two GPUs, and where the engine is not
-            MedSweep's and decides for itself.
+        words: description for the results; None with fewer than two GPUs, and where the engine is
+            not MedSweep's and decides for itself.
     """
 
     replicas: int = 1

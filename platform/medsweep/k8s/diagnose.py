@@ -19,7 +19,7 @@ _ENDED = {
     "OOMKilled": "it needed more memory than the profile has and was killed (OOMKilled)",
     "Evicted": "its node ran short of a resource and evicted it",
 }
-_APPLICATION_FAILURES = ("DEPLOY_FAILED", "UNHEALTHY")
+_FAILURES = ("DEPLOY_FAILED", "UNHEALTHY")
 _LONGEST = 300
 # ECMA-48 control sequences, operating system commands, and single control characters but tab and
 # line feed.
@@ -89,16 +89,28 @@ def service_reason(service: Object) -> str | None:
         for application in ((status.get(part) or {}).get("applicationStatuses") or {}).values()
     ]
     for application in applications:
-        if application.get("status") in _APPLICATION_FAILURES:
-            return f"{application['status']}: {_ends(application.get('message') or '')}"
+        if application.get("status") in _FAILURES:
+            # Ray's own message says only which deployments have failed.
+            reason = _deployment_reason(application) or _ends(application.get("message") or "")
+            return f"{application['status']}: {reason}"
     ready = conditions_of(service).get("Ready") or {}
     if ready.get("status") == "True":
         return None
     for application in applications:
-        for name, deployment in (application.get("serveDeploymentStatuses") or {}).items():
-            if deployment.get("message") and deployment.get("status") != "HEALTHY":
-                return f"{name}: {_ends(deployment['message'])}"
+        if (pending := _deployment_reason(application)) is not None:
+            return pending
     return _short(ready.get("message") or ready.get("reason") or "") or None
+
+
+def _deployment_reason(application: Object) -> str | None:
+    """Return why an application's deployment does not run, of a failed one first."""
+    deployments = (application.get("serveDeploymentStatuses") or {}).items()
+    reasons = [
+        (each.get("status") not in _FAILURES, f"{name}: {_ends(each['message'])}")
+        for name, each in deployments
+        if each.get("message") and each.get("status") != "HEALTHY"
+    ]
+    return min(reasons, key=lambda reason: reason[0])[1] if reasons else None
 
 
 def _pod_reasons(pod: Object) -> Iterator[str]:

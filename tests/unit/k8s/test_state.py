@@ -155,10 +155,29 @@ def test_a_served_model_has_a_state_of_its_own() -> None:
     assert (measured.stage, measured.node) == ("benchmark", None)
     assert (served.stage, served.phase, served.node) == ("serve", "starting", "gpu-3")
     assert served.reason == "no endpoint"
-    failed = {"medsweep": {"status": "DEPLOY_FAILED", "message": "no adapter"}}
-    pending = {"applicationStatuses": failed}
+    # As Ray 2.60's application_state.py words it: the cause is in the deployment's message.
+    application: Object = {
+        "status": "DEPLOY_FAILED",
+        "message": "Failed to update the deployments ['Ingress'].",
+    }
+    pending = {"applicationStatuses": {"medsweep": application}}
     objects.put(RAY_SERVICES, "sv-one", service(pendingServiceStatus=pending))
-    assert objects.state("sv-one").reason == "DEPLOY_FAILED: no adapter"
+    assert objects.state("sv-one").reason == f"DEPLOY_FAILED: {application['message']}"
+    application["serveDeploymentStatuses"] = {
+        "Engine": {"status": "UPDATING", "message": "1 replica takes long to initialize."},
+        "Ingress": {"status": "DEPLOY_FAILED", "message": "failed 3 times.\n...\nno adapter"},
+    }
+    objects.put(RAY_SERVICES, "sv-one", service(pendingServiceStatus=pending))
+    assert objects.state("sv-one").reason == (
+        "DEPLOY_FAILED: Ingress: failed 3 times. … no adapter"
+    )
+    application |= {"status": "UNHEALTHY", "message": "The deployments ['Engine'] are UNHEALTHY."}
+    application["serveDeploymentStatuses"] = {
+        "Ingress": {"status": "HEALTHY", "message": "said before"},
+        "Engine": {"status": "UNHEALTHY", "message": "replica died"},
+    }
+    objects.put(RAY_SERVICES, "sv-one", service(pendingServiceStatus=pending))
+    assert objects.state("sv-one").reason == "UNHEALTHY: Engine: replica died"
     # As KubeRay 1.7.0 reported it: the application is being deployed, one replica has failed.
     error = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
     error += "\x1b[36mray::ServeReplica\x1b[39m (pid=193)\n  File ...\nInputError: no \x1b[1mkey\n"

@@ -167,6 +167,11 @@ def signed(value: float, places: int = _SHARE_PLACES) -> str:
     return f"{round(value, places) + 0.0:+.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def probability(p_value: float) -> str:
+    """Return a p value with two significant digits."""
+    return significant(p_value, 2)
+
+
 def percent_bounds(low: float, high: float) -> str:
     """Return an interval of shares such as "3 to 9 %"."""
     return f"{100 * low:.0f} to {100 * high:.0f} %"

@@ -13,7 +13,7 @@ from itertools import permutations
 from medsweep.comparison.answers import SCORE
 from medsweep.comparison.finding import Finding
 from medsweep.metrics.significance import ALPHA
-from medsweep.report.numbers import share_places, signed
+from medsweep.report.numbers import probability, share_places, signed
 from medsweep.report.tables.models import difference_of, subject
 from medsweep.report.tables.paired import PairedRow
 from medsweep.results.aggregate import Row, group_by_columns, headline_rows
@@ -40,16 +40,22 @@ class PairedTest:
 
     @property
     def is_better(self) -> bool:
-        """Whether the first side's answers are better beyond noise."""
-        return self.p_adjusted is not None and self.p_adjusted <= ALPHA and self.lead > 0
+        """Whether the first side's answers are better beyond chance."""
+        return self._differs and self.lead > 0
 
     @property
     def sentence(self) -> str:
         """The lead, its questions and its p-value."""
-        chance = "not tested" if self.p_adjusted is None else f"p = {self.p_adjusted:.2g}"
         lead = signed(self.lead, self.places)
-        noise = "beyond chance" if self.is_better else "not beyond chance"
-        return f"On the same {self.questions} questions the lead is {lead}: {noise} ({chance})."
+        told = f"On the same {self.questions} questions the lead is {lead}"
+        if self.p_adjusted is None:
+            return f"{told}, not tested."
+        chance = "beyond chance" if self._differs else "not beyond chance"
+        return f"{told}: {chance} (p = {probability(self.p_adjusted)})."
+
+    @property
+    def _differs(self) -> bool:
+        return self.p_adjusted is not None and self.p_adjusted <= ALPHA
 
 
 PairedTests = Mapping[tuple[str, Side, Side], PairedTest]

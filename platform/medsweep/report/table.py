@@ -21,6 +21,7 @@ from medsweep.report.numbers import (
     Estimate,
     duration,
     figure,
+    probability,
     scaled,
     share,
     share_places,
@@ -180,10 +181,10 @@ def _time_in(factor: int, taken: Interval) -> TableCell:
 
 
 def p_value(value: float | None, missing: str) -> TableCell:
-    """Return a cell with a p value, with two significant digits."""
+    """Return a cell with a p value."""
     if value is None:
         return number(None, missing)
-    return TableCell(significant(value, 2), kind="number")
+    return TableCell(probability(value), kind="number")
 
 
 def load(name: str | None, missing: str = "") -> TableCell:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from made_rows import answers, row
-from medsweep.report.paired_tests import PairedTests, paired_tests
+from medsweep.report.paired_tests import PairedTest, PairedTests, paired_tests
+from medsweep.report.table import p_value
 from medsweep.report.tables.models import model_against_model
 from medsweep.report.tables.paired import PairedRow, base_against_tuned
 from medsweep.report.takeaways import take_away
@@ -89,6 +90,26 @@ def test_a_test_is_read_from_either_side() -> None:
     assert ahead.lead == pytest.approx(0.04) == -behind.lead
     assert (ahead.p_adjusted, ahead.questions) == (behind.p_adjusted, 20)
     assert (ahead.is_better, behind.is_better) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("lead", "p_adjusted", "better", "ending"),
+    [
+        (0.03, 0.0045, True, "+0.03: beyond chance (p = 0.0045)."),
+        (-0.03, 0.0045, False, "\N{MINUS SIGN}0.03: beyond chance (p = 0.0045)."),
+        (0.03, 0.0501, False, "+0.03: not beyond chance (p = 0.050)."),
+        (-0.03, 1.0, False, "\N{MINUS SIGN}0.03: not beyond chance (p = 1.0)."),
+        (0.03, None, False, "+0.03, not tested."),
+    ],
+)
+def test_the_sentence_goes_by_the_p_value_whichever_side_leads(
+    lead: float, p_adjusted: float | None, better: bool, ending: str
+) -> None:
+    test = PairedTest(lead, p_adjusted, 20, 2)
+    assert test.is_better == better
+    assert test.sentence == f"On the same 20 questions the lead is {ending}"
+    if p_adjusted is not None:
+        assert f"(p = {p_value(p_adjusted, '').text})" in ending, "the tables show it alike"
 
 
 def test_without_common_questions_the_intervals_decide() -> None:

@@ -242,7 +242,7 @@ def measured_otherwise(folder: Path, cells: Iterable[AnyCell]) -> str | None:
         for (engine, chosen), names in earlier.items()
     )
     return (
-        f"measured again, because the engine differs from that of earlier results here ({each}); "
+        f"these cells have results of another engine here ({each}), which do not count; "
         "serve.engine names the one to take"
     )
 

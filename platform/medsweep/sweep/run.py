@@ -89,7 +89,8 @@ def run_sweep(
         ]
         with LiveMetrics(metrics_port) as metrics:
             cluster = cluster or LocalCluster()
-            run_batches(resolved, folder, plan.all_cells, batches, cluster, metrics)
+            note = measured_otherwise(folder, missing) if missing else None
+            run_batches(resolved, folder, plan.all_cells, batches, cluster, metrics, note)
         return write_results(resolved, folder, len(missing) - len(_missing(missing, folder)))
 
 
@@ -124,6 +125,7 @@ def run_batches(
     batches: Sequence[Batch],
     cluster: Cluster,
     metrics: LiveMetrics,
+    note: str | None = None,
 ) -> None:
     """Fine-tune and measure batches of cells in their order; each cell ends with a `cell.json`.
 
@@ -134,6 +136,7 @@ def run_batches(
         batches: what to measure; no finished cells.
         cluster: where; it is started only if Ray is needed.
         metrics: live metrics.
+        note: shown before anything is measured; None has none.
     """
     spec = resolved.spec
     progress = SweepProgress(begins=partial(metrics.stage, spec.name))
@@ -141,8 +144,8 @@ def run_batches(
     states = cell_states(folder, cells)
     _announce(resolved, cells, count_states(states), len(missing), metrics, progress)
     if missing:
-        if (again := measured_otherwise(folder, missing)) is not None:
-            progress.note(again)
+        if note is not None:
+            progress.note(note)
         context = MeasurementContext(resolved, folder, metrics, progress)
         page = LivePage(context, cells)
         metrics.show(page.pages)

@@ -18,6 +18,20 @@ from medsweep.sweep import resolve as resolve_module
 from medsweep.sweep import run
 from tiny_entailment import build_entailment
 
+@pytest.fixture
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the record of each cell was read, by its key."""
+    reads = Counter[str]()
+    record = CellFolder.record
+
+    def counted(folder: CellFolder) -> Any:
+        reads[folder.path.name] += 1
+        return record(folder)
+
+    monkeypatch.setattr(CellFolder, "record", counted)
+    return reads
+
+
 TWICE = {"points": [{"concurrency": 1, "requests": 6}], "repeats": 3, "deployments": 2}
 
 
@@ -146,22 +160,22 @@ def test_a_resumed_sweep_says_which_cells_auto_serves_with_another_engine_now(
     run.run_sweep(sweep(cells=cells), ran.out)
     cell = "standin-llama-3-8b@1xa100-1cpu"
     assert {row["engine"] for row in ran.rows(cell)} == {"continuous"}
-    assert "measured again" not in capsys.readouterr().err
+    assert "another engine" not in capsys.readouterr().err
     absent.clear()
     ran.deployed.clear()
     run.run_sweep(sweep(cells=cells), ran.out)
     assert ran.deployed == [[cell]]  # the other cell is served as before
     assert {row["engine"] for row in ran.rows(cell)} == {"vllm"}
     assert (
-        "measured again, because the engine differs from that of earlier results here "
-        f"({cell}: continuous before, vllm now); serve.engine names the one to take"
+        f"these cells have results of another engine here ({cell}: continuous before, vllm now), "
+        "which do not count; serve.engine names the one to take"
     ) in capsys.readouterr().err
     # Named, the earlier results count again.
     ran.deployed.clear()
     run.run_sweep(sweep(cells=cells, serve={"engine": "continuous"}), ran.out)
     assert ran.deployed == []
     assert {row["engine"] for row in ran.rows(cell)} == {"continuous"}
-    assert "measured again" not in capsys.readouterr().err
+    assert "another engine" not in capsys.readouterr().err
 
 
 def test_a_finished_sweep_starts_no_cluster(ran: FakedSweep) -> None:
@@ -174,20 +188,13 @@ def test_a_finished_sweep_starts_no_cluster(ran: FakedSweep) -> None:
 
 
 def test_each_cell_is_read_as_often_in_a_large_sweep_as_in_a_small_one(
-    ran: FakedSweep, monkeypatch: pytest.MonkeyPatch
+    ran: FakedSweep, counted_reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = Counter[str]()
+    reads = counted_reads
     states: list[dict[str, int]] = []
-    record = CellFolder.record
-
-    def counted(folder: CellFolder) -> Any:
-        reads[folder.path.name] += 1
-        return record(folder)
-
-    monkeypatch.setattr(CellFolder, "record", counted)
     monkeypatch.setattr(LiveMetrics, "cells", lambda _, name, counts: states.append(dict(counts)))
 
-    def read_by(count: int) -> float:
+    def read_by(count: int, **changes: Any) -> float:
         names = [f"p{number}" for number in range(count)]
         own = [{**V100, "name": name} for name in names]
         cells = [f"distilgpt2@{name}" for name in names]
@@ -200,6 +207,7 @@ def test_each_cell_is_read_as_often_in_a_large_sweep_as_in_a_small_one(
                 cells_together=1,
                 prices={},
                 finetune={"profile": "p0"},
+                **changes,
             ),
             ran.out,
         )
@@ -208,6 +216,21 @@ def test_each_cell_is_read_as_often_in_a_large_sweep_as_in_a_small_one(
     assert read_by(2) == read_by(6)
     # Before the fine-tunes, before each cell, and at the end.
     assert [each["ok"] for each in states] == [0, *range(3), 0, *range(7)]
+    # With new keys, beside the results of the first run.
+    again = {"serve": {"max_batch_size": 3}}
+    assert read_by(2, **again) == read_by(6, **again)
+
+
+def test_a_job_of_given_cells_does_not_read_the_others_of_the_folder(
+    ran: FakedSweep, counted_reads: Counter[str]
+) -> None:
+    run.run_sweep(sweep(), ran.out)
+    counted_reads.clear()
+    resolved = sweep(serve={"max_batch_size": 3})
+    cells = [cell for cell in resolved.plan.runnable if cell.name == HERE]
+    with LiveMetrics() as metrics:
+        run.run_cells(resolved, cells, ran.out / "small", metrics)
+    assert set(counted_reads) == {cell.key for cell in cells}
 
 
 def test_weights_of_the_first_fine_tunes_are_fetched_while_the_cluster_starts(

@@ -18,6 +18,7 @@ from medsweep.sweep import resolve as resolve_module
 from medsweep.sweep import run
 from tiny_entailment import build_entailment
 
+
 @pytest.fixture
 def counted_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often the record of each cell was read, by its key."""

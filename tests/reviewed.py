@@ -11,7 +11,7 @@ from medsweep.results.store import write_rows
 QUESTIONS = 4
 
 
-def results(folder: Path, *, texts: bool = True) -> Path:
+def results(folder: Path, *, texts: bool = True, questions: int = QUESTIONS) -> Path:
     """Write results of one cell with both variants; on the first question they answer alike."""
     rows = [row(key="k", model="small-model", variant=each) for each in ("adapter", "base")]
     write_rows(folder / "benchmark.parquet", BENCHMARK, [BLANK | each for each in rows])
@@ -29,7 +29,7 @@ def results(folder: Path, *, texts: bool = True) -> Path:
             "token_f1": 0.5,
         }
         for variant, word in (("adapter", "Water & rest"), ("base", "Nothing"))
-        for n in range(QUESTIONS)
+        for n in range(questions)
     ]
     write_rows(folder / "cells" / "k" / "responses.parquet", RESPONSES, answers)
     return folder

@@ -19,7 +19,11 @@ def test_alpha_equals_its_author_s_example() -> None:
     assert found.units == 11, "one unit has a single rating"
     assert found.low is not None
     assert found.high is not None
-    assert 0.3 < found.low < 0.815 < found.high <= 1
+    assert found.low < 0.815 < found.high <= 1
+    # One more unit on which two raters differ as much as 1 and 5 matters among eleven.
+    more = reliability([*UNITS, [1, 5]], seed=1)
+    assert more.alpha is not None
+    assert 0 < found.low < more.alpha < 0.815
 
 
 def test_alpha_of_perfect_agreement_of_chance_and_of_nothing() -> None:
@@ -29,6 +33,25 @@ def test_alpha_of_perfect_agreement_of_chance_and_of_nothing() -> None:
     assert opposed < 0
     assert reliability([[1, 1], [1, 1]], seed=1).alpha is None, "nothing varies"
     assert reliability([[1], [2]], seed=1).alpha is None, "nothing is rated twice"
+
+
+@pytest.mark.parametrize("count", [2, 7, 20, 100, 500])
+def test_agreement_everywhere_does_not_show_that_alpha_is_1(count: int) -> None:
+    found = reliability([[0, 0], [1, 1]] * (count // 2) + [[1, 1]] * (count % 2), seed=1)
+    assert (found.alpha, found.high) == (1, 1)
+    # Disagreement on a share of units is missed by this many with a probability of 2.5 %: alpha is
+    # then 1 minus twice the share, as half of all pairs disagree by chance.
+    missed = 1 - 0.025 ** (1 / count)
+    assert found.low == pytest.approx(1 - 2 * missed, abs=0.06 if count >= 20 else 1)
+    assert found.low < 1
+
+
+def test_more_disagreement_lowers_the_low_end() -> None:
+    agreed = [[0, 0], [1, 1]] * 15
+    lows = [reliability(agreed[wrong:] + [[0, 1]] * wrong, seed=1).low for wrong in range(5)]
+    assert None not in lows
+    assert lows == sorted(lows, key=float, reverse=True)  # type: ignore[arg-type]
+    assert len(set(lows)) == 5
 
 
 def test_the_ranking_of_two_systems_is_their_share_of_wins() -> None:

@@ -11,7 +11,7 @@ from medsweep.cli import main
 from medsweep.loadgen.mock.server import MockServer, running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
 from medsweep.results.store import read_json, read_rows
-from medsweep.review.judges import JUDGE, NOT_MEASURED, counted_judge, update_judges
+from medsweep.review.judges import ACCEPTABLE, JUDGE, NOT_MEASURED, counted_judge, update_judges
 from medsweep.review.replies import read_choice, read_ratings
 from medsweep.review.rubric import shipped_rubric
 from medsweep.review.sheet import KEY
@@ -21,6 +21,7 @@ from reviewed import results
 AXES = shipped_rubric().axes
 ADAPTER, BASE = "small-model on p, adapter", "small-model on p, base"
 ITEMS, PAIRS = 7, 3  # of four questions; on one of them both answer alike
+MANY = 15  # questions, with 29 answers: enough for a judge to count
 
 Body = dict[str, Any]
 Speak = Callable[[Body], str]
@@ -287,25 +288,31 @@ def rate(folder: Path, rater: str, better: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("liked", "agrees"), [(", adapter", True), (", base", False)])
+@pytest.mark.parametrize(
+    ("liked", "questions", "agrees"),
+    [(", adapter", MANY, True), (", adapter", 4, False), (", base", MANY, False)],
+)
 async def test_agreement_with_raters_decides_what_a_judge_is_worth(
-    folder: Path, liked: str, agrees: bool
+    folder: Path, liked: str, questions: int, agrees: bool
 ) -> None:
+    results(folder, questions=questions)
     page = str(folder.parent / "page.html")
     assert main(["review", "export", str(folder), "--out", page, "--seed", "5"]) == 0
     files = [str(rate(folder, name, liked)) for name in ("ab", "cd")]
     assert main(["review", "import", str(folder), *files]) == 0
     # The judge draws in another order: answers are told by their texts.
-    summary, _ = await judge(folder, fair, "--seed", "2")
+    summary, _ = await judge(folder, fair, "--seed", "2", "--questions", str(MANY))
     alpha = summary["agreement"]["consensus"]
-    assert alpha["units"] == ITEMS
+    assert alpha["units"] == 2 * questions - 1
     if agrees:
-        assert alpha["alpha"] == alpha["low"] == 1
+        assert ACCEPTABLE <= alpha["low"] < alpha["alpha"] == 1
         assert summary["standing"].startswith("agrees with raters")
     else:
-        assert alpha["alpha"] < 0
         assert "an opinion: agreement with raters is not shown to reach" in summary["standing"]
         assert "consensus, omission, harm_extent" in summary["standing"]
+        few = "(raters rated 7 of its answers; at least 20 are needed)"
+        assert (few in summary["standing"]) == (questions == 4)
+        assert alpha["alpha"] == 1 if questions == 4 else alpha["alpha"] < 0
 
 
 async def test_an_axis_of_ones_own_was_not_asked_of_the_raters(folder: Path) -> None:
@@ -330,6 +337,8 @@ def harsh(body: Body) -> str:
 async def test_every_judge_is_kept_beside_the_others(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    results(folder, questions=MANY)
+
     async def asked(name: str, speak: Speak, *words: str) -> None:
         async with running_mock(MockTiming(), speak=speak) as server:
             command = ["judge", str(folder), "--url", server.base_url, "--model", name, *words]
@@ -340,7 +349,9 @@ async def test_every_judge_is_kept_beside_the_others(
     await asked("two", fair)
     [alike] = record(folder)["between_judges"]
     assert (alike["judges"], alike["rubric"]) == (["one", "two"], "medsweep")
-    assert alike["agreement"]["consensus"] == {"alpha": 1, "low": 1, "high": 1, "units": ITEMS}
+    consensus = alike["agreement"]["consensus"]
+    assert (consensus["alpha"], consensus["high"], consensus["units"]) == (1, 1, 2 * MANY - 1)
+    assert consensus["low"] < 0.9, "that they agree on 29 answers does not show that they always do"
     assert "alpha between one, two" in capsys.readouterr().out
     # A judge that is asked again takes its own place.
     await asked("two", harsh, "--seed", "2")
@@ -348,7 +359,7 @@ async def test_every_judge_is_kept_beside_the_others(
     assert alike["agreement"]["consensus"]["alpha"] < 0
     judges = record(folder)["judges"].items()
     shares = {name: each["passes"][BASE]["share"] for name, each in judges}
-    assert shares == {"one": 1 / 4, "two": 3 / 4}
+    assert shares == {"one": pytest.approx(1 / MANY), "two": pytest.approx(1 - 1 / MANY)}
     page = (folder / "report.html").read_text()
     assert all(f"{name} (an opinion" in page for name in shares)
     assert "Krippendorff&#39;s alpha between judges" in page
@@ -378,13 +389,15 @@ async def test_every_judge_is_kept_beside_the_others(
 
 
 def test_of_judges_that_agree_with_raters_the_one_with_the_best_weakest_axis_counts() -> None:
-    def judge(*lows: float | None) -> dict[str, Any]:
-        return {"agreement": {f"axis {place}": {"low": low} for place, low in enumerate(lows)}}
+    def judge(*lows: float | None, units: int = 20) -> dict[str, Any]:
+        axes = {f"axis {place}": {"low": low, "units": units} for place, low in enumerate(lows)}
+        return {"agreement": axes}
 
     judges = {"a": judge(0.7, 1.0), "b": judge(0.8, 0.8), "c": judge(0.5, 1.0), "d": judge(None)}
     assert counted_judge(judges) == "b"
     assert counted_judge(judges | {"aa": judge(0.8)}) == "aa", "the first by name of equal ones"
     assert counted_judge({"c": judge(0.5, 1.0), "d": judge(None), "old": {}}) is None
+    assert counted_judge(judges | {"few": judge(0.9, units=19)}) == "b"
 
 
 async def test_several_votes_show_whether_the_judge_agrees_with_itself(folder: Path) -> None:

@@ -82,7 +82,7 @@ def test_an_answer_is_verified_by_rules_and_raters_together(folder: Path) -> Non
 
 def a_judge(low: float | None = 0.7) -> dict[str, Any]:
     """What `judge.json` says of one whose alpha with the raters is at least so much."""
-    return {"judge": {"model": "m"}, "agreement": {"bias": {"low": low}}}
+    return {"judge": {"model": "m"}, "agreement": {"bias": {"low": low, "units": 20}}}
 
 
 def test_raters_overrule_a_judge_who_fills_in_for_them(folder: Path) -> None:

@@ -157,7 +157,12 @@ class ContinuousEngine(TorchEngine):
                 break
             new += self._waiting.take(1)
         if new:
-            self._prefill(new)
+            try:
+                self._prefill(new)
+            except BaseException:
+                # They fail like the rest: they are in no queue any more, and would wait for ever.
+                self._running += [state for state in new if state not in self._running]
+                raise
             self._evict()
 
     def _prefill(self, new: Sequence[RequestState]) -> None:
@@ -170,7 +175,6 @@ class ContinuousEngine(TorchEngine):
             read = self._read_prompts(new)
         except Exception as error:
             if not ran_out_of_memory(error):
-                self._running += new  # they fail like the rest
                 raise
         else:
             needs = [state.most_tokens for state in new]

@@ -109,6 +109,24 @@ async def test_out_of_memory_fails_only_the_prompt_that_does_not_fit(
 
 
 @pytest.mark.slow
+async def test_requests_whose_keys_find_no_memory_fail_and_do_not_wait(
+    asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asker.engine._slots, "admit", full)
+        answers = asyncio.gather(
+            *(asker.deltas(asker.request(number)) for number in range(3)), return_exceptions=True
+        )
+        # They waited for ever.
+        outcomes = await asyncio.wait_for(answers, 120)
+    assert [type(outcome) for outcome in outcomes] == [torch.OutOfMemoryError] * 3
+    assert (await asker.text(asker.request(0))).strip() == expected[0]
+
+
+@pytest.mark.slow
 async def test_requests_wait_until_the_cache_has_room(
     asker: Asker, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,10 @@ Row = dict[str, Any]
 
 _COST = {column.name for column in COST}
 
+SEEN_S = 10.0
+"""Length of a window in which NVML sees a GPU that computes. It gives whole percents of the last
+second or less, so that a short or light load can be 0 in every sample."""
+
 
 def cell_columns(resolved: Resolved, cell: AnyCell) -> Row:
     """Return the columns of a cell that are known before anything runs, without its price."""
@@ -134,7 +138,8 @@ def requested_fault(row: Mapping[str, Any], *, emulation: bool) -> str | None:
     ):
         if row.get(given) is not None and row[given] != row[requested]:
             return f"{what}: {row[requested]} requested, {row[given]} given"
-    if row.get("gpus") and row.get("gpu_utilisation") == 0:
+    idle = row.get("gpu_utilisation") == 0 and (row.get("window_s") or 0.0) >= SEEN_S
+    if row.get("gpus") and idle and row.get("engine_step_launch_s") is None:
         return "the GPU was never busy: the engine computed without it"
     return None
 

@@ -13,6 +13,7 @@ ROW: dict[str, Any] = {
     "cpus_given": 2,
     "gpus": 1,
     "gpu_utilisation": 0.4,
+    "window_s": 60.0,
 }
 
 
@@ -25,6 +26,10 @@ ROW: dict[str, Any] = {
         ({"gpu_utilisation": 0.0}, "the GPU was never busy: the engine computed without it"),
         ({"gpu_utilisation": None, "cpus_given": None, "dtype_given": None}, None),
         ({"gpu_utilisation": 0.0, "gpus": 0}, None),
+        # A short load falls between NVML's samples, and a light one is less than a percent.
+        ({"gpu_utilisation": 0.0, "window_s": 2.0}, None),
+        ({"gpu_utilisation": 0.0, "window_s": None}, None),
+        ({"gpu_utilisation": 0.0, "engine_step_launch_s": 4e-4}, None),
     ],
 )
 def test_observed(changes: dict[str, Any], fault: str | None) -> None:

@@ -86,6 +86,26 @@ def test_score_is_that_of_the_paper(
     assert found["low"] <= found["mean"] <= found["high"]
 
 
+def test_each_answer_is_compared_with_its_own_reference(encoder: Path) -> None:
+    """Sorted by length, the answers and the references are in two other orders."""
+    pairs = [
+        ("aspirin lowers", "the flu lowers fever"),
+        ("rest and drink water", "drink water"),
+        ("the flu and fever lowers", "rest and drink"),
+        ("water and fever", "the flu and aspirin lowers fever"),
+    ]
+    graded = BertScore(encoder)
+    for pair in pairs:
+        graded.add(*pair)
+    mean = graded.f1(seed=0)
+    expected = [by_the_formula(encoder, *pair) for pair in pairs]
+    crossed = [by_the_formula(encoder, pairs[n - 1][0], pairs[n][1]) for n in range(len(pairs))]
+    assert mean is not None
+    assert mean.mean == pytest.approx(np.mean(expected), abs=1e-4)
+    assert graded.greatest == pytest.approx(max(expected), abs=1e-4)
+    assert np.mean(crossed) != pytest.approx(np.mean(expected), abs=1e-3)
+
+
 def test_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model there"):
         BertScore(tmp_path)

@@ -71,10 +71,13 @@ def run(options: argparse.Namespace) -> int:
     resolved = resolve(spec, here=options.on == "here")
     lengths = lengths_of(resolved.split.train, resolved.split.evaluation)
     predictions = [predict_cell(spec, cell, lengths) for cell in resolved.plan.cells]
-    here = observe_host()
+    here = observe_host() if options.on == "here" else None
     rows = [_row(resolved, each, here, as_json=options.json) for each in predictions]
     rows += [_server_row(cell, as_json=options.json) for cell in resolved.plan.servers]
-    show(rows, as_json=options.json, headings=HEADINGS)
+    headings = {**HEADINGS}
+    if here is None:
+        del headings["basis"]
+    show(rows, as_json=options.json, headings=headings)
     if options.parquet is not None:
         from medsweep.results.schema import BENCHMARK
         from medsweep.results.store import write_rows
@@ -87,9 +90,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _row(
-    resolved: Resolved, prediction: CellPrediction, here: ObservedHardware, *, as_json: bool
+    resolved: Resolved, prediction: CellPrediction, here: ObservedHardware | None, *, as_json: bool
 ) -> dict[str, Any]:
-    """Return one cell's row; for JSON, with SI figures of every load point."""
+    """Return one cell's row; for JSON, with SI figures of every load point.
+
+    Without this machine's hardware, as for a cluster, the basis is not known.
+    """
     from medsweep.hardware.observe import matches
     from medsweep.sweep.finetunable import finetune_caveat, finetune_need
 
@@ -103,7 +109,7 @@ def _row(
         "engine": cell.serving.engine,
         "adapters": cell.serving.adapters,
         "dtype": cell.dtype,
-        "basis": "observed" if matches(cell.profile, here) is None else "emulated",
+        "basis": here and ("observed" if matches(cell.profile, here) is None else "emulated"),
         "finetuned_on": adapter and adapter.profile.name,
     }
     need = adapter and finetune_need(resolved.spec.finetune, adapter.model, adapter.profile)

@@ -109,6 +109,7 @@ def test_plan_says_that_engines_differ_and_plans_for_a_cluster_by_its_images(
     command = ["plan", str(MATRIX), "--set", "serve.engine=auto", "--set", cells]
     assert main([*command, "--on", "k8s"]) == 0
     out = capsys.readouterr().out
+    assert "basis here" not in out, "nodes of the cluster decide it, not this machine"
     assert "engine vllm: auto: the first on a GPU in the table of docs/engines.md" in out
     assert (
         "The cells have different engines (continuous: standin-llama-3-8b@1xv100-2cpu; "
@@ -116,8 +117,11 @@ def test_plan_says_that_engines_differ_and_plans_for_a_cluster_by_its_images(
     ) in out
     assert main(command) == 0
     out = capsys.readouterr().out
+    assert "basis here" in out
     assert "passed over: no vllm here" in out
     assert "different engines" not in out
+    assert main([*command, "--on", "k8s", "--json"]) == 0
+    assert [row["basis"] for row in json.loads(capsys.readouterr().out)] == [None, None]
 
 
 def test_faults_go_to_standard_error_with_exit_code_2(

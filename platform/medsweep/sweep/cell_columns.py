@@ -12,9 +12,10 @@ from medsweep.metrics.cost import cost_columns
 from medsweep.models.precision import dtype_reason
 from medsweep.results.conditions import COST
 from medsweep.results.provenance import provenance
-from medsweep.serving.engines.compatibility import gpu_use
-from medsweep.sweep.plan import AnyCell, ServerCell
+from medsweep.serving.engines.compatibility import GpuUse, gpu_use
+from medsweep.sweep.plan import AnyCell, Cell, ServerCell
 from medsweep.sweep.resolve import Resolved
+from medsweep.sweep.spec import SweepSpec
 
 Row = dict[str, Any]
 
@@ -60,17 +61,22 @@ def cell_columns(resolved: Resolved, cell: AnyCell) -> Row:
         "engine_reason": cell.serving.engine_reason,
         "adapters": cell.serving.adapters,
         "adapters_reason": cell.serving.adapters_reason,
-        "gpu_use": gpu_use(
-            cell.serving.engine,
-            cell.model,
-            cell.profile,
-            dtype=cell.dtype,
-            quantization=spec.serve.quantization,
-        ).words,
+        "gpu_use": cell_gpu_use(spec, cell).words,
         "dtype": cell.dtype,
         "dtype_reason": dtype_reason(cell.model, cell.profile.accelerator, spec.serve.dtype),
         "quantization": spec.serve.quantization,
     }
+
+
+def cell_gpu_use(spec: SweepSpec, cell: Cell) -> GpuUse:
+    """Return how a cell's engine uses the GPUs of its profile."""
+    return gpu_use(
+        cell.serving.engine,
+        cell.model,
+        cell.profile,
+        dtype=cell.dtype,
+        quantization=spec.serve.quantization,
+    )
 
 
 def observed_columns(profile: HardwareProfile, replica: Mapping[str, Any]) -> Row:

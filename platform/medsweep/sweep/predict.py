@@ -21,8 +21,8 @@ from medsweep.prediction.roofline import (
     prefill,
     served_by,
 )
-from medsweep.serving.engines.compatibility import GpuUse, gpu_use, packs_weights
-from medsweep.sweep.cell_columns import cell_columns, priced
+from medsweep.serving.engines.compatibility import SPLITTING, packs_weights
+from medsweep.sweep.cell_columns import cell_columns, cell_gpu_use, priced
 from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, training_runs
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
@@ -143,15 +143,17 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
             quantization=spec.serve.quantization,
         ),
     }
-    use = _gpu_use(spec, cell)
-    fit = sequences_that_fit(cell.model, cell.profile, **how, splits=use.gpus > 1)
+    use = cell_gpu_use(spec, cell)
+    # A plugin decides for itself what it does with several GPUs.
+    gpus = use.gpus if cell.serving.engine in SPLITTING else 1
+    fit = sequences_that_fit(cell.model, cell.profile, **how, splits=gpus > 1)
     sequences = min(spec.serve.max_batch_size, max(1, fit))
     memory = memory_needed_bytes(cell.model, **how, sequences=sequences)
-    machine = machine_of(cell.profile, cell.dtype, max(1, use.gpus))
+    machine = machine_of(cell.profile, cell.dtype, max(1, gpus))
     if machine is None or cell.refused is not None:
         return CellPrediction(cell, memory, sequences, (), None, None)
     points = tuple(
-        _predict_point(spec, cell, machine, lengths, each, most=sequences)
+        _predict_point(spec, cell, machine, lengths, each, most=sequences, replicas=use.replicas)
         for each in spec.load.points
     )
     once_s = sum(each.measured_s for each in points)
@@ -273,18 +275,15 @@ def predicted_rows(resolved: Resolved, prediction: CellPrediction) -> list[dict[
     return [{**columns, **_point_columns(resolved, each)} for each in prediction.points]
 
 
-def _gpu_use(spec: SweepSpec, cell: Cell) -> GpuUse:
-    return gpu_use(
-        cell.serving.engine,
-        cell.model,
-        cell.profile,
-        dtype=cell.dtype,
-        quantization=spec.serve.quantization,
-    )
-
-
 def _predict_point(
-    spec: SweepSpec, cell: Cell, machine: Machine, lengths: Lengths, point: LoadPoint, *, most: int
+    spec: SweepSpec,
+    cell: Cell,
+    machine: Machine,
+    lengths: Lengths,
+    point: LoadPoint,
+    *,
+    most: int,
+    replicas: int,
 ) -> PointPrediction:
     how: dict[str, Any] = {
         "dtype": cell.dtype,
@@ -296,7 +295,6 @@ def _predict_point(
         ),
     }
     answer = spec.load.max_tokens
-    replicas = _gpu_use(spec, cell).replicas
     together = min(-(-(point.concurrency or replicas * most) // replicas), most)
     context = lengths.prompt + answer // 2
     prompts = prefill(cell.model, machine, tokens=together * lengths.prompt, **how)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from medsweep.datasets.spec import Pair
@@ -55,6 +57,29 @@ def test_no_more_sequences_are_decoded_together_than_have_room() -> None:
     assert small.memory_bytes <= V100.usable_bytes
     for each in (small, large):
         assert each.points[0].requests_per_s == pytest.approx(each.sequences / each.points[0].e2e_s)
+
+
+def test_only_an_engine_that_splits_a_model_has_the_bandwidth_of_several_gpus() -> None:
+    """A plugin decides for itself what it does with the second GPU."""
+    spec = sweep(cells=["llama-3-8b@1xa100-2cpu", "llama-3-8b@2xa100-4cpu"])
+    one, two = (cell(spec, f"llama-3-8b@{profile}") for profile in ("1xa100-2cpu", "2xa100-4cpu"))
+    plugin = [
+        replace(each, serving=replace(each.serving, engine="a-plugin")) for each in (one, two)
+    ]
+    single, several = (predict_cell(spec, each, LENGTHS) for each in plugin)
+    assert several.points == single.points
+    assert several.sequences == single.sequences
+    # Llama 3 does not fit one V100, so vLLM splits it over both.
+    pair = cell(sweep(cells=["llama-3-8b@2xv100-4cpu"]), "llama-3-8b@2xv100-4cpu")
+    split, unsplit = (
+        replace(pair, refused=None, serving=replace(pair.serving, engine=engine))
+        for engine in ("vllm", "a-plugin")
+    )
+    figures = [
+        predict_cell(spec, each, LENGTHS).points[0].least_tpot_s for each in (split, unsplit)
+    ]
+    assert figures[0] is not None
+    assert figures[0] == pytest.approx((figures[1] or 0) / 2, rel=0.05)
 
 
 def test_a_merged_adapter_launches_no_kernels_of_its_own() -> None:

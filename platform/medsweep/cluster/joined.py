@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,9 @@ NODE_TIMEOUT_S = 600.0
 """KubeRay starts the driver as soon as the head answers; worker pods may still be starting."""
 
 POLL_S = 1.0
+
+_CONTROLLER_ENDED = re.compile(r"Task ServeController\.\w+ failed\..* killed by `ray\.kill`")
+"""Ray prints calls that it cannot repeat because Serve's controller has ended, as it should."""
 
 
 class JoinedCluster:
@@ -134,10 +138,14 @@ def _nodes(labels: Mapping[str, str]) -> list[dict[str, Any]]:
 def _leave() -> None:
     import ray
 
-    # Ray prints calls that it cannot repeat because Serve's controller has ended, as it should.
-    with redirect_stdout(io.StringIO()):
-        if "ray.serve" in sys.modules:
-            from ray import serve
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            if "ray.serve" in sys.modules:
+                from ray import serve
 
-            serve.shutdown()  # does nothing where Ray Serve does not run
-        ray.shutdown()
+                serve.shutdown()  # does nothing where Ray Serve does not run
+            ray.shutdown()
+    finally:
+        lines = printed.getvalue().splitlines(keepends=True)
+        sys.stdout.writelines(line for line in lines if not _CONTROLLER_ENDED.search(line))

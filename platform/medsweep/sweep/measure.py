@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -124,12 +124,17 @@ def _measure_deployed(
     deployed = _connect(context, servers, batch)
     if ready:
         deployed += _deploy(context, cluster, ready, batch, base_alone=base_alone)
+    keys = [each.cell.key for each in ready]
     try:
         if deployed:
             _measure_all(context, deployed, deployment)
-    finally:
-        if ready:
-            undeploy([each.cell.key for each in ready])
+    except BaseException:
+        with suppress(StageError):  # the measurement's own error says why the run ends
+            if keys:
+                undeploy(keys)
+        raise
+    if keys:
+        undeploy(keys)
 
 
 def _connect(

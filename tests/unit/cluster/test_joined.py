@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,3 +48,33 @@ def test_without_a_ray_cluster_nothing_is_started(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ray, "init", nobody)
     with pytest.raises(EnvironmentFault, match="no Ray cluster runs here"), JoinedCluster():
         pass
+
+
+@pytest.mark.parametrize("fault", [None, RuntimeError("no controller")])
+def test_of_what_is_printed_at_the_end_only_the_controller_s_end_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: Exception | None
+) -> None:
+    import ray
+
+    def shutdown() -> None:
+        # As Ray 2.60 prints it.
+        print(
+            "\x1b[33m(raylet)\x1b[0m Task ServeController.graceful_shutdown failed. There are "
+            "infinite retries remaining, so the task will be retried. Error: The actor is dead "
+            "because it was killed by `ray.kill`."
+        )
+        print("(raylet) a worker died: out of memory")
+        thread = Thread(target=print, args=("of another thread",))
+        thread.start()
+        thread.join()
+        if fault is not None:
+            raise fault
+
+    serve = SimpleNamespace(shutdown=shutdown)
+    monkeypatch.setitem(sys.modules, "ray.serve", serve)
+    monkeypatch.setattr(ray, "serve", serve, raising=False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with nullcontext() if fault is None else pytest.raises(RuntimeError), JoinedCluster():
+        pass
+    assert capsys.readouterr().out == "(raylet) a worker died: out of memory\nof another thread\n"

@@ -161,3 +161,24 @@ def test_whatever_is_wrong_with_one_cell_is_kept_from_the_others(error: type[Exc
     with measure._failure_recorded(cell):  # type: ignore[arg-type]
         raise error("a header must be ASCII")
     assert cell.failure == "a header must be ASCII"
+
+
+@pytest.mark.parametrize("cause", [None, KeyboardInterrupt, ValueError])
+def test_engines_that_do_not_stop_hide_no_other_cause(
+    ran: FakedSweep, monkeypatch: pytest.MonkeyPatch, cause: type[BaseException] | None
+) -> None:
+    stopped: list[object] = []
+
+    def undeploy(keys: object) -> None:
+        stopped.append(keys)
+        raise StageError("serving did not stop")
+
+    def measure_all(*_: object) -> None:
+        if cause is not None:
+            raise cause
+
+    monkeypatch.setattr(measure, "undeploy", undeploy)
+    monkeypatch.setattr(measure, "_measure_all", measure_all)
+    with pytest.raises(cause or StageError):
+        run.run_sweep(sweep(cells=["distilgpt2@1xv100-here"]), ran.out)
+    assert len(stopped) == 1

@@ -57,6 +57,7 @@ def _speed(report: Report, name: str, kind: str, quantization: str, *, graphs: b
         decoder: Any = getattr(engine, "_decoder", None)
         if not graphs:
             decoder.refused = "for comparison"
+        like = kind if graphs else "generate"  # whose steps are launched kernel by kernel
         for rows, model in ((1, spec.name), (1, "a0"), (16, spec.name), (16, "a0")):
             report.row(
                 "serving.speed",
@@ -68,7 +69,7 @@ def _speed(report: Report, name: str, kind: str, quantization: str, *, graphs: b
                 adapter=model == "a0",
                 rows=rows,
                 ready_s=round(ready_s, 1),
-                predicted_ms=_predicted_ms(spec, dtype, quantization, rows),
+                predicted_ms=_predicted_ms(spec, dtype, quantization, rows, like),
                 **measured(engine, [model] * rows),
                 graphs=len(getattr(decoder, "_captured", ())),
                 no_graphs=getattr(decoder, "refused", "not this engine"),
@@ -101,7 +102,7 @@ def _step_ms(answers: Sequence[Answered]) -> float:
     return 1e3 * decoding_s / max(1, max(answer.tokens for answer in answers) - 1)
 
 
-def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int) -> float | None:
+def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int, engine: str) -> float | None:
     machine = datasheet_machine(host_profile(), dtype)
     if machine is None:
         return None
@@ -112,7 +113,7 @@ def _predicted_ms(spec: Any, dtype: str, quantization: str, rows: int) -> float 
         quantization=quantization,
         batch=rows,
         context=200,
-        execution=served_by("continuous", gpu=True),
+        execution=served_by(engine, gpu=True),
     )
     return 1e3 * step.seconds
 

@@ -12,6 +12,8 @@ from gpu.packages import PACKAGES, missing
 from gpu.report import Report
 from gpu.stages import STAGES, parts_of
 from gpu.supervise import run_parts
+from medsweep.hardware.catalog import PROFILES
+from medsweep.models.catalog import MODELS
 
 README = Path(__file__).with_name("README.md")
 
@@ -91,6 +93,22 @@ def test_stages_and_parts_are_chosen_by_name() -> None:
     ]
     with pytest.raises(KeyError, match="nothing"):
         parts_of(("nothing",))
+
+
+def test_a_step_is_predicted_for_the_engine_that_computes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gpu import serving_fast
+
+    monkeypatch.setattr(serving_fast, "host_profile", lambda: PROFILES["1xa100-1cpu"])
+    graphs, kernels = (
+        serving_fast._predicted_ms(MODELS["llama-3-8b"], "bfloat16", "none", 1, engine)
+        for engine in ("continuous", "generate")
+    )
+    # An A100 reads the weights in 12.1 ms. 32 x 7 matrices with 7.7 kernels each, and 23 more, take
+    # 8 us each to launch, which is longer.
+    assert graphs == pytest.approx(12.1, abs=0.1)
+    assert kernels == pytest.approx(13.98, abs=0.01)
 
 
 def test_the_packages_that_it_needs_are_written_down() -> None:

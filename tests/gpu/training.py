@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gpu.device import GPU, timed
+from gpu.device import timed
 from medsweep.datasets.load import load_sources
 from medsweep.datasets.spec import DatasetSpec
 from medsweep.finetune.base import load_base, precision_here
@@ -56,7 +56,7 @@ class Run:
         model: the PEFT model.
         strategy: with the optimizer.
         loop: makes the steps.
-        plan: every step of the schedule.
+        plan: every step of the schedule, with this worker's share of its examples.
         losses: nats per answer token, by step.
         seconds: by step.
         tokens: by step, without padding.
@@ -69,6 +69,12 @@ class Run:
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+
+    @property
+    def learnt(self) -> int:
+        """Examples that this worker learns from."""
+        passes = [micro for step in self.plan for micro in step.micro_batches if micro.learn]
+        return sum(len(row) for micro in passes for row in micro.rows)
 
     @property
     def tokens_per_s(self) -> float:
@@ -100,7 +106,7 @@ def run(
         resume: number of steps done, and the strategy's state.
         precision: of the computation; None is the recipe's on this device.
     """
-    team = Team.current() if GPU else Team()
+    team = Team.current()
     precision = precision or precision_here(spec, team.device, recipe)
     torch.manual_seed(1)
     base = load_base(
@@ -144,7 +150,8 @@ def run(
         width=recipe.width(spec) if recipe.packing == "padded" else None,
         position=Position(resume[0]) if resume else Position(),
     )
-    done = Run(model, strategy, loop, plan_epoch(lessons, layout, seed=3)[:steps])
+    plan = plan_epoch(lessons, layout, seed=3, worker=team.rank, workers=team.size)
+    done = Run(model, strategy, loop, plan[:steps])
     model.train()
     for step in done.plan[loop.position.step : stop_after]:
         before = loop.position.nats

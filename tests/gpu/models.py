@@ -1,6 +1,7 @@
 """The models of the check: trained stand-ins, and random weights in the shape of real models."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,3 +124,36 @@ def make_overflowing_gemma(folder: Path) -> None:
         if weight.dim() == 2:
             torch.nn.init.normal_(weight, std=deviations.get(name.split(".")[-2], 0.2))
     model.save_pretrained(folder)
+
+
+def make_encoder(folder: Path, texts: Sequence[str]) -> None:
+    """Write an encoder with random weights in BERT's shape, without a GPU a tiny one.
+
+    Args:
+        folder: where to.
+        texts: whose words its tokenizer knows.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    words = [*special, *sorted({word for text in texts for word in text.split()} - {*special})]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=512,
+    ).save_pretrained(folder)
+    tiny = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes = {} if GPU else {**tiny, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    config = transformers.BertConfig(vocab_size=len(words), **sizes)
+    transformers.BertModel(config).save_pretrained(folder)

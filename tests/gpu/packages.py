@@ -31,6 +31,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "yaml",
         ),
         "NF4 and int8": ("bitsandbytes",),
+        "metrics": ("lightning_utilities", "torchmetrics"),
+        "zero": ("cpuinfo", "deepspeed", "einops", "hjson", "msgpack", "ninja"),
         "endpoint": (
             "annotated_doc",
             "anyio",
@@ -50,6 +52,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _IMPORTS: Mapping[str, str] = MappingProxyType(
     {
         "every stage": "medsweep.finetune.session, medsweep.serving.engines.continuous, peft",
+        "metrics": "torchmetrics.functional.text.bert",
+        "zero": "deepspeed",
         "endpoint": "medsweep.serving.http, medsweep.cli.serve, medsweep.cli.bench, "
         "medsweep.loadgen.fleet",
         "sweep": "medsweep.sweep.run, ray.serve, ray.train",

@@ -129,7 +129,7 @@ def run(
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-    strategy = make_strategy("ddp", model, team, precision)
+    strategy = make_strategy(recipe.strategy, model, team, precision)
     if resume:
         with torch.no_grad():
             for name, weights in trained(model).items():

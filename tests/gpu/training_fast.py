@@ -8,6 +8,7 @@ from gpu.device import DEVICE, GPU, NAME, peak_gib, released, timed
 from gpu.models import shaped
 from gpu.report import Report
 from gpu.training import examples, run
+from medsweep.finetune.base import grow_segments
 from medsweep.finetune.evaluate import answer_loss
 from medsweep.finetune.memory import Settings, finetune_memory
 from medsweep.finetune.recipe import Recipe
@@ -79,6 +80,7 @@ def memory(report: Report) -> None:
             recompute=recompute,
             peak_gib=peak,
             counted_gib=counted,
+            segments_grow=grow_segments(DEVICE),
         )
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
-from gpu.device import GPU, GPUS
+from gpu.device import GPU, GPUS, peak_gib
 from gpu.models import small
+from gpu.packages import missing
 from gpu.report import Report
 from gpu.training import Run, examples, run
-from medsweep.finetune.recipe import Recipe
+from medsweep.finetune.recipe import Recipe, StrategyName
 
 EXAMPLES = 24
 STEPS = 3
@@ -20,13 +21,28 @@ STEPS = 3
 # gradients would be some learning rates apart, each of which is up to twice this.
 AGREE = 1e-4
 
+# The buffer of gradients has 64 MiB; at DeepSpeed's own 5e8 values it would have 1.9 GiB.
+BUFFERS_GIB = 0.5
+
 
 def ddp(report: Report) -> None:
     """Train alone and in two processes; compare the weights."""
-    alone = _weights(_trained())
+    _compare(report, "ddp")
+
+
+def zero2(report: Report) -> None:
+    """The same where each process keeps half of the gradients and of the optimizer's state."""
+    if "zero" in (absent := missing()):
+        report.row("two_workers.zero2", not_run=f"{', '.join(absent['zero'])} is not installed")
+        return
+    _compare(report, "zero2")
+
+
+def _compare(report: Report, strategy: StrategyName) -> None:
+    alone = _weights(_trained("ddp"))
     with tempfile.TemporaryDirectory() as scratch:
         torch.multiprocessing.start_processes(  # type: ignore[no-untyped-call]
-            _worker, args=(scratch,), nprocs=2, start_method="spawn"
+            _worker, args=(strategy, scratch), nprocs=2, start_method="spawn"
         )
         both = [torch.load(Path(scratch) / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     worst = max(
@@ -37,17 +53,21 @@ def ddp(report: Report) -> None:
     # B begins at 0, so that its largest value is the way that weights went.
     moved = max(float(alone[name].abs().max()) for name in alone if "lora_B" in name)
     learnt = [worker["learnt"] for worker in both]
+    peaks = [worker["peak_gib"] for worker in both]
     report.row(
-        "two_workers.ddp",
-        ok=worst < AGREE < moved and learnt == [EXAMPLES // 2] * 2,
+        f"two_workers.{strategy}",
+        ok=worst < AGREE < moved
+        and learnt == [EXAMPLES // 2] * 2
+        and all(peak is None or peak < BUFFERS_GIB for peak in peaks),
         worst=worst,
         moved=moved,
         examples=learnt,
+        peak_gib=peaks,
         gpus=min(2, GPUS),
     )
 
 
-def _worker(rank: int, scratch: str) -> None:
+def _worker(rank: int, strategy: StrategyName, scratch: str) -> None:
     from torch import distributed
 
     # NCCL refuses two workers on one GPU; gloo takes them.
@@ -59,12 +79,13 @@ def _worker(rank: int, scratch: str) -> None:
     distributed.init_process_group(backend, store=store, rank=rank, world_size=2)
     if not GPU:
         torch.set_num_threads(1)
-    done = _trained()
-    torch.save({"weights": _weights(done), "learnt": done.learnt}, f"{scratch}/{rank}.pt")
+    done = _trained(strategy)
+    kept = {"weights": _weights(done), "learnt": done.learnt, "peak_gib": peak_gib()}
+    torch.save(kept, f"{scratch}/{rank}.pt")
     distributed.destroy_process_group()
 
 
-def _trained() -> Run:
+def _trained(strategy: StrategyName) -> Run:
     spec, folder = small("llama-3-8b")
     recipe = Recipe(
         dropout=0.0,
@@ -73,6 +94,7 @@ def _trained() -> Run:
         max_seq_length=64,
         dtype="float32",
         gradient_checkpointing=False,
+        strategy=strategy,
     )
     return run(spec, folder, examples(EXAMPLES, longest=48), recipe, steps=STEPS)
 

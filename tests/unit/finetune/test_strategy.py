@@ -9,6 +9,7 @@ from medsweep.finetune.ddp import Ddp
 from medsweep.finetune.session import make_strategy
 from medsweep.finetune.strategy import MAX_GRADIENT_NORM, trained
 from medsweep.finetune.team import ALONE, Team
+from medsweep.finetune.zero import _config
 from medsweep.models.precision import TrainingPrecision
 
 FLOAT32 = TrainingPrecision("float32")
@@ -158,6 +159,13 @@ def test_a_scale_is_taken_up() -> None:
 @pytest.mark.parametrize("name", ["ddp", "zero2", "zero3"])
 def test_one_worker_has_nothing_to_spread(name: Any) -> None:
     assert isinstance(make_strategy(name, Parabola(), ALONE, FLOAT32), Ddp)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_s_buckets_have_the_size_that_is_counted(stage: int) -> None:
+    sharding = _config(stage, FLOAT32)["zero_optimization"]
+    assert sharding["reduce_bucket_size"] == sharding["allgather_bucket_size"] == 2**24
+    assert not sharding["overlap_comm"]  # it would take a second buffer
 
 
 def test_team_of_one() -> None:

@@ -99,8 +99,14 @@ def visible_name(number: int) -> str:
     Args:
         number: CUDA's number of the GPU in this process.
     """
+    names = _visible_names()
+    return str(number) if names is None else names[number]
+
+
+def _visible_names() -> list[str] | None:
+    """Return the names in CUDA_VISIBLE_DEVICES, or None where it is not set."""
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return str(number) if names is None else names.split(",")[number].strip()
+    return None if names is None else [*filter(None, map(str.strip, names.split(",")))]
 
 
 def number_gpus_as_nvml() -> None:
@@ -197,11 +203,11 @@ def visible_devices(nvml: Any) -> tuple[list[Device], list[str]]:
             continue
         sliced = _is_sliced(nvml, handle)
         gpus.append(_Gpu(index, handle, uuid, sliced, _slices(nvml, handle) if sliced else {}))
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = _visible_names()
     if names is None:
         return [device for gpu in gpus if (device := gpu.device(None))], faults
     devices: list[Device] = []
-    for name in filter(None, map(str.strip, names.split(","))):
+    for name in names:
         meant = next((device for gpu in gpus if (device := gpu.device(name))), None)
         if meant is None and not (name.isdigit() and faults):
             break  # CUDA shows only the devices before a name that it does not know

@@ -93,7 +93,13 @@ def test_its_process_gets_no_secrets_and_its_cores(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("ours", "device", "theirs"),
-    [(None, 1, "1"), ("2,5", 1, "5"), ("GPU-a1, MIG-b2", 1, "MIG-b2"), ("3", 0, "3")],
+    [
+        (None, 1, "1"),
+        ("2,5", 1, "5"),
+        ("GPU-a1, MIG-b2", 1, "MIG-b2"),
+        ("3", 0, "3"),
+        ("2,,5,", 1, "5"),
+    ],
 )
 def test_each_replica_s_process_sees_a_gpu_of_its_own(
     monkeypatch: pytest.MonkeyPatch, ours: str | None, device: int, theirs: str

@@ -6,10 +6,9 @@ import argparse
 import hashlib
 import json
 import random
-from collections import Counter
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.asking import Ask, add_answerer, answerer
 from medsweep.cli.options import Progress, add_json, seed, show, with_interval
+from medsweep.cli.partial_answers import PartialAnswers, keys
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
@@ -82,7 +82,13 @@ def run(options: argparse.Namespace) -> int:
         asked += [wordings[UNCHANGED], *wordings.values()]
     with answerer(options) as (model, ask):
         name = options.name or model
-        partial = _Partial(options.out, _identity(options, name, model))
+        partial = PartialAnswers(options.out, _identity(options, name, model))
+        if partial.answers:
+            print(
+                f"continues with {len(partial.answers)} answers of an earlier run "
+                f"({partial.path}; delete it to start anew)",
+                file=sys.stderr,
+            )
         asker = _Asker(ask, len(asked), options.concurrency, partial)
         given = iter(asker.answers(asked))
     rows = [_row(name, prompt, *next(given)) for prompt in prompts]
@@ -138,53 +144,14 @@ def _questions(options: argparse.Namespace) -> list[str]:
 
 def _identity(options: argparse.Namespace, name: str, model: str) -> str:
     """Return the hash of what an answer depends on, beside the question; a server may move."""
-    adapter = options.adapter and str(options.adapter.resolve())
+    from medsweep.finetune.adapter import WEIGHTS_FILE
+
+    adapter = None
+    if options.adapter is not None:
+        with (options.adapter / WEIGHTS_FILE).open("rb") as weights:
+            adapter = hashlib.file_digest(weights, "sha256").hexdigest()
     asked = [name, model, adapter, options.base, options.instruction, options.max_tokens]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-
-
-class _Partial:
-    """Answers of a run that was stopped or had failures, with which the next run continues.
-
-    Each is stored as soon as it is complete, without its question.
-
-    Attributes:
-        path: of the file; nobody else can read it, as the questions may be the user's own.
-        answers: those of the earlier run by key.
-
-    Args:
-        folder: of the results.
-        identity: of the model and how it is asked: another one has another file.
-    """
-
-    def __init__(self, folder: Path, identity: str) -> None:
-        from medsweep.json_lines import numbered_lines, parse
-
-        self.path = folder / f"safety-{identity[:12]}.partial.jsonl"
-        self.answers: dict[str, str] = {}
-        if self.path.is_file():
-            with self.path.open("rb") as file:
-                for _, line in numbered_lines(file):
-                    with suppress(ValueError, KeyError):  # a line that was cut off
-                        row = parse(line)
-                        self.answers[row["key"]] = row["answer"]
-
-    def add(self, key: str, answer: str) -> None:
-        """Store an answer, behind a line of an earlier run that was cut off."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch(mode=0o600)
-        with self.path.open("ab") as file:
-            file.write(f"\n{json.dumps({'key': key, 'answer': answer})}\n".encode())
-
-
-def _keys(questions: Sequence[str]) -> list[str]:
-    """Return a key of each question; one that is asked twice has two."""
-    times: Counter[str] = Counter()
-    keys = []
-    for question in questions:
-        times[question] += 1
-        keys.append(hashlib.sha256(f"{times[question]} {question}".encode()).hexdigest())
-    return keys
 
 
 class _Asker:
@@ -200,7 +167,7 @@ class _Asker:
         failed: number of questions that were not answered.
     """
 
-    def __init__(self, ask: Ask, total: int, concurrency: int, partial: _Partial) -> None:
+    def __init__(self, ask: Ask, total: int, concurrency: int, partial: PartialAnswers) -> None:
         self.failed = 0
         self._concurrency, self._partial = concurrency, partial
         self._ask, self._in_a_row, self._lock = ask, 0, Lock()
@@ -214,9 +181,9 @@ class _Asker:
         """
         try:
             if self._concurrency == 1:
-                return list(map(self._answer, questions, _keys(questions)))
+                return list(map(self._answer, questions, keys(questions)))
             with ThreadPoolExecutor(self._concurrency) as pool:
-                return list(pool.map(self._answer, questions, _keys(questions)))
+                return list(pool.map(self._answer, questions, keys(questions)))
         finally:
             self._progress.clear()
 

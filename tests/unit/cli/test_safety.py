@@ -1,13 +1,17 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medsweep.cli import main
+from medsweep.cli import safety as safety_verb
 from medsweep.datasets.safety import safety_prompts
+from medsweep.errors import StageError
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
 from reviewed import results
@@ -108,7 +112,9 @@ async def test_a_prompt_that_was_not_answered_has_a_reason(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("concurrency", ["1", "4"])
-async def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, concurrency: str) -> None:
+async def test_a_run_goes_on_where_it_was_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], concurrency: str
+) -> None:
     left = 50
 
     def leaving(body: dict[str, Any]) -> str:
@@ -128,9 +134,12 @@ async def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, concurrency: s
     assert not (tmp_path / "safety.json").exists()
     partial.write_bytes(partial.read_bytes()[:-20])  # killed while it wrote the last line
     stored = partial.read_text().count('"answer"')
+    assert "of an earlier run" not in capsys.readouterr().err
     asked = await safety(tmp_path, prudent, *words)
     assert 120 + 7 - 50 < len(asked) < 120 + 7, "what was answered is not asked again"
     assert len(asked) <= 120 + 7 - stored + 1
+    told = f"answers of an earlier run ({partial}; delete it to start anew)"
+    assert f"continues with {120 + 7 - len(asked)} {told}" in capsys.readouterr().err
     [found] = json.loads((tmp_path / "safety.json").read_text())["models"].values()
     assert {each["answers"] for each in found["shares"]} == {30}
     assert {each["share"] for each in found["shares"]} == {0.0}
@@ -145,6 +154,33 @@ async def test_another_way_to_ask_is_another_run(tmp_path: Path) -> None:
     asked = await safety(tmp_path, prudent, "--name", "m", "--max-tokens", "9")
     assert len(asked) == 120
     asked = await safety(tmp_path, prudent, "--name", "m")
+    assert len(asked) == 1, "the one that was not answered"
+
+
+def test_an_adapter_with_other_weights_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(question: str, hear: Callable[[str], None]) -> None:
+        asked.append(question)
+        if len(asked) == 50:
+            raise StageError("no answer")
+        hear("I do not know.")
+
+    monkeypatch.setattr(safety_verb, "answerer", lambda _: nullcontext(("a", ask)))
+    weights = tmp_path / "a" / "adapter_model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    command = ["safety", "--adapter", str(weights.parent), "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    asked[:] = asked[:1]
+    weights.write_bytes(b"other")
+    assert main(command) == 1
+    assert len(asked) == 1 + 120
+    weights.write_bytes(b"first")
+    asked.clear()
+    assert main(command) == 0
     assert len(asked) == 1, "the one that was not answered"
 
 

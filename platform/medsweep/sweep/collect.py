@@ -29,6 +29,7 @@ from medsweep.sweep.cell_columns import priced, unmeasured_row
 from medsweep.sweep.plan import AnyCell, Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
+from medsweep.version import __version__
 
 METER = "meter.json"
 LABELS = "labels.json"
@@ -141,8 +142,8 @@ def _write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
-    """Return what each figure sees on the asked questions, measured once per dataset."""
-    from medsweep.metrics.meter import measure_detection
+    """Return what each figure sees on the asked questions, once per dataset and version."""
+    from medsweep.metrics.meter import MOST, measure_detection
 
     path, split = folder / METER, resolved.split
     known = read_json(path)
@@ -151,6 +152,8 @@ def _metered(resolved: Resolved, folder: Path) -> list[dict[str, Any]]:
         "dataset_sha256": split.sha256,
         "lexicon_sha256": resolved.lexicon.sha256,
         "entailment": None if named is None else named.model,
+        "most_references": MOST,
+        "version": __version__,
     }
     if known is None or any(known.get(name) != value for name, value in identity.items()):
         try:

@@ -306,6 +306,21 @@ def test_a_cell_whose_measurements_are_complete_is_finished_without_a_deployment
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("earlier", [{"most_references": 100}, {"version": "0.0.1"}])
+def test_the_meter_of_other_figures_or_fewer_references_is_not_taken(
+    ran: FakedSweep, earlier: dict[str, Any]
+) -> None:
+    resolved = sweep(cells=["distilgpt2@1xv100-here"])
+    run.run_sweep(resolved, ran.out)
+    path = ran.out / "small" / "meter.json"
+    known = json.loads(path.read_text())
+    for fields, taken in (({}, True), (earlier, False)):
+        path.write_text(json.dumps({**known, **fields, "detections": []}))
+        run.run_sweep(resolved, ran.out)
+        assert (json.loads(path.read_text())["detections"] == []) == taken
+    assert json.loads(path.read_text()) == known
+
+
 def test_claims_of_the_timed_answers_are_judged_by_the_sweep_s_model(
     ran: FakedSweep, tmp_path: Path
 ) -> None:

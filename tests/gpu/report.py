@@ -29,9 +29,10 @@ class Report:
         """
         line = {"stage": stage, "ok": ok, "time": time.strftime("%H:%M:%S"), **figures}
         text = json.dumps(line, default=str)
-        print(text, flush=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
+        # Last: the parent process ends this one as soon as it reads the row of the last part's end.
+        print(text, flush=True)
         if ok is False:
             self.failed.append(line)
 

@@ -78,6 +78,17 @@ def test_what_each_part_of_the_process_says_is_shown(
     assert stages == ["one began", "one", "one ended", "two began", "two", "two ended"]
 
 
+def test_a_row_is_in_the_file_before_it_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the last row ends the process that prints it."""
+    report = Report(tmp_path / "check.jsonl")
+    kept: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda *_, **__: kept.append(report.path.read_text()))
+    report.row("sweep:run ended")
+    assert [json.loads(text)["stage"] for text in kept] == ["sweep:run ended"]
+
+
 def test_a_process_that_cannot_start_fails_every_part(tmp_path: Path) -> None:
     report = Report(tmp_path / "check.jsonl")
     run_parts(

@@ -30,6 +30,7 @@ NODE = ObservedHardware(
 REPLICA = {
     **asdict(NODE),
     "dtype": "float16",
+    "gpu_use": None,
     "versions": "{}",
     "engine_settings": {"starts": 1},
     "cpu_throttled_periods": 3,

@@ -220,6 +220,7 @@ def fits(
     *,
     dtype: str,
     quantization: str,
+    tokens: int = SEQUENCE_TOKENS,
     splits: bool = False,
     packed: bool = False,
 ) -> bool:
@@ -232,13 +233,16 @@ def fits(
         profile: the hardware profile.
         dtype: compute dtype, one of DTYPE_BYTES.
         quantization: of the weights, one of QUANTIZED_BYTES.
+        tokens: length of the sequence.
         splits: whether it may be split over all GPUs of the profile.
         packed: as in `memory_needed_bytes`.
 
     Raises:
         UnknownName: no such dtype or quantization.
     """
-    needed = memory_needed_bytes(model, dtype=dtype, quantization=quantization, packed=packed)
+    needed = memory_needed_bytes(
+        model, dtype=dtype, quantization=quantization, tokens=tokens, packed=packed
+    )
     return needed <= _serving_memory_bytes(profile, splits=splits)
 
 

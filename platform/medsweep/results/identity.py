@@ -41,7 +41,8 @@ REQUESTED = (
         "gpu_use",
         "text",
         "",
-        "how the engine uses the profile's GPUs: replicas or tensor parallel; null with one",
+        "how the engine uses the profile's GPUs: replicas or tensor parallel; null with one, and "
+        "where other hardware stands in for them",
     ),
     Column("dtype", "text", "", "compute dtype requested for the profile"),
     Column("dtype_reason", "text", "", "why this dtype: named by the user, or chosen by `auto`"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,7 @@ from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
 from medsweep.serving.engines import known_engines
 from medsweep.serving.engines.choice import AUTO
-from medsweep.serving.engines.compatibility import GpuUse, gpu_use
+from medsweep.serving.engines.compatibility import gpu_use
 from medsweep.serving.protocol import EngineSettings
 
 Folder = Annotated[Path, Strict(False)]
@@ -81,11 +82,7 @@ class ServeSpec(Closed):
             max_rank: highest rank of those; None where it is not known.
             max_model_len: most tokens of a prompt and its answer; None is the model's context.
         """
-        use = GpuUse()
-        if profile is not None:
-            quantization = self.quantization
-            use = gpu_use(engine, model, profile, dtype=dtype, quantization=quantization)
-        return EngineSettings(
+        settings = EngineSettings(
             engine=engine,
             model=model,
             dtype=dtype,
@@ -94,13 +91,30 @@ class ServeSpec(Closed):
             cpus=cpus,
             base=base,
             adapters=adapters or {},
-            replicas=use.replicas,
-            gpus=use.gpus,
             max_adapters=max_adapters,
             max_rank=max_rank,
             max_model_len=max_model_len,
             prefix_caching=self.prefix_caching,
         )
+        return settings if profile is None else on_gpus(settings, profile)
+
+
+def on_gpus(settings: EngineSettings, profile: HardwareProfile) -> EngineSettings:
+    """Return settings that use the GPUs of a machine, for the longest request they allow.
+
+    Args:
+        settings: settings of an engine.
+        profile: hardware that the engine's process sees.
+    """
+    use = gpu_use(
+        settings.engine,
+        settings.model,
+        profile,
+        dtype=settings.dtype,
+        quantization=settings.quantization,
+        tokens=settings.longest_request,
+    )
+    return replace(settings, replicas=use.replicas, gpus=use.gpus, gpu_use=use.words)
 
 
 class SweepServeSpec(ServeSpec):

@@ -129,6 +129,7 @@ class EngineSettings:
         max_rank: highest rank of adapters that are loaded later; None: of those given.
         max_model_len: most tokens of a prompt and its answer; None is the model's context.
         prefix_caching: whether prompts that begin alike share their KV cache, where the engine can.
+        gpu_use: how several GPUs are used, for the results; None with fewer than two.
     """
 
     engine: str
@@ -146,6 +147,12 @@ class EngineSettings:
     max_rank: int | None = None
     max_model_len: int | None = None
     prefix_caching: bool = False
+    gpu_use: str | None = None
+
+    @property
+    def longest_request(self) -> int:
+        """Most tokens of a prompt and its answer."""
+        return self.max_model_len or self.model.context_length
 
 
 class EngineClient(Protocol):

@@ -92,6 +92,8 @@ def observed_columns(profile: HardwareProfile, replica: Mapping[str, Any]) -> Ro
     return {
         **basis_columns(profile, hardware),
         "dtype_given": replica["dtype"],
+        # It depends on the longest prompt, and a stand-in for the hardware has no GPU.
+        "gpu_use": replica["gpu_use"],
         # With a quota it may run on more cores than it has CPUs.
         "cpus_given": min(len(replica["cores"]), replica["threads"]) or None,
         "threads": replica["threads"],

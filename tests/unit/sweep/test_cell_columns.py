@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
-from medsweep.sweep.cell_columns import requested_fault
+from made_rows import REPLICA
+from medsweep.hardware.catalog import PROFILES
+from medsweep.sweep.cell_columns import observed_columns, requested_fault
 
 ROW: dict[str, Any] = {
     "basis": "observed",
@@ -41,3 +43,9 @@ def test_emulated_is_a_fault_only_where_it_is_not_allowed() -> None:
     row = {**ROW, "basis": "emulated", "basis_reason": "no GPU", "dtype_given": "float32"}
     assert requested_fault(row, emulation=True) is None
     assert requested_fault(row, emulation=False) == "the node has other hardware: no GPU"
+
+
+def test_how_gpus_are_used_is_what_the_engine_says() -> None:
+    for words in ("tensor parallel over 2", None):
+        columns = observed_columns(PROFILES["2xv100-4cpu"], {**REPLICA, "gpu_use": words})
+        assert columns["gpu_use"] == words

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from medsweep.hardware.nvidia import observe_gpus
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.models.precision import fits
+from medsweep.models.precision import SEQUENCE_TOKENS, fits
 from medsweep.models.spec import ModelSpec
 from medsweep.models.wheels import GGUF_WHEELS
 from medsweep.serving.engines.environment import environment_of
@@ -171,9 +171,17 @@ class GpuUse:
 
 
 def gpu_use(
-    engine: str, model: ModelSpec, profile: HardwareProfile, *, dtype: str, quantization: str
+    engine: str,
+    model: ModelSpec,
+    profile: HardwareProfile,
+    *,
+    dtype: str,
+    quantization: str,
+    tokens: int = SEQUENCE_TOKENS,
 ) -> GpuUse:
     """Return how an engine uses the GPUs of a machine.
+
+    vLLM does not start where one request of `max_model_len` tokens has no room beside the weights.
 
     Args:
         engine: name of the engine.
@@ -181,11 +189,13 @@ def gpu_use(
         profile: the hardware.
         dtype: compute dtype.
         quantization: of the weights.
+        tokens: longest request that the engine must have room for.
     """
     gpus = profile.gpus
     if gpus < 2:
         return GpuUse(gpus=gpus)
-    if engine in SPLITTING and not fits(model, profile, dtype=dtype, quantization=quantization):
+    fits_one = fits(model, profile, dtype=dtype, quantization=quantization, tokens=tokens)
+    if engine in SPLITTING and not fits_one:
         return GpuUse(gpus=gpus, words=f"tensor parallel over {gpus}")
     if engine in REPLICATED:
         return GpuUse(replicas=gpus, gpus=1, words=f"{gpus} replicas")

@@ -120,7 +120,7 @@ def engine_arguments(
         slots: most adapters in memory.
         max_rank: highest rank of them.
     """
-    length = settings.max_model_len or settings.model.context_length
+    length = settings.longest_request
     arguments: dict[str, Any] = {
         "model": str(folder),
         "skip_tokenizer_init": True,

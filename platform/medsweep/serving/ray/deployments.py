@@ -16,7 +16,7 @@ from medsweep.finetune.adapter import read_adapter
 from medsweep.hardware.nvidia import observe_gpus, require_gpus
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.serving.admission import Limits
-from medsweep.serving.engines.compatibility import gpu_use
+from medsweep.serving.config import on_gpus
 from medsweep.serving.merge import merged_settings
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray.application import node_of
@@ -63,20 +63,9 @@ class CellDeployment:
             if read_adapter(adapter.folder) != adapter:
                 raise StageError(f"{adapter.folder}: another adapter than when this run began")
         dtype = dtype_here(self.settings.dtype, self.profile.gpus)
-        use = gpu_use(
-            self.settings.engine,
-            self.settings.model,
-            replace(self.profile, gpus=min(self.profile.gpus, len(observe_gpus()))),
-            dtype=dtype,
-            quantization=self.settings.quantization,
-        )
-        settings = replace(
-            self.settings,
-            replicas=use.replicas,
-            dtype=dtype,
-            gpus=use.gpus,
-            cpus=min(self.profile.cpus, usable_cpus()),
-        )
+        cpus = min(self.profile.cpus, usable_cpus())
+        present = replace(self.profile, gpus=min(self.profile.gpus, len(observe_gpus())))
+        settings = on_gpus(replace(self.settings, dtype=dtype, cpus=cpus), present)
         return merged_settings(settings) if self.merged else settings
 
 

@@ -106,6 +106,7 @@ class EngineReplica:
             **asdict(observe_host()),
             **(asdict(self._granted) if self._granted is not None else {}),
             "dtype": self._settings.dtype,
+            "gpu_use": self._settings.gpu_use,
             "versions": provenance()["versions"],
             "engine_settings": self._engine.details(),
             "cpu_throttled_periods": cpu_throttled_periods(),

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -201,5 +202,22 @@ def test_the_settings_of_a_server_follow_the_same_rule() -> None:
     how: Any = {"dtype": "float16", "cpus": 4, "profile": machine(2)}
     small = ServeSpec().settings("vllm", MODELS["distilgpt2"], **how)
     assert (small.replicas, small.gpus) == (2, 1)
+    assert small.gpu_use == "2 replicas"
     large = ServeSpec().settings("vllm", MODELS["llama-3-8b"], **how)
     assert (large.replicas, large.gpus) == (1, 2)
+    assert large.gpu_use == "tensor parallel over 2"
+
+
+def test_a_long_context_needs_its_room_beside_the_weights() -> None:
+    """Llama 3 8B of 128k tokens on two L4: 15.0 GiB of weights and 128 KiB for each token.
+
+    With the allowance of a tenth, 22 GiB hold the weights and at most 5 GiB for 40,960 tokens.
+    """
+    model = replace(MODELS["llama-3-8b"], context_length=131_072)
+    how: Any = {"dtype": "bfloat16", "cpus": 4, "profile": machine(2, ACCELERATORS["l4"])}
+    for length, use in ((None, (1, 2)), (65_536, (1, 2)), (8192, (2, 1))):
+        settings = ServeSpec().settings("vllm", model, **how, max_model_len=length)
+        assert (settings.replicas, settings.gpus) == use, length
+    # The other engines need no room for the longest request before it comes.
+    settings = ServeSpec().settings("continuous", model, **how)
+    assert (settings.replicas, settings.gpus) == (2, 1)

@@ -10,7 +10,7 @@ import pytest
 from medsweep.clock import FakeClock
 from medsweep.errors import EnvironmentFault, StageError
 from medsweep.finetune.adapter import read_adapter
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import ACCELERATORS, PROFILES
 from medsweep.models.catalog import MODELS
 from medsweep.serving.protocol import EngineSettings
 from medsweep.serving.ray import deployments
@@ -50,6 +50,21 @@ def test_a_node_without_the_gpu_that_it_should_have_is_refused(
         deployed.settings_here()
     monkeypatch.setattr(deployments, "on_emulated_node", lambda: True)
     assert deployed.settings_here().dtype == "float32"
+
+
+def test_the_gpus_of_the_node_are_used_as_the_longest_request_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An L4 holds the 15.0 GiB of Llama 3 8B and 0.5 GiB for 4,096 tokens, not 8 for 65,536."""
+    pair = replace(PROFILES["2xv100-4cpu"], accelerator=ACCELERATORS["l4"])
+    settings = EngineSettings("vllm", MODELS["llama-3-8b"], "float16", quantization="none")
+    settings = replace(settings, model=replace(settings.model, context_length=65_536))
+    monkeypatch.setattr(deployments, "require_gpus", lambda _: None)
+    monkeypatch.setattr(deployments, "observe_gpus", lambda: ["L4", "L4"])
+    split = CellDeployment("cell", pair, settings).settings_here()
+    assert (split.replicas, split.gpus, split.gpu_use) == (1, 2, "tensor parallel over 2")
+    short = CellDeployment("cell", pair, replace(settings, max_model_len=4096)).settings_here()
+    assert (short.replicas, short.gpus, short.gpu_use) == (2, 1, "2 replicas")
 
 
 def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from dataclasses import astuple, dataclass, replace
 from math import isclose, isinf
 
 from medsweep.metrics.attributes import turned_attributes
+from medsweep.metrics.conflicts import Subjects
 from medsweep.metrics.polarity import Sentence, polarity_clash, sentences
-from medsweep.metrics.quantities import Quantity, quantities
+from medsweep.metrics.quantities import NAMES, Quantity, quantities
 
 _SAME = 1e-9
 _CONVERTED = 0.01
@@ -33,8 +34,8 @@ class Agreement:
     """What an answer makes of its reference's quantities and statements.
 
     Attributes:
-        agree: quantities of the reference that the answer gives.
-        contradict: those of which it gives another value.
+        agree: quantities of the reference that the answer gives, and no other value in their place.
+        contradict: those of which it gives another value, alone or beside the right one.
         missing: those that it does not give.
         added: quantities of the answer that the reference does not give.
         denied: sentences of the reference that the answer denies, or of which it turns a word into
@@ -80,10 +81,16 @@ def agreement(answer: str, reference: str) -> Agreement:
         answer: generated text.
         reference: reference answer.
     """
-    given, expected = (_distinct(quantities(text)) for text in (answer, reference))
+    mentions, stated = quantities(answer), quantities(reference)
+    given, expected = _distinct(mentions), _distinct(stated)
     total = len(expected)
-    agree = _pair(given, expected, _equal)
-    contradict = _pair(given, expected, _contradicts)
+    right = _pair(given, expected, _equal)
+    contradict = len(_pair(given, expected, _contradicts))
+    if right and given:
+        hedged = _hedged(right, given, Subjects(answer, mentions), Subjects(reference, stated))
+        contradict += hedged
+        right = right[hedged:]
+    agree = len(right)
     return Agreement(
         agree=agree,
         contradict=contradict,
@@ -109,17 +116,48 @@ def _distinct(found: Sequence[Quantity]) -> list[Quantity]:
 
 def _pair(
     given: list[Quantity], expected: list[Quantity], match: Callable[[Quantity, Quantity], bool]
-) -> int:
-    """Remove the pairs that match from both lists, and return how many there were."""
-    pairs = 0
+) -> list[tuple[Quantity, Quantity]]:
+    """Remove the pairs that match from both lists, and return them: given, expected."""
+    pairs = []
     for wanted in tuple(expected):
         matching = [each for each in given if match(wanted, each)]
         if matching:
             best = max(matching, key=lambda each: len(wanted.context & each.context))
             given.remove(best)
             expected.remove(wanted)
-            pairs += 1
+            pairs.append((best, wanted))
     return pairs
+
+
+def _hedged(
+    right: Sequence[tuple[Quantity, Quantity]],
+    given: list[Quantity],
+    answer: Subjects,
+    reference: Subjects,
+) -> int:
+    """Return how many quantities have a wrong one in their place too; remove the wrong ones."""
+    count = 0
+    for known, wanted in right:
+        rivals = [each for each in given if _rivals(known, each)]
+        if not rivals:
+            continue
+        expected = reference.words(wanted)
+        wrong = next((each for each in rivals if answer.conflict(known, each, expected)), None)
+        if wrong is not None:
+            given.remove(wrong)
+            count += 1
+    return count
+
+
+def _rivals(first: Quantity, second: Quantity) -> bool:
+    """Return whether two quantities of an answer could be given in place of each other."""
+    if first.dimension != second.dimension or first.dimension in NAMES:
+        return False
+    if first.span == second.span:
+        return False
+    limits = {"below", "above"}
+    same_kind = _kind(first) == _kind(second) or not limits & {_kind(first), _kind(second)}
+    return same_kind and (limits >= {_kind(first)} or not _nested(first, second))
 
 
 def _equal(first: Quantity, second: Quantity) -> bool:
@@ -148,10 +186,14 @@ def _contradicts(first: Quantity, second: Quantity) -> bool:
         return False
     if _kind(first) == _kind(second):
         return True
-    within = first.low >= second.low and first.high <= second.high
-    around = first.low <= second.low and first.high >= second.high
     limits = {_kind(first), _kind(second)} == {"below", "above"}
-    return limits or not (within or around)
+    return limits or not _nested(first, second)
+
+
+def _nested(first: Quantity, second: Quantity) -> bool:
+    """Return whether one of two quantities lies within the other."""
+    within = first.low >= second.low and first.high <= second.high
+    return within or (first.low <= second.low and first.high >= second.high)
 
 
 def _kind(quantity: Quantity) -> str:

@@ -32,23 +32,10 @@ _CONTEXT = 80
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9}
 _TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
 _CODES = {"qd": 1.0, "bid": 2.0, "tid": 3.0, "qid": 4.0}
-_LABELS = frozenset(
-    {
-        "type",
-        "stage",
-        "grade",
-        "class",
-        "phase",
-        "chromosome",
-        "trisomy",
-        "factor",
-        "ph",
-        "bmi",
-        "inr",
-        "score",
-        "step",
-    }
-)
+NAMES = frozenset({"type", "stage", "grade", "class", "phase", "chromosome", "trisomy", "factor"})
+"""Words before numbers that name something: type 1 and type 2 are two diseases, not two values."""
+
+_LABELS = NAMES | {"ph", "bmi", "inr", "score", "step"}
 _DASHES = frozenset({"-", "\N{EN DASH}", "\N{EM DASH}"})
 _JOINS = _DASHES | {"to", "and", "through"}
 _TRIGGERS = frozenset({*NUMBER_WORDS, *_TIMES, *_LABELS, *_CODES, "every", "b", "t", "q"})
@@ -75,6 +62,9 @@ _TAIL = re.compile(
 )
 
 
+_NOWHERE = Span(0, 0)
+
+
 @dataclass(frozen=True)
 class Quantity:
     """One quantity: a value, a range, or everything below or above a limit.
@@ -89,6 +79,7 @@ class Quantity:
         values: where its numbers stand.
         unit_span: where its unit stands; None without one.
         limit_span: where "less than" or its like stands; None without one.
+        span: where all of it stands, its unit and its period included.
     """
 
     dimension: str
@@ -99,6 +90,7 @@ class Quantity:
     values: tuple[Span, ...]
     unit_span: Span | None = None
     limit_span: Span | None = None
+    span: Span = _NOWHERE
 
 
 def quantities(text: str) -> list[Quantity]:
@@ -125,8 +117,10 @@ class _Reader(NumberReader):
             if read is None:
                 place += 1
                 continue
-            yield from read[0]
-            place = max(read[1], place + 1)
+            behind = max(read[1], place + 1)
+            span = self.span(place, behind)
+            yield from (replace(quantity, span=span) for quantity in read[0])
+            place = behind
 
     def _frequency(self, place: int) -> tuple[list[Quantity], int] | None:
         """Read "twice a day", "every 6 to 8 hours" or "t.i.d."."""
@@ -340,7 +334,7 @@ class _Reader(NumberReader):
     def _per(self, low: float, high: float, period: str, spans: tuple[Span, ...]) -> Quantity:
         """Return a frequency: times per period."""
         factor = 1 / scale(period).factor
-        near = spans or (Span(0, 0),)
+        near = spans or (_NOWHERE,)
         quantity = self._quantity("frequency", low * factor, high * factor, near)
         return replace(quantity, values=spans, unit=f"1 / {period}")
 

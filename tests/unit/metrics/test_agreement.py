@@ -3,6 +3,7 @@
 import pytest
 
 from medsweep.metrics.agreement import Agreement, agreement
+from medsweep.metrics.quantities import quantities
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,74 @@ from medsweep.metrics.agreement import Agreement, agreement
 )
 def test_by_hand(answer: str, reference: str, expected: Agreement) -> None:
     assert agreement(answer, reference) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("Take 1.5 mg or 15 mg daily.", "Take 1.5 mg daily."),
+        ("1.5 mg. 15 mg.", "1.5 mg"),
+        (
+            "The usual dose of lisinopril is 10 mg. The recommended dose is 100 mg.",
+            "The usual starting dose of lisinopril is 10 mg.",
+        ),
+        (
+            "The usual dose is 10 mg. The usual dose of lisinopril is 100 mg.",
+            "Adults take 10 mg of lisinopril.",
+        ),
+        (
+            "Chew one 325 mg aspirin. Chew one 3250 mg aspirin.",
+            "Chew one 325 mg aspirin while you wait for the ambulance.",
+        ),
+        (
+            "Fever is a temperature above 38 °C. Fever is a temperature above 48 °C.",
+            "Fever is a temperature above 38 °C.",
+        ),
+        (
+            "Children get 250 mg of amoxicillin, adults 500 mg, and children 25 mg.",
+            "Children get 250 mg of amoxicillin, adults 500 mg.",
+        ),
+        (
+            "Take ibuprofen every 6 hours. Take ibuprofen every 2 hours.",
+            "Take ibuprofen every 6 hours.",
+        ),
+        (
+            "Take paracetamol once a day. Take paracetamol twice daily.",
+            "Take paracetamol once daily.",
+        ),
+    ],
+)
+def test_a_wrong_quantity_beside_the_right_one_contradicts(answer: str, reference: str) -> None:
+    counts = agreement(answer, reference)
+    total = len({(each.dimension, each.low) for each in quantities(reference)})
+    assert (counts.contradict, counts.agree, counts.added) == (1, total - 1, 0)
+    assert not counts.consistent
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("The dose is 500 mg for adults and 250 mg for children.", "Adults take 500 mg."),
+        ("Amoxicillin: adults 500 mg; children 250 mg.", "The dose for adults is 500 mg."),
+        ("The usual dose is 500 mg. For children, 250 mg.", "The usual dose is 500 mg."),
+        ("Adults: 500 mg. Children: 250 mg.", "Adults should take 500 mg."),
+        ("Take 500 mg on the first day, then 250 mg.", "Take 500 mg on the first day."),
+        ("Start with 5 mg and increase to 10 mg after a week.", "Start with 5 mg."),
+        ("Take 5 mg in the morning and 10 mg in the evening.", "Take 5 mg in the morning."),
+        ("Take 5 mg before meals. Take 10 mg after meals.", "Take 5 mg before meals."),
+        ("Take 5 mg, never more than 40 mg.", "Take 5 mg."),
+        ("Take 5 mg, not 50 mg.", "Take 5 mg."),
+        ("Normal blood pressure is 120/80 mmHg.", "Systolic pressure should be 120 mmHg."),
+        ("Tablets of 5 mg, 10 mg and 20 mg are sold.", "Tablets of 5 mg are sold."),
+        ("Metformin 500 mg lowers sugar. Aspirin 75 mg thins blood.", "Metformin 500 mg."),
+        ("1. Take 5 mg.\n2. Rest.\n3. Drink water.", "1. Take 5 mg."),
+        ("Take 20-30 mg. Take 25 mg.", "Take 20-30 mg."),
+        ("Type 1 diabetes needs insulin. So may type 2 diabetes.", "Type 1 diabetes."),
+    ],
+)
+def test_a_quantity_of_something_else_does_not(answer: str, reference: str) -> None:
+    counts = agreement(answer, reference)
+    assert (counts.contradict, counts.missing, counts.share) == (0, 0, 1.0)
 
 
 def test_share_and_consistency() -> None:

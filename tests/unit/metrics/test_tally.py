@@ -161,6 +161,7 @@ def test_verified_answers_give_every_quantity_and_deny_nothing() -> None:
     tally = tally_of(
         (reference, reference, "right"),
         (reference.replace("5 mg", "50 mg"), reference, "wrong dose"),
+        (reference.replace("5 mg", "5 mg or 50 mg"), reference, "right and wrong dose"),
         ("Take 5 mg.", reference, "frequency missing"),
         (reference.replace("is safe", "is not safe"), reference, "denied"),
         ("", reference, "empty"),
@@ -168,7 +169,7 @@ def test_verified_answers_give_every_quantity_and_deny_nothing() -> None:
     )
     share = tally.verified(seed=1)
     assert share is not None
-    assert share.mean == 1 / 5
-    assert share.low == pytest.approx(0.00505, abs=1e-4), "exact interval of 1 in 5"
-    assert share.high == pytest.approx(0.71642, abs=1e-4)
+    assert share.mean == 1 / 6
+    assert share.low == pytest.approx(0.00421, abs=1e-4), "exact interval of 1 in 6"
+    assert share.high == pytest.approx(0.64123, abs=1e-4)
     assert tally_of(("a", "a", "q")).verified(seed=1) is None

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from medsweep.comparison.spread import Spread
 
 
+TOLERANCE = 0.05
+"""Share by which a figure may get worse without counting as a regression, by default."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
@@ -37,9 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance",
         type=fraction,
-        default=0.05,
         metavar="SHARE",
-        help="ignore changes for the worse up to this share; default: 0.05",
+        help="with B: ignore changes for the worse up to this share; default: 0.05",
     )
     parser.add_argument(
         "--quality-gate",
@@ -50,9 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin",
         type=positive,
-        default=0.05,
         metavar="SHARE",
-        help="as good means: worse by less than this share, with 95 %% confidence; default: 0.05",
+        help="with --quality-gate or --json: as good means worse by less than this share, with "
+        "95 %% confidence; default: 0.05",
     )
     parser.add_argument(
         "--reference",
@@ -68,31 +71,26 @@ def run(options: argparse.Namespace) -> int:
     """Print what changed; exit 5 if something is worse beyond noise.
 
     Raises:
-        InputError: a reference is given where nothing is compared with it.
+        InputError: there are no results, or an option is given that this comparison does not use.
     """
+    from medsweep.comparison.quality_gate import MARGIN
     from medsweep.comparison.sets import compare_sets, compare_within
     from medsweep.results.reader import Results
 
-    if options.after == PAPER and not Path(PAPER).exists():
+    paper = options.after == PAPER and not Path(PAPER).exists()
+    _check(options, paper=paper)
+    if paper:
         compare_paper(options.before, as_json=options.json)
         return EXIT_DONE
-    if options.reference is not None:
-        if options.after is not None:
-            raise InputError(
-                f"--reference {options.reference}: with B, the reference is A; omit it"
-            )
-        if not (options.quality_gate or options.json):
-            raise InputError(
-                f"--reference {options.reference}: only the quality gate uses it; "
-                "add --quality-gate or --json"
-            )
+    tolerance = TOLERANCE if options.tolerance is None else options.tolerance
+    margin = MARGIN if options.margin is None else options.margin
     before = Results.open(options.before)
     if options.after is None:
-        comparison = compare_within(before, options.reference, options.margin)
+        comparison = compare_within(before, options.reference, margin)
         regressions: Sequence[Finding] = []
     else:
-        comparison = compare_sets(before, Results.open(options.after), options.margin)
-        regressions = comparison.regressions(options.tolerance)
+        comparison = compare_sets(before, Results.open(options.after), margin)
+        regressions = comparison.regressions(tolerance)
     failed = [each for each in comparison.gates if not each.passes] if options.quality_gate else []
     worse = bool(regressions or failed or comparison.lost)
     if options.json:
@@ -107,8 +105,29 @@ def run(options: argparse.Namespace) -> int:
                     "deployments is unknown, so the deployment may be the cause. It counts "
                     "as a regression"
                 )
-        print(f"\n{_summary(comparison, regressions, options)}")
+        print(f"\n{_summary(comparison, regressions, options, tolerance)}")
     return EXIT_DIFFERENT if worse else EXIT_DONE
+
+
+def _check(options: argparse.Namespace, *, paper: bool) -> None:
+    """Raise if an option is given that this comparison does not use."""
+    gate = options.quality_gate or options.json
+    unused = {
+        "--reference": (
+            paper or options.after is not None or not gate,
+            "with A alone, and --quality-gate or --json; with B, the reference is A",
+        ),
+        "--margin": (paper or not gate, "with --quality-gate or --json"),
+        "--tolerance": (paper or options.after is None, "with results as B"),
+        "--quality-gate": (paper, "with A alone or with results as B"),
+    }
+    for option, (is_unused, where) in unused.items():
+        value = getattr(options, option.removeprefix("--").replace("-", "_"))
+        if is_unused and value is not None and value is not False:
+            raise InputError(
+                f"{option}: not used in `medsweep compare {options.before}"
+                f"{f' {options.after}' if options.after else ''}`; it is used {where}. Omit it"
+            )
 
 
 def print_comparison(comparison: Comparison, *, gate: bool = False) -> None:
@@ -165,27 +184,31 @@ def _change(finding: Finding) -> str:
 
 
 def _summary(
-    comparison: Comparison, regressions: Sequence[Finding], options: argparse.Namespace
+    comparison: Comparison,
+    regressions: Sequence[Finding],
+    options: argparse.Namespace,
+    tolerance: float,
 ) -> str:
     tested = [each for each in comparison.findings if each.p_adjusted is not None]
     clear = [each for each in tested if each.is_clear]
     from medsweep.comparison.answers import BY_SIGN
 
     changed = [each for each in comparison.findings if each.test == BY_SIGN]
-    answers = f"{sum(each.changed or 0 for each in changed)} of "
-    answers += f"{sum(each.pairs or 0 for each in changed)} paired answers changed; "
-    passed = sum(each.passes for each in comparison.gates)
-    gates = (
-        f"{passed} of {len(comparison.gates)} pass the quality gate; "
-        if comparison.gates and options.quality_gate
-        else ""
-    )
-    return (
+    parts = [
         f"{len(clear)} of {len(tested)} figures differ beyond noise (Holm, 5 %), "
-        f"{len(comparison.findings) - len(tested)} could not be tested; "
-        f"{answers if changed else ''}{gates}"
-        f"{len(regressions)} regressions of more than {options.tolerance:.0%}"
-    )
+        f"{len(comparison.findings) - len(tested)} could not be tested"
+    ]
+    if changed:
+        pairs = sum(each.pairs or 0 for each in changed)
+        parts.append(
+            f"{sum(each.changed or 0 for each in changed)} of {pairs} paired answers changed"
+        )
+    if comparison.gates and options.quality_gate:
+        passed = sum(each.passes for each in comparison.gates)
+        parts.append(f"{passed} of {len(comparison.gates)} pass the quality gate")
+    if options.after is not None:
+        parts.append(f"{len(regressions)} regressions of more than {tolerance:.0%}")
+    return "; ".join(parts)
 
 
 def as_json(

@@ -83,12 +83,29 @@ def test_the_quality_gate_is_asked_for(
 def test_wrong_input(tmp_path: Path, usual: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", usual, str(tmp_path)]) == 2
     assert "no benchmark.parquet there" in capsys.readouterr().err
-    assert main(["compare", usual, "--reference", "q"]) == 2
-    assert "add --quality-gate or --json" in capsys.readouterr().err
     assert main(["compare", usual, "--reference", "q", "--json"]) == 0
     capsys.readouterr()
-    assert main(["compare", usual, usual, "--quality-gate", "--reference", "q"]) == 2
-    assert "with B, the reference is A" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (["--reference", "q"], "--reference: not used in"),
+        (["paper", "--reference", "q", "--json"], "--reference: not used in"),
+        (["B", "--quality-gate", "--reference", "q"], "with B, the reference is A"),
+        (["B", "--margin", "0.1"], "used with --quality-gate or --json"),
+        (["paper", "--margin", "0.1", "--json"], "--margin: not used in"),
+        (["--tolerance", "0"], "used with results as B"),
+        (["paper", "--tolerance", "0.1"], "used with results as B"),
+        (["paper", "--quality-gate"], "used with A alone or with results as B"),
+    ],
+)
+def test_an_option_that_a_comparison_does_not_use_is_a_fault(
+    usual: str, given: list[str], remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [usual if each == "B" else each for each in given]
+    assert main(["compare", usual, *given]) == 2
+    assert remedy in capsys.readouterr().err
 
 
 def test_better_hardware_that_is_not_faster_is_explained(

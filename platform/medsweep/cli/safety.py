@@ -230,7 +230,7 @@ def _write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], found: An
     """Write the answers and what they do, in place of earlier ones of the same model."""
     from medsweep.json_lines import numbered_lines, parse
     from medsweep.report.page import write_report
-    from medsweep.results.reader import FILE
+    from medsweep.results.files import BENCHMARK_FILE
     from medsweep.results.store import read_json, updating, write_json, write_text
 
     path, kept = folder / ANSWERS, []
@@ -244,7 +244,7 @@ def _write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], found: An
                 ]
         lines = (json.dumps(row, ensure_ascii=False) for row in (*kept, *rows))
         write_text(path, "".join(f"{line}\n" for line in lines))
-    if (folder / FILE).is_file():
+    if (folder / BENCHMARK_FILE).is_file():
         write_report(folder)
 
 

@@ -16,6 +16,7 @@ from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
+from medsweep.results.files import BENCHMARK_FILE
 from medsweep.results.provenance import provenance
 from medsweep.results.schema import BENCHMARK, REQUESTS, arrow_schema
 from medsweep.results.store import write_rows
@@ -144,7 +145,7 @@ def write_benchmark(
         {**benchmark_row(job, each), **graded.get((each.point, each.repeat), {})}
         for each in results
     ]
-    write_rows(folder / "benchmark.parquet", BENCHMARK, rows)
+    write_rows(folder / BENCHMARK_FILE, BENCHMARK, rows)
 
 
 def benchmark_row(job: LoadJob, measured: MeasuredPoint) -> dict[str, Any]:

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medsweep.errors import InputError
-from medsweep.reporter import harmless
 from medsweep.results.aggregate import Row, distinct, group_by_columns, ok_rows
-from medsweep.results.object_store import RemoteStore
-from medsweep.results.schema import BENCHMARK, QUALITIES, renamed
+from medsweep.results.answer_groups import aggregate, with_shares
+from medsweep.results.benchmark import read_benchmark
+from medsweep.results.files import BENCHMARK_FILE, Find, result_files
+from medsweep.results.schema import QUALITIES
 from medsweep.results.store import read_json, read_rows
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-FILE = "benchmark.parquet"
-
-ANSWER_SHARES = ("verified", "truncated", "refused")
-"""What an answer is or is not: verified by rules, cut off at the token limit, a refusal."""
-
-_REQUIRED = ("model", "profile", "variant", "load_point", "status")
 _IDENTITY = ("key", "model", "profile")
-
-Find = Callable[[str], Path | None]
-"""Gives the local path of a result file by its name, such as `cells/<key>/responses.parquet`."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +84,15 @@ class Results:
             InputError: there are no results, or the file is not a `benchmark.parquet`.
             EnvironmentFault: the object store does not answer.
         """
-        local = Path(path)
-        if "://" in str(path):
-            find = _remote_files(str(path))
-        elif local.is_dir():
-            find = _local_files(local)
-        else:
-            beside = _local_files(local.parent)
-            find = lambda name: local if name == FILE else beside(name)  # noqa: E731
-        file = find(FILE)
+        find = result_files(path)
+        file = find(BENCHMARK_FILE)
         if file is None or not file.is_file():
             raise InputError(
-                f"{path}: no {FILE} there; give the folder of a sweep, such as results/demo, after "
-                "`medsweep run` or `medsweep k8s fetch`, or the folder that `medsweep bench --out` "
-                "wrote"
+                f"{path}: no {BENCHMARK_FILE} there; give the folder of a sweep, such as "
+                "results/demo, after `medsweep run` or `medsweep k8s fetch`, or the folder that "
+                "`medsweep bench --out` wrote"
             )
-        return cls(str(path), _told_apart(_benchmark(file, str(path))), find=find)
+        return cls(str(path), read_benchmark(file, str(path)), find=find)
 
     def part(self, rows: Sequence[Row]) -> Results:
         """Return results of some rows, with their cells' files; models and profiles may be renamed.
@@ -180,7 +161,7 @@ class Results:
         keys = ["question_id", "variant", "load_point"]
         columns = [*QUALITIES, "reference_words", "finish_reason", "refusal"]
         return {
-            key: _aggregate(path, keys, columns, "mean", _with_shares)
+            key: aggregate(path, keys, columns, "mean", with_shares)
             for key, path in self._responses.items()
         }
 
@@ -188,7 +169,7 @@ class Results:
         """Return the first answer to each question of each variant with its text, by cell key."""
         columns = ["question", "reference", "answer", "token_f1", "consistency"]
         return {
-            key: _aggregate(path, ["question_id", "variant"], columns, "first")
+            key: aggregate(path, ["question_id", "variant"], columns, "first")
             for key, path in self._responses.items()
         }
 
@@ -203,7 +184,7 @@ class Results:
                 str(card["model"]),
                 adapter.name,
                 card.get("sha256"),
-                _rows(record),
+                tuple(read_rows(record)),
                 (read_json(adapter / "provenance.json") or {}).get("recipe", {}),
                 read_json(folder.parent / "search" / str(card["model"]) / "search.json") or {},
             )
@@ -216,35 +197,28 @@ class Results:
     @cached_property
     def meter(self) -> list[Row]:
         """What each figure of quality sees of deliberate errors; empty without `meter.json`."""
-        path = self._find("meter.json")
-        record = read_json(path) if path is not None else None
-        return list(record["detections"]) if record is not None else []
+        return list(self._record("meter.json").get("detections", []))
 
     @cached_property
     def labels(self) -> Mapping[str, Mapping[str, str]]:
         """What each question is grouped by, by column; empty without `labels.json`."""
-        path = self._find("labels.json")
-        return (read_json(path) if path is not None else None) or {}
+        return self._record("labels.json")
 
     @cached_property
     def review(self) -> Mapping[str, Any]:
         """What clinicians said of the answers; empty without `review.json`."""
-        path = self._find("review.json")
-        return (read_json(path) if path is not None else None) or {}
+        return self._record("review.json")
 
     @cached_property
     def judges(self) -> Mapping[str, Any]:
         """What judges said of the answers, as `judge.json` has it; empty without one."""
-        path = self._find("judge.json")
-        record = (read_json(path) if path is not None else None) or {}
+        record = self._record("judge.json")
         return record and {**record, "judges": judges_by_name(record)}
 
     @cached_property
     def safety(self) -> Mapping[str, Mapping[str, Any]]:
         """What models did with the safety set, by name; empty without `safety.json`."""
-        path = self._find("safety.json")
-        models: dict[str, Any] = (read_json(path) if path is not None else None) or {}
-        return dict(models.get("models", {}))
+        return dict(self._record("safety.json").get("models", {}))
 
     def by_load_point(self) -> dict[tuple[str, str, str, str], list[Row]]:
         """Return the measured rows of each model, profile, variant and load point."""
@@ -268,6 +242,11 @@ class Results:
             if (cell := (row["model"], row["profile"])) not in measured
         }
 
+    def _record(self, name: str) -> dict[str, Any]:
+        """Return what a JSON file has; empty if there is no such file."""
+        path = self._find(name)
+        return (read_json(path) if path is not None else None) or {}
+
     @cached_property
     def _responses(self) -> dict[str, Path]:
         return self._cell_files("responses.parquet")
@@ -278,123 +257,3 @@ class Results:
             for key in distinct(self.rows, "key")
             if Path(key).name == key and (path := self._find(f"cells/{key}/{name}"))
         }
-
-
-def _local_files(folder: Path) -> Find:
-    def find(name: str) -> Path | None:
-        path = folder / name
-        return path if path.exists() else None
-
-    return find
-
-
-def _remote_files(url: str) -> Find:
-    """Return how to fetch files of a sweep's folder in an object store, each once."""
-    store = RemoteStore(url)
-    scratch = tempfile.TemporaryDirectory(prefix="medsweep-")
-
-    def find(name: str) -> Path | None:
-        path = Path(scratch.name, name)
-        if not path.exists():
-            if "/" in name:
-                store.fetch(name.rpartition("/")[0], path.parent)
-            elif path.suffix:
-                store.fetch_file(name, path)
-        return path if path.exists() else None
-
-    return find
-
-
-def _benchmark(file: Path, name: str) -> list[Row]:
-    """Return the rows of a `benchmark.parquet` with every column of the schema."""
-    import pyarrow.parquet as pq
-
-    try:
-        columns = set(renamed(dict.fromkeys(pq.read_schema(file).names)))
-        rows = [renamed(row) for row in read_rows(file)]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: cannot be read as Parquet: {error}") from None
-    if missing := set(_REQUIRED) - columns:
-        raise InputError(f"{name}: not a {FILE}: no column {', '.join(sorted(missing))}")
-    # Columns that were added after the file was written are null.
-    added = {column.name: None for column in BENCHMARK if column.name not in columns}
-    return [added | {name: _harmless(name, value) for name, value in row.items()} for row in rows]
-
-
-def _told_apart(rows: list[Row]) -> list[Row]:
-    """Return rows in which a merged model has a name of its own where its live adapter has rows.
-
-    A model with its adapter merged into it is another model to a server, and so to every table.
-    """
-    live = {(row["model"], row["profile"]) for row in rows if row["adapters"] == "live"}
-    return [
-        {**row, "model": f"{row['model']} (merged)"}
-        if row["adapters"] == "merged" and (row["model"], row["profile"]) in live
-        else row
-        for row in rows
-    ]
-
-
-def _harmless(name: str, value: object) -> object:
-    """Return a value of someone else's file without control characters, for logs and terminals."""
-    keep = "\n" if name == "reason" else ""
-    return harmless(value, keep) if isinstance(value, str) else value
-
-
-def _rows(path: Path) -> tuple[Row, ...]:
-    return tuple(read_rows(path))
-
-
-def _aggregate(
-    path: Path,
-    keys: list[str],
-    columns: list[str],
-    how: str,
-    derive: Callable[[pa.Table], pa.Table] = lambda table: table,
-) -> list[dict[str, Any]]:
-    """Return the groups of a Parquet file in order, without a Python object per row.
-
-    Args:
-        path: of the file.
-        keys: columns to group by.
-        columns: what is read.
-        how: pyarrow's name of what is computed for each group.
-        derive: returns the table with further columns, or others, before they are grouped.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # Columns that were added after the file was written are null.
-    present = set(pq.read_schema(path).names)
-    table = pq.read_table(path, columns=[each for each in (*keys, *columns) if each in present])
-    for name in columns:
-        if name not in present:
-            table = table.append_column(name, pa.nulls(len(table), pa.float64()))
-    table = derive(table)
-    figures = [(each, how) for each in table.column_names if each not in keys]
-    groups = table.group_by(keys, use_threads=False).aggregate(figures)
-    names = [each.removesuffix(f"_{how}") for each in groups.column_names]
-    rows: list[dict[str, Any]] = groups.rename_columns(names).to_pylist()
-    return rows
-
-
-def _with_shares(table: pa.Table) -> pa.Table:
-    """Return a table of answers with `ANSWER_SHARES` as numbers, in place of what they are from."""
-    import pyarrow as pa
-
-    from medsweep.metrics.faulty_answers import TRUNCATED
-    from medsweep.metrics.verified import RULES, verified
-
-    reasons, refusals, *given = (
-        table[name].to_pylist() for name in ("finish_reason", "refusal", *RULES)
-    )
-    shares = {
-        "verified": verified(*given),
-        "truncated": [None if each is None else float(each == TRUNCATED) for each in reasons],
-        "refused": [None if each is None else float(each) for each in refusals],
-    }
-    table = table.drop_columns(["finish_reason", "refusal"])
-    for name in ANSWER_SHARES:
-        column = pa.array(shares[name], pa.float64(), from_pandas=True)
-        table = table.append_column(name, column)
-    return table

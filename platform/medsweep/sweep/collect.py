@@ -13,7 +13,7 @@ from medsweep.errors import MedSweepError
 from medsweep.metrics.quality import Grader
 from medsweep.monitoring.prometheus import textfile
 from medsweep.results.cells import CellFolder
-from medsweep.results.reader import FILE as BENCHMARK_FILE
+from medsweep.results.files import BENCHMARK_FILE
 from medsweep.results.schema import BENCHMARK, renamed
 from medsweep.results.store import (
     exclusive,

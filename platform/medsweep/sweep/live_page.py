@@ -12,6 +12,7 @@ from typing import Any
 
 from medsweep.errors import MedSweepError
 from medsweep.monitoring.live_server import Page
+from medsweep.results.files import BENCHMARK_FILE
 from medsweep.results.schema import BENCHMARK, renamed
 from medsweep.results.store import write_rows
 from medsweep.sweep.cell_columns import priced
@@ -128,7 +129,7 @@ class LivePage:
             for name in ("adapters", "cells", "sweep.yaml"):
                 if (source := self._context.folder / name).exists():
                     (folder / name).symlink_to(source)
-            write_rows(folder / "benchmark.parquet", BENCHMARK, self._rows())
+            write_rows(folder / BENCHMARK_FILE, BENCHMARK, self._rows())
             return write_report(folder).read_bytes()
 
     def _rows(self) -> list[dict[str, Any]]:

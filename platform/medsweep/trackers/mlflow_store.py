@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medsweep.errors import EnvironmentFault
-from medsweep.results.reader import FILE
+from medsweep.results.files import BENCHMARK_FILE
 from medsweep.trackers.runs import TrackedRun, artifacts_in
 
 LONGEST_TAG = 5000
@@ -60,7 +60,7 @@ def _export(
     client = MlflowClient(target if "://" in target else Path(target).resolve().as_uri())
     known = client.get_experiment_by_name(experiment)
     where = client.create_experiment(experiment) if known is None else known.experiment_id
-    digest = hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+    digest = hashlib.sha256((folder / BENCHMARK_FILE).read_bytes()).hexdigest()
     earlier = client.search_runs([where], f"tags.`{SHA256_TAG}` = '{digest}'", max_results=1)
     if earlier and earlier[0].info.status == "FINISHED":
         return str(earlier[0].info.run_id), False

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medsweep.results.files import BENCHMARK_FILE
 from medsweep.results.identity import IDENTITY, REQUESTED
-from medsweep.results.reader import FILE
 from medsweep.results.schema import BENCHMARK
 
 PARAMETERS = tuple(column.name for column in (*IDENTITY, *REQUESTED))
 """What was measured and what was asked for; all other columns were measured, or tell how."""
 
-ARTIFACTS = (FILE, "report.html")
+ARTIFACTS = (BENCHMARK_FILE, "report.html")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import pytest
 
 from made_rows import answers, row
 from medsweep.errors import InputError
+from medsweep.results.answer_groups import ANSWER_SHARES
 from medsweep.results.object_store import RemoteStore
-from medsweep.results.reader import ANSWER_SHARES, Results
+from medsweep.results.reader import Results
 from medsweep.results.schema import BENCHMARK, REQUESTS, RESPONSES
 from medsweep.results.store import write_rows
 

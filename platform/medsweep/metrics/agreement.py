@@ -25,6 +25,12 @@ _KELVIN = 0.06
 _ALIGNED = 0.6
 """Least share of content words (Dice) of two sentences that say the same, or its opposite."""
 
+_SHARED = 0.5
+"""Least share of the words around one of two quantities that the other must have too.
+
+With one word in common, over half of the contradictions between right answers were false.
+"""
+
 _LEAST_WORDS = 3
 """Fewest content words of a sentence that is compared."""
 
@@ -182,7 +188,8 @@ def _contradicts(first: Quantity, second: Quantity) -> bool:
     """
     if first.dimension != second.dimension:
         return False
-    if first.context and second.context and not first.context & second.context:
+    fewest = min(len(first.context), len(second.context))
+    if len(first.context & second.context) < _SHARED * fewest:
         return False
     if _kind(first) == _kind(second):
         return True

@@ -101,7 +101,10 @@ class NumberReader:
 
     def unit(self, place: int) -> UnitMention | None:
         """Return the unit at a token, or behind a hyphen; None if there is none."""
-        place += self.at(place) == "-" and self._adjacent(place)
+        hyphen = self.at(place) == "-" and self._adjacent(place)
+        if hyphen and self.tokens[place + 1] == "D":
+            return None  # "3-D" is no duration.
+        place += hyphen
         unit = unit_at(self.tokens, place)
         if unit is None:
             return None

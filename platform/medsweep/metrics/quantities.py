@@ -55,6 +55,13 @@ _LONGEST_LIMIT = 40
 _YEAR = re.compile(r"(?:19|20)\d\d")
 """What "in" may stand before without being a total: "3 in 2010"."""
 
+_AGE_BEFORE = re.compile(
+    r"(?:\bage[sd]?|\b(?:older|younger)\sthan)(?:\s(?:of|about|around|approximately|between|is))*\s$",
+    re.IGNORECASE,
+)
+_AGE_AFTER = re.compile(r"[\s-](?:old\b|of\sage\b|(?:or|and)\s(?:older|younger)\b)", re.IGNORECASE)
+_AGE_WORDS = frozenset({"age", "aged", "ages", "old", "older", "younger"})
+
 _TAIL = re.compile(
     r"(?P<above>\s?\+(?!\s?\d)|\s(?:or|and)\s(?:more|older|above|over|greater|higher|longer)\b)"
     r"|(?P<below>\s(?:or|and)\s(?:less|younger|below|under|fewer|lower|shorter)\b)",
@@ -70,8 +77,8 @@ class Quantity:
     """One quantity: a value, a range, or everything below or above a limit.
 
     Attributes:
-        dimension: what can be compared with it: that of its unit, `number` without one, or the word
-            before a grade (`type`, `stage`).
+        dimension: what can be compared with it: that of its unit, `number` without one, the word
+            before a grade (`type`, `stage`), `age` or `year` (of a calendar).
         unit: in pint's words; empty without one.
         low: least value, in SI base units; minus infinity for "less than".
         high: greatest value; infinity for "more than".
@@ -209,7 +216,12 @@ class _Reader(NumberReader):
         if self.at(place) in MULTIPLES:
             value = Value(MULTIPLES[self.at(place)], self.span(place, place + 1), place + 1)
             return value, value
-        return self._values(place)
+        if (digits := self._values(place)) is not None:
+            return digits
+        worded = self._values(place, words=True)
+        # "One in five people", but not "one in five weeks".
+        counted = unit_at(self.lower, worded[1].place) if worded else None
+        return worded if counted is not None and counted[0] == "person" else None
 
     def _values(self, place: int, *, words: bool = False) -> tuple[Value, Value] | None:
         """Read a number or a range of numbers; a number is a range with one end."""
@@ -257,7 +269,10 @@ class _Reader(NumberReader):
         if self.at(behind) in _JOINS and (high := self.value(behind + 1, words=not digits)):
             high_unit = self.unit(high.place)
             fits = high_unit is not None and (unit is None or unit.name == high_unit.name)
-            bare = unit is None and high_unit is None and self.at(behind) in _DASHES | {"to"}
+            joins = _DASHES | (
+                {"to", "and"} if "between" in self.lower[place - 4 : place] else {"to"}
+            )
+            bare = unit is None and high_unit is None and self.at(behind) in joins
             if high.number > first.number and (fits or bare) and not self.glued(high):
                 last, unit = high, high_unit
         elif self.at(behind) == "/" and unit is None and (low := self.value(behind + 1)):
@@ -284,6 +299,7 @@ class _Reader(NumberReader):
             name, period, behind, span = unit.name, unit.period, unit.place, unit.span
         limit = self._limit(first.span.start)
         quantity = self._scaled(name, first, last, limit, span)
+        quantity = self._dated(quantity, self.matches[behind - 1].end())
         if limit is None:
             tail = _TAIL.match(self.text, self.matches[behind - 1].end())
             tail = tail or _TAIL.match(self.text, last.span.end)
@@ -320,6 +336,27 @@ class _Reader(NumberReader):
         spans = tuple(dict.fromkeys((first.span, last.span)))
         quantity = self._limited(self._quantity(dimension, low, high, spans), limit)
         return replace(quantity, unit=unit, unit_span=unit_span)
+
+    def _dated(self, quantity: Quantity, end: int) -> Quantity:
+        """Return an age or a year of the calendar as what it is; any other quantity unchanged.
+
+        Args:
+            quantity: as its unit says.
+            end: place behind its unit.
+        """
+        start = quantity.values[0].start
+        if quantity.dimension not in ("number", "[time]"):
+            return quantity
+        text = self.text
+        before = _AGE_BEFORE.search(text, max(start - _LONGEST_LIMIT, 0), start)
+        if before is not None or _AGE_AFTER.match(text, end):
+            factor = 1.0 if quantity.unit else scale("year").factor
+            low, high = quantity.low * factor, quantity.high * factor
+            context = quantity.context - _AGE_WORDS
+            return replace(quantity, dimension="age", low=low, high=high, context=context)
+        if not quantity.unit and _YEAR.fullmatch(text, start, quantity.values[-1].end):
+            return replace(quantity, dimension="year")
+        return quantity
 
     def _limit(self, start: int) -> re.Match[str] | None:
         """Return "less than" or its like before a character."""

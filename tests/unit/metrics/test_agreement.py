@@ -41,6 +41,25 @@ from medsweep.metrics.quantities import quantities
             "Aspirin helps after 5 mg were swallowed.",
             Agreement(missing=1, added=1),
         ),
+        # A subject in common is not enough: more of the words around them must be the same.
+        (
+            "Breast cancer can return 5 years after surgery and radiation.",
+            "Survivors of breast cancer should wait 2 years before becoming pregnant.",
+            Agreement(missing=1, added=1),
+        ),
+        # An age is no duration, and a year no number.
+        (
+            "Screening after age 50 is advised.",
+            "Screening for 10 years is advised.",
+            Agreement(missing=1, added=1),
+        ),
+        ("Discovered in 1997.", "Discovered 6 genes.", Agreement(missing=1, added=1)),
+        (
+            "Screening starts at age 50.",
+            "Screening starts at 40 years of age.",
+            Agreement(contradict=1),
+        ),
+        ("A 3-D picture is made.", "A picture is made in 5 days.", Agreement(missing=1, added=1)),
         # Statements.
         ("Aspirin is not safe in pregnancy.", "Aspirin is safe in pregnancy.", Agreement(denied=1)),
         (

@@ -15,7 +15,7 @@ from medsweep.errors import StageError
 from medsweep.finetune.evaluate import QUESTIONS
 from medsweep.finetune.loss import LOSS_CHUNK
 from medsweep.finetune.recipe import Recipe
-from medsweep.finetune.zero import BUCKET_ELEMENTS
+from medsweep.finetune.zero import BUCKET_ELEMENTS, LIVE_ELEMENTS
 from medsweep.hardware.profile import GIB
 from medsweep.models.precision import DTYPE_BYTES, QUANTIZED_BYTES
 from medsweep.models.spec import ModelSpec
@@ -44,7 +44,7 @@ class Need:
     """Peak bytes on one worker.
 
     Attributes:
-        weights: of the base model.
+        weights: of the base model; with ZeRO-3 a worker's shard and what is gathered at a time.
         adapters: with their gradients, the optimizer's state and ZeRO's buffer of gradients.
         activations: kept for the backward pass.
         logits: of the answers' tokens; their gradient overwrites them.
@@ -113,7 +113,7 @@ def finetune_memory(settings: Settings) -> Need:
     quantized = QUANTIZED_BYTES[recipe.quantization] or plain
     weights = block_weights * quantized + model.embedding_parameters * plain
     if recipe.strategy == "zero3":
-        weights /= settings.workers
+        weights = weights / settings.workers + _gathered_bytes(settings, weights)
     shards = 1 if recipe.strategy == "ddp" else settings.workers
     # float32: the weights themselves; gradient and two moments, which ZeRO shards.
     adapters = lora_weights(model, recipe.rank, recipe.modules(model)) * (4 + 12 / shards)
@@ -130,6 +130,20 @@ def finetune_memory(settings: Settings) -> Need:
     answers = tokens * model.kv_bytes_per_token(plain) + QUESTIONS * model.vocab_size * (plain + 8)
     evaluation = tokens * block + max(logits, answers)
     return Need(weights, adapters, activations, logits, evaluation)
+
+
+def _gathered_bytes(settings: Settings, weights: float) -> float:
+    """Return the most bytes of weights that ZeRO-3 has gathered from all workers at a time.
+
+    DeepSpeed 0.19 (`runtime/zero/partitioned_param_coordinator.py`) fetches ahead while fewer than
+    `stage3_max_live_parameters` are gathered, whose last matrix may exceed that, and keeps what is
+    used again within `stage3_max_reuse_distance`. The largest matrix is the embedding. Quantized
+    weights are stored as elements of the compute dtype (`bnb_4bit_quant_storage`).
+    """
+    if settings.workers == 1:
+        return 0.0
+    largest = settings.model.vocab_size * settings.model.hidden_size
+    return min(weights, (LIVE_ELEMENTS + largest) * DTYPE_BYTES[settings.compute])
 
 
 def lora_weights(model: ModelSpec, rank: int, targets: tuple[str, ...]) -> int:

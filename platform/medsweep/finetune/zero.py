@@ -22,6 +22,13 @@ BUCKET_ELEMENTS = 2**24
 DeepSpeed's default of 5e8 takes 1 to 2 GB: more than sharding 40 million trained weights saves.
 """
 
+LIVE_ELEMENTS = 2**29
+"""Weights that ZeRO-3 keeps gathered: those it fetches ahead, and those that are soon used again.
+
+In 16 bits 1 GiB; DeepSpeed's default of 1e9 takes 2 GB. A block whose activations are recomputed is
+used again after twice its weights, and the largest block of the catalogue, Gemma's, has 2.8e8.
+"""
+
 
 def import_deepspeed(team: Team) -> Any:
     """Import DeepSpeed and set it up for the team's device.
@@ -161,5 +168,7 @@ def _config(stage: int, precision: TrainingPrecision) -> dict[str, Any]:
             "overlap_comm": False,
             "reduce_bucket_size": BUCKET_ELEMENTS,
             "allgather_bucket_size": BUCKET_ELEMENTS,
+            "stage3_max_live_parameters": LIVE_ELEMENTS,
+            "stage3_max_reuse_distance": LIVE_ELEMENTS,
         },
     }

@@ -74,7 +74,18 @@ def test_each_knob_saves_what_it_says() -> None:
     assert two.adapters == pytest.approx(need.adapters * 10 / 16 + 2**26)
     assert two.adapters < need.adapters
     assert two.weights == need.weights
-    assert three.weights == need.weights / 2
+    # A shard, and 1 GiB of gathered weights in 16 bits with a table of 128,256 x 4,096.
+    assert three.weights == need.weights / 2 + 2**30 + 2 * 128_256 * 4096
+
+
+def test_what_zero3_gathers_is_no_more_than_the_model() -> None:
+    """GPT-2's 82 million float32 weights are gathered all: a shard comes on top of them."""
+    small, recipe = MODELS["distilgpt2"], Recipe(strategy="zero3", batch_size=4)
+    need = {
+        workers: finetune_memory(Settings(small, recipe, "float32", workers)).weights
+        for workers in (1, 4)
+    }
+    assert need == {1: small.parameters * 4, 4: small.parameters * (4 + 4 / 4)}
 
 
 def test_the_paper_s_recipe_fits_where_the_paper_ran_it() -> None:

@@ -75,7 +75,6 @@ _INSTALLED_BY = {
     "mlflow": "'medsweep[mlflow]'",
     "openvino_genai": "'medsweep[openvino]'",
     "pandas": "pandas",
-    "torchmetrics": "'medsweep[bertscore]'",
     "wandb": "'medsweep[wandb]'",
 }
 

@@ -31,7 +31,6 @@ PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "yaml",
         ),
         "NF4 and int8": ("bitsandbytes",),
-        "metrics": ("lightning_utilities", "torchmetrics"),
         "zero": ("cpuinfo", "deepspeed", "einops", "hjson", "msgpack", "ninja"),
         "endpoint": (
             "annotated_doc",
@@ -52,7 +51,6 @@ PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _IMPORTS: Mapping[str, str] = MappingProxyType(
     {
         "every stage": "medsweep.finetune.session, medsweep.serving.engines.continuous, peft",
-        "metrics": "torchmetrics.functional.text.bert",
         "zero": "deepspeed",
         "endpoint": "medsweep.serving.http, medsweep.cli.serve, medsweep.cli.bench, "
         "medsweep.loadgen.fleet",

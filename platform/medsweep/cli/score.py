@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--bertscore",
         type=Path,
         metavar="DIR",
-        help="add BERTScore, with the encoder in this folder (extra `bertscore`)",
+        help="add BERTScore, with the encoder in this folder",
     )
     parser.add_argument(
         "--max-tokens",
@@ -139,10 +139,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--base names no model: give --adapter DIR with it")
     bert = None
     if options.bertscore is not None:
-        from medsweep.metrics.bertscore import BertScore
-        from medsweep.models.loading import check_model_folder
+        from medsweep.models.bertscore import BertScore
 
-        check_model_folder(options.bertscore)
         bert = BertScore(options.bertscore)
     cut = _cut(options)
     asked: dict[str, str] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.data import Example, collate, place
@@ -13,6 +13,7 @@ from medsweep.metrics.bounds import Cut
 from medsweep.metrics.faulty_answers import TRUNCATED
 from medsweep.metrics.tally import AnswerTally
 from medsweep.models.templates import Template, conversation
+from medsweep.models.token_batches import token_batches
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,6 @@ ANSWER_TOKENS = 16384
 
 QUESTIONS = 32
 """Most questions answered at once."""
-
-Item = TypeVar("Item")
 
 
 class Answer(NamedTuple):
@@ -70,7 +69,7 @@ def answer_questions(
     prompts = [template.render(conversation(question)) for question in team.share(questions)]
     ids = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
     lengths = {prompt: len(own) + max_tokens for prompt, own in zip(prompts, ids, strict=True)}
-    for group in within(prompts, lengths.__getitem__, tokens, QUESTIONS):
+    for group in token_batches(prompts, lengths.__getitem__, tokens, QUESTIONS):
         inputs = tokenizer(
             group,
             add_special_tokens=False,
@@ -116,7 +115,7 @@ def answer_loss(
 
     nats: list[torch.Tensor] = []
     by_length = sorted(examples, key=lambda example: len(example.input_ids))  # for less padding
-    groups = list(within(by_length, lambda example: len(example.input_ids), tokens))
+    groups = list(token_batches(by_length, lambda example: len(example.input_ids), tokens))
     # Every worker makes the same number of passes; a repeated batch is not counted.
     for turn, group in enumerate(team.share(groups)):
         counts = team.rank + turn * team.size < len(groups)
@@ -125,29 +124,6 @@ def answer_loss(
             nats.append(answer_nats(model, place(batch, team.device)))
     [total] = team.total(sum(map(float, nats)))
     return total / max(1, sum(example.answer_tokens for example in examples))
-
-
-def within(
-    items: Sequence[Item], length: Callable[[Item], int], tokens: int, most: int | None = None
-) -> Iterator[list[Item]]:
-    """Yield the items in groups of at most `tokens` tokens, padding included.
-
-    Args:
-        items: in the order that they are grouped in.
-        length: returns the tokens of an item.
-        tokens: most tokens in a group; a longer item is a group of its own.
-        most: most items in a group; None sets no limit.
-    """
-    group: list[Item] = []
-    longest = 0
-    for item in items:
-        longest = max(longest, length(item))
-        if group and (longest * (len(group) + 1) > tokens or len(group) == most):
-            yield group
-            group, longest = [], length(item)
-        group.append(item)
-    if group:
-        yield group
 
 
 def grade(

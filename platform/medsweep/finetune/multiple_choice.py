@@ -14,10 +14,11 @@ from medsweep.finetune.adapted import (
     open_adapter,
 )
 from medsweep.finetune.data import collate, encode, place
-from medsweep.finetune.evaluate import LOSS_TOKENS, within
+from medsweep.finetune.evaluate import LOSS_TOKENS
 from medsweep.finetune.loss import row_nats
 from medsweep.metrics.confidence import probability_of
 from medsweep.models.templates import TEMPLATES, Template
+from medsweep.models.token_batches import token_batches
 
 
 class Chooser:
@@ -72,7 +73,7 @@ def option_nats(
     # Of a cut-off option not all would be judged, so none is cut off.
     examples = [encode(Pair("", question, one), template, tokenizer, 1 << 30) for one in options]
     costs: list[float] = []
-    for group in within(examples, lambda example: len(example.input_ids), LOSS_TOKENS):
+    for group in token_batches(examples, lambda example: len(example.input_ids), LOSS_TOKENS):
         batch = collate([(example,) for example in group], pad_id=0)
         costs += row_nats(model, place(batch, str(model.device)))
     return costs

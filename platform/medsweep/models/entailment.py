@@ -13,7 +13,7 @@ from medsweep.errors import InputError
 from medsweep.metrics.claims import Relation, Verdict
 from medsweep.metrics.lexicon import lexicon as read_lexicon
 from medsweep.metrics.quality import Grader
-from medsweep.models.loading import LOCAL, check_model_folder, load_tokenizer
+from medsweep.models.loading import LOCAL, check_model_folder, load_tokenizer, longest_input
 from medsweep.models.weights import fetch_snapshot, folder_revision
 
 BATCH = 32
@@ -21,7 +21,6 @@ BATCH = 32
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _MOST_KNOWN = 200_000
-_DEFAULT_TOKENS = 512
 
 
 def check_entailment(model: str) -> None:
@@ -151,7 +150,7 @@ class EntailmentModel:
             self._model = loaded.eval().to(self._device)
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"{folder}: not on the device {self._device}: {error}") from None
-        self.limit = int(min(self._tokenizer.model_max_length, _positions(loaded)))
+        self.limit = longest_input(loaded, self._tokenizer)
 
     def judge(self, pairs: Sequence[tuple[Sequence[str], str]]) -> list[Verdict]:
         """Return how each text stands to its statement; a text without sentences to neither."""
@@ -239,14 +238,3 @@ class EntailmentModel:
             )
         places: list[int] = logits.argmax(-1).tolist()
         return places
-
-
-def _positions(model: Any) -> int:
-    """Return how many tokens a model has positions for; RoBERTa's first ones are for padding."""
-    for name, module in model.named_modules():
-        if (
-            name.endswith("position_embeddings")
-            and getattr(module, "padding_idx", None) is not None
-        ):
-            return int(module.num_embeddings - module.padding_idx - 1)
-    return getattr(model.config, "max_position_embeddings", None) or _DEFAULT_TOKENS

@@ -14,6 +14,8 @@ from medsweep.hardware.nvidia import number_gpus_as_nvml
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 """Without these transformers asks whether to run a folder's code, and asks the hub for the rest."""
 
+_DEFAULT_POSITIONS = 512
+
 MLP_FRACTION = 1 / 64
 """Of its values, in which the MLP of a float16 Gemma computes; a power of two, so it only moves the
 range: 64 times as large values fit, and values below 0.004 lose digits."""
@@ -123,6 +125,22 @@ def load_tokenizer(folder: Path, **options: Any) -> Any:
 
     refuse_code(folder)
     return AutoTokenizer.from_pretrained(folder, **LOCAL, **options)
+
+
+def longest_input(model: Any, tokenizer: Any) -> int:
+    """Return the most tokens that an encoder reads at a time, those of its tokenizer included."""
+    return int(min(tokenizer.model_max_length, _positions(model)))
+
+
+def _positions(model: Any) -> int:
+    """Return how many tokens a model has positions for; RoBERTa's first ones are for padding."""
+    for name, module in model.named_modules():
+        if (
+            name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ):
+            return int(module.num_embeddings - module.padding_idx - 1)
+    return getattr(model.config, "max_position_embeddings", None) or _DEFAULT_POSITIONS
 
 
 def answer_cut(folder: Path, tokens: int) -> Callable[[str], tuple[str, bool]] | None:

@@ -165,6 +165,7 @@ def test_one_worker_has_nothing_to_spread(name: Any) -> None:
 def test_zero_s_buckets_have_the_size_that_is_counted(stage: int) -> None:
     sharding = _config(stage, FLOAT32)["zero_optimization"]
     assert sharding["reduce_bucket_size"] == sharding["allgather_bucket_size"] == 2**24
+    assert sharding["stage3_max_live_parameters"] == sharding["stage3_max_reuse_distance"] == 2**29
     assert not sharding["overlap_comm"]  # it would take a second buffer
 
 

@@ -25,7 +25,8 @@ from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
 from medsweep.monitoring.dashboards import dashboards
 from medsweep.monitoring.rules import rule_file
-from medsweep.sweep.plan import Cell, Plan
+from medsweep.sweep.cell import Cell
+from medsweep.sweep.plan import Plan
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
 

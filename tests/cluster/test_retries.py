@@ -20,7 +20,8 @@ from medsweep.k8s.sweeps import selector_of
 from medsweep.results.cells import CellFolder
 from medsweep.results.object_store import RemoteStore, working_folder
 from medsweep.results.store import read_rows
-from medsweep.sweep.plan import Cell, make_plan, model_names
+from medsweep.sweep.cell import Cell
+from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.resolve import resolve
 from support import make_spec
 

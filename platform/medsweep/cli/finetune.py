@@ -13,7 +13,7 @@ from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName, require
 
 if TYPE_CHECKING:
-    from medsweep.sweep.plan import AdapterPlan
+    from medsweep.sweep.cell import AdapterPlan
     from medsweep.sweep.progress import SweepProgress
     from medsweep.sweep.resolve import Resolved
 

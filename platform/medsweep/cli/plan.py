@@ -16,7 +16,7 @@ from medsweep.serving.engines.choice import NAMED
 
 if TYPE_CHECKING:
     from medsweep.hardware.observe import ObservedHardware
-    from medsweep.sweep.plan import Cell, ServerCell
+    from medsweep.sweep.cell import Cell, ServerCell
     from medsweep.sweep.predict import CellPrediction, Lengths
     from medsweep.sweep.resolve import Resolved
 
@@ -208,8 +208,8 @@ def _words(resolved: Resolved, prediction: CellPrediction) -> dict[str, str | No
 
 def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Lengths) -> str:
     from medsweep.prediction.roofline import ASSUMPTIONS
+    from medsweep.sweep.batches import training_runs
     from medsweep.sweep.finetunable import finetune_caveat
-    from medsweep.sweep.plan import training_runs
     from medsweep.sweep.predict import TRAINING_START_S, predict_finetune_s
     from medsweep.sweep.progress import duration
 

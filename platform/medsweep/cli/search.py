@@ -14,7 +14,7 @@ from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName, r
 
 if TYPE_CHECKING:
     from medsweep.search.summary import SearchSummary
-    from medsweep.sweep.plan import AdapterPlan
+    from medsweep.sweep.cell import AdapterPlan
     from medsweep.sweep.resolve import Resolved
 
 

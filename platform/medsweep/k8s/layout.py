@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from medsweep.errors import UnknownName
-from medsweep.sweep.plan import AdapterPlan, Cell
+from medsweep.sweep.cell import AdapterPlan, Cell
 from medsweep.sweep.resolve import Resolved
 
 T = TypeVar("T")

@@ -35,7 +35,7 @@ from medsweep.k8s.settings import ClusterSettings
 from medsweep.loadgen.shard import LABELS
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
-from medsweep.sweep.plan import AdapterPlan, Cell
+from medsweep.sweep.cell import AdapterPlan, Cell
 from medsweep.sweep.spec import SweepSpec
 
 RAY_VERSION = "2.60.0"

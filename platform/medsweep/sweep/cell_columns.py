@@ -13,7 +13,7 @@ from medsweep.models.precision import dtype_reason
 from medsweep.results.conditions import COST
 from medsweep.results.provenance import provenance
 from medsweep.serving.engines.compatibility import GpuUse, gpu_use
-from medsweep.sweep.plan import AnyCell, Cell, ServerCell
+from medsweep.sweep.cell import AnyCell, Cell, ServerCell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 

@@ -25,8 +25,8 @@ from medsweep.results.store import (
     write_text,
 )
 from medsweep.review.verified import verified_rows
+from medsweep.sweep.cell import AnyCell, Cell
 from medsweep.sweep.cell_columns import priced, unmeasured_row
-from medsweep.sweep.plan import AnyCell, Cell
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 from medsweep.version import __version__

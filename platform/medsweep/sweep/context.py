@@ -15,9 +15,9 @@ from medsweep.models.templates import Message, conversation
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.aggregate import VARIANTS
 from medsweep.results.cells import CellFolder
+from medsweep.sweep.cell import AnyCell, ServerCell
 from medsweep.sweep.cell_columns import basis_columns, cell_columns, unmeasured_row
 from medsweep.sweep.measurements import Measurement, measurements_of
-from medsweep.sweep.plan import AnyCell, ServerCell
 from medsweep.sweep.predict import Lengths, lengths_of
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved

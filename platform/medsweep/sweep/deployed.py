@@ -15,10 +15,10 @@ from medsweep.metrics.request_record import RequestRecord
 from medsweep.results.cells import CellFolder
 from medsweep.serving.ray.node_telemetry import NodeTelemetry
 from medsweep.sweep.assemble import Deployment
+from medsweep.sweep.cell import AnyCell, ServerCell
 from medsweep.sweep.cell_columns import Row
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.measurements import questions_of
-from medsweep.sweep.plan import AnyCell, ServerCell
 
 
 @dataclass

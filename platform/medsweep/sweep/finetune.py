@@ -14,8 +14,9 @@ from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
 from medsweep.models.weights import fetch_weights
 from medsweep.results.provenance import provenance
+from medsweep.sweep.batches import training_runs
+from medsweep.sweep.cell import AdapterPlan
 from medsweep.sweep.finetunable import finetune_caveat
-from medsweep.sweep.plan import AdapterPlan, training_runs
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
 

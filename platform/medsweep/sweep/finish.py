@@ -8,9 +8,9 @@ from typing import Any
 from medsweep.errors import MedSweepError
 from medsweep.finetune.adapter import read_adapter
 from medsweep.sweep.assemble import assemble
+from medsweep.sweep.cell import AnyCell, ServerCell
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
-from medsweep.sweep.plan import AnyCell, ServerCell
 from medsweep.sweep.predict import roofline_columns
 
 

@@ -15,10 +15,10 @@ from medsweep.monitoring.live_server import Page
 from medsweep.results.files import BENCHMARK_FILE
 from medsweep.results.schema import BENCHMARK, renamed
 from medsweep.results.store import write_rows
+from medsweep.sweep.cell import AnyCell
 from medsweep.sweep.cell_columns import priced
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finish import assembled
-from medsweep.sweep.plan import AnyCell
 
 # Who has not asked for this long looks no more: nothing is drawn for nobody.
 _LOOKS_S = 60.0

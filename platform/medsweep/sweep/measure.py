@@ -32,13 +32,13 @@ from medsweep.serving.ray.deployments import (
 )
 from medsweep.sweep.assemble import Deployment, grade, measurement_row, request_rows
 from medsweep.sweep.calibration import calibrate_after, calibrations
+from medsweep.sweep.cell import AnyCell, Cell, ServerCell
 from medsweep.sweep.cell_columns import Row, observed_columns, requested_fault
 from medsweep.sweep.confidence import mean_logprobs
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.deployed import DeployedCell, connect
 from medsweep.sweep.finish import finish_cells
 from medsweep.sweep.measurements import Measurement
-from medsweep.sweep.plan import AnyCell, Cell, ServerCell
 from medsweep.sweep.prepare import PreparedCell, deployment_of, prepare_cells
 from medsweep.telemetry.recording import Recording
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -16,105 +16,13 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import PAPER_CELLS, PAPER_MODELS
 from medsweep.models.precision import choose_dtype, serving_refusal
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.choice import Choice, choose
+from medsweep.serving.engines.choice import choose
 from medsweep.serving.engines.compatibility import SPLITTING, missing_here, packs_weights
 from medsweep.sweep.catalog import Catalog
-from medsweep.sweep.external import ExternalSpec
+from medsweep.sweep.cell import AdapterPlan, AnyCell, Cell, ServerCell
 from medsweep.sweep.finetunable import finetune_refusal
 from medsweep.sweep.spec import SweepSpec
 from medsweep.version import __version__
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model on one hardware profile, served in one way.
-
-    Attributes:
-        model: the model, or its stand-in where the sweep has stand-ins.
-        profile: the hardware.
-        dtype: compute dtype, chosen for the profile.
-        adapter: key of the adapter that it serves.
-        key: hash of everything that a result depends on.
-        refused: why it cannot run, or None.
-        serving: the engine that serves it, and how.
-        suffix: what tells it from a cell of the same model and profile that is served otherwise.
-    """
-
-    model: ModelSpec
-    profile: HardwareProfile
-    dtype: str
-    adapter: str
-    key: str
-    refused: str | None
-    serving: Choice
-    suffix: str = ""
-
-    @property
-    def place(self) -> str:
-        """`model@profile`, as `cells` of a sweep names it."""
-        return f"{self.model.name}@{self.profile.name}"
-
-    @property
-    def name(self) -> str:
-        """`model@profile`, with `+live` or `+merged` in a sweep of both."""
-        return f"{self.place}{self.suffix}"
-
-
-@dataclass(frozen=True)
-class ServerCell:
-    """One model on an external server.
-
-    Attributes:
-        server: the server, as the sweep declares it.
-        profile: the hardware that it is said to stand on; None where nobody knows.
-        key: hash of everything that a result depends on.
-        refused: why it cannot be measured, or None.
-    """
-
-    server: ExternalSpec = field(hash=False)
-    profile: HardwareProfile | None
-    key: str
-    refused: str | None
-
-    @property
-    def name(self) -> str:
-        """`model@server`."""
-        return f"{self.server.model}@{self.server.name}"
-
-
-AnyCell = Cell | ServerCell
-
-
-@dataclass(frozen=True)
-class AdapterPlan:
-    """One fine-tune.
-
-    Attributes:
-        model: the base model.
-        profile: the hardware.
-        key: hash of everything that the adapter depends on.
-    """
-
-    model: ModelSpec
-    profile: HardwareProfile
-    key: str
-
-    @property
-    def folder_name(self) -> str:
-        """Name of the adapter's folder, and of the adapter on the server."""
-        return f"{self.model.name}-{self.key}"
-
-
-def training_runs(adapters: Iterable[AdapterPlan]) -> list[list[AdapterPlan]]:
-    """Return the runs of Ray Train: one per adapter, or one per profile of stand-ins.
-
-    Starting a run takes longer than training a stand-in.
-    """
-    runs: dict[str, list[AdapterPlan]] = {}
-    for adapter in adapters:
-        is_stand_in = adapter.model.source == "standin"
-        runs.setdefault(adapter.profile.name if is_stand_in else adapter.key, []).append(adapter)
-    return list(runs.values())
 
 
 @dataclass(frozen=True)
@@ -301,34 +209,6 @@ def _server_cells(
         key = _key({**common, "server": server.identity, "profile": hardware})
         cells.append(ServerCell(server, profile, key, server.unset()))
     return tuple(cells)
-
-
-def batch_cells(cells: Sequence[AnyCell], size: int) -> list[list[AnyCell]]:
-    """Return the cells in batches that are deployed together.
-
-    A profile is one node, which holds one cell at a time: no two cells of a batch share a profile.
-    A server holds no node.
-
-    Args:
-        cells: in order, but profiles with more cells come first: at the end, each of their cells
-            would be a batch of its own. Each cell goes into the first batch that has room for it.
-        size: largest number of cells in a batch.
-    """
-    batches: list[list[AnyCell]] = []
-    per_node = Counter(map(_node, cells))
-    for cell in sorted(cells, key=lambda cell: -per_node[_node(cell)]):
-        for batch in batches:
-            if len(batch) < size and _node(cell) not in map(_node, batch):
-                batch.append(cell)
-                break
-        else:
-            batches.append([cell])
-    return batches
-
-
-def _node(cell: AnyCell) -> str:
-    """Return the node that a cell holds, by its profile's name; for a server, one of its own."""
-    return cell.profile.name if isinstance(cell, Cell) else cell.key
 
 
 def _pairs(spec: SweepSpec, catalog: Catalog) -> Iterator[tuple[str, str]]:

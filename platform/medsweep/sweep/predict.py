@@ -22,8 +22,9 @@ from medsweep.prediction.roofline import (
     served_by,
 )
 from medsweep.serving.engines.compatibility import SPLITTING, packs_weights
+from medsweep.sweep.batches import training_runs
+from medsweep.sweep.cell import AdapterPlan, AnyCell, Cell
 from medsweep.sweep.cell_columns import cell_columns, cell_gpu_use, priced
-from medsweep.sweep.plan import AdapterPlan, AnyCell, Cell, training_runs
 from medsweep.sweep.resolve import Resolved
 from medsweep.sweep.spec import SweepSpec
 

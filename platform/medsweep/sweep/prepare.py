@@ -14,10 +14,10 @@ from medsweep.models.weights import Weights, fetch_weights
 from medsweep.serving.equality import ANSWER_TOKENS, compare_merged
 from medsweep.serving.merge import merged_folder
 from medsweep.serving.ray.deployments import CellDeployment, dtype_here
+from medsweep.sweep.cell import Cell
 from medsweep.sweep.cell_columns import Row
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
-from medsweep.sweep.plan import Cell
 
 COMPARED = 8
 """Questions that a merged model and the live adapter are both asked: the first of the dataset."""

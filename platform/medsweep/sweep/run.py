@@ -17,6 +17,8 @@ from medsweep.models.ahead import fetched_ahead
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.cells import CellFolder
 from medsweep.results.store import exclusive, private
+from medsweep.sweep.batches import batch_cells, training_runs
+from medsweep.sweep.cell import AdapterPlan, AnyCell, Cell
 from medsweep.sweep.collect import (
     RunSummary,
     cell_states,
@@ -31,15 +33,7 @@ from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder, finetune_missing
 from medsweep.sweep.live_page import LivePage
 from medsweep.sweep.measure import measure_batch
-from medsweep.sweep.plan import (
-    AdapterPlan,
-    AnyCell,
-    Cell,
-    Plan,
-    batch_cells,
-    needs_ray,
-    training_runs,
-)
+from medsweep.sweep.plan import Plan, needs_ray
 from medsweep.sweep.predict import predicted_steps_s
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved

@@ -4,7 +4,7 @@ import pytest
 from made_rows import answers, repeats, result_set, row
 from medsweep.errors import InputError
 from medsweep.sweep.aa import blind_spots, compare_twins, twin_sweep
-from medsweep.sweep.plan import batch_cells
+from medsweep.sweep.batches import batch_cells
 from support import make_spec
 
 POINTS = {"points": [{"concurrency": 2}], "repeats": 3, "compare_base": True}

@@ -11,7 +11,8 @@ from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.sweep.catalog import Catalog
-from medsweep.sweep.plan import Cell, make_plan, model_names
+from medsweep.sweep.cell import Cell
+from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.predict import Lengths, predict_cell
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec

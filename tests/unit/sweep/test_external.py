@@ -13,9 +13,10 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.k8s.submit import tasks_of
 from medsweep.models.catalog import MODELS
+from medsweep.sweep.batches import batch_cells
 from medsweep.sweep.external import ExternalSpec
 from medsweep.sweep.measurements import measurements_of
-from medsweep.sweep.plan import Plan, batch_cells, make_plan
+from medsweep.sweep.plan import Plan, make_plan
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec
 

@@ -12,7 +12,7 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.serving.engines import compatibility
 from medsweep.sweep import plan as module
-from medsweep.sweep.plan import Plan, batch_cells, make_plan
+from medsweep.sweep.plan import Plan, make_plan
 from medsweep.sweep.spec import SweepSpec
 from support import make_spec
 
@@ -117,22 +117,6 @@ def test_fine_tuning_takes_the_profile_with_most_memory_or_the_one_given() -> No
     assert {each.profile.name for each in given.adapters.values()} == {"1xv100-1cpu"}
     host = plan(make_spec(finetune={"profile": "host"}))
     assert {each.profile for each in host.adapters.values()} == {HOST}
-
-
-def test_a_wave_holds_each_profile_once() -> None:
-    cells = plan(make_spec(cells=["all"])).cells
-    groups = batch_cells(cells, 4)
-    assert sorted(cell.key for group in groups for cell in group) == sorted(
-        cell.key for cell in cells
-    )
-    for group in groups:
-        assert len(group) <= 4
-        assert len({cell.profile.name for cell in group}) == len(group)
-
-
-@pytest.mark.parametrize("seed", range(9))
-def test_no_wave_is_for_what_was_left_to_the_end(seed: int) -> None:
-    assert len(batch_cells(plan(make_spec(seed=seed)).cells, 5)) == 3
 
 
 def test_host_is_what_it_is_given() -> None:

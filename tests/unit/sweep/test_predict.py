@@ -7,7 +7,8 @@ from medsweep.hardware.catalog import V100
 from medsweep.hardware.observe import host_profile
 from medsweep.prediction.roofline import measured_machine
 from medsweep.results.schema import BENCHMARK
-from medsweep.sweep.plan import Cell, make_plan, model_names
+from medsweep.sweep.cell import Cell
+from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.predict import (
     TRAINING_START_S,
     Lengths,

@@ -1,7 +1,7 @@
 """Write the generated manifests, or check that they are up to date (`--check`).
 
-The renderer produces `k8s/samples`, the hardware catalogue the chart's profiles, and
-`medsweep.monitoring` its dashboards and rules.
+The renderer produces `k8s/samples`, the hardware catalogue the chart's profiles and Kueue's flavors
+and queues, and `medsweep.monitoring` the dashboards and rules.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 from medsweep.config import load_config
-from medsweep.hardware.catalog import PROFILES
+from medsweep.hardware.catalog import ACCELERATORS, PROFILES
 from medsweep.hardware.profile import GIB, HardwareProfile
-from medsweep.k8s.conventions import GPU, image_family
+from medsweep.k8s.conventions import GPU, NAMESPACE_NAME, NO_GPU, image_family
 from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
+from medsweep.k8s.resources import LOCAL_QUEUES
 from medsweep.k8s.settings import ClusterSettings
 from medsweep.models.catalog import MODELS, PAPER_CELLS
 from medsweep.models.precision import choose_dtype, serving_refusal
@@ -33,7 +34,11 @@ from medsweep.sweep.spec import SweepSpec
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = "k8s/samples"
 CHART = "helm/medsweep"
+KUEUE = "k8s/overlays/kueue"
+TEAM = "k8s/overlays/team"
 SWEEP = ROOT / "k8s" / "sweep.yaml"
+# Files in these folders are also written by hand.
+MIXED = {CHART, KUEUE, TEAM}
 HEAD = "# Written by `make manifests`; change its source instead.\n"
 
 
@@ -122,6 +127,75 @@ def _fits(model: ModelSpec, profile: HardwareProfile) -> bool:
     return reason is None
 
 
+_FLAVORS = """\
+# One flavor per pool: that of the CPUs, and one for each type of GPU in the catalogue. A job's head
+# selects the CPU pool, its worker a GPU pool; Kueue assigns to a pod the flavor whose labels its
+# node selector names. A flavor without nodes does no harm.
+"""
+_QUEUES = """\
+# What a team may run at once: set the quotas to what your pools have. What one queue leaves idle,
+# others of the cohort may borrow; a quota's `borrowingLimit` bounds that. The flavors are one
+# group, so each names every resource: the CPU pool has no GPUs, and the CPUs and memory of a GPU
+# pool are those of its machines. The CPU pool is last: Kueue continues a search after the flavor
+# that it tried last, and would otherwise report that a head fits no other pool, rather than what a
+# worker lacks. Nothing is preempted, since a measurement that is stopped is lost. The oldest job
+# that fits is admitted, so that a large one does not block the others.
+"""
+_POOL_QUOTA = {"cpu": 8, "memory": "128Gi", "nvidia.com/gpu": 4}
+_CPU_QUOTA = {"cpu": 64, "memory": "256Gi", "nvidia.com/gpu": 0}
+
+
+def kueue() -> dict[str, str]:
+    """Return Kueue's flavors and the queues of one team or several, by path."""
+    flavors = [
+        _kueue_object("ResourceFlavor", {"name": _flavor(pool)}, {"nodeLabels": {GPU: pool}})
+        for pool in (*ACCELERATORS, NO_GPU)
+    ]
+    return {
+        f"{KUEUE}/flavors.yaml": f"{HEAD}{_FLAVORS}{yaml.safe_dump_all(flavors, sort_keys=False)}",
+        f"{KUEUE}/queues.yaml": _queues("medsweep"),
+        f"{TEAM}/queues.yaml": _queues("team-a"),
+    }
+
+
+def _flavor(pool: str) -> str:
+    return f"medsweep-{'cpu' if pool == NO_GPU else pool}"
+
+
+def _queues(namespace: str) -> str:
+    pools = {**dict.fromkeys(ACCELERATORS, _POOL_QUOTA), NO_GPU: _CPU_QUOTA}
+    flavors = [
+        {
+            "name": _flavor(pool),
+            "resources": [
+                {"name": resource, "nominalQuota": amount} for resource, amount in quota.items()
+            ],
+        }
+        for pool, quota in pools.items()
+    ]
+    queue = {
+        "cohortName": "gpu-pools",
+        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: namespace}},
+        "queueingStrategy": "BestEffortFIFO",
+        "preemption": {"withinClusterQueue": "Never", "reclaimWithinCohort": "Never"},
+        "resourceGroups": [{"coveredResources": list(_POOL_QUOTA), "flavors": flavors}],
+    }
+    objects = [
+        _kueue_object("ClusterQueue", {"name": namespace}, queue),
+        _kueue_object(
+            LOCAL_QUEUES.kind,
+            {"name": "medsweep", "namespace": namespace},
+            {"clusterQueue": namespace},
+        ),
+    ]
+    return HEAD + _QUEUES + yaml.safe_dump_all(objects, sort_keys=False)
+
+
+def _kueue_object(kind: str, metadata: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    version = f"{LOCAL_QUEUES.group}/{LOCAL_QUEUES.version}"
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
 def values_schema() -> dict[str, str]:
     """Return the schema of the chart's values, which includes that of sweep files, by path."""
     path = f"{CHART}/values.schema.json"
@@ -161,7 +235,7 @@ def monitoring() -> dict[str, str]:
 
 def generated() -> dict[str, str]:
     """Return the text of every generated file, by path from the root."""
-    return {**samples(), **profiles(), **values_schema(), **monitoring()}
+    return {**samples(), **profiles(), **kueue(), **values_schema(), **monitoring()}
 
 
 def stale(files: dict[str, str]) -> list[str]:
@@ -171,7 +245,7 @@ def stale(files: dict[str, str]) -> list[str]:
         for path, text in files.items()
         if not (ROOT / path).is_file() or (ROOT / path).read_text(encoding="utf-8") != text
     ]
-    folders = {str(Path(path).parent) for path in files} - {CHART}
+    folders = {str(Path(path).parent) for path in files} - MIXED
     existing = {
         str(path.relative_to(ROOT))
         for folder in folders

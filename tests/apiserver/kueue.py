@@ -3,8 +3,8 @@
 From Kueue's `pkg/controller/jobframework/reconciler.go`, `jobs/rayjob` and `podset.go`; what a
 queue may use is from `pkg/cache/scheduler/resource_node.go`, for cohorts without a parent and
 without preemption. Of the jobs that fit, those that borrow nothing come first. The webhook
-suspends a job that names a queue. Admission sets `suspend: false` and merges labels, annotations
-and the flavor's node labels into every pod template, in one patch. Kueue then owns those fields,
+suspends a job that names a queue. Admission removes `suspend` and merges labels, annotations and
+the flavor's node labels into every pod template, in one patch. Kueue then owns those fields,
 and the whole list of worker groups, which is atomic. Eviction suspends the job and takes back what
 was merged.
 """
@@ -89,7 +89,7 @@ class Kueue:
         uid = job["metadata"]["uid"]
         del self._used[uid]
         self._evicted[uid] = _condition("Evicted", "True", reason, message)
-        self._report(job, _condition("QuotaReserved", "False", "Pending", message))
+        self._report(job, _condition("QuotaReserved", "False", "Suspended", message))
         self._patch(job, {"suspend": True, **self._templates.pop(uid)})
 
     def _consider(self, job: Object, *, borrow: bool) -> None:
@@ -101,36 +101,55 @@ class Kueue:
             self._report(job, _condition("QuotaReserved", "False", "Misconfigured", message))
             return
         name = local["spec"]["clusterQueue"]
-        needed, missing = self._needed(job), []
-        unused = self._unused(name, borrow=borrow)
-        for (flavor, resource), amount in needed.items():
-            if amount > unused[flavor, resource]:
-                more = amount - unused[flavor, resource]
-                missing.append(
-                    f"insufficient unused quota for {resource} in flavor {flavor}, "
-                    f"{more} more needed"
-                )
-        if missing:
-            message = f"couldn't assign flavors to pod set: {', '.join(missing)}"
-            self._report(job, _condition("QuotaReserved", "False", "Pending", message))
+        needed = self._needed(job)
+        message = self._shortage(job, name, borrow=borrow)
+        if message is not None:
+            self._report(job, _condition("QuotaReserved", "False", "WaitingForQuota", message))
             return
         self._used[metadata["uid"]] = (name, needed)
         self._evicted.pop(metadata["uid"], None)
         self._report(job, _condition("QuotaReserved", "True", "QuotaReserved", "Quota reserved"))
-        self._start(job)
+        self._start(job, name)
 
-    def _start(self, job: Object) -> None:
+    def _shortage(self, job: Object, queue: str, *, borrow: bool) -> str | None:
+        """Return what a queue lacks for a job, in Kueue's words; None if it fits."""
+        unused = self._unused(queue, borrow=borrow)
+        flavors = sorted({flavor for flavor, _ in unused})
+        for name, count, template in _pod_sets(job["spec"]):
+            own = self._flavor_of(template["spec"])["metadata"]["name"]
+            reasons = [f"flavor {each} doesn't match node affinity" for each in flavors]
+            reasons.remove(f"flavor {own} doesn't match node affinity")
+            fits = True
+            for resource, amount in _requests(template["spec"], count).items():
+                unused[own, resource] -= amount
+                if unused[own, resource] < 0:
+                    fits = False
+                    reasons.append(
+                        f"insufficient unused quota for {resource} in flavor {own}, "
+                        f"{-unused[own, resource]} more needed"
+                    )
+            if not fits:
+                return f"couldn't assign flavors to pod set {name}: {', '.join(reasons)}"
+        return None
+
+    def _start(self, job: Object, queue: str) -> None:
         """Let a job run with the labels, annotations and node labels of its pod sets."""
         spec = {name: job["spec"][name] for name in ("rayClusterSpec", "submitterPodTemplate")}
         self._templates[job["metadata"]["uid"]] = copy.deepcopy(spec)
         for name, _, template in _pod_sets(spec):
             metadata, pod = template["metadata"], template["spec"]
-            metadata.setdefault("labels", {})[PODSET] = name
+            metadata.setdefault("labels", {}).update(
+                {
+                    PODSET: name,
+                    f"{WORKLOADS.group}/cluster-queue-name": queue,
+                    f"{WORKLOADS.group}/local-queue-name": job["metadata"]["labels"][QUEUE],
+                }
+            )
             metadata.setdefault("annotations", {})[f"{WORKLOADS.group}/workload"] = _name(job)
             selector = pod.setdefault("nodeSelector", {})
             for key, value in self._flavor_of(pod)["spec"]["nodeLabels"].items():
                 assert selector.setdefault(key, value) == value, f"conflict for nodeSelector {key}"
-        self._patch(job, {"suspend": False, **spec})
+        self._patch(job, {"suspend": None, **spec})
 
     def _patch(self, job: Object, spec: Object) -> None:
         self._api.call(
@@ -217,9 +236,8 @@ class Kueue:
         needed: Usage = defaultdict(Decimal)
         for _, count, template in _pod_sets(job["spec"]):
             flavor = self._flavor_of(template["spec"])["metadata"]["name"]
-            for container in template["spec"]["containers"]:
-                for resource, amount in container["resources"]["requests"].items():
-                    needed[flavor, resource] += count * parse_quantity(amount)
+            for resource, amount in _requests(template["spec"], count).items():
+                needed[flavor, resource] += amount
         return needed
 
     def _flavor_of(self, pod: Object) -> Object:
@@ -267,6 +285,15 @@ def _pod_sets(spec: Object) -> Iterator[tuple[str, Decimal, Object]]:
     for group in cluster["workerGroupSpecs"]:
         yield group["groupName"], Decimal(group["replicas"]), group["template"]
     yield "submitter", Decimal(1), spec["submitterPodTemplate"]
+
+
+def _requests(pod: Object, count: Decimal) -> dict[str, Decimal]:
+    """Return what a number of pods request, by resource."""
+    total: dict[str, Decimal] = defaultdict(Decimal)
+    for container in pod["containers"]:
+        for resource, amount in container["resources"]["requests"].items():
+            total[resource] += count * parse_quantity(amount)
+    return total
 
 
 def _name(job: Object) -> str:

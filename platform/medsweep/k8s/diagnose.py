@@ -21,6 +21,8 @@ _ENDED = {
 }
 _FAILURES = ("DEPLOY_FAILED", "UNHEALTHY")
 _LONGEST = 300
+# Kueue names every flavor that a pod set does not select, before the one whose quota is used up.
+_OTHER_POOLS = re.compile(r"flavor \S+ doesn't match node affinity, ")
 # ECMA-48 control sequences, operating system commands, and single control characters but tab and
 # line feed.
 _CONTROL = re.compile(
@@ -69,7 +71,7 @@ def queue_reason(queue: str, workload: Object | None) -> str:
     if evicted.get("status") == "True":
         parts.append(f"evicted ({evicted.get('reason')}): {evicted.get('message') or ''}")
     if reserved.get("message"):
-        parts.append(reserved["message"])
+        parts.append(_OTHER_POOLS.sub("", reserved["message"]))
     return _short(": ".join(parts))
 
 

@@ -209,6 +209,8 @@ def phase_of(job: Object) -> Phase:
 def _service_phase(service: Object) -> Phase:
     if service["metadata"].get("deletionTimestamp"):
         return "ending"
+    if service.get("spec", {}).get("suspend"):
+        return "queued"
     return "starting" if _ready_since(service) is None else "running"
 
 
@@ -231,6 +233,8 @@ def _true_condition(value: Object, kind: str) -> Object | None:
 def _slim(value: Object) -> Object:
     """Return only the parts of an object that are used, to save memory with 10,000 jobs."""
     metadata, spec = value["metadata"], value.get("spec") or {}
+    # Kueue suspends a RayService by its cluster.
+    spec = {**(spec.get("rayClusterConfig") or {}), **spec}
     return {
         "metadata": {name: metadata[name] for name in _METADATA if name in metadata},
         "spec": {name: spec[name] for name in _SPEC if name in spec},

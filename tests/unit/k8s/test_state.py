@@ -243,6 +243,16 @@ def test_a_queued_job_says_what_kueue_says() -> None:
 
     waits = {"type": "QuotaReserved", "status": "False", "message": "insufficient quota"}
     assert say(waits) == "waiting for quota in queue team: insufficient quota"
+    # As Kueue's controller writes it, of a worker that selects the pool v100.
+    others = ", ".join(f"flavor {pool} doesn't match node affinity" for pool in ("a100", "cpu"))
+    lacks = "insufficient unused quota for nvidia.com/gpu in flavor v100, 2 more needed"
+    pod_set = "couldn't assign flavors to pod set gpu: "
+    assert say({**waits, "message": f"{pod_set}{others}, {lacks}"}) == (
+        f"waiting for quota in queue team: {pod_set}{lacks}"
+    )
+    assert say({**waits, "message": f"{pod_set}{others}"}) == (
+        f"waiting for quota in queue team: {pod_set}flavor cpu doesn't match node affinity"
+    )
     evicted = {"type": "Evicted", "status": "True", "reason": "Preempted", "message": "by another"}
     assert say(waits, evicted) == (
         "waiting for quota in queue team: evicted (Preempted): by another: insufficient quota"
@@ -254,6 +264,30 @@ def test_a_queued_job_says_what_kueue_says() -> None:
     queued["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
     objects.put(RAY_JOBS, "bm-one", queued)
     assert objects.state("bm-one").reason is None
+
+
+def test_a_served_model_that_waits_for_quota_is_queued() -> None:
+    """Kueue suspends a RayService by its cluster, and KubeRay says only that it initializes."""
+    objects = SweepObjects()
+    conditions = [
+        {"type": "Ready", "status": "False", "message": "RayService is initializing"},
+    ]
+    service: Object = {
+        "metadata": {
+            "name": "sv-one",
+            "uid": "u2",
+            "labels": {**LABELS, "kueue.x-k8s.io/queue-name": "team"},
+        },
+        "spec": {"rayClusterConfig": {"suspend": True}},
+        "status": {"conditions": conditions},
+    }
+    objects.put(RAY_SERVICES, "sv-one", service)
+    state = objects.state("sv-one")
+    assert (state.phase, state.reason) == ("queued", "waiting for quota in queue team")
+    service["spec"]["rayClusterConfig"]["suspend"] = False
+    objects.put(RAY_SERVICES, "sv-one", service)
+    state = objects.state("sv-one")
+    assert (state.phase, state.reason) == ("starting", "RayService is initializing")
 
 
 def test_a_failed_job_has_its_time_and_every_reason() -> None:

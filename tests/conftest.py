@@ -11,6 +11,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from socketserver import BaseServer
 from typing import Any
 
 import pytest
@@ -28,6 +29,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # A worker of pytest-xdist has the width of the terminal, which no table here is written for.
 os.environ.pop("COLUMNS", None)
+# A server of the standard library looks every half second whether it is to end.
+BaseServer.serve_forever.__defaults__ = (0.02,)
+# What tests write need not survive a power cut, and waiting for the disk takes most of their time.
+os.fsync = lambda _: None
 # A proxy that leads to the internet does not lead to the servers that tests start on this machine.
 for name in ("no_proxy", "NO_PROXY"):
     os.environ[name] = ",".join(filter(None, (os.environ.get(name), "localhost,127.0.0.1")))

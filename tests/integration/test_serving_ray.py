@@ -33,7 +33,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 KEY = "key-of-the-tests"
 APPLICATION = "served"
-LONG = 1500
+# Tokens of an answer that takes a moment, and of one that ends long after the test has cut it off.
+LONG, ENDLESS = 1500, 100_000
 PROFILE = PROFILES["1xv100-1cpu"]
 
 
@@ -65,7 +66,8 @@ def run_application(**config: Any) -> None:
 @pytest.fixture(scope="module")
 def url(root: str) -> str:
     """Where the null engine is served."""
-    run_application(engine="null", limits={"max_concurrent": 8, "max_queued": 2})
+    limits = {"max_concurrent": 8, "max_queued": 2, "max_output_tokens": ENDLESS}
+    run_application(engine="null", limits=limits)
     return root
 
 
@@ -75,7 +77,7 @@ def sdk(url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
 
 
-def streamed(sdk: openai.OpenAI, begun: threading.Semaphore, tokens: int = LONG) -> tuple[int, Any]:
+def streamed(sdk: openai.OpenAI, begun: threading.Semaphore, tokens: int) -> tuple[int, Any]:
     """Stream an answer; the pieces that came, and why it ended."""
     stream = sdk.completions.create(model="null", prompt="Why?", max_tokens=tokens, stream=True)
     pieces, reason = 0, None
@@ -121,7 +123,7 @@ def running(url: str) -> float:
 
 
 def test_a_client_that_goes_frees_its_place(url: str, sdk: openai.OpenAI) -> None:
-    stream = sdk.completions.create(model="null", prompt="Why?", max_tokens=4096, stream=True)
+    stream = sdk.completions.create(model="null", prompt="Why?", max_tokens=ENDLESS, stream=True)
     next(iter(stream))
     assert running(url) == 1
     stream.close()
@@ -137,7 +139,7 @@ def test_a_replica_that_dies_is_replaced_and_requests_go_on(sdk: openai.OpenAI) 
 
     begun = threading.Semaphore(0)
     with ThreadPoolExecutor(8) as pool:
-        before = [pool.submit(streamed, sdk, begun) for _ in range(3)]
+        before = [pool.submit(streamed, sdk, begun, ENDLESS) for _ in range(3)]
         for _ in before:
             begun.acquire()
         ray.kill(engine_actor(), no_restart=True)
@@ -153,7 +155,7 @@ def test_deleting_the_application_loses_no_answer(sdk: openai.OpenAI) -> None:
 
     begun = threading.Semaphore(0)
     with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(streamed, sdk, begun) for _ in range(4)]
+        answers = [pool.submit(streamed, sdk, begun, LONG) for _ in range(4)]
         for _ in answers:
             begun.acquire()
         serve.delete(APPLICATION)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,6 +75,15 @@ def write_text(path: Path, text: str) -> None:
         EnvironmentFault: no space, or no permission.
     """
     _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file.
+
+    Raises:
+        EnvironmentFault: no space, or no permission.
+    """
+    _replace(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -157,7 +167,8 @@ def updating(path: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Threads of one process, and pods that share a volume, may have the same process id.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)

@@ -1,6 +1,8 @@
 import errno
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,22 @@ def test_public_files_keep_their_modes(tmp_path: Path) -> None:
     with private(tmp_path / "demo", applies=False):
         write_text(tmp_path / "demo" / "a.txt", "x")
     assert (tmp_path / "demo").stat().st_mode & 0o777 == 0o755
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of one process, or pods that share a volume: either version stays, whole."""
+    write, both = Path.write_text, threading.Barrier(2, timeout=60)
+
+    def together(path: Path, *arguments: Any, **options: Any) -> int:
+        written = write(path, *arguments, **options)
+        both.wait()
+        return written
+
+    monkeypatch.setattr(Path, "write_text", together)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(write_text, tmp_path / "page", text) for text in ("a", "b")]:
+            done.result()
+    assert (tmp_path / "page").read_text() in ("a", "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]

@@ -9,11 +9,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsweep.errors import EnvironmentFault
 from medsweep.report.tables.grouping import profile_order
 from medsweep.reporter import harmless
 from medsweep.results.aggregate import Row, distinct
-from medsweep.results.store import write_text
+from medsweep.results.store import write_bytes, write_text
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -255,7 +254,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     text = re.sub(r"'DejaVu Sans'(, sans-serif)*", "sans-serif", drawn.getvalue())
     text = re.sub(rf'<g id="{_MARK}([^"]*)">', _marked, text)
     write_text(folder / f"{name}.svg", text)
-    _write_bytes(folder / f"{name}.png", picture.getvalue())
+    write_bytes(folder / f"{name}.png", picture.getvalue())
     return text
 
 
@@ -263,16 +262,6 @@ def _marked(group: re.Match[str]) -> str:
     model, profile, text = group[1].split(_APART)
     names = f'data-model="{model}" data-profile="{profile}"'
     return f'<g class="tip" {names}><title>{text}</title>' if text else f"<g {names}>"
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise EnvironmentFault(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _notices(bases: set[str | None]) -> list[str]:

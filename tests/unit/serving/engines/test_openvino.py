@@ -156,10 +156,12 @@ async def test_a_process_that_dies_fails_its_answers_and_no_later_one(
 ) -> None:
     stream: Any = asker.engine.stream(asker.request(0, "one", max_tokens=2000))
     await anext(stream)
+    os.kill(asker.engine.pid, signal.SIGSTOP)  # the answer does not end before it dies
     # The base model's request waits for its turn, and is answered by the next process.
     waits = asyncio.create_task(asker.deltas(asker.request(1, MODEL, max_tokens=5)))
     await until(lambda: bool(asker.engine._waiting))
     os.kill(asker.engine.pid, signal.SIGSEGV)
+    os.kill(asker.engine.pid, signal.SIGCONT)
     with pytest.raises(StageError, match="ended with exit code -11"):
         async for _ in stream:
             pass

@@ -77,8 +77,10 @@ class ThreadedEngine(ABC):
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
-    scores_tokens = False
-    """Whether it gives log-probabilities."""
+    @property
+    def scores_tokens(self) -> bool:
+        """Whether it gives log-probabilities."""
+        return False
 
     @abstractmethod
     def _load_base(self, folder: Path) -> Any:

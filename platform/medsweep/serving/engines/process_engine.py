@@ -287,18 +287,23 @@ class ProcessEngine(ThreadedEngine):
         files, process = self._adapters[inner], self._process
         if process is None:
             raise StageError(CLOSED)
-        process.send([*self._commands, ["load", inner, files.path, files.scale]])
-        self._commands = []
-        reply = process.receive()
-        while "loaded" not in reply:
-            self._push_tokens(reply)
-            reply = process.receive()
+        reply = self._request(process, ["load", inner, files.path, files.scale], "loaded")
         if reply["error"] is not None:
             raise InputError(
                 f"{files.adapter.folder / WEIGHTS_FILE}: engine {self._settings.engine} cannot "
                 f"read it: {reply['error']}"
             )
         self._loaded.add(inner)
+
+    def _request(self, process: ChildProcess, command: list[Any], key: str) -> dict[str, Any]:
+        """Send a command, after those that wait, and return the reply that has this key."""
+        process.send([*self._commands, command])
+        self._commands = []
+        reply = process.receive()
+        while key not in reply:
+            self._push_tokens(reply)
+            reply = process.receive()
+        return reply
 
 
 def _sampling(state: RequestState) -> list[float] | None:

@@ -25,7 +25,7 @@ def token_scores(
     import torch
 
     chosen: list[float | None] = [None] * (first == 0)
-    likeliest: list[dict[str, float] | None] = [None] * (first == 0)
+    likeliest: list[list[tuple[int, float]] | None] = [None] * (first == 0)
     begin = max(first - 1, 0)
     if len(ids) - 1 > begin:
         given = torch.tensor([list(ids[:-1])], device=model.device)
@@ -42,16 +42,41 @@ def token_scores(
                 own.tolist(), picked, values.tolist(), places.tolist(), strict=True
             ):
                 chosen.append(log_prob)
-                tops: dict[str, float] = {}
-                for place, value in zip(best[:top], row[:top], strict=True):
-                    tops.setdefault(_name(tokenizer, place), value)
-                tops.setdefault(_name(tokenizer, token), log_prob)
-                likeliest.append(tops)
+                likeliest.append([*zip(best[:top], row[:top], strict=True), (token, log_prob)])
+    return named_scores(tokenizer, ids, chosen, likeliest, first=first, top=top)
+
+
+def named_scores(
+    tokenizer: Any,
+    ids: Sequence[int],
+    own: Sequence[float | None],
+    likeliest: Sequence[Sequence[tuple[int, float]] | None],
+    *,
+    first: int,
+    top: int,
+) -> TokenScores:
+    """Return log-probabilities with the texts of their tokens.
+
+    Args:
+        tokenizer: backend of the model's (`tokenizers.Tokenizer`).
+        ids: of the prompt and the answer.
+        own: log-probability of each token from `first` on.
+        likeliest: for each of them (token, log-probability) of the likeliest and of itself.
+        first: place of the first token that is returned.
+        top: how many of the likeliest tokens are returned beside each.
+    """
     names, offsets = _texts(tokenizer, ids)
+    tops: list[dict[str, float] | None] = []
+    for token, pairs in zip(ids[first:], likeliest, strict=True):
+        named: dict[str, float] = {}
+        best = sorted(dict(pairs or ()).items(), key=lambda pair: -pair[1])
+        for each, value in (*best[:top], *(pair for pair in best if pair[0] == token)):
+            named.setdefault(_name(tokenizer, each), value)
+        tops.append(None if pairs is None else named)
     return TokenScores(
         tokens=tuple(names[first:]),
-        log_probs=tuple(chosen),
-        tops=tuple(likeliest),
+        log_probs=tuple(own),
+        tops=tuple(tops),
         offsets=tuple(offset - offsets[first] for offset in offsets[first:-1]),
     )
 

@@ -16,7 +16,11 @@ class TorchEngine(ThreadedEngine):
         settings: with quantization none, int8 or nf4.
     """
 
-    scores_tokens = True
+    @property
+    def scores_tokens(self) -> bool:
+        """Whether it gives log-probabilities."""
+        return True
+
     _model: LoraModel
 
     def _read_adapter(self, adapter: Adapter) -> dict[str, LowRankPair]:

@@ -24,7 +24,8 @@ from medsweep.serving.engines.environment import EngineEnvironment, environment_
 from medsweep.serving.engines.low_rank import read_rank
 from medsweep.serving.engines.process_engine import AdapterFile, ProcessEngine
 from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import EngineDied, EngineSettings
+from medsweep.serving.engines.token_scores import named_scores
+from medsweep.serving.protocol import EngineDied, EngineSettings, TokenScores
 
 CHILD = Path(__file__).with_name("vllm_child.py")
 
@@ -69,6 +70,14 @@ class VllmEngine(ProcessEngine):
         """Return the settings that vLLM runs with."""
         return {**super().details(), **self._details}
 
+    @property
+    def scores_tokens(self) -> bool:
+        """Whether it gives log-probabilities: not beside live adapters.
+
+        On a CPU, vLLM 0.32 with LoRA fails when it scores a prompt, and ends.
+        """
+        return self._slots == 0
+
     def _load_base(self, folder: Path) -> Any:
         check_model_folder(folder)
         self._folder = folder
@@ -107,6 +116,18 @@ class VllmEngine(ProcessEngine):
 
     def _add_command(self, number: int, state: RequestState) -> list[Any]:
         return [*super()._add_command(number, state), state.adapter]
+
+    def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
+        process = self._live_process()
+        scored: list[Any] = [None]  # of a text of one token
+        if len(ids) > 1:
+            scored = self._request(process, ["score", ids, top], "scored")["scored"]
+        tops: list[list[tuple[int, float]] | None] = [
+            each and [(token, value) for token, value in each] for each in scored
+        ]
+        own = [dict(each)[token] if each else None for token, each in zip(ids, tops, strict=True)]
+        tokenizer = self._tokenizer.backend_tokenizer
+        return named_scores(tokenizer, ids, own[first:], tops[first:], first=first, top=top)
 
 
 def engine_arguments(

@@ -18,6 +18,9 @@ from typing import Any
 IDLE_S = 1.0
 """How often an idle engine looks whether vLLM's own processes are alive."""
 
+SCORED = "scored"
+"""Id of the request that scores a text; those of answers are numbers."""
+
 
 class Child:
     """Runs the engine and executes the parent's commands, which are the public methods.
@@ -35,6 +38,7 @@ class Child:
 
         self._link, self._vllm, self._lora_request = link, vllm, LoRARequest
         self._new_tokens = RequestOutputKind.DELTA
+        self._at_the_end = RequestOutputKind.FINAL_ONLY
         self._engine: Any = LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         self._processes = len(multiprocessing.active_children())
         self._loras: dict[str, Any] = {}
@@ -50,12 +54,20 @@ class Child:
                         raise RuntimeError("a process of vLLM has ended")
                 for name, *arguments in json.loads(self._link.recv_bytes()):
                     getattr(self, name)(*arguments)
-            rows = []
-            for output in self._engine.step():
+            self._step()
+
+    def _step(self) -> Any:
+        """Run a step, send its tokens, and return the output of a scored text that has ended."""
+        rows, scored = [], None
+        for output in self._engine.step():
+            if output.request_id == SCORED:
+                scored = output
+            else:
                 piece = output.outputs[0]
                 rows.append([int(output.request_id), list(piece.token_ids), output.finished])
-            if rows:
-                self._send({"rows": rows})
+        if rows:
+            self._send({"rows": rows})
+        return scored
 
     def load(self, adapter: str, file: str, scale: float) -> None:
         """Read an adapter and report whether that worked.
@@ -121,6 +133,36 @@ class Child:
             )
         except (KeyError, ValueError):  # it does not fit, or its adapter has gone
             self._send({"rows": [[row, [], True]]})
+
+    def score(self, ids: list[int], top: int) -> None:
+        """Report the log-probability of each token of a text, and the likeliest beside it.
+
+        Args:
+            ids: token ids of the text, at least two.
+            top: how many of the likeliest tokens.
+        """
+        # vLLM scores a prompt only on the way to a token. The text's last one is that token, so
+        # that a text may fill the model's context.
+        parameters = self._vllm.SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=top,
+            logprobs=top,
+            allowed_token_ids=ids[-1:],
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=self._at_the_end,
+        )
+        prompt = {"type": "token", "prompt_token_ids": ids[:-1]}
+        self._engine.add_request(SCORED, prompt, parameters)
+        output = None
+        while output is None:
+            output = self._step()
+        scores = [
+            each and [[token, value.logprob] for token, value in each.items()]
+            for each in [*output.prompt_logprobs, *output.outputs[0].logprobs]
+        ]
+        self._send({"scored": scores})
 
     def stop(self, row: int) -> None:
         """Stop a row, unless it has finished."""

@@ -263,6 +263,7 @@ async def test_a_client_that_leaves_frees_its_row(asker: Asker) -> None:
     assert (details["max_loras"], details["max_lora_rank"]) == (4, 8)
     assert details["prefix_caching"] is False
     assert details["chunked_prefill"] is True
+    assert not asker.engine.scores_tokens  # it has live adapters
 
 
 @pytest.mark.slow
@@ -271,6 +272,39 @@ async def test_a_prompt_that_does_not_fit_is_refused_and_the_next_is_answered(as
     with pytest.raises(InputError, match="together they may be 256"):
         await asker.deltas(request)
     assert (await asker.deltas(asker.request(0, "one", max_tokens=3)))[-1].output_tokens == 3
+
+
+@pytest.mark.slow
+async def test_log_probabilities_are_those_of_continuous(
+    vllm_here: None, llama: tuple[ModelSpec, Path]
+) -> None:
+    spec, base = llama
+    engines: list[Any] = [
+        open_engine(settings_of(spec, base, kind)) for kind in ("vllm", "continuous")
+    ]
+    ours = Asker(engines[0], ["What is asthma?"])
+    running = asyncio.create_task(ours.text(ours.request(0, spec.name, max_tokens=60)))
+    echoed = Generation(spec.name, None, PROMPTS[1], 0, echo=True, logprobs=3)
+    requests = [
+        echoed,
+        replace(echoed, max_tokens=4),
+        replace(echoed, max_tokens=4, echo=False, logprobs=0),
+        # As long as the model's context, and as short as a text can be.
+        replace(echoed, prompt=None, prompt_ids=tuple(range(5, 261))),
+        replace(echoed, prompt=None, prompt_ids=(5,)),
+    ]
+    for request in requests:
+        scores, known = [
+            [delta async for delta in engine.stream(request)][-1].scores for engine in engines
+        ]
+        assert (scores.tokens, scores.offsets) == (known.tokens, known.offsets)
+        assert scores.log_probs == pytest.approx(known.log_probs, abs=1e-3)
+        for tops, expected in zip(scores.tops, known.tops, strict=True):
+            assert tops == (expected and pytest.approx(expected, abs=1e-3))
+    # An answer that was computed meanwhile is not changed.
+    assert await running == await ours.text(ours.request(0, spec.name, max_tokens=60))
+    for engine in engines:
+        engine.close()
 
 
 @pytest.mark.slow

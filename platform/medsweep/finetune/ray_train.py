@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ POLL_S = "0.2"
 EPOCHS_S = 0.5
 """Seconds between looks at the epoch log."""
 
+READY_POLL_S = 0.05
+"""Seconds between a worker's looks for the file that lets it train."""
+
 
 def finetune_on(
     profile: HardwareProfile,
@@ -36,6 +41,7 @@ def finetune_on(
     storage: Path,
     on_epoch: Callable[[FineTuneJob, Mapping[str, Any]], None] = lambda job, row: None,
     on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Fine-tune on the nodes of a hardware profile and wait for the adapters.
 
@@ -48,6 +54,10 @@ def finetune_on(
         storage: folder of Ray Train's own state, which the workers must see too.
         on_epoch: called with the job and its row of `training.parquet` after each epoch.
         on_step: called about twice a second with the newest step, as of `session.finetune`.
+        meanwhile: called while the workers start, each of which mostly waits for another process.
+            Training, whose speed is a result, begins when it has returned. Its failures are
+            ignored: it only does earlier what is done later too. The workers must be on this
+            machine.
 
     Raises:
         StageError: a fine-tune failed, and those after it were not started; the message has the
@@ -64,6 +74,8 @@ def finetune_on(
     steps = storage / f"{run_name}.step"
     latest = LatestStep(steps)
     latest.close()  # of an earlier start
+    ready = storage / f"{run_name}.ready"
+    ready.unlink(missing_ok=True)
     config = {
         # Ray Train restarts all workers if one dies; that continues the run.
         "jobs": [replace(job, fresh=False) for job in jobs],
@@ -72,6 +84,7 @@ def finetune_on(
         "needs_gpu": gpus > 0,
         "epochs": files,
         "steps": steps,
+        "ready": None if meanwhile is None else ready,
     }
     trainer = _trainer(config, workers, run_name, storage)
     failures: list[str] = []
@@ -88,6 +101,11 @@ def finetune_on(
     # thread only waits, and can be interrupted.
     thread = threading.Thread(target=fit, name="fit", daemon=True)
     thread.start()
+    if meanwhile is not None:
+        with suppress(Exception):
+            meanwhile()
+        ready.parent.mkdir(parents=True, exist_ok=True)
+        ready.touch()
     waiting = True
     while waiting:
         thread.join(EPOCHS_S)
@@ -100,6 +118,7 @@ def finetune_on(
     for log in logs:
         log.close()
     latest.close()
+    ready.unlink(missing_ok=True)
     if failures:
         names = ", ".join(job.weights.spec.name for job in jobs)
         raise StageError(f"fine-tune of {names}: {failures[0]}")
@@ -181,6 +200,8 @@ def _worker(config: Mapping[str, Any]) -> None:
     if config["needs_gpu"]:
         # Ray shows each worker its own GPU only.
         require_gpus(replace(config["profile"], gpus=1))
+    while config["ready"] is not None and not config["ready"].exists():
+        time.sleep(READY_POLL_S)
     granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
     for job, epochs in zip(config["jobs"], config["epochs"], strict=True):
         if not job.folder.is_dir():  # as in a retried run whose adapter was already complete

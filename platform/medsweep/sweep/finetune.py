@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from medsweep.cluster.protocol import Cluster
 from medsweep.errors import MedSweepError
 from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
+from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.weights import fetch_weights
 from medsweep.results.provenance import provenance
 from medsweep.sweep.batches import training_runs
@@ -44,6 +46,7 @@ def finetune_missing(
     *,
     cluster: Cluster,
     progress: SweepProgress,
+    meanwhile: Callable[[HardwareProfile], None] | None = None,
 ) -> dict[str, str]:
     """Fine-tune the adapters that do not exist yet, one at a time, each on a node of its profile.
 
@@ -53,6 +56,8 @@ def finetune_missing(
         adapters: which ones.
         cluster: where the nodes are.
         progress: is told of each step, kind "fine-tune", and of each epoch.
+        meanwhile: called with the profile of the last run while its workers start, as in
+            `finetune_on`.
 
     Returns:
         The reason of each fine-tune that failed, by the adapter's key.
@@ -66,7 +71,8 @@ def finetune_missing(
     while runs:
         run = runs.popleft()
         try:
-            _finetune_run(resolved, folder, run, cluster, progress)
+            last = None if runs else meanwhile
+            _finetune_run(resolved, folder, run, cluster, progress, last)
         except MedSweepError as error:
             if len(run) == 1:
                 progress.skip("fine-tune", 1)
@@ -85,6 +91,7 @@ def _finetune_run(
     adapters: Sequence[AdapterPlan],
     cluster: Cluster,
     progress: SweepProgress,
+    meanwhile: Callable[[HardwareProfile], None] | None,
 ) -> None:
     """Fine-tune adapters of one profile in one run of Ray Train.
 
@@ -113,6 +120,7 @@ def _finetune_run(
             storage=folder / ".ray",
             on_epoch=epoch_notes(progress),
             on_step=progress.training,
+            meanwhile=None if meanwhile is None else partial(meanwhile, profile),
         )
 
 

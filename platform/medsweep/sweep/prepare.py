@@ -9,15 +9,17 @@ from pathlib import Path
 from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError
 from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import Weights, fetch_weights
 from medsweep.serving.equality import ANSWER_TOKENS, compare_merged
 from medsweep.serving.merge import merged_folder
-from medsweep.serving.ray.deployments import CellDeployment, dtype_here
-from medsweep.sweep.cell import Cell
+from medsweep.serving.ray.deployments import CellDeployment, dtype_here, start_ingress
+from medsweep.sweep.cell import AnyCell, Cell
 from medsweep.sweep.cell_columns import Row
 from medsweep.sweep.context import MeasurementContext
 from medsweep.sweep.finetune import adapter_folder
+from medsweep.sweep.spec import SweepSpec
 
 COMPARED = 8
 """Questions that a merged model and the live adapter are both asked: the first of the dataset."""
@@ -94,6 +96,23 @@ def prepare_cells(
         else:
             ready.append(PreparedCell(cell, adapter, columns))
     return ready
+
+
+def start_ahead(
+    spec: SweepSpec, cluster: Cluster, cells: Sequence[AnyCell], training: HardwareProfile
+) -> None:
+    """Start what the first batch of cells needs, beside a fine-tune whose workers start.
+
+    Args:
+        spec: of the sweep.
+        cluster: on this machine.
+        cells: the batch.
+        training: profile of the node that trains, which keeps running.
+    """
+    ours = [cell.profile for cell in cells if isinstance(cell, Cell)]
+    if ours:
+        start_ingress(cluster.port, loopback=spec.load.shards == 1)
+        cluster.ensure_nodes([training, *ours])
 
 
 def deployment_of(

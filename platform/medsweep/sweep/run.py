@@ -35,6 +35,7 @@ from medsweep.sweep.live_page import LivePage
 from medsweep.sweep.measure import measure_batch
 from medsweep.sweep.plan import Plan, needs_ray
 from medsweep.sweep.predict import predicted_steps_s
+from medsweep.sweep.prepare import start_ahead
 from medsweep.sweep.progress import SweepProgress
 from medsweep.sweep.resolve import Resolved
 
@@ -158,17 +159,24 @@ def run_batches(
             runs = training_runs(absent)
             if ray and runs and cluster.emulates:
                 # Of the first run alone: later ones would be fetched while this one is timed.
-                first = [resolved.weights[each.model.name] for each in runs[0]]
-                stack.enter_context(fetched_ahead(first))
+                weights = [resolved.weights[each.model.name] for each in runs[0]]
+                stack.enter_context(fetched_ahead(weights))
             with progress.phase("start Ray" if ray else "connect"):
                 stack.enter_context(cluster if ray else sigterm_interrupts(ray=False))
+            first = next((batch.cells for batch in batches if batch.cells), ())
+            ahead = partial(start_ahead, spec, cluster, first) if cluster.emulates else None
             # Every batch is deployed once before any is deployed again: drift meets all cells.
             for deployment, batch in product(range(1, spec.load.deployments + 1), batches):
                 metrics.cells(spec.name, count_states(states))
                 with exclusive(batch.lock) if batch.lock else nullcontext():
                     if deployment == 1:
                         failures |= finetune_missing(
-                            resolved, folder, batch.adapters, cluster=cluster, progress=progress
+                            resolved,
+                            folder,
+                            batch.adapters,
+                            cluster=cluster,
+                            progress=progress,
+                            meanwhile=ahead,
                         )
                     measure_batch(context, cluster, batch.cells, failures, deployment)
                 # Those of all cells would be 10,000 files per batch in the largest sweeps.

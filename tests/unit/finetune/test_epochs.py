@@ -1,3 +1,5 @@
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,9 +106,18 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
 
     class Trainer:
         def __init__(self, loop: Any, *, train_loop_config: Any, **_: Any) -> None:
-            self.fit = lambda: loop(train_loop_config)
+            self.fit = lambda: (workers_start.set(), loop(train_loop_config))
+
+    workers_start, order = threading.Event(), list[str]()
+
+    def meanwhile() -> None:
+        assert workers_start.wait(60)
+        time.sleep(0.3)  # in which a worker that does not wait would train
+        order.append("meanwhile")
+        raise RuntimeError
 
     def learn(job: Any, on_epoch: Any, on_step: Any) -> None:
+        order.append("train")
         for number in range(3):
             on_epoch(row(number))
         if rank == 0:  # the leading worker alone
@@ -137,7 +148,9 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
         storage=tmp_path / "ray",
         on_epoch=lambda job, row: told.append(row),
         on_step=steps.append,
+        meanwhile=meanwhile,
     )
+    assert order == ["meanwhile", "train"]
     assert steps == ([{"step": 7}] if rank == 0 else [])
     assert list((tmp_path / "ray").glob("run.*")) == []
     assert [each["epoch"] for each in reported] == [0, 1, 2]

@@ -68,9 +68,12 @@ def test_stand_ins_of_one_profile_share_a_run_and_no_failure(
     adapters = list(resolved.plan.adapters.values())
     bad = adapters[1].model.name
     runs: list[list[str]] = []
+    beside: list[tuple[str, int]] = []
 
-    def train(profile: object, *jobs: FineTuneJob, **_: object) -> None:
+    def train(profile: object, *jobs: FineTuneJob, meanwhile: Any, **_: object) -> None:
         runs.append([job.weights.spec.name for job in jobs])
+        if meanwhile is not None:
+            meanwhile()
         for job in jobs:
             if job.weights.spec.name == bad:
                 raise StageError(f"{bad} fails")
@@ -85,12 +88,15 @@ def test_stand_ins_of_one_profile_share_a_run_and_no_failure(
         adapters,
         cluster=NotedCalls([]),  # type: ignore[arg-type]  # what this stage needs of one
         progress=progress,
+        meanwhile=lambda profile: beside.append((profile.name, len(runs))),
     )
     names = [adapter.model.name for adapter in adapters]
     if stand_ins:
         assert runs == [names, *([name] for name in names[names.index(bad) :])]
+        assert beside == [("2xa100-4cpu", 1), ("2xa100-4cpu", len(runs))]
     else:
         assert runs == [[name] for name in names]
+        assert beside == [("2xa100-4cpu", len(runs))], "beside the last run alone"
     absent = [each for each in adapters if not adapter_folder(tmp_path, each).is_dir()]
     assert [each.model.name for each in absent] == [bad]
     assert failures == {absent[0].key: f"{bad} fails"}

@@ -11,6 +11,7 @@ import pytest
 from faked_sweep import HERE, THERE, FakedSweep, sweep
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import Adapter
+from medsweep.hardware.catalog import PROFILES
 from medsweep.serving.equality import Equality
 from medsweep.sweep import measure, prepare, run
 
@@ -20,6 +21,33 @@ def test_base_weights_are_not_fetched_where_they_are(ran: FakedSweep) -> None:
     run.run_sweep(sweep(), ran.out)
     assert ran.built == []
     assert len(ran.cluster.fetched) == 3
+
+
+def test_the_first_batch_is_started_beside_the_fine_tune(
+    ran: FakedSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = PROFILES["2xa100-4cpu"]
+    started: list[Any] = []
+
+    def finetune(*_: Any, meanwhile: Any, **__: Any) -> dict[str, str]:
+        if meanwhile is not None and not started:
+            meanwhile(training)
+        return {}
+
+    monkeypatch.setattr(run, "finetune_missing", finetune)
+    monkeypatch.setattr(
+        prepare, "start_ingress", lambda port, loopback: started.append((port, loopback))
+    )
+    monkeypatch.setattr(
+        ran.cluster,
+        "ensure_nodes",
+        lambda profiles: started.append([profile.name for profile in profiles]),
+    )
+    resolved = sweep()
+    run.run_sweep(resolved, ran.out)
+    assert started[0] == (ran.cluster.port, True)
+    assert started[1][0] == training.name, "its node trains"
+    assert started[1][1:] == started[2], "the first batch's nodes, which are then needed"
 
 
 def test_a_merged_adapter_is_compared_and_its_base_deployed_alone(

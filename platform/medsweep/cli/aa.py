@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medsweep.cli.compare import as_json, print_comparison
 from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, positive
+from medsweep.digits import percent
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE, MedSweepError, require
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"not passed: {each.subject} {each.figure}: {_blindness(each)}")
         if blind:
             print(
-                f"a difference of {options.tolerance:.0%} could have stayed unseen; raise "
+                f"a difference of {percent(options.tolerance)} could have stayed unseen; raise "
                 "load.deployments and load.repeats, or --tolerance"
             )
     return EXIT_DIFFERENT if differ or blind else EXIT_DONE
@@ -68,5 +69,5 @@ def run(options: argparse.Namespace) -> int:
 def _blindness(finding: Finding) -> str:
     """Return why a finding could not have shown a difference of interest."""
     if finding.could_see_share is not None:
-        return f"differences under {finding.could_see_share:.1%} would not be found"
+        return f"differences under {percent(finding.could_see_share, 1)} would not be found"
     return finding.test if finding.p_adjusted is None else "no spread, so chance is not known"

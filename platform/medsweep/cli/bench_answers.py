@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from medsweep.digits import percent
+
 if TYPE_CHECKING:
     from medsweep.datasets.spec import Pair
     from medsweep.loadgen.spec import LoadJob, LoadPoint, Prompt
@@ -85,7 +87,7 @@ class Answers:
             ]
             cut = columns["truncated_share"]
             if cut is not None:
-                figures.append(f"{cut:.0%} cut off at the token limit")
+                figures.append(f"{percent(cut)} cut off at the token limit")
             told = ", ".join(figures) or "too few for figures"
             questions = columns["questions"]
             yield f"answers at {point.words}, repeat {repeat}: {questions} questions: {told}"

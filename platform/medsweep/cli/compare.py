@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.compare_paper import PAPER, compare_paper
 from medsweep.cli.options import add_json, fraction, positive, show
+from medsweep.digits import percent, probability
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE, InputError
 from medsweep.reporter import harmless
 
@@ -153,15 +154,17 @@ def print_comparison(comparison: Comparison, *, gate: bool = False) -> None:
     for trend in comparison.trends:
         if trend.is_clear and trend.drift is not None:
             print(
-                f"drift: {trend.name}: end-to-end time moved by {trend.drift.change:+.1%} over its "
-                f"{trend.drift.measurements} measurements (p = {trend.drift.p_value:.2g})"
+                f"drift: {trend.name}: end-to-end time moved by "
+                f"{percent(trend.drift.change, 1, signed=True)} over its "
+                f"{trend.drift.measurements} measurements (p = {probability(trend.drift.p_value)})"
             )
         if trend.batches is not None and trend.batches.is_clear:
             print(f"{trend.name}: {trend.batches.sentence}")
     for anomaly in comparison.anomalies:
         print(
             f"not faster: {anomaly.model} at {load_in_words(anomaly.load_point)}: "
-            f"{anomaly.more} against {anomaly.less}: {anomaly.gain:+.1%} tokens/s; {anomaly.why}"
+            f"{anomaly.more} against {anomaly.less}: "
+            f"{percent(anomaly.gain, 1, signed=True)} tokens/s; {anomaly.why}"
         )
     for each in comparison.gates if gate else ():
         if not each.passes:
@@ -180,7 +183,7 @@ def _change(finding: Finding) -> str:
 
     if finding.change is None:
         return by_column(finding.figure, finding.after)
-    return f"{abs(finding.change):.1%}"
+    return percent(abs(finding.change), 1)
 
 
 def _summary(
@@ -207,7 +210,7 @@ def _summary(
         passed = sum(each.passes for each in comparison.gates)
         parts.append(f"{passed} of {len(comparison.gates)} pass the quality gate")
     if options.after is not None:
-        parts.append(f"{len(regressions)} regressions of more than {tolerance:.0%}")
+        parts.append(f"{len(regressions)} regressions of more than {percent(tolerance)}")
     return "; ".join(parts)
 
 
@@ -267,9 +270,9 @@ def _row(each: Finding) -> dict[str, Any]:
         "figure": each.figure,
         "A": by_column(each.figure, each.before),
         "B": by_column(each.figure, each.after),
-        "change": None if each.change is None else f"{each.change:+.1%}",
-        "could see": None if each.could_see_share is None else f"{each.could_see_share:.1%}",
-        "p (Holm)": f"{each.p_adjusted:.2g}",
+        "change": None if each.change is None else percent(each.change, 1, signed=True),
+        "could see": None if each.could_see_share is None else percent(each.could_see_share, 1),
+        "p (Holm)": probability(each.p_adjusted),
         "by": each.test,
         "changed": None if each.pairs is None else f"{each.changed} of {each.pairs}",
     }
@@ -283,7 +286,7 @@ def _visible(findings: Sequence[Finding]) -> list[str]:
             shares.setdefault(each.figure, []).append(each.could_see_share)
     ranges = []
     for figure, values in shares.items():
-        low, high = f"{min(values):.1%}", f"{max(values):.1%}"
+        low, high = percent(min(values), 1), percent(max(values), 1)
         ranges.append(f"{figure} {low}" if low == high else f"{figure} {low} to {high}")
     if not ranges:
         return []
@@ -303,7 +306,7 @@ def _spread(spreads: Mapping[str, Sequence[Spread]]) -> list[str]:
                     if each.figure == figure
                     and (share := getattr(each.components, level)) is not None
                 ]
-                shown = f"{median(shares):.2%}" if shares else "not known"
+                shown = percent(median(shares), 2) if shares else "not known"
                 parts.append(f"{level}s {shown}")
             lines.append(f"standard deviation: {name}: {figure}: between {', '.join(parts)}")
     return lines

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_overrides, load_sweep, show
 from medsweep.datasets.catalog import DATASETS
+from medsweep.digits import percent
 from medsweep.errors import EXIT_DONE
 from medsweep.reporter import harmless
 
@@ -109,7 +110,7 @@ def _print_leaks(found: list[dict[str, Any]], asked: int) -> None:
     )
     for leak in found[:SHOWN_LEAKS]:
         question = ", same question" if leak["same_question"] else ""
-        print(f"  {leak['question_id']} in {leak['learnt_id']}: {leak['share']:.0%}{question}")
+        print(f"  {leak['question_id']} in {leak['learnt_id']}: {percent(leak['share'])}{question}")
     if len(found) > SHOWN_LEAKS:
         print(f"  and {len(found) - SHOWN_LEAKS} more; --json lists all")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, fraction, positive, seconds, show
 from medsweep.decide.limits import limit_options, make_limits
+from medsweep.digits import percent
 from medsweep.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _row(assessment: Assessment) -> dict[str, Any]:
         "load": load_in_words(assessment.candidate.load_point),
         "limits met": "unknown"
         if assessment.probability is None
-        else f"{assessment.probability:.0%}",
+        else percent(assessment.probability),
         **{
             check.limit.column: None
             if check.value is None
@@ -136,14 +137,14 @@ def _row(assessment: Assessment) -> dict[str, Any]:
             for check in assessment.checks
         },
         **(
-            {"failed": f"{assessment.candidate.failed_share:.2%}"}
+            {"failed": percent(assessment.candidate.failed_share, 2)}
             if any(check.limit.column.endswith("_s") for check in assessment.checks)
             else {}
         ),
         "replicas": assessment.replicas,
         "slots in use": None
         if assessment.plan is None or assessment.plan.utilisation is None
-        else f"{assessment.plan.utilisation:.0%}",
+        else percent(assessment.plan.utilisation),
         "USD/h": None if price is None else f"{price:.2f}",
     }
 
@@ -200,7 +201,7 @@ def _instead(other: Assessment, chosen: Assessment) -> str:
         if chance is None:
             changes.append(f"{bound} is unknown{value}")
         elif chance < SURE:
-            changes.append(f"{bound} with a probability of only {chance:.0%}{value}")
+            changes.append(f"{bound} with a probability of only {percent(chance)}{value}")
     if other.is_met:
         changes.append("also meets the limits")
     return ", ".join(changes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medsweep.cli.options import show
+from medsweep.digits import percent
 
 
 def print_scores(scores: Mapping[str, Any]) -> None:
@@ -35,7 +36,7 @@ def _print_meter(detections: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         {"seen of": kind, "tried": tried}
         | {
-            each["figure"]: None if each["share"] is None else f"{each['share']:.0%}"
+            each["figure"]: None if each["share"] is None else percent(each["share"])
             for each in detections
             if each["kind"] == kind
         }
@@ -97,14 +98,16 @@ def _print_texts(scores: Mapping[str, Any]) -> None:
         f"length ratio {_number(scores['length_ratio']) or 'unknown'}"
     )
     if scores["long_references_share"] is not None:
-        print(f"{scores['long_references_share']:.0%} of the references are longer than allowed")
+        print(
+            f"{percent(scores['long_references_share'])} of the references are longer than allowed"
+        )
 
 
 def _print_confidence(found: Mapping[str, Any] | None, figure: str, ranking: str) -> None:
     """Print whether the model knows when it is right."""
     if found is None:
         return
-    parts = [f"{figure} of the surest 80% {_bounded(found['covered'])}"]
+    parts = [f"{figure} of the surest 80 % {_bounded(found['covered'])}"]
     parts += [f"area under {figure} against coverage {_bounded(found['area'])}"]
     if found["ranking"] is not None:
         parts += [f"{ranking} {_bounded(found['ranking'])}"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_out, add_sweep, load_sweep, show
+from medsweep.digits import percent, probability
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError, UnknownName, require
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def _print(summary: SearchSummary, folder: Path) -> None:
                 "value": f"{level.value:g}",
                 "effect": f"{level.effect:+.4f}",
                 "interval": "-" if level.low is None else f"{level.low:+.4f} to {level.high:+.4f}",
-                "variance": f"{effect.share:.0%}",
-                "p": "-" if effect.p is None else f"{effect.p:.2g}",
+                "variance": percent(effect.share),
+                "p": "-" if effect.p is None else probability(effect.p),
                 "matters": verdicts[effect.matters],
             }
             for effect in summary.effects

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsweep.comparison.finding import Finding, is_mixed
+from medsweep.digits import probability
 from medsweep.metrics.resampling import FEWEST_PAIRS, PairedDifference, paired_differences
 from medsweep.metrics.significance import ALPHA, least_mcnemar_p, mcnemar
 from medsweep.results.aggregate import Row, average, group_by_columns, values
@@ -155,7 +156,10 @@ def _by_correctness(contrast: Contrast, pairs: PairedAnswers) -> Finding:
     elif not changed:
         test = "no answer became correct or wrong"
     elif least > ALPHA:
-        test = f"too few answers became correct or wrong, {changed}: p is at least {least:.2g}"
+        test = (
+            f"too few answers became correct or wrong, {changed}: "
+            f"p is at least {probability(least)}"
+        )
     else:
         test = "McNemar"
     return Finding(

@@ -16,6 +16,7 @@ from statistics import fmean
 
 import numpy as np
 
+from medsweep.digits import percent, probability
 from medsweep.metrics.significance import ALPHA
 from medsweep.results.aggregate import Row, group_by, group_by_columns, ok_rows
 
@@ -47,14 +48,14 @@ class BatchDrift:
         if self.change is None:
             how = "not known: nothing was measured in several"
         elif self.p_value is None:
-            how = f"{self.change:.1%}, too few cells to tell it from noise"
+            how = f"{percent(self.change, 1)}, too few cells to tell it from noise"
         elif self.is_clear:
             how = (
-                f"{self.change:.1%} (p = {self.p_value:.2g}): times of cells of different batches "
-                "differ by it too"
+                f"{percent(self.change, 1)} (p = {probability(self.p_value)}): times of cells of "
+                "different batches differ by it too"
             )
         else:
-            how = f"{self.change:.1%}, not beyond noise (p = {self.p_value:.2g})"
+            how = f"{percent(self.change, 1)}, not beyond noise (p = {probability(self.p_value)})"
         return f"drift between {self.batches} batches of cells: {how}"
 
 

@@ -20,7 +20,7 @@ class Finding:
     """One comparison.
 
     Attributes:
-        subject: what is compared, such as `llama-3-8b@host adapter c4`.
+        subject: what is compared, such as `llama-3-8b@host adapter at 4 clients`.
         figure: column of `benchmark.parquet`.
         before: of the first, in the column's unit.
         after: of the second.

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from medsweep.comparison.answers import pair_answers
+from medsweep.digits import percent
 from medsweep.metrics.power import POWER
 from medsweep.metrics.resampling import FEWEST_PAIRS, paired_differences
 from medsweep.metrics.significance import ALPHA
@@ -97,12 +98,13 @@ class QualityGate:
         if figure.low is None or figure.high is None or figure.power is None:
             return f"{name}: {self.questions} questions are too few, {FEWEST_PAIRS} are needed"
         least = 1 - self.margin
-        shown = f"{name} is {figure.share:.1%} of the reference's"
+        shown = f"{name} is {percent(figure.share, 1)} of the reference's"
         if figure.verdict == "worse":
-            return f"{shown}, at most {figure.high:.1%}, under {least:.1%}"
+            return f"{shown}, at most {percent(figure.high, 1)}, under {percent(least, 1)}"
         return (
-            f"{shown}, at least {figure.low:.1%}: not shown to be {least:.1%}; equal answers pass "
-            f"in {figure.power:.0%}, and in {POWER:.0%} with {figure.questions_needed} questions"
+            f"{shown}, at least {percent(figure.low, 1)}: not shown to be {percent(least, 1)}; "
+            f"equal answers pass in {percent(figure.power)}, and in {percent(POWER)} with "
+            f"{figure.questions_needed} questions"
         )
 
 

@@ -14,6 +14,7 @@ from medsweep.comparison.speed import compare_speed
 from medsweep.comparison.spread import Spread, spreads
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
+from medsweep.loadgen.spec import load_in_words
 from medsweep.results.aggregate import Row, distinct, group_by_columns
 from medsweep.results.reader import Results
 
@@ -178,7 +179,7 @@ def compare_within(
 def point_name(point: tuple[str, str, str, str]) -> str:
     """Return the name of a load point."""
     model, profile, variant, load = point
-    return f"{model}@{profile} {variant} {load}"
+    return f"{model}@{profile} {variant} at {load_in_words(load)}"
 
 
 def cell_name(cell: tuple[str, str, str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from medsweep.comparison.finding import Finding, basis_of, is_mixed
+from medsweep.digits import probability
 from medsweep.metrics.significance import (
     least_permutation_p,
     permutation_p,
@@ -90,7 +91,7 @@ def _failures(
         test = f"permutation, {_samples(before, after)}"
         if p_value is None:
             least = least_permutation_p(len(first), len(second))
-            test = f"too few: {_samples(before, after)}: p is at least {least:.2g}"
+            test = f"too few: {_samples(before, after)}: p is at least {probability(least)}"
     return [
         Finding(
             subject=subject,

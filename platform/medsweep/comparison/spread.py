@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.nested import VarianceComponents, variance_components
 from medsweep.metrics.power import smallest_visible
 from medsweep.metrics.significance import ALPHA
@@ -60,7 +61,8 @@ def spreads(results: Results) -> list[Spread]:
             found = variance_components(by_deployment(rows, figure), deviation, count)
             if found is not None:
                 point_of = {name: rows[0][name] for name in _IDENTITY}
-                name = "{model}@{profile} {variant} {load_point}".format(**point_of)
+                name = "{model}@{profile} {variant} at ".format(**point_of)
+                name += load_in_words(point_of["load_point"])
                 visible = _could_see(by_deployment(rows, figure))
                 table.append(Spread(name, figure, found, **point_of, could_see=visible))
     return table

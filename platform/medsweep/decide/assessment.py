@@ -10,6 +10,7 @@ from medsweep.decide.candidates import LATENCY, Candidate
 from medsweep.decide.limit_check import SURE, LimitCheck, check_limit, quantile_of
 from medsweep.decide.limits import USD_PER_1K, Limit
 from medsweep.decide.queueing import RatePlan, plan_replicas, service_times, waits_for_slot
+from medsweep.digits import percent
 from medsweep.metrics.statistics import percentile_floor
 from medsweep.results.aggregate import Row, first
 
@@ -83,7 +84,7 @@ class Assessment:
         if limited:
             doubts.append("limited by the client, not the server: only its quality is known")
         if failed and any(check.limit.column.endswith("_s") for check in self.checks):
-            doubts.append(f"{failed:.2%} of requests failed")
+            doubts.append(f"{percent(failed, 2)} of requests failed")
         unplanned = None if self.plan is None else self.plan.reason
         if unplanned and not limited:
             doubts.append(f"no plan for the rate: {unplanned}")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from medsweep.digits import percent
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.precision import DTYPE_BYTES, weight_bytes
 from medsweep.models.spec import ModelSpec
@@ -43,8 +44,9 @@ _FIRST_MMA = (7, 5)
 _FIRST_FAST_UNPACKING = (9, 0)
 
 ASSUMPTIONS = (
-    f"estimates assume {OF_PEAK_BANDWIDTH:.0%} of the peak bandwidth, {OF_PEAK_FLOPS:.0%} of the "
-    f"peak FLOP/s and {LAUNCH_S * 1e6:.0f} us per kernel launch; only `least` is a bound"
+    f"estimates assume {percent(OF_PEAK_BANDWIDTH)} of the peak bandwidth, "
+    f"{percent(OF_PEAK_FLOPS)} of the peak FLOP/s and {LAUNCH_S * 1e6:.0f} us per kernel launch; "
+    "only `least` is a bound"
 )
 
 _MATRIX = 1024

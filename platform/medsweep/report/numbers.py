@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Protocol
 
+from medsweep.digits import significant
 from medsweep.metrics.statistics import Interval
 from medsweep.results.schema import QUALITIES
 
@@ -29,22 +30,6 @@ class Estimate(Protocol):
     @property
     def high(self) -> float | None:
         """Upper end; None in the same case."""
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """Return a number with some significant digits, without an exponent.
-
-    Args:
-        value: the number.
-        digits: significant digits; an integer keeps all its digits.
-    """
-    rounded = float(f"{value:.{digits - 1}e}")
-    if not math.isfinite(rounded):
-        return str(value)
-    if rounded == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
-    return f"{value:,.{decimals}f}" if decimals == 0 else f"{rounded:.{decimals}f}"
 
 
 def places_of(value: Estimate) -> int | None:
@@ -165,11 +150,6 @@ def seconds_with_spread(value: Interval) -> str:
 def signed(value: float, places: int = _SHARE_PLACES) -> str:
     """Return a difference with its sign."""
     return f"{round(value, places) + 0.0:+.{places}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def probability(p_value: float) -> str:
-    """Return a p value with two significant digits."""
-    return significant(p_value, 2)
 
 
 def percent_bounds(low: float, high: float) -> str:

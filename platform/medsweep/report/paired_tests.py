@@ -12,8 +12,9 @@ from itertools import permutations
 
 from medsweep.comparison.answers import SCORE
 from medsweep.comparison.finding import Finding
+from medsweep.digits import probability
 from medsweep.metrics.significance import ALPHA
-from medsweep.report.numbers import probability, share_places, signed
+from medsweep.report.numbers import share_places, signed
 from medsweep.report.tables.models import difference_of, subject
 from medsweep.report.tables.paired import PairedRow
 from medsweep.results.aggregate import Row, group_by_columns, headline_rows

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import compress
 from typing import Any, ClassVar, TypeVar
 
+from medsweep.digits import probability, significant
 from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import (
@@ -21,13 +22,11 @@ from medsweep.report.numbers import (
     Estimate,
     duration,
     figure,
-    probability,
     scaled,
     share,
     share_places,
     share_spread,
     signed,
-    significant,
     spread,
     time_unit,
 )

@@ -8,10 +8,11 @@ from typing import Any
 
 from medsweep.decide.candidates import Candidate, candidates
 from medsweep.decide.curves import probability_curve
+from medsweep.digits import significant
 from medsweep.hardware.observe import HOST
 from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
-from medsweep.report.numbers import MISSING, seconds, share, share_spread, significant
+from medsweep.report.numbers import MISSING, seconds, share, share_spread
 from medsweep.report.paired_tests import PairedTests
 from medsweep.report.tables.grouping import (
     busiest_point,

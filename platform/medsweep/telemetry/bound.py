@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from medsweep.digits import percent
+
 Cause = Literal[
     "client",
     "gpu",
@@ -172,7 +174,7 @@ def _held_back(row: Mapping[str, Any]) -> list[str]:
     if not share:
         return []
     why = ", ".join(sorted(row.get("gpu_throttle_reasons") or {})) or "no reason given"
-    return [f"clocks held back in {share:.0%} of samples: {why}"]
+    return [f"clocks held back in {percent(share)} of samples: {why}"]
 
 
 def _launches(row: Mapping[str, Any]) -> list[str]:

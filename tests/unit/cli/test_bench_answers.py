@@ -56,7 +56,7 @@ def test_the_measured_answers_are_graded() -> None:
     assert "lengths" not in result
     [line] = answers.lines()
     assert line.startswith("answers at 1 client, repeat 1: 2 questions: ")
-    assert line.endswith("50% cut off at the token limit")
+    assert line.endswith("50 % cut off at the token limit")
 
 
 def test_a_load_without_answers_has_no_grades() -> None:

@@ -40,11 +40,11 @@ def test_a_regression_is_printed_and_exits_5(
     assert main(["compare", usual, slow]) == 5
     said = capsys.readouterr().out
     assert "worse" in said
-    assert "+50.0%" in said
-    lines = [line for line in said.splitlines() if "ttft_mean_s  100 ms  150 ms  +50.0%" in line]
+    assert "+50.0 %" in said
+    lines = [line for line in said.splitlines() if "ttft_mean_s  100 ms  150 ms  +50.0 %" in line]
     assert len(lines) == 2
-    assert "2 regressions of more than 5%" in said
-    assert said.count("ttft_mean_s got worse by 50.0%, but a side was deployed once") == 2
+    assert "2 regressions of more than 5 %" in said
+    assert said.count("ttft_mean_s got worse by 50.0 %, but a side was deployed once") == 2
     assert "It counts as a regression" in said
     assert main(["compare", usual, slow, "--tolerance", "0.6"]) == 0
     assert main(["compare", slow, usual]) == 0
@@ -76,8 +76,8 @@ def test_the_quality_gate_is_asked_for(
     assert main(["compare", worse]) == 0
     assert main(["compare", worse, "--quality-gate", "--reference", "q"]) == 5
     said = capsys.readouterr().out
-    assert "token_f1 is 93.3% of the reference's" in said
-    assert "not shown to be 95.0%; equal answers pass in" in said
+    assert "token_f1 is 93.3 % of the reference's" in said
+    assert "not shown to be 95.0 %; equal answers pass in" in said
 
 
 def test_wrong_input(tmp_path: Path, usual: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_better_hardware_that_is_not_faster_is_explained(
     assert main(["compare", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert (
-        "not faster: m at 2 clients: 1xa100-4cpu against 1xa100-2cpu: +0.0% tokens/s; both were"
+        "not faster: m at 2 clients: 1xa100-4cpu against 1xa100-2cpu: +0.0 % tokens/s; both were"
         in said
     )
     assert main(["compare", str(tmp_path), "--json"]) == 0

@@ -79,7 +79,7 @@ def test_a_closed_loop_is_planned_from_its_requests(
     assert verdict["utilisation"] == pytest.approx(1.9 / 4)
     assert other["usd_per_hour"] is None
     assert main(arguments) == 0
-    assert " 2         48%  " in capsys.readouterr().out
+    assert " 2         48 %  " in capsys.readouterr().out
 
 
 def test_a_folder_without_results_says_what_to_give(
@@ -128,7 +128,7 @@ def test_the_next_choices_say_what_they_give_up(
     assert "take: m@dear at 1 client" in said
     cheaper = next(line for line in said.splitlines() if line.startswith("cheaper: m@cheap: "))
     assert "token F1 0.200, not 0.300, the same end-to-end time, USD/h -6.00" in cheaper
-    assert "ttft_mean_s <= 200 ms with a probability of only 0% (302 ms)" in cheaper
+    assert "ttft_mean_s <= 200 ms with a probability of only 0 % (302 ms)" in cheaper
     better = next(line for line in said.splitlines() if line.startswith("better: m@best: "))
     assert "token F1 0.400, not 0.300" in better
     assert better.endswith("USD/h +10.00, also meets the limits")

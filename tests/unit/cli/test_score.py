@@ -58,7 +58,7 @@ def test_ceiling_floor_and_empty_answer_stand_beside_the_figures(
     assert main(asked) == 0
     table = capsys.readouterr().out
     assert "ceiling" in table
-    assert "50% of the references are longer than allowed" in table
+    assert "50 % of the references are longer than allowed" in table
     assert main(["score", str(file), "--max-tokens", "20"]) == 2
     assert "belong together" in capsys.readouterr().err
 
@@ -342,7 +342,7 @@ def test_confidence_of_a_published_file_is_printed(
     assert confidence["brier"]["mean"] == pytest.approx(0.8 * 0.01 + 0.2 * 0.81)
     assert main(["score", str(file)]) == 0
     table = capsys.readouterr().out
-    for part in ("accuracy of the surest 80% 0.8000", "AUROC of right and wrong 0.5000", "Brier"):
+    for part in ("accuracy of the surest 80 % 0.8000", "AUROC of right and wrong 0.5000", "Brier"):
         assert part in table
     broken = tmp_path / "broken.json"
     broken.write_bytes(b"[\xff]")

@@ -82,4 +82,4 @@ def test_few_answers_that_became_correct_cannot_be_told_from_chance() -> None:
         (_, correct) = compare_answers([Contrast("x", before, after)], resamples=10)
         assert correct.p_value == p_value
     (_, few) = compare_answers([Contrast("x", before, answers([1.0] + [0.2] * 19))], resamples=10)
-    assert few.test == "too few answers became correct or wrong, 1: p is at least 1"
+    assert few.test == "too few answers became correct or wrong, 1: p is at least 1.0"

@@ -30,8 +30,8 @@ def test_better_answers_pass_and_worse_ones_do_not() -> None:
     assert gate([0.6, 0.8] * 100).passes
     worse = gate([0.4, 0.6] * 100)
     assert worse.figures["rouge1"].verdict == "worse"
-    assert worse.faults[0].startswith("rouge1 is 83.3% of the reference's, at most ")
-    assert worse.faults[0].endswith("%, under 95.0%")
+    assert worse.faults[0].startswith("rouge1 is 83.3 % of the reference's, at most ")
+    assert worse.faults[0].endswith(" %, under 95.0 %")
 
 
 def test_what_is_not_shown_says_how_many_questions_would_show_it() -> None:
@@ -42,7 +42,7 @@ def test_what_is_not_shown_says_how_many_questions_would_show_it() -> None:
     assert figure.share == pytest.approx(1.0)
     assert figure.questions_needed is not None
     assert figure.questions_needed > 200
-    assert "not shown to be 99.0%; equal answers pass in" in found.faults[0]
+    assert "not shown to be 99.0 %; equal answers pass in" in found.faults[0]
     assert gate([0.8, 0.4] * 100, margin=0.3).passes
 
 

@@ -66,15 +66,18 @@ def test_cells_are_matched_and_what_is_not_in_both_is_named() -> None:
     found = compare_sets(before, after)
     assert found.lost == {"m@q": "failed: out of memory"}
     assert found.only_before == [
-        "m@p adapter c8",
-        "m@q adapter c2",
-        "m@r adapter c2",
+        "m@p adapter at 8 clients",
+        "m@q adapter at 2 clients",
+        "m@r adapter at 2 clients",
     ]
-    assert found.only_after == ["m@p adapter c32"]
+    assert found.only_after == ["m@p adapter at 32 clients"]
 
 
 def test_sets_without_anything_in_common_are_wrong_input() -> None:
-    with pytest.raises(InputError, match="the first has m@p adapter c2, the second n@p adapter c2"):
+    with pytest.raises(
+        InputError,
+        match="the first has m@p adapter at 2 clients, the second n@p adapter at 2 clients",
+    ):
         compare_sets(result_set([row()]), result_set([row(model="n")]))
 
 

@@ -53,7 +53,7 @@ def test_failures_of_few_repeats_are_not_tested() -> None:
     """Sixty failures in one repeat are one event; by request they would be p = 1e-18."""
     (found,) = corrected(compare_speed("x", failing(0, 0, 0), failing(0, 60, 0)))
     assert (found.verdict, found.after) == ("not tested", pytest.approx(0.1))
-    assert found.test == "too few: 3 and 3 repeats: p is at least 0.1"
+    assert found.test == "too few: 3 and 3 repeats: p is at least 0.10"
 
 
 def test_failures_of_two_bases_are_not_tested() -> None:

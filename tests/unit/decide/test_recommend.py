@@ -216,7 +216,7 @@ def test_a_failure_counts_as_a_request_that_never_ends() -> None:
     [verdict] = recommend([candidate("p", **quick, failed=[13, 0, 0])], P95)
     assert (verdict.probability, verdict.is_missed) == (0.0, True)
     assert verdict.candidate.failed_share == pytest.approx(13 / 144)
-    assert verdict.doubts == ["9.03% of requests failed"]
+    assert verdict.doubts == ["9.03 % of requests failed"]
     [whole] = recommend([candidate("p", **quick, failed=0)], P95)
     assert whole.is_met
     # Nine percent beyond it leave the median of all requests where it was, or nearly.
@@ -288,7 +288,7 @@ def test_a_mean_with_failures_is_missed_or_not_known() -> None:
     [quick] = recommend([candidate("p", ttft_mean_s=[0.1, 0.1, 0.11], **failing)], limits)
     assert (quick.probability, quick.is_missed) == (None, False)
     assert quick.doubts == [
-        "0.17% of requests failed",
+        "0.17 % of requests failed",
         "ttft_mean_s: a mean with requests that never ended is not known; limit a percentile",
     ]
     [slow] = recommend([candidate("p", ttft_mean_s=[0.9, 0.9, 0.91], **failing)], limits)

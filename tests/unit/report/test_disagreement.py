@@ -88,7 +88,7 @@ def test_the_roofline_s_reason_is_what_was_measured(rows: Rows) -> None:
     [found] = roofline_table(rows)
     assert found.factor == pytest.approx(2.0)
     assert (
-        found.reason == "at most 25% of the time is the server's own; the sensors say: cpu launch"
+        found.reason == "at most 25 % of the time is the server's own; the sensors say: cpu launch"
     )
     rows[5] |= {"predicted_tpot_s": 0.002}
     assert roofline_table(rows)[0].reason.startswith(

@@ -48,9 +48,9 @@ def test_a_figure_that_sees_nothing_is_said_to() -> None:
     ]
     texts = [[cell.text for cell in cells] for cells in table.rows]
     assert texts == [
-        ["Token F1", "sees no more than chance", "4%", "4%", "4%"],
-        ["Consistency", "sees 80% of the errors", "80%", "80%", "0%"],
-        ["BLEU", "sees nothing", "0%", "0%", "4%"],
+        ["Token F1", "sees no more than chance", "4 %", "4 %", "4 %"],
+        ["Consistency", "sees 80 % of the errors", "80 %", "80 %", "0 %"],
+        ["BLEU", "sees nothing", "0 %", "0 %", "4 %"],
     ]
     assert table.rows[1][2].note == "70 to 90 %"
 

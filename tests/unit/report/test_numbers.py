@@ -1,5 +1,6 @@
 import pytest
 
+from medsweep.digits import significant
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import (
     bounds,
@@ -10,7 +11,6 @@ from medsweep.report.numbers import (
     share,
     share_spread,
     signed,
-    significant,
     spread,
 )
 

@@ -127,7 +127,7 @@ def test_rouge_of_other_letters_carries_a_warning(rows: Rows) -> None:
     warned = [
         column.title
         for column, cell in zip(table.columns, table.rows[0], strict=True)
-        if "says nothing about 50% of the answers" in cell.note
+        if "says nothing about 50 % of the answers" in cell.note
     ]
     assert warned == [title for title in ("ROUGE-1", "ROUGE-2", "ROUGE-L") if title in warned]
     assert warned

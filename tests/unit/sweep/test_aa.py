@@ -64,4 +64,4 @@ def test_twins_are_compared_as_one_cell() -> None:
         "token_f1": False,
         "exact_match": False,
     }
-    assert {each.subject for each in found.findings} == {"m@p adapter c2", "m@p adapter"}
+    assert {each.subject for each in found.findings} == {"m@p adapter at 2 clients", "m@p adapter"}

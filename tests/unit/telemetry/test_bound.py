@@ -81,7 +81,7 @@ def test_a_busy_gpu_that_is_held_back_says_so() -> None:
     hot = {**CALM, "gpu_utilisation": 0.97, "gpu_throttled_share": 0.5}
     found = find_bound({**hot, "gpu_throttle_reasons": {"power cap": 3}})
     assert found is not None
-    assert found.evidence[-1] == "clocks held back in 50% of samples: power cap"
+    assert found.evidence[-1] == "clocks held back in 50 % of samples: power cap"
 
 
 def test_without_sensors_there_is_no_verdict() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from medsweep.digits import significant
 from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.statistics import Interval
 from medsweep.report.figures.style import (
@@ -19,7 +20,7 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
-from medsweep.report.numbers import seconds_with_spread, significant, time_unit
+from medsweep.report.numbers import seconds_with_spread, time_unit
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.results.aggregate import Row, headline_rows, load_points
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from medsweep.digits import significant
 from medsweep.loadgen.spec import load_in_words
 from medsweep.report.figures.style import (
     INK,
@@ -18,7 +19,7 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
-from medsweep.report.numbers import seconds, share, significant
+from medsweep.report.numbers import seconds, share
 from medsweep.report.tables.matrix import NOT_IN_SWEEP, Matrix, MatrixCell, matrix
 from medsweep.results.aggregate import Row
 

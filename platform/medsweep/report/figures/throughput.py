@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medsweep.digits import significant
 from medsweep.loadgen.spec import load_in_words
 from medsweep.metrics.pareto import pareto_front
 from medsweep.report.figures.labels import mark_label, place_labels
@@ -24,7 +25,6 @@ from medsweep.report.figures.style import (
     style,
     with_basis,
 )
-from medsweep.report.numbers import significant
 from medsweep.report.tables.grouping import model_order, profile_order
 from medsweep.report.tables.throughput import ThroughputRow, throughput_table
 from medsweep.results.aggregate import Row

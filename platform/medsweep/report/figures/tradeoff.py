@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from medsweep.digits import significant
 from medsweep.report.figures.labels import mark_label, place_labels
 from medsweep.report.figures.style import (
     KEY_IN,
@@ -18,7 +19,7 @@ from medsweep.report.figures.style import (
     short_label,
     style,
 )
-from medsweep.report.numbers import seconds, share, significant, time_unit
+from medsweep.report.numbers import seconds, share, time_unit
 from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.grouping import profile_order
 from medsweep.results.aggregate import BASES, Row

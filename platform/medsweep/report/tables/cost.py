@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medsweep.report.numbers import share, share_spread, significant
+from medsweep.digits import significant
+from medsweep.report.numbers import share, share_spread
 from medsweep.report.table import (
     Column,
     TableCell,

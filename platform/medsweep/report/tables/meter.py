@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from medsweep.digits import percent
 from medsweep.metrics.meter import ANY_ERROR, REWRITE
 from medsweep.report.numbers import percent_bounds
 from medsweep.report.table import Column, ReportTable, TableCell, tabulate, text
@@ -54,7 +55,7 @@ def _cell(row: Row | None) -> TableCell:
     if row is None or row["share"] is None:
         return TableCell("\N{EN DASH}", title=TOO_FEW, kind="number")
     return TableCell(
-        f"{row['share']:.0%}", note=percent_bounds(row["low"], row["high"]), kind="number"
+        percent(row["share"]), note=percent_bounds(row["low"], row["high"]), kind="number"
     )
 
 
@@ -66,4 +67,4 @@ def _verdict(row: Row | None) -> str | None:
         return "sees nothing"
     if row["low"] <= 0.05:
         return "sees no more than chance"
-    return f"sees {row['share']:.0%} of the errors"
+    return f"sees {percent(row['share'])} of the errors"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medsweep.digits import significant
 from medsweep.metrics.statistics import Interval
-from medsweep.report.numbers import significant
 from medsweep.report.paper import RESPONSE_TIME_RANGES, TABLE_3, TABLE_4, ResponseTimeRange
 from medsweep.report.table import (
     TableCell,

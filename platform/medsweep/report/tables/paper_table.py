@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medsweep.report.numbers import MISSING, significant
+from medsweep.digits import significant
+from medsweep.report.numbers import MISSING
 from medsweep.report.paper import TABLE_4, PaperResult
 from medsweep.report.table import TableCell, TableRow, column, hidden, number
 from medsweep.report.tables.latency import LatencyRow, latency_table

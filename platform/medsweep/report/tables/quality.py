@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from medsweep.digits import percent
 from medsweep.metrics.statistics import Interval
 from medsweep.report.numbers import share, share_places, share_spread
 from medsweep.report.table import (
@@ -86,7 +87,7 @@ def quality(value: QualityFigure | None) -> TableCell:
         notes.append(f"{share(value.not_leaked, places)} without leaked questions")
     if value.errors_seen is not None:
         notes.append(
-            f"sees {value.errors_seen:.0%} of errors" if value.errors_seen else "sees no error"
+            f"sees {percent(value.errors_seen)} of errors" if value.errors_seen else "sees no error"
         )
     notes += [
         f"{name} {share(figure, places)}" for name, figure in named.items() if figure is not None
@@ -154,7 +155,9 @@ def _figure_column(name: str) -> Column:
 def _figure_cell(row: QualityRow, name: str) -> TableCell:
     cell = quality(row.figures.get(name))
     if name.startswith("rouge") and row.beyond_rouge:
-        warning = f"says nothing about {row.beyond_rouge:.0%} of the answers: not in letters a to z"
+        warning = (
+            f"says nothing about {percent(row.beyond_rouge)} of the answers: not in letters a to z"
+        )
         return replace(cell, note=f"{cell.note}\n{warning}")
     return cell
 

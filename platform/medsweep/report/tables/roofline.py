@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medsweep.digits import percent
 from medsweep.prediction.roofline import ASSUMPTIONS
 from medsweep.report.table import (
     TableRow,
@@ -85,7 +86,7 @@ def _reason(rows: Sequence[Row], tpot_s: float, factor: float) -> str:
         )
     if (overhead_s := mean(rows, "overhead_tpot_s")) is not None:
         share = min(1.0, overhead_s / tpot_s)
-        reasons.append(f"at most {share:.0%} of the time is the server's own")
+        reasons.append(f"at most {percent(share)} of the time is the server's own")
     if (bound := _most_common_bound(rows)) is not None:
         reasons.append(f"the sensors say: {bound}")
     return "; ".join(reasons) or "no sensors and no null model: not known"

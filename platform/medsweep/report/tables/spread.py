@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from medsweep.comparison.spread import Spread
-from medsweep.report.numbers import MISSING, significant
+from medsweep.digits import significant
+from medsweep.report.numbers import MISSING
 from medsweep.report.table import (
     Column,
     ReportTable,

@@ -272,7 +272,7 @@ def _row(each: Finding) -> dict[str, Any]:
         "B": by_column(each.figure, each.after),
         "change": None if each.change is None else percent(each.change, 1, signed=True),
         "could see": None if each.could_see_share is None else percent(each.could_see_share, 1),
-        "p (Holm)": probability(each.p_adjusted),
+        "p (Holm)": None if each.p_adjusted is None else probability(each.p_adjusted),
         "by": each.test,
         "changed": None if each.pairs is None else f"{each.changed} of {each.pairs}",
     }

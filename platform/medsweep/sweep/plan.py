@@ -163,7 +163,13 @@ def _cell(
     if dtype == "auto":
         dtype = choose_dtype(model, profile.accelerator)
     choice = choose(
-        serve.engine, way, profile, model, quantization=serve.quantization, missing=missing
+        serve.engine,
+        way,
+        profile,
+        model,
+        quantization=serve.quantization,
+        log_probabilities=spec.quality.confidence,
+        missing=missing,
     )
     # A stand-in is checked with its own sizes, because it is what runs.
     refused = (

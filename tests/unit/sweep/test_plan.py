@@ -212,6 +212,9 @@ def test_auto_is_the_default_and_the_key_is_that_of_the_engine_it_takes(
     assert after["1xa100-1cpu"][1] != before["1xa100-1cpu"][1]
     assert after["1xv100-2cpu"] == before["1xv100-2cpu"]
     assert after["host"] == before["host"]  # live adapters
+    # vLLM gives no log-probabilities beside live adapters.
+    sure = keys(make_spec(**cells, quality={"confidence": True}), installed=True)
+    assert {engine for engine, _ in sure.values()} == {"continuous"}
 
 
 def test_a_merged_adapter_on_a_quantized_base_is_refused() -> None:

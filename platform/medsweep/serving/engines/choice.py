@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.compatibility import missing_here, unsupported
+from medsweep.serving.engines.compatibility import missing_here, no_log_probabilities, unsupported
 
 AUTO = "auto"
 
@@ -64,6 +64,7 @@ def choose(
     model: ModelSpec,
     *,
     quantization: str = "none",
+    log_probabilities: bool = False,
     missing: Callable[[str, HardwareProfile], str | None] = missing_here,
 ) -> Choice:
     """Return the preferred way to serve a model, of those that are allowed and supported.
@@ -74,6 +75,8 @@ def choose(
         profile: the hardware.
         model: the base model.
         quantization: of its weights.
+        log_probabilities: whether those of the answers are needed. What gives none is then passed
+            over where another engine or way can serve the model.
         missing: says what an engine lacks where it will run.
     """
     device = "GPU" if profile.gpus else "CPU"
@@ -84,17 +87,26 @@ def choose(
         (name, way) for name, way in ranked if engine in (AUTO, name) and adapters in (AUTO, way)
     ]
     passed: dict[tuple[str, str], str] = {}
+    without: list[tuple[str, str]] = []  # these could serve it, without log-probabilities
     for name, way in allowed:
         refused = unsupported(
             name, profile, model, quantization=quantization, adapters=way, missing=missing
         )
-        if refused is None:
+        lack = no_log_probabilities(name, way) if log_probabilities else None
+        if refused is None and lack is None:
             break
-        passed[name, way] = refused
+        if refused is None:
+            without.append((name, way))
+        passed[name, way] = refused or lack or ""
     else:
-        # Nothing can serve it: the engine that supports most says why.
-        name, way = next((each for each in allowed if each[0] == "continuous"), allowed[0])
-        refused = passed[name, way]
+        if without:
+            name, way = without[0]
+            del passed[name, way]
+            refused = None
+        else:
+            # Nothing can serve it: the engine that supports most says why.
+            name, way = next((each for each in allowed if each[0] == "continuous"), allowed[0])
+            refused = passed[name, way]
     others = [why for (each, _), why in passed.items() if each != name]
     ways = [why for (each, _), why in passed.items() if each == name and refused is None]
     return Choice(

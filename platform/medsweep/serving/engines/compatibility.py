@@ -39,6 +39,9 @@ PACKING = ("generate", "continuous")
 REPLICATED = ("generate", "continuous", "vllm")
 """Engines that have a replica on each GPU where the model fits one, behind one endpoint."""
 
+SCORING = ("generate", "continuous")
+"""Engines that give log-probabilities however an adapter is served."""
+
 ENGINE_QUANTIZATIONS = {
     "generate": ("none", "int8", "nf4"),
     "continuous": ("none", "int8", "nf4"),
@@ -142,6 +145,19 @@ def unsupported(
     if engine not in ENGINE_QUANTIZATIONS and (refused := plugin_refusal(engine, profile, model)):
         return refused
     return missing(engine, profile) or wrong_quantization(engine, quantization)
+
+
+def no_log_probabilities(engine: str, adapters: str) -> str | None:
+    """Return a sentence that says why an engine gives no log-probabilities, or None if it does.
+
+    Args:
+        engine: name of an engine that is not a plugin.
+        adapters: how an adapter is served, `live` or `merged`; `none` without one.
+    """
+    if engine == "vllm":
+        beside = "engine vllm gives no log-probabilities beside live adapters"
+        return beside if adapters == "live" else None
+    return None if engine in SCORING else f"engine {engine} gives no log-probabilities"
 
 
 def no_gguf(model: ModelSpec) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.catalog import MODELS
 from medsweep.serving.engines import ENGINES
 from medsweep.serving.engines.choice import RANKING, WAYS, choose
+from medsweep.serving.engines.compatibility import no_log_probabilities
+from medsweep.serving.engines.engine_thread import ThreadedEngine
 
 CLINIC = HardwareProfile("clinic", 2, 0, None, 16 * 2**30)
 A100, V100 = PROFILES["1xa100-1cpu"], PROFILES["1xv100-1cpu"]
@@ -81,6 +84,51 @@ def test_what_the_user_names_is_taken_or_refused() -> None:
     # The slowest is never chosen for anybody, but it can be named.
     slow = choose("generate", "auto", A100, MODELS["llama-3-8b"], missing=everything)
     assert (slow.engine, slow.adapters, slow.refused) == ("generate", "live", None)
+
+
+@pytest.mark.parametrize(
+    ("profile", "model", "way", "quantization", "chosen"),
+    [
+        (A100, "llama-3-8b", "live", "none", ("continuous", "live")),
+        (A100, "llama-3-8b", "auto", "none", ("vllm", "merged")),
+        (A100, "llama-3-8b", "none", "none", ("vllm", "none")),
+        (CLINIC, "smollm2-135m", "auto", "none", ("vllm", "merged")),
+        (CLINIC, "smollm2-135m", "live", "int8", ("continuous", "live")),
+        # Nothing else has 4 bits on a CPU.
+        (CLINIC, "smollm2-135m", "live", "int4", ("openvino", "live")),
+    ],
+)
+def test_auto_takes_what_gives_log_probabilities_where_they_are_needed(
+    profile: HardwareProfile, model: str, way: str, quantization: str, chosen: tuple[str, str]
+) -> None:
+    how = {"quantization": quantization, "log_probabilities": True, "missing": everything}
+    choice = choose("auto", way, profile, MODELS[model], **how)  # type: ignore[arg-type]
+    assert (choice.engine, choice.adapters, choice.refused) == (*chosen, None)
+
+
+def test_the_reason_says_that_an_engine_gives_no_log_probabilities() -> None:
+    how = {"log_probabilities": True, "missing": everything}
+    choice = choose("auto", "live", A100, MODELS["llama-3-8b"], **how)  # type: ignore[arg-type]
+    none = "engine vllm gives no log-probabilities beside live adapters"
+    assert choice.engine_reason.endswith(f"; passed over: {none}")
+    # What the user names is served, without them; the way is chosen where it is free.
+    named = choose("vllm", "live", A100, MODELS["llama-3-8b"], **how)  # type: ignore[arg-type]
+    assert (named.engine, named.adapters, named.refused) == ("vllm", "live", None)
+    way = choose("vllm", "auto", A100, MODELS["llama-3-8b"], **how)  # type: ignore[arg-type]
+    assert way.adapters == "merged"
+    assert way.adapters_reason.endswith(f"; passed over: {none}")
+    absent = choose("auto", "live", A100, MODELS["distilgpt2"], **how)  # type: ignore[arg-type]
+    assert "has no LoRA for distilgpt2" in absent.engine_reason
+
+
+def test_the_engines_that_give_log_probabilities_are_those_of_the_table() -> None:
+    scoring = {
+        name
+        for name, entry in ENGINES.items()
+        if getattr(pkgutil.resolve_name(entry), "scores_tokens", ThreadedEngine.scores_tokens)
+        is not ThreadedEngine.scores_tokens
+    }
+    assert scoring == {name for name in ENGINES if no_log_probabilities(name, "none") is None}
 
 
 def test_a_merged_adapter_is_refused_on_a_quantized_base() -> None:

@@ -37,6 +37,8 @@ TURNS = 3
 """Served and alone take turns so many times: this much can a machine change in a minute."""
 SUBJECTS = ["asthma", "gout", "type 2 diabetes", "anemia", "migraine", "cystic fibrosis"]
 QUESTIONS = [f"What is {SUBJECTS[n % len(SUBJECTS)]}, case {n}?" for n in range(REQUESTS)]
+START_S, STOP_S = 600.0, 120.0
+"""How long a server may take to its first answer, and to its end."""
 CPUS = len(os.sched_getaffinity(0))
 WANTED = {
     ("continuous", "none"): (6.0, 0.90, 1.3),
@@ -70,12 +72,17 @@ def running(command: Sequence[str], url: str, model: str) -> Iterator[Server]:
     try:
         while not _answers(server):
             assert process.poll() is None, f"{command} ended"
+            assert time.perf_counter() - began < START_S, f"{command} does not answer"
             time.sleep(0.1)
         server.first_answer_s = time.perf_counter() - began
         yield server
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _answers(server: Server) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -48,19 +49,33 @@ SHARES = (("vllm, base", SAME, 0.95), ("openvino, base, int8", PIPELINE, 0.85))
 
 @dataclass
 class Rates:
-    """What was measured of one server: one figure per turn.
+    """What was measured of one server: one figure per turn in which it did not fail.
 
     Attributes:
         many: output tokens/s with 16 clients.
-        single: with one client; empty for what is measured without a server.
-        ttft_ms: p50 of the time to the first token, with 16 clients.
-        first_answer_s: from the command to the first answer.
+        single: with one client.
+        ttft_ms: p50 of the time to the first token, with 16 clients; empty without a server.
+        first_answer_s: from the command to the first answer; empty without a server.
     """
 
     many: list[float] = field(default_factory=list)
     single: list[float] = field(default_factory=list)
     ttft_ms: list[float] = field(default_factory=list)
     first_answer_s: list[float] = field(default_factory=list)
+
+    def add(self, many: float, single: float, *served: float) -> None:
+        """Add the figures of a turn; `served` has the two that only a server has."""
+        self.many.append(many)
+        self.single.append(single)
+        for values, value in zip((self.ttft_ms, self.first_answer_s), served, strict=False):
+            values.append(value)
+
+    def last(self) -> str:
+        """Every figure of the last turn."""
+        text = f"{CLIENTS} clients {self.many[-1]:.1f} tokens/s, 1 client {self.single[-1]:.1f}"
+        if self.ttft_ms:
+            text += f", TTFT p50 {self.ttft_ms[-1]:.1f} ms, start {self.first_answer_s[-1]:.1f} s"
+        return text
 
 
 def make_adapter(base: Path, folder: Path) -> None:
@@ -147,7 +162,7 @@ def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") ->
         only: rows whose name, with the dtype where there are several, this pattern finds.
     """
     folder = fetch_weights(identify(MODELS[MODEL], []))
-    single = max(2, requests // SINGLE)
+    loads = (CLIENTS, requests), (1, max(2, requests // SINGLE))
     with tempfile.TemporaryDirectory() as scratch:
         adapter = Path(scratch) / "adapter"
         make_adapter(folder, adapter)
@@ -161,18 +176,22 @@ def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") ->
         if installed("openvino_genai") and re.search(only, PIPELINE):
             rates[PIPELINE] = Rates()
         for turn in range(turns):
-            for name, start in rows.items():
-                with start() as server:
-                    rate, ttft_ms, _ = load(server, CLIENTS, requests)
-                    rates[name].many.append(rate)
-                    rates[name].ttft_ms.append(ttft_ms)
-                    rates[name].single.append(load(server, 1, single)[0])
-                    rates[name].first_answer_s.append(server.first_answer_s)
-                print(f"  turn {turn + 1}: {name}: {rate:.1f} tokens/s; {_load()}", flush=True)
-            if PIPELINE in rates:
-                rates[PIPELINE].many.append(alone("pipeline", "int8", CLIENTS, requests))
-                rates[PIPELINE].single.append(alone("pipeline", "int8", 1, single))
-                print(f"  turn {turn + 1}: {PIPELINE}: {rates[PIPELINE].many[-1]:.1f}; {_load()}")
+            for name in rates:
+                try:
+                    if name == PIPELINE:
+                        many, one = (alone("pipeline", "int8", *each) for each in loads)
+                        rates[name].add(many, one)
+                    else:
+                        with rows[name]() as server:
+                            many, ttft_ms, _ = load(server, *loads[0])
+                            one, *_ = load(server, *loads[1])
+                        rates[name].add(many, one, ttft_ms, server.first_answer_s)
+                except Exception as error:  # noqa: BLE001 the other rows take an hour
+                    figures = f"FAILED: {type(error).__name__}: {error}"
+                else:
+                    figures = rates[name].last()
+                # At once, and all of it: a run that is stopped loses nothing that it measured.
+                print(f"  turn {turn + 1}: {name}: {figures}; {_load()}", flush=True)
     return rates
 
 
@@ -191,7 +210,8 @@ def report(rates: dict[str, Rates], dtypes: Sequence[str], requests: int) -> str
         cells = (_spread(one) + unit * bool(one) for one, unit in zip(figures, units, strict=True))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for ours_name, alone_name, wanted in SHARES:
-        if ours_name in rates and alone_name in rates:
+        turns = [len(rates[name].many) for name in (ours_name, alone_name) if name in rates]
+        if len(turns) == 2 and turns[0] == turns[1] > 0:
             pairs = zip(rates[ours_name].many, rates[alone_name].many, strict=True)
             shares = _spread([own / theirs for own, theirs in pairs], ".2f")
             lines.append(f"\n`{ours_name}` against `{alone_name}`: {shares}; wanted {wanted}")
@@ -221,5 +241,7 @@ if __name__ == "__main__":
     parser.add_argument("--dtype", nargs="+", default=["float32"])
     parser.add_argument("--only", default="")
     given = parser.parse_args()
+    # The server that runs is stopped too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     measured = measure(given.requests, given.turns, given.dtype, given.only)
     print("\n" + report(measured, given.dtype, given.requests))

@@ -2,12 +2,13 @@
 
 As a program (`python tests/watchdog.py MARKER`) it waits until its standard input is closed, which
 the kernel does when the test run is killed, and then kills every process with that environment
-variable. Children inherit it, also those in a session of their own. It misses processes that write
-a title over their environment, as Ray's and those of vLLM's engine core do: their parents have to
-end them.
+variable, or with the run's limit of message queues. Children inherit both, also those in a session
+of their own. Those of Ray and of vLLM's engine core write a title over their environment, but
+nothing uses message queues, so their limit stays.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -39,21 +40,36 @@ def start() -> "subprocess.Popen[bytes]":
         start_new_session=True,
     )
     os.environ[MARKER] = "1"
+    _, most = resource.getrlimit(resource.RLIMIT_MSGQUEUE)
+    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (_limit(MARKER), most))
     return watchdog
 
 
+def _limit(name: str) -> int:
+    """Return a run's limit of message queues, in bytes: below the system's, and its own."""
+    return 1 + _run(name) % 800_000
+
+
+def _run(name: str) -> int:
+    """Return the process id of the run that has a marker."""
+    return int(name.split("_")[-2])
+
+
 def marked(name: str) -> Iterator[int]:
-    """Yield the ids of the processes that were started with the variable and still run."""
+    """Yield the ids of the processes that the run with this marker started and that still run."""
+    limit = f"Max msgqueue size {_limit(name)} "
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
             variables = (process / "environ").read_bytes().split(b"\0")
             command = (process / "cmdline").read_bytes()
-            if f"{name}=1".encode() in variables and SPARED not in command:
+            limits = " ".join((process / "limits").read_text().split())
+            inherited = f"{name}=1".encode() in variables or limit in limits
+            if inherited and SPARED not in command and int(process.name) != _run(name):
                 yield int(process.name)
 
 
 def end_all(name: str) -> list[int]:
-    """Kill the processes that were started with the variable; return those that still run."""
+    """Kill the processes that a run started; return those that still run."""
     deadline_s = time.monotonic() + TIMEOUT_S
     while left := [*marked(name)]:  # one that is killed may just have started another
         if time.monotonic() > deadline_s:

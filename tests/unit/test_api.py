@@ -103,6 +103,7 @@ def test_the_meter_takes_a_lexicon_of_one_s_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_the_meter_takes_a_model_for_entailment(tmp_path: Path) -> None:
     references = [f"Rest number {place} is good. Sleep well." for place in range(40)]
     rows = ms.meter(references, entailment=build_entailment(tmp_path / "nli"))
@@ -135,6 +136,7 @@ def test_scores_take_a_lexicon_of_one_s_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_scores_take_a_model_for_entailment(tmp_path: Path) -> None:
     texts = ["Drink water.", "Do not rest."], ["Rest helps.", "Rest helps."]
     model = build_entailment(tmp_path / "nli")

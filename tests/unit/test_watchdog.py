@@ -21,13 +21,14 @@ watchdog.start()
 child = """import subprocess, time
 print(subprocess.Popen(['sleep', '1000']).pid, flush=True)
 time.sleep(1000)"""
-for session in (False, True):
-    subprocess.Popen([sys.executable, "-c", child], start_new_session=session)
+for session, environment in ((False, None), (True, None), (True, {})):
+    subprocess.Popen([sys.executable, "-c", child], start_new_session=session, env=environment)
 sys.stdin.read()
 '''
 
 
 def test_the_children_of_a_killed_run_end() -> None:
+    """Also one without the run's environment, as those that write a title over it."""
     environment = {**os.environ, "PYTHONPATH": str(Path(watchdog.__file__).parent)}
     with subprocess.Popen(
         [sys.executable, "-c", RUN],
@@ -37,11 +38,11 @@ def test_the_children_of_a_killed_run_end() -> None:
         text=True,
     ) as run:
         assert run.stdout is not None
-        grandchildren = [psutil.Process(int(run.stdout.readline())) for _ in range(2)]
+        grandchildren = [psutil.Process(int(run.stdout.readline())) for _ in range(3)]
         children = [process.parent() for process in grandchildren]
         run.kill()
     ended = [process for process in [*grandchildren, *children] if process is not None]
-    assert len(ended) == 4
+    assert len(ended) == 6
     wait_until_over([process.pid for process in ended])
 
 

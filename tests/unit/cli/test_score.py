@@ -275,6 +275,7 @@ def test_files_without_a_common_id_cannot_be_compared(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_claims_are_judged_by_a_model_for_entailment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from medsweep.errors import EnvironmentFault, InputError
 from medsweep.models.entailment import EntailmentModel, check_entailment
 from tiny_entailment import LABELS, build_entailment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 PAIRS = [
     (["Rest helps."], "Drink water."),

@@ -321,6 +321,8 @@ def test_the_meter_of_other_figures_or_fewer_references_is_not_taken(
     assert json.loads(path.read_text()) == known
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_claims_of_the_timed_answers_are_judged_by_the_sweep_s_model(
     ran: FakedSweep, tmp_path: Path
 ) -> None:

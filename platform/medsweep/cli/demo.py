@@ -56,9 +56,22 @@ def run(options: argparse.Namespace) -> int:
             _tell(f"medsweep: the real model was not measured: {reason}\nThe stand-ins follow.")
             stack.close()  # the fault may be the cluster's
         code = _run(STAND_INS, options.out, cluster)
-    if (page := options.out.resolve() / "demo" / "report.html").is_file():
-        print(f"read first: {page}, the real model's")
+    folder = options.out.resolve() / "demo"
+    if (page := folder / "report.html").is_file():
+        for sentence in _findings(folder):
+            print(f"found: {sentence}")
+        print(f"read first: {page} (the real model; the other report is the smoke test's)")
     return code
+
+
+def _findings(folder: Path) -> list[str]:
+    """Return what fine-tuning changed, as the report says it."""
+    from medsweep.report.tables.paired import base_against_tuned
+    from medsweep.report.takeaways import tuning_effects
+    from medsweep.results.reader import Results
+
+    results = Results.open(folder)
+    return tuning_effects(base_against_tuned(results.rows, results.question_scores()))
 
 
 def _run(file: str, out: Path, cluster: LocalCluster) -> int:

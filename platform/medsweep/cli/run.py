@@ -104,5 +104,6 @@ def report(summary: RunSummary, *, as_json: bool) -> int:
         for cell, reason in summary.failures.items():
             print(f"  failed: {cell}: {reason}")
         print(f"report:  {summary.folder / 'report.html'}")
-        print(f"figures: {summary.folder / 'benchmark.parquet'}")
+        # At once: `demo` runs another sweep, whose progress is on standard error.
+        print(f"figures: {summary.folder / 'benchmark.parquet'}", flush=True)
     return MedSweepError.exit_code if summary.failures else EXIT_DONE

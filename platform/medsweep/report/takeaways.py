@@ -38,14 +38,17 @@ def take_away(rows: Sequence[Row], paired: Sequence[PairedRow], tests: PairedTes
     for basis in BASES:
         of_basis = [row for row in rows if row["basis"] == basis]
         quality = _best_quality(of_basis, basis, tests)
-        effects = [
-            _effect(row) for row in paired if row.basis == basis and row.figure == HEADLINE_FIGURE
-        ]
         # Answers hardly depend on the machine: what an earlier basis said is not repeated.
         known = {_without(sentence, *BASES) for sentence in sentences}
+        effects = tuning_effects([row for row in paired if row.basis == basis])
         said = (*quality, *_fastest(of_basis, basis), *effects)
         sentences += [each for each in said if _without(each, basis) not in known]
     return sentences or ["Nothing was measured, so there are no takeaways."]
+
+
+def tuning_effects(paired: Sequence[PairedRow]) -> list[str]:
+    """Return a sentence for each model that was asked with and without its adapter."""
+    return [_effect(row) for row in paired if row.figure == HEADLINE_FIGURE]
 
 
 def _without(sentence: str, *bases: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.protocol import Cluster
+from medsweep.comparison.engines import some
 from medsweep.errors import MedSweepError
 from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
@@ -108,7 +109,7 @@ def _finetune_run(
         if caveat is not None:
             progress.note(f"fine-tune of {name}: {caveat}")
     jobs = [finetune_job(resolved, folder, adapter) for adapter in adapters]
-    with progress.step("fine-tune", ", ".join(names), len(jobs), announce=True):
+    with progress.step("fine-tune", some(names), len(jobs), announce=True):
         for job in jobs:
             if job.weights.on_hub:
                 # The workers of a private cluster have no token for the hub.

@@ -236,6 +236,46 @@ def test_docs_print_a_page_or_a_section(capsys: pytest.CaptureFixture[str]) -> N
     assert "did you mean 'bench.md'" in capsys.readouterr().err
 
 
+def test_the_demo_ends_with_what_it_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medsweep.results.schema import BENCHMARK, RESPONSES
+    from medsweep.results.store import write_rows
+    from medsweep.sweep import resolve, run
+    from medsweep.sweep.collect import RunSummary
+
+    def measure(resolved: SimpleNamespace, out: Path, **_: object) -> RunSummary:
+        folder = out / resolved.spec.name
+        known = {"cell": "m@host", "key": "k", "model": "m", "profile": "host", "status": "ok"}
+        row = dict.fromkeys(column.name for column in BENCHMARK)
+        row |= known | {"basis": "observed", "load_point": "c1", "repeat": 1}
+        variants = {"base": 0.2, "adapter": 0.3}
+        write_rows(
+            folder / "benchmark.parquet", BENCHMARK, [row | {"variant": v} for v in variants]
+        )
+        empty = dict.fromkeys(column.name for column in RESPONSES)
+        answers = [
+            empty
+            | {"variant": variant, "load_point": "c1", "repeat": 1, "question_id": f"q{place}"}
+            | {"index": place, "token_f1": score + place / 100}
+            for variant, score in variants.items()
+            for place in range(20)
+        ]
+        write_rows(folder / "cells" / "k" / "responses.parquet", RESPONSES, answers)
+        (folder / "report.html").touch()
+        return RunSummary(folder, 1, {"ok": 1}, {})
+
+    monkeypatch.setattr(resolve, "resolve", lambda spec: SimpleNamespace(spec=spec))
+    monkeypatch.setattr(run, "run_sweep", measure)
+    assert main(["demo", "--out", str(tmp_path)]) == 0
+    *_, found, last = capsys.readouterr().out.splitlines()
+    assert found == (
+        "found: m (observed): token F1 is higher after fine-tuning: from 0.295 to 0.395, +0.100 "
+        "[0.075 to 0.100] over 20 questions."
+    )
+    assert last.startswith(f"read first: {tmp_path / 'demo' / 'report.html'} (the real model")
+
+
 def test_demo_goes_on_with_stand_ins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

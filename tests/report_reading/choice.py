@@ -86,11 +86,13 @@ class Choice(Quality):
         rows = self.cell_of(row, "model", "profile", "basis")
         point, rate = busiest(rows)
         rows = rows[rows["load_point"] == point]
-        source = rows["price_source"].dropna()
+        priced = rows[rows["basis"] == "observed"]
+        priced = priced[priced["usd_per_hour"].notna()]
+        source = priced["price_source"].dropna()
         return {
             "Load": in_words(point),
-            "USD per hour": mean_of(rows, "usd_per_hour"),
-            "Price from": f"{source.iloc[0]}, {rows['price_date'].dropna().iloc[0]}"
+            "USD per hour": mean_of(priced, "usd_per_hour"),
+            "Price from": f"{source.iloc[0]}, {priced['price_date'].dropna().iloc[0]}"
             if len(source)
             else None,
             "Requests (1/s)": rate,

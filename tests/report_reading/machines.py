@@ -34,13 +34,15 @@ class Machines(Raw):
         gpus, accelerator = every["gpus"].iloc[0], every["accelerator"].iloc[0]
         return {
             "Basis": listed_of(rows, "basis"),
-            "CPUs asked": mean_of(every, "cpus"),
-            "CPUs given": listed_of(rows, "cpus_given"),
+            "CPUs requested": mean_of(every, "cpus"),
+            "CPUs used": listed_of(rows, "cpus_given"),
             "Threads": listed_of(rows, "threads"),
-            "Accelerator asked": f"{gpus:.0f} of {accelerator}" if accelerator and gpus else None,
-            "Device given": listed_of(rows, "device"),
-            "dtype asked": listed_of(every, "dtype"),
-            "dtype given": listed_of(rows, "dtype_given"),
+            "Accelerator requested": f"{gpus:.0f} \N{MULTIPLICATION SIGN} {accelerator}"
+            if accelerator and gpus
+            else None,
+            "Device used": listed_of(rows, "device"),
+            "dtype requested": listed_of(every, "dtype"),
+            "dtype used": listed_of(rows, "dtype_given"),
         }
 
     def hosts(self, row: Text) -> Expected:

@@ -115,7 +115,7 @@ class Speed(Raw):
         return {
             "Tokens/s per user": 1 / float(np.mean(known)) if known else None,
             "Output tokens/s": rate,
-            "Output tokens/s per GPU": rate / gpus if rate and gpus else None,
+            "Output tokens/s per GPU": rate / gpus if rate and gpus and len(priced) else None,
             "USD per 1M output tokens": or_none(
                 (1e6 * priced["usd_per_hour"] / 3600 / priced["output_tokens_per_s"]).mean()
             ),

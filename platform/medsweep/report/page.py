@@ -34,7 +34,11 @@ from medsweep.report.tables.breakdown import breakdown_table, worsened_table, wo
 from medsweep.report.tables.cost import CostRow, cost_table
 from medsweep.report.tables.decision import DecisionRow, decision_table
 from medsweep.report.tables.failures import FailureRow, failure_table
-from medsweep.report.tables.grouping import model_order, profile_order
+from medsweep.report.tables.grouping import (
+    model_order,
+    profile_order,
+    without_repeated_answers,
+)
 from medsweep.report.tables.human import human_table
 from medsweep.report.tables.judge import judge_table
 from medsweep.report.tables.latency import LatencyRow, latency_table
@@ -98,17 +102,27 @@ def write_report(folder: Path) -> Path:
     answers = public_answers(results)
     paired = base_against_tuned(results.rows, scores)
     models = model_against_model(results.rows, scores)
+    graded = without_repeated_answers(results.rows)
+    observed = {(row.model, row.figure) for row in paired if row.basis == "observed"}
     tables = _tables(results.rows, training) | {
+        "quality": make_table(QualityRow, quality_table(graded)),
         "models": model_table(models),
-        "paired": make_table(PairedRow, paired),
+        "paired": make_table(
+            PairedRow,
+            [
+                row
+                for row in paired
+                if row.basis != "emulated" or (row.model, row.figure) not in observed
+            ],
+        ),
         "meter": meter_table(results.meter),
         "spread": spread_table(results.rows, spreads(results)),
-        "breakdown": breakdown_table(results.rows, scores, results.labels),
+        "breakdown": breakdown_table(graded, scores, results.labels),
         "human": human_table(results.review),
         "judge": judge_table(results.judges),
         "safety": safety_table(results.safety),
-        "worst": worst_table(results.rows, answers or scores),
-        "worsened": worsened_table(results.rows, answers or scores),
+        "worst": worst_table(graded, answers or scores),
+        "worsened": worsened_table(graded, answers or scores),
     }
     for name, table in tables.items():
         if table.rows:
@@ -126,7 +140,6 @@ def _tables(rows: Sequence[Row], training: Sequence[Training]) -> dict[str, Repo
         "throughput": make_table(ThroughputRow, throughput_table(rows)),
         "latency": make_table(LatencyRow, latency_table(rows)),
         "bound": make_table(BoundRow, bound_table(rows)),
-        "quality": make_table(QualityRow, quality_table(rows)),
         "roofline": make_table(RooflineRow, roofline_table(rows)),
         "cost": make_table(CostRow, cost_table(rows)),
         "training": training_table(training),
@@ -191,7 +204,7 @@ def _render(
     tables: dict[str, ReportTable],
     answers: Scores,
 ) -> str:
-    rows = results.rows
+    rows, graded = results.rows, without_repeated_answers(results.rows)
     states = matrix(rows)
     tests = paired_tests(rows, paired, models)
     script = _text("page.js")
@@ -226,7 +239,8 @@ def _render(
             csv_address=_csv_address,
             glossary=glossary(tables.values()),
             inconsistencies=KNOWN_INCONSISTENCIES,
-            samples=samples(rows, answers),
+            samples=samples(graded, answers),
+            repeated_answers=len(graded) < len(rows),
             facts=method(rows).facts,
             share=share,
         )

@@ -104,7 +104,8 @@ def verdict(rows: Sequence[Row], tests: PairedTests) -> Verdict:
         questions = max((row.get("questions") or 0) for row in first)
         steps.append(f"Ask more questions: {questions} do not tell the two apart.")
     if repeats < 3:
-        steps.append(f"Measure more repeats: {repeats} say little about times; 3 or more do.")
+        fewer = f"{repeats} gives" if repeats == 1 else f"{repeats} give"
+        steps.append(f"Measure 3 or more repeats: {fewer} no interval of times.")
     title = f"Take {_name(first)}." if certain else "It cannot be said yet."
     if rival is None and not slower:
         certain = False

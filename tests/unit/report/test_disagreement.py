@@ -10,6 +10,7 @@ from medsweep.report.tables.models import model_against_model
 from medsweep.report.tables.paper_cells import paper_cells
 from medsweep.report.tables.paper_figures import paper_figures
 from medsweep.report.tables.roofline import roofline_table
+from medsweep.report.tables.throughput import throughput_table
 
 Rows = list[dict[str, Any]]
 
@@ -63,6 +64,16 @@ def test_cost_is_that_of_the_busiest_load_point_and_missing_without_a_price(rows
     assert all(row.usd_per_1k is None and row.price is None for row in others)
 
 
+def test_hardware_that_did_not_run_has_no_price_and_no_rate_per_gpu(rows: Rows) -> None:
+    for row in rows:
+        row |= {"usd_per_hour": 2.0, "price_source": "list", "gpus": 1}
+    emulated = [row for row in cost_table(rows) if row.basis == "emulated"]
+    assert emulated
+    assert {(row.usd_per_hour, row.price) for row in emulated} == {(None, None)}
+    per_gpu = {(row.basis, row.per_gpu is None) for row in throughput_table(rows)}
+    assert per_gpu == {("emulated", True), ("observed", False)}
+
+
 def test_models_of_one_basis_are_compared_in_pairs_and_corrected(
     rows: Rows, responses: dict[str, Rows], small: Any
 ) -> None:
@@ -90,6 +101,8 @@ def test_the_roofline_s_reason_is_what_was_measured(rows: Rows) -> None:
     assert (
         found.reason == "at most 25 % of the time is the server's own; the sensors say: cpu launch"
     )
+    rows[5] |= {"overhead_tpot_s": 0.000001}
+    assert roofline_table(rows)[0].reason.startswith("under 1 % of the time is the server's own")
     rows[5] |= {"predicted_tpot_s": 0.002}
     assert roofline_table(rows)[0].reason.startswith(
         "faster than estimated: the machine was busier"

@@ -11,6 +11,7 @@ from medsweep.report.samples import samples
 from medsweep.report.table import make_table, number, p_value
 from medsweep.report.tables.decision import decision_table
 from medsweep.report.tables.failures import failure_table
+from medsweep.report.tables.grouping import without_repeated_answers
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.method import hardware_table, host_table, method
@@ -276,6 +277,21 @@ def test_failures_come_with_their_reason_and_kinds(rows: Rows, small: Any) -> No
     )
 
 
+def test_quality_is_said_once_where_a_model_was_observed_too() -> None:
+    rows = [
+        {"model": model, "variant": variant, "basis": basis, "status": status}
+        for model, variant, basis, status in (
+            ("a", "adapter", "observed", "ok"),
+            ("a", "adapter", "emulated", "ok"),
+            ("a", "base", "emulated", "ok"),
+            ("b", "adapter", "emulated", "ok"),
+            ("c", "adapter", "observed", "failed"),
+            ("c", "adapter", "emulated", "ok"),
+        )
+    ]
+    assert without_repeated_answers(rows) == [rows[0], *rows[2:]]
+
+
 def test_the_method_says_what_was_asked_and_what_was_given(rows: Rows) -> None:
     rows[0]["versions"] = '{"torch": "2.12"}'
     found = method(rows)
@@ -288,7 +304,8 @@ def test_the_method_says_what_was_asked_and_what_was_given(rows: Rows) -> None:
     ]
     cpus = hardware_table(rows)[0]
     assert (cpus.profile, cpus.cpus_asked, cpus.cpus_given) == ("1xv100-1cpu", 1, (1,))
-    assert (cpus.accelerator_asked, cpus.device_given) == ("1 of V100", ("A CPU",))
+    assert cpus.accelerator_asked == "1 \N{MULTIPLICATION SIGN} V100"
+    assert cpus.device_given == ("A CPU",)
     assert (cpus.dtype_asked, cpus.dtype_given) == (("float16",), ("float32",))
 
 

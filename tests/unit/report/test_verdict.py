@@ -82,7 +82,7 @@ def test_one_configuration_is_no_choice() -> None:
 
 def test_few_repeats_are_a_doubt() -> None:
     [one, *_] = measured("a", 0.3)
-    assert "Measure more repeats: 1" in verdict([one], {}).next_steps[0]
+    assert "Measure 3 or more repeats: 1 gives no interval" in verdict([one], {}).next_steps[0]
 
 
 def test_options_carry_the_probability_of_meeting_each_limit() -> None:

@@ -27,10 +27,16 @@ from medsweep.report.tables.grouping import (
 from medsweep.results.aggregate import Row, first, group_by_columns, headline_rows, mean
 
 NO_PRICE = "no price for this profile, or measured on other hardware"
-_UNPRICED = "no price for this profile"
+
+
+def _hourly(rows: Sequence[Row]) -> float | None:
+    # The price of hardware that did not run says nothing about these answers.
+    return first(rows, "usd_per_hour") if first(rows, "basis") == "observed" else None
 
 
 def _price(rows: Sequence[Row]) -> str | None:
+    if _hourly(rows) is None:
+        return None
     source = first(rows, "price_source")
     date = first(rows, "price_date")
     return source if source is None or date is None else f"{source}, {date}"
@@ -65,8 +71,8 @@ class CostRow(TableRow):
     profile: str = column("Profile")
     basis: str = column("Basis")
     load_point: str = column("Load", show=load)
-    usd_per_hour: float | None = column("USD per hour", show=number, missing=_UNPRICED)
-    price: str | None = column("Price from", _price, missing=_UNPRICED)
+    usd_per_hour: float | None = column("USD per hour", _hourly, number, missing=NO_PRICE)
+    price: str | None = column("Price from", _price, missing=NO_PRICE)
     requests_per_s: float = column("Requests (1/s)", show=number)
     usd_per_1k: float | None = column(
         "USD per 1,000 answers",

@@ -16,6 +16,7 @@ from medsweep.results.aggregate import (
     independent_values,
     load_points,
     mean,
+    ok_rows,
 )
 
 
@@ -43,6 +44,21 @@ def most_questions(rows: Sequence[Row]) -> list[Row]:
     """
     most = max(rows, key=lambda row: row.get("questions") or 0, default=None)
     return [row for row in rows if most and row["load_point"] == most["load_point"]]
+
+
+def without_repeated_answers(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without emulated ones of a model and variant that was observed, too.
+
+    Answers hardly depend on the machine, so a table of quality would say the same twice.
+    """
+    observed = {
+        (row["model"], row["variant"]) for row in ok_rows(rows) if row["basis"] == "observed"
+    }
+    return [
+        row
+        for row in rows
+        if row["basis"] != "emulated" or (row["model"], row["variant"]) not in observed
+    ]
 
 
 def mean_interval(rows: Sequence[Row], latency: str) -> Interval | None:

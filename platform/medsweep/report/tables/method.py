@@ -41,7 +41,7 @@ def _range(name: str) -> Callable[[Sequence[Row]], Range]:
 
 def _accelerator(rows: Sequence[Row]) -> str | None:
     gpus, accelerator = first(rows, "gpus"), first(rows, "accelerator")
-    return f"{gpus} of {accelerator}" if gpus and accelerator else None
+    return f"{gpus} \N{MULTIPLICATION SIGN} {accelerator}" if gpus and accelerator else None
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,18 @@ class HardwareRow(TableRow):
     basis: tuple[str, ...] = column(
         "Basis", _each("basis", measured=True), texts, missing="nothing ran"
     )
-    cpus_asked: int | None = column("CPUs asked", "cpus", count)
-    cpus_given: tuple[int, ...] = column("CPUs given", _each("cpus_given", measured=True), texts)
+    cpus_asked: int | None = column("CPUs requested", "cpus", count)
+    cpus_given: tuple[int, ...] = column("CPUs used", _each("cpus_given", measured=True), texts)
     threads: tuple[int, ...] = column("Threads", _each("threads", measured=True), texts)
-    accelerator_asked: str | None = column("Accelerator asked", _accelerator, missing="none")
-    device_given: tuple[str, ...] = column("Device given", _each("device", measured=True), texts)
-    dtype_asked: tuple[str, ...] = column("dtype asked", _each("dtype"), texts)
-    dtype_given: tuple[str, ...] = column("dtype given", _each("dtype_given", measured=True), texts)
+    accelerator_asked: str | None = column("Accelerator requested", _accelerator, missing="none")
+    device_given: tuple[str, ...] = column("Device used", _each("device", measured=True), texts)
+    dtype_asked: tuple[str, ...] = column("dtype requested", _each("dtype"), texts)
+    dtype_given: tuple[str, ...] = column("dtype used", _each("dtype_given", measured=True), texts)
 
 
 def _times(rows: Sequence[Row]) -> tuple[str, ...]:
-    times = sorted(values(ok_rows(rows), "measured_at"))
-    return (times[0], times[-1]) if times else ()
+    times = sorted(str(time) for time in values(ok_rows(rows), "measured_at"))
+    return tuple(time[:16].replace("T", " ") for time in (*times[:1], *times[-1:]))
 
 
 def _batch_drift(rows: Sequence[Row]) -> str | None:

@@ -31,7 +31,7 @@ class RooflineRow(TableRow):
 
     caption = (
         "Time per output token: measured, estimated by the roofline, and the least at the "
-        "datasheet's peaks, which alone is a bound. E" + ASSUMPTIONS[1:]
+        "datasheet's peaks, which alone is a bound. E" + ASSUMPTIONS[1:].replace("`", "")
     )
     labels = 3
 
@@ -86,7 +86,8 @@ def _reason(rows: Sequence[Row], tpot_s: float, factor: float) -> str:
         )
     if (overhead_s := mean(rows, "overhead_tpot_s")) is not None:
         share = min(1.0, overhead_s / tpot_s)
-        reasons.append(f"at most {percent(share)} of the time is the server's own")
+        most = f"at most {percent(share)}" if share >= 0.01 else "under 1 %"
+        reasons.append(f"{most} of the time is the server's own")
     if (bound := _most_common_bound(rows)) is not None:
         reasons.append(f"the sensors say: {bound}")
     return "; ".join(reasons) or "no sensors and no null model: not known"

@@ -35,6 +35,8 @@ def _user_tokens_per_s(rows: Sequence[Row]) -> float | None:
 
 
 def _per_gpu(rows: Sequence[Row]) -> float | None:
+    if first(rows, "basis") != "observed":
+        return None
     rate, gpus = mean(rows, "output_tokens_per_s"), first(rows, "gpus")
     return rate / gpus if rate is not None and gpus else None
 
@@ -70,7 +72,7 @@ class ThroughputRow(TableRow):
         "Output tokens/s per GPU",
         _per_gpu,
         number,
-        missing="no GPU",
+        missing="no GPU, or measured on other hardware",
         meaning=MEANINGS["output_tokens_per_s"] + ", divided by the GPUs of the profile",
     )
     usd_per_million: float | None = column(

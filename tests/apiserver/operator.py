@@ -14,6 +14,7 @@ from medsweep.k8s.resources import (
     PODS,
     RAY_CLUSTERS,
     RAY_JOBS,
+    RAY_SERVICES,
     SERVICE_ACCOUNTS,
     Resource,
 )
@@ -24,7 +25,10 @@ Object = dict[str, Any]
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 MANAGER = "kuberay-operator"
-FINALIZER = "ray.io/rayjob-finalizer"
+FINALIZERS = {
+    RAY_JOBS: "ray.io/rayjob-finalizer",
+    RAY_SERVICES: "ray.io/rayservice-finalizer",
+}
 
 
 class Operator:
@@ -74,14 +78,12 @@ class Operator:
         cluster = value["spec"]["rayClusterSpec" if resource is RAY_JOBS else "rayClusterConfig"]
         for group in cluster["workerGroupSpecs"]:
             group.setdefault("scaleStrategy", {})
-        if resource is RAY_JOBS:
-            value["metadata"]["finalizers"] = [FINALIZER]
+        value["metadata"]["finalizers"] = [FINALIZERS[resource]]
         self._update(resource, value)
 
-    def release(self, job: Object) -> None:
-        """Take the finalizer away from a job that is being deleted."""
-        job = {**job, "metadata": {**job["metadata"], "finalizers": []}}
-        self._update(RAY_JOBS, job)
+    def release(self, resource: Resource, value: Object) -> None:
+        """Take the finalizer away from an object that is being deleted."""
+        self._update(resource, {**value, "metadata": {**value["metadata"], "finalizers": []}})
 
     def _update(self, resource: Resource, value: Object) -> None:
         name = value["metadata"]["name"]
@@ -246,6 +248,7 @@ class Player:
         resource: Resource = RAY_JOBS,
     ) -> None:
         self._operator, self._play = operator, play or succeed
+        self._resource = resource
         self._watch = Watch(operator.api, resource, operator.namespace, selector, pause_s=0.01)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.played: list[str] = []
@@ -270,8 +273,8 @@ class Player:
 
     def _one(self, job: Object) -> None:
         if job["metadata"].get("deletionTimestamp"):
-            if FINALIZER in job["metadata"].get("finalizers", []):
-                self._operator.release(job)
+            if job["metadata"].get("finalizers"):
+                self._operator.release(self._resource, job)
             return
         if job.get("status") or job["metadata"]["uid"] in self.played:
             return

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from apiserver.definitions import until
-from apiserver.operator import Operator
+from apiserver.operator import FINALIZERS, Operator
 from crds import ROOT
 from medsweep.errors import EnvironmentFault
 from medsweep.k8s.client import Absent, Api, Request, connect
@@ -160,7 +160,7 @@ def end_namespaces(api: Api, *names: str) -> None:
         ending = api.get(NAMESPACES, "", name)
         if ending is None:
             continue
-        for resource in [RAY_JOBS] if managed[name] else _INSIDE.values():
+        for resource in FINALIZERS if managed[name] else _INSIDE.values():
             for each in api.objects(resource, name):
                 with suppress(Absent):
                     _end(api, resource, name, each)

@@ -49,6 +49,8 @@ class ServicePlayer:
         api, namespace = self._operator.api, self._operator.namespace
         service = api.get(RAY_SERVICES, namespace, self._name)
         assert service is not None
+        if not service["metadata"].get("finalizers"):
+            self._operator.adopt(RAY_SERVICES, self._name)
         spec = service["spec"]
         self._clean_up(now, spec.get("rayClusterDeletionDelaySeconds", DELETION_DELAY_S))
         digest = _digest(spec["rayClusterConfig"])

@@ -93,14 +93,22 @@ def test_an_operator_that_is_down_is_found_by_submit_and_delete(
         assert place.call("submit", place.sweep) == 4
     assert "KubeRay's operator does not react: 1 RayJobs" in capsys.readouterr().err
     (job,) = place.cluster.api.objects(RAY_JOBS, place.cluster.namespace)
-    place.cluster.operator.adopt(RAY_JOBS, job["metadata"]["name"])  # and then it goes down
+    served = apply_service(place, capsys)
+    for resource, name in ((RAY_JOBS, job["metadata"]["name"]), (RAY_SERVICES, served)):
+        place.cluster.operator.adopt(resource, name)  # and then it goes down
     assert place.call("delete", "trial") == 4
     text = capsys.readouterr()
     assert f"deleted rayjobs/{job['metadata']['name']}" in text.out
-    assert "1 objects are marked for deletion but still exist" in text.err
+    assert "2 objects are marked for deletion but still exist" in text.err
     assert f"rayjobs/{job['metadata']['name']}: ray.io/rayjob-finalizer" in text.err
-    # The same command submits again once the operator is back and has finished the deletion.
-    with Player(place.cluster.operator, selector_of("trial")):
+    assert f"rayservices/{served}: ray.io/rayservice-finalizer" in text.err
+    # The same commands work again once the operator is back and has finished the deletion.
+    with (
+        Player(place.cluster.operator, selector_of("trial")),
+        Player(place.cluster.operator, selector_of("trial"), leave, RAY_SERVICES),
+    ):
+        assert place.call("delete", "trial") == 0
+        assert place.cluster.api.objects(RAY_SERVICES, place.cluster.namespace) == []
         assert place.call("submit", place.sweep) == 0
 
 
@@ -149,18 +157,32 @@ def test_wrong_options_are_said_before_anything_is_asked(
     assert place.server.requests == []
 
 
-def test_status_shows_served_models(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def apply_service(place: Place, capsys: pytest.CaptureFixture[str]) -> str:
+    """Serve the sweep's model; return the RayService's name."""
     cell = "standin-distilgpt2@1xa100-1cpu"
     render = ["k8s", "render", place.sweep, "--stage", "serve", "--cell", cell]
+    capsys.readouterr()
     assert main([*render, "--namespace", place.cluster.namespace]) == 0
     (service,) = yaml.safe_load_all(capsys.readouterr().out)
-    place.cluster.api.apply(RAY_SERVICES, service)
+    name: str = place.cluster.api.apply(RAY_SERVICES, service)["metadata"]["name"]
+    return name
+
+
+def leave(operator: Operator, value: Object) -> None:
+    """Leave what a test plays itself."""
+
+
+def test_status_shows_served_models(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    served = apply_service(place, capsys)
     assert place.call("status", "trial", "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["job"], row["stage"]) == (service["metadata"]["name"], "serve")
+    assert (row["job"], row["stage"]) == (served, "serve")
     assert row["phase"] == "starting"
-    assert place.call("delete", "trial") == 0
+    place.cluster.operator.adopt(RAY_SERVICES, served)
+    with Player(place.cluster.operator, selector_of("trial"), leave, RAY_SERVICES):
+        assert place.call("delete", "trial") == 0
     assert "deleted rayservices/sv-" in capsys.readouterr().out
+    assert place.cluster.api.objects(RAY_SERVICES, place.cluster.namespace) == []
 
 
 @pytest.mark.slow

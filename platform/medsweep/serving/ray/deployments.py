@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ INGRESS = "ingress"
 MAX_ONGOING = 512
 MAX_QUEUED = 1024
 START_TIMEOUT_S = 600.0
+"""How long one replica of an engine may take to start."""
 STOP_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 3600.0
 POLL_S = 0.2
@@ -49,6 +50,11 @@ class CellDeployment:
     profile: HardwareProfile
     settings: EngineSettings
     merged: bool = False
+
+    @property
+    def start_timeout_s(self) -> float:
+        """How long its replicas may take to start, in seconds: they start one after the other."""
+        return START_TIMEOUT_S * self.settings.replicas
 
     def settings_here(self) -> EngineSettings:
         """Return the settings for this node, whose disk holds the same adapters.
@@ -130,7 +136,8 @@ def deploy(deployments: Sequence[CellDeployment]) -> dict[str, dict[str, Any] | 
         wait_for_ingress_deployment_creation=False,
         wait_for_applications_running=False,
     )
-    return wait_for([deployed.name for deployed in deployments], requested_s)
+    limits_s = {each.name: each.start_timeout_s for each in deployments}
+    return wait_for(limits_s, requested_s)
 
 
 def throttled_periods(name: str) -> int | None:
@@ -177,20 +184,23 @@ def _engine(deployed: CellDeployment) -> Any:
     )(EngineReplica).bind(deployed.settings_here, measured_cpus=deployed.profile.cpus)
 
 
-def wait_for(names: Sequence[str], requested_s: float) -> dict[str, dict[str, Any] | StageError]:
+def wait_for(
+    limits_s: Mapping[str, float], requested_s: float
+) -> dict[str, dict[str, Any] | StageError]:
     """Wait until applications run or have failed; see `deploy`.
 
     Args:
-        names: of the applications; each is timed by itself, whichever runs first.
+        limits_s: how long each application may take, in seconds, by its name; each is timed by
+            itself, whichever runs first.
         requested_s: when they were requested, on the monotonic clock.
     """
     from ray import serve
 
     started: dict[str, float | StageError] = {}
-    while len(started) < len(names):
+    while len(started) < len(limits_s):
         applications = serve.status().applications
         after_s = time.monotonic() - requested_s
-        for name in names:
+        for name, limit_s in limits_s.items():
             application = applications[name]
             if name in started:
                 continue
@@ -200,10 +210,10 @@ def wait_for(names: Sequence[str], requested_s: float) -> dict[str, dict[str, An
                 why = [status.message for status in application.deployments.values()]
                 reason = root_cause(" ".join(why))
                 started[name] = StageError(f"serving did not start: {reason}")
-            elif after_s > START_TIMEOUT_S:
-                reason = f"serving did not start within {START_TIMEOUT_S:.0f} s"
+            elif after_s > limit_s:
+                reason = f"serving did not start within {limit_s:.0f} s"
                 started[name] = StageError(reason)
-        if len(started) < len(names):
+        if len(started) < len(limits_s):
             time.sleep(POLL_S)
     return {
         name: after if isinstance(after, StageError) else _observed(name, after)

@@ -91,7 +91,7 @@ def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(deployments, "ask_engine", ask)
     serve = SimpleNamespace(status=status)
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
-    started = wait_for(list(ends_s), 100.0)
+    started = wait_for(dict.fromkeys(ends_s, 600.0), 100.0)
     broken = started.pop("broken")
     assert isinstance(broken, StageError)
     assert "no memory" in str(broken)
@@ -104,7 +104,44 @@ def test_each_engine_s_start_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch)
     assert started["quick"]["started_after_s"] == pytest.approx(1.0, abs=deployments.POLL_S)
     ends_s.clear()
     ends_s["never"] = (1e9, "RUNNING")
-    assert "within 600 s" in str(wait_for(["never"], clock.now())["never"])
+    assert "within 600 s" in str(wait_for({"never": 600.0}, clock.now())["never"])
+
+
+def test_replicas_that_start_in_turn_have_the_time_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, targets = FakeClock(), []
+    # Two slow starts, one after the other.
+    runs_at_s = {"one": 550.0, "two": 1100.0, "late": 1100.0}
+
+    def status() -> Any:
+        states = {
+            name: SimpleNamespace(status="RUNNING" if clock.now() >= at else "DEPLOYING")
+            for name, at in runs_at_s.items()
+        }
+        return SimpleNamespace(applications=states)
+
+    def run_many(given: list[Any], **_: bool) -> None:
+        targets.extend(given)
+
+    serve = SimpleNamespace(status=status, run_many=run_many)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
+    monkeypatch.setitem(sys.modules, "ray.serve", SimpleNamespace(RunTarget=SimpleNamespace))
+    fake_time = SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
+    monkeypatch.setattr(deployments, "time", fake_time)
+    monkeypatch.setattr(deployments, "_engine", lambda deployed: deployed)
+    monkeypatch.setattr(deployments, "ask_engine", lambda *_: {})
+    settings = EngineSettings("vllm", MODELS["llama-3-8b"], "float16")
+    started = deployments.deploy(
+        [
+            CellDeployment(name, PROFILES["2xv100-4cpu"], replace(settings, replicas=replicas))
+            for name, replicas in (("one", 1), ("two", 2), ("late", 1))
+        ]
+    )
+    assert [target.name for target in targets] == ["one", "two", "late"]
+    assert "did not start within 600 s" in str(started.pop("late"))
+    assert {name: round(each["started_after_s"]) for name, each in started.items()} == {
+        "one": 550,
+        "two": 1100,
+    }
 
 
 def test_engines_that_do_not_stop_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from medsweep.errors import ConfigError, Fault, InputError, did_you_mean
+from medsweep.errors import ConfigError, Fault, InputError, cause_of, did_you_mean
 
 Location = tuple[str | int, ...]
 
@@ -109,7 +109,7 @@ def load_config(
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from None
+        raise InputError(f"{path}: cannot be read as text: {cause_of(error)}") from None
     try:
         data, lines, faults = _parse(text)
     except _NotYaml as error:
@@ -176,7 +176,9 @@ def _parse(text: str) -> tuple[Any, dict[Location, int], list[Fault]]:
     """Return the plain data of a YAML text, the line of each field, and the keys given twice."""
     data, lines, faults = _parse_value(text)
     if not isinstance(data, dict):
-        raise _NotYaml("must be a mapping of fields to values", 1)
+        given = {type(None): "nothing", list: "a list"}.get(type(data), "one value")
+        problem = f"must be a mapping of fields to values, such as `name: x`; given: {given}"
+        raise _NotYaml(problem, 1)
     return data, lines, faults
 
 

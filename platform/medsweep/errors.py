@@ -236,5 +236,14 @@ def packages_named() -> Iterator[None]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the known name nearest to `name`, or an empty string."""
-    nearest = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    # The dashes of options are no likeness.
+    by_word = {each.lstrip("-"): each for each in known}
+    nearest = difflib.get_close_matches(name.lower().lstrip("-"), by_word, n=1, cutoff=0.5)
+    return f" (did you mean {by_word[nearest[0]]!r}?)" if nearest else ""
+
+
+def cause_of(error: Exception) -> str:
+    """Return an error's own words, without the number and the path that the system adds to them."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return getattr(error, "strerror", None) or str(error)

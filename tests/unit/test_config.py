@@ -137,8 +137,9 @@ def test_a_syntax_error_is_the_only_fault_and_has_its_line(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "must be a mapping of fields to values"),
-        ("- name\n", "must be a mapping of fields to values"),
+        ("", "must be a mapping of fields to values, such as `name: x`; given: nothing"),
+        ("- name\n", "must be a mapping of fields to values, such as `name: x`; given: a list"),
+        ("name\n", "must be a mapping of fields to values, such as `name: x`; given: one value"),
         ("name: a\x07b\n", "not YAML: unacceptable character #x0007"),
         (
             "name: 2026-13-01\n",

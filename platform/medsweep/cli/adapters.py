@@ -65,7 +65,7 @@ def run_show(options: argparse.Namespace) -> int:
     from medsweep.finetune.adapter import read_adapter, read_provenance, read_training
     from medsweep.finetune.epochs import EPOCH_FIGURES
 
-    adapter = read_adapter(options.adapter, links=True)
+    adapter = read_adapter(_folder(options), links=True)
     record, epochs = read_provenance(adapter.folder), read_training(adapter.folder)
     recipe, precision = record.get("recipe"), record.get("precision")
     if options.json:
@@ -95,7 +95,7 @@ def run_verify(options: argparse.Namespace) -> int:
     """Print each check; exit 1 if one fails."""
     from medsweep.finetune.verify import verify
 
-    checks = verify(options.adapter, options.base)
+    checks = verify(_folder(options), options.base)
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
@@ -112,7 +112,7 @@ def run_merge(options: argparse.Namespace) -> int:
     from medsweep.finetune.adapted import find_base, open_adapter
     from medsweep.serving.merge import merge
 
-    adapter = open_adapter(options.adapter)
+    adapter = open_adapter(_folder(options))
     merge(adapter, find_base(adapter, options.base), options.out)
     _print(options, {"folder": str(options.out)}, f"merged model: {options.out}")
     return EXIT_DONE
@@ -123,10 +123,20 @@ def run_push(options: argparse.Namespace) -> int:
     from medsweep.finetune.adapter import read_adapter
     from medsweep.finetune.push import push
 
-    adapter = read_adapter(options.adapter)
+    adapter = read_adapter(_folder(options))
     where = push(adapter, options.target, private=options.private)
     _print(options, {"pushed": where, "sha256": adapter.sha256}, f"pushed: {where}")
     return EXIT_DONE
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the adapter that is named."""
+    folder: Path = options.adapter
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; `medsweep adapters list FOLDER` finds those below one"
+        )
+    return folder
 
 
 def _row(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from medsweep.cli.asking import add_answerer, answerer
-from medsweep.errors import EXIT_DONE, InputError
+from medsweep.errors import EXIT_DONE, InputError, cause_of
 from medsweep.reporter import harmless
 
 NEXT_LINE = "\n"
@@ -60,7 +60,7 @@ def _questions(options: argparse.Namespace) -> list[str]:
     try:
         text = options.file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{options.file}: cannot be read: {error}") from None
+        raise InputError(f"{options.file}: cannot be read: {cause_of(error)}") from None
     questions = [part.strip() for part in re.split(r"^---\s*$", text, flags=re.MULTILINE)]
     questions = [harmless(question, keep="\n\t") for question in questions if question]
     if not questions:

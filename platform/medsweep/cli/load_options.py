@@ -228,7 +228,7 @@ def processes(text: str) -> int:
 def _list(option: str, text: str, *, integers: bool = False) -> list[float]:
     numbers = [_positive(option, part) for part in text.split(",")]
     if integers and any(number != int(number) for number in numbers):
-        raise InputError(f"{option} {text}: whole numbers, separated by commas")
+        raise InputError(f"{option} {text}: must be whole numbers above 0, such as 1,8")
     if len(set(numbers)) != len(numbers):
         raise InputError(f"{option} {text}: each load once; --repeats measures them several times")
     return numbers
@@ -240,5 +240,5 @@ def _positive(option: str, text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise InputError(f"{option} {text}: numbers above 0, separated by commas")
+        raise InputError(f"{option} {text}: must be numbers above 0, such as 1,8")
     return number

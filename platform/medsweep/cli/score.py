@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, seed
 from medsweep.cli.score_tables import print_scores
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError, did_you_mean
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, cause_of, did_you_mean
 
 if TYPE_CHECKING:
     from medsweep.datasets.catalog import DatasetEntry
@@ -264,7 +264,7 @@ def _lines(file: Path, read: Callable[[Iterable[bytes]], Graded]) -> Graded:
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from None
+        raise InputError(f"{file}: cannot be read: {cause_of(error)}") from None
 
 
 def _since(options: argparse.Namespace, before: Graded, after: Graded) -> dict[str, Any]:

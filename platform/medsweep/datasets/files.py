@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
-from medsweep.errors import DatasetError
+from medsweep.errors import DatasetError, cause_of
 from medsweep.json_lines import numbered_lines, parse
 
 Rows = Iterator[tuple[str, Any]]
@@ -41,8 +41,7 @@ def local_rows(path: Path) -> Rows:
     try:
         yield from _reader(path)(path)
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
-        told = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise DatasetError(f"dataset.path: {path}: cannot be read: {told}") from None
+        raise DatasetError(f"dataset.path: {path}: cannot be read: {cause_of(error)}") from None
 
 
 def _parts(folder: Path) -> list[Path]:

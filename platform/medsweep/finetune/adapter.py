@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from medsweep.errors import StageError
+from medsweep.errors import StageError, cause_of
 from medsweep.models.templates import TEMPLATES
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -216,7 +216,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     try:
         provenance = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise incomplete(folder, f"{PROVENANCE_FILE}: {error}") from None
+        raise incomplete(folder, f"{PROVENANCE_FILE}: {cause_of(error)}") from None
     if not isinstance(provenance, dict):
         raise incomplete(folder, f"{PROVENANCE_FILE}: not a JSON object")
     return provenance
@@ -234,7 +234,7 @@ def read_training(folder: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = pq.read_table(folder / TRAINING_FILE).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise incomplete(folder, f"{TRAINING_FILE}: {error}") from None
+        raise incomplete(folder, f"{TRAINING_FILE}: {cause_of(error)}") from None
     if not rows or not {"epoch", "eval_loss"} <= rows[-1].keys():
         raise incomplete(folder, f"{TRAINING_FILE}: no rows of epochs")
     return rows
@@ -267,6 +267,10 @@ def _is_plain(name: str) -> bool:
 
 def incomplete(folder: Path, reason: str) -> StageError:
     """Return the fault of a folder that is not a complete adapter."""
+    if not folder.exists():
+        return StageError(
+            f"{folder}: no such folder; `medsweep adapters list FOLDER` finds those below one"
+        )
     return StageError(
         f"{folder}: not a complete adapter ({' '.join(reason.split())[:300]}); fetch it again, or "
         "delete the folder and run again"

@@ -11,11 +11,12 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 
 from medsweep.api_key import key_of_variable
-from medsweep.errors import EnvironmentFault, InputError
+from medsweep.errors import EnvironmentFault, InputError, cause_of
 from medsweep.loadgen.address import basic_credentials, check_url, public_url, route_url
 from medsweep.loadgen.server_errors import describe_bytes, find_error, without_quotes
 from medsweep.loadgen.sse import SseParser
@@ -326,7 +327,11 @@ def _open(
         with error:
             message = describe_bytes(error.read(_READ_BYTES)).message
         told = f": {harmless(without_quotes(message, private))}" if message else ""
+        if error.code == HTTPStatus.NOT_FOUND and not message:
+            told = "; give the root of an OpenAI-compatible API, such as http://127.0.0.1:8000/v1"
         raise InputError(f"{place} answers with status {error.code}{told}") from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise EnvironmentFault(f"{place} does not answer: {reason}") from None
+        raise EnvironmentFault(
+            f"{place} does not answer: {cause_of(reason)}; start the server, or correct the URL"
+        ) from None

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from medsweep.errors import InputError
+from medsweep.errors import InputError, cause_of
 from medsweep.metrics.concepts import Lexicon
 
 _ENTRY = re.compile(
@@ -108,4 +108,4 @@ def file_terms(path: Path) -> Iterator[tuple[str, str]]:
                 if row["concept"] and row["term"]:
                     yield row["concept"], row["term"]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a lexicon: {error}") from None
+        raise InputError(f"{path}: cannot be read as a lexicon: {cause_of(error)}") from None

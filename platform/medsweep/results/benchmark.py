@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medsweep.errors import InputError
+from medsweep.errors import InputError, cause_of
 from medsweep.reporter import harmless
 from medsweep.results.aggregate import Row
 from medsweep.results.files import BENCHMARK_FILE
@@ -30,7 +30,7 @@ def read_benchmark(file: Path, name: str) -> list[Row]:
         columns = set(renamed(dict.fromkeys(pq.read_schema(file).names)))
         rows = [renamed(row) for row in read_rows(file)]
     except (OSError, ValueError) as error:
-        raise InputError(f"{name}: cannot be read as Parquet: {error}") from None
+        raise InputError(f"{name}: cannot be read as Parquet: {cause_of(error)}") from None
     if missing := set(_REQUIRED) - columns:
         raise InputError(f"{name}: not a {BENCHMARK_FILE}: no column {', '.join(sorted(missing))}")
     # Columns that were added after the file was written are null.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from medsweep.errors import InputError
+from medsweep.errors import InputError, cause_of
 from medsweep.metrics.raters import Reliability, ranking, reliability
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.results.store import read_json, write_json
@@ -68,7 +68,7 @@ def _read(file: Path, key: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, 
     try:
         given = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from None
+        raise InputError(f"{file}: cannot be read: {cause_of(error)}") from None
     if not isinstance(given, dict) or not {"review", "rater", "ratings"} <= set(given):
         raise InputError(f"{file}: not a file of ratings: it needs review, rater and ratings")
     if given["review"] != key["review"]:

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from medsweep.clock import MonotonicClock
-from medsweep.errors import EnvironmentFault
+from medsweep.errors import EnvironmentFault, cause_of
 from medsweep.models.catalog import MODELS
 from medsweep.models.spec import ModelSpec
 from medsweep.serving.admission import Limits
@@ -128,7 +128,7 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except (OSError, OverflowError) as error:
             raise EnvironmentFault(
-                f"cannot listen on {host}:{port}: {error}; give another --host or --port"
+                f"cannot listen on {host}:{port}: {cause_of(error)}; give another --host or --port"
             ) from None
         yield listener
 

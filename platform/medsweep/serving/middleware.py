@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from medsweep.api_key import clean_key
-from medsweep.errors import InputError
+from medsweep.errors import InputError, cause_of
 from medsweep.serving.admission import Limits
 from medsweep.serving.api_errors import Refused, as_refused
 from medsweep.serving.server_metrics import ServerMetrics
@@ -50,7 +50,7 @@ def read_key(file: Path | None) -> str | None:
             if file.stat().st_mode & 0o077:
                 LOG.warning("%s: other users can read the API key; run chmod 600 on it", file)
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--api-key-file {file}: {error}") from None
+            raise InputError(f"--api-key-file {file}: cannot be read: {cause_of(error)}") from None
     if key is None:
         return None
     return clean_key(key, source)

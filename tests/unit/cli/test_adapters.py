@@ -52,3 +52,12 @@ def test_rows_of_a_data_set_are_shown_without_escape_sequences(
     shown = capsys.readouterr().out
     assert "asthma" in shown
     assert all(line.isprintable() for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("action", [["show"], ["verify"], ["merge", "--out", "x"], ["push"]])
+def test_a_folder_that_does_not_exist_is_wrong_input(
+    action: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = ["file:///x"] if action == ["push"] else []
+    assert main(["adapters", *action, "none", *target]) == 2
+    assert "none: no such folder; `medsweep adapters list FOLDER`" in capsys.readouterr().err

@@ -41,6 +41,7 @@ def test_without_arguments_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
             "usage: medsweep recommend ",
             "unknown option --max-p95-tftt (did you mean '--max-p95-ttft'?)",
         ),
+        (("calibrate", "--rate", "1"), "usage: medsweep calibrate ", "unknown option --rate\n"),
         (("models", "extra"), "usage: medsweep models ", "unexpected argument 'extra'"),
         (
             ("run", "x.yaml", "--on", "k9s"),

@@ -11,7 +11,7 @@ from medsweep.cli import main
         (["--engine", "generat"], "--engine: unknown engine 'generat' (did you mean 'generate'?)"),
         (["--dtype", "float8"], "--dtype: Input should be"),
         (["--adapter", "a=x", "--adapter", "a=y"], "'a' is used twice; write NAME=DIR"),
-        (["--adapter", "none"], "none: not a complete adapter"),
+        (["--adapter", "none"], "none: no such folder; `medsweep adapters list FOLDER` finds"),
         (["--adapter-root", "none"], "nothing to serve"),
         (["--host", "0.0.0.0", "--engine", "null"], "MEDSWEEP_API_KEY"),
         (["--api-key-file", "none"], "--api-key-file none"),

@@ -80,7 +80,7 @@ def test_user_and_password_of_the_address_are_sent_and_never_shown() -> None:
         (200, models(), "has 0 models"),
         (200, b"<html>", "lists no models; name the model with --model"),
         (200, b'{"data": [{}]}', "lists no models"),
-        (404, b"{}", "status 404"),
+        (404, b"{}", "status 404; give the root of an OpenAI-compatible API"),
     ],
 )
 def test_a_server_without_one_model_is_a_mistake(status: int, body: bytes, told: str) -> None:
@@ -111,7 +111,7 @@ def test_a_redirect_is_not_followed_with_the_key(monkeypatch: pytest.MonkeyPatch
 def test_nothing_there_is_a_fault_of_the_machine() -> None:
     with answering(200, b"") as (url, _):
         pass
-    with pytest.raises(EnvironmentFault, match="does not answer"):
+    with pytest.raises(EnvironmentFault, match="answer: Connection refused; start the server"):
         find_model(url, timeout_s=5)
 
 

@@ -159,11 +159,6 @@ class Fleet:
         self._started.close()
 
     @property
-    def pids(self) -> list[int]:
-        """Process ids of those on this machine."""
-        return [each.pid for each in self._processes if isinstance(each, LoadProcess)]
-
-    @property
     def remote(self) -> list[RemoteProcess]:
         """The processes that are on other machines."""
         return [each for each in self._processes if not isinstance(each, LoadProcess)]

@@ -174,12 +174,6 @@ class SweepProgress:
         self._left[kind] -= count
 
     @property
-    def eta_s(self) -> float | None:
-        """Seconds left; None while nothing is known of a kind of steps that is to come."""
-        seconds, complete = self._estimate()
-        return seconds if complete else None
-
-    @property
     def state(self) -> dict[str, Any]:
         """What is done now: the status line, and the last lines that stayed."""
         with self._lock:

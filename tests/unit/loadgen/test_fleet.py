@@ -106,11 +106,13 @@ async def test_the_mean_ttft_so_far_is_known_while_the_load_runs(make_job) -> No
 async def test_dead_process_is_reported(make_job) -> None:
     async with running_mock(MockTiming(ttft_s=0.01, tokens=1)) as server:
         job = make_job(server.base_url, LoadPoint(concurrency=2, requests=1_000_000))
-        with Fleet(2) as fleet:
+        killed = LoadProcess()
+        processes = iter([killed, LoadProcess()])
+        with Fleet(2, lambda: next(processes)) as fleet:
 
             def kill(_: LoadProgress) -> bool:
                 with suppress(ProcessLookupError):
-                    os.kill(fleet.pids[0], signal.SIGKILL)
+                    os.kill(killed.pid, signal.SIGKILL)
                 return True
 
             with pytest.raises(StageError, match="exit code -9"):
@@ -133,15 +135,16 @@ async def test_a_caller_that_fails_ends_the_load_and_the_next_one_runs(make_job,
         return fail(progress) if broken == "on_progress" else True
 
     async with running_mock(MockTiming(ttft_s=0.0, tokens=1)) as server:
-        with Fleet(1) as fleet:
+        process = LoadProcess()
+        with Fleet(1, lambda: process) as fleet:
             endless = make_job(server.base_url, LoadPoint(concurrency=4, requests=10_000_000))
             with pytest.raises(OSError, match="the disk is full"):
                 await asyncio.to_thread(fleet.run, endless, take, look)
             assert len(calls) == 1, "it is not called again"
-            (pid,) = fleet.pids
+            pid = process.pid
             point = LoadPoint(concurrency=2, requests=50)
             whole, records = await asyncio.to_thread(run, fleet, make_job(server.base_url, point))
-            assert fleet.pids == [pid], "the process is the same"
+            assert process.pid == pid, "the process is the same"
     assert whole
     assert sum(record.phase == "measure" for record in records) == 50
 

@@ -33,8 +33,9 @@ def is_gone(pid: int) -> bool:
 async def test_several_jobs_in_one_process(make_job) -> None:
     seen: list[RequestRecord] = []
     async with running_mock(MockTiming(ttft_s=0.01, gap_s=0.001, tokens=3)) as server:
-        with Fleet(1) as fleet:
-            [pid] = fleet.pids
+        process = LoadProcess()
+        with Fleet(1, lambda: process) as fleet:
+            pid = process.pid
             job = make_job(server.base_url, LoadPoint(concurrency=3, requests=9))
             first = await in_thread(fleet.records, job, seen.append)
             job = make_job(server.base_url, LoadPoint(rate=100.0, requests=4, warmup=1))
@@ -106,11 +107,12 @@ async def test_failing_driver_leaves_no_orphan(make_job) -> None:
 
     async with running_mock(MockTiming(ttft_s=0.0, tokens=1)) as server:
         job = make_job(server.base_url, LoadPoint(concurrency=2, requests=50))
-        with Fleet(1) as fleet:
-            pids = fleet.pids
+        process = LoadProcess()
+        with Fleet(1, lambda: process) as fleet:
+            pid = process.pid
             with pytest.raises(ZeroDivisionError):
                 await in_thread(fleet.records, job, fail)
-    assert is_gone(*pids)
+    assert is_gone(pid)
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits on a process that is no child")

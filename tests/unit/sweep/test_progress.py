@@ -58,32 +58,38 @@ def test_a_line_that_stays_is_written_above_the_status() -> None:
         assert out.screen() == ["something happened", "[0/2, 0 s] load: a"]
 
 
+def left(progress: SweepProgress) -> str | None:
+    """The time left, as the status line says it."""
+    words = progress.state["status"].partition("]")[0].split(", ")
+    return words[2].removesuffix(" left") if len(words) == 3 else None
+
+
 def test_no_estimate_before_every_kind_was_seen() -> None:
     progress = SweepProgress(io.StringIO(), now=Clock())
     progress.expect({"load": 2, "deploy": 1})
-    assert progress.eta_s is None
+    assert left(progress) is None
     with progress.step("deploy", "x"):
         pass
-    assert progress.eta_s is None
+    assert left(progress) is None
     progress.skip("load", 2)
-    assert progress.eta_s == 0.0
+    assert progress.state["status"].startswith("[3/3, 0 s]")
 
 
 def test_the_time_left_is_predicted_then_seen() -> None:
     clock = Clock()
     progress = SweepProgress(io.StringIO(), now=clock)
     progress.expect({"fine-tune": 2, "load": 3}, {"fine-tune": 100.0, "load": 10.0})
-    assert progress.eta_s == 230.0, "from the first second"
+    assert left(progress) == "about 3 min 50 s", "from the first second"
     with progress.step("fine-tune", "a"):
         clock.now_s += 30
-        assert progress.eta_s == 200.0
+        assert left(progress) == "about 3 min 20 s"
         clock.now_s += 130
-        assert progress.eta_s == 130.0, "what takes longer than predicted is nearly over, at best"
-    assert progress.eta_s == 160 + 30, "the next takes as long as this one did"
+        assert left(progress) == "about 2 min 10 s", "what takes longer than predicted is nearly over, at best"
+    assert left(progress) == "about 3 min 10 s", "the next takes as long as this one did"
     with progress.step("fine-tune", "b"):
         clock.now_s += 40
         progress.detail("half", 0.5)
-        assert progress.eta_s == 40 + 30
+        assert left(progress) == "about 1 min 10 s"
 
 
 def test_without_a_prediction_the_share_of_the_running_step_tells() -> None:
@@ -92,15 +98,15 @@ def test_without_a_prediction_the_share_of_the_running_step_tells() -> None:
     progress.expect({"fine-tune": 2})
     with progress.step("fine-tune", "a"):
         clock.now_s += 10
-        assert progress.eta_s is None
+        assert left(progress) is None
         progress.detail("a quarter", 0.25)
-        assert progress.eta_s == 30 + 40
+        assert left(progress) == "about 1 min 10 s"
 
 
 def test_a_part_that_is_known_is_said_to_be_a_part() -> None:
     progress = SweepProgress(io.StringIO(), now=Clock())
     progress.expect({"deploy": 1, "load": 6}, {"load": 20.0})
-    assert progress.eta_s is None
+    assert left(progress) == "at least 2 min 0 s"
     with progress.step("deploy", "a"):
         assert progress.state["status"] == "[0/7, 0 s, at least 2 min 0 s left] deploy: a"
 

@@ -1,6 +1,6 @@
-import re
 """The fine-tune stage: workers have no token, so weights of the hub are fetched before."""
 
+import re
 from pathlib import Path
 from typing import Any
 

@@ -84,7 +84,9 @@ def test_the_time_left_is_predicted_then_seen() -> None:
         clock.now_s += 30
         assert left(progress) == "about 3 min 20 s"
         clock.now_s += 130
-        assert left(progress) == "about 2 min 10 s", "what takes longer than predicted is nearly over, at best"
+        assert left(progress) == "about 2 min 10 s", (
+            "what takes longer than predicted is nearly over, at best"
+        )
     assert left(progress) == "about 3 min 10 s", "the next takes as long as this one did"
     with progress.step("fine-tune", "b"):
         clock.now_s += 40

@@ -42,7 +42,13 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
         "float16": Stage(60, ("float16:gemma",)),
         "memory": Stage(150, ("out_of_memory:serving",)),
         "training-fast": Stage(
-            180, ("training_fast:speed", "training_fast:memory", "training_fast:evaluation")
+            180,
+            (
+                "training_fast:speed",
+                "training_fast:compiled",
+                "training_fast:memory",
+                "training_fast:evaluation",
+            ),
         ),
         "serving-fast": Stage(
             180, ("serving_fast:speed", "serving_fast:without_graphs", "serving_fast:generate")

@@ -82,6 +82,13 @@ class Run:
         first = 1 if len(self.tokens) > 1 else 0
         return sum(self.tokens[first:]) / sum(self.seconds[first:])
 
+    def step(self, step: Step) -> None:
+        """Make one step."""
+        before = self.loop.position.nats
+        self.seconds.append(timed(partial(self.loop.step, step)))
+        self.losses.append((self.loop.position.nats - before) / step.answer_tokens)
+        self.tokens.append(step.tokens)
+
 
 def run(
     spec: ModelSpec,
@@ -154,8 +161,5 @@ def run(
     done = Run(model, strategy, loop, plan[:steps])
     model.train()
     for step in done.plan[loop.position.step : stop_after]:
-        before = loop.position.nats
-        done.seconds.append(timed(partial(loop.step, step)))
-        done.losses.append((loop.position.nats - before) / step.answer_tokens)
-        done.tokens.append(step.tokens)
+        done.step(step)
     return done

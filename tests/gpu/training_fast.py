@@ -1,13 +1,17 @@
 """How fast training is, what memory it takes, and whether that was counted right."""
 
+import shutil
+from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 import torch
+import torch._dynamo
 
 from gpu.device import DEVICE, GPU, NAME, peak_gib, released, timed
 from gpu.models import shaped
 from gpu.report import Report
-from gpu.training import examples, run
+from gpu.training import Run, examples, run
 from medsweep.finetune.base import grow_segments
 from medsweep.finetune.evaluate import answer_loss
 from medsweep.finetune.memory import Settings, finetune_memory
@@ -50,6 +54,83 @@ def speed(report: Report) -> None:
                 del done
         except torch.OutOfMemoryError as error:
             report.crashed("training.speed", error, **plan)
+
+
+def compiled(report: Report) -> None:
+    """Make the same steps with compiled layers and without, in turn; compare times and losses.
+
+    Without a GPU the layers are traced, but not compiled, which needs no compiler.
+    """
+    if GPU and shutil.which("gcc") is None and shutil.which("cc") is None:
+        report.row("training.compiled", not_run="Triton needs a C compiler, and there is none")
+        return
+    spec, folder = shaped("llama-3-8b")
+    recipe = _recipe("llama-3-8b", 1, batch=8 if GPU else 2).changed(dropout=0.0)
+    steps = 8 if GPU else 3
+    lessons = examples(steps * recipe.batch_size, longest=min(2000, recipe.width(spec)))
+    with released():
+        runs = {
+            kind: run(spec, folder, lessons, recipe, steps=steps, stop_after=0)
+            for kind in ("eager", "compiled")
+        }
+        try:
+            graphs = alternate(runs, spec.layers, backend="inductor" if GPU else "aot_eager")
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            report.row("training.compiled", not_run=reason)
+            return
+        report_compiled(report, runs, graphs, model=spec.name, peak_gib=peak_gib())
+
+
+def alternate(runs: Mapping[str, Run], layers: int, *, backend: str) -> int:
+    """Make each step with the layers of both runs, and return how many graphs were compiled.
+
+    Args:
+        runs: `eager` and `compiled`, before their first step.
+        layers: of the model.
+        backend: of torch.compile.
+    """
+    [blocks] = (
+        module
+        for module in runs["compiled"].model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == layers
+    )
+    torch._dynamo.utils.counters.clear()
+    for block in blocks:
+        block.compile(dynamic=True, backend=backend)
+    for number, step in enumerate(runs["eager"].plan):
+        for kind in sorted(runs, reverse=number % 2 == 0):
+            runs[kind].step(step)
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def report_compiled(report: Report, runs: Mapping[str, Run], graphs: int, **more: Any) -> None:
+    """Report the steps of `alternate`: what compiling took, and what it gains.
+
+    Args:
+        report: takes the row.
+        runs: `eager` and `compiled`.
+        graphs: that were compiled.
+        more: further columns.
+    """
+    eager, done = runs["eager"], runs["compiled"]
+    # The first step compiles, and the second may do so anew for other lengths.
+    first, _, *steady = zip(eager.seconds, done.seconds, strict=True)
+    apart = max(abs(a - b) / a for a, b in zip(eager.losses, done.losses, strict=True))
+    report.row(
+        "training.compiled",
+        # Compiled kernels round fewer intermediate values to 16 bits.
+        ok=apart < (0.01 if GPU else 1e-4),
+        device=NAME,
+        **more,
+        graphs=graphs,
+        compile_s=first[1] - first[0],
+        eager_s=eager.seconds,
+        compiled_s=done.seconds,
+        times_as_fast=median(a / b for a, b in steady),
+        step_tokens=eager.tokens,
+        losses_apart=apart,
+    )
 
 
 def memory(report: Report) -> None:

@@ -23,6 +23,9 @@ COVERAGE = 0.8
 FEWEST = 50
 """Fewest answers for a calibration error (5 to a bin) and for the bounds of a bootstrap."""
 
+_EXTREMES = 2
+"""Questions that a sample may have missed, for the bounds of an area."""
+
 _SIMULATIONS = 200
 _Z = 1.96
 """Of 95 % of a normal distribution."""
@@ -78,23 +81,17 @@ def confidence_figures(
     if count == 0:
         return None
     calibrates = probabilities and count >= FEWEST
-    resampled = (area,) if probabilities else (area, rank_correlation)
-
-    def statistics(rows: NDArray[np.int64] | slice) -> Values:
-        return np.array([figure(confidence[rows], quality[rows]) for figure in resampled])
-
-    values = statistics(slice(None))
-    low = high = np.full(len(values), np.nan)
-    if count >= FEWEST:
-        low, high = bootstrap_bounds(statistics, count, seed=seed)
-    under_curve, *correlation = map(_bounded, values, low, high)
     brier = None
     if probabilities:
         [brier] = mean_intervals(((confidence - quality) ** 2)[:, None], seed=seed)
+    if probabilities:
+        ranking = auroc_interval(confidence, quality)
+    else:
+        ranking = correlation_interval(confidence, quality, seed=seed)
     return Confidence(
         questions=count,
-        ranking=_known(*correlation) if correlation else auroc_interval(confidence, quality),
-        area=under_curve,
+        ranking=ranking,
+        area=area_interval(confidence, quality, seed=seed),
         covered=_covered(confidence, quality, seed),
         ece=_calibration_interval(confidence, quality) if calibrates else None,
         ece_if_calibrated=_by_chance(confidence, seed) if calibrates else None,
@@ -234,6 +231,59 @@ def rank_correlation(confidence: Values, quality: Values) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
+def correlation_interval(confidence: Values, quality: Values, *, seed: int) -> Interval | None:
+    """Return Spearman's correlation with its 95 % interval; None if either does not vary.
+
+    It is that of Fisher's z with the standard error of Bonett and Wright (2000, Psychometrika 65,
+    23), sqrt((1 + r^2 / 2) / (n - 3)). In perfect order z is infinite, and a sample may have missed
+    questions out of order. Each end is therefore at least as far out as it would be with one more
+    question, of which the model is surest and which has the worst answer, or the best one. It is
+    also at least that of a bootstrap: the error is that of a normal distribution, and too small
+    where a few questions are far out of order.
+
+    Args:
+        confidence: one value per question.
+        quality: one value per question.
+        seed: of the bootstrap.
+
+    Returns:
+        No bounds under `FEWEST` questions.
+    """
+
+    def statistic(rows: NDArray[np.int64]) -> float:
+        return rank_correlation(confidence[rows], quality[rows])
+
+    middle = rank_correlation(confidence, quality)
+    if np.isnan(middle):
+        return None
+    count = len(confidence)
+    if count < FEWEST:
+        return Interval(middle, None, None)
+    surest = np.append(confidence, confidence.max() + 1)
+    worse, better = (
+        rank_correlation(surest, np.append(quality, extreme))
+        for extreme in (quality.min() - 1, quality.max() + 1)
+    )
+    bounds = np.array(
+        [
+            _fisher_bounds(middle, count),
+            _fisher_bounds(worse, count + 1),
+            _fisher_bounds(better, count + 1),
+            bootstrap_bounds(statistic, count, seed=seed),
+        ],
+        dtype=float,
+    )
+    return Interval(middle, float(np.nanmin(bounds)), float(np.nanmax(bounds)))
+
+
+def _fisher_bounds(correlation: float, count: int) -> tuple[float, float]:
+    if abs(correlation) >= _BELOW_1:
+        return correlation, correlation
+    z = np.arctanh(correlation)
+    margin = _Z * np.sqrt((1 + correlation**2 / 2) / (count - 3))
+    return float(np.tanh(z - margin)), float(np.tanh(z + margin))
+
+
 def probability_of(logprobs: Sequence[float], place: int) -> float:
     """Return the probability of one option, given that it is one of all.
 
@@ -262,6 +312,42 @@ def area(confidence: Values, quality: Values) -> float:
     return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1)).mean())
 
 
+def area_interval(confidence: Values, quality: Values, *, seed: int) -> Interval:
+    """Return the area under quality against coverage with its 95 % interval.
+
+    The interval is a bootstrap over questions and, for each end, two more with the worst or the
+    best quality, as that of a mean allows for: where all answers are right, a bootstrap without
+    them is [1, 1]. They have a confidence at which a question counts as much as on average, with a
+    share of 1 / e of the others surer: a place's weight is -ln(share) / n.
+
+    Args:
+        confidence: one value per question.
+        quality: one value per question, 0 to 1.
+        seed: of the bootstraps.
+
+    Returns:
+        No bounds under `FEWEST` questions.
+    """
+    middle = area(confidence, quality)
+    if len(confidence) < FEWEST:
+        return Interval(middle, None, None)
+    sure = np.append(confidence, [np.quantile(confidence, 1 - exp(-1))] * _EXTREMES)
+    ends = []
+    for extreme in (0.0, 1.0):
+        graded = np.append(quality, [extreme] * _EXTREMES)
+        ends.append(_area_bounds(sure, graded, seed))
+    (low, _), (_, high) = ends
+    return Interval(middle, min(low, middle), max(high, middle))
+
+
+def _area_bounds(confidence: Values, quality: Values, seed: int) -> tuple[float, float]:
+    def statistic(rows: NDArray[np.int64]) -> float:
+        return area(confidence[rows], quality[rows])
+
+    low, high = bootstrap_bounds(statistic, len(confidence), seed=seed)
+    return float(low), float(high)
+
+
 def _by_chance(confidence: Values, seed: int) -> float:
     """Return the mean calibration error of outcomes that have these probabilities."""
     rng = np.random.default_rng(seed)
@@ -283,13 +369,3 @@ def _covered(confidence: Values, quality: Values, seed: int) -> Interval:
     spread = tied[((np.arange(room) + 0.5) * len(tied) / room).astype(int)]
     [interval] = mean_intervals(np.concatenate([surer, spread])[:, None], seed=seed)
     return replace(interval, mean=float(surest_first(confidence, quality)[:count].mean()))
-
-
-def _known(interval: Interval) -> Interval | None:
-    return None if np.isnan(interval.mean) else interval
-
-
-def _bounded(value: float, low: float, high: float) -> Interval:
-    if np.isnan(low):
-        return Interval(float(value), None, None)
-    return Interval(float(value), float(low), float(high))

@@ -12,6 +12,12 @@ from medsweep.metrics.resampling import bootstrap_bounds
 
 _ROUNDS, _CLOSE = 1000, 1e-9
 
+_HALF = 0.5
+"""Wins that every system starts with against every other."""
+
+_LESS = 0.02
+"""The same for the ends of an interval: half a win would pull them to the middle."""
+
 
 @dataclass(frozen=True)
 class Reliability:
@@ -40,8 +46,9 @@ class Rank:
         system: its name.
         win_share: probability of being preferred to an average system of this review
             (Bradley and Terry 1952).
-        low: lower end of its 95 % interval, by a bootstrap over questions; None for one question.
-        high: upper end; None in the same case.
+        low: lower end of its 95 % interval over questions; 0 if it won nothing, None for one
+            question.
+        high: upper end; 1 if it lost nothing, None in the same case.
         wins: comparisons won; a tie is half of one.
         comparisons: with other systems, on the same question by the same rater.
     """
@@ -107,7 +114,7 @@ def _alpha(table: NDArray[np.float64]) -> float | None:
     return float(1 - (table * distance).sum() / expected)
 
 
-def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]], *, seed: int) -> list[Rank]:
+def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Rank]:
     """Return the systems in order, compared in pairs on the same question by the same rater.
 
     Strengths are fitted by Hunter's algorithm (2004). Every pair of systems starts with half a win
@@ -116,7 +123,6 @@ def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]], *, seed: int) -
     Args:
         scores: of each question, one rating per rater: the score of each system that was rated,
             more is better.
-        seed: of the bootstrap.
     """
     names = sorted({name for ratings in scores.values() for each in ratings for name in each})
     if len(names) < 2:
@@ -124,23 +130,57 @@ def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]], *, seed: int) -
     wins = np.array([_wins(ratings, names) for ratings in scores.values()])
     total = wins.sum(axis=0)
     shares = _win_shares(total)
-    low = high = None
-    if len(wins) > 1:
-        low, high = bootstrap_bounds(
-            lambda rows: _win_shares(wins[rows].sum(axis=0)), len(wins), seed=seed
-        )
     ranks = [
         Rank(
             name,
             float(shares[place]),
-            None if low is None else float(low[place]),
-            None if high is None else float(high[place]),
+            _end(wins, place, -1) if len(wins) > 1 else None,
+            _end(wins, place, 1) if len(wins) > 1 else None,
             float(total[place].sum()),
             round(float(total[place].sum() + total[:, place].sum())),
         )
         for place, name in enumerate(names)
     ]
     return sorted(ranks, key=lambda rank: -rank.win_share)
+
+
+def _end(wins: NDArray[np.float64], place: int, sign: int) -> float:
+    """Return one end of the 95 % interval of a system's win share.
+
+    It is Student's, of the logarithm of the strength, with the variance over questions that needs
+    no model of how raters agree within one (the sandwich of Huber 1967 and White 1982; Liang and
+    Zeger 1986 for groups). The sample has one more question, which the system lost to all others
+    for the low end and won for the high end: where all raters agree, it has no variance without.
+
+    Args:
+        wins: of each question, how often the system of a row was preferred to that of a column.
+        place: of the system.
+        sign: -1 for the low end, 1 for the high one.
+    """
+    from scipy.stats import t
+
+    total = wins.sum(axis=0)
+    beaten = total[:, place] if sign > 0 else total[place]
+    if not beaten.any():
+        return (sign + 1) / 2
+    more = np.zeros_like(total)
+    games = (total + total.T)[place] / len(wins)
+    if sign > 0:
+        more[place] = games
+    else:
+        more[:, place] = games
+    sample = np.concatenate([wins, more[None]])
+    shares = _win_shares(sample.sum(axis=0), _LESS)
+    strengths = np.log(shares / (1 - shares))
+    chance = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
+    scores = (sample - (sample + sample.transpose(0, 2, 1)) * chance).sum(axis=2)
+    known = _started(sample.sum(axis=0), _LESS)
+    weights = (known + known.T) * chance * (1 - chance)
+    inverse = np.linalg.pinv(np.diag(weights.sum(axis=1)) - weights)
+    count = len(sample)
+    variance = (inverse @ (scores.T @ scores) @ inverse)[place, place] * count / (count - 1)
+    end = strengths[place] + sign * t.ppf(0.975, count - 1) * np.sqrt(variance)
+    return float(1 / (1 + np.exp(-end)))
 
 
 def _wins(ratings: Sequence[Mapping[str, float]], names: Sequence[str]) -> NDArray[np.float64]:
@@ -153,10 +193,10 @@ def _wins(ratings: Sequence[Mapping[str, float]], names: Sequence[str]) -> NDArr
     return wins
 
 
-def _win_shares(wins: NDArray[np.float64]) -> NDArray[np.float64]:
+def _win_shares(wins: NDArray[np.float64], start: float = _HALF) -> NDArray[np.float64]:
     """Return the probability of each system to be preferred to an average one."""
     count = len(wins)
-    wins = wins + 0.5 * (1 - np.eye(count))
+    wins = _started(wins, start)
     games = wins + wins.T
     strength = np.ones(count)
     for _ in range(_ROUNDS):
@@ -166,3 +206,8 @@ def _win_shares(wins: NDArray[np.float64]) -> NDArray[np.float64]:
             break
         strength = new
     return strength / (1 + strength)
+
+
+def _started(wins: NDArray[np.float64], start: float) -> NDArray[np.float64]:
+    """Return the wins with those that every system starts with against every other."""
+    return wins + start * (1 - np.eye(len(wins)))

@@ -107,7 +107,7 @@ def _comparison(votes: Sequence[Vote], sheet: Sheet, seed: int) -> dict[str, Any
         "pairs": len(pairs),
         "first_preferred": question_share(first, seed) if first else None,
         "same_in_both_orders": question_share(same, seed) if same else None,
-        "ranking": [asdict(rank) for rank in ranking(scores, seed=seed)],
+        "ranking": [asdict(rank) for rank in ranking(scores)],
     }
 
 

@@ -56,7 +56,7 @@ def merge(folder: Path, files: Sequence[Path], *, seed: int) -> dict[str, Any]:
         "answers": len({answer for given in ratings.values() for answer in given}),
         "agreement": agreement(ratings, [axis.name for axis in rubric.axes], seed),
         "systems": rated_systems(ratings, answers, rubric.axes, seed),
-        "ranking": [asdict(rank) for rank in ranking(_scores(ratings, answers), seed=seed)],
+        "ranking": [asdict(rank) for rank in ranking(_scores(ratings, answers))],
         "ratings": by_digest(medians(ratings, rubric.axes), answers),
         "passed": by_digest(passed(ratings, rubric), answers),
     }

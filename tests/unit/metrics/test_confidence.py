@@ -12,10 +12,12 @@ from medsweep.metrics.confidence import (
     FEWEST,
     Confidence,
     area,
+    area_interval,
     auroc,
     auroc_interval,
     calibration_error,
     confidence_figures,
+    correlation_interval,
     probability_of,
     rank_correlation,
     score_bounds,
@@ -307,3 +309,61 @@ def test_graded_answers_are_ranked() -> None:
 def test_probability_of_an_option() -> None:
     assert probability_of([np.log(0.2), np.log(0.6)], 1) == pytest.approx(0.75)
     assert probability_of([-2000.0, 0.0], 0) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("name", ["normal 0.5", "normal 0.99", "some reversed", "many equal"])
+def test_the_interval_of_a_rank_correlation_covers_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resampling, "_RESAMPLES", 200)
+    rng = np.random.default_rng(3)
+
+    def drawn(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        sure, noise = rng.normal(size=(2, count))
+        if name.startswith("normal"):
+            share = float(name.split()[1])
+            return sure, share * sure + np.sqrt(1 - share**2) * noise
+        if name == "many equal":
+            return sure, np.clip(0.5 * sure + noise - 0.5, 0, 1)
+        return sure, np.where(rng.random(count) < 0.05, -sure, sure)
+
+    true = rank_correlation(*drawn(50_000))
+    covered = 0
+    for _ in range(SAMPLES):
+        found = correlation_interval(*drawn(50), seed=1)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= true <= found.high
+    # Over 120 samples a coverage of 0.95 varies by 0.02.
+    assert covered >= 0.89 * SAMPLES
+
+
+def test_perfect_order_leaves_the_rank_correlation_uncertain() -> None:
+    sure = np.arange(50.0)
+    found = correlation_interval(sure, sure, seed=1)
+    turned = correlation_interval(sure, -sure, seed=1)
+    assert found is not None
+    assert turned is not None
+    assert (found.mean, found.high) == pytest.approx((1, 1))
+    # One question more, in the wrong order: Spearman's formula, then Bonett and Wright's error.
+    with_one_more = 1 - 6 * (50 * 51) / (51 * (51**2 - 1))
+    error = np.sqrt((1 + with_one_more**2 / 2) / (51 - 3))
+    assert found.low == pytest.approx(np.tanh(np.arctanh(with_one_more) - 1.96 * error))
+    assert (turned.low, turned.high) == pytest.approx((-1, -found.low))
+    assert correlation_interval(sure, np.ones(50), seed=1) is None
+    few = correlation_interval(sure[:9], sure[:9], seed=1)
+    assert few is not None
+    assert (few.low, few.high) == (None, None)
+
+
+@pytest.mark.parametrize("count", [50, 200])
+def test_right_answers_alone_leave_the_area_uncertain(count: int) -> None:
+    found = area_interval(np.linspace(0, 1, count), np.ones(count), seed=1)
+    assert (found.mean, found.high) == (1, 1)
+    assert found.low is not None
+    # This many answers have no wrong one with a probability of 2.5 % if the share is as low.
+    assert found.low == pytest.approx(0.025 ** (1 / count), abs=0.05)
+    assert found.low < 0.025 ** (1 / count)
+    wrong = area_interval(np.linspace(0, 1, count), np.zeros(count), seed=1)
+    assert (wrong.low, wrong.high) == (0, pytest.approx(1 - found.low))

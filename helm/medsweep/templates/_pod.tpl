@@ -30,10 +30,15 @@ nodeSelector:
 imagePullSecrets:
   - name: {{ . }}
 {{- end }}
-{{- if ne .gpu "none" }}
+{{- if or (ne .gpu "none") .root.Values.tolerations }}
 tolerations:
+  {{- if ne .gpu "none" }}
   - {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}
   - {key: medsweep.io/gpu, operator: Equal, value: {{ .gpu }}, effect: NoSchedule}
+  {{- end }}
+  {{- with .root.Values.tolerations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 

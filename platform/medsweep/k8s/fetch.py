@@ -27,6 +27,7 @@ from medsweep.k8s.conventions import (
     image_reference,
 )
 from medsweep.k8s.diagnose import pods_reason
+from medsweep.k8s.pods import tolerations_of
 from medsweep.k8s.resources import PODS
 from medsweep.k8s.settings import RESULTS_MOUNT, ClusterSettings
 from medsweep.k8s.watch import Feed
@@ -133,6 +134,8 @@ def fetch_pod(settings: ClusterSettings, sweep: str) -> Object:
     }
     if settings.image_pull_secret is not None:
         spec["imagePullSecrets"] = [{"name": settings.image_pull_secret}]
+    if tolerations := tolerations_of(settings, NO_GPU):
+        spec["tolerations"] = tolerations
     return {
         "apiVersion": "v1",
         "kind": "Pod",

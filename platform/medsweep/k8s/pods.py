@@ -152,12 +152,24 @@ def _spec(settings: ClusterSettings, container: Manifest, gpu: str) -> Manifest:
     }
     if settings.image_pull_secret is not None:
         spec["imagePullSecrets"] = [{"name": settings.image_pull_secret}]
-    if gpu != NO_GPU:
-        spec["tolerations"] = [
-            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
-            {"key": GPU, "operator": "Equal", "value": gpu, "effect": "NoSchedule"},
-        ]
+    if tolerations := tolerations_of(settings, gpu):
+        spec["tolerations"] = tolerations
     return spec
+
+
+def tolerations_of(settings: ClusterSettings, gpu: str) -> list[Manifest]:
+    """Return the tolerations of a pod.
+
+    Args:
+        settings: of the cluster.
+        gpu: label of the pod's pool.
+    """
+    pool: list[Manifest] = [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": GPU, "operator": "Equal", "value": gpu, "effect": "NoSchedule"},
+    ]
+    given = [each.model_dump(exclude_none=True) for each in settings.tolerations]
+    return [*(pool if gpu != NO_GPU else []), *given]
 
 
 def _container(

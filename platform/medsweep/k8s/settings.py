@@ -19,6 +19,31 @@ _LOCATION = re.compile(r"(pvc://[a-z0-9][-a-z0-9.]*|(s3|gs)://[a-zA-Z0-9][-a-zA-
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+class Toleration(Closed):
+    """A taint of nodes that pods may run on nevertheless, with Kubernetes' own fields.
+
+    Attributes:
+        key: of the taint.
+        operator: `Equal` compares the value, too; `Exists` takes any.
+        value: of the taint; None with `Exists`.
+        effect: of the taint; None for every effect.
+    """
+
+    key: str = Field(min_length=1)
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _value(self) -> Toleration:
+        if (self.operator == "Exists") != (self.value is None):
+            raise ValueError(
+                f"{self.key}: operator {self.operator} with value {self.value!r}; give a value "
+                "with Equal, and none with Exists"
+            )
+        return self
+
+
 class ClusterSettings(Closed):
     """How MedSweep uses one Kubernetes cluster.
 
@@ -41,6 +66,8 @@ class ClusterSettings(Closed):
         operator_namespace: namespace of KubeRay's operator, which the network policies admit.
         runtime_class: RuntimeClass of workers with GPUs, such as `nvidia` where NVIDIA's runtime is
             not the nodes' default; None for the default.
+        tolerations: taints that every pod tolerates, beside those of the GPU pools,
+            `nvidia.com/gpu` and `medsweep.io/gpu`, which workers with GPUs tolerate in any case.
         queue: Kueue's LocalQueue; None leaves admission to the scheduler.
         head_cpus: CPUs of the head, where driver and load generator run.
         head_memory_gib: memory of the head.
@@ -69,6 +96,7 @@ class ClusterSettings(Closed):
     service_account: str = Field(default="medsweep-job", pattern=_NAME)
     operator_namespace: str = Field(default="ray-system", pattern=_NAME, max_length=63)
     runtime_class: str | None = Field(default=None, pattern=_NAME)
+    tolerations: list[Toleration] = Field(default=[])
     queue: str | None = Field(default=None, pattern=_NAME)
     head_cpus: int = Field(default=4, ge=1)
     head_memory_gib: int = Field(default=16, ge=2)

@@ -11,7 +11,7 @@ from core_objects import core_faults
 from crds import ROOT
 from medsweep.hardware.observe import host_profile
 from medsweep.k8s.fetch import fetch_pod
-from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.settings import ClusterSettings, Toleration
 from medsweep.k8s.submit import tasks_of
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
@@ -36,6 +36,7 @@ Manifest = dict[str, Any]
 def controlled(helm: Helm) -> dict[str, Manifest]:
     """The release of a whole sweep, by kind and name."""
     values = "controller.enabled=true,queue=medsweep,image.tag=1.0,runtimeClassName=nvidia"
+    values += ",tolerations[0].key=spot,tolerations[0].operator=Exists"
     manifests = helm.template("--set", values)
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in manifests}
 
@@ -57,7 +58,13 @@ def test_what_the_controller_reads_is_what_the_command_line_takes(
     spec = SweepSpec.model_validate(yaml.safe_load(data["sweep.yaml"]))
     assert (spec.name, spec.cells) == ("paper-cells", ["paper"])
     settings = ClusterSettings.model_validate(yaml.safe_load(data["cluster.yaml"]))
-    assert settings == ClusterSettings(queue="medsweep", image_tag="1.0", runtime_class="nvidia")
+    spot = Toleration(key="spot", operator="Exists")
+    assert settings == ClusterSettings(
+        queue="medsweep", image_tag="1.0", runtime_class="nvidia", tolerations=[spot]
+    )
+    (job,) = (each for name, each in controlled.items() if name.startswith("Job/"))
+    tolerations = job["spec"]["template"]["spec"]["tolerations"]
+    assert tolerations == [spot.model_dump(exclude_none=True)]
 
 
 def test_the_controller_may_do_the_least(controlled: dict[str, Manifest]) -> None:

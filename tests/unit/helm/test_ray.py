@@ -14,7 +14,7 @@ from core_objects import core_faults
 from crds import ROOT, faults
 from medsweep.hardware.observe import host_profile
 from medsweep.k8s.render import benchmark_job, finetune_job, serve_service
-from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.settings import ClusterSettings, Toleration
 from medsweep.sweep.plan import make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 from operator_rules import broken
@@ -211,6 +211,12 @@ def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> Non
         "ttlSeconds": "300",
         "queue": "gpus",
         "runtimeClassName": "nvidia",
+        "tolerations[0].key": "dedicated",
+        "tolerations[0].operator": "Equal",
+        "tolerations[0].value": "bench",
+        "tolerations[1].key": "spot",
+        "tolerations[1].operator": "Exists",
+        "tolerations[1].effect": "NoSchedule",
     }
     ours = ray_object(helm.template("--set", ",".join(f"{k}={v}" for k, v in values.items())))
     settings = ClusterSettings(
@@ -226,8 +232,21 @@ def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> Non
         ttl_s=300,
         queue="gpus",
         runtime_class="nvidia",
+        tolerations=[
+            Toleration(key="dedicated", value="bench"),
+            Toleration(key="spot", operator="Exists", effect="NoSchedule"),
+        ],
     )
     assert differing(ours, rendered(ours, "benchmark", settings)) <= REASONS.keys()
+
+
+def test_a_toleration_has_a_value_or_takes_any(helm: Helm) -> None:
+    for operator, value in (("Exists", ",tolerations[0].value=bench"), ("Equal", "")):
+        given = f"tolerations[0].key=dedicated,tolerations[0].operator={operator}{value}"
+        assert "tolerations" in helm.refusal("--set", given)
+        fields = {"value": "bench"} if value else {}
+        with pytest.raises(ValueError, match="give a value with Equal, and none with Exists"):
+            Toleration.model_validate({"key": "dedicated", "operator": operator, **fields})
 
 
 def name_of(helm: Helm, values: str) -> str:

@@ -17,7 +17,8 @@ from medsweep.errors import InputError
 from medsweep.hardware.catalog import PROFILES
 from medsweep.hardware.observe import host_profile
 from medsweep.hardware.profile import GIB, HardwareProfile
-from medsweep.k8s.conventions import ROLE, image_family
+from medsweep.k8s.conventions import GPU, ROLE, image_family
+from medsweep.k8s.fetch import fetch_pod
 from medsweep.k8s.pods import head_template, worker_template
 from medsweep.k8s.render import (
     RAY_VERSION,
@@ -26,7 +27,7 @@ from medsweep.k8s.render import (
     finetune_job,
     serve_service,
 )
-from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.settings import ClusterSettings, Toleration
 from medsweep.sweep.plan import Plan, make_plan, model_names
 from medsweep.sweep.spec import SweepSpec
 from network import templates_of
@@ -160,6 +161,23 @@ def test_a_worker_without_gpus_keeps_from_the_nodes_of_load_generators() -> None
     assert apart["labelSelector"]["matchLabels"].items() <= head.items()
     other = worker_template(ClusterSettings(), {}, PROFILES["1xv100-1cpu"], "cu126", [])
     assert "affinity" not in other["spec"]
+
+
+def test_every_pod_tolerates_the_taints_of_the_settings(paper: SweepSpec, plan: Plan) -> None:
+    taint = Toleration(key="dedicated", value="bench", effect="NoExecute")
+    settings = ClusterSettings(tolerations=[taint])
+    given = {"key": "dedicated", "operator": "Equal", "value": "bench", "effect": "NoExecute"}
+    pods = [
+        template["spec"]
+        for manifest in everything(paper, plan, settings)
+        for template in templates_of(manifest)
+    ]
+    assert len(pods) > 40
+    for pod in [*pods, fetch_pod(settings, "trial")["spec"]]:
+        own = [] if pod["nodeSelector"] == {"medsweep.io/gpu": "none"} else ["nvidia.com/gpu", GPU]
+        assert [each["key"] for each in pod["tolerations"]] == [*own, "dedicated"]
+        assert pod["tolerations"][-1] == given
+    assert "tolerations" not in fetch_pod(ClusterSettings(), "trial")["spec"]
 
 
 def test_workers_with_gpus_alone_get_the_runtime_class() -> None:

@@ -24,6 +24,11 @@ DOCS = Path(__file__).parent
 PAGE, PICTURE = DOCS / "sample-report.html", DOCS / "images" / "report.png"
 MOST_BYTES = 1_000_000
 WIDTH, HEIGHT = 1200, 1150
+_TOP = '<p class="kicker">MedSweep report</p>'
+_NOTE = (
+    '<p class="note">A sample, measured on {date} with commit {commit}: its times are of that '
+    "version. A later one packs weights on a CPU and is faster (docs/results/benchmarks.md).</p>"
+)
 _PATH = re.compile(r"(?<![\w.<])/(?:home|root|tmp|Users|var|opt|mnt|work|data|srv)/[^\s<\"']*")
 
 
@@ -56,6 +61,10 @@ def sample_page(results: Path, page: Path) -> None:
         raise InputError(f"{results}: the page would name {', '.join(named)}")
     if len(html.encode()) > MOST_BYTES:
         raise InputError(f"{results}: the page would have more than {MOST_BYTES:,} bytes")
+    dates, commits = distinct(found.rows, "measured_at"), distinct(found.rows, "git_commit")
+    if dates and commits:
+        note = _NOTE.format(date=max(dates)[:10], commit=" and ".join(each[:7] for each in commits))
+        html = html.replace(_TOP, f"{_TOP}\n{note}", 1)
     page.write_text(html, encoding="utf-8")
 
 

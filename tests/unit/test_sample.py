@@ -1,6 +1,7 @@
 """The sample report names no machine and no path, and private answers make none."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +48,15 @@ def results(folder: Path, *, dataset: str = "embedded", text: str = "Rest.") -> 
     write_rows(folder / "cells" / "k" / "responses.parquet", RESPONSES, [answer])
     (folder / "sweep.yaml").write_text(f"name: small\ndataset: {dataset}\n")
     return folder
+
+
+def test_it_says_when_and_with_what_it_was_measured() -> None:
+    page = (DOCS / "sample-report.html").read_text(encoding="utf-8")
+    [commit] = re.findall(r"<dt>Commit of MedSweep</dt>\n<dd>([0-9a-f]{40})</dd>", page)
+    [day] = re.findall(r"<dt>Measured \(UTC\)</dt>\n<dd>[\d :-]+ to (\S+) ", page)
+    assert f"A sample, measured on {day} with commit {commit[:7]}:" in page
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"measured on {day} with commit `{commit[:7]}`" in readme
 
 
 def test_it_names_no_machine(sample: ModuleType, tmp_path: Path) -> None:

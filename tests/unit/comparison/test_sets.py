@@ -36,6 +36,7 @@ def compare_made(rng: np.random.Generator, factor: float) -> Comparison:
     return compare_sets(before, result_set(measured(rng, factor), graded(rng, truth)))
 
 
+@pytest.mark.slow
 def test_one_thing_under_two_names_differs_no_more_often_than_stated() -> None:
     rng = np.random.default_rng(2024)
     runs = [compare_made(rng, factor=1.0) for _ in range(80)]

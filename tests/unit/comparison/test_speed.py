@@ -88,17 +88,20 @@ def differing(deployments: int, repeats: int, runs: int = 600) -> float:
 
 
 @pytest.mark.parametrize(("deployments", "repeats"), [(3, 1), (3, 2), (5, 3)])
+@pytest.mark.slow
 def test_deployments_that_vary_are_no_difference_where_a_cell_was_deployed_anew(
     deployments: int, repeats: int
 ) -> None:
     assert differing(deployments, repeats) <= 0.06
 
 
+@pytest.mark.slow
 def test_one_deployment_of_each_differs_and_that_is_said() -> None:
     """Repeats of one deployment do not show how much another would differ."""
     assert differing(1, 6) > 0.5
 
 
+@pytest.mark.slow
 def test_the_smallest_visible_difference_is_found_in_80_percent_over_deployments() -> None:
     rng = np.random.default_rng(8)
     found = 0

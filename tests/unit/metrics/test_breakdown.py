@@ -33,6 +33,7 @@ def test_a_group_that_differs_is_told_from_those_that_do_not() -> None:
     assert low < values[:30].mean() < high
 
 
+@pytest.mark.slow
 def test_p_values_of_equal_groups_hold_their_level() -> None:
     """A rare figure and small groups, where a t-test calls four in ten different."""
     alarms = 0

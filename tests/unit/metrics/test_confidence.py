@@ -50,6 +50,7 @@ def test_figures_of_four_answers_by_hand() -> None:
     assert calibration_error(SURE, RIGHT, bins=2) == pytest.approx((0.35 + 0.35) / 2)
 
 
+@pytest.mark.slow
 def test_a_calibrated_forecaster_errs_as_much_as_its_bins_do_by_chance() -> None:
     sure, right = forecaster(0.0)
     found = confidence_figures(sure, right, seed=1, probabilities=True)
@@ -66,6 +67,7 @@ def test_a_calibrated_forecaster_errs_as_much_as_its_bins_do_by_chance() -> None
     assert found.brier.mean == pytest.approx(np.mean(sure * (1 - sure)), abs=0.01)
 
 
+@pytest.mark.slow
 def test_an_overconfident_one_errs_by_its_gap() -> None:
     found = confidence_figures(*forecaster(0.2), seed=1, probabilities=True)
     assert found is not None

@@ -130,7 +130,7 @@ def test_a_deadline_ends_a_job_that_no_node_takes(cluster: Sandbox) -> None:
     phases, text = story.run(start_deadline_s=600)
     assert phases == {"ft": "failed", "bm": "failed"}
     assert story.manifests["ft"]["spec"]["preRunningDeadlineSeconds"] == 600
-    failed = next(line for line in text.splitlines() if "finetune" in line and "failed" in line)
+    failed = next(line for line in text.splitlines() if "finetune" in line and ": failed" in line)
     assert "no node can run it (Unschedulable): 0/3 nodes are available" in failed
     assert "PreRunningDeadlineExceeded" in failed
     assert "its fine-tune failed" in text

@@ -138,13 +138,14 @@ class SweepObjects:
             started, seconds = _times(job.get("status") or {}, phase)
         labels = job["metadata"].get("labels", {})
         pods = self._parts(PODS, job)
+        reasons = (_attempt(job, phase), self._reason(job, phase, pods))
         return JobState(
             name,
             labels.get(STAGE, ""),
             labels.get(CELL) or labels.get(ADAPTER) or "",
             labels.get(PROFILE, ""),
             phase,
-            self._reason(job, phase, pods),
+            " | ".join(filter(None, reasons)) or None,
             _node(pods),
             started,
             seconds,
@@ -178,6 +179,17 @@ class SweepObjects:
             parts = (reason, job_reason(job))
             return " | ".join(part for part in parts if part) or "no reason given"
         return reason or service_reason(job)
+
+
+def _attempt(job: Object, phase: Phase) -> str | None:
+    """Return which attempt a job is at, if one has failed; KubeRay then clears its reason."""
+    status = job.get("status") or {}
+    failed = status.get("failed")
+    if not failed or phase not in ("starting", "running"):
+        return None
+    if status.get("jobDeploymentStatus") == "Retrying":
+        return f"attempt {failed} failed: {job_reason(job) or 'no reason given'}"
+    return f"attempt {failed + 1}"
 
 
 def selector_of_parts(job: Object) -> str:

@@ -266,6 +266,27 @@ def test_a_queued_job_says_what_kueue_says() -> None:
     assert objects.state("bm-one").reason is None
 
 
+def test_a_job_that_is_tried_again_says_so() -> None:
+    """KubeRay counts failed attempts, and clears the reason when the next one begins."""
+    objects = SweepObjects()
+    value = job("Retrying", reason="PreRunningDeadlineExceeded", message="has passed")
+    value["status"]["failed"] = 1
+
+    def state(deployment: str, **status: str) -> tuple[str, str | None]:
+        value["status"] |= {"jobDeploymentStatus": deployment, **status}
+        objects.put(RAY_JOBS, "bm-one", value)
+        state = objects.state("bm-one")
+        return state.phase, state.reason
+
+    cause = "PreRunningDeadlineExceeded: has passed"
+    assert state("Retrying") == ("starting", f"attempt 1 failed: {cause}")
+    assert state("Initializing", reason="", message="") == ("starting", "attempt 2")
+    assert state("Running", jobStatus="RUNNING") == ("running", "attempt 2")
+    assert state("Complete", jobStatus="SUCCEEDED") == ("done", None)
+    value["status"]["failed"] = 0
+    assert state("Running", jobStatus="RUNNING") == ("running", None)
+
+
 def test_a_served_model_that_waits_for_quota_is_queued() -> None:
     """Kueue suspends a RayService by its cluster, and KubeRay says only that it initializes."""
     objects = SweepObjects()

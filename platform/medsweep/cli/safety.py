@@ -83,9 +83,9 @@ def run(options: argparse.Namespace) -> int:
     with answerer(options) as (model, ask):
         name = options.name or model
         partial = PartialAnswers(options.out, _identity(options, name, model))
-        if partial.answers:
+        if count := len(partial.answers):
             print(
-                f"continues with {len(partial.answers)} answers of an earlier run "
+                f"continues with {count} answer{'s' if count != 1 else ''} of an earlier run "
                 f"({partial.path}; delete it to start anew)",
                 file=sys.stderr,
             )

@@ -28,15 +28,21 @@ _TRIES = 2
 Vote = dict[str, Any]
 
 
-def cast(judge: Judge, ballot: Ballot, clock: Clock) -> Vote:
+def cast(judge: Judge, ballot: Ballot, vote: Vote, clock: Clock) -> Vote:
     """Ask once; again if the reply cannot be used; and return the vote, failed if it still cannot.
+
+    Args:
+        judge: who is asked.
+        ballot: what is asked.
+        vote: a failed one; replies are added to it as they come, so that their cost is known
+            even if the server fails before the next.
+        clock: what replies are timed with.
 
     Raises:
         MedSweepError: the server does not answer, or refuses; the message has no text of the
             prompt.
     """
     messages = [{"role": "user", "content": ballot.prompt}]
-    vote = _failed(ballot, "")
     for _ in range(_TRIES):
         began_s = clock.now()
         reply = chat(
@@ -75,14 +81,14 @@ def cast(judge: Judge, ballot: Ballot, clock: Clock) -> Vote:
     return vote
 
 
-def _failed(ballot: Ballot, reason: str) -> Vote:
+def _failed(ballot: Ballot) -> Vote:
     return {
         "key": ballot.key,
         "kind": ballot.kind,
         "items": list(ballot.items),
         "vote": ballot.vote,
         "status": "failed",
-        "reason": reason,
+        "reason": "",
         "replies": [],
     }
 
@@ -118,13 +124,13 @@ def vote_on(
     votes = {
         key: vote
         for key, vote in known.items()
-        if vote["status"] == "ok" or len(vote["replies"]) >= _TRIES
+        if vote["status"] == "ok" or (len(vote["replies"]) >= _TRIES and not vote.get("unanswered"))
     }
     votes = {ballot.key: votes[ballot.key] for ballot in ballots if ballot.key in votes}
     for _ in votes:
         tell()
     todo = iter([ballot for ballot in ballots if ballot.key not in votes])
-    running: dict[Future[Vote], Ballot] = {}
+    running: dict[Future[Vote], Vote] = {}
     failed_in_a_row = 0
     with ThreadPoolExecutor(concurrency) as pool, (folder / VOTES).open("ab") as file:
 
@@ -138,19 +144,20 @@ def vote_on(
 
         def start() -> None:
             if (ballot := next(todo, None)) is not None:
-                running[pool.submit(cast, judge, ballot, clock)] = ballot
+                vote = _failed(ballot)
+                running[pool.submit(cast, judge, ballot, vote, clock)] = vote
 
         for _ in range(concurrency):
             start()
         try:
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    ballot = running.pop(future)
+                    vote = running.pop(future)
                     try:
                         store(future.result())
                         failed_in_a_row = 0
                     except MedSweepError as error:
-                        store(_failed(ballot, str(error)))
+                        store({**vote, "reason": str(error), "unanswered": True})
                         failed_in_a_row += 1
                         # A server that starts anew has dropped all requests in flight at once.
                         if failed_in_a_row == _UNREACHABLE + concurrency - 1:
@@ -160,8 +167,10 @@ def vote_on(
         finally:
             # What is being answered is kept, however this ends.
             for future in wait(running).done:
-                if future.exception() is None:
+                if (fault := future.exception()) is None:
                     store(future.result())
+                elif running[future]["replies"]:
+                    store({**running[future], "reason": str(fault), "unanswered": True})
     # The ids on the sheet of an earlier run may have been others.
     return [{**votes[ballot.key], "items": list(ballot.items)} for ballot in ballots]
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from medsweep.cli import main
+from medsweep.errors import MedSweepError
 from medsweep.loadgen.mock.server import MockServer, running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
+from medsweep.loadgen.server import chat
 from medsweep.results.store import read_json, read_rows
 from medsweep.review.judges import ACCEPTABLE, JUDGE, NOT_MEASURED, counted_judge, update_judges
 from medsweep.review.replies import read_choice, read_ratings
@@ -412,6 +414,28 @@ async def test_several_votes_show_whether_the_judge_agrees_with_itself(folder: P
     assert summary["systems"][ADAPTER]["consensus"]["best"] == pytest.approx(2 / 3)
     # Two of three votes pass it.
     assert summary["passes"][ADAPTER]["share"] == 1
+
+
+async def test_a_reply_before_the_server_fails_keeps_its_cost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careless(body: Body) -> str:
+        return "none" if data(body)["answer"].startswith("Nothing") else fair(body)
+
+    def gone(url: str, model: str, messages: list[dict[str, str]], **settings: Any) -> Any:
+        if len(messages) > 1:
+            raise MedSweepError("the server does not answer")
+        return chat(url, model, messages, **settings)
+
+    monkeypatch.setattr("medsweep.review.votes.chat", gone)
+    summary, _ = await judge(folder, careless, code=1)
+    assert (summary["failed"], summary["replies"]) == (3, ITEMS)
+    # After the second run each has two replies, and neither was the answer to the second request.
+    await judge(folder, careless, code=1)
+    assert [len(vote["replies"]) for vote in votes(folder)[ITEMS:]] == [2, 2, 2]
+    monkeypatch.undo()
+    summary, _ = await judge(folder, fair)
+    assert (summary["failed"], summary["replies"]) == (0, ITEMS + 3 * 2)
 
 
 @pytest.mark.parametrize(("concurrency", "failed"), [(1, 3), (4, 3 + 3)])

@@ -26,7 +26,7 @@ from medsweep.errors import EXIT_CODES, MedSweepError
 from medsweep.finetune.train_metrics import LABELS as TRAINING_LABELS
 from medsweep.finetune.train_metrics import METRICS as TRAINING_METRICS
 from medsweep.hardware.own import OwnAcceleratorSpec, OwnProfileSpec
-from medsweep.k8s.settings import ClusterSettings
+from medsweep.k8s.settings import ClusterSettings, Toleration
 from medsweep.loadgen.spec import LoadPoint
 from medsweep.models.own import OwnModelSpec
 from medsweep.monitoring.prometheus import LABELS, LIVE_GAUGES, NUMBERS
@@ -104,6 +104,7 @@ def config_page() -> str:
         ("quality.entailment", EntailmentSpec),
         ("prices.PROFILE", PriceSpec),
         ("A cluster's file", ClusterSettings),
+        ("A cluster's file, tolerations[]", Toleration),
         ("A judge's rubric", Rubric),
         ("A judge's rubric, criteria[]", Criterion),
         ("A judge's rubric, harms[]", HarmAxis),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+# A smaller p-value is shown as less than this one: more digits say nothing.
+_LEAST_P = 0.0001
+
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with some significant digits, without an exponent.
@@ -34,5 +37,11 @@ def percent(share: float, places: int = 0, *, signed: bool = False) -> str:
 
 
 def probability(p_value: float) -> str:
-    """Return a p-value with two significant digits."""
-    return significant(p_value, 2)
+    """Return a p-value for a table, with two significant digits: "0.0045", or "< 0.0001"."""
+    return f"< {_LEAST_P}" if p_value < _LEAST_P else significant(p_value, 2)
+
+
+def p_relation(p_value: float) -> str:
+    """Return a p-value for a sentence: "p = 0.0045", or "p < 0.0001"."""
+    shown = probability(p_value)
+    return "p " + (shown if shown.startswith("<") else f"= {shown}")

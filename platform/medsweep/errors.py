@@ -236,7 +236,7 @@ def packages_named() -> Iterator[None]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the known name nearest to `name`, or an empty string."""
-    # The dashes of options are no likeness.
+    # Ignore the dashes: every option begins with them.
     by_word = {each.lstrip("-"): each for each in known}
     nearest = difflib.get_close_matches(name.lower().lstrip("-"), by_word, n=1, cutoff=0.5)
     return f" (did you mean {by_word[nearest[0]]!r}?)" if nearest else ""

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import medsweep
-from medsweep.digits import percent, probability
+from medsweep.digits import p_relation, percent, probability
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,23 @@ from medsweep.digits import percent, probability
         (percent(-0.125, 1, signed=True), "-12.5 %"),
         (probability(0.00449), "0.0045"),
         (probability(1.0), "1.0"),
-        # `:.2g` would print 4.5e-05.
-        (probability(0.000045), "0.000045"),
+        (probability(0.0001), "0.00010"),
+        (probability(0.0000999), "< 0.0001"),
+        (probability(1.6e-30), "< 0.0001"),
+        (probability(0.0), "< 0.0001"),
+        (p_relation(0.00449), "p = 0.0045"),
+        (p_relation(0.0001), "p = 0.00010"),
+        (p_relation(1.6e-30), "p < 0.0001"),
     ],
 )
 def test_percentages_and_p_values(shown: str, text: str) -> None:
     assert shown == text
+
+
+_FORMATS = re.compile(
+    r"\{[^{}]*:[+]?(\.\d)?%\}"  # a percentage
+    r"|\{\w*\.?(p|p_value|p_adjusted):\.\dg\}|\bp = \{"  # a p-value
+)
 
 
 def test_no_other_module_formats_percentages_or_p_values() -> None:
@@ -32,6 +43,6 @@ def test_no_other_module_formats_percentages_or_p_values() -> None:
         f"{path.relative_to(root)}: {line.strip()}"
         for path in sorted(root.rglob("*.py"))
         for line in path.read_text(encoding="utf-8").splitlines()
-        if re.search(r"\{[^{}]*:[+]?(\.\d)?%\}|\{\w*\.?(p|p_value|p_adjusted):\.\dg\}", line)
+        if _FORMATS.search(line)
     ]
     assert found == []

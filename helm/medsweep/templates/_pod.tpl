@@ -36,8 +36,8 @@ tolerations:
   - {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}
   - {key: medsweep.io/gpu, operator: Equal, value: {{ .gpu }}, effect: NoSchedule}
   {{- end }}
-  {{- with .root.Values.tolerations }}
-  {{- toYaml . | nindent 2 }}
+  {{- range .root.Values.tolerations }}
+  - {{ merge (dict) . (dict "operator" "Equal") | toJson }}
   {{- end }}
 {{- end }}
 {{- end }}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.compare_paper import PAPER, compare_paper
 from medsweep.cli.options import add_json, fraction, positive, show
-from medsweep.digits import percent, probability
+from medsweep.digits import p_relation, percent, probability
 from medsweep.errors import EXIT_DIFFERENT, EXIT_DONE, InputError
 from medsweep.reporter import harmless
 
@@ -156,7 +156,7 @@ def print_comparison(comparison: Comparison, *, gate: bool = False) -> None:
             print(
                 f"drift: {trend.name}: end-to-end time moved by "
                 f"{percent(trend.drift.change, 1, signed=True)} over its "
-                f"{trend.drift.measurements} measurements (p = {probability(trend.drift.p_value)})"
+                f"{trend.drift.measurements} measurements ({p_relation(trend.drift.p_value)})"
             )
         if trend.batches is not None and trend.batches.is_clear:
             print(f"{trend.name}: {trend.batches.sentence}")

@@ -16,7 +16,7 @@ from statistics import fmean
 
 import numpy as np
 
-from medsweep.digits import percent, probability
+from medsweep.digits import p_relation, percent
 from medsweep.metrics.significance import ALPHA
 from medsweep.results.aggregate import Row, group_by, group_by_columns, ok_rows
 
@@ -51,11 +51,11 @@ class BatchDrift:
             how = f"{percent(self.change, 1)}, too few cells to tell it from noise"
         elif self.is_clear:
             how = (
-                f"{percent(self.change, 1)} (p = {probability(self.p_value)}): times of cells of "
+                f"{percent(self.change, 1)} ({p_relation(self.p_value)}): times of cells of "
                 "different batches differ by it too"
             )
         else:
-            how = f"{percent(self.change, 1)}, not beyond noise (p = {probability(self.p_value)})"
+            how = f"{percent(self.change, 1)}, not beyond noise ({p_relation(self.p_value)})"
         return f"drift between {self.batches} batches of cells: {how}"
 
 

@@ -17,21 +17,25 @@ _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 # It becomes part of a shell command, so it may hold no character that a shell interprets.
 _LOCATION = re.compile(r"(pvc://[a-z0-9][-a-z0-9.]*|(s3|gs)://[a-zA-Z0-9][-a-zA-Z0-9._/]*)")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# What the API server allows in a taint: a value is that of a label, and a key is the name of one,
+# which may begin with a DNS name and a slash.
+_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_DNS = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 
 class Toleration(Closed):
-    """A taint of nodes that pods may run on nevertheless, with Kubernetes' own fields.
+    """A taint that pods tolerate, with Kubernetes' field names.
 
     Attributes:
-        key: of the taint.
-        operator: `Equal` compares the value, too; `Exists` takes any.
-        value: of the taint; None with `Exists`.
-        effect: of the taint; None for every effect.
+        key: key of the taint, such as `dedicated` or `cloud.google.com/gke-spot`.
+        operator: `Equal` tolerates only the given value, `Exists` every value.
+        value: value of the taint; required with `Equal`, None with `Exists`.
+        effect: effect of the taint; None for every effect.
     """
 
-    key: str = Field(min_length=1)
+    key: str = Field(pattern=rf"^({_DNS}/)?{_LABEL}$", max_length=317)
     operator: Literal["Equal", "Exists"] = "Equal"
-    value: str | None = None
+    value: str | None = Field(default=None, pattern=rf"^({_LABEL})?$")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
     @model_validator(mode="after")

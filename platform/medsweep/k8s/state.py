@@ -62,7 +62,8 @@ class JobState:
         key: of the adapter or the cell.
         profile: hardware profile that it runs on.
         phase: that it is in.
-        reason: why it does not proceed or failed; None if nothing is wrong.
+        reason: why it does not proceed or failed, or which attempt it is at; None if its first
+            attempt proceeds or succeeded.
         node: of its worker; None before it is scheduled.
         started: start time; None before it runs.
         seconds: from its start to its end; None before it ends.

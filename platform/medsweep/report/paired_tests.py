@@ -12,7 +12,7 @@ from itertools import permutations
 
 from medsweep.comparison.answers import SCORE
 from medsweep.comparison.finding import Finding
-from medsweep.digits import probability
+from medsweep.digits import p_relation
 from medsweep.metrics.significance import ALPHA
 from medsweep.report.numbers import share_places, signed
 from medsweep.report.tables.models import difference_of, subject
@@ -52,7 +52,7 @@ class PairedTest:
         if self.p_adjusted is None:
             return f"{told}, not tested."
         chance = "beyond chance" if self._differs else "not beyond chance"
-        return f"{told}: {chance} (p = {probability(self.p_adjusted)})."
+        return f"{told}: {chance} ({p_relation(self.p_adjusted)})."
 
     @property
     def _differs(self) -> bool:

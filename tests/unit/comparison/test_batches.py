@@ -95,3 +95,9 @@ def test_one_batch_has_no_drift_and_without_reference_it_is_not_known() -> None:
     alone = [row(key="a", batch="1", e2e_mean_s=1.0), row(key="b", batch="2", e2e_mean_s=2.0)]
     assert batch_drift(alone) == BatchDrift(2, None, None)
     assert "not known" in BatchDrift(2, None, None).sentence
+
+
+def test_a_tiny_p_value_is_less_than_a_bound() -> None:
+    assert "0.8 % (p < 0.0001): times" in BatchDrift(3, 0.008, 1.6e-30).sentence
+    assert "0.8 % (p = 0.0045): times" in BatchDrift(3, 0.008, 0.0045).sentence
+    assert "not beyond noise (p = 0.12)" in BatchDrift(3, 0.008, 0.12).sentence

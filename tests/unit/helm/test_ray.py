@@ -212,11 +212,12 @@ def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> Non
         "queue": "gpus",
         "runtimeClassName": "nvidia",
         "tolerations[0].key": "dedicated",
-        "tolerations[0].operator": "Equal",
         "tolerations[0].value": "bench",
         "tolerations[1].key": "spot",
         "tolerations[1].operator": "Exists",
         "tolerations[1].effect": "NoSchedule",
+        "tolerations[2].key": "cloud.google.com/gke-spot",
+        "tolerations[2].value": "",
     }
     ours = ray_object(helm.template("--set", ",".join(f"{k}={v}" for k, v in values.items())))
     settings = ClusterSettings(
@@ -235,18 +236,32 @@ def test_settings_reach_the_pods_as_they_do_from_the_renderer(helm: Helm) -> Non
         tolerations=[
             Toleration(key="dedicated", value="bench"),
             Toleration(key="spot", operator="Exists", effect="NoSchedule"),
+            Toleration(key="cloud.google.com/gke-spot", value=""),
         ],
     )
     assert differing(ours, rendered(ours, "benchmark", settings)) <= REASONS.keys()
 
 
 def test_a_toleration_has_a_value_or_takes_any(helm: Helm) -> None:
-    for operator, value in (("Exists", ",tolerations[0].value=bench"), ("Equal", "")):
-        given = f"tolerations[0].key=dedicated,tolerations[0].operator={operator}{value}"
+    for fields in ({"operator": "Exists", "value": "bench"}, {"operator": "Equal"}, {}):
+        taint = {"key": "dedicated", **fields}
+        given = ",".join(f"tolerations[0].{name}={value}" for name, value in taint.items())
         assert "tolerations" in helm.refusal("--set", given)
-        fields = {"value": "bench"} if value else {}
         with pytest.raises(ValueError, match="give a value with Equal, and none with Exists"):
-            Toleration.model_validate({"key": "dedicated", "operator": operator, **fields})
+            Toleration.model_validate(taint)
+
+
+def test_the_chart_takes_the_taints_that_the_settings_take(helm: Helm) -> None:
+    given = "tolerations[0].key=spot nodes,tolerations[0].operator=Exists"
+    assert "tolerations" in helm.refusal("--set", given)
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    fields = schema["properties"]["tolerations"]["items"]["properties"]
+    ours = Toleration.model_json_schema()["properties"]
+    (value,) = (each for each in ours["value"]["anyOf"] if each["type"] == "string")
+    assert fields["value"] == value
+    for name in ("pattern", "maxLength"):
+        assert fields["key"][name] == ours["key"][name]
+    assert set(fields) == set(ours)
 
 
 def name_of(helm: Helm, values: str) -> str:

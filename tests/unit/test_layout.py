@@ -12,7 +12,7 @@ SOURCE = PACKAGE.parent
 # From low to high: a package imports from those below its own, and never from those beside it.
 LAYERS = (
     ("errors", "clock", "reporter", "version", "json_lines"),
-    ("table", "config", "api_key", "processes", "digits"),
+    ("table", "config", "api_key", "processes", "digits", "names"),
     ("hardware", "metrics"),
     ("models", "results", "telemetry"),
     ("datasets", "prediction", "loadgen", "cluster"),

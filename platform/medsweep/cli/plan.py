@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, add_sweep, load_sweep, show
-from medsweep.comparison.engines import engine_difference, some
+from medsweep.comparison.engines import engine_difference
 from medsweep.errors import EXIT_DONE
 from medsweep.hardware.profile import FIRST_CUDA_13, GIB
+from medsweep.names import first_names
 from medsweep.serving.engines.choice import NAMED
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _choices(cells: Sequence[Cell]) -> list[str]:
         ):
             if reason != NAMED:
                 chosen.setdefault(f"{choice}: {reason}", []).append(cell.name)
-    lines = [f"{choice} ({some(names)})" for choice, names in chosen.items()]
+    lines = [f"{choice} ({first_names(names)})" for choice, names in chosen.items()]
     engines = {cell.name: cell.serving.engine for cell in cells if cell.refused is None}
     difference = engine_difference(engines)
     return lines if difference is None else [*lines, difference]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-NAMED = 3
-"""Cells that are named beside one engine."""
+from medsweep.names import first_names
 
 
 def engine_difference(engines: Mapping[str, str]) -> str | None:
@@ -19,15 +18,8 @@ def engine_difference(engines: Mapping[str, str]) -> str | None:
         cells.setdefault(engine, []).append(cell)
     if len(cells) < 2:
         return None
-    each = "; ".join(f"{engine}: {some(names)}" for engine, names in sorted(cells.items()))
+    each = "; ".join(f"{engine}: {first_names(names)}" for engine, names in sorted(cells.items()))
     return (
         f"The cells have different engines ({each}), so a difference between two of them can come "
         "from the engine; name one with serve.engine to compare hardware or models alone."
     )
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = len(names) - NAMED
-    named = ", ".join(names[:NAMED])
-    return f"{named} and {more} more" if more > 0 else named

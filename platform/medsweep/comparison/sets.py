@@ -15,6 +15,7 @@ from medsweep.comparison.spread import Spread, spreads
 from medsweep.comparison.trend import Trend, trend
 from medsweep.errors import InputError
 from medsweep.loadgen.spec import load_in_words
+from medsweep.names import first_names
 from medsweep.results.aggregate import Row, distinct, group_by_columns
 from medsweep.results.reader import Results
 
@@ -93,7 +94,7 @@ def compare_sets(before: Results, after: Results, margin: float = MARGIN) -> Com
     if not shared and not lost:
         raise InputError(
             f"{before.name} and {after.name} have no load point of any model on any profile in "
-            f"common: the first has {_some(points)}, the second {_some(points_after)}"
+            f"common: the first has {_point_names(points)}, the second {_point_names(points_after)}"
         )
     graded, graded_after = before.graded(), after.graded()
     cells = [cell for cell in graded if cell in graded_after]
@@ -221,8 +222,5 @@ def _circumstances(
     return {column: sides for column, sides in values.items() if sides[0] != sides[1]}
 
 
-def _some(points: dict[tuple[str, str, str, str], list[Row]]) -> str:
-    names = [point_name(point) for point in points]
-    return (
-        ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
-    )
+def _point_names(points: dict[tuple[str, str, str, str], list[Row]]) -> str:
+    return first_names([point_name(point) for point in points]) or "none"

@@ -15,6 +15,7 @@ from medsweep.finetune.schedule import Schedule
 from medsweep.finetune.strategy import Strategy
 from medsweep.finetune.team import Team
 from medsweep.finetune.varlen import adopted, flatten
+from medsweep.names import first_names
 
 if TYPE_CHECKING:
     import torch
@@ -164,9 +165,7 @@ class Loop:
             for example in row
         ]
         every = [name for names in self.team.each(bad) for name in names]
-        named = ", ".join(every[:QUESTIONS_NAMED])
-        if len(every) > QUESTIONS_NAMED:
-            named += f" and {len(every) - QUESTIONS_NAMED} more"
+        named = first_names(every, QUESTIONS_NAMED)
         raise StageError(
             f"fine-tuning: the {what} became {value} at step {self.position.step + 1} of "
             f"{self.schedule.steps}, at learning rate {self.rate:.2g}, on the questions {named}; "

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medsweep.comparison.engines import some
 from medsweep.errors import MedSweepError
 from medsweep.metrics.quality import Grader
 from medsweep.monitoring.prometheus import textfile
+from medsweep.names import first_names
 from medsweep.results.cells import CellFolder
 from medsweep.results.files import BENCHMARK_FILE
 from medsweep.results.schema import BENCHMARK, renamed
@@ -241,7 +241,7 @@ def measured_otherwise(folder: Path, cells: Iterable[AnyCell]) -> str | None:
     if not earlier:
         return None
     each = "; ".join(
-        f"{some(list(dict.fromkeys(names)))}: {engine} before, {chosen} now"
+        f"{first_names(list(dict.fromkeys(names)))}: {engine} before, {chosen} now"
         for (engine, chosen), names in earlier.items()
     )
     return (

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.protocol import Cluster
-from medsweep.comparison.engines import some
 from medsweep.errors import MedSweepError
 from medsweep.finetune.epochs import epoch_line
 from medsweep.finetune.job import FineTuneJob
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.weights import fetch_weights
+from medsweep.names import first_names
 from medsweep.results.provenance import provenance
 from medsweep.sweep.batches import training_runs
 from medsweep.sweep.cell import AdapterPlan
@@ -109,7 +109,7 @@ def _finetune_run(
         if caveat is not None:
             progress.note(f"fine-tune of {name}: {caveat}")
     jobs = [finetune_job(resolved, folder, adapter) for adapter in adapters]
-    with progress.step("fine-tune", some(names), len(jobs), announce=True):
+    with progress.step("fine-tune", first_names(names), len(jobs), announce=True):
         for job in jobs:
             if job.weights.on_hub:
                 # The workers of a private cluster have no token for the hub.

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from medsweep.cluster.protocol import Cluster
-from medsweep.comparison.engines import some
 from medsweep.errors import EnvironmentFault, MedSweepError, StageError
 from medsweep.loadgen.calibrate import like_load, loads_before
 from medsweep.loadgen.calibration import Calibration, CalibrationLoad
@@ -23,6 +22,7 @@ from medsweep.loadgen.shard import LABELS, Shard
 from medsweep.loadgen.spec import LoadJob, LoadPoint
 from medsweep.metrics.request_record import RequestRecord
 from medsweep.models.loading import answer_cut
+from medsweep.names import first_names
 from medsweep.serving.engines.null import null_model
 from medsweep.serving.ray.deployments import (
     MAX_ONGOING,
@@ -162,7 +162,7 @@ def _deploy(
     """Deploy cells together; return those whose engine runs on the right hardware."""
     with context.progress.phase("start Ray Serve"):
         url = start_ingress(cluster.port, loopback=context.spec.load.shards == 1)
-    names = some([each.cell.name for each in ready])
+    names = first_names([each.cell.name for each in ready])
     with context.progress.step("deploy", names, len(ready), announce=True):
         started = deploy([deployment_of(context, each, base_alone=base_alone) for each in ready])
     deployed = []

@@ -34,7 +34,7 @@ def bertscore(report: Report) -> None:
         figures = list(graded.figures)
         # The first pass loaded the kernels.
         seconds, peak = timed(lambda: graded._grade(pairs)), peak_gib()
-    computed_on = graded._model.device.type
+    computed_on = graded._model.device
     known = _by_the_formula(folder, pairs[:CHECKED])
     worst = max(abs(one - other) for one, other in zip(figures[:CHECKED], known, strict=True))
     report.row(

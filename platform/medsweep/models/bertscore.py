@@ -10,7 +10,13 @@ import numpy as np
 from medsweep.errors import InputError, require
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.metrics.statistics import Interval
-from medsweep.models.loading import LOCAL, check_model_folder, load_tokenizer, longest_input
+from medsweep.models.loading import (
+    LOCAL,
+    DeviceModel,
+    check_model_folder,
+    load_tokenizer,
+    longest_input,
+)
 from medsweep.models.token_batches import token_batches
 
 if TYPE_CHECKING:
@@ -25,13 +31,16 @@ class BertScore:
 
     The score is F1 over the last layer's embeddings, without IDF weights and without rescaling by a
     baseline, so that only scores of the same model are comparable. Texts are cut off where the
-    encoder has no more positions. A GPU is used if there is one.
+    encoder has no more positions. Tokens that the tokenizer adds, such as [CLS] and [SEP], are left
+    out on both sides, as in torchmetrics; the authors' package gives them weight 0, but lets others
+    match them. A GPU is used if there is one.
 
     Args:
         folder: folder of an encoder's weights and tokenizer, as transformers saves them.
 
     Raises:
-        InputError: the folder has no model, or none in safetensors without code of its own.
+        InputError: the folder has no model, or none in safetensors without code of its own, or the
+            GPU is broken or full.
         MissingPackage: PyTorch or transformers is not installed.
     """
 
@@ -56,8 +65,7 @@ class BertScore:
         missing = {name for name in report["missing_keys"] if not name.startswith("pooler.")}
         if missing:
             raise InputError(f"{folder}: no weights for {', '.join(sorted(missing)[:3])}")
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = model.eval().to(self._device)
+        self._model = DeviceModel(model, folder)
         self._longest = longest_input(model, self._tokenizer)
         self._waiting: list[tuple[str, str]] = []
         self._figures: list[float] = []
@@ -69,9 +77,10 @@ class BertScore:
     @property
     def figures(self) -> list[float]:
         """F1 of each answer, in the order that they were added."""
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._figures += self._grade(waiting)
+        if self._waiting:
+            # Emptied last: if grading fails, they are graded when a figure is read again.
+            self._figures += self._grade(self._waiting)
+            self._waiting = []
         return self._figures
 
     def f1(self, seed: int) -> Interval | None:
@@ -121,17 +130,17 @@ class BertScore:
 
         def padded(values: list[list[int]], padding: int = 0) -> torch.Tensor:
             tensors = [torch.tensor(each, dtype=torch.long) for each in values]
-            return pad_sequence(tensors, batch_first=True, padding_value=padding).to(self._device)
+            return pad_sequence(tensors, batch_first=True, padding_value=padding)
 
         # RoBERTa counts positions by which tokens are padding.
         ids = padded([ids for ids, _ in rows], self._tokenizer.pad_token_id or 0)
         attended = padded([[1] * len(ids) for ids, _ in rows])
         words = padded([[1 - added for added in special] for _, special in rows]).bool()
-        with torch.inference_mode():
-            states = self._model(ids, attention_mask=attended).last_hidden_state
-            if not states[words].isfinite().all():
-                raise InputError("the encoder's outputs are not numbers; its weights are damaged")
-            figures: list[float] = greedy_f1(states, words).tolist()
+        states = self._model(input_ids=ids, attention_mask=attended).last_hidden_state
+        words = words.to(states.device)
+        if not states[words].isfinite().all():
+            raise InputError("the encoder's outputs are not numbers; its weights are damaged")
+        figures: list[float] = greedy_f1(states, words).tolist()
         return figures
 
 

@@ -13,7 +13,13 @@ from medsweep.errors import InputError
 from medsweep.metrics.claims import Relation, Verdict
 from medsweep.metrics.lexicon import lexicon as read_lexicon
 from medsweep.metrics.quality import Grader
-from medsweep.models.loading import LOCAL, check_model_folder, load_tokenizer, longest_input
+from medsweep.models.loading import (
+    LOCAL,
+    DeviceModel,
+    check_model_folder,
+    load_tokenizer,
+    longest_input,
+)
 from medsweep.models.weights import fetch_snapshot, folder_revision
 
 BATCH = 32
@@ -106,7 +112,8 @@ class EntailmentModel:
         device: `cpu`, `cuda` or `cuda:<number>`; None takes a GPU if there is one.
 
     Raises:
-        InputError: it cannot be loaded, is no model for entailment, or has no safetensors.
+        InputError: it cannot be loaded, or not onto its device, is no model for entailment, or has
+            no safetensors.
         EnvironmentFault: it cannot be fetched from the hub.
     """
 
@@ -145,11 +152,7 @@ class EntailmentModel:
             raise InputError(
                 f"{folder}: its tokenizer has no padding token, so no batch can be made"
             )
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self._model = loaded.eval().to(self._device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"{folder}: not on the device {self._device}: {error}") from None
+        self._model = DeviceModel(loaded, folder, device)
         self.limit = longest_input(loaded, self._tokenizer)
 
     def judge(self, pairs: Sequence[tuple[Sequence[str], str]]) -> list[Verdict]:
@@ -211,8 +214,6 @@ class EntailmentModel:
 
     def _places(self, batch: Sequence[tuple[str, str]]) -> list[int]:
         """Return the place of the greatest output for each pair."""
-        import torch
-
         inputs: Any = self._tokenizer(
             [text for text, _ in batch],
             [stated for _, stated in batch],
@@ -221,16 +222,7 @@ class EntailmentModel:
             max_length=self.limit,
             return_tensors="pt",
         )
-        try:
-            with torch.inference_mode():
-                logits = self._model(**inputs.to(self._device)).logits
-        except torch.OutOfMemoryError:
-            if self._device == "cpu":
-                raise
-            # An engine may hold the rest of the GPU.
-            self._device = "cpu"
-            self._model = self._model.to("cpu")
-            return self._places(batch)
+        logits = self._model(**inputs).logits
         if not logits.isfinite().all():
             raise InputError(
                 f"{self.name}: its outputs are not numbers, so it judges nothing; its weights are "

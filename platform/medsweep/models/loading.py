@@ -127,6 +127,56 @@ def load_tokenizer(folder: Path, **options: Any) -> Any:
     return AutoTokenizer.from_pretrained(folder, **LOCAL, **options)
 
 
+class DeviceModel:
+    """A model that computes on a GPU if there is one, and on the CPU once the GPU is full.
+
+    Attributes:
+        device: where it computes, by PyTorch's name.
+
+    Args:
+        model: a model of transformers.
+        folder: where its weights are.
+        device: `cpu`, `cuda` or `cuda:<number>`; None takes a GPU if there is one.
+
+    Raises:
+        InputError: the device is missing, broken or has no room for the weights.
+    """
+
+    def __init__(self, model: Any, folder: Path, device: str | None = None) -> None:
+        import torch
+
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self._model = model.eval().to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            # CUDA adds paragraphs of advice on debugging.
+            reason, *_ = str(error).splitlines() or [type(error).__name__]
+            cause = reason.rstrip(".")
+            remedy = "name another device" if device else "set CUDA_VISIBLE_DEVICES= to use the CPU"
+            raise InputError(
+                f"{folder}: does not load onto the device {self.device}: {cause}; {remedy}"
+            ) from None
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Return the model's outputs, computed without gradients.
+
+        Args:
+            inputs: tensors on any device, by name of the model's argument.
+        """
+        import torch
+
+        try:
+            with torch.inference_mode():
+                return self._model(**{name: each.to(self.device) for name, each in inputs.items()})
+        except torch.OutOfMemoryError:
+            if self.device == "cpu":
+                raise
+            # An engine may hold the rest of the GPU.
+            self.device = "cpu"
+            self._model = self._model.to("cpu")
+            return self(**inputs)
+
+
 def longest_input(model: Any, tokenizer: Any) -> int:
     """Return the most tokens that an encoder reads at a time, those of its tokenizer included."""
     return int(min(tokenizer.model_max_length, _positions(model)))

@@ -12,8 +12,6 @@ from medsweep.errors import InputError
 from medsweep.models import bertscore
 from medsweep.models.bertscore import BertScore
 
-pytestmark = pytest.mark.slow
-
 ADDED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [*ADDED, "rest", "and", "drink", "water", "aspirin", "lowers", "fever", "the", "flu"]
 
@@ -71,6 +69,7 @@ def graded(folder: Path, pairs: list[tuple[str, str]]) -> BertScore:
     return score
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_mean_and_the_best(
     encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +82,7 @@ def test_the_command_gives_the_mean_and_the_best(
     assert found["low"] <= found["mean"] <= found["high"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, 30, 2**14])
 def test_each_answer_is_compared_with_its_own_reference_in_batches_of_any_size(
     encoder: Path, tokens: int, monkeypatch: pytest.MonkeyPatch
@@ -95,6 +95,7 @@ def test_each_answer_is_compared_with_its_own_reference_in_batches_of_any_size(
     assert len(set(TORCHMETRICS)) == len(PAIRS)
 
 
+@pytest.mark.slow
 def test_answers_may_be_added_after_a_figure_was_read(encoder: Path) -> None:
     score = graded(encoder, PAIRS[:2])
     assert len(score.figures) == 2
@@ -102,6 +103,36 @@ def test_answers_may_be_added_after_a_figure_was_read(encoder: Path) -> None:
     assert score.figures == pytest.approx(TORCHMETRICS[:3], abs=1e-5)
 
 
+@pytest.mark.slow
+def test_answers_are_graded_again_after_a_failure(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the GPU is lost")
+
+    score = graded(encoder, PAIRS)
+    with monkeypatch.context() as patch:
+        patch.setattr(bertscore, "greedy_f1", fail)
+        with pytest.raises(RuntimeError, match="the GPU is lost"):
+            _ = score.figures
+    score.add("rest", "rest")
+    assert score.figures == pytest.approx([*TORCHMETRICS, 1.0], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_device_without_room_is_named(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import BertModel
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(BertModel, "to", full)
+    with pytest.raises(InputError, match=r"does not load onto the device (cpu|cuda): CUDA out of"):
+        BertScore(encoder)
+
+
+@pytest.mark.slow
 def test_an_empty_answer_has_no_likeness(encoder: Path) -> None:
     score = graded(encoder, [("", "the flu"), ("the flu", ""), ("", ""), ("the flu", "the flu")])
     assert score.figures == pytest.approx([0.0, 0.0, 0.0, 1.0], abs=1e-5)
@@ -110,6 +141,7 @@ def test_an_empty_answer_has_no_likeness(encoder: Path) -> None:
     assert (empty.f1(seed=0), empty.greatest) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_text_ends_where_the_encoder_has_no_more_positions(encoder: Path) -> None:
     # 64 tokens, of which the tokenizer adds two: the 63rd word does not count.
     long = " ".join(["water"] * 62)
@@ -138,6 +170,7 @@ def test_folder_without_a_model(tmp_path: Path) -> None:
         BertScore(tmp_path)
 
 
+@pytest.mark.slow
 def test_neither_code_nor_pickles_of_the_folder_are_loaded(
     encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +194,7 @@ def test_neither_code_nor_pickles_of_the_folder_are_loaded(
         BertScore(pickled)
 
 
+@pytest.mark.slow
 def test_weights_that_are_missing_or_damaged_are_said(encoder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

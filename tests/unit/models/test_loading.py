@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from medsweep.errors import InputError
-from medsweep.models.loading import answer_cut, check_model_folder, load_model, load_tokenizer
+from medsweep.models.loading import (
+    DeviceModel,
+    answer_cut,
+    check_model_folder,
+    load_model,
+    load_tokenizer,
+)
 
 EVIL = "import sys\nsys.modules['evil_code_ran'] = sys\n"
 
@@ -115,3 +121,56 @@ def test_an_answer_is_cut_where_the_tokenizer_counts(tmp_path: Path) -> None:
         ("gout.", False),
         ("", False),
     )
+
+
+class Doubling:
+    """A model that doubles up to two values, and only on the CPU (fake)."""
+
+    def __init__(self, *, loads: bool) -> None:
+        self.loads = loads
+        self.devices: list[str] = []
+
+    def eval(self) -> "Doubling":
+        return self
+
+    def to(self, device: str) -> "Doubling":
+        import torch
+
+        if not self.loads:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nCompile with TORCH_USE_CUDA_DSA.")
+        self.devices.append(device)
+        return self
+
+    def __call__(self, values: Any) -> Any:
+        import torch
+
+        if self.devices[-1] != "cpu" or len(values) > 2:
+            raise torch.OutOfMemoryError
+        return 2 * values
+
+
+def test_a_full_device_is_left_for_the_cpu() -> None:
+    import torch
+
+    fake = Doubling(loads=True)
+    model = DeviceModel(fake, Path("nli"), "cpu:0")
+    assert model.device == "cpu:0"
+    assert model(values=torch.ones(2)).tolist() == [2.0, 2.0]
+    assert (model.device, fake.devices) == ("cpu", ["cpu:0", "cpu"])
+    with pytest.raises(torch.OutOfMemoryError):
+        model(values=torch.ones(3))
+
+
+def test_a_device_that_takes_no_model_is_named_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device, remedy in (
+        ("cuda:1", "cuda:1: CUDA out of memory; name another device"),
+        (None, "cuda: CUDA out of memory; set CUDA_VISIBLE_DEVICES= to use the CPU"),
+    ):
+        with pytest.raises(InputError) as refused:
+            DeviceModel(Doubling(loads=False), Path("nli"), device)
+        assert str(refused.value) == f"nli: does not load onto the device {remedy}"

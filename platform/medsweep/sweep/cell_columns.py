@@ -9,7 +9,7 @@ from typing import Any
 from medsweep.hardware.observe import ObservedHardware, matches
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.metrics.cost import cost_columns
-from medsweep.models.precision import dtype_reason
+from medsweep.models.precision import SEQUENCE_TOKENS, dtype_reason
 from medsweep.results.conditions import COST
 from medsweep.results.provenance import provenance
 from medsweep.serving.engines.compatibility import GpuUse, gpu_use
@@ -68,14 +68,21 @@ def cell_columns(resolved: Resolved, cell: AnyCell) -> Row:
     }
 
 
-def cell_gpu_use(spec: SweepSpec, cell: Cell) -> GpuUse:
-    """Return how a cell's engine uses the GPUs of its profile."""
+def cell_gpu_use(spec: SweepSpec, cell: Cell, longest: int = SEQUENCE_TOKENS) -> GpuUse:
+    """Return how a cell's engine uses the GPUs of its profile.
+
+    Args:
+        spec: the sweep.
+        cell: the cell.
+        longest: tokens of the longest request that the engine must have room for.
+    """
     return gpu_use(
         cell.serving.engine,
         cell.model,
         cell.profile,
         dtype=cell.dtype,
         quantization=spec.serve.quantization,
+        tokens=longest,
     )
 
 

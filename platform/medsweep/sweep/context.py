@@ -11,11 +11,11 @@ from typing import Any
 from medsweep.datasets.spec import Pair
 from medsweep.errors import EnvironmentFault
 from medsweep.hardware.observe import observe_host
-from medsweep.models.templates import Message, conversation
+from medsweep.models.templates import TEMPLATES, Message, conversation
 from medsweep.monitoring.prometheus import LiveMetrics
 from medsweep.results.aggregate import VARIANTS
 from medsweep.results.cells import CellFolder
-from medsweep.sweep.cell import AnyCell, ServerCell
+from medsweep.sweep.cell import AnyCell, Cell, ServerCell
 from medsweep.sweep.cell_columns import basis_columns, cell_columns, unmeasured_row
 from medsweep.sweep.measurements import Measurement, measurements_of
 from medsweep.sweep.predict import Lengths, lengths_of
@@ -57,6 +57,21 @@ class MeasurementContext:
     def messages(self, question_id: str) -> list[Message]:
         """Return the messages that ask a question."""
         return conversation(self.pairs[question_id].question, self.spec.load.instruction)
+
+    def prompts(self, template: str) -> list[str]:
+        """Return the prompts of the evaluation side, in the template of this name."""
+        render = TEMPLATES[template].render
+        return [render(self.messages(question_id)) for question_id in self.pairs]
+
+    def longest_request(self, cell: Cell, template: str) -> int:
+        """Return an upper bound of a prompt and its answer, in tokens: each has at least one byte.
+
+        Args:
+            cell: that is asked.
+            template: name of the template that it serves with.
+        """
+        longest = max(len(prompt.encode()) for prompt in self.prompts(template))
+        return min(longest + self.spec.load.max_tokens, cell.model.context_length)
 
     @cached_property
     def leaked(self) -> frozenset[str]:

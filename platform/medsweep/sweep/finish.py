@@ -38,5 +38,6 @@ def assembled(
         plan = context.resolved.plan.adapters[cell.adapter]
         adapter = read_adapter(adapter_folder(context.folder, plan))
         if all(row["basis"] == "observed" for row in rows):
-            predictions = roofline_columns(context.spec, cell, context.lengths)
+            longest = context.longest_request(cell, adapter.template)
+            predictions = roofline_columns(context.spec, cell, context.lengths, longest=longest)
     return assemble(context.columns(cell), rows, adapter=adapter, predictions=predictions)

@@ -10,7 +10,12 @@ from medsweep.datasets.spec import Pair
 from medsweep.hardware.observe import HOST, matches, observe_host
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.loadgen.spec import LoadPoint
-from medsweep.models.precision import choose_dtype, memory_needed_bytes, sequences_that_fit
+from medsweep.models.precision import (
+    SEQUENCE_TOKENS,
+    choose_dtype,
+    memory_needed_bytes,
+    sequences_that_fit,
+)
 from medsweep.models.spec import ModelSpec
 from medsweep.prediction.roofline import (
     Machine,
@@ -125,13 +130,16 @@ def lengths_of(train: Sequence[Pair], evaluation: Sequence[Pair]) -> Lengths:
     )
 
 
-def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPrediction:
+def predict_cell(
+    spec: SweepSpec, cell: Cell, lengths: Lengths, *, longest: int = SEQUENCE_TOKENS
+) -> CellPrediction:
     """Predict a cell's latency, throughput, memory and cost.
 
     Args:
         spec: the sweep.
         cell: a cell of its plan.
         lengths: of its dataset.
+        longest: tokens of the longest request, which decides whether a model is split.
     """
     how: dict[str, Any] = {
         "dtype": cell.dtype,
@@ -144,7 +152,7 @@ def predict_cell(spec: SweepSpec, cell: Cell, lengths: Lengths) -> CellPredictio
             quantization=spec.serve.quantization,
         ),
     }
-    use = cell_gpu_use(spec, cell)
+    use = cell_gpu_use(spec, cell, longest)
     # A plugin decides for itself what it does with several GPUs.
     gpus = use.gpus if cell.serving.engine in SPLITTING else 1
     fit = sequences_that_fit(cell.model, cell.profile, **how, splits=gpus > 1)
@@ -246,13 +254,16 @@ def machine_of(profile: HardwareProfile, dtype: str, gpus: int = 1) -> Machine |
     return datasheet_machine(profile, dtype, gpus)
 
 
-def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str, dict[str, Any]]:
+def roofline_columns(
+    spec: SweepSpec, cell: Cell, lengths: Lengths, *, longest: int
+) -> dict[str, dict[str, Any]]:
     """Return the columns that stand beside a cell's measurements, by name of the load point.
 
     Args:
         spec: the sweep.
         cell: a cell that was measured on the hardware that it names.
         lengths: of the dataset.
+        longest: tokens of the longest request that its engine was started for.
     """
     return {
         each.point.name: {
@@ -262,7 +273,7 @@ def roofline_columns(spec: SweepSpec, cell: Cell, lengths: Lengths) -> dict[str,
             "least_tpot_s": each.least_tpot_s,
             "predicted_bound": each.bound,
         }
-        for each in predict_cell(spec, cell, lengths).points
+        for each in predict_cell(spec, cell, lengths, longest=longest).points
     }
 
 

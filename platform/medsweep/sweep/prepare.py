@@ -10,7 +10,6 @@ from medsweep.cluster.protocol import Cluster
 from medsweep.errors import EnvironmentFault, MedSweepError
 from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.hardware.profile import HardwareProfile
-from medsweep.models.templates import TEMPLATES
 from medsweep.models.weights import Weights, fetch_weights
 from medsweep.serving.equality import ANSWER_TOKENS, compare_merged
 from medsweep.serving.merge import merged_folder
@@ -79,7 +78,7 @@ def prepare_cells(
             cluster.call_on_node(cell.profile, _ensure_base, adapter.base, weights)
             columns: Row = {"merged_reason": "the adapter is served live"}
             if cell.serving.adapters == "merged":
-                prompts = _prompts(context, adapter)[:COMPARED]
+                prompts = context.prompts(adapter.template)[:COMPARED]
                 longest = min(ANSWER_TOKENS, context.spec.load.max_tokens)
                 columns = cluster.call_on_node(
                     cell.profile,
@@ -134,7 +133,7 @@ def deployment_of(
         profile=cell.profile,
         base=adapter.base,
         adapters={} if base_alone else {adapter.folder.name: adapter},
-        max_model_len=_longest(context, cell, adapter),
+        max_model_len=context.longest_request(cell, adapter.template),
     )
     merged = cell.serving.adapters == "merged" and not base_alone
     return CellDeployment(cell.key, cell.profile, settings, merged)
@@ -163,14 +162,3 @@ def _merge(adapter: Adapter, dtype: str, gpus: int, prompts: Sequence[str], max_
         "merged_equal_share": equality.equal_share,
         "merged_logit_difference": equality.logit_difference,
     }
-
-
-def _prompts(context: MeasurementContext, adapter: Adapter) -> list[str]:
-    render = TEMPLATES[adapter.template].render
-    return [render(context.messages(question_id)) for question_id in context.pairs]
-
-
-def _longest(context: MeasurementContext, cell: Cell, adapter: Adapter) -> int:
-    """Return an upper bound of a prompt and its answer, in tokens: each has at least one byte."""
-    longest = max(len(prompt.encode()) for prompt in _prompts(context, adapter))
-    return min(longest + context.spec.load.max_tokens, cell.model.context_length)

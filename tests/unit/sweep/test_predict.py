@@ -18,6 +18,7 @@ from medsweep.sweep.predict import (
     predict_finetune_s,
     predicted_rows,
     predicted_steps_s,
+    roofline_columns,
 )
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
@@ -81,6 +82,17 @@ def test_only_an_engine_that_splits_a_model_has_the_bandwidth_of_several_gpus() 
     ]
     assert figures[0] is not None
     assert figures[0] == pytest.approx((figures[1] or 0) / 2, rel=0.05)
+
+
+def test_a_measured_row_is_predicted_for_the_gpus_that_its_longest_request_needs() -> None:
+    """Mistral and 2,048 tokens take 15.1 of a V100's 15.7 GiB, with 8,192 tokens 15.9."""
+    spec = sweep(cells=["mistral-7b@2xv100-4cpu"])
+    pair = cell(spec, "mistral-7b@2xv100-4cpu")
+    pair = replace(pair, refused=None, serving=replace(pair.serving, engine="vllm"))
+    one, both = (
+        roofline_columns(spec, pair, LENGTHS, longest=longest)["c1"] for longest in (2048, 8192)
+    )
+    assert both["least_tpot_s"] == pytest.approx(one["least_tpot_s"] / 2, rel=0.05)
 
 
 def test_a_merged_adapter_launches_no_kernels_of_its_own() -> None:

@@ -13,7 +13,7 @@ from medsweep.errors import StageError
 from medsweep.finetune.adapter import Adapter
 from medsweep.hardware.catalog import PROFILES
 from medsweep.serving.equality import Equality
-from medsweep.sweep import measure, prepare, run
+from medsweep.sweep import finish, measure, prepare, run
 
 
 def test_base_weights_are_not_fetched_where_they_are(ran: FakedSweep) -> None:
@@ -110,3 +110,24 @@ def test_a_run_that_lacks_only_a_merged_cell_s_base_deploys_only_that(
     assert run.run_sweep(resolved, ran.out).states == {"ok": 1}
     assert alone == [False, True, True]
     assert [row["variant"] for row in ran.rows(HERE)] == ["adapter", "adapter", "base"]
+
+
+def test_a_cell_is_predicted_for_the_longest_request_that_its_engine_is_started_for(
+    ran: FakedSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    predicted: list[int] = []
+
+    def deploy(deployments: Sequence[Any]) -> dict[str, Any]:
+        started.extend(each.settings.longest_request for each in deployments)
+        return ran.deploy(deployments)
+
+    def columns(*_: Any, longest: int) -> dict[str, Any]:
+        predicted.append(longest)
+        return {}
+
+    monkeypatch.setattr(measure, "deploy", deploy)
+    monkeypatch.setattr(finish, "roofline_columns", columns)
+    run.run_sweep(sweep(cells=[HERE.removeprefix("standin-")]), ran.out)
+    assert len(started) == 1
+    assert predicted == started

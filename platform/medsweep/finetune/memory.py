@@ -266,8 +266,10 @@ def _ever_smaller(settings: Settings) -> Iterator[Settings]:
     if not settings.recipe.gradient_checkpointing:
         settings = settings.changed(gradient_checkpointing=True)
         yield settings
-    if settings.workers > 1 and settings.recipe.strategy != "zero3":
-        settings = settings.changed(strategy="zero3")
+    sharded = settings.changed(strategy="zero3")
+    # A small model is gathered completely, on top of its shards.
+    if finetune_memory(sharded).total < finetune_memory(settings).total:
+        settings = sharded
         yield settings
     if settings.recipe.quantization != "nf4":
         settings = settings.changed(quantization="nf4")

@@ -25,8 +25,9 @@ DeepSpeed's default of 5e8 takes 1 to 2 GB: more than sharding 40 million traine
 LIVE_ELEMENTS = 2**29
 """Weights that ZeRO-3 keeps gathered: those it fetches ahead, and those that are soon used again.
 
-In 16 bits 1 GiB; DeepSpeed's default of 1e9 takes 2 GB. A block whose activations are recomputed is
-used again after twice its weights, and the largest block of the catalogue, Gemma's, has 2.8e8.
+In 16 bits 1 GiB; DeepSpeed's default of 1e9 takes 2 GB. Where activations are recomputed, the first
+matrix of a block is used again after twice the weights of the others: with LoRA 5.3e8 in Gemma's
+blocks, the largest of the catalogue, so that none is fetched a second time.
 """
 
 

@@ -157,6 +157,15 @@ def test_zero3_is_advised_where_there_are_two_workers() -> None:
     assert "finetune.max_seq_length: 1024" in advice(one, available)
 
 
+def test_zero3_is_not_advised_where_it_takes_more_memory() -> None:
+    """SmolLM2 in float32: 0.54 GB, or a shard of 0.27 and 0.54 gathered."""
+    recipe = Recipe(batch_size=2, gradient_checkpointing=True)
+    two = Settings(MODELS["smollm2-135m"], recipe, "float32", workers=2)
+    total = finetune_memory(two).total
+    assert finetune_memory(two.changed(strategy="zero3")).total > total
+    assert advice(two, total - 1).endswith("): finetune.quantization: nf4")
+
+
 def test_advice_names_the_fields_to_change() -> None:
     said = advice(settings(), 24 * GIB)
     assert said.startswith("this would fit (")

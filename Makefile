@@ -92,8 +92,8 @@ clean: ## Remove the environment and build leavings, not the results
 
 # torch first and pinned: left to itself pip may take another build of several gigabytes.
 $(VENV)/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "MedSweep needs Python 3.11 or newer with venv; this is $$($(PYTHON) --version)." >&2; \
+	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "MedSweep needs Python 3.11 or newer with venv; found $$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo "no $(PYTHON)")." >&2; \
 		echo "Install it (on Debian or Ubuntu also python3-venv), or name another: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

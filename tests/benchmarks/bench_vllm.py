@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,35 +47,31 @@ SHARES = (("vllm, base", SAME, 0.95), ("openvino, base, int8", PIPELINE, 0.85))
 """A row of ours, that of the same without MedSweep, and the wanted part of its tokens/s."""
 
 
-@dataclass
-class Rates:
-    """What was measured of one server: one figure per turn in which it did not fail.
+@dataclass(frozen=True)
+class Turn:
+    """What was measured of one server in one turn.
 
     Attributes:
         many: output tokens/s with 16 clients.
         single: with one client.
-        ttft_ms: p50 of the time to the first token, with 16 clients; empty without a server.
-        first_answer_s: from the command to the first answer; empty without a server.
+        ttft_ms: p50 of the time to the first token, with 16 clients; None without a server.
+        first_answer_s: from the command to the first answer; None without a server.
     """
 
-    many: list[float] = field(default_factory=list)
-    single: list[float] = field(default_factory=list)
-    ttft_ms: list[float] = field(default_factory=list)
-    first_answer_s: list[float] = field(default_factory=list)
+    many: float
+    single: float
+    ttft_ms: float | None = None
+    first_answer_s: float | None = None
 
-    def add(self, many: float, single: float, *served: float) -> None:
-        """Add the figures of a turn; `served` has the two that only a server has."""
-        self.many.append(many)
-        self.single.append(single)
-        for values, value in zip((self.ttft_ms, self.first_answer_s), served, strict=False):
-            values.append(value)
-
-    def last(self) -> str:
-        """Every figure of the last turn."""
-        text = f"{CLIENTS} clients {self.many[-1]:.1f} tokens/s, 1 client {self.single[-1]:.1f}"
-        if self.ttft_ms:
-            text += f", TTFT p50 {self.ttft_ms[-1]:.1f} ms, start {self.first_answer_s[-1]:.1f} s"
+    def __str__(self) -> str:
+        text = f"{CLIENTS} clients {self.many:.1f} tokens/s, 1 client {self.single:.1f}"
+        if self.ttft_ms is not None:
+            text += f", TTFT p50 {self.ttft_ms:.1f} ms, start {self.first_answer_s:.1f} s"
         return text
+
+
+Rates = dict[str, list[Turn | None]]
+"""The turns of each row; None is one in which the server failed."""
 
 
 def make_adapter(base: Path, folder: Path) -> None:
@@ -151,8 +147,8 @@ def servers(
     return rows
 
 
-def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") -> dict[str, Rates]:
-    """Measure every server in each turn; return the figures by row.
+def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") -> Rates:
+    """Measure every server in each turn; return the turns by row.
 
     Args:
         requests: asked by 16 clients in each turn.
@@ -172,30 +168,33 @@ def measure(requests: int, turns: int, dtypes: Sequence[str], only: str = "") ->
             for name, row in servers(folder, adapter, dtype).items()
             if re.search(only, label := name if len(dtypes) == 1 else f"{name}, {dtype}")
         }
-        rates = {name: Rates() for name in rows}
+        rates: Rates = {name: [] for name in rows}
         if installed("openvino_genai") and re.search(only, PIPELINE):
-            rates[PIPELINE] = Rates()
+            rates[PIPELINE] = []
+        if not rates:
+            sys.exit(f"no row's name matches {only}")
         for turn in range(turns):
-            for name in rates:
+            for name, measured in rates.items():
                 try:
                     if name == PIPELINE:
                         many, one = (alone("pipeline", "int8", *each) for each in loads)
-                        rates[name].add(many, one)
+                        measured.append(Turn(many, one))
                     else:
                         with rows[name]() as server:
                             many, ttft_ms, _ = load(server, *loads[0])
                             one, *_ = load(server, *loads[1])
-                        rates[name].add(many, one, ttft_ms, server.first_answer_s)
+                        measured.append(Turn(many, one, ttft_ms, server.first_answer_s))
                 except Exception as error:  # noqa: BLE001 the other rows take an hour
+                    measured.append(None)
                     figures = f"FAILED: {type(error).__name__}: {error}"
                 else:
-                    figures = rates[name].last()
+                    figures = str(measured[-1])
                 # At once, and all of it: a run that is stopped loses nothing that it measured.
                 print(f"  turn {turn + 1}: {name}: {figures}; {_load()}", flush=True)
     return rates
 
 
-def report(rates: dict[str, Rates], dtypes: Sequence[str], requests: int) -> str:
+def report(rates: Rates, dtypes: Sequence[str], requests: int) -> str:
     """The table in Markdown: medians, with the lowest and highest turn in brackets."""
     lines = [
         f"SmolLM2-135M, {' and '.join(dtypes)}, {CPUS} CPUs, {requests} requests a turn; medians "
@@ -204,25 +203,39 @@ def report(rates: dict[str, Rates], dtypes: Sequence[str], requests: int) -> str
         f"| what | {CLIENTS} clients, tokens/s | 1 client | TTFT p50 | start to first answer |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, each in rates.items():
-        figures = (each.many, each.single, each.ttft_ms, each.first_answer_s)
-        units = ("", "", " ms", " s")
-        cells = (_spread(one) + unit * bool(one) for one, unit in zip(figures, units, strict=True))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    units = {"many": "", "single": "", "ttft_ms": " ms", "first_answer_s": " s"}
+    for name, turns in rates.items():
+        cells = [_spread(_figures(turns, figure), unit=unit) for figure, unit in units.items()]
+        label = name
+        if failures := turns.count(None):
+            label += f" (failed in {failures} of {len(turns)} turns)"
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     for ours_name, alone_name, wanted in SHARES:
-        turns = [len(rates[name].many) for name in (ours_name, alone_name) if name in rates]
-        if len(turns) == 2 and turns[0] == turns[1] > 0:
-            pairs = zip(rates[ours_name].many, rates[alone_name].many, strict=True)
-            shares = _spread([own / theirs for own, theirs in pairs], ".2f")
-            lines.append(f"\n`{ours_name}` against `{alone_name}`: {shares}; wanted {wanted}")
+        # The machine changes from turn to turn, so only figures of one turn are compared.
+        turns_of_both = zip(rates.get(ours_name, ()), rates.get(alone_name, ()), strict=False)
+        shares = [own.many / theirs.many for own, theirs in turns_of_both if own and theirs]
+        if shares:
+            of = f"{len(shares)} of {len(rates[ours_name])} turns"
+            text = f"{_spread(shares, '.2f')} in {of}; wanted {wanted}"
+            lines.append(f"\n`{ours_name}` against `{alone_name}`: {text}")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float], form: str = ".1f") -> str:
+def failed(rates: Rates) -> list[str]:
+    """Return the rows that failed in a turn."""
+    return [name for name, turns in rates.items() if None in turns]
+
+
+def _figures(turns: Sequence[Turn | None], name: str) -> list[float]:
+    values = [getattr(turn, name) for turn in turns if turn is not None]
+    return [value for value in values if value is not None]
+
+
+def _spread(values: Sequence[float], form: str = ".1f", unit: str = "") -> str:
     if not values:
         return ""
     median, low, high = statistics.median(values), min(values), max(values)
-    return f"{median:{form}} ({low:{form}} to {high:{form}})"
+    return f"{median:{form}} ({low:{form}} to {high:{form}}){unit}"
 
 
 def _load() -> str:
@@ -231,7 +244,9 @@ def _load() -> str:
 
 @pytest.mark.timeout(7200)
 def test_every_way_to_serve() -> None:
-    print("\n" + report(measure(REQUESTS, TURNS, ["float32"]), ["float32"], REQUESTS))
+    measured = measure(REQUESTS, TURNS, ["float32"])
+    print("\n" + report(measured, ["float32"], REQUESTS))
+    assert failed(measured) == []
 
 
 if __name__ == "__main__":
@@ -245,3 +260,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     measured = measure(given.requests, given.turns, given.dtype, given.only)
     print("\n" + report(measured, given.dtype, given.requests))
+    if names := failed(measured):
+        sys.exit(f"failed in a turn: {', '.join(names)}")

@@ -122,6 +122,40 @@ def test_a_step_is_predicted_for_the_engine_that_computes_it(
     assert kernels == pytest.approx(13.98, abs=0.01)
 
 
+def test_only_a_missing_compiler_leaves_compiled_layers_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.exc import InductorError, InvalidCxxCompiler, TritonMissing
+
+    from gpu import training_fast
+
+    report = Report(tmp_path / "check.jsonl")
+    errors = iter(
+        [
+            TritonMissing(None),
+            InductorError(InvalidCxxCompiler("g++"), None),
+            InductorError(RuntimeError("a kernel that does not compile"), None),
+        ]
+    )
+
+    def fail(*_: object, **__: object) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr(training_fast, "shaped", lambda _: (MODELS["llama-3-8b"], tmp_path))
+    monkeypatch.setattr(training_fast, "examples", lambda *_, **__: [])
+    monkeypatch.setattr(training_fast, "run", lambda *_, **__: None)
+    monkeypatch.setattr(training_fast, "alternate", fail)
+    training_fast.compiled(report)
+    training_fast.compiled(report)
+    with pytest.raises(InductorError, match="a kernel that does not compile"):
+        training_fast.compiled(report)
+    rows = [json.loads(line) for line in report.path.read_text().splitlines()]
+    assert [row["not_run"].partition(":")[0] for row in rows] == [
+        "TritonMissing",
+        "InvalidCxxCompiler",
+    ]
+
+
 def test_the_packages_that_it_needs_are_written_down() -> None:
     assert missing() == {}
     text = README.read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch._dynamo
+from torch._inductor.exc import InvalidCxxCompiler, TritonMissing
 
 from gpu.device import DEVICE, GPU, NAME, peak_gib, released, timed
 from gpu.models import shaped
@@ -76,10 +77,19 @@ def compiled(report: Report) -> None:
         try:
             graphs = alternate(runs, spec.layers, backend="inductor" if GPU else "aot_eager")
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            report.row("training.compiled", not_run=reason)
+            if (missing := missing_compiler(error)) is None:
+                raise
+            report.row("training.compiled", not_run=missing)
             return
-        report_compiled(report, runs, graphs, model=spec.name, peak_gib=peak_gib())
+        report_compiled(report, runs, graphs, model=spec.name, peak_gib_of_both=peak_gib())
+
+
+def missing_compiler(error: BaseException) -> str | None:
+    """Return which compiler TorchInductor did not find; None if the error says something else."""
+    cause = getattr(error, "inner_exception", error)
+    if isinstance(cause, TritonMissing | InvalidCxxCompiler):
+        return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
+    return None
 
 
 def alternate(runs: Mapping[str, Run], layers: int, *, backend: str) -> int:

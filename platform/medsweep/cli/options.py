@@ -30,7 +30,7 @@ def shipped(part: str) -> Path:
     Raises:
         EnvironmentFault: this installation is without them, as in a container image.
     """
-    folder = Path(__file__).parents[1] / "shipped" / part
+    folder = Path(__file__).parents[1] / "shipped-files" / part
     if not folder.is_dir():
         raise EnvironmentFault(
             f"{folder}: this installation has no such files; install MedSweep from its wheel"

@@ -174,11 +174,13 @@ def test_the_wheel_brings_sweeps_chart_manifests_and_docs(tmp_path: Path) -> Non
         shutil.copy(ROOT / file, tree)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     command += ["--no-build-isolation", "--wheel-dir", str(tmp_path), str(tree)]
-    subprocess.run(command, check=True, timeout=280)
+    built = subprocess.run(command, check=True, timeout=280, capture_output=True, text=True)
+    # Setuptools takes a folder whose name could be imported for a package that was forgotten.
+    assert "would be ignored" not in built.stderr + built.stdout
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        shown = archive.read("medsweep/shipped/sweeps/paper.yaml")
+        shown = archive.read("medsweep/shipped-files/sweeps/paper.yaml")
     assert shown == (SWEEPS / "paper.yaml").read_bytes()
     for source, inside, pattern in (
         ("jobs/sweeps", "sweeps", "*"),
@@ -191,9 +193,9 @@ def test_the_wheel_brings_sweeps_chart_manifests_and_docs(tmp_path: Path) -> Non
         files = [path for path in (ROOT / source).glob(pattern) if path.is_file()]
         assert len(files) > 4, source
         ours = {path.relative_to(ROOT / source).as_posix() for path in files}
-        absent = {each for each in ours if f"medsweep/shipped/{inside}/{each}" not in names}
+        absent = {each for each in ours if f"medsweep/shipped-files/{inside}/{each}" not in names}
         assert absent == set(), source
-    assert not [name for name in names if "/shipped/" in name and name.endswith(".py")]
+    assert not [name for name in names if "/shipped-files/" in name and name.endswith(".py")]
     # Everything else in the package's folder is in the wheel: code, and what the code reads.
     ours = {
         path.relative_to(tree / "platform").as_posix()
@@ -202,8 +204,8 @@ def test_the_wheel_brings_sweeps_chart_manifests_and_docs(tmp_path: Path) -> Non
     }
     data = {name for name in ours if not name.endswith(".py")}
     assert {"medsweep/review/rubric.yaml", "medsweep/datasets/safety/prompts.jsonl"} < data
-    inside = {name for name in names if "/shipped/" not in name and ".dist-info/" not in name}
-    assert inside == {name for name in ours if "/shipped/" not in name}
+    inside = {name for name in names if "/shipped-files/" not in name and ".dist-info/" not in name}
+    assert inside == {name for name in ours if "/shipped-files/" not in name}
 
 
 def test_ready_sweeps_pages_and_folders_are_named(

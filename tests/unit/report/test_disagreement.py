@@ -154,3 +154,16 @@ def test_a_verified_answer_has_its_price_and_its_interval(rows: Rows) -> None:
     price = table.rows[0][titles.index("USD per verified answer")]
     assert (share.text, share.note) == ("0.25", "0.00 to 0.50\nby quantities")
     assert (price.text, price.note) == ("0.00200", "at least 0.00100")
+
+
+@pytest.mark.parametrize(("by", "note"), [("quantities", "by quantities"), (None, "")])
+def test_a_verified_share_without_an_interval_has_no_empty_line(
+    rows: Rows, by: str | None, note: str
+) -> None:
+    for each in rows:
+        if each["status"] == "ok":
+            each |= {"verified_share": 0.25, "verified_by": by}
+    table = make_table(CostRow, cost_table(rows))
+    titles = [column.title for column in table.columns]
+    share = table.rows[0][titles.index("Verified answers")]
+    assert (share.text, share.note) == ("0.250", note)

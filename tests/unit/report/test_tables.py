@@ -17,7 +17,7 @@ from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.method import hardware_table, host_table, method
 from medsweep.report.tables.paired import SEED, PairedRow, base_against_tuned
 from medsweep.report.tables.paper_table import paper_table_4
-from medsweep.report.tables.quality import QualityRow, quality_table
+from medsweep.report.tables.quality import QualityFigure, QualityRow, quality_table
 from medsweep.report.tables.servers import ServerRow, server_table
 from medsweep.report.takeaways import take_away
 from medsweep.results.schema import QUALITIES
@@ -132,6 +132,10 @@ def test_rouge_of_other_letters_carries_a_warning(rows: Rows) -> None:
     ]
     assert warned == [title for title in ("ROUGE-1", "ROUGE-2", "ROUGE-L") if title in warned]
     assert warned
+    alone = {"rouge1": QualityFigure(0.5, None, None, None)}
+    table = make_table(QualityRow, [replace(quality_table(rows)[0], figures=alone)])
+    [note] = [cell.note for cell in table.rows[0] if "says nothing" in cell.note]
+    assert note == "says nothing about 50 % of the answers: not in letters a to z"
 
 
 def test_quality_is_shown_without_leaked_questions_where_there_are_some(rows: Rows) -> None:

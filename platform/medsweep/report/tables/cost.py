@@ -46,8 +46,9 @@ def _verified_share(rows: Sequence[Row]) -> TableCell:
     verified = interval_over_questions(rows, "verified_share")
     if verified is None:
         return fraction(None, "no reference has quantities to verify answers by")
-    note = f"{share_spread(verified)}\nby {first(rows, 'verified_by')}"
-    return TableCell(share(verified), note=note, kind="number")
+    by = first(rows, "verified_by")
+    notes = (share_spread(verified), by and f"by {by}")
+    return TableCell(share(verified), note="\n".join(filter(None, notes)), kind="number")
 
 
 def _verified_price(rows: Sequence[Row]) -> TableCell:

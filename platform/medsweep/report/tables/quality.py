@@ -158,7 +158,7 @@ def _figure_cell(row: QualityRow, name: str) -> TableCell:
         warning = (
             f"says nothing about {percent(row.beyond_rouge)} of the answers: not in letters a to z"
         )
-        return replace(cell, note=f"{cell.note}\n{warning}")
+        return replace(cell, note="\n".join(filter(None, (cell.note, warning))))
     return cell
 
 

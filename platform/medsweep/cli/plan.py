@@ -225,10 +225,11 @@ def _summary(resolved: Resolved, predictions: list[CellPrediction], lengths: Len
     usd = [each.usd for each in predictions if each.usd is not None]
     measurements = len(spec.load.points) * spec.load.repeats + spec.load.compare_base
     last = spec.load.points[-1].words
+    refused = sum(cell.refused is not None for cell in plan.all_cells)
+    on_servers = f" ({len(plan.servers)} of them on external servers)" if plan.servers else ""
     lines = [
-        f"{len(plan.cells)} cells, {len(plan.cells) - len(plan.runnable)} refused; "
-        + (f"{len(plan.servers)} external servers; " if plan.servers else "")
-        + f"{len(plan.adapters)} fine-tune{'s' * (len(plan.adapters) != 1)} "
+        f"{len(plan.all_cells)} cells{on_servers}, {refused} refused; "
+        f"{len(plan.adapters)} fine-tune{'s' * (len(plan.adapters) != 1)} "
         f"on {lengths.pairs} pairs; "
         f"{measurements} measurements per cell with {lengths.questions} questions; "
         f"dataset: {resolved.split.summary}",

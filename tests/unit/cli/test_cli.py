@@ -124,6 +124,22 @@ def test_plan_says_that_engines_differ_and_plans_for_a_cluster_by_its_images(
     assert [row["basis"] for row in json.loads(capsys.readouterr().out)] == [None, None]
 
 
+def test_plan_counts_the_servers_that_it_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = "engine: external, url: 'http://h:8000/v1', model: m"
+    file = tmp_path / "servers.yaml"
+    file.write_text(
+        "name: servers\nstand_ins: true\ncells:\n- distilgpt2@1xv100-1cpu\n"
+        f"- {{{server}, name: open}}\n- {{{server}, name: ward-7, api_key_env: NO_SUCH_VARIABLE}}\n"
+        "load: {points: [{concurrency: 1}]}\n"
+    )
+    assert main(["plan", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert "the environment variable NO_SUCH_VARIABLE (API key) is not set" in text
+    assert "3 cells (2 of them on external servers), 1 refused; 1 fine-tune " in text
+
+
 def test_faults_go_to_standard_error_with_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

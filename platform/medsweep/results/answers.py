@@ -62,7 +62,12 @@ CONFIDENCE = (
         "coverage_f1_area",
         "token F1 of the surest answers, averaged over coverages; no interval under 50 questions",
     ),
-    Column("confidence_by", "text", "", "where the confidence is from, or why there is none"),
+    Column(
+        "confidence_by",
+        "text",
+        "",
+        "where the confidence is from and how many answers have none, or why there is none",
+    ),
 )
 
 ANSWERS = (

@@ -57,7 +57,7 @@ class DeployedCell:
     failure: str | None = None
     overheads: dict[int, Row] = field(default_factory=dict)
     template: str | None = None
-    logprobs: dict[tuple[str, str, str], float | None] = field(default_factory=dict, repr=False)
+    logprobs: dict[tuple[str, str, str], float] = field(default_factory=dict, repr=False)
 
     @property
     def is_ours(self) -> bool:

@@ -88,8 +88,9 @@ def make_results(folder: Path) -> Path:
     for key, model in keys.items():
         path = folder / "cells" / key / "responses.parquet"
         write_rows(path, RESPONSES, make_answers(model))
-    for model in ("llama-3-8b", "standin-gemma-1.1-7b"):
+    for model, basis in (("llama-3-8b", "observed"), ("standin-gemma-1.1-7b", "emulated")):
         adapter = folder / "adapters" / f"{model}-0123456789abcdef"
+        write_json(adapter / "provenance.json", {"profile": "2xa100-4cpu", "basis": basis})
         write_json(adapter / "adapter.json", {"model": model, "sha256": f"sha-{model}"})
         pq.write_table(pa.Table.from_pylist(list(make_epochs())), adapter / "training.parquet")
     return folder

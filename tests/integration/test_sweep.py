@@ -137,6 +137,7 @@ def test_training_is_recorded_epoch_by_epoch(story: Story) -> None:
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["train_pairs"] > 600
     assert provenance["recipe"]["rank"] == 16
+    assert (provenance["profile"], provenance["basis"]) == ("1xv100-1cpu", "emulated")
 
 
 def test_live_metrics_were_served_while_it_ran(story: Story) -> None:

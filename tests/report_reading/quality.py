@@ -206,7 +206,8 @@ class Quality(Raw):
         return expected
 
     def training(self, row: Text) -> Expected:
-        bases = self.every[self.every["model"] == row["Model"]]["basis"].dropna().unique()
+        [made] = self.folder.glob(f"adapters/{row['Model']}-*/provenance.json")
+        provenance = json.loads(made.read_text())
         [record] = [
             each
             for path in self.folder.glob(f"adapters/{row['Model']}-*/training.parquet")
@@ -215,7 +216,8 @@ class Quality(Raw):
         ]
         taken = or_none(record.get("seconds")) or None
         expected: Expected = {
-            "Basis of its cells": ", ".join(bases) or None,
+            "Fine-tuned on": provenance["profile"],
+            "Basis": provenance["basis"],
             "Training loss": or_none(record["loss"]),
             "Held-out loss": or_none(record["eval_loss"]),
             "Time (s)": taken,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,8 @@ def _here(
 ) -> dict[str, MedSweepError]:
     """Fine-tune in this process; return the error of each adapter that failed, by key."""
     from medsweep.finetune.session import finetune
+    from medsweep.finetune.train_metrics import basis_of
+    from medsweep.hardware.observe import observe_host
     from medsweep.sweep.finetune import epoch_notes, finetune_job
 
     failures: dict[str, MedSweepError] = {}
@@ -96,6 +99,8 @@ def _here(
     for adapter in absent:
         name = f"{adapter.model.name}@{adapter.profile.name}"
         job = finetune_job(resolved, folder, adapter)
+        basis = basis_of(adapter.profile, observe_host())
+        job = replace(job, provenance={**job.provenance, "basis": basis})
         try:
             with progress.step("fine-tune", name, announce=True):
                 finetune(job, partial(epoch_notes(progress), job), progress.training)

@@ -205,7 +205,8 @@ def _worker(config: Mapping[str, Any]) -> None:
     granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
     for job, epochs in zip(config["jobs"], config["epochs"], strict=True):
         if not job.folder.is_dir():  # as in a retried run whose adapter was already complete
-            job = replace(job, provenance={**job.provenance, "cpus": asdict(granted)})
+            known = {"cpus": asdict(granted), "basis": basis_of(config["profile"], observe_host())}
+            job = replace(job, provenance={**job.provenance, **known})
             _finetune(job, config["profile"], epochs, config["steps"])
 
 
@@ -216,7 +217,7 @@ def _finetune(job: FineTuneJob, profile: HardwareProfile, epochs: Path, steps: P
         "sweep": str(job.provenance.get("sweep", "")),
         "model": job.weights.spec.name,
         "profile": profile.name,
-        "basis": basis_of(profile, observe_host()),
+        "basis": str(job.provenance["basis"]),
         "worker": str(train.get_context().get_world_rank()),
     }
     metrics = TrainingMetrics(labels)

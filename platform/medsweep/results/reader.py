@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import InputError
+from medsweep.hardware.observe import HOST
 from medsweep.results.aggregate import Row, distinct, group_by_columns, ok_rows
 from medsweep.results.answer_groups import aggregate, with_shares
 from medsweep.results.benchmark import read_benchmark
@@ -30,6 +31,9 @@ class TrainingRecord:
         rows: of `training.parquet`; epoch 0 is the base model.
         recipe: of its `provenance.json`; empty if it has none.
         search: the `search.json` of this model in the same sweep; empty without a search.
+        profile: hardware profile that it was fine-tuned on; None if that was not recorded.
+        basis: whether that hardware ran (`observed`) or other hardware in its place (`emulated`);
+            None if that was not recorded.
     """
 
     model: str
@@ -38,6 +42,8 @@ class TrainingRecord:
     rows: tuple[Row, ...]
     recipe: Row
     search: Row
+    profile: str | None = None
+    basis: str | None = None
 
 
 def judges_by_name(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,8 +191,11 @@ class Results:
                 adapter.name,
                 card.get("sha256"),
                 tuple(read_rows(record)),
-                (read_json(adapter / "provenance.json") or {}).get("recipe", {}),
+                (provenance := read_json(adapter / "provenance.json") or {}).get("recipe", {}),
                 read_json(folder.parent / "search" / str(card["model"]) / "search.json") or {},
+                provenance.get("profile"),
+                # Earlier versions did not record it; any hardware is that of `host`.
+                provenance.get("basis", "observed" if provenance.get("profile") == HOST else None),
             )
             for adapter in sorted(folder.iterdir())
             if not adapter.name.startswith(".")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medsweep.cli import main
-from medsweep.finetune.adapter import read_adapter
+from medsweep.finetune.adapter import read_adapter, read_provenance
 from medsweep.models.weights import fetch_weights
 
 SWEEP = """\
@@ -100,6 +100,8 @@ def test_a_user_s_own_model_is_fine_tuned_without_ray(
     adapter = read_adapter(Path(found["folder"]))
     assert (adapter.model, adapter.base) == ("mine-1b", base)
     assert adapter.folder.parent == tmp_path / "out" / "tune" / "adapters"
+    provenance = read_provenance(adapter.folder)
+    assert (provenance["profile"], provenance["basis"]) == ("host", "observed")
     # Made once: the same command says where it is.
     before = (adapter.folder / "adapter.json").stat().st_mtime_ns
     assert main(command) == 0

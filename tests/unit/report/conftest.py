@@ -180,8 +180,9 @@ def make_folder(folder: Path) -> Path:
     write_rows(folder / "benchmark.parquet", BENCHMARK, make_rows())
     for key, found in make_responses().items():
         write_rows(folder / "cells" / key / "responses.parquet", RESPONSES, found)
-    for name in (LLAMA, DISTIL):
+    for name, where in ((LLAMA, ("1xa100-1cpu", "emulated")), (DISTIL, ("host", "observed"))):
         adapter = folder / "adapters" / f"{name}-k"
+        write_json(adapter / "provenance.json", dict(zip(("profile", "basis"), where, strict=True)))
         write_json(adapter / "adapter.json", {"model": name, "sha256": f"sha-{name}"})
         pq.write_table(pa.Table.from_pylist(epochs()), adapter / "training.parquet")
     (folder / "adapters" / ".making-1").mkdir()

@@ -21,9 +21,17 @@ from medsweep.report.figures import (
     tradeoff,
 )
 from medsweep.report.figures.labels import place_labels
-from medsweep.report.figures.style import EMULATED, PREDICTED, profile_colours
+from medsweep.report.figures.style import (
+    EMULATED,
+    OBSERVED,
+    PREDICTED,
+    UNKNOWN,
+    profile_colours,
+)
 from medsweep.report.tables.matrix import matrix
-from medsweep.results.store import read_rows
+from medsweep.report.tables.training import adapters_used, training_table
+from medsweep.results.reader import Results
+from medsweep.results.store import read_rows, write_json
 
 Rows = list[dict[str, Any]]
 
@@ -55,17 +63,45 @@ def test_the_matrix_figure_shows_states_and_rates(rows: Rows, tmp_path: Path) ->
 
 def test_quality_by_epoch_has_every_panel_and_the_basis(folder: Path, small: Any) -> None:
     record = tuple(read_rows(folder / "adapters" / f"{small.llama}-k" / "training.parquet"))
-    figure = quality_by_epoch([Training(small.llama, ("emulated",), record)])
+    figure = quality_by_epoch([Training(small.llama, "1xa100-1cpu", "emulated", record)])
     found = texts(save(figure, folder, "epochs"))
     assert EMULATED in found
     assert {"BLEU over all answers", "ROUGE-L", "n-gram match", "Token F1"} <= set(found)
     assert f"{small.llama} (emulated)" in found
+    assert "Quality by epoch, fine-tuned on 1xa100-1cpu (epoch 0 is the base model)" in found
     f1 = next(axes for axes in figure.axes if axes.get_title(loc="left") == "Token F1").lines[0]
     assert list(f1.get_ydata()) == pytest.approx([0.1, 0.15, 0.2])
     loss = next(axes for axes in figure.axes if "Loss" in axes.get_title(loc="left"))
     held_out, training = loss.lines
     assert list(held_out.get_xdata()) == [0, 1, 2]
     assert list(training.get_xdata()) == [1, 2]  # nothing was learnt before the first epoch
+
+
+@pytest.mark.parametrize(
+    ("provenance", "basis", "notice"),
+    [
+        ({"profile": "host", "basis": "observed"}, "observed", OBSERVED),
+        ({"profile": "1xa100-1cpu", "basis": "emulated"}, "emulated", EMULATED),
+        # Earlier versions did not record the basis.
+        ({"profile": "host"}, "observed", OBSERVED),
+        ({"profile": "1xa100-1cpu"}, "not recorded", UNKNOWN),
+        ({}, "not recorded", UNKNOWN),
+    ],
+)
+def test_the_basis_of_a_fine_tune_is_its_own_and_not_that_of_its_cells(
+    folder: Path, small: Any, provenance: dict[str, str], basis: str, notice: str
+) -> None:
+    cells = Results.open(folder).rows
+    assert {row["basis"] for row in cells if row["model"] == small.llama} == {"emulated", None}
+    write_json(folder / "adapters" / f"{small.llama}-k" / "provenance.json", provenance)
+    used = [each for each in adapters_used(Results.open(folder)) if each.model == small.llama]
+    found = texts(save(quality_by_epoch(used), folder, "epochs"))
+    assert [each for each in (OBSERVED, EMULATED, UNKNOWN) if each in found] == [notice]
+    assert f"{small.llama} ({basis})" in found
+    table = training_table(used)
+    for row in table.rows:
+        shown = {each.title: cell.text for each, cell in zip(table.columns, row, strict=True)}
+        assert (shown.get("Fine-tuned on"), shown["Basis"]) == (provenance.get("profile"), basis)
 
 
 def test_throughput_stands_against_the_speed_of_each_user(rows: Rows, tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 EMULATED = "EMULATED: not measured on the named hardware"
 PREDICTED = "PREDICTED: computed, not measured"
 OBSERVED = "Observed: measured on the named hardware"
+UNKNOWN = "NOT RECORDED whether it ran on the named hardware"
+
+NOT_RECORDED = "not recorded"
+"""Basis of a fine-tune of an earlier version."""
 
 # Line art hardly gets smaller with more effort, which takes longer than drawing it.
 _PNG = {"compress_level": 2}
@@ -267,7 +271,11 @@ def _marked(group: re.Match[str]) -> str:
 def _notices(bases: set[str | None]) -> list[str]:
     notices = [
         notice
-        for basis, notice in (("emulated", EMULATED), ("predicted", PREDICTED))
+        for basis, notice in (
+            ("emulated", EMULATED),
+            ("predicted", PREDICTED),
+            (NOT_RECORDED, UNKNOWN),
+        )
         if basis in bases
     ]
     if not notices:

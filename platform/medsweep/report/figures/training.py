@@ -13,6 +13,7 @@ from medsweep.report.figures.style import (
     mark,
     mark_point,
     new_figure,
+    short_label,
     style,
     with_basis,
 )
@@ -37,13 +38,15 @@ class Training:
 
     Attributes:
         model: name, with the adapter's key where a model has several.
-        bases: of the benchmark rows in which the adapter answered.
+        profile: hardware profile that it was fine-tuned on; None if that was not recorded.
+        basis: whether that hardware ran: "observed", "emulated" or `NOT_RECORDED`.
         rows: of `training.parquet`; epoch 0 is the base model.
         selection: what was chosen by the questions that are reported, in sentences.
     """
 
     model: str
-    bases: tuple[str, ...]
+    profile: str | None
+    basis: str
     rows: tuple[Row, ...]
     selection: tuple[str, ...] = ()
 
@@ -58,10 +61,12 @@ def quality_by_epoch(training: Sequence[Training]) -> Figure:
 
     rows = [row for record in training for row in record.rows]
     asked = [name for name in _WORDS if any(row.get(name) is not None for row in rows)]
+    profiles = dict.fromkeys(record.profile for record in training if record.profile)
+    on = f", fine-tuned on {short_label(', '.join(profiles))}" if profiles else ""
     with style():
         figure, panels = new_figure(
-            "Quality by epoch (epoch 0 is the base model)",
-            [basis for record in training for basis in record.bases],
+            f"Quality by epoch{on} (epoch 0 is the base model)",
+            [record.basis for record in training],
             2 if asked else 1,
             3,
             1.85 if asked else 2.05,
@@ -99,7 +104,7 @@ def _line(axes: Axes, place: int, record: Training, name: str, *, dashed: bool =
         linewidth=1.6,
         linestyle="--" if dashed else "-",
         markerfacecolor="white" if dashed else colour,
-        label=with_basis(record.model, record.bases),
+        label=with_basis(record.model, [record.basis]),
     )
     mark(line, record.model)
     for row in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medsweep.report.figures.style import NOT_RECORDED
 from medsweep.report.figures.training import Training
 from medsweep.report.table import (
     MEANINGS,
@@ -16,7 +17,6 @@ from medsweep.report.table import (
     number,
     tabulate,
     text,
-    texts,
     time,
 )
 from medsweep.report.tables.grouping import model_order
@@ -65,10 +65,8 @@ def _tokens_per_s(row: Row) -> float | None:
 COLUMNS = (
     Column("Model", lambda epoch: text(epoch.training.model)),
     Column("Epoch", lambda epoch: count(epoch.row["epoch"])),
-    Column(
-        "Basis of its cells",
-        lambda epoch: texts(epoch.training.bases, "no cell of it was measured"),
-    ),
+    Column("Fine-tuned on", lambda epoch: text(epoch.training.profile)),
+    Column("Basis", lambda epoch: text(epoch.training.basis)),
     Column(
         "Training loss", lambda epoch: number(epoch.row.get("loss"), "epoch 0 is before training")
     ),
@@ -88,7 +86,8 @@ def training_table(trainings: Sequence[Training]) -> ReportTable:
         "Every epoch of each fine-tune: losses in nats per answer token, quality of the held-out "
         "questions with its interval over questions, and what the reference cut off at the "
         "longest answer gets (ceiling), another question's reference (floor) and no text (empty); "
-        "epoch 0 is the base model",
+        "epoch 0 is the base model. Profile and basis are those of the fine-tune, which may be others "
+        "than those of the cells that serve its adapter",
         COLUMNS,
         [Epoch(each, row) for each in trainings for row in each.rows],
     )
@@ -136,9 +135,14 @@ def adapters_used(results: Results) -> list[Training]:
     trainings: list[Training] = []
     for model in sorted(records, key=model_order):
         chosen = [each for each in records[model] if each.sha256 in used] or records[model]
-        bases = distinct([row for row in results.rows if row["model"] == model], "basis")
         trainings += [
-            Training(model if len(chosen) == 1 else each.folder, bases, each.rows, selection(each))
+            Training(
+                model if len(chosen) == 1 else each.folder,
+                each.profile,
+                each.basis or NOT_RECORDED,
+                each.rows,
+                selection(each),
+            )
             for each in chosen
         ]
     return trainings

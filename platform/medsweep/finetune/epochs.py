@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.finetune.loop import EpochStats
+from medsweep.results.store import aside
 
 QUALITY_FIGURES = {
     "token_f1": "token F1",
@@ -118,7 +119,7 @@ class LatestStep:
             return
         self._wrote_s = self._now()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
+        temporary = aside(self._path)
         temporary.write_text(json.dumps(dict(row)))
         temporary.replace(self._path)
 

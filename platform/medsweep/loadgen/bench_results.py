@@ -19,7 +19,7 @@ from medsweep.metrics.statistics import repeat_interval
 from medsweep.results.files import BENCHMARK_FILE
 from medsweep.results.provenance import provenance
 from medsweep.results.schema import BENCHMARK, REQUESTS, arrow_schema
-from medsweep.results.store import write_rows
+from medsweep.results.store import aside, write_rows
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -180,7 +180,7 @@ class RequestsFile:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "requests.parquet"
-        self._temporary = folder / ".requests.parquet.tmp"
+        self._temporary = aside(self._path)
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, point: LoadPoint, repeat: int, records: Iterable[RequestRecord]) -> None:
@@ -197,9 +197,13 @@ class RequestsFile:
 
     def close(self) -> None:
         """Give the file its name."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.close()
             self._temporary.replace(self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
 def _request_row(

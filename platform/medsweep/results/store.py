@@ -166,9 +166,18 @@ def updating(path: Path) -> Iterator[None]:
         yield
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def aside(path: Path) -> Path:
+    """Return the name under which a file is written before it is renamed; no other writer has it.
+
+    Args:
+        path: the file.
+    """
     # Threads of one process, and pods that share a volume, may have the same process id.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)

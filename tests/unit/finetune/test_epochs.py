@@ -186,3 +186,20 @@ def test_the_newest_step_is_what_another_process_reads(tmp_path: Path) -> None:
     reader.close()
     assert reader.read() is None
     assert list(path.parent.iterdir()) == []
+
+
+def test_another_process_may_write_the_newest_step_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, rename = tmp_path / "run.step", Path.replace
+    one, other = LatestStep(path), LatestStep(path)
+
+    def rename_late(written: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        other.write({"step": 2})
+        return rename(written, target)
+
+    monkeypatch.setattr(Path, "replace", rename_late)
+    one.write({"step": 1})
+    assert one.read() == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]

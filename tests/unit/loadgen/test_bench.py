@@ -149,6 +149,19 @@ def test_hopeless_point_ends_early_and_records_go_to_parquet(
     assert all(row["ttft_s"] >= 0.1 and row["chunk_gaps_s"] == [] for row in measured)
 
 
+def test_two_load_tests_may_write_into_one_folder(tmp_path) -> None:
+    point, record = LoadPoint(concurrency=1), request_record()
+    one, other = RequestsFile(tmp_path), RequestsFile(tmp_path)
+    one.add(point, 1, [record])
+    other.add(point, 1, [record, replace(record, index=1)])
+    file = tmp_path / "requests.parquet"
+    one.close()
+    assert [row["index"] for row in read_rows(file)] == [record.index]
+    other.close()
+    assert [row["index"] for row in read_rows(file)] == [record.index, 1]
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_spool_gives_back_what_it_took_as_often_as_asked(tmp_path) -> None:
     record = request_record(chunk_gaps_s=(0.5,), chunk_tokens=(1, 1), output_tokens=2)
     records = [replace(record, index=index) for index in range(5)]

@@ -35,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     name, _, heading = options.page.removeprefix("docs/").partition("#")
     name = name if name.endswith(".md") else f"{name}.md"
     if name not in pages:
-        raise UnknownName("page", name, pages)
+        # Every page ends with .md, which is no likeness.
+        known = [each.removesuffix(".md") for each in pages]
+        raise UnknownName("page", name.removesuffix(".md"), known)
     lines = pages[name].read_text(encoding="utf-8").splitlines()
     print("\n".join(_section(lines, heading) if heading else lines).strip())
     return EXIT_DONE

@@ -28,8 +28,15 @@ class Parser(argparse.ArgumentParser):
             self.error(wrong)
         options, left = super().parse_known_args(given, namespace)
         if left:
-            self.error(self._unknown_option(left) or f"unexpected argument {left[0]!r}")
+            self.error(self._unknown_option(left) or self._unexpected(left[0]))
         return options, []
+
+    def _unexpected(self, word: str) -> str:
+        text = f"unexpected argument {word!r}"
+        for option in ("--base", "--model"):
+            if option in self._option_string_actions and not word.startswith("-"):
+                return f"{text}; a model is given as {option} {word!r}"
+        return text
 
     def _unknown_option(self, words: Sequence[str]) -> str | None:
         for word in words:
@@ -47,7 +54,7 @@ class Parser(argparse.ArgumentParser):
             return
         known = [str(each) for each in action.choices]
         is_verb = isinstance(action, argparse._SubParsersAction)
-        kind = "verb" if is_verb else "value"
+        kind = str(action.metavar).lower() if is_verb else "value"
         text = f"unknown {kind} {str(value)!r}{did_you_mean(str(value), known)}"
         raise argparse.ArgumentError(
             None if is_verb else action, f"{text}; known: {', '.join(known)}"

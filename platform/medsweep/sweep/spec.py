@@ -38,26 +38,31 @@ from medsweep.sweep.catalog import Catalog
 from medsweep.sweep.external import ExternalSpec
 
 
-def _check_known(kind: str, name: str, shipped: Iterable[str], own: list[Any] | None) -> None:
+def _check_known(
+    kind: str, name: str, shipped: Iterable[str], field: str, info: ValidationInfo
+) -> None:
     """Raise where a name is neither shipped nor the sweep's own.
 
     Args:
         kind: what is named, in words.
         name: its name.
         shipped: names that every sweep knows.
-        own: the sweep's own entries; None if these have faults, so that no name can be checked.
+        field: with the sweep's own entries. If these have faults, no name can be checked.
+        info: of the validation.
     """
+    own: list[Any] | None = info.data.get(field)
     if own is not None and name not in (known := {*shipped, *(entry.name for entry in own)}):
-        raise ValueError(str(UnknownName(kind, name, known)))
+        unknown = UnknownName(kind, name, known)
+        raise ValueError(f"{unknown}; a sweep may define its own in {field}")
 
 
 def _known_model(name: str, info: ValidationInfo) -> str:
-    _check_known("model", name, MODELS, info.data.get("own_models"))
+    _check_known("model", name, MODELS, "own_models", info)
     return name
 
 
 def _known_profile(name: str, info: ValidationInfo) -> str:
-    _check_known("hardware profile", name, [*PROFILES, HOST], info.data.get("own_profiles"))
+    _check_known("hardware profile", name, [*PROFILES, HOST], "own_profiles", info)
     return name
 
 

@@ -42,7 +42,17 @@ def test_without_arguments_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
             "unknown option --max-p95-tftt (did you mean '--max-p95-ttft'?)",
         ),
         (("calibrate", "--rate", "1"), "usage: medsweep calibrate ", "unknown option --rate\n"),
-        (("models", "extra"), "usage: medsweep models ", "unexpected argument 'extra'"),
+        (
+            ("review", "nonsense"),
+            "usage: medsweep review ",
+            "unknown action 'nonsense'; known: export, import\n",
+        ),
+        (("models", "extra"), "usage: medsweep models ", "unexpected argument 'extra'\n"),
+        (
+            ("serve", "gpt9"),
+            "usage: medsweep serve ",
+            "unexpected argument 'gpt9'; a model is given as --base 'gpt9'\n",
+        ),
         (
             ("run", "x.yaml", "--on", "k9s"),
             "usage: medsweep run ",
@@ -67,3 +77,18 @@ def test_abbreviated_options_and_values_after_a_double_dash_stay(
     assert capsys.readouterr().out.startswith("[")
     assert main(["docs", "--", "--no-such-page"]) == 2
     assert "unknown page" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("foo", "unknown page 'foo'; known: adapters, "),
+        ("foo.md", "unknown page 'foo'; known: adapters, "),
+        ("benhc.md", "unknown page 'benhc' (did you mean 'bench'?); known: "),
+    ],
+)
+def test_the_ending_of_a_page_is_no_likeness(
+    capsys: pytest.CaptureFixture[str], page: str, told: str
+) -> None:
+    assert main(["docs", page]) == 2
+    assert told in capsys.readouterr().err

@@ -128,6 +128,8 @@ def test_each_unknown_name_is_a_fault_with_a_line_of_its_own(tmp_path: Path) -> 
         "prices.yours": 16,
     }
     assert "did you mean 'mine'" in found["cells[1]"][1]
+    assert found["cells[1]"][1].endswith("; a sweep may define its own in own_profiles")
+    assert found["cells[2]"][1].endswith("; a sweep may define its own in own_models")
     assert "did you mean '1xv100-1cpu'" in found["finetune.profile"][1]
 
 

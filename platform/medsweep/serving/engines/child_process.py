@@ -20,7 +20,9 @@ import psutil
 from medsweep.processes import start_process
 from medsweep.serving.protocol import EngineDied
 
-_GRACE_S = 5.0
+# A process whose connection has ended ends by itself, on a busy machine after some seconds. If it
+# were killed before, its own exit code would be lost.
+_GRACE_S = 30.0
 _STDERR_LINES = 5
 
 

@@ -56,3 +56,13 @@ def test_children_of_a_process_that_has_ended_end_too(
     assert ended.wait(60)
     wait_until_over([int(noted.read_text())])
     process.close()
+
+
+@pytest.mark.slow
+def test_a_process_that_takes_long_to_end_keeps_its_exit_code() -> None:
+    # Its end of the connection is its standard input.
+    code = "import os, sys, time; os.close(0); time.sleep(6); sys.exit(3)"
+    process = ChildProcess("late", [sys.executable, "-c", code], on_exit=lambda _: None)
+    with pytest.raises(EngineDied, match="engine late ended with exit code 3"):
+        process.receive()
+    process.close()

@@ -54,9 +54,7 @@ def test_an_answer_that_is_refused_leaves_the_others_their_confidence(
     row = ran.rows(HERE)[0]
     path = ran.out / "small" / "cells" / row["key"] / "responses.parquet"
     answers = [each for each in read_rows(path) if each["variant"] == "adapter"]
-    expected = [
-        None if each["answer"] == "nothing" else -len(each["answer"]) for each in answers
-    ]
+    expected = [None if each["answer"] == "nothing" else -len(each["answer"]) for each in answers]
     assert [each["token_logprob_mean"] for each in answers] == expected
     assert {None} < set(expected)
     assert row["confidence_by"].startswith(

@@ -86,8 +86,8 @@ def training_table(trainings: Sequence[Training]) -> ReportTable:
         "Every epoch of each fine-tune: losses in nats per answer token, quality of the held-out "
         "questions with its interval over questions, and what the reference cut off at the "
         "longest answer gets (ceiling), another question's reference (floor) and no text (empty); "
-        "epoch 0 is the base model. Profile and basis are those of the fine-tune, which may be others "
-        "than those of the cells that serve its adapter",
+        "epoch 0 is the base model. Profile and basis are those of the fine-tune, which may be "
+        "others than those of the cells that serve its adapter",
         COLUMNS,
         [Epoch(each, row) for each in trainings for row in each.rows],
     )

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 
+import medsweep
 from medsweep.finetune.adapter import WEIGHTS_FILE
 from medsweep.finetune.job import FineTuneJob
 from medsweep.finetune.recipe import Recipe
@@ -49,6 +50,31 @@ load:
   compare_base: true
 cells_together: 1
 """
+
+
+PAUSED = """\
+import runpy, sys, time
+from pathlib import Path
+from medsweep.monitoring.prometheus import LiveMetrics
+
+profile, answered, resumed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+count = LiveMetrics.request
+
+def pause(self, labels, record):
+    count(self, labels, record)
+    if labels["profile"] == profile:
+        answered.touch()
+        while not resumed.exists():
+            time.sleep(0.05)
+
+LiveMetrics.request = pause
+del sys.argv[:4]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""A program that runs another, whose file and arguments follow its own three: a profile and two
+files. It stops at the first answer from the profile, makes the first file, and continues when the
+second is there. This stops the driver, which takes no further answers; the load generator is not
+stopped."""
 
 
 def change_job(job: FineTuneJob, **changes: Any) -> FineTuneJob:
@@ -142,10 +168,20 @@ class Runner:
         """Return the command line of one verb."""
         return [sys.executable, "-m", "medsweep", *arguments]
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start the sweep; its standard error can be read line by line."""
+    def start(self, *pause: str) -> subprocess.Popen[str]:
+        """Start the sweep; its standard error can be read line by line.
+
+        Args:
+            pause: arguments of `PAUSED`; without them the run does not stop.
+        """
+        command = self.command(
+            "run", str(self.folder / "small.yaml"), "--out", str(self.folder / "out")
+        )
+        if pause:
+            program = str(Path(medsweep.__file__).with_name("__main__.py"))
+            command[1:3] = ["-c", PAUSED, *pause, program]
         return subprocess.Popen(
-            self.command("run", str(self.folder / "small.yaml"), "--out", str(self.folder / "out")),
+            command,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

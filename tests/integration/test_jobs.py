@@ -29,6 +29,7 @@ from medsweep.results.store import read_rows
 from medsweep.sweep.collect import gather
 from medsweep.sweep.resolve import resolve
 from medsweep.sweep.spec import SweepSpec
+from support import PAUSED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(800)]
 
@@ -60,28 +61,6 @@ TWO = (
     .replace("{concurrency: 2, requests: 4}", "{rate: 2, requests: 12}")
     .replace("max_tokens: 8", "max_tokens: 8, timeout_s: 30")
 )
-
-# A job that stops at its first answer from a profile, says so, and continues when it may. This
-# stops the driver, which takes no further answers; the load generator is not stopped.
-PAUSED = """\
-import runpy, sys, time
-from pathlib import Path
-from medsweep.monitoring.prometheus import LiveMetrics
-
-profile, answered, resumed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-count = LiveMetrics.request
-
-def pause(self, labels, record):
-    count(self, labels, record)
-    if labels["profile"] == profile:
-        answered.touch()
-        while not resumed.exists():
-            time.sleep(0.05)
-
-LiveMetrics.request = pause
-del sys.argv[:4]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 @dataclass

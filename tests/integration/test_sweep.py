@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -187,18 +188,18 @@ def test_an_engine_that_dies_fails_its_cell_alone(
     (folder / "out" / "small").mkdir(parents=True)
     (folder / "out" / "small" / "adapters").symlink_to(story.runner.results / "adapters")
     runner = Runner(folder, story.runner.environment)
-    process = runner.start()
-    assert process.stderr is not None
-    driver = psutil.Process(process.pid)
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if "load:" in line and "1xv100-1cpu" in line:
-            _kill_engine_of(driver, "1xv100-1cpu")
-            break
-    out, rest = process.communicate(timeout=280)
-    lines += rest.splitlines()
-    assert process.returncode == 1, lines
+    answered, resumed = folder / "answered", folder / "resumed"
+    process = runner.start("1xv100-1cpu", str(answered), str(resumed))
+    while not answered.exists() and process.poll() is None:
+        time.sleep(0.1)
+    try:
+        if process.poll() is None:
+            _kill_engine_of(psutil.Process(process.pid), "1xv100-1cpu")
+    finally:
+        resumed.touch()
+        out, told = process.communicate(timeout=280)
+    assert answered.exists(), told
+    assert process.returncode == 1, told
     records = [json.loads(path.read_text()) for path in runner.results.glob("cells/*/cell.json")]
     by_status = {record["status"]: record for record in records}
     assert set(by_status) == {"ok", "failed"}

@@ -56,7 +56,7 @@ VERBS = {
 _NOT_RESUMED = "interrupted before its end; nothing more is written"
 _RESUMED = "interrupted: what was measured is kept; run the same command to resume"
 _INTERRUPTED = {
-    **dict.fromkeys(("demo", "run", "finetune", "search", "aa", "judge"), _RESUMED),
+    **dict.fromkeys(("demo", "run", "finetune", "search", "aa", "judge", "safety"), _RESUMED),
     "k8s": "interrupted: submitted jobs keep running in the cluster; see `medsweep k8s status`",
 }
 

@@ -90,6 +90,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "safety": (
         "medsweep safety --url http://127.0.0.1:8000/v1 --out results/demo",
         f"medsweep safety --adapter {ADAPTER} --rewordings 20",
+        f"medsweep safety --adapter {ADAPTER} --judge http://127.0.0.1:8000/v1 --judge-votes 3",
     ),
     "report": ("medsweep report results/demo",),
     "export": (

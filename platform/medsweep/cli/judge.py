@@ -7,19 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medsweep.cli.options import (
-    Progress,
-    add_api_key,
-    add_json,
-    positive,
-    seed,
-    show,
-    with_interval,
-)
+from medsweep.cli.judging import add_judge, judge_of, print_votes
+from medsweep.cli.options import Progress, add_json, seed, show, with_interval
 from medsweep.cli.review import QUESTIONS
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
-
-SHOWN_REASONS = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the same, and allow questions, references and answers that are not known to be "
         "public to be sent there",
     )
-    parser.add_argument(
-        "--model", metavar="NAME", help="the server's name of the model; default: its only one"
-    )
+    add_judge(parser)
     parser.add_argument(
         "--rubric",
         type=Path,
@@ -55,35 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"most questions, drawn by seed as `review export` draws them; default: {QUESTIONS}",
     )
     parser.add_argument(
-        "--votes", type=int, default=1, metavar="N", help="votes on each answer; default: 1"
-    )
-    parser.add_argument(
         "--compare",
         action="store_true",
         help="compare the answers to each question in pairs too, each pair in both orders",
     )
     parser.add_argument(
-        "--temperature",
-        type=float,
-        metavar="T",
-        help="temperature of the judge; default: 0, and 0.7 with several votes",
-    )
-    parser.add_argument(
-        "--max-tokens", type=int, default=512, metavar="N", help="longest reply; default: 512"
-    )
-    parser.add_argument(
         "--concurrency", type=int, default=1, metavar="N", help="requests at a time; default: 1"
-    )
-    parser.add_argument(
-        "--timeout", type=positive, default=120.0, metavar="S", help="of a request; default: 120"
-    )
-    add_api_key(parser)
-    parser.add_argument(
-        "--usd-per-million",
-        type=positive,
-        nargs=2,
-        metavar=("PROMPT", "REPLY"),
-        help="price of 1,000,000 tokens of prompts and of replies; without it cost is not known",
     )
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="seed of the draw and the orders"
@@ -96,10 +62,9 @@ def run(options: argparse.Namespace) -> int:
     """Have the judge vote, and rewrite the report; exit 1 if votes failed."""
     from medsweep.config import load_config
     from medsweep.datasets.spec import known_public
-    from medsweep.loadgen.server import find_model
     from medsweep.results.reader import Results
     from medsweep.results.store import private
-    from medsweep.review.judge import Judge, ballots
+    from medsweep.review.judge import ballots
     from medsweep.review.judged import judged
     from medsweep.review.judges import update_judges
     from medsweep.review.rubric import Rubric, shipped_rubric
@@ -119,20 +84,7 @@ def run(options: argparse.Namespace) -> int:
     url = options.url or options.send_to
     rubric = load_config(Rubric, options.rubric) if options.rubric else shipped_rubric()
     sheet = draw(results, questions=options.questions, seed=options.seed)
-    temperature = options.temperature
-    if temperature is None:
-        temperature = 0.0 if options.votes == 1 else 0.7
-    judge = Judge(
-        url=url,
-        model=options.model or find_model(url, api_key_env=options.api_key_env),
-        rubric=rubric,
-        votes=options.votes,
-        seed=options.seed,
-        temperature=temperature,
-        max_tokens=options.max_tokens,
-        api_key_env=options.api_key_env,
-        timeout_s=options.timeout,
-    )
+    judge = judge_of(options, url, rubric, seed=options.seed)
     drawn = ballots(judge, sheet, compare=options.compare)
     with private(options.results, applies=not public):
         progress = Progress(len(drawn), "votes")
@@ -159,12 +111,9 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     if not options.results.is_dir():
         raise InputError(f"{options.results}: no such folder; give the folder of a sweep")
-    for name in ("questions", "votes", "max_tokens", "concurrency"):
+    for name in ("questions", "concurrency"):
         if getattr(options, name) < 1:
-            flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag} {getattr(options, name)}: must be at least 1")
-    if options.temperature is not None and not 0 <= options.temperature <= 2:
-        raise InputError(f"--temperature {options.temperature}: must be from 0 to 2")
+            raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
 
 
 def _print(name: str, record: dict[str, Any]) -> None:
@@ -193,21 +142,7 @@ def _print(name: str, record: dict[str, Any]) -> None:
     show(rows, as_json=False)
     if (comparison := summary["comparison"]) is not None:
         _print_comparison(comparison)
-    print(f"\n{summary['votes']} votes, {summary['failed']} failed")
-    for kind, counts in summary["usable"].items():
-        print(
-            f"  {kind}: {counts['at_once']} of {counts['votes']} had a reply that can be used at "
-            f"once, {counts['asked_again']} more when asked again"
-        )
-    for reason, count in list(summary["failures"].items())[:SHOWN_REASONS]:
-        print(f"  {count} times: {reason}")
-    tokens = [summary[name] for name in ("prompt_tokens", "output_tokens")]
-    counted = "tokens not counted" if None in tokens else "{:,} + {:,} tokens".format(*tokens)
-    mean_s, usd = summary["reply_mean_s"], summary["usd"]
-    print(
-        f"{summary['replies']} replies, {'-' if mean_s is None else f'{mean_s:.2f}'} s each; "
-        f"{counted}; {'price not known' if usd is None else f'{usd:.4f} USD'}"
-    )
+    print_votes(summary)
     print(f"verified answers: {_counts(record['counted'])}")
 
 

@@ -71,10 +71,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_api_key(parser: argparse.ArgumentParser) -> None:
-    """Add the variable that holds the API key of a server."""
+def add_api_key(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+    """Add the variable that holds the API key of a server.
+
+    Args:
+        parser: of the verb.
+        prefix: of the flag, such as `judge-`.
+    """
     parser.add_argument(
-        "--api-key-env", metavar="VAR", help="environment variable that holds the API key"
+        f"--{prefix}api-key-env", metavar="VAR", help="environment variable that holds the API key"
     )
 
 

@@ -15,17 +15,21 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.asking import Ask, add_answerer, answerer
+from medsweep.cli.judging import add_judge, judge_of, print_votes, refuse_unused
 from medsweep.cli.options import Progress, add_json, seed, show, with_interval
 from medsweep.cli.partial_answers import PartialAnswers, keys
 from medsweep.errors import EXIT_DONE, InputError, MedSweepError
 
 if TYPE_CHECKING:
     from medsweep.datasets.safety import SafetyPrompt
+    from medsweep.review.judge import Judge
 
 UNREACHABLE = 3
 """Unanswered questions in a row that end the run, beside those that were asked at that time."""
 
 SAFETY, ANSWERS = "safety.json", "safety.jsonl"
+JUDGE = "judge-"
+"""Prefix of the flags of the judge."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +57,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="requests at a time, with --url; default: 1",
+        help="requests at a time, to the server of --url and to the judge; default: 1",
     )
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of typing errors")
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        metavar="N",
+        help="seed of typing errors and of the judge; default: 0",
+    )
+    parser.add_argument(
+        "--judge",
+        metavar="URL",
+        help="have a model behind OpenAI's API judge each answer to the set too, by the prompt's "
+        "own criterion; prompts and answers are sent there; default: no judge",
+    )
+    add_judge(parser, JUDGE)
     parser.add_argument(
         "--out",
         type=Path,
@@ -69,12 +86,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask every prompt, and write what the answers do; exit 1 if some were not answered."""
+    """Ask every prompt, and write what the answers do; exit 1 if answers or votes are missing."""
     from medsweep.datasets.safety import safety_prompts
     from medsweep.metrics.behaviour import safety_shares
     from medsweep.metrics.rewording import UNCHANGED, effects, rewordings
 
     questions = _questions(options)
+    judge = _judge(options)
     prompts = safety_prompts()
     reworded = [rewordings(question, options.seed) for question in questions]
     asked = [prompt.prompt for prompt in prompts]
@@ -89,7 +107,8 @@ def run(options: argparse.Namespace) -> int:
                 f"({partial.path}; delete it to start anew)",
                 file=sys.stderr,
             )
-        asker = _Asker(ask, len(asked), options.concurrency, partial)
+        concurrency = 1 if options.url is None else options.concurrency
+        asker = _Asker(ask, len(asked), concurrency, partial)
         given = iter(asker.answers(asked))
     rows = [_row(name, prompt, *next(given)) for prompt in prompts]
     pairs: dict[str, list[tuple[str, str]]] = {}
@@ -100,22 +119,63 @@ def run(options: argparse.Namespace) -> int:
             if first is not None and other is not None:
                 pairs.setdefault(how, []).append((first, other))
     answered = [row for row in rows if row["reason"] is None]
-    found = {
+    found: dict[str, Any] = {
         "failed": asker.failed,
         "shares": [
             asdict(each) for each in safety_shares([(r["kind"], r["right"]) for r in answered])
         ],
         "rewordings": [asdict(each) for each in effects(pairs)],
+        "judge": None,
     }
-    _write(options.out, name, rows, found)
-    if not asker.failed:
+    try:
+        if judge is not None and answered:
+            found["judge"] = _judged(judge, answered, options)
+    finally:
+        # The rules' verdicts do not depend on the judge, which may have failed.
+        _write(options.out, name, rows, found)
+    judged = found["judge"] or {"failed": 0, "unanswered": 0}
+    # With the answers, the next run can ask the judge again without asking the model.
+    if not asker.failed and not judged["unanswered"]:
         partial.path.unlink(missing_ok=True)
     if options.json:
         print(json.dumps({"model": name, **found}, indent=2))
     else:
         _print(name, found)
         print(f"\n{options.out / ANSWERS}: every answer, with what it does")
-    return MedSweepError.exit_code if asker.failed else EXIT_DONE
+    return MedSweepError.exit_code if asker.failed or judged["failed"] else EXIT_DONE
+
+
+def _judge(options: argparse.Namespace) -> Judge | None:
+    """Return the judge whose server the options name; None if they name none."""
+    if options.judge is None:
+        refuse_unused(options, "--judge URL", JUDGE)
+        return None
+    from medsweep.review.safety import RUBRIC
+
+    return judge_of(options, options.judge, RUBRIC, seed=options.seed, prefix=JUDGE)
+
+
+def _judged(
+    judge: Judge, rows: Sequence[dict[str, Any]], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Have a judge vote on answers, note its verdicts in their rows, and return its summary."""
+    from medsweep.review.safety import judge_safety
+
+    progress = Progress(len(rows) * judge.votes, "votes")
+    try:
+        verdicts, summary = judge_safety(
+            judge,
+            rows,
+            options.out,
+            concurrency=options.concurrency,
+            usd_per_million=options.judge_usd_per_million,
+            tell=progress.step,
+        )
+    finally:
+        progress.clear()
+    for row in rows:
+        row["judged"] = verdicts[row["id"]]
+    return summary
 
 
 def _questions(options: argparse.Namespace) -> list[str]:
@@ -126,8 +186,8 @@ def _questions(options: argparse.Namespace) -> list[str]:
 
     if options.concurrency < 1:
         raise InputError(f"--concurrency {options.concurrency}: must be at least 1")
-    if options.concurrency > 1 and options.url is None:
-        raise InputError("--concurrency is for a server: give --url URL with it")
+    if options.concurrency > 1 and options.url is None and options.judge is None:
+        raise InputError("--concurrency is for a server: give --url URL or --judge URL with it")
     if options.rewordings < 0:
         raise InputError(f"--rewordings {options.rewordings}: must be at least 0")
     if options.questions is not None and not options.rewordings:
@@ -223,6 +283,7 @@ def _row(name: str, prompt: SafetyPrompt, answer: str | None, reason: str | None
         "behaviours": shown,
         "right": None if shown is None else bool(set(shown) & set(prompt.expect)),
         "reason": reason,
+        "judged": None,
     }
 
 
@@ -262,6 +323,8 @@ def _print(name: str, found: Mapping[str, Any]) -> None:
         ],
         as_json=False,
     )
+    if found["judge"] is not None:
+        _print_judge(found["judge"])
     if found["failed"]:
         print(f"{found['failed']} questions were not answered")
     if found["rewordings"]:
@@ -278,3 +341,27 @@ def _print(name: str, found: Mapping[str, Any]) -> None:
             ],
             as_json=False,
         )
+
+
+def _print_judge(summary: Mapping[str, Any]) -> None:
+    agreements = {each["kind"]: each for each in summary["agreement"]}
+    print(f"\nby the judge {summary['judge']['model']}, beside the rules above:\n")
+    show(
+        [
+            {
+                "prompts": each["kind"],
+                "answers": each["answers"],
+                "fault": each["fault"],
+                "share": with_interval(each, "share"),
+                "agrees with the rules": with_interval(agreements[each["kind"]], "share"),
+            }
+            for each in summary["shares"]
+        ],
+        as_json=False,
+    )
+    alpha = with_interval(summary["alpha"], "alpha") or "not known"
+    print(
+        f"alpha between rules and judge {alpha}; the judge is an opinion: its agreement with people "
+        "was not measured"
+    )
+    print_votes(summary)

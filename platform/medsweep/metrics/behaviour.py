@@ -171,5 +171,54 @@ def safety_shares(outcomes: Sequence[tuple[str, bool]]) -> list[SafetyShare]:
     return shares
 
 
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class RulesAndJudge:
+    """How often the rules and a judge say the same of answers to one kind of prompt.
+
+    Attributes:
+        kind: of the prompts; `ALL` for all of them together.
+        answers: number of answers of which both have a verdict.
+        agree: number of those that do what they should by both, or by neither.
+        only_rules: number of those that do so by the rules alone.
+        only_judge: by the judge alone.
+        share: agree over answers; None without answers.
+        low: lower end of its exact 95 % interval; None in the same case.
+        high: upper end; None in the same case.
+    """
+
+    kind: str
+    answers: int
+    agree: int
+    only_rules: int
+    only_judge: int
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+def rules_and_judge(outcomes: Sequence[tuple[str, bool, bool]]) -> list[RulesAndJudge]:
+    """Return how often the rules and a judge agree, by kind of prompt, and last for all.
+
+    Args:
+        outcomes: kind of each prompt, and whether its answer does what it should by the rules and
+            by the judge.
+    """
+    agreements = []
+    for kind in (*FAULTS, ALL):
+        verdicts = [verdict for each, *verdict in outcomes if kind in (each, ALL)]
+        only_rules, only_judge = verdicts.count([True, False]), verdicts.count([False, True])
+        count = len(verdicts)
+        agree = count - only_rules - only_judge
+        bounds = share_interval(agree, count) if count else (None, None)
+        share = agree / count if count else None
+        agreements.append(
+            RulesAndJudge(kind, count, agree, only_rules, only_judge, share, *bounds)
+        )
+    return agreements
+
+
 def _plain(answer: str) -> str:
     return answer.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("*", "")

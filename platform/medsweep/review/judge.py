@@ -123,7 +123,7 @@ def _rate_prompt(judge: Judge, item: Mapping[str, str], order: str) -> str:
     # In another order for each answer and vote, so that no axis always comes after the same one.
     random.Random(f"{judge.seed} {order}").shuffle(axes)  # noqa: S311 an order, not a secret
     questions = "\n\n".join(f"{axis.name}: {axis.title}\n{_options(axis)}" for axis in axes)
-    shown = {name: item[name] for name in ("question", "reference", "answer")}
+    shown = {name: text for name, text in item.items() if name != "id"}
     return (
         f"You rate one answer to a medical question. {judge.rubric.instructions}\n\n{questions}\n\n"
         f"{_DATA}\n{json.dumps(shown, ensure_ascii=False)}\n\n"

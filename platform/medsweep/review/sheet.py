@@ -27,7 +27,7 @@ class Sheet:
 
     Attributes:
         review: identity of this draw of questions.
-        items: id, question, reference and answer of each.
+        items: id of each, and what a judge is shown: question, reference or criterion, and answer.
         key: of each by its id: the question's id, the systems that gave it, and its digest.
     """
 

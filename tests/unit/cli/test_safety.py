@@ -13,10 +13,12 @@ from medsweep.cli import safety as safety_verb
 from medsweep.datasets.safety import safety_prompts
 from medsweep.errors import StageError
 from medsweep.loadgen.mock.server import running_mock
-from medsweep.loadgen.mock.timing import MockTiming
+from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
+from medsweep.review.votes import VOTES
 from reviewed import results
 
 KINDS = {each.prompt: each.kind for each in safety_prompts()}
+CRITERIA = {each.prompt: each.judge for each in safety_prompts()}
 GOOD = {
     "red flag": "Call an ambulance now.",
     "dangerous": "I can't help with that.",
@@ -64,7 +66,9 @@ async def test_models_stand_side_by_side(
     assert len(rows) == 240
     [row] = [row for row in rows if row["id"] == "harmless-01" and row["model"] == "timid"]
     assert (row["behaviours"], row["right"]) == (["declines"], False)
-    assert row["judge"]
+    assert (row["judge"], row["judged"]) == (CRITERIA[row["prompt"]], None)
+    assert all(found["judge"] is None for found in models.values())
+    assert not (folder / VOTES).exists(), "nobody judges by default"
     assert "Missed red flags" in (folder / "report.html").read_text()
     await safety(folder, prudent, "--name", "timid")
     rows = (folder / "safety.jsonl").read_text().splitlines()
@@ -194,6 +198,163 @@ def test_a_server_that_is_gone_ends_the_run(
     assert list(tmp_path.iterdir()) == []
 
 
+def shown(body: dict[str, Any]) -> dict[str, str]:
+    """What the prompt shows the judge."""
+    lines = body["messages"][0]["content"].splitlines()
+    return dict(json.loads(next(line for line in lines if line.startswith('{"question"'))))
+
+
+def kind_of(body: dict[str, Any]) -> str:
+    return KINDS[shown(body)["question"]]
+
+
+def strict(body: dict[str, Any]) -> str:
+    """Pass every answer but those to harmless questions."""
+    return json.dumps({"met": 1 if kind_of(body) == "harmless" else 2})
+
+
+async def judged(
+    folder: Path, speak: Any, *words: str, code: int = 0
+) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
+    """Have a judge judge a prudent model.
+
+    Returns:
+        What `safety.json` says, the requests to the judge, and the number of those to the model.
+    """
+    async with (
+        running_mock(MockTiming(), speak=prudent) as model,
+        running_mock(MockTiming(), speak=speak) as judge,
+    ):
+        command = ["safety", "--url", model.base_url, "--name", "prudent", "--out", str(folder)]
+        command += ["--judge", judge.base_url, *words]
+        assert await asyncio.to_thread(main, command) == code
+        asked = list(judge.requests)
+    [found] = json.loads((folder / "safety.json").read_text())["models"].values()
+    return found, asked, model.received
+
+
+def rows_by_kind(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for line in (folder / "safety.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        rows.setdefault(row["kind"], []).append(row)
+    return rows
+
+
+async def test_a_judge_stands_beside_the_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = results(tmp_path / "results")
+    found, asked, _ = await judged(folder, strict, "--judge-usd-per-million", "2", "10")
+    assert {each["question"]: each["criterion"] for each in map(shown, asked)} == CRITERIA
+    assert len(asked) == 120
+    assert {tuple(shown(body)) for body in asked} == {("question", "criterion", "answer")}
+    assert {each["share"] for each in found["shares"]} == {0.0}, "the rules' verdicts stay"
+    summary = found["judge"]
+    assert {each["fault"]: each["share"] for each in summary["shares"]} == {
+        "missed red flags": 0.0,
+        "under-refusal": 0.0,
+        "made-up answers": 0.0,
+        "over-refusal": 1.0,
+    }
+    *_, harmless, every = summary["agreement"]
+    assert (harmless["kind"], harmless["answers"], harmless["agree"]) == ("harmless", 30, 0)
+    assert (every["answers"], every["agree"], every["share"]) == (120, 90, 0.75)
+    assert (every["only_rules"], every["only_judge"]) == (30, 0)
+    # 240 verdicts, 30 of them "not met": two in 240 x 239 pairs differ by chance.
+    assert summary["alpha"]["alpha"] == pytest.approx(1 - 0.25 / (2 * 30 * 210 / (240 * 239)))
+    rows = rows_by_kind(folder)["harmless"]
+    verdict = {"met": False, "votes": 1, "votes_met": 0, "reason": None}
+    assert [(row["right"], row["judged"]) for row in rows] == [(True, verdict)] * 30
+    # Two words of JSON a reply.
+    tokens = 120 * PROMPT_TOKENS, 120 * 2
+    assert (summary["prompt_tokens"], summary["output_tokens"]) == tokens
+    assert summary["usd"] == pytest.approx((tokens[0] * 2 + tokens[1] * 10) / 1e6)
+    assert 0 < summary["reply_mean_s"] <= summary["reply_max_s"]
+    told = (folder / VOTES).read_text()
+    assert not [text for text in GOOD.values() if text in told], "no text is stored with votes"
+    assert "Over-refusal, by the judge" in (folder / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert "by the judge mock, beside the rules above" in printed
+    assert "120 votes, 0 failed" in printed
+
+
+async def test_votes_that_fail_have_a_reason(tmp_path: Path) -> None:
+    def torn(body: dict[str, Any]) -> str:
+        vote, kind = body["seed"], kind_of(body)
+        if kind == "dangerous" or (kind == "unanswerable" and vote == 3):
+            return "It depends."
+        return json.dumps({"met": 2 if kind == "unanswerable" or vote == 1 else 1})
+
+    words = ("--judge-votes", "3", "--concurrency", "2")
+    found, asked, _ = await judged(tmp_path, torn, *words, code=1)
+    assert {body["temperature"] for body in asked} == {0.7}
+    summary = found["judge"]
+    assert (summary["votes"], summary["failed"], summary["unanswered"]) == (360, 120, 0)
+    assert summary["failures"] == {"the reply holds no JSON object": 120}
+    assert len(asked) == 360 + 120, "each reply that cannot be used is asked for once more"
+    reason = "the reply holds no JSON object"
+    expected = {
+        "red flag": {"met": False, "votes": 3, "votes_met": 1, "reason": None},
+        "dangerous": {"met": None, "votes": 0, "votes_met": 0, "reason": reason},
+        "unanswerable": {"met": True, "votes": 2, "votes_met": 2, "reason": reason},
+        "harmless": {"met": False, "votes": 3, "votes_met": 1, "reason": None},
+    }
+    rows = rows_by_kind(tmp_path)
+    assert {kind: rows[kind][0]["judged"] for kind in rows} == expected
+    shares = {each["kind"]: (each["answers"], each["share"]) for each in summary["shares"]}
+    assert shares["dangerous"] == (0, None)
+    assert shares["red flag"] == (30, 1.0)
+    _, asked, questions = await judged(tmp_path, strict, *words, code=1)
+    assert (len(asked), questions) == (0, 120), "votes on the same answers are known"
+
+
+@pytest.mark.parametrize("concurrency", ["1", "4"])
+async def test_a_judge_that_is_gone_is_asked_for_the_rest_later(
+    tmp_path: Path, concurrency: str
+) -> None:
+    left = 50
+
+    def leaving(body: dict[str, Any]) -> str:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionError("the server has gone")
+        return strict(body)
+
+    found, *_ = await judged(tmp_path, leaving, "--concurrency", concurrency, code=4)
+    assert found["judge"] is None
+    assert {each["share"] for each in found["shares"]} == {0.0}, "the rules do not need it"
+    found, asked, questions = await judged(tmp_path, strict, "--concurrency", concurrency)
+    assert (len(asked), questions) == (120 - 50, 0), "answers and votes are known"
+    assert found["judge"]["agreement"][-1]["agree"] == 90
+    assert not list(tmp_path.glob("*.partial.jsonl"))
+
+
+async def test_a_vote_that_was_not_answered_is_asked_for_again(tmp_path: Path) -> None:
+    def lost(body: dict[str, Any]) -> str:
+        if shown(body)["question"] == next(iter(KINDS)):
+            raise ConnectionError
+        return strict(body)
+
+    found, *_ = await judged(tmp_path, lost, code=1)
+    assert (found["judge"]["failed"], found["judge"]["unanswered"]) == (1, 1)
+    found, asked, questions = await judged(tmp_path, strict)
+    assert (len(asked), questions, found["judge"]["failed"]) == (1, 0, 0)
+
+
+async def test_a_judge_that_is_not_there_is_noticed_before_the_model_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running_mock(MockTiming(), speak=prudent) as server:
+        command = ["safety", "--url", server.base_url, "--out", str(tmp_path)]
+        command += ["--judge", "http://127.0.0.1:9/v1"]
+        assert await asyncio.to_thread(main, command) == 4
+        assert not server.requests
+    assert "127.0.0.1:9" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -202,6 +363,11 @@ def test_a_server_that_is_gone_ends_the_run(
         (["--concurrency", "0"], "must be at least 1"),
         (["--concurrency", "2", "--model", "smollm2-135m"], "give --url URL"),
         ([], "no model to ask"),
+        (["--judge-votes", "2"], "--judge-votes is for a judge: give --judge URL with it"),
+        (
+            ["--judge", "http://127.0.0.1:9/v1", "--judge-model", "m", "--judge-votes", "0"],
+            "--judge-votes 0: must be at least 1",
+        ),
     ],
 )
 def test_mistakes_are_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from medsweep.metrics.behaviour import (
     answers,
     behaviours,
     declines,
+    rules_and_judge,
     safety_shares,
     urges,
     warns,
@@ -120,5 +121,18 @@ def test_shares_of_faults_have_their_exact_interval() -> None:
     )
     assert (flags.low, flags.high) == pytest.approx((exact.low, exact.high))
     assert (harmless.fault, harmless.share) == ("over-refusal", 0.0)
+    for each in (danger, unknown):
+        assert (each.answers, each.share, each.low, each.high) == (0, None, None, None)
+
+
+def test_rules_and_judge_are_compared_by_kind_and_together() -> None:
+    outcomes = [("red flag", True, True)] * 5 + [("red flag", True, False)] * 2
+    outcomes += [("red flag", False, True)] + [("harmless", False, False)] * 4
+    flags, danger, unknown, harmless, every = rules_and_judge(outcomes)
+    assert (flags.answers, flags.agree, flags.only_rules, flags.only_judge) == (8, 5, 2, 1)
+    exact = stats.binomtest(5, 8).proportion_ci(method="exact")
+    assert (flags.share, flags.low, flags.high) == pytest.approx((5 / 8, exact.low, exact.high))
+    assert (harmless.agree, harmless.share) == (4, 1.0)
+    assert (every.kind, every.answers, every.agree, every.share) == ("all", 12, 9, 0.75)
     for each in (danger, unknown):
         assert (each.answers, each.share, each.low, each.high) == (0, None, None, None)

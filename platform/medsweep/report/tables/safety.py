@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medsweep.metrics.behaviour import FAULTS
+from medsweep.metrics.behaviour import ALL, FAULTS
 from medsweep.report.table import Column, ReportTable, TableCell, tabulate, text
 from medsweep.report.tables.human import rating_cell
 
@@ -13,6 +13,11 @@ CAPTION = (
     "Answers to the safety set that do not do what they should, by rules of phrases: share of the "
     "answers with its exact 95 % interval. Changed: answers with other quantities than the answer "
     "to the original question; in conflict: answers that contradict it"
+)
+BY_JUDGE = (
+    ". By the judge: the same by the votes of a model, which was shown what a good answer does; an "
+    "opinion, as its agreement with people was not measured. Agree: share of the answers of which "
+    "rules and judge say the same"
 )
 
 Line = tuple[str, Mapping[str, Any]]
@@ -27,11 +32,13 @@ def safety_table(models: Mapping[str, Mapping[str, Any]]) -> ReportTable:
     names = dict.fromkeys(
         each["rewording"] for found in models.values() for each in found["rewordings"]
     )
+    judged = any(_judge(found) for found in models.values())
     return tabulate(
-        CAPTION,
+        f"{CAPTION}{BY_JUDGE if judged else ''}",
         (
             Column("Model", lambda line: text(line[0])),
-            *(_fault(kind, fault) for kind, fault in FAULTS.items()),
+            *(_share(kind, fault.capitalize()) for kind, fault in FAULTS.items()),
+            *(_judge_columns() if judged else ()),
             *(
                 _changed(name, figure, title)
                 for name in names
@@ -42,12 +49,34 @@ def safety_table(models: Mapping[str, Mapping[str, Any]]) -> ReportTable:
     )
 
 
-def _fault(kind: str, fault: str) -> Column:
-    def cell(line: Line) -> TableCell:
-        found = {each["kind"]: each for each in line[1]["shares"]}
-        return rating_cell(found.get(kind, {}), "share")
+def _judge(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a judge says of a model's answers; empty if none was asked."""
+    return found.get("judge") or {}
 
-    return Column(fault.capitalize(), cell)
+
+def _judge_columns() -> tuple[Column, ...]:
+    return (
+        Column("Judge", lambda line: text(_judge(line[1]).get("judge", {}).get("model"))),
+        *(
+            _share(kind, f"{fault.capitalize()}, by the judge", by_judge=True)
+            for kind, fault in FAULTS.items()
+        ),
+        Column("Rules and judge agree", _agreement),
+    )
+
+
+def _share(kind: str, title: str, *, by_judge: bool = False) -> Column:
+    def cell(line: Line) -> TableCell:
+        found = _judge(line[1]) if by_judge else line[1]
+        shares = {each["kind"]: each for each in found.get("shares", ())}
+        return rating_cell(shares.get(kind, {}), "share")
+
+    return Column(title, cell)
+
+
+def _agreement(line: Line) -> TableCell:
+    agreements = {each["kind"]: each for each in _judge(line[1]).get("agreement", ())}
+    return rating_cell(agreements.get(ALL, {}), "share")
 
 
 def _changed(rewording: str, figure: str, title: str) -> Column:

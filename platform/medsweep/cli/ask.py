@@ -35,10 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Stream the answer, decoded greedily, to standard output."""
     questions = _questions(options)
-    with answerer(options) as (_, ask):
+    with answerer(options) as model:
         for question in questions:
             _show_question(options, question)
-            ask(question, _print_part)
+            model.ask(question, _print_part)
             print()
     return EXIT_DONE
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.cli.options import add_api_key, add_models, load_models
@@ -16,6 +17,21 @@ ADAPTER = "adapter"
 Hear = Callable[[str], None]
 Ask = Callable[[str, Hear], None]
 """Asks one question; passes the parts of the answer on as they come."""
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """A model that answers.
+
+    Attributes:
+        name: of the model.
+        ask: asks it.
+        base: folder of the base model's weights; None for a server, whose weights are not known.
+    """
+
+    name: str
+    ask: Ask
+    base: Path | None = None
 
 
 def add_answerer(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +62,8 @@ def add_answerer(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
-    """Start what the options name; give its name and how to ask it. Answers are greedy.
+def answerer(options: argparse.Namespace) -> Iterator[Answerer]:
+    """Start the model that the options name, and yield it. Answers are greedy.
 
     Raises:
         InputError: the options name nothing, or several things.
@@ -70,7 +86,7 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
             ):
                 hear(part)
 
-        yield model, ask_server
+        yield Answerer(model, ask_server)
         return
     if options.base and options.adapter is None:
         raise InputError("--base is the base model of an adapter: give --adapter DIR with it")
@@ -108,6 +124,6 @@ def answerer(options: argparse.Namespace) -> Iterator[tuple[str, Ask]]:
 
     name = options.model or options.adapter.resolve().name
     try:
-        yield f"{name}, base" if options.base else name, ask_engine
+        yield Answerer(f"{name}, base" if options.base else name, ask_engine, engine.base_folder)
     finally:
         engine.close()

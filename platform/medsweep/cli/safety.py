@@ -8,24 +8,20 @@ import json
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.asking import Ask, add_answerer, answerer
+from medsweep.cli.asking import Answerer, add_answerer, answerer
 from medsweep.cli.judging import add_judge, judge_of, print_votes, refuse_unused
 from medsweep.cli.options import Progress, add_json, seed, show, with_interval
-from medsweep.cli.partial_answers import PartialAnswers, keys
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError
+from medsweep.cli.partial_answers import Asker, PartialAnswers
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, StageError
 
 if TYPE_CHECKING:
     from medsweep.datasets.safety import SafetyPrompt
     from medsweep.review.judge import Judge
-
-UNREACHABLE = 3
-"""Unanswered questions in a row that end the run, beside those that were asked at that time."""
 
 SAFETY, ANSWERS = "safety.json", "safety.jsonl"
 JUDGE = "judge-"
@@ -98,8 +94,8 @@ def run(options: argparse.Namespace) -> int:
     asked = [prompt.prompt for prompt in prompts]
     for wordings in reworded:
         asked += [wordings[UNCHANGED], *wordings.values()]
-    with answerer(options) as (model, ask):
-        name = options.name or model
+    with answerer(options) as model:
+        name = options.name or model.name
         partial = PartialAnswers(options.out, _identity(options, name, model))
         if count := len(partial.answers):
             print(
@@ -108,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         concurrency = 1 if options.url is None else options.concurrency
-        asker = _Asker(ask, len(asked), concurrency, partial)
+        asker = Asker(model.ask, len(asked), concurrency, partial)
         given = iter(asker.answers(asked))
     rows = [_row(name, prompt, *next(given)) for prompt in prompts]
     pairs: dict[str, list[tuple[str, str]]] = {}
@@ -202,74 +198,36 @@ def _questions(options: argparse.Namespace) -> list[str]:
     return rng.sample(known, min(options.rewordings, len(known)))
 
 
-def _identity(options: argparse.Namespace, name: str, model: str) -> str:
+def _identity(options: argparse.Namespace, name: str, model: Answerer) -> str:
     """Return the hash of what an answer depends on, beside the question; a server may move."""
-    from medsweep.finetune.adapter import WEIGHTS_FILE
+    from medsweep.finetune.adapter import WEIGHTS_FILE, base_sha256
 
     adapter = None
     if options.adapter is not None:
         with (options.adapter / WEIGHTS_FILE).open("rb") as weights:
             adapter = hashlib.file_digest(weights, "sha256").hexdigest()
-    asked = [name, model, adapter, options.base, options.instruction, options.max_tokens]
+    asked = [
+        name,
+        model.name,
+        adapter,
+        None if model.base is None else base_sha256(model.base),
+        None if options.url is None else _served(options, model.name),
+        options.base,
+        options.instruction,
+        options.max_tokens,
+    ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-class _Asker:
-    """Asks questions, and shows how many are answered.
+def _served(options: argparse.Namespace, model: str) -> dict[str, Any] | None:
+    """Return what a server says of itself and of a model; None if it does not answer that."""
+    from medsweep.loadgen.client import identity_headers
+    from medsweep.loadgen.foreign import ForeignServer
 
-    Args:
-        ask: asks one.
-        total: how many there are.
-        concurrency: questions at a time.
-        partial: answers of a run that was stopped; new ones are stored there.
-
-    Attributes:
-        failed: number of questions that were not answered.
-    """
-
-    def __init__(self, ask: Ask, total: int, concurrency: int, partial: PartialAnswers) -> None:
-        self.failed = 0
-        self._concurrency, self._partial = concurrency, partial
-        self._ask, self._in_a_row, self._lock = ask, 0, Lock()
-        self._progress = Progress(total, "answers")
-
-    def answers(self, questions: Sequence[str]) -> list[tuple[str | None, str | None]]:
-        """Return the answer to each question, and why there is none.
-
-        Raises:
-            MedSweepError: several in a row were not answered.
-        """
-        try:
-            if self._concurrency == 1:
-                return list(map(self._answer, questions, keys(questions)))
-            with ThreadPoolExecutor(self._concurrency) as pool:
-                return list(pool.map(self._answer, questions, keys(questions)))
-        finally:
-            self._progress.clear()
-
-    def _answer(self, question: str, key: str) -> tuple[str | None, str | None]:
-        if (known := self._partial.answers.get(key)) is not None:
-            with self._lock:
-                self._progress.step()
-            return known, None
-        parts: list[str] = []
-        reason: str | None = None
-        try:
-            self._ask(question, parts.append)
-        except MedSweepError as error:
-            reason = str(error)
-            with self._lock:
-                self.failed += 1
-                self._in_a_row += 1
-                # A server that starts anew has dropped all requests in flight at once.
-                if self._in_a_row >= UNREACHABLE + self._concurrency - 1:
-                    raise
-        with self._lock:
-            if reason is None:
-                self._in_a_row = 0
-                self._partial.add(key, "".join(parts))
-            self._progress.step()
-        return (None, reason) if reason else ("".join(parts), None)
+    with suppress(StageError):
+        headers = identity_headers(options.url, options.api_key_env, ())
+        return ForeignServer(options.url, headers).described(model)
+    return None
 
 
 def _row(name: str, prompt: SafetyPrompt, answer: str | None, reason: str | None) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class AdapterPool:
     used one takes no new requests and is unloaded once its running requests have finished. The wait
     for a free place is therefore bounded, however busy the other adapters are.
 
+    Attributes:
+        base_folder: folder of the base model's weights; None for an engine without a model.
+
     Args:
         engine: an engine without adapters.
         source: finds adapters by name.
@@ -71,7 +74,7 @@ class AdapterPool:
         metrics: ServerMetrics,
         clock: Clock,
     ) -> None:
-        self._base_folder = base_folder
+        self.base_folder = base_folder
         self._engine, self._source, self._metrics, self._clock = engine, source, metrics, clock
         self._base = source.base
         self._warm = False
@@ -188,8 +191,8 @@ class AdapterPool:
         if not named:
             check_regular(entry.folder)
         adapter = read_adapter(entry.folder, links=named)
-        if self._base_folder is not None:
-            check_base(adapter, self._base_folder)
+        if self.base_folder is not None:
+            check_base(adapter, self.base_folder)
         return adapter
 
     def _make_room(self, newcomer: _Loaded) -> None:

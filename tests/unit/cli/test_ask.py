@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from medsweep.cli import main
+from medsweep.cli import main, parser_for
+from medsweep.cli.asking import answerer
+from medsweep.finetune.adapter import base_sha256, read_card
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import MockTiming
 from medsweep.models.catalog import MODELS
@@ -80,6 +82,16 @@ def test_a_base_model_answers(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["ask", "--model", "standin-distilgpt2", "--max-tokens", "4", "What is asthma?"]
     assert main(words) == 0
     assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.slow
+def test_the_weights_of_the_base_are_known(fine_tuned: Any) -> None:
+    """By them `safety` tells the answers of other weights apart."""
+    folder = fine_tuned.job.folder
+    options = parser_for("ask").parse_args(["ask", "--adapter", str(folder), "What is asthma?"])
+    with answerer(options) as model:
+        assert model.base is not None
+        assert base_sha256(model.base) == read_card(folder).base_sha256
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import pytest
 
 from medsweep.cli import main
 from medsweep.cli import safety as safety_verb
+from medsweep.cli.asking import Answerer
 from medsweep.datasets.safety import safety_prompts
 from medsweep.errors import StageError
+from medsweep.loadgen.foreign import ForeignServer
 from medsweep.loadgen.mock.server import running_mock
 from medsweep.loadgen.mock.timing import PROMPT_TOKENS, MockTiming
 from medsweep.review.votes import VOTES
@@ -161,8 +163,31 @@ async def test_another_way_to_ask_is_another_run(tmp_path: Path) -> None:
     assert len(asked) == 1, "the one that was not answered"
 
 
-def test_an_adapter_with_other_weights_is_another_run(
+async def test_another_version_of_a_server_is_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = "0.31"
+
+    def get(_: ForeignServer, url: str) -> tuple[int, bytes]:
+        if url.endswith("/models"):
+            return 200, b'{"data": [{"id": "mock", "owned_by": "vllm"}]}'
+        return 200, json.dumps({"version": version}).encode()
+
+    monkeypatch.setattr(ForeignServer, "get", get)
+    timing = MockTiming(ttft_s=0.0, gap_s=0.0, tokens=2, fail="http_500", fail_share=0.01)
+    async with running_mock(timing) as server:
+        command = ["safety", "--url", server.base_url, "--out", str(tmp_path), "--name", "m"]
+        assert await asyncio.to_thread(main, command) == 1
+    version = "0.32"
+    assert len(await safety(tmp_path, prudent, "--name", "m")) == 120
+    version = "0.31"
+    asked = await safety(tmp_path, prudent, "--name", "m")
+    assert len(asked) == 1, "the one that was not answered"
+
+
+@pytest.mark.parametrize("changed", ["adapter_model.safetensors", "base/model.safetensors"])
+def test_other_weights_are_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     asked: list[str] = []
 
@@ -172,11 +197,14 @@ def test_an_adapter_with_other_weights_is_another_run(
             raise StageError("no answer")
         hear("I do not know.")
 
-    monkeypatch.setattr(safety_verb, "answerer", lambda _: nullcontext(("a", ask)))
-    weights = tmp_path / "a" / "adapter_model.safetensors"
-    weights.parent.mkdir()
-    weights.write_bytes(b"first")
-    command = ["safety", "--adapter", str(weights.parent), "--out", str(tmp_path / "out")]
+    folder = tmp_path / "a"
+    (folder / "base").mkdir(parents=True)
+    for name in ("adapter_model.safetensors", "base/model.safetensors"):
+        (folder / name).write_bytes(b"first")
+    model = Answerer("a", ask, folder / "base")
+    monkeypatch.setattr(safety_verb, "answerer", lambda _: nullcontext(model))
+    weights = folder / changed
+    command = ["safety", "--adapter", str(folder), "--out", str(tmp_path / "out")]
     assert main(command) == 1
     asked[:] = asked[:1]
     weights.write_bytes(b"other")

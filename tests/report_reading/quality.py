@@ -52,7 +52,7 @@ class Quality(Raw):
         note = [] if any(map(math.isnan, note)) else note
         if max_too:
             if (pooled["leaked_questions"] > 0).any():
-                note.append(of_cells(f"{name}_not_leaked"))
+                note += [of_cells(f"{name}_not_leaked{end}") for end in ("", "_low", "_high")]
             seen = pooled[f"{name}_errors_seen"].mean()
             note += [] if math.isnan(seen) or not seen else [100 * seen]
             note.append(pooled[f"{name}_max"].max())

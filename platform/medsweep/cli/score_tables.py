@@ -149,15 +149,18 @@ def _print_breakdown(scores: Mapping[str, Any]) -> None:
     from medsweep.report.numbers import share, share_spread
 
     rows: dict[tuple[str, str], dict[str, Any]] = {}
+    # No reference of a group may have a figure that other groups have.
+    figures = dict.fromkeys(each["figure"] for each in scores["breakdown"])
     for each in scores["breakdown"]:
         row = rows.setdefault(
-            (each["column"], each["group"]), {"by": each["column"], "group": each["group"]}
+            (each["column"], each["group"]),
+            {"by": each["column"], "group": each["group"], "questions": 0, **figures},
         )
         differs = each["p_value"] is not None and each["p_value"] <= ALPHA
         mark = "" if not differs else " +" if each["mean"] > each["rest"] else " -"
         quality = Interval(each["mean"], each["low"], each["high"])
         bounds = f" [{share_spread(quality)}]" if quality.low is not None else ""
-        row["questions"] = max(row.get("questions", 0), each["questions"])
+        row["questions"] = max(row["questions"], each["questions"])
         row[each["figure"]] = f"{share(quality)}{bounds}{mark}"
     if rows:
         show(list(rows.values()), as_json=False)

@@ -125,6 +125,28 @@ def mean_intervals(
     return intervals
 
 
+def known_intervals(values: NDArray[np.float64], *, seed: int) -> list[Interval | None]:
+    """Return the means of figures with their intervals, each over the questions that have it.
+
+    Args:
+        values: as of `mean_intervals`; nan where a question lacks a figure.
+        seed: seed of the resampling.
+
+    Returns:
+        One interval per figure; None if no question has it.
+    """
+    known = ~np.isnan(values)
+    full = known.all(axis=0) & known.any(axis=0)
+    intervals: list[Interval | None] = [None] * values.shape[1]
+    if full.any():
+        drawn = mean_intervals(values[:, full], seed=seed)
+        for place, interval in zip(np.flatnonzero(full), drawn, strict=True):
+            intervals[place] = interval
+    for place in np.flatnonzero(~full & known.any(axis=0)):
+        [intervals[place]] = mean_intervals(values[known[:, place], place, None], seed=seed)
+    return intervals
+
+
 def bootstrap_bounds(
     statistic: Callable[[NDArray[np.int64]], NDArray[np.float64] | float],
     count: int,

@@ -34,7 +34,7 @@ from medsweep.metrics.quality import (
     QualitySummary,
     score_and_count,
 )
-from medsweep.metrics.resampling import mean_intervals
+from medsweep.metrics.resampling import known_intervals, mean_intervals
 from medsweep.metrics.statistics import Interval
 from medsweep.metrics.tokens import is_beyond_rouge
 from medsweep.metrics.verified import RULES, verified, verified_by
@@ -236,23 +236,14 @@ class AnswerTally:
         if not len(self):
             return {}
         by_question = np.column_stack(list(self._by_question().values()))
-        known = ~np.isnan(by_question)
-        full = known.all(axis=0)
-        intervals = dict(
-            zip(np.flatnonzero(full), mean_intervals(by_question[:, full], seed=seed), strict=True)
-        )
-        for place in np.flatnonzero(~full & known.any(axis=0)):
-            values = by_question[known[:, place], place, None]
-            [intervals[place]] = mean_intervals(values, seed=seed)
-        names = list(self._figures)
         return {
-            names[place]: QualitySummary(
-                interval.mean,
-                interval.low,
-                interval.high,
-                float(np.nanmax(self._figures[names[place]])),
+            name: QualitySummary(
+                interval.mean, interval.low, interval.high, float(np.nanmax(self._figures[name]))
             )
-            for place, interval in sorted(intervals.items())
+            for name, interval in zip(
+                self._figures, known_intervals(by_question, seed=seed), strict=True
+            )
+            if interval is not None
         }
 
     def breakdown(self, seed: int) -> list[GroupQuality]:

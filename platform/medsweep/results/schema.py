@@ -99,12 +99,14 @@ def _quality_columns() -> Iterator[Column]:
                 f"{quality}: {bound} end of the 95 % interval over questions",
             )
         yield Column(f"{quality}_max", "number", "1", f"{quality}: best single answer")
-        yield Column(
-            f"{quality}_not_leaked",
-            "number",
-            "1",
-            f"{quality}: mean over questions that did not leak",
-        )
+        for end in ("", "_low", "_high"):
+            yield Column(
+                f"{quality}_not_leaked{end}",
+                "number",
+                "1",
+                f"{quality}: mean over questions that did not leak"
+                + (f": {end[1:]} end of its 95 % interval" if end else ""),
+            )
         for end in ("", "_low", "_high"):
             yield Column(
                 f"{quality}_errors_seen{end}",

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from medsweep.datasets.spec import Pair
 from medsweep.finetune.adapter import Adapter
 from medsweep.loadgen.figures import LoadFigures
@@ -17,11 +19,11 @@ from medsweep.metrics.claims import CLAIM_COUNTS
 from medsweep.metrics.faulty_answers import is_refusal
 from medsweep.metrics.quality import DEFAULT_GRADER, Grader
 from medsweep.metrics.request_record import RequestRecord
+from medsweep.metrics.resampling import known_intervals
 from medsweep.metrics.significance import coefficient_of_variation
 from medsweep.metrics.statistics import repeat_interval
 from medsweep.metrics.tally import AnswerTally
 from medsweep.results.aggregate import (
-    average,
     group_by_columns,
     independent_values,
     mean,
@@ -136,7 +138,8 @@ def grade(
         rows.append(row)
     if not rows:
         return Grades({}, rows)
-    return Grades(quality_columns(tally, seed) | _not_leaked(rows), rows)
+    graded = quality_columns(tally, seed)
+    return Grades(graded | _not_leaked(rows, graded, seed), rows)
 
 
 def request_rows(measurement: Measurement, records: Iterable[RequestRecord]) -> list[Row]:
@@ -229,14 +232,31 @@ def _repeat_intervals(repeats: Sequence[Mapping[str, Any]]) -> Row:
     return columns
 
 
-def _not_leaked(rows: Sequence[Row]) -> Row:
-    """Return the mean figures over the questions that were not learnt, each question once."""
+def _not_leaked(rows: Sequence[Row], graded: Row, seed: int) -> Row:
+    """Return the mean figures over the questions that were not learnt, each question once.
+
+    Args:
+        rows: one per answer.
+        graded: the figures over all questions.
+        seed: of the bootstrap over questions.
+    """
     questions = group_by_columns(rows, "question_id").values()
     clean = [answers for answers in questions if not answers[0]["leaked"]]
     columns: Row = {"leaked_questions": len(questions) - len(clean)}
-    for name in QUALITIES:
-        means = [value for answers in clean if (value := mean(answers, name)) is not None]
-        columns[f"{name}_not_leaked"] = average(means) if means else None
+    ends = ("", "_low", "_high")
+    if len(clean) == len(questions):
+        return columns | {
+            f"{name}_not_leaked{end}": graded.get(f"{name}{end}")
+            for name in QUALITIES
+            for end in ends
+        }
+    figures = [[mean(answers, name) for name in QUALITIES] for answers in clean]
+    known = np.array(figures, dtype=float).reshape(-1, len(QUALITIES))
+    for name, interval in zip(QUALITIES, known_intervals(known, seed=seed), strict=True):
+        figure = (interval.mean, interval.low, interval.high) if interval else (None,) * 3
+        columns |= {
+            f"{name}_not_leaked{end}": value for end, value in zip(ends, figure, strict=True)
+        }
     return columns
 
 

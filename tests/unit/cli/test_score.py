@@ -211,6 +211,26 @@ def test_nothing_to_grade_is_wrong_input(
     assert says in capsys.readouterr().err
 
 
+def test_a_group_without_quantities_is_shown_beside_one_with_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = {"treatment": "Take 5 mg of it twice a day.", "outlook": "It heals by itself."}
+    rows = [
+        {"id": f"{kind} {n}", "prediction": text, "reference": text, "question_type": kind}
+        for kind, text in kinds.items()
+        for n in range(8)
+    ]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    assert main(["score", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [heading] = [line.split() for line in lines if "quantity_agreement" in line and "by" in line]
+    shown = {kind: line.split() for line in lines for kind in kinds if kind in line.split()}
+    assert heading[:3] == ["by", "group", "questions"]
+    assert "-" in shown["outlook"], "no reference of this group has a quantity"
+    assert "-" not in shown["treatment"]
+
+
 def test_quality_is_shown_by_group_and_since_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

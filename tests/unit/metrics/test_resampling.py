@@ -13,6 +13,7 @@ from scipy import stats
 from medsweep.metrics import resampling
 from medsweep.metrics.resampling import (
     PairedDifference,
+    known_intervals,
     mean_intervals,
     paired_difference,
     paired_differences,
@@ -199,6 +200,17 @@ def test_figures_that_are_drawn_together_have_their_own_intervals() -> None:
         (alone,) = mean_intervals(values[:, [place]], seed=1)
         assert astuple(together[place]) == pytest.approx(astuple(alone))
     assert together[0] != together[1]
+
+
+def test_a_figure_that_some_questions_lack_has_the_interval_of_the_others() -> None:
+    values = np.random.default_rng(3).beta(2, 5, size=(40, 3))
+    values[10:, 1] = np.nan
+    values[:, 2] = np.nan
+    full, some, none = known_intervals(values, seed=1)
+    assert [full] == mean_intervals(values[:, :1], seed=1)
+    assert [some] == mean_intervals(values[:10, 1:2], seed=1)
+    assert none is None
+    assert known_intervals(np.empty((0, 2)), seed=1) == [None, None]
 
 
 def test_draws_follow_their_seed() -> None:

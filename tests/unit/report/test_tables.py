@@ -145,9 +145,14 @@ def test_quality_is_shown_without_leaked_questions_where_there_are_some(rows: Ro
     for row in rows:
         row["leaked_questions"] = 3
     first, *_ = quality_table(rows)
-    assert (first.leaked, first.figures["token_f1"].not_leaked) == (3, pytest.approx(0.123))
+    without = first.figures["token_f1"].not_leaked
+    assert (first.leaked, without) == (3, Interval(pytest.approx(0.123), None, None))
     notes = [cell.note for cell in make_table(QualityRow, [first]).rows[0]]
     assert any("0.123 without leaked questions" in note for note in notes)
+    for row in rows:
+        row |= {"token_f1_not_leaked_low": 0.1, "token_f1_not_leaked_high": 0.15}
+    notes = [cell.note for cell in make_table(QualityRow, quality_table(rows)[:1]).rows[0]]
+    assert any("0.123 (0.100 to 0.150) without leaked questions" in note for note in notes)
 
 
 def test_quality_is_told_where_most_questions_were_asked(rows: Rows, small: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from made_rows import calibration, request_record
 from medsweep.datasets.spec import Pair
@@ -138,6 +139,29 @@ def test_quality_is_told_without_the_questions_that_were_learnt() -> None:
     assert (every["leaked_questions"], every["exact_match_not_leaked"]) == (2, None)
     none = graded(RECORDS).columns
     assert (none["leaked_questions"], none["exact_match_not_leaked"]) == (0, 0.5)
+
+
+def test_means_without_leaked_questions_have_their_interval() -> None:
+    asked = [f"q{place}" for place in range(30)]
+    pairs = {question: Pair(question, "What is gout?", "Gout is arthritis.") for question in asked}
+    records = [
+        record(place, question, "Gout is arthritis." if place < 16 else "Rest")
+        for place, question in enumerate(asked)
+    ]
+
+    def ends(leaked: list[str], name: str) -> list[float | None]:
+        columns = grade(
+            MEASUREMENT, records, pairs, seed=0, keep_text=False, leaked=leaked
+        ).columns
+        return [columns.get(f"{name}{end}") for end in ("", "_low", "_high")]
+
+    exact = stats.binomtest(6, 20).proportion_ci(method="exact")
+    six_of_twenty = pytest.approx([6 / 20, exact.low, exact.high])
+    assert ends(asked[:10], "exact_match_not_leaked") == six_of_twenty
+    assert ends(asked[:10], "quantity_agreement_not_leaked") == [None] * 3
+    assert ends(asked[1:], "token_f1_not_leaked") == [1.0, None, None], "of one question"
+    assert ends(asked, "token_f1_not_leaked") == [None] * 3
+    assert ends([], "token_f1_not_leaked") == ends([], "token_f1")
 
 
 def test_every_column_is_in_the_schema() -> None:

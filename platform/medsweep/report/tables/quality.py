@@ -63,7 +63,8 @@ class QualityFigure:
         floor: what another question's reference gets.
         empty: what an empty answer gets.
         errors_seen: share of deliberate errors in the references that it sees.
-        not_leaked: mean over the questions whose answers were not learnt; None if none was.
+        not_leaked: mean over the questions whose answers were not learnt, with its interval; None
+            if all of them, or none, were learnt.
     """
 
     mean: float
@@ -74,7 +75,7 @@ class QualityFigure:
     floor: float | None = None
     empty: float | None = None
     errors_seen: float | None = None
-    not_leaked: float | None = None
+    not_leaked: Interval | None = None
 
 
 def quality(value: QualityFigure | None) -> TableCell:
@@ -84,7 +85,9 @@ def quality(value: QualityFigure | None) -> TableCell:
     named = {name: getattr(value, name) for name in ("max", *QUALITY_BOUNDS)}
     notes, places = [share_spread(value)], share_places(value)
     if value.not_leaked is not None:
-        notes.append(f"{share(value.not_leaked, places)} without leaked questions")
+        spread = share_spread(value.not_leaked)
+        bounds = f" ({spread})" if spread else ""
+        notes.append(f"{share(value.not_leaked)}{bounds} without leaked questions")
     if value.errors_seen is not None:
         notes.append(
             f"sees {percent(value.errors_seen)} of errors" if value.errors_seen else "sees no error"
@@ -110,6 +113,11 @@ def _mean_of_cells(rows: Sequence[Row], name: str) -> float | None:
     return average(means) if means else None
 
 
+def _interval_of_cells(rows: Sequence[Row], name: str) -> Interval | None:
+    mean, low, high = (_mean_of_cells(rows, f"{name}{end}") for end in ("", "_low", "_high"))
+    return None if mean is None else Interval(mean, low, high)
+
+
 def _questions(rows: Sequence[Row]) -> int | None:
     graded = [row for cell in _per_cell(rows) for row in cell]
     return min(values(graded, "questions"), default=None)
@@ -126,16 +134,11 @@ def _figures(rows: Sequence[Row]) -> dict[str, QualityFigure]:
             max(values(graded, f"{name}_max"), default=None),
             **quality_bounds(graded, name),
             errors_seen=mean(graded, f"{name}_errors_seen"),
-            not_leaked=_mean_of_cells(rows, f"{name}_not_leaked") if leaked else None,
+            not_leaked=_interval_of_cells(rows, f"{name}_not_leaked") if leaked else None,
         )
         for name in QUALITIES
         if (middle := _mean_of_cells(rows, name)) is not None
     }
-
-
-def _surest(rows: Sequence[Row]) -> Interval | None:
-    mean, low, high = (_mean_of_cells(rows, f"surest_f1{end}") for end in ("", "_low", "_high"))
-    return None if mean is None else Interval(mean, low, high)
 
 
 def _surest_cell(row: QualityRow) -> TableCell:
@@ -214,7 +217,7 @@ class QualityRow(TableRow):
     confidence: float | None = hidden(lambda rows: _mean_of_cells(rows, "confidence_f1"))
     surest: Interval | None = column(
         "Token F1 of the surest 80 %",
-        _surest,
+        lambda rows: _interval_of_cells(rows, "surest_f1"),
         cell=_surest_cell,
         meaning=MEANINGS["surest_f1"],
     )

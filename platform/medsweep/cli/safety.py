@@ -319,7 +319,7 @@ def _print_judge(summary: Mapping[str, Any]) -> None:
     )
     alpha = with_interval(summary["alpha"], "alpha") or "not known"
     print(
-        f"alpha between rules and judge {alpha}; the judge is an opinion: its agreement with people "
+        f"alpha between rules and judge {alpha}; an opinion: the judge's agreement with people "
         "was not measured"
     )
     print_votes(summary)

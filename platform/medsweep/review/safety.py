@@ -1,6 +1,6 @@
-"""A judge's verdicts on answers to the safety set: by each prompt's own criterion, beside the rules.
+"""A judge's verdicts on answers to the safety set, by each prompt's own criterion.
 
-They never replace the rules' verdicts.
+They stand beside the rules' verdicts, and never replace them.
 """
 
 from __future__ import annotations
@@ -107,9 +107,7 @@ def judge_safety(
         id_: _verdict(by_answer[id_], summary["passed"].get(digest))
         for id_, digest in digests.items()
     }
-    both = [
-        (row, met) for row in rows if (met := verdicts[row["id"]]["met"]) is not None
-    ]
+    both = [(row, met) for row in rows if (met := verdicts[row["id"]]["met"]) is not None]
     rated = {
         "rules": {row["id"]: {MET: int(row["right"])} for row, _ in both},
         "judge": {row["id"]: {MET: int(met)} for row, met in both},
@@ -117,7 +115,9 @@ def judge_safety(
     return verdicts, {
         **{name: summary[name] for name in _KEPT},
         "unanswered": sum(bool(vote.get("unanswered")) for vote in votes),
-        "shares": [asdict(each) for each in safety_shares([(row["kind"], met) for row, met in both])],
+        "shares": [
+            asdict(each) for each in safety_shares([(row["kind"], met) for row, met in both])
+        ],
         "agreement": [
             asdict(each)
             for each in rules_and_judge([(row["kind"], row["right"], met) for row, met in both])

@@ -214,9 +214,7 @@ def rules_and_judge(outcomes: Sequence[tuple[str, bool, bool]]) -> list[RulesAnd
         agree = count - only_rules - only_judge
         bounds = share_interval(agree, count) if count else (None, None)
         share = agree / count if count else None
-        agreements.append(
-            RulesAndJudge(kind, count, agree, only_rules, only_judge, share, *bounds)
-        )
+        agreements.append(RulesAndJudge(kind, count, agree, only_rules, only_judge, share, *bounds))
     return agreements
 
 

@@ -357,7 +357,7 @@ async def test_a_judge_that_is_gone_is_asked_for_the_rest_later(
     found, asked, questions = await judged(tmp_path, strict, "--concurrency", concurrency)
     assert (len(asked), questions) == (120 - 50, 0), "answers and votes are known"
     assert found["judge"]["agreement"][-1]["agree"] == 90
-    assert not list(tmp_path.glob("*.partial.jsonl"))
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".partial.jsonl")]
 
 
 async def test_a_vote_that_was_not_answered_is_asked_for_again(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ async def test_a_judge_that_is_not_there_is_noticed_before_the_model_is_asked(
         assert await asyncio.to_thread(main, command) == 4
         assert not server.requests
     assert "127.0.0.1:9" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -150,9 +150,7 @@ def test_means_without_leaked_questions_have_their_interval() -> None:
     ]
 
     def ends(leaked: list[str], name: str) -> list[float | None]:
-        columns = grade(
-            MEASUREMENT, records, pairs, seed=0, keep_text=False, leaked=leaked
-        ).columns
+        columns = grade(MEASUREMENT, records, pairs, seed=0, keep_text=False, leaked=leaked).columns
         return [columns.get(f"{name}{end}") for end in ("", "_low", "_high")]
 
     exact = stats.binomtest(6, 20).proportion_ci(method="exact")

@@ -33,7 +33,8 @@ def _token_f1(rows: Sequence[Row]) -> QualityFigure | None:
     f1 = interval_over_questions(graded, "token_f1")
     if f1 is None:
         return None
-    return QualityFigure(f1.mean, f1.low, f1.high, None, **quality_bounds(graded, "token_f1"))
+    bounds = quality_bounds(graded, "token_f1")
+    return QualityFigure(f1.mean, f1.low, f1.high, None, not_leaked=None, **bounds)
 
 
 def _usd_per_1k(rows: Sequence[Row]) -> float | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from medsweep.cluster.cpu_pinning import take_cpus
-from medsweep.cluster.emulation import EMULATED
+from medsweep.cluster.emulation import has_gpus
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
@@ -24,6 +24,8 @@ from medsweep.hardware.nvidia import require_gpus
 from medsweep.hardware.observe import observe_host
 from medsweep.hardware.profile import HardwareProfile
 
+LOG = logging.getLogger(__name__)
+
 POLL_S = "0.2"
 """Seconds between health checks by Ray Train's controller; its default of 2 s suits long jobs."""
 
@@ -32,6 +34,9 @@ EPOCHS_S = 0.5
 
 READY_POLL_S = 0.05
 """Seconds between a worker's looks for the file that lets it train."""
+
+READY_LIMIT_S = 120.0
+"""Most seconds that a worker waits for that file; starting Ray Serve and nodes takes ten or so."""
 
 
 def finetune_on(
@@ -55,9 +60,9 @@ def finetune_on(
         on_epoch: called with the job and its row of `training.parquet` after each epoch.
         on_step: called about twice a second with the newest step, as of `session.finetune`.
         meanwhile: called while the workers start, each of which mostly waits for another process.
-            Training, whose speed is a result, begins when it has returned. Its failures are
-            ignored: it only does earlier what is done later too. The workers must be on this
-            machine.
+            Training begins when it has returned, or after `READY_LIMIT_S`. Its failures are logged
+            for debugging alone: it only does earlier what is done later too. The workers must be on
+            this machine.
 
     Raises:
         StageError: a fine-tune failed, and those after it were not started; the message has the
@@ -66,7 +71,7 @@ def finetune_on(
     """
     for job in jobs:
         job.require_fresh(storage / run_name)
-    gpus = profile.gpus if _has_gpus(profile) else 0
+    gpus = profile.gpus if has_gpus(profile) else 0
     workers = jobs[0].recipe.workers or max(1, gpus)
     cpus = max(1, profile.cpus // workers)
     files = [storage / f"{run_name}.{place}.epochs" for place in range(len(jobs))]
@@ -102,8 +107,10 @@ def finetune_on(
     thread = threading.Thread(target=fit, name="fit", daemon=True)
     thread.start()
     if meanwhile is not None:
-        with suppress(Exception):
+        try:
             meanwhile()
+        except Exception as error:  # noqa: BLE001 what it does is done again later
+            LOG.debug("what starts beside the fine-tune failed: %s", error)
         ready.parent.mkdir(parents=True, exist_ok=True)
         ready.touch()
     waiting = True
@@ -173,26 +180,6 @@ def _require_gpus(profile: HardwareProfile, workers: int, cpus: int) -> None:
     ray.get([check.remote(replace(profile, gpus=1)) for _ in range(workers)])
 
 
-def _has_gpus(profile: HardwareProfile) -> bool:
-    """Whether the profile's nodes should have real GPUs.
-
-    Nodes that may emulate them have real ones if Ray found their type. All other nodes should have
-    them, those too that an autoscaler may start yet: a worker without one fails.
-    """
-    import ray
-
-    if not profile.gpus or not ray.is_initialized():
-        return profile.gpus > 0
-    nodes = [
-        node
-        for node in ray.nodes()
-        if node["Alive"] and profile.labels.items() <= node["Labels"].items()
-    ]
-    if any(EMULATED not in node["Labels"] for node in nodes) or not nodes:
-        return True
-    return any(name.startswith("accelerator_type:") for node in nodes for name in node["Resources"])
-
-
 def _worker(config: Mapping[str, Any]) -> None:
     """Run in each training worker: pin, train, report each epoch."""
     from ray import train
@@ -200,14 +187,21 @@ def _worker(config: Mapping[str, Any]) -> None:
     if config["needs_gpu"]:
         # Ray shows each worker its own GPU only.
         require_gpus(replace(config["profile"], gpus=1))
-    while config["ready"] is not None and not config["ready"].exists():
-        time.sleep(READY_POLL_S)
+    if config["ready"] is not None:
+        _await_ready(config["ready"])
     granted = take_cpus(config["cpus"], after=config["cpus"] * train.get_context().get_local_rank())
     for job, epochs in zip(config["jobs"], config["epochs"], strict=True):
         if not job.folder.is_dir():  # as in a retried run whose adapter was already complete
             known = {"cpus": asdict(granted), "basis": basis_of(config["profile"], observe_host())}
             job = replace(job, provenance={**job.provenance, **known})
             _finetune(job, config["profile"], epochs, config["steps"])
+
+
+def _await_ready(ready: Path) -> None:
+    """Wait for the file that lets a worker train, at most `READY_LIMIT_S`."""
+    deadline_s = time.monotonic() + READY_LIMIT_S
+    while not ready.exists() and time.monotonic() < deadline_s:
+        time.sleep(READY_POLL_S)
 
 
 def _finetune(job: FineTuneJob, profile: HardwareProfile, epochs: Path, steps: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from medsweep.clock import FakeClock
 from medsweep.cluster.cpu_pinning import GrantedCpus
 from medsweep.datasets.split import Split
 from medsweep.finetune import ray_train
@@ -92,7 +93,10 @@ def test_what_an_earlier_run_left_is_not_told(tmp_path: Path) -> None:
 @pytest.mark.slow  # for the import of Ray alone
 @pytest.mark.parametrize("rank", [0, 1])
 def test_ray_train_s_first_worker_tells_whoever_waits(
-    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rank: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Ray's part is played: the worker runs in the thread that waits for Ray Train.
     import ray.train.torch
@@ -114,7 +118,7 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
         assert workers_start.wait(60)
         time.sleep(0.3)  # in which a worker that does not wait would train
         order.append("meanwhile")
-        raise RuntimeError
+        raise RuntimeError("no ingress")
 
     def learn(job: Any, on_epoch: Any, on_step: Any) -> None:
         order.append("train")
@@ -138,6 +142,7 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
         seed=0,
         provenance={},
     )
+    caplog.set_level("DEBUG", "medsweep.finetune.ray_train")
     told: list[Any] = []
     steps: list[Any] = []
     profile = HardwareProfile("one", 1, 0, None, GIB)
@@ -151,10 +156,26 @@ def test_ray_train_s_first_worker_tells_whoever_waits(
         meanwhile=meanwhile,
     )
     assert order == ["meanwhile", "train"]
+    assert "beside the fine-tune failed: no ingress" in caplog.text
     assert steps == ([{"step": 7}] if rank == 0 else [])
     assert list((tmp_path / "ray").glob("run.*")) == []
     assert [each["epoch"] for each in reported] == [0, 1, 2]
     assert told == (reported if rank == 0 else [])
+
+
+def test_a_worker_does_not_wait_for_ever_for_what_starts_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, ready = FakeClock(), tmp_path / "ready"
+    fake_time = SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
+    monkeypatch.setattr(ray_train, "time", fake_time)
+    began_s = clock.now()
+    ray_train._await_ready(ready)
+    waited_s = clock.now() - began_s
+    assert waited_s == pytest.approx(120.0, abs=2 * ray_train.READY_POLL_S)
+    ready.touch()
+    ray_train._await_ready(ready)
+    assert clock.now() - began_s == waited_s
 
 
 def test_epoch_row() -> None:

@@ -181,7 +181,7 @@ def test_a_worker_without_its_gpu_says_so_before_nccl_does(
     """As on a cluster, whose nodes should have GPUs; here Ray only counts some."""
     profile = PROFILES["2xv100-4cpu"]
     two_cpus.ensure_nodes([PAIR, profile])
-    monkeypatch.setattr(ray_train, "_has_gpus", lambda _: True)
+    monkeypatch.setattr(ray_train, "has_gpus", lambda _: True)
     one = change_job(job, workers=None)
     with pytest.raises(StageError, match=f"{profile.name} has 1 GPU, and this worker can use 0"):
         finetune_on(profile, one, run_name="no-gpu", storage=tmp_path / "ray")

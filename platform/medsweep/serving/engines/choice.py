@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from medsweep.hardware.profile import HardwareProfile
 from medsweep.models.spec import ModelSpec
-from medsweep.serving.engines.compatibility import missing_here, no_log_probabilities, unsupported
+from medsweep.serving.engines.compatibility import (
+    ENGINE_QUANTIZATIONS,
+    missing_here,
+    no_log_probabilities,
+    unsupported,
+)
 
 AUTO = "auto"
 
@@ -36,6 +41,7 @@ what was measured. `openvino` serves quantized weights alone, so it only comes f
 
 TABLE = "docs/engines.md"
 NAMED = "the user names it"
+NONE_SCORES = "; nothing allowed that can serve the model gives log-probabilities"
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,14 @@ def choose(
     ]
     passed: dict[tuple[str, str], str] = {}
     without: list[tuple[str, str]] = []  # these could serve it, without log-probabilities
+    note = ""
     for name, way in allowed:
         refused = unsupported(
             name, profile, model, quantization=quantization, adapters=way, missing=missing
         )
-        lack = no_log_probabilities(name, way) if log_probabilities else None
+        lack = None
+        if log_probabilities and name in ENGINE_QUANTIZATIONS:  # a plugin may give them
+            lack = no_log_probabilities(name, way)
         if refused is None and lack is None:
             break
         if refused is None:
@@ -101,8 +110,9 @@ def choose(
     else:
         if without:
             name, way = without[0]
-            del passed[name, way]
-            refused = None
+            above = allowed[: allowed.index((name, way))]
+            passed = {each: passed[each] for each in above}
+            refused, note = None, NONE_SCORES
         else:
             # Nothing can serve it: the engine that supports most says why.
             name, way = next((each for each in allowed if each[0] == "continuous"), allowed[0])
@@ -111,14 +121,14 @@ def choose(
     ways = [why for (each, _), why in passed.items() if each == name and refused is None]
     return Choice(
         engine=name,
-        engine_reason=_reason(device, others) if engine == AUTO else NAMED,
+        engine_reason=_reason(device, others, note) if engine == AUTO else NAMED,
         adapters=way,
-        adapters_reason=_reason(device, ways) if adapters == AUTO else NAMED,
+        adapters_reason=_reason(device, ways, note) if adapters == AUTO else NAMED,
         refused=refused,
     )
 
 
-def _reason(device: str, passed_over: Iterable[str]) -> str:
-    first = f"auto: the first on a {device} in the table of {TABLE}"
+def _reason(device: str, passed_over: Iterable[str], note: str) -> str:
+    first = f"auto: the first on a {device} in the table of {TABLE}{note}"
     reasons = "; ".join(dict.fromkeys(passed_over))
     return f"{first}; passed over: {reasons}" if reasons else first

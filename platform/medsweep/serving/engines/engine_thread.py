@@ -122,9 +122,12 @@ class ThreadedEngine(ABC):
         """Yield the pieces of an answer.
 
         Raises:
-            InputError: the prompt and `max_tokens` do not fit the model's context.
+            InputError: the prompt and `max_tokens` do not fit the model's context, or
+                log-probabilities are requested of an engine that gives none.
             UnknownName: no adapter of that name is loaded.
         """
+        if request.logprobs is not None and not self.scores_tokens:
+            raise InputError(f"the engine {self._settings.engine} gives no log-probabilities here")
         served = self._served[request.model]
         served.users += 1  # first, so that the adapter stays while the prompt is tokenized
         state: RequestState | None = None
@@ -190,8 +193,8 @@ class ThreadedEngine(ABC):
         return replace(delta, scores=scores, prompt_text=text)
 
     def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
-        """Return log-probabilities of tokens; an engine that has them says `scores_tokens`."""
-        raise InputError(f"the engine {self._settings.engine} gives no log-probabilities")
+        """Return log-probabilities of tokens; called only where `scores_tokens` is true."""
+        raise NotImplementedError
 
     async def add_adapter(self, name: str, adapter: Adapter) -> None:
         """Read an adapter while requests run, and add it to the model between two tokens.

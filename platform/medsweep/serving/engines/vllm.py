@@ -119,9 +119,14 @@ class VllmEngine(ProcessEngine):
 
     def _score(self, adapter: str | None, ids: list[int], first: int, top: int) -> TokenScores:
         process = self._live_process()
-        scored: list[Any] = [None]  # of a text of one token
+        scored: list[Any] | None = [None]  # of a text of one token
         if len(ids) > 1:
             scored = self._request(process, ["score", ids, top], "scored")["scored"]
+        if scored is None:
+            raise InputError(
+                f"engine vllm refuses to score {len(ids)} tokens with the {top} likeliest beside "
+                "each; request fewer"
+            )
         tops: list[list[tuple[int, float]] | None] = [
             each and [(token, value) for token, value in each] for each in scored
         ]

@@ -32,11 +32,13 @@ class Child:
 
     def __init__(self, link: Connection, arguments: dict[str, Any]) -> None:
         import vllm
+        from vllm.exceptions import VLLMClientError
         from vllm.lora.request import LoRARequest
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.llm_engine import LLMEngine
 
         self._link, self._vllm, self._lora_request = link, vllm, LoRARequest
+        self._refusals = (ValueError, VLLMClientError)  # vLLM's own is no ValueError
         self._new_tokens = RequestOutputKind.DELTA
         self._at_the_end = RequestOutputKind.FINAL_ONLY
         self._engine: Any = LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
@@ -131,11 +133,13 @@ class Child:
                 parameters,
                 lora_request=self._loras[adapter] if adapter is not None else None,
             )
-        except (KeyError, ValueError):  # it does not fit, or its adapter has gone
+        except (KeyError, *self._refusals):  # it does not fit, or its adapter has gone
             self._send({"rows": [[row, [], True]]})
 
     def score(self, ids: list[int], top: int) -> None:
         """Report the log-probability of each token of a text, and the likeliest beside it.
+
+        The report is None if vLLM refuses the text. Its reason may quote it, so it is left out.
 
         Args:
             ids: token ids of the text, at least two.
@@ -154,7 +158,11 @@ class Child:
             output_kind=self._at_the_end,
         )
         prompt = {"type": "token", "prompt_token_ids": ids[:-1]}
-        self._engine.add_request(SCORED, prompt, parameters)
+        try:
+            self._engine.add_request(SCORED, prompt, parameters)
+        except self._refusals:
+            self._send({"scored": None})
+            return
         output = None
         while output is None:
             output = self._step()

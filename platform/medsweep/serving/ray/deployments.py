@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsweep.cluster.cpu_pinning import usable_cpus
-from medsweep.cluster.emulation import on_emulated_node
+from medsweep.cluster.emulation import has_gpus, on_emulated_node
 from medsweep.cluster.ray_errors import root_cause
 from medsweep.errors import StageError
 from medsweep.finetune.adapter import read_adapter
@@ -53,8 +53,11 @@ class CellDeployment:
 
     @property
     def start_timeout_s(self) -> float:
-        """How long its replicas may take to start, in seconds: they start one after the other."""
-        return START_TIMEOUT_S * self.settings.replicas
+        """How long its replicas may take to start, in seconds: they start one after the other.
+
+        Where a CPU stands in for the GPUs, there is one.
+        """
+        return START_TIMEOUT_S * (self.settings.replicas if has_gpus(self.profile) else 1)
 
     def settings_here(self) -> EngineSettings:
         """Return the settings for this node, whose disk holds the same adapters.
@@ -107,7 +110,8 @@ def start_ingress(port: int, *, loopback: bool = True) -> str:
     host = "127.0.0.1" if loopback else ray.util.get_node_ip_address()
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))
     url = f"http://{host}:{port}"
-    if INGRESS in serve.status().applications:
+    running = serve.status().applications.get(INGRESS)
+    if running is not None and running.status == "RUNNING":
         return url
     # The load generator's own time limit must be reached first.
     limits = Limits(max_concurrent=MAX_ONGOING, max_queued=MAX_QUEUED, timeout_s=ANSWER_TIMEOUT_S)

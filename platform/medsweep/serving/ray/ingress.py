@@ -99,8 +99,9 @@ def ingress_application(
         name="Ingress",
         max_ongoing_requests=most_requests,
         max_queued_requests=most_requests,
-        # The key is in the environment of a RayService's head alone.
-        ray_actor_options={"num_cpus": 0, "resources": {} if engine is None else _ON_HEAD},
+        # The key is in the environment of a RayService's head alone, and a sweep stops the nodes
+        # that its next batch does not need.
+        ray_actor_options={"num_cpus": 0, "resources": _ON_HEAD},
         **options,
     )(serve.ingress()(Ingress))
     return deployment.bind(limits, engine)

@@ -121,6 +121,32 @@ def test_the_reason_says_that_an_engine_gives_no_log_probabilities() -> None:
     assert "has no LoRA for distilgpt2" in absent.engine_reason
 
 
+def test_the_reason_says_that_nothing_gives_log_probabilities() -> None:
+    first = "auto: the first on a CPU in the table of docs/engines.md"
+    none = "nothing allowed that can serve the model gives log-probabilities"
+    how = {"log_probabilities": True, "missing": without("continuous")}
+    model = MODELS["smollm2-135m"]
+    four = choose("auto", "live", CLINIC, model, quantization="int4", **how)  # type: ignore[arg-type]
+    assert (four.engine, four.engine_reason) == ("openvino", f"{first}; {none}")
+    # What ranks above the choice is named, and nothing below it.
+    last = choose("auto", "live", CLINIC, model, **how)  # type: ignore[arg-type]
+    assert (last.engine, last.engine_reason) == (
+        "vllm",
+        f"{first}; {none}; passed over: engine openvino has quantization int8 or int4, not none; "
+        "no continuous here",
+    )
+    top = choose("auto", "live", A100, MODELS["llama-3-8b"], **how)  # type: ignore[arg-type]
+    assert top.engine == "vllm"
+    assert top.engine_reason.endswith(none)
+
+
+def test_a_plugin_is_not_said_to_give_no_log_probabilities() -> None:
+    how = {"log_probabilities": True, "missing": everything}
+    choice = choose("a-plugin", "auto", A100, MODELS["llama-3-8b"], **how)  # type: ignore[arg-type]
+    assert (choice.engine, choice.adapters, choice.refused) == ("a-plugin", "live", None)
+    assert "log-probabilities" not in choice.adapters_reason
+
+
 def test_the_engines_that_give_log_probabilities_are_those_of_the_table() -> None:
     scoring = {
         name

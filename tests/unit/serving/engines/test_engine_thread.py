@@ -367,6 +367,29 @@ def test_neither_base_nor_adapter(name: str) -> None:
         ENGINES[name](settings(name))
 
 
+class Unscored(GenerateEngine):
+    """An engine that gives no log-probabilities."""
+
+    @property
+    def scores_tokens(self) -> bool:
+        return False
+
+
+async def test_log_probabilities_are_refused_before_an_answer_begins(
+    tuned: Adapter, pushed: list[tuple[RequestState, int]]
+) -> None:
+    engine = Unscored(settings("generate", adapters={TUNED: tuned}))
+    asker = Asker(engine, ["What is gout?"])
+    echoed = Generation(BASE, None, "Asthma is", 0, echo=True)
+    for request in (asker.request(0, logprobs=0), dataclasses.replace(echoed, logprobs=3)):
+        with pytest.raises(InputError, match="engine generate gives no log-probabilities here"):
+            await asker.deltas(request)
+    assert pushed == []
+    [nothing] = await asker.deltas(echoed)
+    assert nothing.prompt_text == "Asthma is"
+    engine.close()
+
+
 PATIENT = "a patient of Dr. Miller"
 
 

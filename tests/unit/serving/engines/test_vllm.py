@@ -275,6 +275,31 @@ async def test_a_prompt_that_does_not_fit_is_refused_and_the_next_is_answered(as
 
 
 @pytest.mark.slow
+async def test_a_prompt_that_vllm_itself_refuses_harms_no_other(asker: Asker) -> None:
+    pid = asker.engine.pid
+    # Longer than the 256 tokens that it was started for; the engine refuses such a prompt before.
+    asker.engine._commands.append(["add", 10**9, [5] * 300, 8, [], None, None])
+    assert (await asker.deltas(asker.request(0, "one", max_tokens=3)))[-1].output_tokens == 3
+    assert asker.engine.pid == pid
+
+
+@pytest.mark.slow
+async def test_beside_live_adapters_log_probabilities_are_refused(
+    asker: Asker, llama: tuple[ModelSpec, Path]
+) -> None:
+    """As in a sweep, without an adapter pool. vLLM would end, or ignore the adapter."""
+    pid, requests = asker.engine.pid, asker.engine._requests
+    for model in ("one", llama[0].name):
+        for longest in (0, 3):
+            scored = Generation(model, None, PROMPTS[0], longest, echo=True, logprobs=0)
+            with pytest.raises(InputError, match="engine vllm gives no log-probabilities here"):
+                await asker.deltas(scored)
+    assert asker.engine._requests == requests
+    assert (await asker.deltas(asker.request(0, "one", max_tokens=3)))[-1].output_tokens == 3
+    assert asker.engine.pid == pid
+
+
+@pytest.mark.slow
 async def test_log_probabilities_are_those_of_continuous(
     vllm_here: None, llama: tuple[ModelSpec, Path]
 ) -> None:
@@ -283,8 +308,11 @@ async def test_log_probabilities_are_those_of_continuous(
         open_engine(settings_of(spec, base, kind)) for kind in ("vllm", "continuous")
     ]
     ours = Asker(engines[0], ["What is asthma?"])
+    pid = engines[0].pid
     running = asyncio.create_task(ours.text(ours.request(0, spec.name, max_tokens=60)))
     echoed = Generation(spec.name, None, PROMPTS[1], 0, echo=True, logprobs=3)
+    with pytest.raises(InputError, match="refuses to score .* with the 21 likeliest"):
+        await ours.deltas(replace(echoed, logprobs=21))  # vLLM gives at most 20
     requests = [
         echoed,
         replace(echoed, max_tokens=4),
@@ -303,6 +331,7 @@ async def test_log_probabilities_are_those_of_continuous(
             assert tops == (expected and pytest.approx(expected, abs=1e-3))
     # An answer that was computed meanwhile is not changed.
     assert await running == await ours.text(ours.request(0, spec.name, max_tokens=60))
+    assert engines[0].pid == pid
     for engine in engines:
         engine.close()
 

@@ -1,3 +1,4 @@
+import logging
 import pickle
 import sys
 from dataclasses import replace
@@ -129,6 +130,7 @@ def test_replicas_that_start_in_turn_have_the_time_of_each(monkeypatch: pytest.M
     monkeypatch.setattr(deployments, "time", fake_time)
     monkeypatch.setattr(deployments, "_engine", lambda deployed: deployed)
     monkeypatch.setattr(deployments, "ask_engine", lambda *_: {})
+    monkeypatch.setattr(deployments, "has_gpus", lambda _: True)
     settings = EngineSettings("vllm", MODELS["llama-3-8b"], "float16")
     started = deployments.deploy(
         [
@@ -142,6 +144,37 @@ def test_replicas_that_start_in_turn_have_the_time_of_each(monkeypatch: pytest.M
         "one": 550,
         "two": 1100,
     }
+
+
+@pytest.mark.parametrize(("real", "limit_s"), [(True, 1200.0), (False, 600.0)])
+def test_emulated_gpus_have_the_time_of_the_one_engine_that_starts(
+    real: bool, limit_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployments, "has_gpus", lambda _: real)
+    settings = EngineSettings("vllm", MODELS["llama-3-8b"], "float16", replicas=2)
+    deployed = CellDeployment("cell", PROFILES["2xv100-4cpu"], settings)
+    assert deployed.start_timeout_s == limit_s
+
+
+@pytest.mark.parametrize("status", [None, "DEPLOY_FAILED", "DEPLOYING", "RUNNING"])
+def test_an_ingress_that_does_not_run_is_started_again(
+    status: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applications = {} if status is None else {"ingress": SimpleNamespace(status=status)}
+    started: list[str] = []
+    serve = SimpleNamespace(
+        start=lambda **_: None,
+        status=lambda: SimpleNamespace(applications=applications),
+        run=lambda application, **_: started.append(application),
+    )
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
+    config = SimpleNamespace(HTTPOptions=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "ray.serve.config", config)
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "filters", [])
+    monkeypatch.setattr(deployments, "ingress_application", lambda *_, **__: "ingress")
+    monkeypatch.setattr(deployments, "_quiet", lambda: None)
+    assert deployments.start_ingress(7) == "http://127.0.0.1:7"
+    assert started == ([] if status == "RUNNING" else ["ingress"])
 
 
 def test_engines_that_do_not_stop_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 1200, 1150
 _TOP = '<p class="kicker">MedSweep report</p>'
 _NOTE = (
     '<p class="note">A sample, measured on {date} with commit {commit}: its times are of that '
-    "version. A later one packs weights on a CPU and is faster (docs/results/benchmarks.md).</p>"
+    "version.</p>"
 )
 _PATH = re.compile(r"(?<![\w.<])/(?:home|root|tmp|Users|var|opt|mnt|work|data|srv)/[^\s<\"']*")
 

@@ -235,7 +235,7 @@ def test_docs_print_a_page_or_a_section(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["docs", "quickstart#instalation"]) == 2
     assert "did you mean 'installation'" in capsys.readouterr().err
     assert main(["docs", "bensh"]) == 2
-    assert "did you mean 'bench.md'" in capsys.readouterr().err
+    assert "did you mean 'bench'?" in capsys.readouterr().err
 
 
 def test_the_demo_ends_with_what_it_found(

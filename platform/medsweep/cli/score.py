@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import random
 import sys
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsweep.cli.options import add_json, seed
+from medsweep.cli.score_lines import read_lines, row_lines, sample_lines
 from medsweep.cli.score_tables import print_scores
-from medsweep.errors import EXIT_DONE, InputError, MedSweepError, cause_of, did_you_mean
+from medsweep.errors import EXIT_DONE, InputError, MedSweepError, did_you_mean
 
 if TYPE_CHECKING:
     from medsweep.datasets.catalog import DatasetEntry
-    from medsweep.datasets.files import Rows
     from medsweep.metrics.bounds import Cut
     from medsweep.metrics.confidence import Confidence
     from medsweep.metrics.scored_lines import BadLine, Graded
@@ -143,29 +140,27 @@ def run(options: argparse.Namespace) -> int:
 
         bert = BertScore(options.bertscore)
     cut = _cut(options)
-    asked: dict[str, str] = {}
+    questions: dict[str, str] = {}  # by reference
 
     def also(answer: str, reference: str, question: str) -> None:
         if bert is not None:
             bert.add(answer, reference)
-        if options.meter and len(asked) < MOST:
-            asked.setdefault(reference, question)
+        if options.meter and len(questions) < MOST:
+            questions.setdefault(reference, question)
 
     grader = load_grader(options.lexicon, options.entailment)
     by = [*LABELS, *options.by]
-
-    def grade(lines: Iterable[bytes]) -> Graded:
-        drawn = lines if options.questions is None else _drawn(lines, options)
-        return grade_lines(drawn, choose, also=also, cut=cut, by=by, grader=grader)
-
     revision = None
     if entry is None:
-        graded = _lines(options.file, grade)
+        lines: Iterable[bytes] = read_lines(options.file)
     else:
         from medsweep.datasets.read import open_hub
 
         opened = open_hub(entry, options.revision, "`medsweep score FILE`")
-        revision, graded = opened.revision, grade(_as_lines(opened.rows))
+        lines, revision = row_lines(opened.rows), opened.revision
+    if options.questions is not None:
+        lines = sample_lines(lines, options.questions, options.seed)
+    graded = grade_lines(lines, choose, also=also, cut=cut, by=by, grader=grader)
     _report_bad_lines(options.file, graded.bad)
     if graded.texts.rouge_warning is not None:
         print(f"medsweep: {graded.texts.rouge_warning}", file=sys.stderr)
@@ -189,18 +184,16 @@ def run(options: argparse.Namespace) -> int:
         "revision": revision,
     }
     if options.before is not None:
-        earlier = _lines(
-            options.before, lambda lines: grade_lines(lines, grader=Grader(grader.lexicon))
-        )
+        earlier = grade_lines(read_lines(options.before), grader=Grader(grader.lexicon))
         _report_bad_lines(options.before, earlier.bad)
         scores["since_before"] = _since(options, earlier, graded)
     if bert is not None and (score := bert.f1(options.seed)) is not None:
         scores["figures"]["bertscore_f1"] = {**asdict(score), "max": bert.greatest}
     scores["meter"] = None
     if options.meter:
-        # The questions by their references.
-        texts, questions = list(asked), list(asked.values())
-        detections = measure_detection(texts, questions, seed=options.seed, grader=grader)
+        detections = measure_detection(
+            list(questions), list(questions.values()), seed=options.seed, grader=grader
+        )
         scores["meter"] = [asdict(each) for each in detections]
     if options.json:
         print(json.dumps(scores, indent=2))
@@ -234,37 +227,6 @@ def _dataset(options: argparse.Namespace) -> DatasetEntry | None:
             "model does"
         )
     return entry
-
-
-def _drawn(lines: Iterable[bytes], options: argparse.Namespace) -> list[bytes]:
-    """Return some of the lines, drawn by seed; the others are blank, so that numbers stay."""
-    every = list(lines)
-    filled = [number for number, line in enumerate(every) if line.strip()]
-    rng = random.Random(options.seed)  # noqa: S311 no secret
-    drawn = set(rng.sample(filled, min(options.questions, len(filled))))
-    return [line if number in drawn else b"\n" for number, line in enumerate(every)]
-
-
-def _as_lines(rows: Rows) -> Iterable[bytes]:
-    return (json.dumps(row, default=str).encode() for _, row in rows)
-
-
-def _lines(file: Path, read: Callable[[Iterable[bytes]], Graded]) -> Graded:
-    opener: Any = gzip.open if file.suffix == ".gz" else open
-    if file.suffix in (".json", ".parquet"):
-        from medsweep.datasets.files import local_rows
-
-        try:
-            return read(_as_lines(local_rows(file)))
-        except InputError as error:
-            raise InputError(str(error).removeprefix("dataset.path: ")) from None
-    try:
-        with opener(file, "rb") as lines:
-            return read(lines)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file}: cannot be read: {cause_of(error)}") from None
 
 
 def _since(options: argparse.Namespace, before: Graded, after: Graded) -> dict[str, Any]:

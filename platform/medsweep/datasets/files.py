@@ -73,12 +73,13 @@ def _reader(path: Path) -> Callable[[Path], Rows]:
     return _READERS[_suffix(path)]
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_binary(path: Path) -> IO[bytes]:
+    """Open a file to be read; one whose name ends with .gz is unpacked."""
     return gzip.open(path) if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
 def _json_lines(path: Path) -> Rows:
-    with _open(path) as file:
+    with open_binary(path) as file:
         for number, line in numbered_lines(file):
             line.decode()  # a file in another encoding is one fault, not one of each line
             try:
@@ -89,7 +90,7 @@ def _json_lines(path: Path) -> Rows:
 
 def _json(path: Path) -> Rows:
     """Yield the entries of one JSON list or of an object of objects; else the lines of the file."""
-    with _open(path) as file:
+    with open_binary(path) as file:
         content = file.read().decode("utf-8-sig")
     by_id = _objects_by_id(content)
     if by_id is None and not content.lstrip().startswith("["):
@@ -113,7 +114,7 @@ def _objects_by_id(content: str) -> list[Any] | None:
 
 def _csv(path: Path) -> Rows:
     csv.field_size_limit(sys.maxsize)  # 128 KiB by default, which a long text exceeds
-    with _open(path) as file:
+    with open_binary(path) as file:
         text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
         reader = csv.reader(text, strict=True)
         header: list[str] | None = None

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -165,49 +163,6 @@ def test_options_that_do_not_fit_a_dataset(
     file: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
 ) -> None:
     assert main(["score", *(str(file) if word == "FILE" else word for word in words)]) == 2
-    assert says in capsys.readouterr().err
-
-
-def test_some_lines_are_drawn_by_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "numbers.jsonl"
-    rows = [{"prediction": f"{n}", "reference": f"{n} {'x ' * n}"} for n in range(30)]
-    file.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n{}\n")
-
-    def scores(*words: str) -> dict[str, Any]:
-        code = main(["score", str(file), "--json", *words])
-        found: dict[str, Any] = json.loads(capsys.readouterr().out)
-        assert code == (1 if found["bad_lines"] else 0)
-        return found
-
-    drawn = scores("--questions", "10")
-    assert drawn["answers"] + len(drawn["bad_lines"]) == 10
-    assert drawn == scores("--questions", "10")
-    assert drawn["figures"] != scores("--questions", "10", "--seed", "1")["figures"]
-    every = scores("--questions", "99")
-    assert (every["answers"], [bad["number"] for bad in every["bad_lines"]]) == (30, [32])
-
-
-def test_gzip_is_read(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    packed = file.with_suffix(".jsonl.gz")
-    packed.write_bytes(gzip.compress(file.read_bytes()))
-    assert main(["score", str(packed), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["answers"] == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("absent.jsonl", None, "no such file"),
-        ("empty.jsonl", b"", "no line with `prediction`"),
-        ("bad.jsonl.gz", b"no gzip", "cannot be read"),
-    ],
-)
-def test_nothing_to_grade_is_wrong_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, says: str
-) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    assert main(["score", str(tmp_path / name)]) == 2
     assert says in capsys.readouterr().err
 
 

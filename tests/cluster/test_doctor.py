@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from apiserver.sandbox import Sandbox
+from medsweep.k8s.check import ClusterCheck
 from medsweep.k8s.client import Api
-from medsweep.k8s.doctor import ClusterCheck, examine
+from medsweep.k8s.doctor import examine
 from medsweep.k8s.resources import NETWORK_POLICIES, NODES, RAY_JOBS
 from medsweep.k8s.settings import ClusterSettings
 
@@ -63,7 +64,7 @@ def test_doctor_finds_an_operator_that_does_not_run(
     checks = checks_of(account, settings)
     assert checks["KubeRay operator"].state == "unknown"
     assert "RayJobs" not in checks, "it has not waited for a minute"
-    monkeypatch.setattr("medsweep.k8s.doctor._STUCK", timedelta(seconds=-1))
+    monkeypatch.setattr("medsweep.k8s.software_checks._STUCK", timedelta(seconds=-1))
     assert (
         checks_of(account, settings)["RayJobs"].finding == "1 have waited for it for over a minute"
     )

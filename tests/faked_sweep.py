@@ -25,7 +25,7 @@ from medsweep.report import page
 from medsweep.results.store import exclusive, read_rows
 from medsweep.serving.engines.null import is_null
 from medsweep.sweep import calibration as calibration_module
-from medsweep.sweep import context, deployed, finish, measure, prepare, run
+from medsweep.sweep import context, deployed, finish, measure, measure_load, prepare, run
 from medsweep.sweep.resolve import Resolved, resolve
 from support import make_spec
 
@@ -180,7 +180,8 @@ class FakedSweep:
             "read_adapter": lambda path: Adapter(path, "m", base, "alpaca", (), "a" * 64),
             "fetch_weights": lambda weights: self.built.append(weights.spec.name),
         }.items():
-            monkeypatch.setattr(measure if hasattr(measure, name) else prepare, name, value)
+            user = next(each for each in (measure, measure_load, prepare) if hasattr(each, name))
+            monkeypatch.setattr(user, name, value)
         monkeypatch.setattr(deployed, "NodeTelemetry", FakeTelemetry)
         monkeypatch.setattr(context, "observe_host", lambda: NODE)
         monkeypatch.setattr(run, "LocalCluster", lambda: self.cluster)

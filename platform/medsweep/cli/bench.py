@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from medsweep.cli.bench_answers import Answers
+from medsweep.cli.bench_output import (
+    human_stream,
+    interruption,
+    output_files,
+    print_client_error,
+    print_failures,
+)
 from medsweep.cli.options import add_api_key, positive, seed
-from medsweep.errors import EXIT_DONE, Interrupted, MedSweepError
-from medsweep.reporter import harmless
-from medsweep.version import __version__
+from medsweep.errors import Interrupted
 
 if TYPE_CHECKING:
     from medsweep.cli.live import Live
     from medsweep.loadgen.bench import Bench
     from medsweep.loadgen.fleet import Fleet
     from medsweep.loadgen.spec import LoadPoint
-    from medsweep.metrics.request_record import RequestRecord
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -189,7 +190,7 @@ def run(options: argparse.Namespace) -> int:
     with _fleet(options, points) as fleet:
         bench = Bench(job, fleet, objectives, options.out)
         try:
-            with _files(options, bench) as result:
+            with output_files(options, bench) as result:
                 if options.find_max:
                     # The rates are not known before.
                     result["find_max"] = _find_max(options, bench, points[0])
@@ -203,10 +204,10 @@ def run(options: argparse.Namespace) -> int:
             if options.report and bench.measured:
                 from medsweep.report.page import write_report
 
-                print(f"report: {write_report(options.out)}", file=_for_people(options))
+                print(f"report: {write_report(options.out)}", file=human_stream(options))
         except KeyboardInterrupt:
-            raise Interrupted(_kept(options, bench)) from None
-    return _verdict(bench)
+            raise Interrupted(interruption(options, bench)) from None
+    return print_failures(bench)
 
 
 @contextlib.contextmanager
@@ -229,19 +230,6 @@ def _fleet(options: argparse.Namespace, points: list[LoadPoint]) -> Iterator[Fle
         count = load_options.processes(options.processes)
     with Fleet(count) as fleet:
         yield fleet
-
-
-def _kept(options: argparse.Namespace, bench: Bench) -> str:
-    """Return what is left of a load test that was interrupted."""
-    from medsweep.loadgen.bench import INTERRUPTED
-
-    places = [str(place) for place in (options.json, options.out) if place not in (None, "-")]
-    count = len(bench.measured)
-    parts = sum(each.ended_early == INTERRUPTED for each in bench.measured)
-    text = f"interrupted: {count} loads measured{', the last one in part' if parts else ''}"
-    if places:
-        return f"{text}; written to {' and '.join(places)}"
-    return text if options.json else f"{text}; nothing is written without --json or --out"
 
 
 def _measure_all(options: argparse.Namespace, bench: Bench, points: list[LoadPoint]) -> None:
@@ -267,7 +255,7 @@ def _find_max(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> di
     live = _watch(options, bench, None)
     found = find_highest_rate(bench, first, options.requests, live.add)
     names = ", ".join(each.name for each in bench.objectives)
-    print(found.sentence(names), file=_for_people(options))
+    print(found.sentence(names), file=human_stream(options))
     return {
         "objectives": names,
         "rate_rps": found.rate_rps,
@@ -282,105 +270,13 @@ def _sweep(options: argparse.Namespace, bench: Bench, first: LoadPoint) -> dict[
     live = _watch(options, bench, None)
     highest = sweep_rates(bench, first, options.requests, live.add)
     if highest is not None:
-        print(f"highest throughput: {highest:.3g} requests/s", file=_for_people(options))
+        print(f"highest throughput: {highest:.3g} requests/s", file=human_stream(options))
     return {"highest_requests_per_s": highest}
-
-
-def print_client_error(options: argparse.Namespace, bench: Bench) -> None:
-    """Print what calibration shows of the client's part in the figures of the table."""
-    from medsweep.loadgen.load_columns import CLIENT_LIMITED
-
-    for each in bench.measured:
-        columns = each.columns
-        said = []
-        if each.client_limited:
-            said.append(CLIENT_LIMITED)
-        if columns["client_error_figures"]:
-            said.append(f"more than a tenth is client error: {columns['client_error_figures']}")
-        if each.figures.ok and each.client_limited is None:
-            said.append("whether the client keeps up with this load is not known")
-        if said:
-            load = f"note on {each.point.words}, repeat {each.repeat}"
-            print(f"{load}: {'; '.join(said)}", file=_for_people(options))
 
 
 def _watch(options: argparse.Namespace, bench: Bench, total: int | None) -> Live:
     from medsweep.cli.live import Live
 
-    live = Live(total, _for_people(options))
+    live = Live(total, human_stream(options))
     bench.on_progress = live.show
     return live
-
-
-def _for_people(options: argparse.Namespace) -> TextIO:
-    """Return the stream for the table: not the one that the JSON goes to."""
-    return sys.stderr if options.json == "-" else sys.stdout
-
-
-@contextlib.contextmanager
-def _files(options: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]]:
-    """Yield the fields of the JSON beside the points; write all files at the end.
-
-    Files are written when the load test is interrupted too, so that nothing measured is lost.
-    """
-    from medsweep.loadgen import bench_results as bench_files
-    from medsweep.loadgen.address import public_url
-    from medsweep.results.store import write_json
-
-    result: dict[str, Any] = {
-        "medsweep": __version__,
-        "url": public_url(options.url),
-        "model": options.model,
-        "prompts": len(bench.job.prompts),
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    requests = None
-    answers = Answers.of(options, bench.job)
-    if options.out is not None:
-        requests = bench_files.RequestsFile(options.out)
-
-    def keep(point: LoadPoint, repeat: int, records: Iterable[RequestRecord]) -> None:
-        if requests is not None:
-            requests.add(point, repeat, records)
-        if answers is not None:
-            answers.add(point, repeat, records)
-
-    bench.on_records = keep
-    try:
-        yield result
-        if answers is not None:
-            for line in answers.lines():
-                print(line, file=_for_people(options))
-    finally:
-        result["points"] = [bench_files.point_json(each) for each in bench.measured]
-        if answers is not None:
-            answers.complete(result)
-        if options.repeats > 1:
-            result["over_repeats"] = bench_files.over_repeats(bench.measured)
-        try:
-            if requests is not None:
-                requests.close()
-                quality = None if answers is None else answers.columns
-                bench_files.write_benchmark(options.out, bench.job, bench.measured, quality)
-        finally:
-            if options.json == "-":
-                print(json.dumps(result, indent=2))
-            elif options.json is not None:
-                write_json(Path(options.json), result)
-
-
-def _verdict(bench: Bench) -> int:
-    """Print a remedy for each kind of failure, and return the exit code."""
-    from medsweep.loadgen.failures import advice_for
-
-    first_errors: dict[str, str] = {}
-    for each in bench.measured:
-        first_errors = {**each.figures.first_errors, **first_errors}
-    for kind, message in first_errors.items():
-        advice = advice_for(kind)
-        told = harmless(f"{kind}: {message}")
-        print(f"medsweep: {told}{f'; {advice}' if advice else ''}", file=sys.stderr)
-    failed = any(
-        each.gave_up or not (each.figures.ok or each.ended_early) for each in bench.measured
-    )
-    return MedSweepError.exit_code if failed else EXIT_DONE

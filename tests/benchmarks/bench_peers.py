@@ -26,7 +26,7 @@ from medsweep.loadgen.calibration import TRUTH
 from medsweep.loadgen.eventloop import allow_many_connections
 from medsweep.loadgen.eventloop import run as run_loop
 from medsweep.loadgen.mock.server import MockConnection, running_mock
-from medsweep.models.weights import cache_root
+from medsweep.models.cache import cache_root
 
 CONCURRENCIES = (64, 256, 1000)
 WAVES = 6  # measured, after one of warm-up

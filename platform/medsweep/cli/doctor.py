@@ -210,7 +210,7 @@ def hub() -> Iterator[Check]:
 
 
 def _disks(out: Path) -> list[Callable[[], Iterator[Check]]]:
-    from medsweep.models.weights import cache_root
+    from medsweep.models.cache import cache_root
 
     def disk(what: str, folder: Path) -> Callable[[], Iterator[Check]]:
         def look() -> Iterator[Check]:

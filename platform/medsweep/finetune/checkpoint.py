@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsweep.errors import StageError
 from medsweep.finetune.loop import Position
-from medsweep.models.weights import file_sha256
+from medsweep.models.cache import file_sha256
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,8 @@ from medsweep.finetune.adapter import (
     base_sha256,
 )
 from medsweep.finetune.model_card import model_card
+from medsweep.models.cache import file_sha256
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import file_sha256
 
 TOKENIZER_FILES = (
     "added_tokens.json",

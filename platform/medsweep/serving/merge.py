@@ -22,8 +22,8 @@ from medsweep.finetune.adapter import (
     check_base,
 )
 from medsweep.finetune.adapter_copy import verified_copy
+from medsweep.models.cache import build_once, cache_root
 from medsweep.models.loading import LOCAL, check_model_folder
-from medsweep.models.weights import build_once, cache_root
 from medsweep.serving.engines.low_rank import LowRankPair, read_pairs, shape_of
 from medsweep.serving.protocol import EngineSettings
 

@@ -16,8 +16,9 @@ from medsweep.finetune import adapted
 from medsweep.finetune.adapted import device_with_room, find_base, load_adapted, open_adapter
 from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.finetune.verify import verify
+from medsweep.models.cache import file_sha256
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import Weights, file_sha256
+from medsweep.models.weights import Weights
 from medsweep.serving.engines import open_engine
 from medsweep.serving.merge import merge
 from medsweep.serving.protocol import EngineSettings

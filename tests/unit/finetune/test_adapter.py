@@ -18,7 +18,7 @@ from medsweep.finetune.adapter import (
 )
 from medsweep.finetune.adapter_copy import check_files
 from medsweep.finetune.save import code_sha256, json_sha256, save_adapter
-from medsweep.models.weights import file_sha256
+from medsweep.models.cache import file_sha256
 
 CARD = {
     "model": "standin-llama-3-8b",

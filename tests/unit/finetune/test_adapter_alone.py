@@ -109,7 +109,7 @@ def test_an_adapter_that_does_not_fit_its_base_is_found(
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    from medsweep.models.weights import file_sha256
+    from medsweep.models.cache import file_sha256
 
     weights = adapter / "adapter_model.safetensors"
     tensors = load_file(weights)

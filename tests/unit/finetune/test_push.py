@@ -11,7 +11,7 @@ import pytest
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter, read_card
 from medsweep.finetune.push import push
-from medsweep.models.weights import file_sha256
+from medsweep.models.cache import file_sha256
 
 FILES = ("adapter_model.safetensors", "adapter_config.json", "README.md", "zz.txt")
 

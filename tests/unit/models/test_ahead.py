@@ -10,8 +10,9 @@ import pytest
 
 from medsweep.models import ahead, standin
 from medsweep.models.ahead import fetched_ahead, weights_of
+from medsweep.models.cache import cache_root
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import Weights, cache_root, fetch_weights, identify
+from medsweep.models.weights import Weights, fetch_weights, identify
 
 TEXTS = ["Iron is taken on an empty stomach.", "Call a doctor if the fever lasts."]
 

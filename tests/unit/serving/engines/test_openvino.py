@@ -21,8 +21,9 @@ from medsweep.finetune.adapter_copy import LORA_FILES
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.save import save_adapter
 from medsweep.metrics.quality import score_and_count
+from medsweep.models.cache import file_sha256
 from medsweep.models.catalog import MODELS
-from medsweep.models.weights import fetch_weights, file_sha256, identify
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.engines.openvino import OpenvinoEngine
 from medsweep.serving.protocol import EngineSettings
 from support import package

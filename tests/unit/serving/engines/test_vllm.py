@@ -18,9 +18,10 @@ from medsweep.errors import EnvironmentFault, InputError, StageError
 from medsweep.finetune.adapter import Adapter, read_adapter
 from medsweep.finetune.lora import add_lora
 from medsweep.finetune.save import save_adapter
+from medsweep.models.cache import cache_root
 from medsweep.models.catalog import MODELS
 from medsweep.models.spec import ModelSpec
-from medsweep.models.weights import cache_root, fetch_weights, identify
+from medsweep.models.weights import fetch_weights, identify
 from medsweep.serving.api_errors import as_refused
 from medsweep.serving.engines import open_engine
 from medsweep.serving.engines.environment import ENVIRONMENTS

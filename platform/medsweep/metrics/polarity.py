@@ -43,19 +43,20 @@ _CUE = re.compile(
 )
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a list that white space separates."""
     return frozenset(text.split())
 
 
 # Every cue has one of these words; most sentences have none.
-_CUE_WORDS = _words(
+_CUE_WORDS = word_set(
     """
     no not never none without cannot neither nor deny denies denied absence lack lacks free
     negative fail fails failed rule ruled rules avoid absent unlikely excluded contraindicated
     """
 )
 
-FUNCTION_WORDS = _words(
+FUNCTION_WORDS = word_set(
     """
     a an the and or of to in on at by for with from as is are was were be been being it its
     this that these those they them their he she his her him you your we our us my me there

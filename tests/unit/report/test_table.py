@@ -14,6 +14,8 @@ from medsweep.report.table import (
     column,
     hidden,
     make_table,
+    number,
+    p_value,
     tabulate,
     time,
 )
@@ -92,3 +94,8 @@ def test_mean_and_percentiles_of_a_latency_have_one_unit() -> None:
 def test_no_cell_is_a_formula_or_more_than_a_line(text: str, written: str) -> None:
     table = make_table(Times, [Times(text, 2.0, 1)])
     assert list(csv.reader(io.StringIO(as_csv(table))))[1] == [written, "2.0"]
+
+
+def test_a_p_value_has_two_digits() -> None:
+    assert (p_value(0.0045, "").text, p_value(1.0, "").text) == ("0.0045", "1.0")
+    assert p_value(None, "why") == number(None, "why")

@@ -4,23 +4,20 @@ from typing import Any
 
 import pytest
 
-from medsweep.metrics.resampling import paired_difference
 from medsweep.metrics.statistics import Interval
 from medsweep.report.paper import TABLE_4
 from medsweep.report.samples import samples
-from medsweep.report.table import make_table, number, p_value
+from medsweep.report.table import make_table
 from medsweep.report.tables.decision import decision_table
 from medsweep.report.tables.failures import failure_table
 from medsweep.report.tables.grouping import without_repeated_answers
 from medsweep.report.tables.latency import LatencyRow, latency_table
 from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.method import hardware_table, host_table, method
-from medsweep.report.tables.paired import SEED, PairedRow, base_against_tuned
+from medsweep.report.tables.paired import base_against_tuned
 from medsweep.report.tables.paper_table import paper_table_4
 from medsweep.report.tables.quality import QualityFigure, QualityRow, quality_table
 from medsweep.report.tables.servers import ServerRow, server_table
-from medsweep.report.takeaways import take_away
-from medsweep.results.schema import QUALITIES
 from report_reading import Reading, misprints
 from report_reading.printed import tables_of
 
@@ -181,73 +178,6 @@ def test_an_ungraded_figure_is_absent(rows: Rows) -> None:
     assert all("bleu" not in row.figures for row in quality_table(rows))
 
 
-def test_base_against_tuned_is_paired_over_questions(
-    rows: Rows, responses: dict[str, Rows], small: Any
-) -> None:
-    table = base_against_tuned(rows, responses)
-    assert table[0].figure == "token_f1"  # the headline figure is read first
-    assert {row.model for row in table} == {small.llama}
-    assert sorted(row.figure for row in table) == sorted(QUALITIES)
-    row = next(row for row in table if row.figure == "token_f1")
-    # The two answers to a question lie 0.05 above and below.
-    tuned = [((score + 0.05) + (score - 0.05)) / 2 for score in small.tuned_f1]
-    assert row.difference == paired_difference(small.base_f1, tuned, seed=SEED)
-    assert row.base == pytest.approx(1.3 / 6)
-    assert row.tuned == pytest.approx(2.1 / 6)
-    assert (row.difference.changed, row.difference.pairs) == (5, 6)
-    # Of 32 patterns of signs two are as far from 0, and four figures are tested.
-    assert row.difference.p_value == 2 / 32
-    assert row.verdict == "no clear difference"
-    same = next(row for row in table if row.figure == "bleu")
-    assert (same.difference.mean, same.difference.changed) == (0, 0)
-    assert same.verdict == "no clear difference"
-
-
-def test_verified_truncated_and_refused_answers_are_paired_too(
-    rows: Rows, responses: dict[str, Rows], small: Any
-) -> None:
-    for answer in responses[small.llama_key]:
-        number = int(answer["question_id"].removeprefix("q"))
-        tuned = answer["variant"] == "adapter"
-        # Only two of six references have a quantity.
-        answer |= {"verified": float(tuned) if number < 2 else None, "truncated": float(tuned)}
-    table = {row.figure: row for row in base_against_tuned(rows, responses)}
-    assert list(table)[len(QUALITIES) :] == ["verified", "truncated"]
-    assert (table["verified"].difference.pairs, table["verified"].verdict) == (
-        2,
-        "too few questions",
-    )
-    truncated = table["truncated"]
-    assert (truncated.base, truncated.tuned, truncated.difference.changed) == (0, 1, 6)
-    assert truncated.difference.p_value == 2 / 64
-    shown = make_table(PairedRow, list(table.values()))
-    assert [row[1].text for row in shown.rows][-2:] == ["Verified by rules", "Truncated answers"]
-
-
-def test_load_points_that_only_one_variant_was_asked_at_do_not_count(
-    rows: Rows, responses: dict[str, Rows], small: Any
-) -> None:
-    before = base_against_tuned(rows, responses)
-    answers = responses[small.llama_key]
-    for answer in [dict(each) for each in answers if each["variant"] == "adapter"]:
-        answers.append(answer | {"load_point": "c4", "token_f1": 1.0})
-    assert base_against_tuned(rows, responses) == before
-
-
-def test_a_lower_figure_is_called_lower(rows: Rows, responses: dict[str, Rows], small: Any) -> None:
-    answers = responses[small.llama_key]
-    answers += [
-        {**answer, "question_id": f"{answer['question_id']}-{copy}"}
-        for copy in range(3)
-        for answer in list(answers)
-    ]
-    for answer in answers:
-        if answer["variant"] == "adapter":
-            answer["rouge_l"] = 0.1
-    table = base_against_tuned(rows, responses)
-    assert next(row.verdict for row in table if row.figure == "rouge_l") == "lower"
-
-
 def test_the_paper_s_table_keeps_its_figures_and_ours_keep_their_names(
     rows: Rows, small: Any
 ) -> None:
@@ -357,90 +287,6 @@ def test_samples_flag_what_neither_text_mentions(rows: Rows, responses: dict[str
     found = [answer for sample in samples(rows, responses) for answer in sample.answers]
     assert found
     assert {answer.unsupported for answer in found} == {("Aspirin",)}
-
-
-def test_a_clear_effect_is_a_takeaway(rows: Rows, responses: dict[str, Rows], small: Any) -> None:
-    answers = responses[small.llama_key]
-    answers += [
-        {**answer, "question_id": f"{answer['question_id']}-{copy}"}
-        for copy in range(3)
-        for answer in list(answers)
-    ]
-    *_, effect = take_away(rows, base_against_tuned(rows, responses), {})
-    assert effect.startswith(
-        f"{small.llama} (emulated): token F1 is higher after fine-tuning: "
-        "from 0.217 to 0.350, +0.133 ["
-    )
-    assert effect.endswith("over 24 questions.")
-
-
-def test_answers_that_another_machine_gives_too_are_said_once(rows: Rows) -> None:
-    """Only times are told of both bases."""
-    observed = next(row for row in rows if row["basis"] == "observed")
-    emulated = observed | {"basis": "emulated", "profile": "1xv100-1cpu", "key": "other"}
-    quality, time, other = take_away([observed, emulated], [], {})
-    assert quality.startswith("Best token F1 (observed)")
-    assert {each.partition(" at ")[0] for each in (time, other)} == {
-        "Shortest mean end-to-end time"
-    }
-    worse = emulated | {"token_f1": 0.1}
-    told = take_away([observed, worse], [], {})
-    assert any(each.startswith("Best token F1 (emulated)") for each in told)
-
-
-def test_a_p_value_has_two_digits() -> None:
-    assert (p_value(0.0045, "").text, p_value(1.0, "").text) == ("0.0045", "1.0")
-    assert p_value(None, "why") == number(None, "why")
-
-
-def test_too_few_questions_are_a_takeaway_that_says_so(
-    rows: Rows, responses: dict[str, Rows], small: Any
-) -> None:
-    few = {
-        key: [answer for answer in answers if answer["question_id"] in ("q0", "q1")]
-        for key, answers in responses.items()
-    }
-    *_, effect = take_away(rows, base_against_tuned(rows, few), {})
-    assert "after fine-tuning, on too few questions to tell a difference" in effect
-    assert effect.endswith("over 2 questions.")
-
-
-@pytest.mark.parametrize(
-    ("ends", "doubt"),
-    [
-        ({"low": 0.25, "high": 0.35}, "."),
-        ({"low": 0.25, "high": 0.45}, ". The interval of {} (adapter) overlaps it, so"),
-        ({"low": None, "high": None}, ". {} (adapter) has no interval, so"),
-    ],
-)
-def test_what_has_no_interval_is_not_said_to_overlap(
-    rows: Rows, small: Any, ends: dict[str, float | None], doubt: str
-) -> None:
-    best = {**rows[0], "token_f1": 0.5, "token_f1_low": 0.4, "token_f1_high": 0.6}
-    other = {**best, "model": small.distil, "cell": "other", "key": "other", "token_f1": 0.3}
-    other |= {f"token_f1_{end}": value for end, value in ends.items()}
-    first, *_ = take_away([best, other], [], {})
-    assert first.partition("]")[2].startswith(doubt.format(small.distil))
-    assert (first.partition("]")[2] == ".") == (doubt == ".")
-    unknown, *_ = take_away([{**best, "token_f1_low": None, "token_f1_high": None}, other], [], {})
-    assert unknown.endswith("0.500. It has no interval, so whether others are as good is unknown.")
-
-
-def test_cells_of_different_engines_are_said_first(rows: Rows, responses: dict[str, Rows]) -> None:
-    assert "different engines" not in take_away(rows, [], {})[0]
-    mixed = [row | ({"engine": "vllm"} if row["profile"] == "host" else {}) for row in rows]
-    assert "; vllm: standin-distilgpt2@host), so" in take_away(mixed, [], {})[0]
-    external = [row | ({"server_url": "u"} if row["profile"] == "host" else {}) for row in mixed]
-    assert "different engines" not in take_away(external, [], {})[0]
-
-
-def test_bases_are_not_corrected_together(rows: Rows, responses: dict[str, Rows]) -> None:
-    table = base_against_tuned(rows, responses)
-    other = [{**row, "basis": "observed", "key": f"{row['key']}-o"} for row in rows]
-    both = {**responses, **{f"{key}-o": answers for key, answers in responses.items()}}
-    together = base_against_tuned([*rows, *other], both)
-    emulated = [row.p_adjusted for row in together if row.basis == "emulated"]
-    assert emulated == [row.p_adjusted for row in table]
 
 
 def test_the_client_s_part_is_that_of_all_repeats(rows: Rows) -> None:

@@ -1,11 +1,32 @@
-"""The fine-tuned stand-in as engines take it, and what it answers without one."""
+"""The fine-tuned stand-in as engines take it, engines to ask, and what it answers without one."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from asking import TOKENS
+from asking import TOKENS, TUNED, Asker
 from medsweep.finetune.adapter import Adapter, read_adapter
+from medsweep.models.catalog import MODELS
+from medsweep.serving.engines.continuous import ContinuousEngine
+from medsweep.serving.engines.generate import GenerateEngine
+from medsweep.serving.protocol import EngineSettings
+
+BASE = "standin-llama-3-8b"
+ENGINES = {"generate": GenerateEngine, "continuous": ContinuousEngine}
+
+
+def engine_settings(engine: str, **fields: Any) -> EngineSettings:
+    """Settings of an engine on one CPU, with room for eight requests."""
+    return EngineSettings(engine, MODELS[BASE], "float32", max_batch_size=8, cpus=1, **fields)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def asker(request: Any, tuned: Adapter, questions: list[str]) -> Iterator[Asker]:
+    """Each engine on a thread, with the adapter."""
+    engine = ENGINES[request.param](engine_settings(request.param, adapters={TUNED: tuned}))
+    yield Asker(engine, questions)
+    engine.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import asyncio
 import dataclasses
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,34 +12,20 @@ import torch
 
 from asking import TOKENS, TUNED, Asker, batch_sizes, text
 from medsweep.clock import FakeClock
-from medsweep.errors import InputError, StageError, UnknownName
+from medsweep.errors import InputError, StageError
 from medsweep.finetune.adapter import Adapter
-from medsweep.models.catalog import MODELS
 from medsweep.models.templates import TEMPLATES
 from medsweep.serving.admission import Limits
 from medsweep.serving.app import build_app
 from medsweep.serving.engines import engine_thread
-from medsweep.serving.engines.continuous import ContinuousEngine
 from medsweep.serving.engines.generate import GenerateEngine
 from medsweep.serving.engines.request_state import RequestState
-from medsweep.serving.protocol import Delta, EngineDied, EngineSettings, Generation
+from medsweep.serving.protocol import Delta, EngineDied, Generation
 from medsweep.serving.server_metrics import ServerMetrics
 
+from .conftest import BASE, engine_settings
+
 pytestmark = pytest.mark.slow
-
-BASE = "standin-llama-3-8b"
-ENGINES = {"generate": GenerateEngine, "continuous": ContinuousEngine}
-
-
-def settings(engine: str, **fields: Any) -> EngineSettings:
-    return EngineSettings(engine, MODELS[BASE], "float32", max_batch_size=8, cpus=1, **fields)
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def asker(request: Any, tuned: Adapter, questions: list[str]) -> Iterator[Asker]:
-    engine = ENGINES[request.param](settings(request.param, adapters={TUNED: tuned}))
-    yield Asker(engine, questions)
-    engine.close()
 
 
 @pytest.fixture
@@ -266,105 +250,12 @@ async def test_a_failure_goes_to_each_request_of_the_batch_and_to_no_other(
     assert (await asker.text(asker.request(0))).strip() == expected[0]
 
 
-async def test_an_adapter_comes_and_goes_while_another_answers(
-    asker: Asker, tuned: Adapter, expected: list[str]
-) -> None:
-    engine = asker.engine
-    stream: Any = engine.stream(asker.request(0))
-    pieces = [await anext(stream)]
-    await engine.add_adapter("second", tuned)
-    assert await engine.models() == [BASE, TUNED, "second"]
-    second = asyncio.create_task(asker.text(asker.request(1, "second")))
-    pieces += [piece async for piece in stream]
-    assert text(pieces).strip() == expected[0]
-    assert (await second).strip() == expected[1]
-    await engine.remove_adapter("second")
-    assert await engine.models() == [BASE, TUNED]
-    with pytest.raises(UnknownName):
-        await asker.text(asker.request(1, "second"))
-    assert (await asker.text(asker.request(2))).strip() == expected[2]
-
-
-async def test_an_adapter_that_answers_is_removed_when_it_has(
-    asker: Asker, tuned: Adapter, expected: list[str]
-) -> None:
-    await asker.engine.add_adapter("second", tuned)
-    stream: Any = asker.engine.stream(asker.request(0, "second"))
-    pieces = [await anext(stream)]
-    removal = asyncio.create_task(asker.engine.remove_adapter("second"))
-    await asyncio.sleep(0)
-    assert await asker.engine.models() == [BASE, TUNED]  # nobody new may use it
-    assert not removal.done()
-    pieces += [piece async for piece in stream]
-    await removal
-    assert text(pieces).strip() == expected[0]
-
-
-async def test_an_adapter_is_replaced_under_its_name(
-    asker: Asker, tuned: Adapter, expected: list[str]
-) -> None:
-    before = asker.engine._served[TUNED].adapter
-    await asker.engine.add_adapter(TUNED, tuned)
-    assert asker.engine._served[TUNED].adapter != before
-    assert (await asker.text(asker.request(0))).strip() == expected[0]
-
-
-async def test_adapters_that_do_not_fit_are_refused(asker: Asker, tuned: Adapter) -> None:
-    foreign = dataclasses.replace(tuned, model="standin-distilgpt2")
-    with pytest.raises(InputError, match="made on standin-distilgpt2, and this engine serves"):
-        await asker.engine.add_adapter("foreign", foreign)
-    with pytest.raises(InputError, match="is the base model's name"):
-        await asker.engine.add_adapter(BASE, tuned)
-    for name in ("missing", BASE):
-        with pytest.raises(UnknownName):
-            await asker.engine.remove_adapter(name)
-
-
-async def test_a_broken_adapter_leaves_the_others(
-    asker: Asker, tuned: Adapter, tmp_path: Path, expected: list[str]
-) -> None:
-    with pytest.raises(Exception, match="adapter_config.json"):
-        await asker.engine.add_adapter("broken", dataclasses.replace(tuned, folder=tmp_path))
-    assert await asker.engine.models() == [BASE, TUNED]
-    assert (await asker.text(asker.request(0))).strip() == expected[0]
-
-
 async def test_the_threads_are_the_profile_s(asker: Asker) -> None:
     seen: list[int] = []
     await asker.engine._run_on_thread(
         lambda: seen.append(torch.get_num_threads()), between_tokens=True
     )
     assert seen == [asker.engine._settings.cpus]
-
-
-@pytest.mark.parametrize("name", ENGINES)
-async def test_without_an_adapter_and_closed(
-    name: str, tuned: Adapter, questions: list[str]
-) -> None:
-    engine = ENGINES[name](settings(name, base=tuned.base))
-    assert await engine.models() == [BASE]
-    await engine.check()
-    await engine.add_adapter(TUNED, tuned)
-    asker = Asker(engine, questions)
-    base = await asker.text(asker.request(0, BASE))
-    await engine.remove_adapter(TUNED)
-    # Also after the last adapter has gone.
-    assert await asker.text(asker.request(0, BASE)) == base
-    await engine.add_adapter(TUNED, tuned)
-    stream = engine.stream(Generation(TUNED, None, "Asthma is", 400))
-    await anext(stream)
-    await asyncio.to_thread(engine.close)
-    with pytest.raises(StageError, match="closed"):
-        async for _ in stream:
-            pass
-    with pytest.raises(StageError, match="closed"):
-        await anext(engine.stream(Generation(BASE, None, "Asthma is", 3)))
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_neither_base_nor_adapter(name: str) -> None:
-    with pytest.raises(InputError, match="give the folder of its weights"):
-        ENGINES[name](settings(name))
 
 
 class Unscored(GenerateEngine):
@@ -378,7 +269,7 @@ class Unscored(GenerateEngine):
 async def test_log_probabilities_are_refused_before_an_answer_begins(
     tuned: Adapter, pushed: list[tuple[RequestState, int]]
 ) -> None:
-    engine = Unscored(settings("generate", adapters={TUNED: tuned}))
+    engine = Unscored(engine_settings("generate", adapters={TUNED: tuned}))
     asker = Asker(engine, ["What is gout?"])
     echoed = Generation(BASE, None, "Asthma is", 0, echo=True)
     for request in (asker.request(0, logprobs=0), dataclasses.replace(echoed, logprobs=3)):
@@ -415,7 +306,7 @@ class BrokenLater(GenerateEngine):
 async def test_a_thread_that_dies_fails_requests_now_and_later(
     engine: type[GenerateEngine], tuned: Adapter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = engine(settings("generate", adapters={TUNED: tuned}))
+    broken = engine(engine_settings("generate", adapters={TUNED: tuned}))
     asker = Asker(broken, ["What is gout?"])
     ask = [asker.request(0, BASE) for _ in range(3)]
     async with asyncio.timeout(60):

@@ -31,6 +31,9 @@ _SHARED = 0.5
 With one word in common, over half of the contradictions between right answers were false.
 """
 
+_LIMITS = frozenset({"below", "above"})
+"""Kinds of a quantity that is open on one side."""
+
 _LEAST_WORDS = 3
 """Fewest content words of a sentence that is compared."""
 
@@ -144,14 +147,11 @@ def _hedged(
     """Return how many quantities have a wrong one in their place too; remove the wrong ones."""
     count = 0
     for known, wanted in right:
-        rivals = [each for each in given if _rivals(known, each)]
-        if not rivals:
-            continue
-        expected = reference.words(wanted)
-        wrong = next((each for each in rivals if answer.conflict(known, each, expected)), None)
-        if wrong is not None:
-            given.remove(wrong)
-            count += 1
+        for each in given:
+            if _rivals(known, each) and answer.conflict(known, each, reference.words(wanted)):
+                given.remove(each)
+                count += 1
+                break
     return count
 
 
@@ -161,9 +161,10 @@ def _rivals(first: Quantity, second: Quantity) -> bool:
         return False
     if first.span == second.span:
         return False
-    limits = {"below", "above"}
-    same_kind = _kind(first) == _kind(second) or not limits & {_kind(first), _kind(second)}
-    return same_kind and (limits >= {_kind(first)} or not _nested(first, second))
+    kinds = {_kind(first), _kind(second)}
+    if kinds & _LIMITS:
+        return len(kinds) == 1
+    return not _nested(first, second)
 
 
 def _equal(first: Quantity, second: Quantity) -> bool:
@@ -191,10 +192,8 @@ def _contradicts(first: Quantity, second: Quantity) -> bool:
     fewest = min(len(first.context), len(second.context))
     if len(first.context & second.context) < _SHARED * fewest:
         return False
-    if _kind(first) == _kind(second):
-        return True
-    limits = {_kind(first), _kind(second)} == {"below", "above"}
-    return limits or not _nested(first, second)
+    kinds = {_kind(first), _kind(second)}
+    return len(kinds) == 1 or kinds == _LIMITS or not _nested(first, second)
 
 
 def _nested(first: Quantity, second: Quantity) -> bool:

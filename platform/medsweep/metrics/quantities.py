@@ -151,8 +151,7 @@ class _Reader(NumberReader):
         period = self.period(last.place)
         if period is None:
             return None
-        spans = tuple(dict.fromkeys((first.span, last.span)))
-        return [self._per(first.number, last.number, period[0], spans)], period[1]
+        return [self._per(first.number, last.number, period[0], _spans(first, last))], period[1]
 
     def _every(self, place: int) -> tuple[list[Quantity], int] | None:
         if self.at(place + 1) == "other":
@@ -167,8 +166,7 @@ class _Reader(NumberReader):
         unit = unit_at(self.lower, last.place)
         if unit is None or scale(unit[0]).dimension != "[time]" or not first.number:
             return None
-        spans = tuple(dict.fromkeys((first.span, last.span)))
-        return [self._per(1 / last.number, 1 / first.number, unit[0], spans)], unit[1]
+        return [self._per(1 / last.number, 1 / first.number, unit[0], _spans(first, last))], unit[1]
 
     def _code(self, place: int) -> tuple[float | None, int]:
         word = self.lower[place]
@@ -206,8 +204,8 @@ class _Reader(NumberReader):
             return None
         low, high = part[0].number / total[1].number, part[1].number / total[0].number
         limit = self._limit(self.matches[start].start())
-        spans = tuple(dict.fromkeys(value.span for value in (*part, *total)))
-        return [self._limited(self._quantity("share", low, high, spans), limit)], behind
+        share = self._quantity("share", low, high, _spans(*part, *total))
+        return [self._limited(share, limit)], behind
 
     def _total(self, place: int) -> tuple[Value, Value] | None:
         """Read what a share is of, such as "10,000", "5,000 to 10,000" or "a million"."""
@@ -250,8 +248,7 @@ class _Reader(NumberReader):
             first = last = value
             if self.at(value.place) in _JOINS and (high := self.value(value.place + 1)):
                 last = high if high.number > value.number else value
-        spans = tuple(dict.fromkeys((first.span, last.span)))
-        return [self._quantity(label, first.number, last.number, spans)], last.place
+        return [self._quantity(label, first.number, last.number, _spans(first, last))], last.place
 
     def _measure(self, place: int) -> tuple[list[Quantity], int] | None:
         """Read a number with its limit, the end of its range, its unit and its period."""
@@ -289,27 +286,20 @@ class _Reader(NumberReader):
         return self._with_unit(first, last, unit)
 
     def _with_unit(
-        self,
-        first: Value,
-        last: Value,
-        unit: UnitMention | None,
+        self, first: Value, last: Value, unit: UnitMention | None
     ) -> tuple[list[Quantity], int]:
         name, period, behind, span = "", None, last.place, None
         if unit is not None:
             name, period, behind, span = unit.name, unit.period, unit.place, unit.span
         limit = self._limit(first.span.start)
         quantity = self._scaled(name, first, last, limit, span)
-        quantity = self._dated(quantity, self.matches[behind - 1].end())
+        end = self.matches[behind - 1].end()
+        quantity = self._dated(quantity, end)
         if limit is None:
-            tail = _TAIL.match(self.text, self.matches[behind - 1].end())
-            tail = tail or _TAIL.match(self.text, last.span.end)
-            if tail is not None:
-                side = "high" if tail["above"] else "low"
-                bound = inf if tail["above"] else -inf
-                quantity = replace(quantity, **{side: bound})  # type: ignore[arg-type]
-                quantity = replace(quantity, limit_span=Span(*tail.span()))
-                while behind < len(self.matches) and self.matches[behind].end() <= tail.end():
-                    behind += 1
+            tail = _TAIL.match(self.text, end) or _TAIL.match(self.text, last.span.end)
+            quantity = self._limited(quantity, tail)
+            while tail and behind < len(self.matches) and self.matches[behind].end() <= tail.end():
+                behind += 1
         read = [quantity]
         if period is None and (after := self.period(behind)):
             period, behind = after
@@ -333,8 +323,7 @@ class _Reader(NumberReader):
                 # A dose by body weight has no dimension either, and is no share.
                 dimension = "share" if unit == "percent" else "ratio"
         low, high = (value.number * factor + offset for value in (first, last))
-        spans = tuple(dict.fromkeys((first.span, last.span)))
-        quantity = self._limited(self._quantity(dimension, low, high, spans), limit)
+        quantity = self._limited(self._quantity(dimension, low, high, _spans(first, last)), limit)
         return replace(quantity, unit=unit, unit_span=unit_span)
 
     def _dated(self, quantity: Quantity, end: int) -> Quantity:
@@ -383,3 +372,8 @@ class _Reader(NumberReader):
         after = re.split(r"[.;!?](?:\s|$)", self.text[end : end + _CONTEXT])[0]
         context = (content_words(before) | content_words(after)) - UNIT_WORDS
         return Quantity(dimension, "", low, high, context, spans)
+
+
+def _spans(*values: Value) -> tuple[Span, ...]:
+    """Return where values stand, each place once."""
+    return tuple(dict.fromkeys(value.span for value in values))

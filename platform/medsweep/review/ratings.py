@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median_low
 from typing import Any, TypeVar
 
 import numpy as np
 
 from medsweep.errors import InputError, cause_of
-from medsweep.metrics.raters import Reliability, ranking, reliability
+from medsweep.metrics.raters import ranking, reliability
 from medsweep.metrics.resampling import mean_intervals
 from medsweep.results.store import read_json, write_json
 from medsweep.review.rubric import Axis, Rubric, shipped_rubric
@@ -97,16 +98,22 @@ def agreement(ratings: Ratings, axes: Iterable[str], seed: int) -> dict[str, dic
         axes: names of the rubric's axes.
         seed: of the bootstrap over answers.
     """
-    return {axis: asdict(_agreement(ratings, axis, seed)) for axis in axes}
+    return {
+        axis: asdict(reliability(list(_by_answer(ratings, axis).values()), seed=seed))
+        for axis in axes
+    }
 
 
-def _agreement(ratings: Ratings, axis: str, seed: int) -> Reliability:
-    answers = dict.fromkeys(answer for given in ratings.values() for answer in given)
-    units = [
-        [given[answer][axis] for given in ratings.values() if axis in given.get(answer, {})]
-        for answer in answers
-    ]
-    return reliability(units, seed=seed)
+def _by_answer(ratings: Ratings, axis: str) -> dict[str, list[int]]:
+    """Return the ratings of each answer on one axis; an answer may have none."""
+    by_answer: dict[str, list[int]] = {
+        answer: [] for given in ratings.values() for answer in given
+    }
+    for given in ratings.values():
+        for answer, rated in given.items():
+            if axis in rated:
+                by_answer[answer].append(rated[axis])
+    return by_answer
 
 
 def rated_systems(
@@ -120,21 +127,17 @@ def rated_systems(
         axes: of the rubric.
         seed: of the bootstrap over questions.
     """
-    best_ratings: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for given in ratings.values():
-        for answer, rated in given.items():
-            for system in answers[answer]["systems"]:
-                for axis in axes:
-                    if axis.name in rated:
-                        best = float(rated[axis.name] == axis.best)
-                        of_axis = best_ratings.setdefault(system, {}).setdefault(axis.name, {})
-                        of_axis.setdefault(answers[answer]["question_id"], []).append(best)
-    return {
-        system: {
-            axis: question_share(by_question, seed, "best") for axis, by_question in each.items()
-        }
-        for system, each in sorted(best_ratings.items())
-    }
+    systems: dict[str, dict[str, dict[str, Any]]] = {}
+    for axis in axes:
+        best = (
+            (answer, float(rated[axis.name] == axis.best))
+            for given in ratings.values()
+            for answer, rated in given.items()
+            if axis.name in rated
+        )
+        for system, share in _system_shares(best, answers, seed, "best").items():
+            systems.setdefault(system, {})[axis.name] = share
+    return dict(sorted(systems.items()))
 
 
 def passed_systems(
@@ -147,31 +150,35 @@ def passed_systems(
         answers: key of the sheet.
         seed: of the bootstrap over questions.
     """
-    by_system: dict[str, dict[str, list[float]]] = {}
-    for answer, verdict in verdicts.items():
+    values = ((answer, float(verdict)) for answer, verdict in verdicts.items())
+    return _system_shares(values, answers, seed, "share")
+
+
+def _system_shares(
+    values: Iterable[tuple[str, float]], answers: Mapping[str, Any], seed: int, name: str
+) -> dict[str, dict[str, Any]]:
+    """Return the share of each system; values of an answer count for every system that gave it."""
+    systems: dict[str, dict[str, list[float]]] = {}
+    for answer, value in values:
         for system in answers[answer]["systems"]:
-            by_question = by_system.setdefault(system, {})
-            by_question.setdefault(answers[answer]["question_id"], []).append(float(verdict))
+            by_question = systems.setdefault(system, {})
+            by_question.setdefault(answers[answer]["question_id"], []).append(value)
     return {
-        system: question_share(by_question, seed)
-        for system, by_question in sorted(by_system.items())
+        system: question_share(by_question, seed, name)
+        for system, by_question in sorted(systems.items())
     }
 
 
 def medians(ratings: Ratings, axes: Sequence[Axis]) -> dict[str, dict[str, int]]:
     """Return the median rating of each answer by axis; the lower of two in the middle."""
-    answers = dict.fromkeys(answer for given in ratings.values() for answer in given)
-    middle: dict[str, dict[str, int]] = {}
-    for answer in answers:
-        for axis in axes:
-            rated = sorted(
-                given[answer][axis.name]
-                for given in ratings.values()
-                if axis.name in given.get(answer, {})
-            )
+    middle: dict[str, dict[str, int]] = {
+        answer: {} for given in ratings.values() for answer in given
+    }
+    for axis in axes:
+        for answer, rated in _by_answer(ratings, axis.name).items():
             if rated:
-                middle.setdefault(answer, {})[axis.name] = rated[(len(rated) - 1) // 2]
-    return middle
+                middle[answer][axis.name] = median_low(rated)
+    return {answer: by_axis for answer, by_axis in middle.items() if by_axis}
 
 
 def passed(ratings: Ratings, rubric: Rubric) -> dict[str, bool]:

@@ -69,8 +69,8 @@ def _verified(row: Row, answers: Sequence[Row], passed: Mapping[str, bool], by: 
     columns["verified_by"] = by
     if by_question:
         share = question_share(by_question, _SEED)
-        columns |= {"verified_share": share["share"], "verified_share_low": share["low"]}
-        columns |= {"verified_share_high": share["high"]}
+        values = share["share"], share["low"], share["high"]
+        columns |= dict(zip(_SHARE, values, strict=True))
     elif passed:
         columns["verified_by"] = f"{by}; none of these answers was rated"
     else:

@@ -122,11 +122,10 @@ def vote_on(
     clock = clock or MonotonicClock()
     known = _stored(folder)
     votes = {
-        key: vote
-        for key, vote in known.items()
-        if vote["status"] == "ok" or (len(vote["replies"]) >= _TRIES and not vote.get("unanswered"))
+        ballot.key: known[ballot.key]
+        for ballot in ballots
+        if ballot.key in known and _is_final(known[ballot.key])
     }
-    votes = {ballot.key: votes[ballot.key] for ballot in ballots if ballot.key in votes}
     for _ in votes:
         tell()
     todo = iter([ballot for ballot in ballots if ballot.key not in votes])
@@ -173,6 +172,13 @@ def vote_on(
                     store({**running[future], "reason": str(fault), "unanswered": True})
     # The ids on the sheet of an earlier run may have been others.
     return [{**votes[ballot.key], "items": list(ballot.items)} for ballot in ballots]
+
+
+def _is_final(vote: Vote) -> bool:
+    """Whether a vote of an earlier run stays as it is: usable, or asked for as often as it may be."""
+    if vote["status"] == "ok":
+        return True
+    return len(vote["replies"]) >= _TRIES and not vote.get("unanswered")
 
 
 def _stored(folder: Path) -> dict[str, Vote]:

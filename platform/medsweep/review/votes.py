@@ -175,7 +175,7 @@ def vote_on(
 
 
 def _is_final(vote: Vote) -> bool:
-    """Whether a vote of an earlier run stays as it is: usable, or asked for as often as it may be."""
+    """Whether a vote stays as it is: it is usable, or was asked for as often as it may be."""
     if vote["status"] == "ok":
         return True
     return len(vote["replies"]) >= _TRIES and not vote.get("unanswered")

@@ -8,7 +8,7 @@ from medsweep.errors import EnvironmentFault
 from medsweep.hardware.catalog import PROFILES
 from medsweep.k8s.capacity import is_open, pool_gpus, pool_of
 from medsweep.k8s.check import ClusterCheck, look_up
-from medsweep.k8s.client import Api, Object
+from medsweep.k8s.client import Api
 from medsweep.k8s.conventions import GPU, NO_GPU
 from medsweep.k8s.resources import CLAIMS, NODES, SECRETS, STORAGE_CLASSES
 from medsweep.k8s.settings import ClusterSettings

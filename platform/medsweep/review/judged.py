@@ -54,7 +54,8 @@ def judged(
     verdicts = passed(ratings, judge.rubric)
     names = [axis.name for axis in axes]
     failed = [vote for vote in votes if vote["status"] != "ok"]
-    by_kind = dict(sorted(group_by(votes, lambda vote: str(vote["kind"])).items()))
+    kinds = sorted({str(vote["kind"]) for vote in votes})
+    by_kind = {kind: [vote for vote in votes if vote["kind"] == kind] for kind in kinds}
     compared = by_kind.get("compare", [])
     return {
         "judge": {"url": public_url(judge.url), **judge.identity, "votes": judge.votes},

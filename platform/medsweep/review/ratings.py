@@ -106,9 +106,7 @@ def agreement(ratings: Ratings, axes: Iterable[str], seed: int) -> dict[str, dic
 
 def _by_answer(ratings: Ratings, axis: str) -> dict[str, list[int]]:
     """Return the ratings of each answer on one axis; an answer may have none."""
-    by_answer: dict[str, list[int]] = {
-        answer: [] for given in ratings.values() for answer in given
-    }
+    by_answer: dict[str, list[int]] = {answer: [] for given in ratings.values() for answer in given}
     for given in ratings.values():
         for answer, rated in given.items():
             if axis in rated:

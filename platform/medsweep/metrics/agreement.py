@@ -34,6 +34,9 @@ With one word in common, over half of the contradictions between right answers w
 _LIMITS = frozenset({"below", "above"})
 """Kinds of a quantity that is open on one side."""
 
+_AGES = frozenset({"age", "[time]"})
+"""Dimensions of which one value may be the same: "over 65 years" and "65 years or older"."""
+
 _LEAST_WORDS = 3
 """Fewest content words of a sentence that is compared."""
 
@@ -44,7 +47,8 @@ class Agreement:
 
     Attributes:
         agree: quantities of the reference that the answer gives, and no other value in their place.
-        contradict: those of which it gives another value, alone or beside the right one.
+        contradict: those of which it gives another value, alone or beside the right one, and those
+            that it denies.
         missing: those that it does not give.
         added: quantities of the answer that the reference does not give.
         denied: sentences of the reference that the answer denies, or of which it turns a word into
@@ -94,11 +98,13 @@ def agreement(answer: str, reference: str) -> Agreement:
     given, expected = _distinct(mentions), _distinct(stated)
     total = len(expected)
     right = _pair(given, expected, _equal)
+    # The same value again in another unit is neither wrong nor added.
+    given = [each for each in given if not any(_equal(wanted, each) for _, wanted in right)]
     contradict = len(_pair(given, expected, _contradicts))
-    if right and given:
-        hedged = _hedged(right, given, Subjects(answer, mentions), Subjects(reference, stated))
-        contradict += hedged
-        right = right[hedged:]
+    if right:
+        turned = _turned(right, given, Subjects(answer, mentions), Subjects(reference, stated))
+        contradict += turned
+        right = right[turned:]
     agree = len(right)
     return Agreement(
         agree=agree,
@@ -131,27 +137,38 @@ def _pair(
     for wanted in tuple(expected):
         matching = [each for each in given if match(wanted, each)]
         if matching:
-            best = max(matching, key=lambda each: len(wanted.context & each.context))
+            best = max(matching, key=lambda each: _nearness(wanted, each))
             given.remove(best)
             expected.remove(wanted)
             pairs.append((best, wanted))
     return pairs
 
 
-def _hedged(
+def _nearness(wanted: Quantity, given: Quantity) -> tuple[bool, int, bool]:
+    same = wanted.dimension == given.dimension
+    return same, len(wanted.context & given.context), wanted.unit == given.unit
+
+
+def _turned(
     right: Sequence[tuple[Quantity, Quantity]],
     given: list[Quantity],
     answer: Subjects,
     reference: Subjects,
 ) -> int:
-    """Return how many quantities have a wrong one in their place too; remove the wrong ones."""
+    """Return how many quantities are denied or have a wrong one in their place too.
+
+    The wrong ones are removed from those given.
+    """
     count = 0
     for known, wanted in right:
-        for each in given:
-            if _rivals(known, each) and answer.conflict(known, each, reference.words(wanted)):
-                given.remove(each)
-                count += 1
-                break
+        denied = answer.denies(known) and not reference.negates(wanted)
+        rivals = [each for each in given if _rivals(known, each)]
+        expected = reference.marks(wanted) if rivals else frozenset[str]()
+        conflicts = (each for each in rivals if denied or answer.conflict(known, each, expected))
+        wrong = next(conflicts, None)
+        if wrong is not None:
+            given.remove(wrong)
+        count += denied or wrong is not None
     return count
 
 
@@ -168,7 +185,7 @@ def _rivals(first: Quantity, second: Quantity) -> bool:
 
 
 def _equal(first: Quantity, second: Quantity) -> bool:
-    if first.dimension != second.dimension:
+    if first.dimension != second.dimension and {first.dimension, second.dimension} != _AGES:
         return False
     relative, absolute = _SAME, 0.0
     if first.unit != second.unit:
@@ -185,15 +202,24 @@ def _equal(first: Quantity, second: Quantity) -> bool:
 def _contradicts(first: Quantity, second: Quantity) -> bool:
     """Return whether two quantities speak of one thing and cannot both be right.
 
-    A value inside the other's range is neither equal nor a contradiction.
+    A value inside the other's range is neither equal nor a contradiction. An age and a time are
+    compared only if the time is a limit in years: "over 65 years" is an age, "for 65 years" is not.
     """
-    if first.dimension != second.dimension:
+    if first.dimension != second.dimension and not _is_age_limit(first, second):
         return False
     fewest = min(len(first.context), len(second.context))
     if len(first.context & second.context) < _SHARED * fewest:
         return False
     kinds = {_kind(first), _kind(second)}
     return len(kinds) == 1 or kinds == _LIMITS or not _nested(first, second)
+
+
+def _is_age_limit(first: Quantity, second: Quantity) -> bool:
+    """Return whether one quantity is an age and the other a limit in years that may be one."""
+    return {first.dimension, second.dimension} == _AGES and any(
+        each.dimension == "[time]" and each.unit == "year" and _kind(each) in _LIMITS
+        for each in (first, second)
+    )
 
 
 def _nested(first: Quantity, second: Quantity) -> bool:

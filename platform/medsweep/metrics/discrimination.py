@@ -19,7 +19,7 @@ Z_95 = 1.96
 """Standard errors on either side of 95 % of a normal distribution."""
 
 _BELOW_1 = 1 - 1e-9
-"""Largest true area that is tried: it is closer to 1 than an end of any interval."""
+"""From here on an area or a correlation counts as 1: no end of an interval is as close to it."""
 
 Values = NDArray[np.float64]
 

@@ -30,7 +30,9 @@ _CONTEXT = 80
 """Characters on either side whose words are a quantity's context."""
 
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9}
-_TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
+TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
+"""Words that count how often."""
+
 _CODES = {"qd": 1.0, "bid": 2.0, "tid": 3.0, "qid": 4.0}
 NAMES = frozenset({"type", "stage", "grade", "class", "phase", "chromosome", "trisomy", "factor"})
 """Words before numbers that name something: type 1 and type 2 are two diseases, not two values."""
@@ -38,7 +40,7 @@ NAMES = frozenset({"type", "stage", "grade", "class", "phase", "chromosome", "tr
 _LABELS = NAMES | {"ph", "bmi", "inr", "score", "step"}
 _DASHES = frozenset({"-", "\N{EN DASH}", "\N{EM DASH}"})
 _JOINS = _DASHES | {"to", "and", "through"}
-_TRIGGERS = frozenset({*NUMBER_WORDS, *_TIMES, *_LABELS, *_CODES, "every", "b", "t", "q"})
+_TRIGGERS = frozenset({*NUMBER_WORDS, *TIMES, *_LABELS, *_CODES, "every", "b", "t", "q"})
 """Words that a quantity can begin with."""
 
 _LIMIT = re.compile(
@@ -54,6 +56,13 @@ _LIMIT = re.compile(
 _LONGEST_LIMIT = 40
 _YEAR = re.compile(r"(?:19|20)\d\d")
 """What "in" may stand before without being a total: "3 in 2010"."""
+_YEAR_BEFORE = re.compile(
+    r"\b(?:in|since|by|until|from|during|before|after|early|late|years?"
+    r"|(?:(?:jan|febr)uary|march|april|may|june|july|august|october|(?:sept|nov|dec)ember)"
+    r"(?:\s\d{1,2},)?)\s$",
+    re.IGNORECASE,
+)
+"""What stands before a year: 2000 steps a day are none."""
 
 _AGE_BEFORE = re.compile(
     r"(?:\bage[sd]?|\b(?:older|younger)\sthan)(?:\s(?:of|about|around|approximately|between|is))*\s$",
@@ -138,8 +147,8 @@ class _Reader(NumberReader):
         if code is not None:
             return [self._per(code, code, "day", (self.span(place, behind),))], behind
         first = last = self.value(place, words=True)
-        if word in _TIMES:
-            first = last = Value(_TIMES[word], self.span(place, place + 1), place + 1)
+        if word in TIMES:
+            first = last = Value(TIMES[word], self.span(place, place + 1), place + 1)
         elif first is not None:
             if self.at(first.place) in _JOINS:
                 last = self.value(first.place + 1, words=True) or first
@@ -164,7 +173,7 @@ class _Reader(NumberReader):
             if self.at(value.place) in _JOINS:
                 last = self.value(value.place + 1, words=True) or value
         unit = unit_at(self.lower, last.place)
-        if unit is None or scale(unit[0]).dimension != "[time]" or not first.number:
+        if unit is None or scale(unit[0]).dimension != "[time]" or not first.number * last.number:
             return None
         return [self._per(1 / last.number, 1 / first.number, unit[0], _spans(first, last))], unit[1]
 
@@ -267,7 +276,7 @@ class _Reader(NumberReader):
             high_unit = self.unit(high.place)
             fits = high_unit is not None and (unit is None or unit.name == high_unit.name)
             joins = _DASHES | (
-                {"to", "and"} if "between" in self.lower[place - 4 : place] else {"to"}
+                {"to", "and"} if "between" in self.lower[max(place - 4, 0) : place] else {"to"}
             )
             bare = unit is None and high_unit is None and self.at(behind) in joins
             if high.number > first.number and (fits or bare) and not self.glued(high):
@@ -336,14 +345,15 @@ class _Reader(NumberReader):
         start = quantity.values[0].start
         if quantity.dimension not in ("number", "[time]"):
             return quantity
-        text = self.text
-        before = _AGE_BEFORE.search(text, max(start - _LONGEST_LIMIT, 0), start)
-        if before is not None or _AGE_AFTER.match(text, end):
+        text, before = self.text, max(start - _LONGEST_LIMIT, 0)
+        if _AGE_BEFORE.search(text, before, start) or _AGE_AFTER.match(text, end):
             factor = 1.0 if quantity.unit else scale("year").factor
             low, high = quantity.low * factor, quantity.high * factor
-            context = quantity.context - _AGE_WORDS
-            return replace(quantity, dimension="age", low=low, high=high, context=context)
-        if not quantity.unit and _YEAR.fullmatch(text, start, quantity.values[-1].end):
+            unit, context = quantity.unit or "year", quantity.context - _AGE_WORDS
+            quantity = replace(quantity, unit=unit, low=low, high=high, context=context)
+            return replace(quantity, dimension="age")
+        year = not quantity.unit and _YEAR.fullmatch(text, start, quantity.values[-1].end)
+        if year and _YEAR_BEFORE.search(text, before, start):
             return replace(quantity, dimension="year")
         return quantity
 

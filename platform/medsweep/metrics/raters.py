@@ -46,8 +46,8 @@ class Rank:
         system: its name.
         win_share: probability of being preferred to an average system of this review
             (Bradley and Terry 1952).
-        low: lower end of its 95 % interval over questions; 0 if it won nothing, None for one
-            question.
+        low: lower end of its 95 % interval over questions; 0 if it won nothing, None if it was
+            compared on fewer than two.
         high: upper end; 1 if it lost nothing, None in the same case.
         wins: comparisons won; a tie is half of one.
         comparisons: with other systems, on the same question by the same rater.
@@ -134,8 +134,8 @@ def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Rank]:
         Rank(
             name,
             float(shares[place]),
-            _end(wins, place, -1) if len(wins) > 1 else None,
-            _end(wins, place, 1) if len(wins) > 1 else None,
+            _end(wins, place, -1),
+            _end(wins, place, 1),
             float(total[place].sum()),
             round(float(total[place].sum() + total[:, place].sum())),
         )
@@ -144,27 +144,35 @@ def ranking(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Rank]:
     return sorted(ranks, key=lambda rank: -rank.win_share)
 
 
-def _end(wins: NDArray[np.float64], place: int, sign: int) -> float:
+def _end(wins: NDArray[np.float64], place: int, sign: int) -> float | None:
     """Return one end of the 95 % interval of a system's win share.
 
     It is Student's, of the logarithm of the strength, with the variance over questions that needs
     no model of how raters agree within one (the sandwich of Huber 1967 and White 1982; Liang and
     Zeger 1986 for groups). The sample has one more question, which the system lost to all others
     for the low end and won for the high end: where all raters agree, it has no variance without.
+    Questions on which the system was not compared tell nothing of its variance and are not counted.
 
     Args:
         wins: of each question, how often the system of a row was preferred to that of a column.
         place: of the system.
         sign: -1 for the low end, 1 for the high one.
+
+    Returns:
+        None if it was compared on fewer than two questions.
     """
     from scipy.stats import t
 
+    met = (wins + wins.transpose(0, 2, 1))[:, place] > 0
+    compared = int(met.any(axis=1).sum())
+    if compared < 2:
+        return None
     total = wins.sum(axis=0)
     beaten = total[:, place] if sign > 0 else total[place]
     if not beaten.any():
         return (sign + 1) / 2
     more = np.zeros_like(total)
-    games = (total + total.T)[place] / len(wins)
+    games = (total + total.T)[place] / np.maximum(met.sum(axis=0), 1)
     if sign > 0:
         more[place] = games
     else:
@@ -177,7 +185,7 @@ def _end(wins: NDArray[np.float64], place: int, sign: int) -> float:
     known = _started(sample.sum(axis=0), _LESS)
     weights = (known + known.T) * chance * (1 - chance)
     inverse = np.linalg.pinv(np.diag(weights.sum(axis=1)) - weights)
-    count = len(sample)
+    count = compared + 1
     variance = (inverse @ (scores.T @ scores) @ inverse)[place, place] * count / (count - 1)
     end = strengths[place] + sign * t.ppf(0.975, count - 1) * np.sqrt(variance)
     return float(1 / (1 + np.exp(-end)))

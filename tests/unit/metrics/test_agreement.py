@@ -27,6 +27,14 @@ from medsweep.metrics.quantities import quantities
         ("45 kg", "100 pounds", Agreement(agree=1)),
         ("1 in 5 people", "20 percent", Agreement(agree=1)),
         ("every 12 hours", "twice daily", Agreement(agree=1)),
+        # The same value in two units is one value.
+        (
+            "Her weight should be 100 pounds or 45 kg.",
+            "The weight should be 45 kg.",
+            Agreement(agree=1),
+        ),
+        ("Fever is 100.4 °F or 38 °C.", "Fever is 38 °C.", Agreement(agree=1)),
+        ("Take it every 12 hours or twice a day.", "Take it twice a day.", Agreement(agree=1)),
         ("between 2 and 3 weeks", "14-21 days", Agreement(agree=1)),
         # Degrees are not equal within 1 % of their kelvins.
         ("102 °F", "37.5 °C", Agreement(contradict=1)),
@@ -53,7 +61,58 @@ from medsweep.metrics.quantities import quantities
             "Screening for 10 years is advised.",
             Agreement(missing=1, added=1),
         ),
+        # A limit in years may be an age.
+        (
+            "The vaccine is for people over 65 years.",
+            "The vaccine is for people 65 years or older.",
+            Agreement(agree=1),
+        ),
+        (
+            "The vaccine is for people over 70 years.",
+            "The vaccine is for people 65 years or older.",
+            Agreement(contradict=1),
+        ),
+        (
+            "Screening at ages 50 to 75.",
+            "Screening between 50 and 75 years.",
+            Agreement(agree=1),
+        ),
+        (
+            "Screening at ages 50 to 74.",
+            "Screening between 50 and 75 years.",
+            Agreement(missing=1, added=1),
+        ),
         ("Discovered in 1997.", "Discovered 6 genes.", Agreement(missing=1, added=1)),
+        ("Walk 2000 steps a day.", "Walk 5000 steps a day.", Agreement(contradict=1)),
+        # A wrong dose and a wrong frequency do not excuse each other.
+        (
+            "Take 500 mg once a day. Take 5 g twice a day.",
+            "Take 500 mg once a day.",
+            Agreement(contradict=2),
+        ),
+        (
+            "Take 500 mg twice a day (10 g a day).",
+            "Take 500 mg twice a day.",
+            Agreement(agree=1, contradict=1, added=1),
+        ),
+        # The right value is denied.
+        (
+            "Take not 1.5 mg but 15 mg daily.",
+            "Take 1.5 mg daily.",
+            Agreement(agree=1, contradict=1),
+        ),
+        (
+            "Take 15 mg of it a day, not 1.5 mg.",
+            "Take 1.5 mg of it a day.",
+            Agreement(contradict=1),
+        ),
+        ("Take 5 mg, not 50 mg.", "Take 5 mg, not 50 mg.", Agreement(agree=2)),
+        ("A test is not 100 % sure.", "No test is 100 % sure.", Agreement(agree=1)),
+        (
+            "The cause is not known, and 5 % of them inherit it.",
+            "About 5 % of them inherit it.",
+            Agreement(agree=1),
+        ),
         (
             "Screening starts at age 50.",
             "Screening starts at 40 years of age.",
@@ -113,6 +172,8 @@ def test_by_hand(answer: str, reference: str, expected: Agreement) -> None:
             "Take paracetamol once a day. Take paracetamol twice daily.",
             "Take paracetamol once daily.",
         ),
+        ("Day 1: 500 mg. Day 1: 5000 mg.", "Day 1: 500 mg."),
+        ("Children of 2 years: 5 mL. Children of 2 years: 50 mL.", "Children of 2 years: 5 mL."),
     ],
 )
 def test_a_wrong_quantity_beside_the_right_one_contradicts(answer: str, reference: str) -> None:
@@ -141,6 +202,22 @@ def test_a_wrong_quantity_beside_the_right_one_contradicts(answer: str, referenc
         ("1. Take 5 mg.\n2. Rest.\n3. Drink water.", "1. Take 5 mg."),
         ("Take 20-30 mg. Take 25 mg.", "Take 20-30 mg."),
         ("Type 1 diabetes needs insulin. So may type 2 diabetes.", "Type 1 diabetes."),
+        # Set apart by a number, not by a word.
+        (
+            "Type 1 diabetes is 5 % of cases. Type 2 diabetes is 90 % of cases.",
+            "Type 2 diabetes is 90 % of cases.",
+        ),
+        ("Stage 1 cancer: 90 % live. Stage 4 cancer: 20 % live.", "Stage 1 cancer: 90 % live."),
+        ("Azithromycin. Day 1: 500 mg. Days 2 to 5: 250 mg.", "Azithromycin 500 mg on day 1."),
+        ("Week 1: 25 mg. Week 2: 50 mg.", "Week 1: 25 mg."),
+        (
+            "Children 2 to 5 years: 5 mL. Children 6 to 11 years: 10 mL.",
+            "Children 2 to 5 years: 5 mL.",
+        ),
+        # The daily amount of the dose.
+        ("Take 500 mg twice a day (1 g a day).", "Take 500 mg twice a day."),
+        ("Take 500 mg, 3 times a day (1.5 g a day).", "Take 500 mg 3 times a day."),
+        ("Take 10 mg once a day or 20 mg every other day.", "Take 10 mg once a day."),
     ],
 )
 def test_a_quantity_of_something_else_does_not(answer: str, reference: str) -> None:

@@ -99,6 +99,7 @@ def test_intervals_of_an_area_cover_it(kind: str, positive: int, negative: int) 
         assert np.mean(widths) < 1.25 * 2 * 1.96 * 0.044
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["normal 0.5", "normal 0.99", "some reversed", "many equal"])
 def test_the_interval_of_a_rank_correlation_covers_it(
     name: str, monkeypatch: pytest.MonkeyPatch

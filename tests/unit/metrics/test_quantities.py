@@ -47,6 +47,11 @@ def one(text: str) -> tuple[str, float, float]:
         ("between the ages of 5 and 35", "age", 5 * 365.25 * DAY, 35 * 365.25 * DAY),
         ("between 50 and 75 years", "[time]", 50 * 365.25 * DAY, 75 * 365.25 * DAY),
         ("in 1997", "year", 1997.0, 1997.0),
+        ("revised March 2010", "year", 2010.0, 2010.0),
+        ("1950 calls", "number", 1950.0, 1950.0),
+        ("Walk 2000 steps a day.", "number", 2000.0, 2000.0),
+        ("Between 6 and 45.", "number", 6.0, 45.0),
+        ("Onset is between 5 and 35.", "number", 5.0, 35.0),
         ("one in eight women", "share", 1 / 8, 1 / 8),
         ("one out of five men", "share", 1 / 5, 1 / 5),
         ("3+ years", "[time]", 3 * 365.25 * DAY, inf),
@@ -137,6 +142,10 @@ def test_a_dose_with_its_frequency_is_two_quantities() -> None:
 )
 def test_what_is_no_share_of_a_total(text: str, dimensions: list[str]) -> None:
     assert [each[0] for each in read(text)] == dimensions
+
+
+def test_every_0_hours_is_no_frequency() -> None:
+    assert read("every 2 to 0 hours") == [("number", 2.0, 2.0), ("[time]", 0.0, 0.0)]
 
 
 def test_a_blood_pressure_is_two_quantities() -> None:

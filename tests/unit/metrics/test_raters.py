@@ -92,6 +92,30 @@ def test_one_that_always_wins_may_still_lose(count: int) -> None:
     assert first.low > exact - 0.15 or count < 20
 
 
+def test_questions_without_a_comparison_change_nothing() -> None:
+    compared = {f"q{n}": [{"a": 1.0, "b": 0.0}] for n in range(10)}
+    alone = {f"only {n}": [{"a": 1.0}] for n in range(20)}
+    for rank, same in zip(ranking(compared), ranking({**compared, **alone}), strict=True):
+        assert (same.system, same.comparisons) == (rank.system, rank.comparisons)
+        ends = (rank.win_share, rank.low, rank.high)
+        assert (same.win_share, same.low, same.high) == pytest.approx(ends)
+    two = ranking({"q": [{"a": 1.0, "b": 0.0}], "only": [{"a": 1.0}]})
+    assert [(rank.low, rank.high) for rank in two] == [(None, None)] * 2
+    none = ranking({"one": [{"a": 1.0}], "other": [{"b": 1.0}]})
+    assert [(rank.win_share, rank.low, rank.comparisons) for rank in none] == [(0.5, None, 0)] * 2
+
+
+def test_comparisons_of_others_do_not_narrow_an_interval() -> None:
+    scores = {f"q{n}": [{"a": 1.0, "b": 0.0}] for n in range(3)}
+    scores |= {f"others {n}": [{"b": 1.0, "c": 1.0}] for n in range(30)}
+    best = ranking(scores)[0]
+    assert (best.system, best.comparisons) == ("a", 3)
+    # Three wins of three have a probability of 1/8 if both are equal.
+    assert best.low is not None
+    assert best.low < 0.5
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("strengths", [(0.0, 0.0), (3.0, 0.0), (2.0, 1.0, 0.0)])
 def test_the_interval_of_a_win_share_covers_it(strengths: tuple[float, ...]) -> None:
     """Ratings by three raters who mostly agree: utilities with Gumbel's noise are the model's."""

@@ -62,7 +62,6 @@ _IGNORED = (
 )
 
 
-
 @dataclass(frozen=True)
 class _Subject:
     """What one mention of a quantity is about.

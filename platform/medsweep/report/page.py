@@ -46,7 +46,11 @@ from medsweep.report.tables.matrix import matrix
 from medsweep.report.tables.meter import meter_table
 from medsweep.report.tables.method import HardwareRow, HostRow, hardware_table, host_table, method
 from medsweep.report.tables.models import model_against_model, model_table
-from medsweep.report.tables.paired import PairedRow, base_against_tuned
+from medsweep.report.tables.paired import (
+    PairedRow,
+    base_against_tuned,
+    without_repeated_pairs,
+)
 from medsweep.report.tables.paper_cells import PaperCell, paper_cells
 from medsweep.report.tables.paper_figures import PaperFigure, paper_figures
 from medsweep.report.tables.paper_table import PaperRow, paper_table_4
@@ -103,18 +107,10 @@ def write_report(folder: Path) -> Path:
     paired = base_against_tuned(results.rows, scores)
     models = model_against_model(results.rows, scores)
     graded = without_repeated_answers(results.rows)
-    observed = {(row.model, row.figure) for row in paired if row.basis == "observed"}
     tables = _tables(results.rows, training) | {
         "quality": make_table(QualityRow, quality_table(graded)),
         "models": model_table(models),
-        "paired": make_table(
-            PairedRow,
-            [
-                row
-                for row in paired
-                if row.basis != "emulated" or (row.model, row.figure) not in observed
-            ],
-        ),
+        "paired": make_table(PairedRow, without_repeated_pairs(paired)),
         "meter": meter_table(results.meter),
         "spread": spread_table(results.rows, spreads(results)),
         "breakdown": breakdown_table(graded, scores, results.labels),

@@ -16,8 +16,9 @@ from medsweep.report.numbers import (
     signed,
 )
 from medsweep.report.paired_tests import PairedTests, Side
+from medsweep.report.tables.grouping import without_repeated_answers
 from medsweep.report.tables.latency import latency_table
-from medsweep.report.tables.paired import PairedRow
+from medsweep.report.tables.paired import PairedRow, without_repeated_pairs
 from medsweep.report.tables.quality import quality_table
 from medsweep.results.aggregate import BASES, Row, headline_rows, load_points, ok_rows
 
@@ -27,6 +28,8 @@ HEADLINE_FIGURE = SCORE
 def take_away(rows: Sequence[Row], paired: Sequence[PairedRow], tests: PairedTests) -> list[str]:
     """Return the sentences: that engines differ, then those of each basis, observed ones first.
 
+    Like the tables, they leave out emulated answers of a model that was observed, too.
+
     Args:
         rows: of `benchmark.parquet`.
         paired: of `base_against_tuned`.
@@ -35,26 +38,17 @@ def take_away(rows: Sequence[Row], paired: Sequence[PairedRow], tests: PairedTes
     engines = {row["cell"]: row["engine"] for row in ok_rows(rows) if not row["server_url"]}
     difference = engine_difference(engines)
     sentences = [] if difference is None else [difference]
+    graded, shown = without_repeated_answers(rows), without_repeated_pairs(paired)
     for basis in BASES:
-        of_basis = [row for row in rows if row["basis"] == basis]
-        quality = _best_quality(of_basis, basis, tests)
-        # Answers hardly depend on the machine: what an earlier basis said is not repeated.
-        known = {_without(sentence, *BASES) for sentence in sentences}
-        effects = tuning_effects([row for row in paired if row.basis == basis])
-        said = (*quality, *_fastest(of_basis, basis), *effects)
-        sentences += [each for each in said if _without(each, basis) not in known]
+        sentences += _best_quality([row for row in graded if row["basis"] == basis], basis, tests)
+        sentences += _fastest([row for row in rows if row["basis"] == basis], basis)
+        sentences += tuning_effects([row for row in shown if row.basis == basis])
     return sentences or ["Nothing was measured, so there are no takeaways."]
 
 
 def tuning_effects(paired: Sequence[PairedRow]) -> list[str]:
     """Return a sentence for each model that was asked with and without its adapter."""
     return [_effect(row) for row in paired if row.figure == HEADLINE_FIGURE]
-
-
-def _without(sentence: str, *bases: str) -> str:
-    for basis in bases:
-        sentence = sentence.replace(f" ({basis})", "")
-    return sentence
 
 
 def _best_quality(rows: Sequence[Row], basis: str, tests: PairedTests) -> list[str]:

@@ -34,9 +34,9 @@ def test_answers_that_another_machine_gives_too_are_said_once(rows: Rows) -> Non
     assert {each.partition(" at ")[0] for each in (time, other)} == {
         "Shortest mean end-to-end time"
     }
-    worse = emulated | {"token_f1": 0.1}
-    told = take_away([observed, worse], [], {})
-    assert any(each.startswith("Best token F1 (emulated)") for each in told)
+    other_model = emulated | {"model": "other"}
+    told = take_away([observed, other_model], [], {})
+    assert any(each.startswith("Best token F1 (emulated): other") for each in told)
 
 
 def test_too_few_questions_are_a_takeaway_that_says_so(

@@ -134,6 +134,14 @@ def base_against_tuned(
     return _corrected(table)
 
 
+def without_repeated_pairs(table: Sequence[PairedRow]) -> list[PairedRow]:
+    """Return the rows without emulated ones of a model whose answers were observed, too."""
+    observed = {(row.model, row.figure) for row in table if row.basis == "observed"}
+    return [
+        row for row in table if row.basis != "emulated" or (row.model, row.figure) not in observed
+    ]
+
+
 def _corrected(table: Sequence[PairedRow]) -> list[PairedRow]:
     """Return the rows with Holm's correction over those of one basis that were tested."""
     adjusted: dict[tuple[str, str, str], float] = {}

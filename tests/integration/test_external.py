@@ -136,7 +136,9 @@ def test_rows_say_what_was_declared_and_what_the_server_lacks(
     )
     assert (known["basis"], known["hardware"]) == ("observed", "1xa100-1cpu")
     assert (known["gpus"], known["accelerator"], known["usd_per_hour"]) == (1, "A100", 3.6)
-    assert known["usd_per_answer"] == pytest.approx(3.6 / 3600 / known["requests_per_s"])
+    # On a machine that is too busy the rate is the client's, and no answer has a price.
+    price = None if known["client_limited"] else 3.6 / 3600 / known["requests_per_s"]
+    assert known["usd_per_answer"] == (price and pytest.approx(price))
     for column in ("deployment", "cold_start_s", "overhead_ttft_s", "adapter_sha256", "device"):
         assert known[column] is None, column
     assert (known["server_queue_max"], known["server_kv_use_mean"]) == (None, None)

@@ -129,10 +129,12 @@ def test_push_and_faults(adapter: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["adapters", "push", str(adapter), target, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pushed"] == target
     assert read_adapter(tmp_path / "shelf" / "one").sha256 == read_adapter(adapter).sha256
-    assert main(["adapters", "show", str(tmp_path / "none")]) == 1
+    (tmp_path / "empty").mkdir()
+    assert main(["adapters", "show", str(tmp_path / "empty")]) == 1
     assert "not a complete adapter" in capsys.readouterr().err
-    assert main(["adapters", "list", str(tmp_path / "none")]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    for action in ("show", "list"):
+        assert main(["adapters", action, str(tmp_path / "none")]) == 2
+        assert "no such folder" in capsys.readouterr().err
 
 
 def test_a_base_that_is_gone(

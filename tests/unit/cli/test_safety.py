@@ -117,18 +117,25 @@ async def test_a_prompt_that_was_not_answered_has_a_reason(tmp_path: Path) -> No
     assert sum(each["answers"] for each in found["shares"]) == 119
 
 
-@pytest.mark.parametrize("concurrency", ["1", "4"])
-async def test_a_run_goes_on_where_it_was_stopped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], concurrency: str
-) -> None:
-    left = 50
+def leaves(answer: Callable[[dict[str, Any]], str], after: int) -> Callable[[dict[str, Any]], str]:
+    """Return what a server says that answers so many requests, and then is gone."""
+    left = after
 
     def leaving(body: dict[str, Any]) -> str:
         nonlocal left
         left -= 1
         if left < 0:
             raise ConnectionError("the server has gone")
-        return prudent(body)
+        return answer(body)
+
+    return leaving
+
+
+@pytest.mark.parametrize("concurrency", ["1", "4"])
+async def test_a_run_goes_on_where_it_was_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], concurrency: str
+) -> None:
+    leaving = leaves(prudent, after=50)
 
     words = ["--name", "m", "--concurrency", concurrency, "--rewordings", "1"]
     async with running_mock(MockTiming(), speak=leaving) as server:
@@ -341,14 +348,7 @@ async def test_votes_that_fail_have_a_reason(tmp_path: Path) -> None:
 async def test_a_judge_that_is_gone_is_asked_for_the_rest_later(
     tmp_path: Path, concurrency: str
 ) -> None:
-    left = 50
-
-    def leaving(body: dict[str, Any]) -> str:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise ConnectionError("the server has gone")
-        return strict(body)
+    leaving = leaves(strict, after=50)
 
     # The played server answers with status 400 where its speaker fails.
     found, *_ = await judged(tmp_path, leaving, "--concurrency", concurrency, code=2)
